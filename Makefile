@@ -1,0 +1,58 @@
+# Everything a developer does here. Needs Python 3.11 or newer and make; the rest is fetched into .venv.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+RUN := $(BIN)/python
+READY := $(VENV)/.ready
+LINTERS := $(VENV)/.linters
+PIP := $(RUN) -m pip --quiet --disable-pip-version-check
+JOBS ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format samples zoo-table clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## Find, lift and look: a small digit classifier on ten scenes, pictures in demo_output/.
+	@$(RUN) sample_models/demo.py
+
+test: $(READY) ## Run the tests.
+	@$(RUN) -m pytest -q -n $(JOBS)
+
+lint: $(LINTERS) ## Check style and types: ruff, mypy --strict.
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: $(LINTERS) ## Format the code and mend what ruff can mend.
+	@$(RUN) -m ruff check --fix-only --quiet .
+	@$(RUN) -m ruff format .
+
+samples: $(READY) ## Train and export the sample models again (needs PyTorch in .venv).
+	@$(RUN) sample_models/train_torch.py
+
+zoo-table: $(READY) ## Lift every model of the shared zoo and count, by exporter and class.
+	@$(RUN) benchmarks/zoo_table.py
+
+clean: ## Remove .venv and everything that was made.
+	@rm -rf $(VENV) demo_output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Clean."
+
+# The stamps are older than pyproject.toml when the dependencies may have changed.
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
+	@echo "Setting up $(VENV) (the first time fetches about 400 MB) ..."
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@$(PIP) install --editable . --group test
+	@touch $@
+
+$(LINTERS): $(READY)
+	@$(PIP) install --group lint
+	@touch $@

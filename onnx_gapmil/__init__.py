@@ -1,0 +1,91 @@
+"""See which part of an image speaks for which class, given nothing but an ``.onnx`` classifier.
+
+Nearly every image classifier ends in global average pooling and a linear head, so its logits are the mean of the
+head applied to every cell of the last feature grid: it is a multiple-instance learner (arXiv 2606.14555). This
+package finds that head, rewrites the graph to emit the prediction grid, proves it, and runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from onnx_gapmil.errors import (
+        GapmilError,
+        ImageError,
+        InputError,
+        LabelsError,
+        ModelError,
+        PreprocessError,
+        ProofError,
+        ProviderError,
+        UnsupportedHeadError,
+    )
+    from onnx_gapmil.images.preprocess import Preprocess
+    from onnx_gapmil.inspection import Inspection, inspect
+    from onnx_gapmil.lift.verdict import Refusal, Verdict
+    from onnx_gapmil.proof import ProofReport, rewrite, verify
+    from onnx_gapmil.rewriting import Rewrite
+    from onnx_gapmil.runtime.grid_session import GridSession
+    from onnx_gapmil.runtime.prediction_grid import PredictionGrid
+
+#: Public name -> module. Imported on first use: ``onnx-gapmil --help`` must not wait for ONNX Runtime.
+_PUBLIC = {
+    "GapmilError": "errors",
+    "GridSession": "runtime.grid_session",
+    "ImageError": "errors",
+    "InputError": "errors",
+    "Inspection": "inspection",
+    "LabelsError": "errors",
+    "ModelError": "errors",
+    "PredictionGrid": "runtime.prediction_grid",
+    "Preprocess": "images.preprocess",
+    "PreprocessError": "errors",
+    "ProofError": "errors",
+    "ProofReport": "proof",
+    "ProviderError": "errors",
+    "Refusal": "lift.verdict",
+    "Rewrite": "rewriting",
+    "UnsupportedHeadError": "errors",
+    "Verdict": "lift.verdict",
+    "inspect": "inspection",
+    "rewrite": "proof",
+    "verify": "proof",
+}
+
+__all__ = [
+    "GapmilError",
+    "GridSession",
+    "ImageError",
+    "InputError",
+    "Inspection",
+    "LabelsError",
+    "ModelError",
+    "PredictionGrid",
+    "Preprocess",
+    "PreprocessError",
+    "ProofError",
+    "ProofReport",
+    "ProviderError",
+    "Refusal",
+    "Rewrite",
+    "UnsupportedHeadError",
+    "Verdict",
+    "__version__",
+    "inspect",
+    "rewrite",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"onnx_gapmil.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module 'onnx_gapmil' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

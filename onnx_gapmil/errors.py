@@ -1,0 +1,84 @@
+"""Everything that can go wrong, grouped by what the caller can do about it.
+
+::
+
+    GapmilError
+    ├── InputError            the request cannot be read: mend it and try again   (exit code 2)
+    │   ├── ModelError        the .onnx file
+    │   ├── ImageError        an image
+    │   ├── LabelsError       a file of class names
+    │   ├── PreprocessError   a preprocessing preset or JSON
+    │   └── ProviderError     an execution provider that was asked for and is not really there
+    ├── UnsupportedHeadError  the head does not decompose; carries the `Refusal`  (exit code 3)
+    └── ProofError            a rewritten model failed its proof; nothing is kept (exit code 1)
+
+Messages say what was found, where (file, node, output) and what to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from onnx_gapmil.lift.verdict import Refusal
+    from onnx_gapmil.proof import ProofReport
+
+
+class GapmilError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(GapmilError):
+    """The request names something that cannot be read or does not fit."""
+
+    exit_code = 2
+
+
+class ModelError(InputError):
+    """The model file is missing, damaged, hostile, or cannot be run by ONNX Runtime."""
+
+
+class ImageError(InputError):
+    """An image is missing, damaged or too large."""
+
+
+class LabelsError(InputError):
+    """A file of class names is missing or does not fit the model."""
+
+
+class PreprocessError(InputError):
+    """A preprocessing preset is unknown, or its JSON does not fit the schema or the model."""
+
+
+class ProviderError(InputError):
+    """An execution provider was asked for by name and is not really used."""
+
+
+class UnsupportedHeadError(GapmilError):
+    """No output of the model has a head that can be lifted.
+
+    Attributes:
+        refusal: the first output's reason.
+        refusals: every output's reason, by output name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, refusal: Refusal, refusals: dict[str, Refusal] | None = None) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.refusals = refusals if refusals is not None else {}
+
+
+class ProofError(GapmilError):
+    """A rewritten model did not reproduce the original's outputs or its logits.
+
+    Attributes:
+        report: what was run and measured.
+    """
+
+    def __init__(self, message: str, report: ProofReport) -> None:
+        super().__init__(message)
+        self.report = report

@@ -1,0 +1,222 @@
+"""Read an untrusted ``.onnx`` file: every bound is checked before memory is taken."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.validation import validate_structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Protobuf cannot hold a larger message; larger models keep their weights in external data.
+MAX_PROTO_BYTES = 2**31 - 1
+_LFS_PREFIX = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as its vendor wrote it.
+
+    Attributes:
+        proto: the vendor's ModelProto; external data is referenced, not loaded.
+        path: where it was read from; None for a model that exists only in memory.
+        sha256: of the ``.onnx`` file's bytes (of the serialized proto where there is no file).
+        size: bytes of the ``.onnx`` file and of all external data that it references.
+    """
+
+    proto: onnx.ModelProto
+    path: Path | None
+    sha256: str
+    size: int
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that external data is relative to."""
+        return self.path.parent if self.path is not None else None
+
+    @property
+    def name(self) -> str:
+        """The model's name for people: its path, or its graph's name."""
+        return str(self.path) if self.path is not None else (self.proto.graph.name or "model")
+
+
+def load_model(model: str | Path | onnx.ModelProto) -> LoadedModel:
+    """Read a model from a path, or take one that is in memory.
+
+    Args:
+        model: path of an ``.onnx`` file, or a ModelProto (which is not copied and not changed).
+
+    Raises:
+        ModelError: missing, empty, truncated or garbage file; a Git LFS pointer; a graph that is cyclic or
+            names tensors that nothing makes; external data that is missing, too short or lies elsewhere
+            than beside the model.
+    """
+    if isinstance(model, onnx.ModelProto):
+        data = model.SerializeToString() if model.ByteSize() <= MAX_PROTO_BYTES else b""
+        loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), model.ByteSize())
+        _check(loaded)
+        return loaded
+    path = Path(model)
+    data = _read_bytes(path)
+    proto = _parse(path, data)
+    external = _external_size(proto, path)
+    loaded = LoadedModel(proto, path, hashlib.sha256(data).hexdigest(), len(data) + external)
+    _check(loaded)
+    return loaded
+
+
+def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every TensorProto of a graph: initializers, attribute tensors, and those of its subgraphs."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            if attribute.HasField("g"):
+                yield from all_tensors(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from all_tensors(subgraph)
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether the tensor's values lie in another file."""
+    return tensor.data_location == onnx.TensorProto.EXTERNAL
+
+
+def has_external_data(proto: onnx.ModelProto) -> bool:
+    """Whether any tensor's values lie in another file."""
+    return any(is_external(tensor) for tensor in all_tensors(proto.graph))
+
+
+def external_locations(proto: onnx.ModelProto) -> list[str]:
+    """The files that a model keeps its weights in, as the model spells them, each once."""
+    found = dict.fromkeys(
+        entry.value
+        for tensor in all_tensors(proto.graph)
+        if is_external(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    )
+    return list(found)
+
+
+def load_small_external_data(proto: onnx.ModelProto, folder: Path | None, limit: int = 4096) -> None:
+    """Bring small external tensors into the proto, in place.
+
+    ONNX Runtime wants axes and reshape targets at hand when it loads a model from memory; the large weights stay
+    where they are and are mapped from their file.
+
+    Args:
+        proto: a copy of the model, which is changed.
+        folder: where the external data lies; nothing is done without one.
+        limit: tensors above this many bytes stay external.
+    """
+    if folder is None:
+        return
+    for tensor in all_tensors(proto.graph):
+        if not is_external(tensor):
+            continue
+        size = math.prod(tensor.dims) * np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
+        if size <= limit:
+            array = onnx.numpy_helper.to_array(tensor, base_dir=str(folder))
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+
+
+def _read_bytes(path: Path) -> bytes:
+    if not path.exists():
+        raise ModelError(f"{path}: there is no such file; check the path.")
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; name the .onnx file in it.")
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise ModelError(f"{path} is empty (0 bytes); export or download it again.")
+        if size > MAX_PROTO_BYTES:
+            raise ModelError(
+                f"{path} has {size:,} bytes, more than the 2 GiB that a protobuf file can hold, so it is no "
+                "readable ONNX model; export it with its weights as external data."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if data.startswith(_LFS_PREFIX):
+        raise ModelError(
+            f"{path} is a Git LFS pointer of {size} bytes, not the model itself; run 'git lfs pull' to fetch it."
+        )
+    return data
+
+
+def _parse(path: Path, data: bytes) -> onnx.ModelProto:
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{path} is not a readable ONNX model ({len(data):,} bytes, no valid protobuf): it is truncated or "
+            "another kind of file; export or download it again."
+        ) from error
+    if not proto.HasField("graph") or not proto.graph.node:
+        raise ModelError(
+            f"{path} parses as a protobuf but holds no ONNX graph: it is truncated or another kind of file; "
+            "export or download it again."
+        )
+    return proto
+
+
+def _check(loaded: LoadedModel) -> None:
+    if not loaded.proto.opset_import:
+        raise ModelError(f"{loaded.name} imports no operator set, so its operators have no meaning; export it again.")
+    validate_structure(loaded.proto, loaded.name)
+
+
+def _external_size(proto: onnx.ModelProto, path: Path) -> int:
+    files: dict[Path, int] = {}
+    for tensor in all_tensors(proto.graph):
+        if not is_external(tensor):
+            continue
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        location = entries.get("location", "")
+        file = _resolve_beside(path, location, tensor.name)
+        if file not in files:
+            files[file] = file.stat().st_size
+        try:
+            offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
+        except ValueError as error:
+            raise ModelError(f"{path}: the external data of '{tensor.name}' has no readable offset or length.") from error
+        if offset < 0 or length < 0 or offset + length > files[file]:
+            raise ModelError(
+                f"{path}: tensor '{tensor.name}' should lie at bytes {offset:,} to {offset + length:,} of "
+                f"'{location}', which has only {files[file]:,}; the data file is truncated or another model's."
+            )
+    return sum(files.values())
+
+
+def _resolve_beside(path: Path, location: str, tensor: str) -> Path:
+    parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
+    absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).is_absolute()
+    if not location or absolute or ".." in parts:
+        raise ModelError(
+            f"{path}: tensor '{tensor}' keeps its data in '{location}', outside the model's folder; that is refused, "
+            "since a model file must not choose which files are read. Place the data beside the model."
+        )
+    file = path.parent / location
+    if not file.exists():
+        raise ModelError(f"{path} keeps its weights in '{location}', which is not beside it; put that file there.")
+    folder = path.parent.resolve()
+    if not file.resolve().is_relative_to(folder):
+        raise ModelError(f"{path}: its data file '{location}' is a link that leads out of the model's folder; refused.")
+    return file

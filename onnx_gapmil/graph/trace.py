@@ -1,0 +1,276 @@
+"""Trace a model: run it once on a small input and read the shapes that its tensors really have.
+
+Many files carry no ``value_info``, or a wrong one; reshape targets are computed at run time. So shapes are measured.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import MAX_PROTO_BYTES, is_external, load_small_external_data
+from onnx_gapmil.graph.ort import cpu_session
+from onnx_gapmil.runtime.ort_errors import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from onnx_gapmil.graph.view import ModelGraph
+
+#: Heights and widths tried for inputs that leave them open, the commonest first.
+OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512))
+#: Operators whose outputs are no tensors.
+_NO_TENSORS = frozenset({"ZipMap", "If", "Loop", "Scan", "Optional", "OptionalGetElement", "SplitToSequence", "StringSplit"})
+#: Initializers up to this many bytes stay in the copy that shape inference sees (they may be shapes).
+_SMALL = 4096
+#: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
+MAX_TRACED_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """One graph input as declared, and the shape that it was traced with.
+
+    Attributes:
+        name: the input.
+        declared: one entry for each axis: a number, or a symbol (None where it has no name).
+        traced: the concrete shape of the trace.
+        dtype: element type as NumPy names it.
+    """
+
+    name: str
+    declared: tuple[int | str | None, ...]
+    traced: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether the first axis is left open."""
+        return bool(self.declared) and not isinstance(self.declared[0], int)
+
+    @property
+    def space_is_open(self) -> bool:
+        """Whether any axis but the first is left open."""
+        return any(not isinstance(dim, int) for dim in self.declared[1:])
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a model's tensors really are.
+
+    Attributes:
+        inputs: the graph's inputs with the shapes used.
+        shapes: concrete shape by tensor name.
+        dtypes: element type by tensor name, where inference knew it.
+        values: values of tensors that are computed from shapes.
+        measured: True if the model was run; False if shapes were only inferred (very large models).
+    """
+
+    inputs: tuple[InputShape, ...]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, np.dtype]
+    values: dict[str, np.ndarray]
+    measured: bool
+
+    @property
+    def batch(self) -> int:
+        """Size of the first input's first axis in the trace."""
+        return self.inputs[0].traced[0] if self.inputs and self.inputs[0].traced else 1
+
+
+def trace(graph: ModelGraph) -> Trace:
+    """Run the model once and read its shapes.
+
+    Open batch axes are traced with 2, so that the batch can be told from axes of size 1; where the model only works
+    with another batch or size, those are tried in turn.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the model, or runs it at no size that was tried.
+    """
+    weights = sum(tensor.ByteSize() if not is_external(tensor) else _bytes(tensor) for tensor in graph.proto.graph.initializer)
+    if weights > MAX_TRACED_BYTES:
+        return _trace_by_inference(graph)
+    probe, wanted = _with_probes(graph)
+    session = cpu_session(probe, graph.folder)
+    last: Exception | None = None
+    for shapes in candidate_inputs(graph):
+        feeds = {entry.name: random_input(entry) for entry in shapes}
+        try:
+            results = session.run([output for output, _ in wanted], feeds)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+            last = error
+            continue
+        found = {name: array for (_, name), array in zip(wanted, results, strict=True)}
+        values = {name: array for name, array in found.items() if name in graph.shape_computed}
+        measured = {
+            name: array.shape if name in graph.shape_computed else tuple(int(dim) for dim in array)
+            for name, array in found.items()
+        }
+        measured |= {tensor.name: tuple(tensor.dims) for tensor in graph.proto.graph.initializer}
+        measured |= {entry.name: entry.traced for entry in shapes}
+        inferred = infer(graph, shapes)
+        return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
+    reason = explain(last) if last is not None else "no input shape could be made up"
+    raise ModelError(f"the model runs at none of the input shapes that were tried: {reason}")
+
+
+def random_input(entry: InputShape, seed: int = 0) -> np.ndarray:
+    """A random array for an input: standard normal floats, bytes over the whole range, small other integers.
+
+    Returns:
+        Array of shape ``entry.traced`` and dtype ``entry.dtype``.
+    """
+    generator = np.random.default_rng(seed)
+    if entry.dtype.kind == "f" or entry.dtype.name == "bfloat16":
+        return generator.standard_normal(entry.traced).astype(entry.dtype)
+    if entry.dtype == np.uint8:
+        return generator.integers(0, 256, entry.traced, dtype=np.uint8)
+    if entry.dtype == np.int8:
+        return generator.integers(-128, 128, entry.traced, dtype=np.int8)
+    if entry.dtype == np.bool_:
+        return np.ones(entry.traced, dtype=np.bool_)
+    if entry.dtype.kind in "iu":
+        return generator.integers(0, 2, entry.traced).astype(entry.dtype)
+    raise ModelError(f"the input '{entry.name}' is of type {entry.dtype}; an image classifier takes numbers.")
+
+
+def candidate_inputs(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:
+    """Concrete shapes to try for all inputs, most plausible first.
+
+    Raises:
+        ModelError: an input is no tensor or has no known rank.
+    """
+    declared = [_declared(value) for value in graph.inputs]
+    if not declared:
+        raise ModelError("the model has no input; it computes a constant.")
+    open_batch = any(bool(dims) and not isinstance(dims[0], int) for _, dims, _ in declared)
+    open_space = any(not isinstance(dim, int) for _, dims, _ in declared for dim in dims[1:])
+    for size, batch in itertools.product(OPEN_SIZES if open_space else OPEN_SIZES[:1], (2, 1) if open_batch else (1,)):
+        yield concrete_inputs(graph, batch, size)
+
+
+def concrete_inputs(graph: ModelGraph, batch: int, size: tuple[int, int]) -> tuple[InputShape, ...]:
+    """All inputs with their open axes filled in: the batch, and (height, width).
+
+    Raises:
+        ModelError: an input is no tensor or has no known rank.
+    """
+    return tuple(
+        InputShape(name, dims, _concrete(dims, batch, size, _channels_last(graph, name, dims)), dtype)
+        for name, dims, dtype in (_declared(value) for value in graph.inputs)
+    )
+
+
+def infer(graph: ModelGraph, inputs: tuple[InputShape, ...]) -> Trace:
+    """Shapes and types by onnx's own inference, for concrete inputs, without looking at any large weight."""
+    twin = onnx.ModelProto()
+    twin.ir_version = graph.proto.ir_version
+    twin.opset_import.extend(graph.proto.opset_import)
+    twin.functions.extend(graph.proto.functions)
+    twin.graph.name = "twin"
+    twin.graph.node.extend(graph.proto.graph.node)
+    for entry in inputs:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(entry.dtype)
+        twin.graph.input.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.traced))
+    for tensor in graph.proto.graph.initializer:
+        if not is_external(tensor) and tensor.ByteSize() <= _SMALL:
+            twin.graph.initializer.append(tensor)
+        else:
+            twin.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    twin.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in graph.outputs)
+    try:
+        result = onnx.shape_inference.infer_shapes(twin, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
+        # What cannot be inferred is measured; inference only adds element types to the measurement.
+        result = twin
+    shapes: dict[str, tuple[int, ...]] = {}
+    dtypes: dict[str, np.dtype] = {}
+    for value in (*result.graph.value_info, *result.graph.input, *result.graph.output):
+        kind = value.type.tensor_type
+        if kind.elem_type and kind.elem_type != onnx.TensorProto.STRING:
+            dtypes[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
+            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
+    for tensor in graph.proto.graph.initializer:
+        shapes[tensor.name] = tuple(tensor.dims)
+        dtypes[tensor.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    return Trace(inputs, shapes, dtypes, {}, measured=False)
+
+
+def _trace_by_inference(graph: ModelGraph) -> Trace:
+    for shapes in candidate_inputs(graph):
+        found = infer(graph, shapes)
+        if any(value.name in found.shapes for value in graph.outputs):
+            return found
+    raise ModelError("the shapes of this very large model cannot be inferred from its graph.")
+
+
+def _with_probes(graph: ModelGraph) -> tuple[onnx.ModelProto, list[tuple[str, str]]]:
+    """A copy of the model that also outputs the shape of every tensor, and the value of every computed shape."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(graph.proto)
+    load_small_external_data(probe, graph.folder)
+    del probe.graph.value_info[:]
+    existing = {value.name for value in probe.graph.output}
+    wanted: list[tuple[str, str]] = []
+    for node in graph.proto.graph.node:
+        if node.op_type in _NO_TENSORS or node.op_type.startswith("Sequence"):
+            continue
+        for name in node.output:
+            if not name or name in graph.constants and node.op_type == "Constant":
+                continue
+            if name in graph.shape_computed:
+                output = name
+            else:
+                output = f"gapmil_trace/{len(wanted)}"
+                probe.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
+            if output not in existing:
+                probe.graph.output.append(onnx.ValueInfoProto(name=output))
+            wanted.append((output, name))
+    if probe.ByteSize() > MAX_PROTO_BYTES:
+        raise ModelError("the model is too near protobuf's 2 GiB limit; export its weights as external data.")
+    return probe, wanted
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(np.prod(tensor.dims, dtype=np.int64)) * size
+
+
+def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str | None, ...], np.dtype]:
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or kind.elem_type == onnx.TensorProto.STRING or not kind.elem_type:
+        raise ModelError(f"the input '{value.name}' is no numeric tensor, so this is no image classifier.")
+    if not kind.HasField("shape"):
+        raise ModelError(f"the input '{value.name}' does not declare its rank; export the model with an input shape.")
+    dims = tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
+        for dim in kind.shape.dim
+    )
+    return value.name, dims, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+
+
+def _channels_last(graph: ModelGraph, name: str, dims: tuple[int | str | None, ...]) -> bool:
+    """Whether a rank-4 input is NHWC: by its declared sizes, else by what reads it first."""
+    if len(dims) != 4:
+        return False
+    channels = (1, 3, 4)
+    if dims[1] in channels or dims[3] in channels:
+        return dims[1] not in channels
+    reader = next(iter(graph.consumers.get(name, ())), None)
+    return reader is not None and reader.op == "Transpose"
+
+
+def _concrete(
+    dims: tuple[int | str | None, ...], batch: int, size: tuple[int, int], channels_last: bool
+) -> tuple[int, ...]:
+    height, width = size
+    defaults = {3: (batch, 3, height), 4: (batch, height, width, 3) if channels_last else (batch, 3, height, width)}
+    fallback = defaults.get(len(dims), (batch, *[height] * (len(dims) - 1)))
+    return tuple(dim if isinstance(dim, int) else fallback[axis] for axis, dim in enumerate(dims))

@@ -1,0 +1,98 @@
+"""Structural checks of a vendor's graph, without its weights: names, order, cycles, shapes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx
+
+#: More elements than this in one declared tensor is a damaged or hostile file, not a classifier (2^40).
+MAX_ELEMENTS = 1 << 40
+
+
+def validate_structure(proto: onnx.ModelProto, where: str) -> None:
+    """Check that a graph is well formed: unique names, no dangling inputs, no cycle, sane shapes.
+
+    Args:
+        proto: the model.
+        where: its name, for messages.
+
+    Raises:
+        ModelError: naming the first tensor or node that is wrong.
+    """
+    graph = proto.graph
+    if not graph.output:
+        raise ModelError(f"{where} has no outputs; export it again.")
+    known = {value.name for value in graph.input}
+    known |= {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    makers = _makers(graph, known, where)
+    for output in graph.output:
+        if output.name not in known and output.name not in makers:
+            raise ModelError(f"{where}: no node makes the output '{output.name}'; the file is damaged.")
+    _check_order(graph, known, makers, where)
+    for tensor in graph.initializer:
+        if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MAX_ELEMENTS:
+            raise ModelError(f"{where}: the weight '{tensor.name}' declares an absurd shape {list(tensor.dims)}.")
+    for value in graph.input:
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if any(dim < 0 for dim in dims) or math.prod(max(dim, 1) for dim in dims) > MAX_ELEMENTS:
+            raise ModelError(f"{where}: the input '{value.name}' declares an absurd shape {dims}.")
+
+
+def _makers(graph: onnx.GraphProto, known: set[str], where: str) -> dict[str, int]:
+    makers: dict[str, int] = {}
+    for index, node in enumerate(graph.node):
+        for name in node.output:
+            if not name:
+                continue
+            if name in makers or name in known:
+                raise ModelError(f"{where}: the tensor '{name}' is made twice; the file is damaged.")
+            makers[name] = index
+    return makers
+
+
+def _check_order(graph: onnx.GraphProto, known: set[str], makers: dict[str, int], where: str) -> None:
+    """Kahn's algorithm over node indices: finds dangling inputs first, then cycles."""
+    waiting = [0] * len(graph.node)
+    users: dict[int, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        for name in set(_reads(node)):
+            if name in makers:
+                waiting[index] += 1
+                users.setdefault(makers[name], []).append(index)
+            elif name not in known:
+                raise ModelError(
+                    f"{where}: node '{node.name or node.op_type}' reads '{name}', which nothing makes; "
+                    "the file is damaged."
+                )
+    ready = [index for index, count in enumerate(waiting) if count == 0]
+    done = 0
+    while ready:
+        index = ready.pop()
+        done += 1
+        for user in users.get(index, ()):
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                ready.append(user)
+    if done != len(graph.node):
+        stuck = next(node for node, count in zip(graph.node, waiting, strict=True) if count)
+        raise ModelError(f"{where}: the graph is cyclic at node '{stuck.name or stuck.op_type}'; the file is damaged.")
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """Names a node takes from its own graph: its inputs, and what its subgraphs take from outside them."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        graphs = [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+        for graph in graphs:
+            inside = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+            inside |= {name for inner in graph.node for name in inner.output}
+            yield from (name for inner in graph.node for name in _reads(inner) if name not in inside)
+            yield from (value.name for value in graph.output if value.name and value.name not in inside)

@@ -1,0 +1,171 @@
+"""A read-only view of a model's main graph: who makes what, who reads it, what is constant."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from onnx_gapmil.graph.loading import is_external
+from onnx_gapmil.graph.ort import evaluate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# graphsurgeon greets every import with hints about colours and types that concern no user of this package.
+G_LOGGER.severity = G_LOGGER.ERROR
+
+#: Operators that ask for a shape and not for values: what they make depends on the input's size only.
+_SHAPE_OPS = frozenset({"Shape", "Size"})
+#: Operators whose output is random: never a constant, even without inputs.
+_RANDOM_OPS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+#: Constants above this are never folded to find a value: they are weights, and the graph refers to them by name.
+_MAX_FOLDED_ELEMENTS = 1 << 26
+
+
+class ModelGraph:
+    """The main graph of a model, read through onnx-graphsurgeon. Nothing in it is ever changed.
+
+    Attributes:
+        proto: the vendor's ModelProto (after inlining, where that was needed).
+        folder: where external data lies.
+        opset: version of the default operator set.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, folder: Path | None = None) -> None:
+        self.proto = proto
+        self.folder = folder
+        self.opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
+        self._graph = gs.import_onnx(proto)
+        self._producers = {out.name: node for node in self._graph.nodes for out in node.outputs if out.name}
+        self._protos = {name: node for node in proto.graph.node for name in node.output if name}
+        self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._values: dict[str, np.ndarray | None] = {}
+
+    @property
+    def nodes(self) -> list[gs.Node]:
+        """The nodes in the file's order."""
+        nodes: list[gs.Node] = self._graph.nodes
+        return nodes
+
+    @cached_property
+    def inputs(self) -> list[onnx.ValueInfoProto]:
+        """The real inputs: those that no initializer gives a value to (IR 3 lists weights as inputs too)."""
+        return [value for value in self.proto.graph.input if value.name not in self._initializers]
+
+    @property
+    def outputs(self) -> list[onnx.ValueInfoProto]:
+        """The graph's outputs."""
+        return list(self.proto.graph.output)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Every name that is taken in the graph: tensors and nodes, subgraphs included."""
+        return frozenset(_all_names(self.proto.graph))
+
+    @cached_property
+    def consumers(self) -> dict[str, list[gs.Node]]:
+        """The nodes that read each tensor."""
+        readers: dict[str, list[gs.Node]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                if tensor.name:
+                    readers.setdefault(tensor.name, []).append(node)
+        return readers
+
+    def producer(self, name: str) -> gs.Node | None:
+        """The node that makes a tensor; None for inputs and initializers."""
+        return self._producers.get(name)
+
+    def node_proto(self, node: gs.Node) -> onnx.NodeProto:
+        """The vendor's own NodeProto of a node."""
+        return self._protos[next(out.name for out in node.outputs if out.name)]
+
+    def initializer(self, name: str) -> onnx.TensorProto | None:
+        """The initializer of this name, if it is one."""
+        return self._initializers.get(name)
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Tensors that do not depend on any input."""
+        known = set(self._initializers)
+        for node in self.nodes:
+            names = [tensor.name for tensor in node.inputs if tensor.name]
+            if node.op not in _RANDOM_OPS and all(name in known for name in names) and not _has_subgraph(node):
+                known.update(out.name for out in node.outputs if out.name)
+        return frozenset(known)
+
+    @cached_property
+    def shape_computed(self) -> frozenset[str]:
+        """Tensors that depend on the inputs' sizes but on none of their values (``Shape``, arithmetic on it, ...)."""
+        known: set[str] = set()
+        for node in self.nodes:
+            names = [tensor.name for tensor in node.inputs if tensor.name]
+            from_shape = node.op in _SHAPE_OPS and not node.domain
+            from_known = any(name in known for name in names) and all(
+                name in known or name in self.constants for name in names
+            )
+            if (from_shape and not all(name in self.constants for name in names)) or (
+                from_known and node.op not in _RANDOM_OPS and not _has_subgraph(node)
+            ):
+                known.update(out.name for out in node.outputs if out.name)
+        return frozenset(known)
+
+    def value(self, name: str) -> np.ndarray | None:
+        """The value of a constant tensor, through whatever nodes make it; None if it is none or too large."""
+        if name not in self._values:
+            self._values[name] = self._fold(name) if name in self.constants else None
+        return self._values[name]
+
+    def _fold(self, name: str) -> np.ndarray | None:
+        tensor = self._initializers.get(name)
+        if tensor is not None:
+            return self._array(tensor)
+        nodes = self._constant_ancestors(name)
+        feeds: dict[str, np.ndarray] = {}
+        for node in nodes:
+            for read in node.input:
+                if read in self._initializers and read not in feeds:
+                    array = self._array(self._initializers[read])
+                    if array is None:
+                        return None
+                    feeds[read] = array
+        return evaluate(nodes, feeds, [name], self.proto.opset_import)[0]
+
+    def _constant_ancestors(self, name: str) -> list[onnx.NodeProto]:
+        wanted, seen, found = [name], set[str](), set[int]()
+        while wanted:
+            current = wanted.pop()
+            node = self._protos.get(current)
+            if current in seen or node is None:
+                continue
+            seen.add(current)
+            found.add(id(node))
+            wanted.extend(read for read in node.input if read)
+        return [node for node in self.proto.graph.node if id(node) in found]
+
+    def _array(self, tensor: onnx.TensorProto) -> np.ndarray | None:
+        if int(np.prod(tensor.dims, dtype=np.int64)) > _MAX_FOLDED_ELEMENTS:
+            return None
+        base = str(self.folder) if self.folder is not None and is_external(tensor) else ""
+        array: np.ndarray = onnx.numpy_helper.to_array(tensor, base_dir=base)
+        return array
+
+
+def _has_subgraph(node: gs.Node) -> bool:
+    return any(isinstance(value, gs.Graph) for value in node.attrs.values())
+
+
+def _all_names(graph: onnx.GraphProto) -> set[str]:
+    names = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
+    names |= {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        names |= {node.name, *node.input, *node.output}
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                names |= _all_names(inner)
+    return names

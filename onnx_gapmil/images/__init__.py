@@ -1,0 +1,24 @@
+"""Images in: files found and decoded, prepared for the network, mapped back; names for the classes."""
+
+from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.labels import FoundLabels, find_labels, read_labels
+from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.images.presets import PRESETS
+from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
+from onnx_gapmil.images.sources import find_images
+
+__all__ = [
+    "PRESETS",
+    "FoundLabels",
+    "Geometry",
+    "InputSpec",
+    "Preprocess",
+    "ResolvedPreprocess",
+    "find_images",
+    "find_labels",
+    "read_image",
+    "read_labels",
+    "resolve_preprocess",
+]

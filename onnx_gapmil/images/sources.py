@@ -1,0 +1,110 @@
+"""Turn what a user names (files, folders, quoted globs) into an ordered list of image files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from onnx_gapmil.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "gif", "bmp", "dib", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "avif"),
+    )
+)
+"""File name endings, in lower case, by which a folder's or a glob's images are told from its other files."""
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def find_images(args: Sequence[str]) -> list[Path]:
+    """List the image files that the arguments name.
+
+    - A file is taken whatever its ending: naming it is asking for it.
+    - A folder is searched with all its subfolders (data sets are folders of classes); hidden files and
+      folders are left out, and links to folders are not followed.
+    - Anything else with `*`, `?` or `[` in it is a glob; `**` spans folders.
+
+    The arguments' order is kept; within one, names are sorted as people count (`img2` before `img10`).
+    A file that is reached twice is listed once.
+
+    Raises:
+        ImageError: there is no argument, one matches nothing, or one holds no image.
+    """
+    if not args:
+        raise ImageError(
+            "No image was named; give image files, folders or a quoted glob such as 'photos/*.jpg'."
+        )
+    found: dict[Path, Path] = {}
+    for arg in args:
+        for path in _expand(arg):
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Sort key that compares runs of digits as numbers, letters without case, folders level by level."""
+    parts: list[tuple[int, int, str]] = []
+    for level in path.parts:
+        for run in re.findall(r"[0-9]+|[^0-9]+", level.casefold()):
+            parts.append((0, int(run), "") if run[0] in "0123456789" else (1, 0, run))
+        parts.append((-1, 0, ""))
+    return tuple(parts), str(path)
+
+
+def _expand(arg: str) -> list[Path]:
+    path = Path(arg)
+    try:
+        if path.is_file():
+            return [path]
+        if path.is_dir():
+            return _images_in_folder(path)
+    except ValueError as error:  # a NUL byte
+        raise ImageError(f"{arg!r}: not a path ({error}).") from error
+    if _MAGIC.search(arg):
+        return _images_of_glob(path)
+    raise ImageError(f"{arg}: no such file or folder; check the path.")
+
+
+def _images_in_folder(folder: Path) -> list[Path]:
+    images = _only_images(folder.rglob("*"), folder)
+    if not images:
+        raise ImageError(f"{folder}: the folder holds no image (endings looked for: {_suffix_list()}).")
+    return images
+
+
+def _images_of_glob(pattern: Path) -> list[Path]:
+    base = Path(pattern.anchor)
+    parts = list(pattern.parts[1:] if pattern.anchor else pattern.parts)
+    while parts and not _MAGIC.search(parts[0]):
+        base /= parts.pop(0)
+    try:
+        matches = sorted(base.glob(str(Path(*parts))), key=natural_key)
+    except (ValueError, NotImplementedError) as error:
+        raise ImageError(f"{pattern}: not a glob that can be read ({error}).") from error
+    if not matches:
+        raise ImageError(f"{pattern}: nothing matches; check the pattern and the folder it starts from.")
+    images = _only_images(matches, base)
+    if not images:
+        raise ImageError(
+            f"{pattern}: {len(matches)} match(es), none an image (endings looked for: {_suffix_list()})."
+        )
+    return images
+
+
+def _only_images(paths: Iterable[Path], root: Path) -> list[Path]:
+    images = [
+        path
+        for path in paths
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    ]
+    return sorted(images, key=natural_key)
+
+
+def _suffix_list() -> str:
+    return " ".join(sorted(IMAGE_SUFFIXES))

@@ -1,0 +1,190 @@
+"""From the map that a pool reads to the feature grid (N, C, H, W), whatever layout the vendor keeps it in."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.lifting import FeatureGrid
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifting
+
+#: Nodes looked at for the two-dimensional arrangement of a row of tokens.
+_SEARCH_LIMIT = 5000
+_MEANS = frozenset({"ReduceMean", "AveragePool"})
+
+
+def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> FeatureGrid:
+    """The grid that a pool averages, as NCHW, with the nodes that bring it there.
+
+    Pools in several steps (first over columns, then over rows) are followed back to the map they start from.
+
+    Args:
+        node: the pooling node that the walk met.
+        walk: the walk.
+        data: the map it reads.
+        axes: the axes it pools over.
+
+    Raises:
+        HeadRefused: the axes are channels, or leave positions over.
+    """
+    layout = Layout(walk.graph, walk.trace)
+    wide_axes = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    source, axes = _first_map(walk, layout, data, wide_axes)
+    shape = walk.shape(source)
+    axes = _whole_plane(shape, axes)
+    roles = layout.roles(source)
+    kept = [axis for axis in range(1, len(shape)) if axis not in axes]
+    wide = [axis for axis in kept if shape[axis] != 1]
+    if not axes or 0 in axes and shape[0] != 1:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
+    if any(roles[axis] == "channel" for axis in axes):
+        raise walk.refuse("no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space")
+    if any(roles[axis] == "space" for axis in wide) or (len(wide) >= 2 and not any(roles[axis] for axis in wide)):
+        raise walk.refuse("partial-pool", node, f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions")
+    channels = math.prod(shape[axis] for axis in kept)
+    height, width, note = _arrangement(walk, layout, source, axes)
+    name = _as_nchw(walk, source, kept, axes, channels, (height, width))
+    return FeatureGrid(name, source, channels, (height, width), axes, walk.describe(node), _layout_name(shape, axes), note)
+
+
+def _whole_plane(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The other axis of a plane that is one position wide belongs to the grid too, so that it stays a plane."""
+    if len(shape) == 4 and len(axes) == 1:
+        for plane in ((2, 3), (1, 2)):
+            if axes[0] in plane and all(shape[axis] == 1 for axis in plane if axis not in axes):
+                return plane
+    return axes
+
+
+def _as_nchw(
+    walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, size: tuple[int, int]
+) -> str:
+    shape = walk.shape(source)
+    order = [0, *kept, *axes]
+    name = source if order == sorted(order) else walk.build.node("Transpose", [source], perm=order)
+    if len(shape) == 4 and len(kept) == 1 and len(axes) == 2:
+        return name
+    return walk.build.reshape(name, [0, channels, size[0], -1])
+
+
+def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
+    if len(shape) == 4:
+        return {(2, 3): "NCHW", (1, 2): "NHWC"}.get(axes, f"positions in axes {list(axes)}")
+    if len(shape) == 3:
+        return "tokens (N, T, C)" if axes == (1,) else "flattened map (N, C, T)"
+    return f"positions in axes {list(axes)} of {list(shape)}"
+
+
+def _first_map(walk: Lifting, layout: Layout, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Follow a pool in several steps back: the map before the first step, and all axes that are averaged.
+
+    A mean of means over whole axes is the mean over both; anything else ends the search where it is.
+    """
+    while True:
+        node = walk.graph.producer(data)
+        if node is None or not node.inputs or node.inputs[0].name not in walk.trace.shapes:
+            return data, axes
+        before, after = walk.shape(node.inputs[0].name), walk.shape(data)
+        moved = _axis_map(node, before, after)
+        if moved is None:
+            return data, axes
+        reduced = tuple(axis for axis, dim in enumerate(before) if dim != 1 and axis not in moved.values())
+        if any(axis not in moved for axis in axes) or (reduced and not _is_whole_mean(walk, node, layout, reduced)):
+            return data, axes
+        if not reduced and node.op not in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
+            return data, axes
+        data = node.inputs[0].name
+        axes = tuple(sorted({moved[axis] for axis in axes} | set(reduced)))
+
+
+def _axis_map(node: gs.Node, before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:
+    """Which axis of the input each wide axis of the output is, where a node only drops axes or sets them to 1."""
+    wide_before = [axis for axis, dim in enumerate(before) if dim != 1]
+    wide_after = [axis for axis, dim in enumerate(after) if dim != 1]
+    if node.op in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
+        if [before[axis] for axis in wide_before] == [after[axis] for axis in wide_after]:
+            return dict(zip(wide_after, wide_before, strict=True))
+        return None
+    if node.op not in _MEANS:
+        return None
+    if len(before) == len(after):
+        if all(before[axis] == after[axis] for axis in wide_after):
+            return {axis: axis for axis in wide_after}
+        return None
+    axes = [axis % len(before) for axis in node.attrs.get("axes", ())]
+    left = [axis for axis in range(len(before)) if axis not in axes]
+    if len(left) == len(after):
+        return {place: axis for place, axis in enumerate(left) if before[axis] != 1}
+    return None
+
+
+def _is_whole_mean(walk: Lifting, node: gs.Node, layout: Layout, reduced: tuple[int, ...]) -> bool:
+    """Whether a step averages whole spatial axes with equal weights."""
+    source = node.inputs[0].name
+    if any(layout.roles(source)[axis] == "channel" for axis in reduced):
+        return False
+    if node.op == "ReduceMean":
+        return True
+    kernel = list(node.attrs.get("kernel_shape", ()))
+    size = walk.shape(source)[2:]
+    covers = [k == dim or dim_axis + 2 not in reduced and k == 1 for dim_axis, (k, dim) in enumerate(zip(kernel, size, strict=True))]
+    return all(covers) and not any(node.attrs.get("pads", ()))
+
+
+def _arrangement(walk: Lifting, layout: Layout, source: str, axes: tuple[int, ...]) -> tuple[int, int, str]:
+    """Height and width of the cells, and a note where they are not what the vendor's tensor says."""
+    shape = walk.shape(source)
+    if len(axes) == 2:
+        return shape[axes[0]], shape[axes[1]], ""
+    if len(axes) > 2:
+        return math.prod(shape[axis] for axis in axes[:-1]), shape[axes[-1]], "the leading position axes are stacked as rows"
+    count = shape[axes[0]]
+    if len(shape) >= 4:
+        return (1, count, "") if axes[0] == len(shape) - 1 else (count, 1, "")
+    found = _map_of(walk, layout, source, count)
+    if found is not None:
+        return *found, ""
+    return 1, count, "the positions have no known two-dimensional arrangement"
+
+
+def _map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int] | None:
+    """The nearest map upstream with as many positions as there are tokens: it tells how they are arranged."""
+    queue, seen = deque([source]), {source}
+    while queue and len(seen) < _SEARCH_LIMIT:
+        name = queue.popleft()
+        shape = walk.trace.shapes.get(name, ())
+        if len(shape) == 4:
+            roles = layout.roles(name)
+            space = [shape[axis] for axis in range(4) if roles[axis] == "space"]
+            if len(space) == 2 and space[0] * space[1] == count:
+                return space[0], space[1]
+        node = walk.graph.producer(name)
+        if node is None:
+            continue
+        found = _split_tokens(walk, node, name, count)
+        if found is not None:
+            return found
+        for tensor in node.inputs:
+            if tensor.name and tensor.name not in seen and tensor.name not in walk.graph.constants:
+                seen.add(tensor.name)
+                queue.append(tensor.name)
+    return None
+
+
+def _split_tokens(walk: Lifting, node: gs.Node, name: str, count: int) -> tuple[int, int] | None:
+    """(N, H, W, C) reshaped to (N, H*W, C), or (N, C, H, W) to (N, C, H*W): the reshape tells H and W."""
+    if node.op not in ("Reshape", "Flatten"):
+        return None
+    before, after = walk.trace.shapes.get(node.inputs[0].name, ()), walk.trace.shapes.get(name, ())
+    if len(before) == 4 and len(after) == 3 and count in after[1:]:
+        if before[1] * before[2] == count == after[1] and before[3] == after[2]:
+            return before[1], before[2]
+        if before[2] * before[3] == count == after[2] and before[1] == after[1]:
+            return before[2], before[3]
+    return None

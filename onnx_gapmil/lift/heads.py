@@ -1,0 +1,115 @@
+"""Lift every output of a model, each by itself, or say why not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import onnx_gapmil.lift.rules  # noqa: F401 - registers the rules
+from onnx_gapmil.lift.lifting import Lifting
+from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
+from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
+
+if TYPE_CHECKING:
+    from onnx_gapmil.graph.builder import GraphBuilder
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that was lifted.
+
+    Attributes:
+        logits: where it starts.
+        outputs: the graph outputs that are made from these logits.
+        lifted: the prediction grid.
+        chain: its operators from the pool to the logits.
+    """
+
+    logits: Logits
+    outputs: tuple[str, ...]
+    lifted: Lifted
+    chain: tuple[LiftStep, ...]
+
+    @property
+    def output(self) -> str:
+        """The first output that the head makes."""
+        return self.outputs[0]
+
+    @property
+    def verdict(self) -> Verdict:
+        """``conditional`` if any step depends on the pooled tensor."""
+        return "conditional" if self.lifted.conditional else "exact"
+
+    @property
+    def features(self) -> tuple[FeatureGrid, ...]:
+        """The grids that the head pools; nearly always one."""
+        return self.lifted.features
+
+    @property
+    def classes(self) -> int:
+        """K, the number of logits."""
+        return self.lifted.channels
+
+
+@dataclass(frozen=True)
+class HeadSearch:
+    """What became of each output.
+
+    Attributes:
+        heads: those that lift, in the order of the outputs.
+        refusals: by output, why the others do not.
+    """
+
+    heads: tuple[Head, ...]
+    refusals: dict[str, Refusal]
+
+
+def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout = "contribution") -> HeadSearch:
+    """Follow every output back to its pool and lift its head.
+
+    Args:
+        graph: the model.
+        trace: its real shapes.
+        build: collects the new nodes.
+        readout: which grid to build.
+    """
+    walk = Lifting(graph, trace, build, readout)
+    found: dict[str, tuple[Logits, list[str]]] = {}
+    for output in real_outputs(graph):
+        logits = find_logits(graph, output)
+        found.setdefault(logits.tensor, (logits, []))[1].append(output)
+        if found[logits.tensor][0].activation == "none" and logits.activation != "none":
+            found[logits.tensor] = (logits, found[logits.tensor][1])
+    heads: list[Head] = []
+    refusals: dict[str, Refusal] = {}
+    for tensor, (logits, outputs) in found.items():
+        result = _not_scores(walk, tensor) or walk.try_lift(tensor)
+        if not isinstance(result, Refusal):
+            heads.append(Head(logits, tuple(outputs), result, tuple(walk.chain(tensor))))
+            continue
+        refusals |= dict.fromkeys(outputs, result)
+    return HeadSearch(tuple(heads), refusals)
+
+
+def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
+    """A refusal if the tensor cannot be a vector of class scores for each image."""
+    node = walk.graph.producer(tensor)
+    shape = walk.trace.shapes.get(tensor)
+    if shape is None:
+        return None
+    wide = [dim for axis, dim in enumerate(shape) if dim != 1 and not (axis == 0 and dim == walk.trace.batch)]
+    dtype = walk.trace.dtypes.get(tensor)
+    if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
+        size = "x".join(str(dim) for dim in shape)
+        where = walk.describe(node)
+        # A map of scores may be a detector's or a segmenter's; the walk may still know a better reason.
+        found = walk.try_lift(tensor)
+        if isinstance(found, Refusal) and found.code in ("blocked-layout", "side-input"):
+            return found
+        message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"
+        return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])
+    return None

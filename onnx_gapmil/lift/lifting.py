@@ -1,0 +1,355 @@
+"""The walk: one recursive function with one invariant, *mean over cells of lift(t) = t*."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.graph.ort import evaluate
+from onnx_gapmil.lift.registry import find_rule
+from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.graph.builder import GraphBuilder
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.graph.view import ModelGraph
+
+#: Operators between logits and pool; real heads have fewer than forty. The walk also looks into the trunk behind a
+#: reduction, to see whether its input is pooled already, and must end there.
+MAX_DEPTH = 120
+#: ``Lifted.batch_axis`` of a tensor whose batch and channels are one axis for a moment, as channels-last exports
+#: leave it around a Gather.
+MERGED = -1
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """A pre-pool feature map: where a walk ended.
+
+    Attributes:
+        name: tensor (N, channels, height, width) in the rewritten graph.
+        source: the vendor's tensor that it is, or is a transpose of.
+        channels: C.
+        size: (height, width) in the trace.
+        axes: the source's axes that are cells, in the order rows, columns.
+        pool: the pooling node, as ``name (operator)``.
+        layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
+        note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
+    """
+
+    name: str
+    source: str
+    channels: int
+    size: tuple[int, int]
+    axes: tuple[int, ...]
+    pool: str
+    layout: str
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The grid as the command line prints it."""
+        return {
+            "source": self.source,
+            "pool": self.pool,
+            "layout": self.layout,
+            "channels": self.channels,
+            "size": list(self.size),
+            "axes": list(self.axes),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """The lift of a pooled tensor ``t``.
+
+    Attributes:
+        name: tensor (N, channels, H, W) whose mean over cells is ``t``; its channels are the axes of ``t`` but the
+            batch, in row-major order.
+        channels: product of those axes.
+        shape: traced shape of ``t``.
+        batch_axis: which axis of ``t`` is the batch; None if a squeeze at batch 1 dropped it, `MERGED` if the batch
+            and the channels are one axis.
+        batch: traced size of the batch.
+        features: the grids it comes from.
+        dtype: element type.
+        conditional: whether any step so far depends on the pooled tensor.
+        step: what made it.
+        parents: the pooled tensors whose lifts it was made of.
+    """
+
+    name: str
+    channels: int
+    shape: tuple[int, ...]
+    batch_axis: int | None
+    batch: int
+    features: tuple[FeatureGrid, ...]
+    dtype: np.dtype
+    conditional: bool
+    step: LiftStep
+    parents: tuple[str, ...] = ()
+
+    @property
+    def inner_shape(self) -> tuple[int, ...]:
+        """Shape of ``t`` without its batch axis."""
+        return tuple(dim for axis, dim in enumerate(self.shape) if axis != self.batch_axis)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Grid (height, width) in the trace."""
+        return self.features[0].size
+
+    def index(self) -> np.ndarray:
+        """For each element of ``t`` its place ``n * channels + c`` in the lift; int64, shape of ``t``."""
+        places = np.arange(self.batch * self.channels, dtype=np.int64)
+        if self.batch_axis is None or self.batch_axis == MERGED:
+            return places.reshape(self.shape)
+        return np.moveaxis(places.reshape(self.batch, *self.inner_shape), 0, self.batch_axis)
+
+
+class Lifting:
+    """One walk over one graph: asks rules for lifts, remembers them, and offers what rules need.
+
+    Attributes:
+        graph: the vendor's graph.
+        trace: its real shapes.
+        build: where new nodes go.
+        readout: which grid is being built.
+    """
+
+    def __init__(self, graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout) -> None:
+        self.graph = graph
+        self.trace = trace
+        self.build = build
+        self.readout = readout
+        self._memo: dict[str, Lifted | Refusal] = {}
+        self._stack: list[str] = []
+
+    # --- the recursion ------------------------------------------------------------------------------------------
+
+    def lift(self, tensor: str) -> Lifted:
+        """The lift of a pooled tensor.
+
+        Raises:
+            HeadRefused: it has none; the refusal says where the walk ended.
+        """
+        found = self.try_lift(tensor)
+        if isinstance(found, Refusal):
+            raise HeadRefused(found)
+        if found.batch_axis == MERGED and self._stack:
+            node = self.graph.producer(self.wanted)
+            raise self.refuse("spatial-mixing-after-pool", node, "it works on a tensor whose batch and channels are one axis")
+        return found
+
+    @property
+    def wanted(self) -> str:
+        """The tensor whose rule is running: which of a node's outputs is meant."""
+        return self._stack[-1]
+
+    def try_lift(self, tensor: str) -> Lifted | Refusal:
+        """The lift of a pooled tensor, or why it has none."""
+        if tensor not in self._memo:
+            self._stack.append(tensor)
+            try:
+                self._memo[tensor] = self._apply_rule(tensor)
+            except HeadRefused as refused:
+                walked = (self.describe(self.graph.producer(tensor)), *refused.refusal.walked)
+                self._memo[tensor] = replace(refused.refusal, walked=walked)
+            finally:
+                self._stack.pop()
+        return self._memo[tensor]
+
+    def chain(self, tensor: str) -> list[LiftStep]:
+        """The steps from the pool to a lifted tensor, in the order of the graph."""
+        steps: dict[str, LiftStep] = {}
+
+        def visit(name: str) -> None:
+            found = self._memo[name]
+            if name in steps or isinstance(found, Refusal):
+                return
+            for parent in found.parents:
+                visit(parent)
+            steps[name] = found.step
+
+        visit(tensor)
+        return list(steps.values())
+
+    def _apply_rule(self, tensor: str) -> Lifted:
+        node = self.graph.producer(tensor)
+        if node is None:
+            raise self._reached_input(tensor)
+        if len(self._stack) > MAX_DEPTH:
+            raise self.refuse("head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool")
+        if "nchwc" in (node.domain or ""):
+            raise self.refuse("blocked-layout", node, f"{node.op} works on a blocked channel layout (NCHWc)")
+        rule = find_rule(node.domain or "", node.op)
+        if rule is None:
+            raise self.no_rule(node)
+        return rule(node, self)
+
+    def _reached_input(self, tensor: str) -> HeadRefused:
+        if tensor in self.graph.constants:
+            return self._refused("side-input", f"constant '{tensor}'", f"a constant '{tensor}' takes part where a pooled tensor is expected")
+        several = len(self.graph.inputs) > 1
+        code = "side-input" if several else "no-spatial-pool"
+        where = f"input '{tensor}'"
+        return self._refused(code, where, f"the walk back from the logits reached the {where} without meeting a pool over space")
+
+    # --- refusing -----------------------------------------------------------------------------------------------
+
+    def refuse(self, code: str, node: gs.Node | None, message: str) -> HeadRefused:
+        """A refusal at a node, to be raised."""
+        return self._refused(code, self.describe(node), f"{self.describe(node)}: {message}")
+
+    def no_rule(self, node: gs.Node) -> HeadRefused:
+        """The refusal for an operator without a rule: on a map it means that nothing pooled it before."""
+        shape = self.shape(node.outputs[0].name)
+        wide = [dim for dim in shape[1:] if dim != 1]
+        if len(shape) >= 3 and len(wide) >= 2:
+            size = "x".join(str(dim) for dim in shape)
+            return self.refuse("no-spatial-pool", node, f"it makes a map of shape {size}, and nothing between it and the logits averages over space")
+        return self.refuse("unknown-operator", node, f"there is no lift rule for {self.operator(node)}")
+
+    @staticmethod
+    def _refused(code: str, where: str, message: str) -> HeadRefused:
+        return HeadRefused(Refusal(code, where, message, ADVICE[code]))
+
+    @staticmethod
+    def operator(node: gs.Node) -> str:
+        """Operator type with its domain, if it is not ONNX's own."""
+        return f"{node.domain}::{node.op}" if node.domain and node.domain != "ai.onnx" else str(node.op)
+
+    def describe(self, node: gs.Node | None) -> str:
+        """A node for messages: ``name (operator)``."""
+        if node is None:
+            return "graph input"
+        return f"{node.name} ({self.operator(node)})" if node.name else f"{self.operator(node)} making '{node.outputs[0].name}'"
+
+    # --- facts --------------------------------------------------------------------------------------------------
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Traced shape; refuses to go on without one."""
+        if tensor not in self.trace.shapes:
+            raise self._refused("unknown-operator", f"tensor '{tensor}'", f"the shape of '{tensor}' could not be traced")
+        return self.trace.shapes[tensor]
+
+    def dtype(self, tensor: str, default: np.dtype) -> np.dtype:
+        """Element type where inference knew it, else the type of the lift it comes from."""
+        return self.trace.dtypes.get(tensor, default)
+
+    def is_fixed(self, tensor: str) -> bool:
+        """Whether a tensor is the same for all images of one size: a constant, or computed from shapes alone."""
+        return tensor in self.graph.constants or tensor in self.graph.shape_computed
+
+    def value(self, tensor: str) -> np.ndarray | None:
+        """Value of a fixed tensor (in the trace, where it depends on the input's size); else None."""
+        if tensor in self.trace.values:
+            return self.trace.values[tensor]
+        return self.graph.value(tensor)
+
+    def run_node(self, node: gs.Node, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Run one node by the runtime's own semantics, its fixed inputs at their traced values."""
+        proto = self.graph.node_proto(node)
+        values = dict(feeds)
+        for name in proto.input:
+            if name and name not in values:
+                value = self.value(name)
+                if value is None:
+                    raise self.refuse("unknown-operator", node, f"its input '{name}' is not fixed")
+                values[name] = value
+        outputs = [name for name in proto.output if name]
+        return evaluate([proto], values, outputs[:1], self.graph.proto.opset_import)
+
+    # --- results ------------------------------------------------------------------------------------------------
+
+    def result(
+        self,
+        node: gs.Node,
+        name: str,
+        parents: Sequence[Lifted],
+        kind: StepKind,
+        detail: str,
+        *,
+        conditional: bool = False,
+        batch_axis: int | None = 0,
+        channels: int | None = None,
+        dtype: np.dtype | None = None,
+    ) -> Lifted:
+        """The lift of a node's output, made of the lifts of its inputs.
+
+        Refuses if the pooled tensor has another number of elements than the lift has channels: a wrong grid is worse
+        than none.
+        """
+        tensor = self.wanted
+        shape = self.shape(tensor)
+        batch = parents[0].batch
+        count = math.prod(shape) // batch
+        misplaced = batch_axis is not None and batch_axis != MERGED and shape[batch_axis] != batch
+        if misplaced or (channels is not None and channels != count):
+            raise self.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} is no rearrangement of pooled channels")
+        step = LiftStep(self.operator(node), node.name or "", tensor, shape, kind, conditional, detail)
+        return Lifted(
+            name=name,
+            channels=count,
+            shape=shape,
+            batch_axis=batch_axis,
+            batch=batch,
+            features=self.merge_features(node, parents),
+            dtype=dtype if dtype is not None else self.dtype(tensor, parents[0].dtype),
+            conditional=conditional or any(parent.conditional for parent in parents),
+            step=step,
+            parents=tuple(parent.step.output for parent in parents),
+        )
+
+    def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
+        """The distinct feature grids of several lifts; refuses if their sizes differ."""
+        merged = tuple(dict.fromkeys(grid for parent in parents for grid in parent.features))
+        if len({grid.size for grid in merged}) > 1:
+            sizes = " and ".join("x".join(map(str, grid.size)) for grid in merged)
+            raise self.refuse("different-grids", node, f"it joins grids of {sizes} cells")
+        return merged
+
+    def per_cell(self, tensor: str, out_shape: tuple[int, ...], batch_axis: int | None) -> str:
+        """Bring an operand of a pooled tensor (a weight, a bias, a frozen pooled tensor) to (N or 1, C or 1, 1, 1).
+
+        Args:
+            tensor: the operand; broadcasts to ``out_shape`` by NumPy's rules.
+            out_shape: traced shape of the pooled tensor that the operator makes.
+            batch_axis: batch axis of that tensor.
+        """
+        own = self.shape(tensor)
+        if math.prod(own) == 1 and len(own) <= 4:
+            return tensor
+        aligned = (1,) * (len(out_shape) - len(own)) + own
+        axis = batch_axis if batch_axis is not None else -1
+        inner = [dim for place, dim in enumerate(aligned) if place != axis]
+        wanted = [dim for place, dim in enumerate(out_shape) if place != axis]
+        if inner != wanted and math.prod(inner) != 1:
+            target = [1 if place == axis else dim for place, dim in enumerate(out_shape)]
+            tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
+            inner, aligned = wanted, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
+        if axis > 0 and aligned[axis] != 1:
+            order = [axis, *(place for place in range(len(out_shape)) if place != axis)]
+            tensor = self.build.node("Transpose", [tensor], perm=order)
+        return self.build.reshape(tensor, [-1, math.prod(inner), 1, 1])
+
+    def scalar(self, value: float, dtype: np.dtype) -> str:
+        """A scalar constant of an element type."""
+        return self.build.constant(np.asarray(value, dtype=dtype))
+
+    def clone(self, node: gs.Node, inputs: list[str], **attrs: Any) -> str:
+        """The node's operator with all its attributes, on other inputs; for the instance readout."""
+        return self.build.node(node.op, inputs, **{**node.attrs, **attrs})
+
+
+def elem_type(dtype: np.dtype) -> int:
+    """ONNX's number for a NumPy element type."""
+    return int(onnx.helper.np_dtype_to_tensor_dtype(dtype))

@@ -1,0 +1,300 @@
+"""Affine rules: the verdict stays ``exact``, since mean and affine maps commute. A dense layer becomes a 1x1 Conv."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.lifting import elem_type
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.rules.activations import fused_activation
+from onnx_gapmil.lift.rules.pools import lift_reduction, lift_sum_einsum
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
+
+
+@rule("Gemm")
+def lift_gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    """``alpha * A @ B + beta * C`` with constant B: a 1x1 convolution with B as (K, C, 1, 1)."""
+    return _gemm(node, walk)
+
+
+@rule("FusedGemm", domain="com.microsoft")
+def lift_fused_gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    """Gemm with an activation that ONNX Runtime fused into it: the dense layer, then the activation's rule."""
+    return fused_activation(node, walk, _gemm(node, walk))
+
+
+def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    data, weight = node.inputs[0].name, node.inputs[1].name
+    if not walk.is_fixed(weight):
+        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+    lifted = walk.lift(data)
+    _require_channels_at(node, walk, lifted, 0 if node.attrs.get("transA", 0) else 1)
+    transposed = bool(node.attrs.get("transB", 0))
+    rows = walk.shape(weight)[0 if transposed else 1]
+    bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
+    name = _pointwise(
+        walk,
+        lifted,
+        kernel,
+        rows,
+        bias,
+        scale=float(node.attrs.get("alpha", 1.0)),
+        bias_scale=float(node.attrs.get("beta", 1.0)),
+    )
+    detail = f"dense {lifted.channels} → {rows}{', bias' if bias else ''}: a 1×1 convolution on the grid"
+    return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+
+
+@rule("MatMul")
+def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
+    """``x @ W`` or ``W @ x`` with a constant W: a 1x1 convolution."""
+    left, right = node.inputs[0].name, node.inputs[1].name
+    if walk.is_fixed(left) == walk.is_fixed(right):
+        raise walk.no_rule(node)
+    flipped = walk.is_fixed(left)
+    weight, data = (left, right) if flipped else (right, left)
+    lifted = walk.lift(data)
+    shape = walk.shape(weight)
+    matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
+    fan_in, fan_out = matrix[::-1] if flipped else matrix
+    if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
+        raise walk.refuse("unknown-operator", node, f"it multiplies {list(lifted.shape)} by {list(shape)}, not one vector of channels by one matrix")
+    kernel = weight if len(shape) == 2 else walk.build.reshape(weight, list(matrix))
+    if not flipped:
+        kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
+    name = _pointwise(walk, lifted, kernel, fan_out, "")
+    out = walk.shape(walk.wanted)
+    axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
+    detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
+    return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis)
+
+
+def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int:
+    """``W @ x`` keeps the batch in the last axis of a matrix; every other product keeps it where it was."""
+    if flipped and lifted.batch_axis == len(lifted.shape) - 1:
+        return len(out) - 1
+    return lifted.batch_axis if lifted.batch_axis is not None else 0
+
+
+@rule("Conv")
+def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
+    """A 1x1 convolution of the pooled map, groups included: the same convolution on the grid."""
+    data, weight = node.inputs[0].name, node.inputs[1].name
+    shape, kernel = walk.shape(data), walk.shape(weight)
+    if math.prod(shape[2:]) != 1:
+        out = walk.shape(walk.wanted)
+        if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
+            size = "x".join(str(dim) for dim in shape[1:])
+            raise walk.refuse("flatten-head", node, f"it is a fully connected layer over a {size} map, written as a convolution with its own weights for every position")
+        raise walk.no_rule(node)
+    if math.prod(kernel[2:]) != 1 or not walk.is_fixed(weight):
+        raise walk.refuse("spatial-mixing-after-pool", node, f"its kernel is {list(kernel[2:])} on a pooled map of one position")
+    lifted = walk.lift(data)
+    bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    group = int(node.attrs.get("group", 1))
+    name = _pointwise(walk, lifted, weight, kernel[0], bias, group=group, shape=kernel)
+    detail = f"1×1 convolution {lifted.channels} → {kernel[0]}{f' in {group} groups' if group > 1 else ''}"
+    return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0])
+
+
+def _pointwise(
+    walk: Lifting,
+    lifted: Lifted,
+    weight: str,
+    rows: int,
+    bias: str,
+    *,
+    scale: float = 1.0,
+    bias_scale: float = 1.0,
+    group: int = 1,
+    shape: tuple[int, ...] | None = None,
+) -> str:
+    """A 1x1 Conv on the grid with the vendor's weight, which is reshaped in the graph and not copied."""
+    build = walk.build
+    if scale != 1.0:
+        weight = build.node("Mul", [weight, walk.scalar(scale, lifted.dtype)])
+    if shape is None or len(shape) != 4:
+        weight = build.reshape(weight, [rows, lifted.channels // group, 1, 1])
+    inputs = [lifted.name, weight]
+    if bias:
+        own = walk.shape(bias)
+        if math.prod(own) != rows and math.prod(own) != 1:
+            # One row of bias for each image of the batch: added on the grid instead.
+            grid = build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
+            return build.node("Add", [grid, build.reshape(bias, [-1, rows, 1, 1])])
+        if math.prod(own) != rows:
+            bias = build.node("Expand", [bias, build.ints([rows])])
+        if bias_scale != 1.0:
+            bias = build.node("Mul", [bias, walk.scalar(bias_scale, lifted.dtype)])
+        if own != (rows,):
+            bias = build.reshape(bias, [rows])
+        inputs.append(bias)
+    return build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
+
+
+def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> None:
+    shape = lifted.shape
+    if len(shape) != 2 or shape[axis] != lifted.channels or lifted.batch_axis not in (None, 1 - axis):
+        raise walk.refuse("spatial-mixing-after-pool", node, f"its input {list(shape)} does not hold the channels in axis {axis}")
+
+
+@rule("BatchNormalization")
+def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """In inference a fixed scale and shift for each channel: the same on the grid."""
+    data = node.inputs[0].name
+    shape = walk.shape(data)
+    if int(node.attrs.get("training_mode", 0)):
+        raise walk.refuse("random-head", node, "its training_mode is on, so it normalizes by the batch and not by fixed numbers")
+    if math.prod(shape[2:]) != 1:
+        raise walk.no_rule(node)
+    lifted = walk.lift(data)
+    if lifted.batch_axis != 0 or not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:]):
+        raise walk.refuse("unknown-operator", node, "its parameters are not fixed, or its input has no batch axis")
+    parameters = [tensor.name for tensor in node.inputs[1:5]]
+    name = walk.build.node("BatchNormalization", [lifted.name, *parameters], epsilon=node.attrs.get("epsilon"))
+    return walk.result(node, name, [lifted], "affine", "fixed scale and shift for each channel", channels=lifted.channels)
+
+
+@rule("Cast")
+def lift_cast(node: gs.Node, walk: Lifting) -> Lifted:
+    """Between float types: a cast of the grid. To integers it rounds, which does not commute with the mean."""
+    lifted = walk.lift(node.inputs[0].name)
+    target = walk.dtype(walk.wanted, np.dtype(np.float32))
+    if target.kind != "f" and target.name != "bfloat16":
+        raise walk.refuse("unknown-operator", node, f"it rounds to {target}, which does not commute with averaging")
+    name = lifted.name if target == lifted.dtype else walk.build.node("Cast", [lifted.name], to=elem_type(target))
+    return walk.result(node, name, [lifted], "affine", f"to {target}", dtype=target, batch_axis=lifted.batch_axis)
+
+
+@rule("Neg")
+def lift_neg(node: gs.Node, walk: Lifting) -> Lifted:
+    """``-t``."""
+    lifted = walk.lift(node.inputs[0].name)
+    name = walk.build.node("Neg", [lifted.name])
+    return walk.result(node, name, [lifted], "affine", "negates", batch_axis=lifted.batch_axis)
+
+
+@rule("Add", "Sub")
+def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
+    """A fixed tensor added to every cell, or two lifts added cell by cell."""
+    left, right = node.inputs[0].name, node.inputs[1].name
+    fixed = [walk.is_fixed(left), walk.is_fixed(right)]
+    out = walk.shape(walk.wanted)
+    if any(fixed):
+        lifted = walk.lift(right if fixed[0] else left)
+        axis = aligned_batch(lifted, out)
+        other = walk.per_cell(left if fixed[0] else right, out, axis)
+        operands = [other, lifted.name] if fixed[0] else [lifted.name, other]
+        _require_broadcast(node, walk, lifted, out)
+        name = walk.build.node(node.op, operands)
+        return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
+    first, second = walk.lift(left), _lift_companion(node, walk, right)
+    if first.channels != second.channels and 1 not in (first.channels, second.channels):
+        raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
+    wide = first if first.channels >= second.channels else second
+    name = walk.build.node(node.op, [first.name, second.name])
+    axis = aligned_batch(wide, out)
+    return walk.result(node, name, [first, second], "affine", "two pooled tensors, cell by cell", batch_axis=axis, channels=wide.channels)
+
+
+def _lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
+    """Lift the other operand of a sum or a concatenation; what comes from elsewhere is a side input."""
+    found = walk.try_lift(tensor)
+    if isinstance(found, Refusal):
+        if found.code == "side-input":
+            raise walk.refuse("side-input", node, f"it joins the pooled tensor with '{tensor}', which no place of the image makes")
+        raise HeadRefused(found)
+    return found
+
+
+def _require_broadcast(node: gs.Node, walk: Lifting, lifted: Lifted, out: tuple[int, ...]) -> None:
+    count = math.prod(out) // lifted.batch
+    if count != lifted.channels and lifted.channels != 1:
+        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+
+
+def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
+    """The batch axis of an elementwise result: NumPy aligns shapes from the right."""
+    return None if lifted.batch_axis is None else lifted.batch_axis + len(out) - len(lifted.shape)
+
+
+@rule("Sum", "Mean")
+def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
+    """Several pooled tensors added, or averaged, cell by cell."""
+    lifted = [walk.lift(tensor.name) for tensor in node.inputs]
+    out = walk.shape(walk.wanted)
+    if len({part.channels for part in lifted}) > 1:
+        raise walk.refuse("unknown-operator", node, "its pooled operands do not match")
+    name = walk.build.node(node.op, [part.name for part in lifted])
+    detail = f"{node.op.lower()} of {len(lifted)} pooled tensors"
+    return walk.result(node, name, lifted, "affine", detail, batch_axis=aligned_batch(lifted[0], out))
+
+
+@rule("Concat")
+def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
+    """Channels of several lifts side by side."""
+    first = walk.lift(node.inputs[0].name)
+    parts = [first, *(_lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])]
+    axis = int(node.attrs["axis"]) % len(first.shape)
+    if any(part.batch_axis == axis for part in parts):
+        raise walk.refuse("spatial-mixing-after-pool", node, "it joins along the batch")
+    offsets = np.cumsum([0, *(part.channels for part in parts)])
+    total = int(offsets[-1])
+    places = np.concatenate(
+        [part.index() % part.channels + offset + part.index() // part.channels * total for part, offset in zip(parts, offsets[:-1], strict=True)],
+        axis=axis,
+    )
+    batch_axis = first.batch_axis
+    rows = places if batch_axis is None else np.moveaxis(places, batch_axis, 0).reshape(first.batch, -1)
+    channels = rows.reshape(first.batch if batch_axis is not None else 1, -1)[0] % total
+    name = walk.build.node("Concat", [part.name for part in parts], axis=1)
+    if not np.array_equal(channels, np.arange(total)):
+        name = walk.build.node("Gather", [name, walk.build.ints(channels.tolist())], axis=1)
+    return walk.result(node, name, parts, "affine", f"{len(parts)} pooled tensors side by side", batch_axis=batch_axis)
+
+
+@rule("ReduceMean", "ReduceSum")
+def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
+    """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
+    return lift_reduction(node, walk)
+
+
+@rule("Einsum")
+def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
+    """A sum over cells (``bchw->bc``), or a dense layer (``nc,kc->nk``)."""
+    equation = _equation(node)
+    if len(node.inputs) == 1:
+        return lift_sum_einsum(node, walk, equation)
+    terms, result = equation.split("->") if "->" in equation else (equation, "")
+    left, right = terms.split(",") if terms.count(",") == 1 else ("", "")
+    names = [tensor.name for tensor in node.inputs]
+    data, weight = (left, right) if walk.is_fixed(names[1]) else (right, left)
+    if len(data) != 2 or len(weight) != 2 or len(result) != 2 or walk.is_fixed(names[0]) == walk.is_fixed(names[1]):
+        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
+    lifted = walk.lift(names[0] if data == left else names[1])
+    weight_name = names[1] if data == left else names[0]
+    shared = (set(data) & set(weight)) - set(result)
+    if len(shared) != 1 or lifted.batch_axis is None or data[lifted.batch_axis] not in result:
+        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
+    channel = shared.pop()
+    out_first = weight.index(channel) == 1
+    rows = walk.shape(weight_name)[0 if out_first else 1]
+    kernel = weight_name if out_first else walk.build.node("Transpose", [weight_name], perm=[1, 0])
+    name = _pointwise(walk, lifted, kernel, rows, "")
+    axis = result.index(data[lifted.batch_axis])
+    return walk.result(node, name, [lifted], "affine", f"dense {lifted.channels} → {rows}: a 1×1 convolution", channels=rows, batch_axis=axis)
+
+
+def _equation(node: gs.Node) -> str:
+    equation = node.attrs["equation"]
+    text = equation.decode() if isinstance(equation, bytes) else str(equation)
+    return text.replace(" ", "")

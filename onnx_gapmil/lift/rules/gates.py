@@ -1,0 +1,82 @@
+"""Products and quotients: by a fixed tensor affine; of two pooled tensors a gate, kept at its pooled value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.rules.activations import activate
+from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
+
+
+@rule("Mul")
+def lift_mul(node: gs.Node, walk: Lifting) -> Lifted:
+    """Times a fixed tensor: affine. ``x * gate(x)``: lift x, keep the gate at its pooled value."""
+    left, right = node.inputs[0].name, node.inputs[1].name
+    if walk.is_fixed(left) or walk.is_fixed(right):
+        return _scale(node, walk, right if walk.is_fixed(left) else left, left if walk.is_fixed(left) else right)
+    kept, frozen = _choose(node, walk, left, right)
+    return _gate(node, walk, kept, frozen)
+
+
+@rule("Div")
+def lift_div(node: gs.Node, walk: Lifting) -> Lifted:
+    """By a fixed tensor: affine. By a pooled one (a norm): that one stays at its pooled value."""
+    left, right = node.inputs[0].name, node.inputs[1].name
+    if walk.is_fixed(right):
+        return _scale(node, walk, left, right)
+    if walk.is_fixed(left):
+        return activate(node, walk, walk.lift(right), right)
+    return _gate(node, walk, left, right)
+
+
+def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
+    lifted = walk.lift(data)
+    out = walk.shape(walk.wanted)
+    axis = aligned_batch(lifted, out)
+    if math.prod(out) // lifted.batch != lifted.channels and lifted.channels != 1:
+        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+    name = walk.build.node(node.op, [lifted.name, walk.per_cell(factor, out, axis)])
+    return walk.result(node, name, [lifted], "affine", "a fixed factor for each channel", batch_axis=axis)
+
+
+def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str]:
+    """Which factor is lifted and which is the gate: the one with fewer image-conditioned steps is lifted."""
+    out = walk.shape(walk.wanted)
+    usable: list[tuple[int, str]] = []
+    reasons: list[Refusal] = []
+    for name in (left, right):
+        found = walk.try_lift(name)
+        if isinstance(found, Refusal):
+            reasons.append(found)
+        elif math.prod(out) // found.batch == found.channels:
+            usable.append((sum(step.conditional for step in walk.chain(name)), name))
+    if not usable:
+        if reasons:
+            raise HeadRefused(reasons[0])
+        raise walk.refuse("unknown-operator", node, "neither of its factors has the shape of the product")
+    kept = min(usable, key=lambda item: item[0])[1]
+    return kept, right if kept == left else left
+
+
+def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
+    """``lift(kept)`` times or over ``frozen``, which stays at its pooled value (or, read per instance, is lifted)."""
+    lifted = walk.lift(kept)
+    out = walk.shape(walk.wanted)
+    if math.prod(out) // lifted.batch != lifted.channels:
+        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+    axis = aligned_batch(lifted, out)
+    word = "divisor" if node.op == "Div" else "gate"
+    if walk.readout == "instance":
+        other = walk.lift(frozen)
+        name = walk.build.node(node.op, [lifted.name, other.name])
+        return walk.result(node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis)
+    name = walk.build.node(node.op, [lifted.name, walk.per_cell(frozen, out, axis)])
+    return walk.result(node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis)

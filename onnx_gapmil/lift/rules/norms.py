@@ -1,0 +1,98 @@
+"""Norms after the pool: each cell's channels are centred by themselves and divided by the *pooled* vector's size."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.lifting import elem_type
+from onnx_gapmil.lift.registry import rule
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
+
+
+@rule("LayerNormalization")
+def lift_layer_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """``(t - mean_c t) / sqrt(var_c t + eps) * scale + bias`` with the deviation of the pooled vector (arXiv 1607.06450)."""
+    return _norm(node, walk, "LayerNormalization", centred=True)
+
+
+@rule("RMSNormalization")
+def lift_rms_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """``t / sqrt(mean_c t^2 + eps) * scale`` with the root mean square of the pooled vector (arXiv 1910.07467)."""
+    return _norm(node, walk, "RMSNormalization", centred=False)
+
+
+@rule("SimplifiedLayerNormalization")
+def lift_simplified_layer_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """ONNX Runtime's name for RMSNormalization."""
+    return _norm(node, walk, "RMSNormalization", centred=False)
+
+
+@rule("LpNormalization")
+def lift_lp_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """``t / ||t||_p`` over the channels, with the norm of the pooled vector."""
+    lifted = walk.lift(node.inputs[0].name)
+    axis = int(node.attrs.get("axis", -1)) % len(lifted.shape)
+    if lifted.shape[axis] != lifted.channels:
+        raise walk.refuse("unknown-operator", node, "it normalizes a part of the channels")
+    operator = "ReduceL1" if int(node.attrs.get("p", 2)) == 1 else "ReduceL2"
+    vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
+    name = walk.build.node("Div", [lifted.name, walk.build.reduce(operator, vector, [1])])
+    return _result(node, walk, name, lifted)
+
+
+@rule("ReduceL1", "ReduceL2", "ReduceSumSquare")
+def lift_size(node: gs.Node, walk: Lifting) -> Lifted:
+    """The size of a vector of channels: no lift of its own; the instance readout takes each cell's."""
+    lifted = walk.lift(node.inputs[0].name)
+    if walk.readout != "instance" or math.prod(walk.shape(walk.wanted)) != lifted.batch:
+        raise walk.refuse("unknown-operator", node, "the size of a vector of channels has no lift; dividing by it has")
+    name = walk.build.reduce(node.op, lifted.name, [1])
+    out = walk.shape(walk.wanted)
+    axis = lifted.batch_axis if lifted.batch_axis is not None and lifted.batch_axis < len(out) else None
+    return walk.result(node, name, [lifted], "norm", "of each cell", conditional=True, batch_axis=axis)
+
+
+def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
+    lifted = walk.lift(node.inputs[0].name)
+    axis = int(node.attrs.get("axis", -1)) % len(lifted.shape)
+    if math.prod(lifted.shape[axis:]) != lifted.channels or lifted.batch_axis not in (0, None):
+        raise walk.refuse("unknown-operator", node, f"{title} covers a part of the pooled channels {list(lifted.shape)}")
+    build = walk.build
+    vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
+    grid, wide = lifted.name, _as_float(walk, vector, lifted.dtype)
+    if centred:
+        grid = build.node("Sub", [grid, build.reduce("ReduceMean", grid, [1])])
+        wide = build.node("Sub", [wide, build.reduce("ReduceMean", wide, [1])])
+    square = build.reduce("ReduceMean", build.node("Mul", [wide, wide]), [1])
+    precise = np.dtype(np.float32) if lifted.dtype.itemsize < 4 else lifted.dtype
+    epsilon = walk.scalar(float(node.attrs.get("epsilon", 1e-5)), precise)
+    deviation = build.node("Sqrt", [build.node("Add", [square, epsilon])])
+    if precise != lifted.dtype:
+        deviation = build.node("Cast", [deviation], to=elem_type(lifted.dtype))
+    name = build.node("Div", [grid, deviation])
+    for operator, tensor in zip(("Mul", "Add"), node.inputs[1:3], strict=False):
+        if tensor.name:
+            name = build.node(operator, [name, walk.per_cell(tensor.name, lifted.shape, lifted.batch_axis)])
+    return _result(node, walk, name, lifted)
+
+
+def _result(node: gs.Node, walk: Lifting, name: str, lifted: Lifted) -> Lifted:
+    detail = "each cell by its own size" if walk.readout == "instance" else "divided by the size of the pooled vector"
+    return walk.result(node, name, [lifted], "norm", detail, conditional=True, batch_axis=lifted.batch_axis, channels=lifted.channels)
+
+
+def _pooled(walk: Lifting, tensor: str, lifted: Lifted) -> str:
+    """The pooled vector itself as (N, C, 1, 1)."""
+    return walk.per_cell(tensor, lifted.shape, lifted.batch_axis)
+
+
+def _as_float(walk: Lifting, tensor: str, dtype: np.dtype) -> str:
+    """Half types are widened before they are squared, as the operator itself does."""
+    return tensor if dtype.itemsize >= 4 else walk.build.node("Cast", [tensor], to=elem_type(np.dtype(np.float32)))

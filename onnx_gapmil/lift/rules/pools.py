@@ -1,0 +1,263 @@
+"""Pools: where the recursion ends. The lift of the pooled tensor is the feature grid itself, weighted if the pool is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.graph.ort import evaluate
+from onnx_gapmil.lift.grids import feature_grid
+from onnx_gapmil.lift.lifting import Lifted, elem_type
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.verdict import LiftStep, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import FeatureGrid, Lifting
+
+
+@rule("GlobalAveragePool")
+def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """The mean over all positions: the lift is the map that is pooled."""
+    data = node.inputs[0].name
+    if math.prod(walk.shape(data)[2:]) == 1:
+        return _pool_of_one(node, walk, data)
+    axes = tuple(range(2, len(walk.shape(data))))
+    return end_at_pool(node, walk, data, axes, "mean over all positions")
+
+
+@rule("AveragePool")
+def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """A window whose output has one position: a weighted mean, by the weights that the runtime gives each position."""
+    data = node.inputs[0].name
+    before, after = walk.shape(data), walk.shape(walk.wanted)
+    if math.prod(before[2:]) == 1:
+        return _pool_of_one(node, walk, data)
+    if math.prod(after[2:]) != 1:
+        size = "x".join(str(dim) for dim in after[2:])
+        raise walk.refuse("partial-pool", node, f"its window leaves {size} positions of {'x'.join(map(str, before[2:]))}")
+    weights = window_weights(node, walk, before[2:])
+    axes = tuple(range(2, len(before)))
+    if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
+        return end_at_pool(node, walk, data, axes, "mean over all positions")
+    if weights.ndim != 2:
+        raise walk.refuse("partial-pool", node, "its window weights positions unequally on a map that is not two-dimensional")
+    detail = f"window mean: weight {weights.min() * weights.size:.3g} to {weights.max() * weights.size:.3g} of a plain mean's"
+    return end_at_pool(node, walk, data, axes, detail, weights=weights * weights.size)
+
+
+def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.ndarray:
+    """What weight a pooling window gives each position: the runtime's answer to one-hot maps.
+
+    Returns:
+        float64 array of shape ``size``; its sum is 1 for a plain mean.
+    """
+    count = math.prod(size)
+    proto = walk.graph.node_proto(node)
+    hot = np.eye(count, dtype=np.float32).reshape(count, 1, *size)
+    (answer,) = evaluate([proto], {node.inputs[0].name: hot}, [node.outputs[0].name], walk.graph.proto.opset_import)
+    return answer.reshape(size).astype(np.float64)
+
+
+@rule("GlobalMaxPool")
+def lift_global_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """The largest position: ``H*W * A * onehot(argmax)``, ties shared."""
+    data = node.inputs[0].name
+    if math.prod(walk.shape(data)[2:]) == 1:
+        return _pool_of_one(node, walk, data)
+    return _max(node, walk, data, tuple(range(2, len(walk.shape(data)))))
+
+
+@rule("MaxPool")
+def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """A max pool whose kernel covers the whole map."""
+    data = node.inputs[0].name
+    before, after = walk.shape(data), walk.shape(walk.wanted)
+    if math.prod(before[2:]) == 1:
+        return _pool_of_one(node, walk, data)
+    kernel = tuple(node.attrs.get("kernel_shape", ()))
+    dilated = any(step != 1 for step in node.attrs.get("dilations", ()))
+    if math.prod(after[2:]) != 1 or dilated or any(k < dim for k, dim in zip(kernel, before[2:], strict=True)):
+        raise walk.no_rule(node)
+    return _max(node, walk, data, tuple(range(2, len(before))))
+
+
+@rule("ReduceMax")
+def lift_reduce_max(node: gs.Node, walk: Lifting) -> Lifted:
+    """Over cells: a max pool. Over channels there is no lift."""
+    data = node.inputs[0].name
+    axes = reduced_axes(node, walk)
+    if not isinstance(walk.try_lift(data), Refusal):
+        raise walk.refuse("unknown-operator", node, "it takes the largest pooled channel, which has no lift")
+    return _max(node, walk, data, axes)
+
+
+def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lifted:
+    """``mask * H*W / ties * A``, where mask marks the positions that hold the maximum; a cell by itself is its own."""
+    pooled = end_at_pool(node, walk, data, axes, "the largest position", conditional=True)
+    if walk.readout == "instance":
+        return pooled
+    build, grid = walk.build, pooled.features[0]
+    top = build.reduce("ReduceMax", grid.name, [2, 3])
+    below = build.node("Cast", [build.node("Less", [grid.name, top])], to=elem_type(pooled.dtype))
+    mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
+    share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
+    name = build.node("Mul", [grid.name, share])
+    return _renamed(pooled, name)
+
+
+@rule("GlobalLpPool")
+def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """``(sum |A|^p)^(1/p)``: every position in proportion to its ``|A|^p``, so that they sum to the pooled value."""
+    data = node.inputs[0].name
+    if math.prod(walk.shape(data)[2:]) == 1:
+        raise walk.refuse("unknown-operator", node, "it takes the absolute value of a map of one position")
+    pooled = end_at_pool(node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True)
+    build, power = walk.build, walk.scalar(float(node.attrs.get("p", 2)), pooled.dtype)
+    size = build.node("Pow", [build.node("Abs", [pooled.name]), power])
+    if walk.readout == "instance":
+        count = _cell_count(walk, pooled.features[0], pooled.dtype)
+        root = walk.scalar(1 / float(node.attrs.get("p", 2)), pooled.dtype)
+        return _renamed(pooled, build.node("Pow", [build.node("Mul", [size, count]), root]))
+    tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
+    share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
+    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.wanted, pooled.shape, 0)]))
+
+
+def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
+    """ReduceMean and ReduceSum: over channels of a pooled tensor affine, over cells of a map the pool."""
+    data = node.inputs[0].name
+    axes = reduced_axes(node, walk)
+    found = walk.try_lift(data)
+    if not isinstance(found, Refusal):
+        return _reduce_channels(node, walk, found, axes)
+    if not axes:
+        raise walk.no_rule(node)
+    detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
+    return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum")
+
+
+def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
+    """Axes of extent above 1 that a reduction removes: from its attribute or its input, negative ones resolved."""
+    shape = walk.shape(node.inputs[0].name)
+    if len(node.inputs) > 1 and node.inputs[1].name:
+        value = walk.value(node.inputs[1].name)
+        if value is None:
+            raise walk.refuse("unknown-operator", node, "its axes are not fixed")
+        given = [int(axis) for axis in value.reshape(-1)]
+    else:
+        given = [int(axis) for axis in node.attrs.get("axes", ())]
+    if not given:
+        given = [] if int(node.attrs.get("noop_with_empty_axes", 0)) else list(range(len(shape)))
+    return tuple(sorted(axis % len(shape) for axis in given if shape[axis] != 1))
+
+
+def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
+    """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
+    if lifted.batch_axis in axes:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
+    out = walk.shape(walk.wanted)
+    keep = bool(node.attrs.get("keepdims", 1))
+    axis = lifted.batch_axis
+    if axis is not None and axis > 0 and not keep:
+        axis -= sum(1 for gone in _all_reduced(node, walk) if gone < axis)
+    if not axes:
+        return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
+    inner = [place for place in range(len(lifted.shape)) if place != lifted.batch_axis]
+    if all(lifted.shape[place] == 1 or place in axes for place in inner):
+        name = walk.build.reduce(node.op, lifted.name, [1])
+    else:
+        height, width = lifted.size
+        sizes = [lifted.shape[place] for place in inner]
+        apart = walk.build.reshape(lifted.name, [0, *sizes, -1])
+        places = [1 + inner.index(place) for place in axes]
+        reduced = walk.build.reduce(node.op, apart, places, keepdims=True)
+        name = walk.build.reshape(reduced, [0, math.prod(out) // lifted.batch, height, width])
+    word = "mean" if node.op == "ReduceMean" else "sum"
+    return walk.result(node, name, [lifted], "affine", f"{word} over channels, in every cell", batch_axis=axis)
+
+
+def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
+    """Reduced axes, those of extent 1 included."""
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.wanted)
+    axes = list(reduced_axes(node, walk))
+    spare = [axis for axis, dim in enumerate(before) if dim == 1 and axis not in axes]
+    return axes + spare[: len(before) - len(after) - len(axes)]
+
+
+def lift_sum_einsum(node: gs.Node, walk: Lifting, equation: str) -> Lifted:
+    """``Einsum`` with one operand that drops axes: a sum over cells."""
+    before, _, after = equation.partition("->")
+    shape = walk.shape(node.inputs[0].name)
+    if not after or len(set(before)) != len(before) or [axis for axis in before if axis in after] != list(after):
+        raise walk.refuse("unknown-operator", node, f"'{equation}' is no plain sum")
+    axes = tuple(place for place, axis in enumerate(before) if axis not in after and shape[place] != 1)
+    return end_at_pool(node, walk, node.inputs[0].name, axes, "sum over all positions", summed=True)
+
+
+def end_at_pool(
+    node: gs.Node,
+    walk: Lifting,
+    data: str,
+    axes: tuple[int, ...],
+    detail: str,
+    *,
+    weights: np.ndarray | None = None,
+    summed: bool = False,
+    conditional: bool = False,
+) -> Lifted:
+    """The lift of a pooled tensor: the feature grid, times what the pool's weights are in units of a plain mean's.
+
+    Args:
+        node: the pooling node.
+        walk: the walk.
+        data: the map that it pools.
+        axes: the axes that it pools over.
+        detail: one phrase for people.
+        weights: (H, W), 1 everywhere for a plain mean; None for that.
+        summed: the pool sums instead of averaging.
+        conditional: the weights depend on the image.
+    """
+    grid = feature_grid(node, walk, data, axes)
+    name = grid.name
+    dtype = walk.dtype(data, np.dtype(np.float32))
+    if weights is not None:
+        name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
+    if summed:
+        name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
+    shape = walk.shape(walk.wanted)
+    batch = walk.shape(grid.source)[0]
+    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, _place(detail, grid))
+    return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
+
+
+def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
+    """H*W of the grid: a constant, or computed in the graph where the input's size is open."""
+    if not any(entry.space_is_open for entry in walk.trace.inputs):
+        return walk.scalar(math.prod(grid.size), dtype)
+    build = walk.build
+    size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints([2, 3])], axis=0)
+    count = build.reduce("ReduceSum", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False)
+    return count if dtype == np.float32 else build.node("Cast", [count], to=elem_type(dtype))
+
+
+def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
+    """A pool of a map with one position is no pool: walk on."""
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal) and found.code in ("no-spatial-pool", "unknown-operator"):
+        raise walk.refuse("no-spatial-pool", node, f"it pools a map of one position, and behind it: {found.message}")
+    lifted = walk.lift(data)
+    return walk.result(node, lifted.name, [lifted], "shape", "a pool of one position changes nothing", batch_axis=lifted.batch_axis)
+
+
+def _renamed(lifted: Lifted, name: str) -> Lifted:
+    return Lifted(**{**lifted.__dict__, "name": name})
+
+
+def _place(detail: str, grid: FeatureGrid) -> str:
+    height, width = grid.size
+    note = f"; {grid.note}" if grid.note else ""
+    return f"{detail}: {height}×{width} cells of {grid.channels} channels, {grid.layout}{note}"

@@ -1,0 +1,154 @@
+"""Rules that only move, drop or choose elements: decided by the traced shapes, never by the spelling."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.lifting import MERGED
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
+
+_NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"})
+
+
+@rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
+    """Row-major order stays, so the lift passes through; only where the batch ends up must be known."""
+    lifted = _lift_or_flatten_head(node, walk)
+    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.wanted)))
+
+
+@rule("Identity")
+def lift_identity(node: gs.Node, walk: Lifting) -> Lifted:
+    """``t`` itself."""
+    lifted = _lift_any(node, walk)
+    return select(node, walk, lifted, lifted.index())
+
+
+@rule("Dropout")
+def lift_dropout(node: gs.Node, walk: Lifting) -> Lifted:
+    """The identity in inference; a head in training mode is random and refused."""
+    if len(node.inputs) > 2 and node.inputs[2].name:
+        training = walk.value(node.inputs[2].name)
+        if training is None or bool(np.any(training)):
+            raise walk.refuse("random-head", node, "its training_mode is on, so the logits are random")
+    lifted = walk.lift(node.inputs[0].name)
+    return select(node, walk, lifted, lifted.index())
+
+
+@rule("Transpose")
+def lift_transpose(node: gs.Node, walk: Lifting) -> Lifted:
+    """Axes move; the lift's channels are reordered if more than one of them has extent."""
+    lifted = walk.lift(node.inputs[0].name)
+    return select(node, walk, lifted, np.transpose(lifted.index(), node.attrs.get("perm")))
+
+
+@rule("Gather", "GatherND", "GatherElements", "Slice", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
+def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
+    """Chooses elements: run the operator on their numbers and see which ones it takes."""
+    lifted = _lift_or_class_token(node, walk)
+    return select(node, walk, lifted, _run_on_index(node, walk, lifted))
+
+
+@rule("Split")
+def lift_split(node: gs.Node, walk: Lifting) -> Lifted:
+    """One part of the channels: the selection that the wanted output is."""
+    lifted = walk.lift(node.inputs[0].name)
+    axis = int(node.attrs.get("axis", 0)) % len(lifted.shape)
+    start = 0
+    for tensor in node.outputs:
+        extent = walk.shape(tensor.name)[axis]
+        if tensor.name == walk.wanted:
+            break
+        start += extent
+    return select(node, walk, lifted, np.take(lifted.index(), np.arange(start, start + extent), axis=axis))
+
+
+def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> Lifted:
+    """The lift of a tensor whose elements are elements of another pooled tensor.
+
+    Args:
+        node: the operator.
+        walk: the walk.
+        lifted: lift of the tensor that elements are taken from.
+        places: for each element of the output, its place in that tensor as `Lifted.index` numbers them.
+    """
+    batch_axis, channels = _split_batch(node, walk, lifted, places)
+    if np.array_equal(channels, np.arange(lifted.channels)):
+        name, detail = lifted.name, "only the shape changes"
+    else:
+        name = walk.build.node("Gather", [lifted.name, walk.build.ints(channels.tolist())], axis=1)
+        kept = len(channels)
+        reordered = kept == lifted.channels
+        detail = f"reorders {kept} channels" if reordered else f"takes {kept} of {lifted.channels} channels"
+    return walk.result(node, name, [lifted], "shape", detail, batch_axis=batch_axis)
+
+
+def _split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[int | None, np.ndarray]:
+    """Which axis of the output is the batch, and which channels each of its rows takes."""
+    batch, total = lifted.batch, lifted.channels
+    if batch == 1:
+        axis = 0 if places.ndim and places.shape[0] == 1 else None
+        return axis, places.reshape(-1)
+    for axis in range(places.ndim):
+        if places.shape[axis] != batch:
+            continue
+        rows = np.moveaxis(places, axis, 0).reshape(batch, -1)
+        if np.array_equal(rows // total, np.broadcast_to(np.arange(batch)[:, None], rows.shape)):
+            channels = rows % total
+            if (channels == channels[0]).all():
+                return axis, channels[0]
+    if places.ndim == 1 and places.size % batch == 0:
+        rows = places.reshape(batch, -1)
+        if (rows == rows[0] + total * np.arange(batch)[:, None]).all() and (rows[0] < total).all():
+            return MERGED, rows[0]
+    raise walk.refuse("spatial-mixing-after-pool", node, "it mixes elements of different images of the batch")
+
+
+def _lift_any(node: gs.Node, walk: Lifting) -> Lifted:
+    """Lift the first input, even if its batch and channels are one axis just now."""
+    found = walk.try_lift(node.inputs[0].name)
+    if isinstance(found, Refusal):
+        raise HeadRefused(found)
+    return found
+
+
+def _run_on_index(node: gs.Node, walk: Lifting, lifted: Lifted) -> np.ndarray:
+    try:
+        return walk.run_node(node, {node.inputs[0].name: lifted.index()})[0]
+    except ModelError as error:
+        raise walk.refuse("unknown-operator", node, f"which elements it takes could not be found: {error}") from error
+
+
+def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
+    """Lift the input; if it is an unpooled map that this operator flattens, say so."""
+    found = walk.try_lift(node.inputs[0].name)
+    if not isinstance(found, Refusal):
+        return found
+    before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
+    wide = [dim for dim in before[1:] if dim != 1]
+    merged = len([dim for dim in after[1:] if dim != 1]) <= 1
+    if found.code in _NOT_POOLED and len(before) >= 3 and len(wide) >= 2 and merged:
+        size = "x".join(str(dim) for dim in before[1:])
+        raise walk.refuse("flatten-head", node, f"it flattens a {size} map that no pool has averaged, so the next layer has its own weights for every position")
+    raise HeadRefused(found)
+
+
+def _lift_or_class_token(node: gs.Node, walk: Lifting) -> Lifted:
+    """Lift the input; if it is a sequence of tokens of which this operator takes one, say so."""
+    found = walk.try_lift(node.inputs[0].name)
+    if not isinstance(found, Refusal):
+        return found
+    before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
+    if len(before) == 3 and before[1] > 1 and math.prod(after) * before[1] == math.prod(before):
+        raise walk.refuse("class-token", node, f"it takes one of {before[1]} tokens (the class token) and drops the others")
+    raise HeadRefused(found)

@@ -1,0 +1,100 @@
+"""What a head allows: a verdict, the steps that lead to it, or a refusal that says why and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+#: ``exact``: every operator is affine, a cell's value is the head's answer to that cell alone. ``conditional``: exact
+#: for each image too, but a cell's value also depends on the pooled tensor.
+Verdict = Literal["exact", "conditional"]
+
+#: How a cell's value is to be read. ``contribution``: mean over cells = logits, always. ``instance``: the head
+#: applied to each cell as if it were the whole image.
+Readout = Literal["contribution", "instance"]
+
+#: What an operator of the head does to the lift.
+StepKind = Literal["pool", "shape", "affine", "activation", "gate", "norm"]
+
+#: Every refusal code: what it means for the user, and what can be done.
+ADVICE: dict[str, str] = {
+    "no-spatial-pool": "This output is not the average of anything over space; if the model has another output (its "
+    "classifier), name that one, else no prediction grid exists for it.",
+    "class-token": "The classifier reads one token, which attention has already mixed: no average over cells gives its "
+    "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model.",
+    "flatten-head": "The head has its own weights for every position instead of a pool. Ask for a variant with global "
+    "average pooling.",
+    "spatial-mixing-after-pool": "An operator after the pool mixes positions again, so that cells cannot be told apart.",
+    "partial-pool": "The pool leaves more than one position, which are then mixed; only heads that pool the whole map "
+    "decompose.",
+    "unknown-operator": "No lift rule is known for this operator; CONTRIBUTING tells how to add one in a few lines. "
+    "Please report it with the model's exporter.",
+    "not-a-classifier": "This output is no vector of class scores (N, K); name the output that is.",
+    "side-input": "The logits also depend on something that has no place in the image, so they are no average over "
+    "its cells.",
+    "random-head": "The head is random (dropout in training mode): export the model in evaluation mode.",
+    "blocked-layout": "The file was saved by ONNX Runtime after layout optimization and is tied to one kind of CPU; use "
+    "the model it was made from, or save it with ORT_ENABLE_EXTENDED.",
+    "quantized-nonuniform": "The head computes in integers whose rounding or clipping is no pointwise linear map; use "
+    "the float model, or wait for the quantized rules.",
+    "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",
+    "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an output has no prediction grid.
+
+    Attributes:
+        code: stable name of the reason, a key of `ADVICE`.
+        node: the node where the walk ended, as ``name (operator)``.
+        message: what was found there, one sentence.
+        advice: what the user can do.
+        walked: the head's operators from the logits to that node, nearest to the logits first.
+    """
+
+    code: str
+    node: str
+    message: str
+    advice: str
+    walked: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The refusal as the command line prints it."""
+        return {**asdict(self), "walked": list(self.walked)}
+
+
+class HeadRefused(Exception):  # noqa: N818 - a walk that ends is an answer, not an error; it never leaves the package
+    """Raised by rules to end the walk with a `Refusal`."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+@dataclass(frozen=True)
+class LiftStep:
+    """One operator of the head and what its rule did.
+
+    Attributes:
+        op: operator type, with its domain if it is not ONNX's own.
+        node: the node's name in the vendor's graph ("" if it has none).
+        output: the pooled tensor it makes.
+        shape: that tensor's traced shape.
+        kind: what the operator does to the lift.
+        conditional: whether the step makes a cell's value depend on the pooled tensor.
+        detail: one phrase for people.
+    """
+
+    op: str
+    node: str
+    output: str
+    shape: tuple[int, ...]
+    kind: StepKind
+    conditional: bool
+    detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The step as the command line prints it."""
+        return {**asdict(self), "shape": list(self.shape)}
