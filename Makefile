@@ -18,8 +18,8 @@ JOBS ?= auto
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Find, lift and look: a small digit classifier on ten scenes, pictures in demo_output/.
-	@$(RUN) sample_models/demo.py
+demo: $(READY) ## Find, lift and look: a small digit classifier, its scenes, pictures in demo_output/.
+	@$(RUN) tools/demo.py
 
 test: $(READY) ## Run the tests.
 	@$(RUN) -m pytest -q -n $(JOBS)
@@ -33,8 +33,14 @@ format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .
 	@$(RUN) -m ruff format .
 
-samples: $(READY) ## Train and export the sample models again (needs PyTorch in .venv).
-	@$(RUN) sample_models/train_torch.py
+samples: $(addprefix samples-,torch keras paddle jax) ## Train and export the sample models again (fetches four frameworks).
+
+# Each framework in an environment of its own: their pins contradict each other.
+samples-%: $(READY)
+	@echo "Training with $* ..."
+	@test -e $(VENV)/samples-$*/pyvenv.cfg || $(PYTHON) -m venv $(VENV)/samples-$*
+	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(PIP)) install --requirement sample_models/requirements-$*.txt
+	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(RUN)) sample_models/train_$*.py
 
 zoo-table: $(READY) ## Lift every model of the shared zoo and count, by exporter and class.
 	@$(RUN) benchmarks/zoo_table.py
@@ -47,7 +53,7 @@ clean: ## Remove .venv and everything that was made.
 # The stamps are older than pyproject.toml when the dependencies may have changed.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
-	@echo "Setting up $(VENV) (the first time fetches about 400 MB) ..."
+	@echo "Setting up $(VENV) (ONNX Runtime alone is a download of 256 MB) ..."
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable . --group test

@@ -67,7 +67,7 @@ class UnsupportedHeadError(GapmilError):
     exit_code = 3
 
     def __init__(self, refusal: Refusal, refusals: dict[str, Refusal] | None = None) -> None:
-        super().__init__(refusal.message)
+        super().__init__(f"the head is refused ({refusal.code}): {refusal.message}. {refusal.advice}")
         self.refusal = refusal
         self.refusals = refusals if refusals is not None else {}
 

@@ -75,9 +75,7 @@ class ProofReport:
     @property
     def originals_unchanged(self) -> bool:
         """Whether every original output stayed what it was."""
-        return all(
-            trial.outputs_equal or trial.outputs_difference <= self.outputs_tolerance for trial in self.trials
-        )
+        return all(trial.outputs_equal or trial.outputs_difference <= self.outputs_tolerance for trial in self.trials)
 
     def residual(self, output: str) -> float | None:
         """The largest residual of one head over all trials."""
@@ -159,7 +157,10 @@ def rewrite(
         return result
     report = prove(result.source, result.model, result.heads)
     if not report.passed:
-        raise ProofError(f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}", report)
+        raise ProofError(
+            f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
+            report,
+        )
     result = result.with_proof(report)
     path = Path(output) if output is not None else None
     if path is None and result.source.path is not None:
@@ -252,9 +253,7 @@ def prove(
     return ProofReport(tuple(trials), tolerance, checked, limit, tuple(skipped), choice.used, tuple(failures))
 
 
-def _trial(
-    label: str, names: list[str], expected: list[Any], got: list[Any], heads: Sequence[RewrittenHead]
-) -> Trial:
+def _trial(label: str, names: list[str], expected: list[Any], got: list[Any], heads: Sequence[RewrittenHead]) -> Trial:
     differences = [_difference(before, after) for before, after in zip(expected, got, strict=False)]
     residuals: dict[str, float] = {}
     scale: dict[str, float] = {}
@@ -312,7 +311,11 @@ def _inputs(
     spare = list(candidate_inputs(graph))
     for seed, entries in enumerate([*usual, *spare]):
         text = ", ".join(str(entry.traced) for entry in entries)
-        yield f"random {text}", {entry.name: random_input(entry, seed) for entry in entries}, seed >= len(usual)
+        yield (
+            f"random {text}",
+            {entry.name: random_input(entry, seed) for entry in entries},
+            seed >= len(usual),
+        )
 
 
 def _shapes(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:

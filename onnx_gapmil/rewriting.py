@@ -211,7 +211,10 @@ def rewrite_model(model: str | Path | onnx.ModelProto, *, readout: Readout = "co
 
 def _worst(refusals: dict[str, Refusal]) -> Refusal:
     """The refusal to lead with: of an output that looks like class scores, where there is one."""
-    return next((entry for entry in refusals.values() if entry.code != "not-a-classifier"), next(iter(refusals.values())))
+    return next(
+        (entry for entry in refusals.values() if entry.code != "not-a-classifier"),
+        next(iter(refusals.values())),
+    )
 
 
 def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, list[onnx.ValueInfoProto]]:
@@ -288,16 +291,21 @@ def _recorded(source: LoadedModel) -> Rewrite | None:
         records = json.loads(metadata[HEADS_KEY])
         heads = tuple(
             RewrittenHead(
-                **{**record, "outputs": tuple(record["outputs"]), "grid_shape": tuple(record["grid_shape"])}, chain=()
+                **{**record, "outputs": tuple(record["outputs"]), "grid_shape": tuple(record["grid_shape"])},
+                chain=(),
             )
             for record in records
         )
     except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{source.name}: its record of lifted heads is damaged ({error}); rewrite the original.") from error
+        raise ModelError(
+            f"{source.name}: its record of lifted heads is damaged ({error}); rewrite the original."
+        ) from error
     names = {value.name for value in source.proto.graph.output}
     missing = [name for head in heads for name in (head.logits, head.grid) if name not in names]
     if missing or not heads:
-        raise ModelError(f"{source.name}: it claims to be rewritten but lacks {missing or 'heads'}; rewrite the original.")
+        raise ModelError(
+            f"{source.name}: it claims to be rewritten but lacks {missing or 'heads'}; rewrite the original."
+        )
     return Rewrite(source.proto, source, heads, {}, unchanged=True)
 
 

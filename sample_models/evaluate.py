@@ -34,7 +34,7 @@ _GRID_ENDS = ("GlobalAveragePool", "AveragePool", "ReduceMean", "ReduceSum", "Ga
 _TABLE_MARKS = ("<!-- table -->", "<!-- /table -->")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocess:
     """How RGB scenes become a model's input: `(pixel * scale - mean) / std`, in a layout.
 
@@ -43,14 +43,14 @@ class Preprocess:
     """
 
     layout: Literal["NCHW", "NHWC"]
-    scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     color: str = "RGB"
     size: tuple[int, int] = (SCENE_SIZE, SCENE_SIZE)
     resize: str = "squash"
     crop: float = 1.0
     interpolation: str = "bilinear"
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
     dtype: str = "float32"
 
     def apply(self, images: NDArray[np.uint8]) -> FloatArray:
@@ -64,12 +64,14 @@ class Preprocess:
     @classmethod
     def read(cls, path: Path) -> Preprocess:
         """Reads a .preprocess.json file."""
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        size, mean, std = (tuple(fields.pop(name)) for name in ("size", "mean", "std"))
+        return cls(**fields, size=size, mean=mean, std=std)
 
     def write(self, path: Path) -> None:
         """Writes a .preprocess.json file."""
-        path.write_text(_json(asdict(self)), encoding="utf-8")
+        lines = [f'  "{name}": {json.dumps(value)}' for name, value in asdict(self).items()]
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

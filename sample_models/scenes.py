@@ -135,7 +135,7 @@ def iter_scenes(split: Split, seed: int, total: int, count: int | None = None) -
 
 
 def make_scene_set(split: Split, seed: int, total: int, count: int | None = None) -> SceneSet:
-    """Makes `total` scenes as arrays; about a millisecond and 28 kB for each."""
+    """Makes `total` scenes as arrays; some milliseconds and 28 kB for each."""
     images = np.empty((total, SCENE_SIZE, SCENE_SIZE, 3), np.uint8)
     labels = np.empty(total, np.int64)
     present = np.zeros((total, len(CLASS_NAMES)), np.bool_)
@@ -243,9 +243,9 @@ def _place_glyph(
     rng: np.random.Generator, ink: FloatArray, taken: list[Box]
 ) -> tuple[FloatArray, Box]:
     """Returns a digit's mask (96, 96) at a free place, and its box; a crowd makes it smaller."""
-    largest = _GLYPH_HEIGHT[1]
+    smallest, largest = _GLYPH_HEIGHT
     while True:
-        height = rng.uniform(*sorted((_GLYPH_HEIGHT[0], largest)))
+        height = rng.uniform(min(smallest, largest), max(smallest, largest))
         patch = _render(ink, height / 8.0, rng.uniform(-10.0, 10.0), rng.uniform(-0.15, 0.15))
         rows, columns = np.flatnonzero(patch.max(1) > 0.4), np.flatnonzero(patch.max(0) > 0.4)
         w, h = int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1

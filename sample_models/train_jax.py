@@ -26,8 +26,8 @@ from training import (
 )
 
 NAME = "digits_jax"
-PREPROCESS = Preprocess("NHWC", 1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-EPOCHS = 8
+PREPROCESS = Preprocess(layout="NHWC", scale=1 / 255, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+EPOCHS = 4
 
 
 class ConvNorm(nnx.Module):

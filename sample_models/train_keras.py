@@ -22,8 +22,9 @@ from training import (
 )
 
 NAME = "digits_keras"
-PREPROCESS = Preprocess("NHWC", 1 / 127.5, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))  # to [-1, 1]
-EPOCHS = 8
+# Pixels to [-1, 1].
+PREPROCESS = Preprocess(layout="NHWC", scale=1 / 127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+EPOCHS = 4
 OPSET = 17
 
 

@@ -25,8 +25,8 @@ from training import (
 )
 
 NAME = "digits_paddle"
-PREPROCESS = Preprocess("NCHW", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-EPOCHS = 8
+PREPROCESS = Preprocess(layout="NCHW", scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+EPOCHS = 4
 OPSET = 17
 
 

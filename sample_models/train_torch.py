@@ -165,7 +165,9 @@ RECIPES = {
     "legacy": Recipe(
         "digits_torch_legacy",
         PooledLinear,
-        Preprocess("NCHW", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        Preprocess(
+            layout="NCHW", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+        ),
         opset=17,
         dynamo=False,
         epochs=8,
@@ -174,19 +176,20 @@ RECIPES = {
     "dynamo": Recipe(
         "digits_torch_dynamo",
         PooledMlp,
-        Preprocess("NCHW", 1 / 255, (0.25, 0.2, 0.25), (0.2, 0.2, 0.2)),  # the scenes' own, rounded
+        # Near the scenes' own mean and deviation.
+        Preprocess(layout="NCHW", scale=1 / 255, mean=(0.25, 0.2, 0.25), std=(0.2, 0.2, 0.2)),
         opset=20,
         dynamo=True,
-        epochs=8,
+        epochs=6,
         peak=4e-3,
     ),
     "vit": Recipe(
         "digits_torch_vit",
         ClassTokenVit,
-        Preprocess("NCHW", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        Preprocess(layout="NCHW", scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         opset=17,
         dynamo=False,
-        epochs=8,
+        epochs=6,
         peak=1e-3,
     ),
 }

@@ -20,7 +20,7 @@ CNN_LAYERS = ((16, 2), (24, 1), (32, 2), (48, 1), (64, 2), (64, 1))
 
 
 def training_scenes() -> SceneSet:
-    """Makes the training set: some minutes of one core, 0.7 GB."""
+    """Makes the training set: minutes of one core, 0.7 GB."""
     return make_scene_set("train", TRAIN_SEED, TRAIN_SCENES)
 
 

@@ -26,9 +26,7 @@ VERBS = {
     "inspect": Verb("onnx_gapmil.cli.inspect:command", "Say what a model is, and what its head allows."),
     "rewrite": Verb("onnx_gapmil.cli.rewrite:command", "Write the model with its prediction grid, verified."),
     "verify": Verb("onnx_gapmil.cli.verify:command", "Prove a rewritten model against its original."),
-    "predict": Verb(
-        "onnx_gapmil.cli.predict:command", "Show which part of each image speaks for which class."
-    ),
+    "predict": Verb("onnx_gapmil.cli.predict:command", "Show which part of each image speaks for which class."),
     "doctor": Verb("onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not."),
 }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
+
+from onnx_gapmil.cli.options import json_option, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ _GOOD, _BAD = "[green]✓[/]", "[red]✗[/]"
 
 
 @click.command(name="doctor")
-@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON.")
+@json_option
 def command(as_json: bool) -> int:
     """Say which execution providers really work here, and why CUDA does not.
 
@@ -29,7 +30,7 @@ def command(as_json: bool) -> int:
 
     diagnosis = diagnose()
     if as_json:
-        click.echo(json.dumps(diagnosis.to_json(), indent=2))
+        print_json(diagnosis.to_json())
     else:
         _print(diagnosis)
     return 0 if diagnosis.works else 1
@@ -74,9 +75,7 @@ def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, RenderableType]]:
             "libraries",
             "  ".join(f"{_GOOD if found else _BAD} {name}" for name, found in cuda.libraries.items()),
         )
-    memory_text = (
-        "" if diagnosis.memory_bytes is None else f", {diagnosis.memory_bytes / 2**30:.0f} GiB memory"
-    )
+    memory_text = "" if diagnosis.memory_bytes is None else f", {diagnosis.memory_bytes / 2**30:.0f} GiB memory"
     yield "machine", f"{diagnosis.cpu}, {diagnosis.threads} usable threads{memory_text}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items())
 

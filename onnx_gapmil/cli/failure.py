@@ -82,8 +82,7 @@ def _json_wanted(invocation: Invocation) -> bool:
     if verb is None:
         return False
     return any(
-        "--json" in parameter.opts and bool(verb.params.get(parameter.name or ""))
-        for parameter in verb.command.params
+        "--json" in parameter.opts and bool(verb.params.get(parameter.name or "")) for parameter in verb.command.params
     )
 
 

@@ -94,7 +94,7 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Whether the tensor's values lie in another file."""
-    return tensor.data_location == onnx.TensorProto.EXTERNAL
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def has_external_data(proto: onnx.ModelProto) -> bool:
@@ -196,7 +196,9 @@ def _external_size(proto: onnx.ModelProto, path: Path) -> int:
         try:
             offset, length = int(entries.get("offset", 0)), int(entries.get("length", 0))
         except ValueError as error:
-            raise ModelError(f"{path}: the external data of '{tensor.name}' has no readable offset or length.") from error
+            raise ModelError(
+                f"{path}: the external data of '{tensor.name}' has no readable offset or length."
+            ) from error
         if offset < 0 or length < 0 or offset + length > files[file]:
             raise ModelError(
                 f"{path}: tensor '{tensor.name}' should lie at bytes {offset:,} to {offset + length:,} of "

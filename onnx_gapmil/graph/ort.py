@@ -41,7 +41,7 @@ def cpu_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool =
         options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+    except Exception as error:
         raise load_error(error, "The model") from error
 
 
@@ -75,7 +75,7 @@ def evaluate(
     session = cpu_session(model, None)
     try:
         results: list[np.ndarray] = session.run(list(outputs), dict(feeds))
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+    except Exception as error:
         raise run_error(error, f"Running {nodes[-1].op_type} alone") from error
     return results
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 #: Heights and widths tried for inputs that leave them open, the commonest first.
 OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512))
 #: Operators whose outputs are no tensors.
-_NO_TENSORS = frozenset({"ZipMap", "If", "Loop", "Scan", "Optional", "OptionalGetElement", "SplitToSequence", "StringSplit"})
+_NO_TENSORS = frozenset(
+    {"ZipMap", "If", "Loop", "Scan", "Optional", "OptionalGetElement", "SplitToSequence", "StringSplit"}
+)
 #: Initializers up to this many bytes stay in the copy that shape inference sees (they may be shapes).
 _SMALL = 4096
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
@@ -93,7 +95,9 @@ def trace(graph: ModelGraph) -> Trace:
     Raises:
         ModelError: ONNX Runtime cannot load the model, or runs it at no size that was tried.
     """
-    weights = sum(tensor.ByteSize() if not is_external(tensor) else _bytes(tensor) for tensor in graph.proto.graph.initializer)
+    weights = sum(
+        tensor.ByteSize() if not is_external(tensor) else _bytes(tensor) for tensor in graph.proto.graph.initializer
+    )
     if weights > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
     probe, wanted = _with_probes(graph)
@@ -223,7 +227,7 @@ def _with_probes(graph: ModelGraph) -> tuple[onnx.ModelProto, list[tuple[str, st
         if node.op_type in _NO_TENSORS or node.op_type.startswith("Sequence"):
             continue
         for name in node.output:
-            if not name or name in graph.constants and node.op_type == "Constant":
+            if not name or (name in graph.constants and node.op_type == "Constant"):
                 continue
             if name in graph.shape_computed:
                 output = name
@@ -239,7 +243,7 @@ def _with_probes(graph: ModelGraph) -> tuple[onnx.ModelProto, list[tuple[str, st
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
     return int(np.prod(tensor.dims, dtype=np.int64)) * size
 
 
@@ -271,6 +275,9 @@ def _concrete(
     dims: tuple[int | str | None, ...], batch: int, size: tuple[int, int], channels_last: bool
 ) -> tuple[int, ...]:
     height, width = size
-    defaults = {3: (batch, 3, height), 4: (batch, height, width, 3) if channels_last else (batch, 3, height, width)}
+    defaults = {
+        3: (batch, 3, height),
+        4: (batch, height, width, 3) if channels_last else (batch, 3, height, width),
+    }
     fallback = defaults.get(len(dims), (batch, *[height] * (len(dims) - 1)))
     return tuple(dim if isinstance(dim, int) else fallback[axis] for axis, dim in enumerate(dims))

@@ -22,7 +22,9 @@ G_LOGGER.severity = G_LOGGER.ERROR
 #: Operators that ask for a shape and not for values: what they make depends on the input's size only.
 _SHAPE_OPS = frozenset({"Shape", "Size"})
 #: Operators whose output is random: never a constant, even without inputs.
-_RANDOM_OPS = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"})
+_RANDOM_OPS = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
 #: Constants above this are never folded to find a value: they are weights, and the graph refers to them by name.
 _MAX_FOLDED_ELEMENTS = 1 << 26
 

@@ -93,9 +93,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
         ) from error
     except _DECODER_ERRORS as error:
         reason = str(error).rstrip(".") or type(error).__name__
-        raise ImageError(
-            f"{file}: the image is damaged or cut short ({reason}); fetch or export it again."
-        ) from error
+        raise ImageError(f"{file}: the image is damaged or cut short ({reason}); fetch or export it again.") from error
 
 
 def _read_bytes(file: Path) -> bytes:
@@ -105,9 +103,7 @@ def _read_bytes(file: Path) -> bytes:
             raise ImageError(f"{file}: this is a folder, and one image file was expected here.")
         size = file.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise ImageError(
-                f"{file}: {size:,} bytes is more than an image should have ({MAX_FILE_BYTES:,})."
-            )
+            raise ImageError(f"{file}: {size:,} bytes is more than an image should have ({MAX_FILE_BYTES:,}).")
         data = file.read_bytes()
     except FileNotFoundError as error:
         raise ImageError(f"{file}: no such file; check the path.") from error
@@ -130,9 +126,7 @@ def _formats() -> tuple[str, ...]:
 def _check_size(file: Path, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageError(
-            f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first."
-        )
+        raise ImageError(f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first.")
 
 
 def _upright(image: Image.Image) -> Image.Image:

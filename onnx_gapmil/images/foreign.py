@@ -139,12 +139,10 @@ def _share(target: tuple[int, int], resized: tuple[int, int], read: _Reader) -> 
     """The crop for which `floor(target / crop)` is exactly `resized`, on both sides."""
     crop = target[0] / resized[0]
     for _ in range(4):  # division may round such that floor() falls one short
-        if crop > 0 and (math.floor(target[0] / crop), math.floor(target[1] / crop)) == resized:
+        if 0 < crop <= 1 and (math.floor(target[0] / crop), math.floor(target[1] / crop)) == resized:
             return crop
         crop = math.nextafter(crop, 0.0)
-    raise read.wrong(
-        "crop_size", list(target), f"in proportion to the resized {list(resized)}, and no larger"
-    )
+    raise read.wrong("crop_size", list(target), f"in proportion to the resized {list(resized)}, and no larger")
 
 
 def _build(spec: InputSpec, *, gray: bool, bgr: bool = False, **fields: Any) -> Preprocess:

@@ -67,9 +67,7 @@ class InputSpec:
 
     def _layout_and_doubt(self) -> tuple[Layout, bool]:
         if self.dtype not in DTYPES:
-            raise PreprocessError(
-                f"{self._found()}: an image input has one of the types {', '.join(DTYPES)}."
-            )
+            raise PreprocessError(f"{self._found()}: an image input has one of the types {', '.join(DTYPES)}.")
         if len(self.shape) != 4:
             raise PreprocessError(f"{self._found()}: an image input has 4 axes, NCHW or NHWC.")
         first, second = self.shape[1] in _CHANNELS, self.shape[3] in _CHANNELS

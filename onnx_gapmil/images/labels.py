@@ -60,9 +60,7 @@ def read_labels(path: str | Path, count: int) -> tuple[str, ...]:
     else:
         names = _from_lines(text, file)
     if len(names) != count:
-        raise LabelsError(
-            f"{file}: {len(names)} names for a model of {count} classes.{_advice(len(names), count)}"
-        )
+        raise LabelsError(f"{file}: {len(names)} names for a model of {count} classes.{_advice(len(names), count)}")
     return tuple(names)
 
 
@@ -130,13 +128,9 @@ def _from_json(data: object, file: Path) -> list[str]:
     elif all(re.fullmatch(r"\d{1,9}", key) for key in data):
         by_index = {int(key): _name(value, file) for key, value in data.items()}
     else:
-        raise LabelsError(
-            f"{file}: the JSON object's keys are not class indexes, and its values are not either."
-        )
+        raise LabelsError(f"{file}: the JSON object's keys are not class indexes, and its values are not either.")
     if len(by_index) != len(data) or sorted(by_index) != list(range(len(by_index))):
-        raise LabelsError(
-            f"{file}: the indexes have to run from 0 to {len(data) - 1} without a gap or a double."
-        )
+        raise LabelsError(f"{file}: the indexes have to run from 0 to {len(data) - 1} without a gap or a double.")
     return [by_index[index] for index in range(len(by_index))]
 
 

@@ -100,14 +100,10 @@ class Preprocess:
             raise PreprocessError(f"Preprocessing: a JSON object was expected, not {_kind(data)}.")
         unknown = [str(key) for key in data if key not in _TYPES]
         if unknown:
-            raise PreprocessError(
-                f"Preprocessing: unknown key {unknown[0]!r}; the keys are {', '.join(_TYPES)}."
-            )
+            raise PreprocessError(f"Preprocessing: unknown key {unknown[0]!r}; the keys are {', '.join(_TYPES)}.")
         missing = [key for key in _TYPES if key not in data]
         if missing:
-            raise PreprocessError(
-                f"Preprocessing: key {missing[0]!r} is missing; needed are {', '.join(_TYPES)}."
-            )
+            raise PreprocessError(f"Preprocessing: key {missing[0]!r} is missing; needed are {', '.join(_TYPES)}.")
         fields: dict[str, Any] = {key: _typed(key, data[key]) for key in _TYPES}
         return cls(**fields)
 
@@ -181,9 +177,7 @@ class Preprocess:
             window = window[:, :, ::-1]
         return self._normalize(window), geometry
 
-    def apply_batch(
-        self, images: Sequence[npt.NDArray[np.uint8]]
-    ) -> tuple[npt.NDArray[Any], tuple[Geometry, ...]]:
+    def apply_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[Any], tuple[Geometry, ...]]:
         """Prepare several photos, of any sizes: (N, C, H, W) or (N, H, W, C), and N geometries, N >= 1."""
         if not images:
             raise ValueError("a batch needs at least one image")
@@ -226,9 +220,7 @@ class Preprocess:
 
     def _levels(self) -> npt.NDArray[np.float64]:
         pixels = np.arange(256, dtype=np.float64)[None, :] * self.scale
-        levels: npt.NDArray[np.float64] = (pixels - np.array(self.mean)[:, None]) / np.array(self.std)[
-            :, None
-        ]
+        levels: npt.NDArray[np.float64] = (pixels - np.array(self.mean)[:, None]) / np.array(self.std)[:, None]
         return levels
 
     def _check_levels(self) -> None:

@@ -28,9 +28,7 @@ def imagenet(spec: InputSpec) -> Preprocess:
     IMAGENET_DEFAULT_MEAN and IMAGENET_DEFAULT_STD; the ONNX model zoo's vision models.
     """
     _needs_three_channels("imagenet", spec)
-    return _build(
-        spec, "RGB", 1 / 255, IMAGENET_MEAN, IMAGENET_STD, ("shortest", 0.875, "bilinear-antialias")
-    )
+    return _build(spec, "RGB", 1 / 255, IMAGENET_MEAN, IMAGENET_STD, ("shortest", 0.875, "bilinear-antialias"))
 
 
 def inception(spec: InputSpec) -> Preprocess:

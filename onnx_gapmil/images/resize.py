@@ -28,9 +28,7 @@ _PILLOW = {
 }
 
 
-def resize(
-    image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: Interpolation
-) -> npt.NDArray[np.uint8]:
+def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: Interpolation) -> npt.NDArray[np.uint8]:
     """Resize to exactly `size`.
 
     Args:
@@ -50,6 +48,4 @@ def resize(
         small = Image.fromarray(image).resize((width, height), _PILLOW[interpolation])
         return np.asarray(small, dtype=np.uint8)
     contiguous = np.ascontiguousarray(image)
-    return np.asarray(
-        cv2.resize(contiguous, (width, height), interpolation=_OPENCV[interpolation]), dtype=np.uint8
-    )
+    return np.asarray(cv2.resize(contiguous, (width, height), interpolation=_OPENCV[interpolation]), dtype=np.uint8)

@@ -61,7 +61,7 @@ def resolve_preprocess(
         preprocess.check_fits(input_spec)
     except PreprocessError as error:
         raise PreprocessError(f"{error} The preprocessing is {source}.") from error
-    notes = [source[0].upper() + source[1:] + "."]
+    notes = [f"Preprocessing: {source}."]
     size_guessed = not has_size and None in input_spec.size()
     if size_guessed:
         height, width = preprocess.size
@@ -76,9 +76,7 @@ _Found = tuple[Preprocess, str, bool, bool]
 """Preprocess, source, whether the preset is a guess, whether the source states size and layout itself."""
 
 
-def _first_source(
-    spec: InputSpec, request: str | None, model_path: Path | None, metadata: Mapping[str, str]
-) -> _Found:
+def _first_source(spec: InputSpec, request: str | None, model_path: Path | None, metadata: Mapping[str, str]) -> _Found:
     if request is not None:
         return _requested(request, spec)
     beside = _beside(model_path, spec) if model_path is not None else None
@@ -128,9 +126,7 @@ def _from_file(path: Path, spec: InputSpec) -> tuple[Preprocess, str]:
     if foreign.is_timm(data):
         return _located(path, lambda d: foreign.from_timm(d, spec), data), "timm's configuration"
     if foreign.is_hugging_face(data):
-        return _located(
-            path, lambda d: foreign.from_hugging_face(d, spec), data
-        ), "Hugging Face's configuration"
+        return _located(path, lambda d: foreign.from_hugging_face(d, spec), data), "Hugging Face's configuration"
     return _located(path, Preprocess.from_json, data), "preprocessing JSON"
 
 
@@ -146,10 +142,8 @@ def _json(path: Path) -> object:
 
 
 def _inferred(spec: InputSpec) -> _Found:
-    if not spec.dtype.startswith(("float", "bfloat")):
-        name = "raw"
-    else:
-        name = "imagenet" if spec.channels() == 3 else "unit"
+    by_channels = "imagenet" if spec.channels() == 3 else "unit"
+    name = by_channels if spec.dtype.startswith(("float", "bfloat")) else "raw"
     source = (
         f"nothing states the preprocessing: preset {name!r} is assumed from the input ({spec.dtype}, "
         f"{spec.channels()} channel(s)); pass --preprocess if the model was trained otherwise"

@@ -35,9 +35,7 @@ def find_images(args: Sequence[str]) -> list[Path]:
         ImageError: there is no argument, one matches nothing, or one holds no image.
     """
     if not args:
-        raise ImageError(
-            "No image was named; give image files, folders or a quoted glob such as 'photos/*.jpg'."
-        )
+        raise ImageError("No image was named; give image files, folders or a quoted glob such as 'photos/*.jpg'.")
     found: dict[Path, Path] = {}
     for arg in args:
         for path in _expand(arg):
@@ -57,13 +55,10 @@ def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
 
 def _expand(arg: str) -> list[Path]:
     path = Path(arg)
-    try:
-        if path.is_file():
-            return [path]
-        if path.is_dir():
-            return _images_in_folder(path)
-    except ValueError as error:  # a NUL byte
-        raise ImageError(f"{arg!r}: not a path ({error}).") from error
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return _images_in_folder(path)
     if _MAGIC.search(arg):
         return _images_of_glob(path)
     raise ImageError(f"{arg}: no such file or folder; check the path.")
@@ -89,9 +84,7 @@ def _images_of_glob(pattern: Path) -> list[Path]:
         raise ImageError(f"{pattern}: nothing matches; check the pattern and the folder it starts from.")
     images = _only_images(matches, base)
     if not images:
-        raise ImageError(
-            f"{pattern}: {len(matches)} match(es), none an image (endings looked for: {_suffix_list()})."
-        )
+        raise ImageError(f"{pattern}: {len(matches)} match(es), none an image (endings looked for: {_suffix_list()}).")
     return images
 
 

@@ -47,9 +47,7 @@ def parse_json(text: str, where: str, error: type[InputError]) -> object:
     try:
         parsed: object = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
     except json.JSONDecodeError as cause:
-        raise error(
-            f"{where}: not JSON: {cause.msg} in line {cause.lineno}, column {cause.colno}."
-        ) from cause
+        raise error(f"{where}: not JSON: {cause.msg} in line {cause.lineno}, column {cause.colno}.") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{where}: not JSON that is accepted: {str(cause)[:80]}.") from cause
     return parsed

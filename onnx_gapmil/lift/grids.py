@@ -41,16 +41,24 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     roles = layout.roles(source)
     kept = [axis for axis in range(1, len(shape)) if axis not in axes]
     wide = [axis for axis in kept if shape[axis] != 1]
-    if not axes or 0 in axes and shape[0] != 1:
+    if not axes or (0 in axes and shape[0] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if any(roles[axis] == "channel" for axis in axes):
-        raise walk.refuse("no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space")
+        raise walk.refuse(
+            "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
+        )
     if any(roles[axis] == "space" for axis in wide) or (len(wide) >= 2 and not any(roles[axis] for axis in wide)):
-        raise walk.refuse("partial-pool", node, f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions")
+        raise walk.refuse(
+            "partial-pool",
+            node,
+            f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
+        )
     channels = math.prod(shape[axis] for axis in kept)
     height, width, note = _arrangement(walk, layout, source, axes)
     name = _as_nchw(walk, source, kept, axes, channels, (height, width))
-    return FeatureGrid(name, source, channels, (height, width), axes, walk.describe(node), _layout_name(shape, axes), note)
+    return FeatureGrid(
+        name, source, channels, (height, width), axes, walk.describe(node), _layout_name(shape, axes), note
+    )
 
 
 def _whole_plane(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -75,7 +83,8 @@ def _as_nchw(
 
 def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     if len(shape) == 4:
-        return {(2, 3): "NCHW", (1, 2): "NHWC"}.get(axes, f"positions in axes {list(axes)}")
+        known: dict[tuple[int, ...], str] = {(2, 3): "NCHW", (1, 2): "NHWC"}
+        return known.get(axes, f"positions in axes {list(axes)}")
     if len(shape) == 3:
         return "tokens (N, T, C)" if axes == (1,) else "flattened map (N, C, T)"
     return f"positions in axes {list(axes)} of {list(shape)}"
@@ -133,7 +142,10 @@ def _is_whole_mean(walk: Lifting, node: gs.Node, layout: Layout, reduced: tuple[
         return True
     kernel = list(node.attrs.get("kernel_shape", ()))
     size = walk.shape(source)[2:]
-    covers = [k == dim or dim_axis + 2 not in reduced and k == 1 for dim_axis, (k, dim) in enumerate(zip(kernel, size, strict=True))]
+    covers = [
+        k == dim or (dim_axis + 2 not in reduced and k == 1)
+        for dim_axis, (k, dim) in enumerate(zip(kernel, size, strict=True))
+    ]
     return all(covers) and not any(node.attrs.get("pads", ()))
 
 
@@ -143,7 +155,11 @@ def _arrangement(walk: Lifting, layout: Layout, source: str, axes: tuple[int, ..
     if len(axes) == 2:
         return shape[axes[0]], shape[axes[1]], ""
     if len(axes) > 2:
-        return math.prod(shape[axis] for axis in axes[:-1]), shape[axes[-1]], "the leading position axes are stacked as rows"
+        return (
+            math.prod(shape[axis] for axis in axes[:-1]),
+            shape[axes[-1]],
+            "the leading position axes are stacked as rows",
+        )
     count = shape[axes[0]]
     if len(shape) >= 4:
         return (1, count, "") if axes[0] == len(shape) - 1 else (count, 1, "")

@@ -106,9 +106,8 @@ def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
     if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
-        # A map of scores may be a detector's or a segmenter's; the walk may still know a better reason.
         found = walk.try_lift(tensor)
-        if isinstance(found, Refusal) and found.code in ("blocked-layout", "side-input"):
+        if isinstance(found, Refusal) and found.code == "blocked-layout":
             return found
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"
         return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])

@@ -62,8 +62,8 @@ class Layout:
             return _input_roles(shape) if tensor not in self._graph.constants else ()
         if node.op in _CHANNELS_FIRST and len(shape) >= 3:
             if node.attrs.get("channels_last", 0):
-                return ("batch", *["space"] * (len(shape) - 2), "channel")
-            return ("batch", "channel", *["space"] * (len(shape) - 2))
+                return ("batch", *_space(len(shape) - 2), "channel")
+            return ("batch", "channel", *_space(len(shape) - 2))
         if node.op in _LAST_AXIS_NORMS and int(node.attrs.get("axis", -1)) in (-1, len(shape) - 1):
             return (*self.roles(node.inputs[0].name, depth)[:-1], "channel")
         if node.op == "MatMul" and self._graph.constants.issuperset({node.inputs[1].name}) and len(shape) >= 2:
@@ -83,11 +83,20 @@ class Layout:
     def _same_shape(self, node: gs.Node, shape: tuple[int, ...], depth: int) -> tuple[Role | None, ...]:
         """Elementwise operators keep the roles of whichever operand has the output's shape and knows them."""
         for tensor in node.inputs:
-            if tensor.name and tensor.name not in self._graph.constants and self._trace.shapes.get(tensor.name) == shape:
+            if (
+                tensor.name
+                and tensor.name not in self._graph.constants
+                and self._trace.shapes.get(tensor.name) == shape
+            ):
                 roles = self.roles(tensor.name, depth)
                 if any(role is not None for role in roles[1:]):
                     return roles
         return ()
+
+
+def _space(count: int) -> tuple[Role, ...]:
+    space: Role = "space"
+    return (space,) * count
 
 
 def _input_roles(shape: tuple[int, ...]) -> tuple[Role | None, ...]:
@@ -98,9 +107,7 @@ def _input_roles(shape: tuple[int, ...]) -> tuple[Role | None, ...]:
     return (None,) * len(shape)
 
 
-def regroup(
-    roles: tuple[Role | None, ...], before: tuple[int, ...], after: tuple[int, ...]
-) -> tuple[Role | None, ...]:
+def regroup(roles: tuple[Role | None, ...], before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Role | None, ...]:
     """Roles after a reshape: axes that are split or merged keep their role where all of the group share it."""
     result: list[Role | None] = [None] * len(after)
     left = right = 0

@@ -146,7 +146,11 @@ class Lifting:
             raise HeadRefused(found)
         if found.batch_axis == MERGED and self._stack:
             node = self.graph.producer(self.wanted)
-            raise self.refuse("spatial-mixing-after-pool", node, "it works on a tensor whose batch and channels are one axis")
+            raise self.refuse(
+                "spatial-mixing-after-pool",
+                node,
+                "it works on a tensor whose batch and channels are one axis",
+            )
         return found
 
     @property
@@ -187,7 +191,9 @@ class Lifting:
         if node is None:
             raise self._reached_input(tensor)
         if len(self._stack) > MAX_DEPTH:
-            raise self.refuse("head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool")
+            raise self.refuse(
+                "head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool"
+            )
         if "nchwc" in (node.domain or ""):
             raise self.refuse("blocked-layout", node, f"{node.op} works on a blocked channel layout (NCHWc)")
         rule = find_rule(node.domain or "", node.op)
@@ -197,11 +203,19 @@ class Lifting:
 
     def _reached_input(self, tensor: str) -> HeadRefused:
         if tensor in self.graph.constants:
-            return self._refused("side-input", f"constant '{tensor}'", f"a constant '{tensor}' takes part where a pooled tensor is expected")
+            return self._refused(
+                "side-input",
+                f"constant '{tensor}'",
+                f"a constant '{tensor}' takes part where a pooled tensor is expected",
+            )
         several = len(self.graph.inputs) > 1
         code = "side-input" if several else "no-spatial-pool"
         where = f"input '{tensor}'"
-        return self._refused(code, where, f"the walk back from the logits reached the {where} without meeting a pool over space")
+        return self._refused(
+            code,
+            where,
+            f"the walk back from the logits reached the {where} without meeting a pool over space",
+        )
 
     # --- refusing -----------------------------------------------------------------------------------------------
 
@@ -215,7 +229,11 @@ class Lifting:
         wide = [dim for dim in shape[1:] if dim != 1]
         if len(shape) >= 3 and len(wide) >= 2:
             size = "x".join(str(dim) for dim in shape)
-            return self.refuse("no-spatial-pool", node, f"it makes a map of shape {size}, and nothing between it and the logits averages over space")
+            return self.refuse(
+                "no-spatial-pool",
+                node,
+                f"it makes a map of shape {size}, and nothing between it and the logits averages over space",
+            )
         return self.refuse("unknown-operator", node, f"there is no lift rule for {self.operator(node)}")
 
     @staticmethod
@@ -231,14 +249,20 @@ class Lifting:
         """A node for messages: ``name (operator)``."""
         if node is None:
             return "graph input"
-        return f"{node.name} ({self.operator(node)})" if node.name else f"{self.operator(node)} making '{node.outputs[0].name}'"
+        return (
+            f"{node.name} ({self.operator(node)})"
+            if node.name
+            else f"{self.operator(node)} making '{node.outputs[0].name}'"
+        )
 
     # --- facts --------------------------------------------------------------------------------------------------
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Traced shape; refuses to go on without one."""
         if tensor not in self.trace.shapes:
-            raise self._refused("unknown-operator", f"tensor '{tensor}'", f"the shape of '{tensor}' could not be traced")
+            raise self._refused(
+                "unknown-operator", f"tensor '{tensor}'", f"the shape of '{tensor}' could not be traced"
+            )
         return self.trace.shapes[tensor]
 
     def dtype(self, tensor: str, default: np.dtype) -> np.dtype:
@@ -294,7 +318,11 @@ class Lifting:
         count = math.prod(shape) // batch
         misplaced = batch_axis is not None and batch_axis != MERGED and shape[batch_axis] != batch
         if misplaced or (channels is not None and channels != count):
-            raise self.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} is no rearrangement of pooled channels")
+            raise self.refuse(
+                "spatial-mixing-after-pool",
+                node,
+                f"its output {list(shape)} is no rearrangement of pooled channels",
+            )
         step = LiftStep(self.operator(node), node.name or "", tensor, shape, kind, conditional, detail)
         return Lifted(
             name=name,

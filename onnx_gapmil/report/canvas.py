@@ -14,9 +14,7 @@ from onnx_gapmil.report.palette import INK, PAPER, TRACK, Color
 _ELLIPSIS = "..."
 _UNASSIGNED = "\U0010ffff"
 _LONGEST = 400
-_PLAIN = str.maketrans(
-    {"×": "x", "–": "-", "—": "-", "‐": "-", "…": "...", "ß": "ss", "ø": "o", "ł": "l", "æ": "ae"}
-)
+_PLAIN = str.maketrans({"×": "x", "–": "-", "—": "-", "‐": "-", "…": "...", "ß": "ss", "ø": "o", "ł": "l", "æ": "ae"})
 
 
 class Canvas:
@@ -96,9 +94,7 @@ class Canvas:
             for place, line in enumerate(lines):
                 self.text((xy[0], xy[1] + step * place), line, size, color=color, width=width)
 
-    def bar(
-        self, rectangle: tuple[float, float, float, float], start: float, end: float, color: Color
-    ) -> None:
+    def bar(self, rectangle: tuple[float, float, float, float], start: float, end: float, color: Color) -> None:
         """A bar from `start` to `end`, shares of the width of its pale track; never invisible."""
         x0, y0, x1, y1 = rectangle
         self.box(rectangle, fill=TRACK)

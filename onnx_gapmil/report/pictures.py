@@ -69,9 +69,7 @@ def save_png(array: npt.NDArray[np.uint8], path: str | Path) -> None:
     target = Path(path)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent
-        )
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
             Image.fromarray(array).save(stream, format="PNG", compress_level=6)
         Path(temporary).chmod(0o644)

@@ -66,9 +66,7 @@ class Scores:
         activation: Activation,
     ) -> None:
         if grid.ndim != 3 or grid.size == 0 or logits.shape != grid.shape[:1]:
-            raise ValueError(
-                f"a grid (K, h, w) and logits (K,) are needed, not {grid.shape} and {logits.shape}"
-            )
+            raise ValueError(f"a grid (K, h, w) and logits (K,) are needed, not {grid.shape} and {logits.shape}")
         if labels is not None and len(labels) != len(logits):
             raise ValueError(f"{len(labels)} labels for {len(logits)} classes")
         self.grid = _finite(grid)

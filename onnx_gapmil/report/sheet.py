@@ -1,4 +1,4 @@
-"""The layout of a prediction's picture: header, photo beside winners, a panel for each class, the score table."""
+"""The layout of the picture: header, photo beside winners, a panel for each class, the scores."""
 
 from __future__ import annotations
 
@@ -168,9 +168,7 @@ class Sheet:
     def _evidence(self, y: int) -> None:
         planes = self.scores.grid[self.shown]
         low, high = float(planes.min()), float(planes.max())
-        self._heading(
-            (_MARGIN, y + 18), "Evidence for each class", "one colour scale for all", _CONTENT - 700
-        )
+        self._heading((_MARGIN, y + 18), "Evidence for each class", "one colour scale for all", _CONTENT - 700)
         self._color_bar(WIDTH - _MARGIN, y, low, high)
         for place, index in enumerate(self.shown):
             x = _MARGIN + (place % _PER_ROW) * (self.slot + _GAP)
@@ -194,9 +192,7 @@ class Sheet:
         self.page.box((x, y + 14, x + 16, y + 30), fill=self.colors[entry.index])
         self.page.text((x + 26, y + 29), entry.name, 20, bold=True, width=self.slot - 26)
         image = f"image: rank {entry.rank}, logit {entry.logit:.2f}"
-        best = (
-            f"best cell: row {entry.best_cell[0]}, column {entry.best_cell[1]}, logit {entry.best_logit:.2f}"
-        )
+        best = f"best cell: row {entry.best_cell[0]}, column {entry.best_cell[1]}, logit {entry.best_logit:.2f}"
         if self.scores.activation != "none":
             image += f", {_percent(entry.image)}"
         self.page.text((x, y + 55), image, 17, color=MUTED, width=self.slot)
@@ -245,9 +241,7 @@ class Sheet:
     def _heading(self, xy: tuple[int, int], text: str, note: str, width: int) -> None:
         used = self.page.text(xy, text, 21, bold=True, width=width)
         if note:
-            self.page.text(
-                (xy[0] + used + 14, xy[1]), note, 17, color=MUTED, width=max(0.0, width - used - 14)
-            )
+            self.page.text((xy[0] + used + 14, xy[1]), note, 17, color=MUTED, width=max(0.0, width - used - 14))
 
     def _score(self, value: float) -> str:
         return f"{value:.2f}" if self.scores.activation == "none" else _percent(value)

@@ -176,15 +176,11 @@ def _words(names: list[str]) -> str:
 def _cuda_report(status: CudaStatus) -> CudaReport:
     built_for, driver, problem = built_for_cuda(), probe_driver(), status.problem
     missing = missing_libraries()
-    libraries = (
-        {} if built_for is None else {name: name not in missing for name in library_names(built_for[0])}
-    )
+    libraries = {} if built_for is None else {name: name not in missing for name in library_names(built_for[0])}
     return CudaReport(
         built_for=None if built_for is None else _dotted(built_for),
         driver=_dotted(driver.cuda_version) if isinstance(driver, CudaDriver) else None,
-        devices=()
-        if isinstance(driver, Missing)
-        else tuple(dataclasses.asdict(device) for device in driver.devices),
+        devices=() if isinstance(driver, Missing) else tuple(dataclasses.asdict(device) for device in driver.devices),
         libraries=libraries,
         problem=None if problem is None else problem.what,
         advice=None if problem is None else problem.advice,

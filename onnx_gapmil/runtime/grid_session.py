@@ -87,6 +87,11 @@ class GridSession:
         return self._fixed_batch
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """The model's own metadata (`metadata_props`), the vendor's and the rewrite's."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
     def provider(self) -> dict[str, Any]:
         """What was asked for and what runs: `requested`, `used`, `device`, `reason`, `nodes` by provider."""
         return {**self._choice.to_json(), "nodes": nodes_per_provider(self._session)}
@@ -109,9 +114,7 @@ class GridSession:
         self._require_fitting(batch)
         wanted = self._wanted(features)
         size = self._fixed_batch or len(batch)
-        slices = [
-            self._run_slice(batch[start : start + size], size, wanted) for start in range(0, len(batch), size)
-        ]
+        slices = [self._run_slice(batch[start : start + size], size, wanted) for start in range(0, len(batch), size)]
         arrays = {
             name: np.concatenate([part[name] for part in slices]) if len(slices) > 1 else slices[0][name]
             for name in wanted
@@ -170,9 +173,7 @@ class GridSession:
             for name in wanted:
                 binding.bind_output(name, "cpu")
             self._session.run_with_iobinding(binding)
-            arrays = {
-                name: to_numpy(value) for name, value in zip(wanted, binding.get_outputs(), strict=True)
-            }
+            arrays = {name: to_numpy(value) for name, value in zip(wanted, binding.get_outputs(), strict=True)}
         except Exception as error:
             raise run_error(error, what) from error
         for name, array in arrays.items():
@@ -200,9 +201,7 @@ class GridSession:
         """The input may leave its batch open where the graph does not; its outputs then tell."""
         first_axes = [self._input.shape[0]]
         grids = {head.grid for head in self._heads}
-        first_axes += [
-            _axes(value)[0] for value in self._session.get_outputs() if value.name in grids and value.shape
-        ]
+        first_axes += [_axes(value)[0] for value in self._session.get_outputs() if value.name in grids and value.shape]
         return next((axis for axis in first_axes if axis is not None), None)
 
 
@@ -229,9 +228,7 @@ def _session_source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
     if has_external_data(proto):
         folder = loaded.folder
         if folder is None:
-            raise ModelError(
-                f"{loaded.name} keeps weights in other files; give its path instead of a ModelProto."
-            )
+            raise ModelError(f"{loaded.name} keeps weights in other files; give its path instead of a ModelProto.")
         proto = onnx.ModelProto()
         proto.CopyFrom(loaded.proto)
         load_small_external_data(proto, folder)
@@ -243,9 +240,7 @@ def _only_image_input(session: Any, what: str) -> InputSpec:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(repr(value.name) for value in inputs) or "none"
-        raise ModelError(
-            f"{what} has {len(inputs)} inputs ({names}); a model with one image input is needed."
-        )
+        raise ModelError(f"{what} has {len(inputs)} inputs ({names}); a model with one image input is needed.")
     (value,) = inputs
     if len(value.shape) != 4:
         raise ModelError(

@@ -121,9 +121,9 @@ def test_control_c_is_said_without_a_traceback(verb, capfd):
 def test_a_closed_pipe_is_quiet():
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-m", "onnx_gapmil", "--help"], stdout=writer, stderr=subprocess.PIPE, check=False
-    )
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "onnx_gapmil", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, env=buffered, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
 

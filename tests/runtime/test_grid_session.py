@@ -72,6 +72,7 @@ def test_what_the_session_says_of_itself(toy):
     )
     assert session.fixed_batch is None
     assert [head.grid for head in session.heads] == ["gapmil_grid"]
+    assert session.metadata["gapmil.version"] == "0.1.0"
     report = session.provider
     assert (report["requested"], report["used"], report["reason"]) == ("cpu", "cpu", "CPU, as asked for.")
     assert report["nodes"]["CPUExecutionProvider"] > 0
@@ -97,18 +98,17 @@ def test_a_batch_that_only_the_outputs_fix_is_fixed_too(toy):
     np.testing.assert_allclose(session.run(batch)[0].grid, toy.grid(batch), atol=1e-5)
 
 
-def reshaped_to_one_image(model, *, computed: bool):
+def reshaped_to_one_image(model, *, computed: bool, target=(1, -1, 2, 2)):
     """The grid goes through a Reshape to one image, whose target is a constant, or computed at run time."""
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, -1, 2, 2]), "one_image"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(target), "one_image"))
     conv = next(node for node in model.graph.node if node.op_type == "Conv")
     conv.output[0] = "grid"
-    target = "one_image"
     if computed:
-        target = "target"
         model.graph.node.append(onnx.helper.make_node("Shape", ["grid"], ["shape"]))
         model.graph.node.append(onnx.helper.make_node("Sub", ["shape", "shape"], ["zeros"]))
-        model.graph.node.append(onnx.helper.make_node("Add", ["zeros", "one_image"], ["target"]))
-    model.graph.node.append(onnx.helper.make_node("Reshape", ["grid", target], ["gapmil_grid"]))
+        model.graph.node.append(onnx.helper.make_node("Add", ["zeros", "one_image"], ["computed"]))
+    source = "computed" if computed else "one_image"
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["grid", source], ["gapmil_grid"]))
     model.graph.output[3].type.tensor_type.ClearField("shape")
     return model
 
@@ -127,6 +127,16 @@ def test_a_batch_fixed_at_run_time_is_an_error_and_no_wrong_grid(toy):
         ModelError, match=r"'gapmil_grid' of shape \(1, 8, 2, 2\): the graph fixes its batch size"
     ):
         session.run(toy.images(2))
+
+
+def test_a_run_that_fails_is_one_sentence_and_no_noise(toy, capfd):
+    session = session_of(reshaped_to_one_image(toy.model(), computed=True, target=(1, -1, 3, 2)))
+    with pytest.raises(
+        ModelError, match=r"a run on a batch of shape \(1, 3, 4, 4\) failed: .*Reshape"
+    ) as caught:
+        session.run(toy.images(1))
+    assert ".h:" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_half_precision_model_stays_in_its_type(toy):

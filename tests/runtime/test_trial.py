@@ -26,6 +26,11 @@ def test_a_provider_that_cannot_be_loaded_says_why_and_prints_nothing(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_asking_for_cuda_prints_nothing_whether_it_works_or_not(capfd):
+    provider_failure("CUDAExecutionProvider", {})
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.gpu
 def test_cuda_passes_its_trial():
     assert provider_failure("CUDAExecutionProvider", {}) is None

@@ -10,7 +10,7 @@ at 0 (logarithm, reciprocal). Where ``z`` is ``a``, the slope is ``phi'(a)``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -93,11 +93,30 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
     axis = None if lifted.batch_axis is None else lifted.batch_axis + len(out) - len(lifted.shape)
     if walk.readout == "instance":
         operands = [
-            lifted.name if tensor.name == data else _fixed_operand(walk, tensor.name, out, axis) for tensor in node.inputs
+            lifted.name if tensor.name == data else _fixed_operand(walk, tensor.name, out, axis)
+            for tensor in node.inputs
         ]
-        return walk.result(node, _instance(node, walk, operands), [lifted], "activation", "in each cell", conditional=True, batch_axis=axis, channels=lifted.channels)
+        return walk.result(
+            node,
+            _instance(node, walk, operands),
+            [lifted],
+            "activation",
+            "in each cell",
+            conditional=True,
+            batch_axis=axis,
+            channels=lifted.channels,
+        )
     name = _frozen(node, walk, lifted, data, walk.wanted, function)
-    return walk.result(node, name, [lifted], "activation", "slope frozen at the pooled value", conditional=True, batch_axis=axis, channels=lifted.channels)
+    return walk.result(
+        node,
+        name,
+        [lifted],
+        "activation",
+        "slope frozen at the pooled value",
+        conditional=True,
+        batch_axis=axis,
+        channels=lifted.channels,
+    )
 
 
 def _fixed_operand(walk: Lifting, tensor: str, out: tuple[int, ...], axis: int | None) -> str:
@@ -117,8 +136,10 @@ def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
     operator = kind.decode() if isinstance(kind, bytes) else str(kind)
     if not operator:
         return lifted
-    extras = {
-        key: float(node.attrs[f"activation_{key}"]) for key in ("alpha", "beta", "gamma") if f"activation_{key}" in node.attrs
+    extras: dict[str, Any] = {
+        key: float(node.attrs[f"activation_{key}"])
+        for key in ("alpha", "beta", "gamma")
+        if f"activation_{key}" in node.attrs
     }
     attrs = {key: value for key, value in node.attrs.items() if not key.startswith("activation")}
     alone = onnx.helper.make_node(operator, ["x"], ["y"], **extras)

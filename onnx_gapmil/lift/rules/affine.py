@@ -67,7 +67,11 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
     fan_in, fan_out = matrix[::-1] if flipped else matrix
     if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
-        raise walk.refuse("unknown-operator", node, f"it multiplies {list(lifted.shape)} by {list(shape)}, not one vector of channels by one matrix")
+        raise walk.refuse(
+            "unknown-operator",
+            node,
+            f"it multiplies {list(lifted.shape)} by {list(shape)}, not one vector of channels by one matrix",
+        )
     kernel = weight if len(shape) == 2 else walk.build.reshape(weight, list(matrix))
     if not flipped:
         kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
@@ -94,10 +98,18 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         out = walk.shape(walk.wanted)
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             size = "x".join(str(dim) for dim in shape[1:])
-            raise walk.refuse("flatten-head", node, f"it is a fully connected layer over a {size} map, written as a convolution with its own weights for every position")
+            raise walk.refuse(
+                "flatten-head",
+                node,
+                f"it is a fully connected layer over a {size} map, spelled as a convolution as large as the map",
+            )
         raise walk.no_rule(node)
     if math.prod(kernel[2:]) != 1 or not walk.is_fixed(weight):
-        raise walk.refuse("spatial-mixing-after-pool", node, f"its kernel is {list(kernel[2:])} on a pooled map of one position")
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"its kernel is {list(kernel[2:])} on a pooled map of one position",
+        )
     lifted = walk.lift(data)
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
     group = int(node.attrs.get("group", 1))
@@ -144,7 +156,11 @@ def _pointwise(
 def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> None:
     shape = lifted.shape
     if len(shape) != 2 or shape[axis] != lifted.channels or lifted.batch_axis not in (None, 1 - axis):
-        raise walk.refuse("spatial-mixing-after-pool", node, f"its input {list(shape)} does not hold the channels in axis {axis}")
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"its input {list(shape)} does not hold the channels in axis {axis}",
+        )
 
 
 @rule("BatchNormalization")
@@ -153,7 +169,11 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
     data = node.inputs[0].name
     shape = walk.shape(data)
     if int(node.attrs.get("training_mode", 0)):
-        raise walk.refuse("random-head", node, "its training_mode is on, so it normalizes by the batch and not by fixed numbers")
+        raise walk.refuse(
+            "random-head",
+            node,
+            "its training_mode is on, so it normalizes by the batch and not by fixed numbers",
+        )
     if math.prod(shape[2:]) != 1:
         raise walk.no_rule(node)
     lifted = walk.lift(data)
@@ -161,7 +181,9 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
         raise walk.refuse("unknown-operator", node, "its parameters are not fixed, or its input has no batch axis")
     parameters = [tensor.name for tensor in node.inputs[1:5]]
     name = walk.build.node("BatchNormalization", [lifted.name, *parameters], epsilon=node.attrs.get("epsilon"))
-    return walk.result(node, name, [lifted], "affine", "fixed scale and shift for each channel", channels=lifted.channels)
+    return walk.result(
+        node, name, [lifted], "affine", "fixed scale and shift for each channel", channels=lifted.channels
+    )
 
 
 @rule("Cast")
@@ -203,7 +225,15 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     wide = first if first.channels >= second.channels else second
     name = walk.build.node(node.op, [first.name, second.name])
     axis = aligned_batch(wide, out)
-    return walk.result(node, name, [first, second], "affine", "two pooled tensors, cell by cell", batch_axis=axis, channels=wide.channels)
+    return walk.result(
+        node,
+        name,
+        [first, second],
+        "affine",
+        "two pooled tensors, cell by cell",
+        batch_axis=axis,
+        channels=wide.channels,
+    )
 
 
 def _lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
@@ -211,7 +241,11 @@ def _lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
     found = walk.try_lift(tensor)
     if isinstance(found, Refusal):
         if found.code == "side-input":
-            raise walk.refuse("side-input", node, f"it joins the pooled tensor with '{tensor}', which no place of the image makes")
+            raise walk.refuse(
+                "side-input",
+                node,
+                f"it joins the pooled tensor with '{tensor}', which no place of the image makes",
+            )
         raise HeadRefused(found)
     return found
 
@@ -219,7 +253,9 @@ def _lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
 def _require_broadcast(node: gs.Node, walk: Lifting, lifted: Lifted, out: tuple[int, ...]) -> None:
     count = math.prod(out) // lifted.batch
     if count != lifted.channels and lifted.channels != 1:
-        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+        raise walk.refuse(
+            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
+        )
 
 
 def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
@@ -250,7 +286,10 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     offsets = np.cumsum([0, *(part.channels for part in parts)])
     total = int(offsets[-1])
     places = np.concatenate(
-        [part.index() % part.channels + offset + part.index() // part.channels * total for part, offset in zip(parts, offsets[:-1], strict=True)],
+        [
+            part.index() % part.channels + offset + part.index() // part.channels * total
+            for part, offset in zip(parts, offsets[:-1], strict=True)
+        ],
         axis=axis,
     )
     batch_axis = first.batch_axis
@@ -291,7 +330,15 @@ def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
     kernel = weight_name if out_first else walk.build.node("Transpose", [weight_name], perm=[1, 0])
     name = _pointwise(walk, lifted, kernel, rows, "")
     axis = result.index(data[lifted.batch_axis])
-    return walk.result(node, name, [lifted], "affine", f"dense {lifted.channels} → {rows}: a 1×1 convolution", channels=rows, batch_axis=axis)
+    return walk.result(
+        node,
+        name,
+        [lifted],
+        "affine",
+        f"dense {lifted.channels} → {rows}: a 1×1 convolution",
+        channels=rows,
+        batch_axis=axis,
+    )
 
 
 def _equation(node: gs.Node) -> str:

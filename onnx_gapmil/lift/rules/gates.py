@@ -42,7 +42,9 @@ def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
     out = walk.shape(walk.wanted)
     axis = aligned_batch(lifted, out)
     if math.prod(out) // lifted.batch != lifted.channels and lifted.channels != 1:
-        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+        raise walk.refuse(
+            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
+        )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(factor, out, axis)])
     return walk.result(node, name, [lifted], "affine", "a fixed factor for each channel", batch_axis=axis)
 
@@ -71,12 +73,18 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     lifted = walk.lift(kept)
     out = walk.shape(walk.wanted)
     if math.prod(out) // lifted.batch != lifted.channels:
-        raise walk.refuse("unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}")
+        raise walk.refuse(
+            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
+        )
     axis = aligned_batch(lifted, out)
     word = "divisor" if node.op == "Div" else "gate"
     if walk.readout == "instance":
         other = walk.lift(frozen)
         name = walk.build.node(node.op, [lifted.name, other.name])
-        return walk.result(node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis)
+        return walk.result(
+            node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis
+        )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(frozen, out, axis)])
-    return walk.result(node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis)
+    return walk.result(
+        node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @rule("LayerNormalization")
 def lift_layer_normalization(node: gs.Node, walk: Lifting) -> Lifted:
-    """``(t - mean_c t) / sqrt(var_c t + eps) * scale + bias`` with the deviation of the pooled vector (arXiv 1607.06450)."""
+    """``(t - mean_c t) / sqrt(var_c t + eps) * scale + bias``, the deviation that of the pooled vector (arXiv 1607.06450)."""
     return _norm(node, walk, "LayerNormalization", centred=True)
 
 
@@ -63,7 +63,9 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
     lifted = walk.lift(node.inputs[0].name)
     axis = int(node.attrs.get("axis", -1)) % len(lifted.shape)
     if math.prod(lifted.shape[axis:]) != lifted.channels or lifted.batch_axis not in (0, None):
-        raise walk.refuse("unknown-operator", node, f"{title} covers a part of the pooled channels {list(lifted.shape)}")
+        raise walk.refuse(
+            "unknown-operator", node, f"{title} covers a part of the pooled channels {list(lifted.shape)}"
+        )
     build = walk.build
     vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
     grid, wide = lifted.name, _as_float(walk, vector, lifted.dtype)
@@ -85,7 +87,16 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
 
 def _result(node: gs.Node, walk: Lifting, name: str, lifted: Lifted) -> Lifted:
     detail = "each cell by its own size" if walk.readout == "instance" else "divided by the size of the pooled vector"
-    return walk.result(node, name, [lifted], "norm", detail, conditional=True, batch_axis=lifted.batch_axis, channels=lifted.channels)
+    return walk.result(
+        node,
+        name,
+        [lifted],
+        "norm",
+        detail,
+        conditional=True,
+        batch_axis=lifted.batch_axis,
+        channels=lifted.channels,
+    )
 
 
 def _pooled(walk: Lifting, tensor: str, lifted: Lifted) -> str:

@@ -1,4 +1,4 @@
-"""Pools: where the recursion ends. The lift of the pooled tensor is the feature grid itself, weighted if the pool is."""
+"""Pools: where the recursion ends. The lift of the pooled tensor is the feature grid, weighted if the pool is."""
 
 from __future__ import annotations
 
@@ -38,13 +38,19 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
         return _pool_of_one(node, walk, data)
     if math.prod(after[2:]) != 1:
         size = "x".join(str(dim) for dim in after[2:])
-        raise walk.refuse("partial-pool", node, f"its window leaves {size} positions of {'x'.join(map(str, before[2:]))}")
+        raise walk.refuse(
+            "partial-pool", node, f"its window leaves {size} positions of {'x'.join(map(str, before[2:]))}"
+        )
     weights = window_weights(node, walk, before[2:])
     axes = tuple(range(2, len(before)))
     if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
         return end_at_pool(node, walk, data, axes, "mean over all positions")
     if weights.ndim != 2:
-        raise walk.refuse("partial-pool", node, "its window weights positions unequally on a map that is not two-dimensional")
+        raise walk.refuse(
+            "partial-pool",
+            node,
+            "its window weights positions unequally on a map that is not two-dimensional",
+        )
     detail = f"window mean: weight {weights.min() * weights.size:.3g} to {weights.max() * weights.size:.3g} of a plain mean's"
     return end_at_pool(node, walk, data, axes, detail, weights=weights * weights.size)
 
@@ -115,7 +121,9 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
     data = node.inputs[0].name
     if math.prod(walk.shape(data)[2:]) == 1:
         raise walk.refuse("unknown-operator", node, "it takes the absolute value of a map of one position")
-    pooled = end_at_pool(node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True)
+    pooled = end_at_pool(
+        node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True
+    )
     build, power = walk.build, walk.scalar(float(node.attrs.get("p", 2)), pooled.dtype)
     size = build.node("Pow", [build.node("Abs", [pooled.name]), power])
     if walk.readout == "instance":
@@ -230,7 +238,7 @@ def end_at_pool(
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
     shape = walk.shape(walk.wanted)
     batch = walk.shape(grid.source)[0]
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, _place(detail, grid))
+    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, detail)
     return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
 
 
@@ -240,7 +248,9 @@ def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
         return walk.scalar(math.prod(grid.size), dtype)
     build = walk.build
     size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints([2, 3])], axis=0)
-    count = build.reduce("ReduceSum", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False)
+    count = build.reduce(
+        "ReduceSum", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False
+    )
     return count if dtype == np.float32 else build.node("Cast", [count], to=elem_type(dtype))
 
 
@@ -250,14 +260,15 @@ def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
     if isinstance(found, Refusal) and found.code in ("no-spatial-pool", "unknown-operator"):
         raise walk.refuse("no-spatial-pool", node, f"it pools a map of one position, and behind it: {found.message}")
     lifted = walk.lift(data)
-    return walk.result(node, lifted.name, [lifted], "shape", "a pool of one position changes nothing", batch_axis=lifted.batch_axis)
+    return walk.result(
+        node,
+        lifted.name,
+        [lifted],
+        "shape",
+        "a pool of one position changes nothing",
+        batch_axis=lifted.batch_axis,
+    )
 
 
 def _renamed(lifted: Lifted, name: str) -> Lifted:
     return Lifted(**{**lifted.__dict__, "name": name})
-
-
-def _place(detail: str, grid: FeatureGrid) -> str:
-    height, width = grid.size
-    note = f"; {grid.note}" if grid.note else ""
-    return f"{detail}: {height}×{width} cells of {grid.channels} channels, {grid.layout}{note}"

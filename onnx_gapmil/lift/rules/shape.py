@@ -139,7 +139,11 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     merged = len([dim for dim in after[1:] if dim != 1]) <= 1
     if found.code in _NOT_POOLED and len(before) >= 3 and len(wide) >= 2 and merged:
         size = "x".join(str(dim) for dim in before[1:])
-        raise walk.refuse("flatten-head", node, f"it flattens a {size} map that no pool has averaged, so the next layer has its own weights for every position")
+        raise walk.refuse(
+            "flatten-head",
+            node,
+            f"it flattens a {size} map that no pool has averaged, so the next layer has its own weights for every position",
+        )
     raise HeadRefused(found)
 
 
@@ -150,5 +154,7 @@ def _lift_or_class_token(node: gs.Node, walk: Lifting) -> Lifted:
         return found
     before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
     if len(before) == 3 and before[1] > 1 and math.prod(after) * before[1] == math.prod(before):
-        raise walk.refuse("class-token", node, f"it takes one of {before[1]} tokens (the class token) and drops the others")
+        raise walk.refuse(
+            "class-token", node, f"it takes one of {before[1]} tokens (the class token) and drops the others"
+        )
     raise HeadRefused(found)

@@ -1,0 +1,32 @@
+"""``onnx-gapmil inspect``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command(name="inspect")
+@verb_options(model_argument, json_option)
+def command(model: Path, as_json: bool) -> int:
+    """Say what MODEL is: its input, its exporter, its head operator by operator, every other pool and why it is not
+    the head's, and the verdict. Writes nothing.
+
+    Exit code 3 if no output has a head that can be lifted.
+    """
+    from onnx_gapmil.inspection import inspect
+
+    found = inspect(model)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from onnx_gapmil.report.notes import console, inspection_note
+
+        console().print(inspection_note(found))
+    return 0 if found.heads or found.rewritten else 3

@@ -1,0 +1,63 @@
+"""Arguments and options that several verbs share, spelled once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
+provider_option = click.option(
+    "--provider",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Where to run: auto (CUDA if it works, else CPU), cuda, cpu, tensorrt, ... "
+    "A provider named here that is not really used is an error.",
+)
+preprocess_option = click.option(
+    "--preprocess",
+    metavar="PRESET|FILE",
+    help="How photos become inputs: imagenet, inception, caffe, unit, raw, or a JSON file (ours, timm's, Hugging "
+    "Face's). Default: a JSON beside the model, else a guess that is announced.",
+)
+readout_option = click.option(
+    "--readout",
+    type=click.Choice(["contribution", "instance"]),
+    default="contribution",
+    show_default=True,
+    help="What a cell's value is: its contribution (mean over cells = logits, always), or the head applied to the "
+    "cell as if it were the whole image.",
+)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print a report on stdout; numbers that JSON has no word for become null."""
+    click.echo(json.dumps(_finite(data), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def verb_options(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """Apply several options to a command, first one first in its help."""
+
+    def apply(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply

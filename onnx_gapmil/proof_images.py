@@ -1,0 +1,51 @@
+"""Photos as inputs for a proof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.resolve import resolve_preprocess
+from onnx_gapmil.images.sources import find_images
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def image_batches(model: Path, images: Sequence[str], preprocess: str | None) -> list[tuple[str, np.ndarray]]:
+    """Each photo as a batch of one, for `onnx_gapmil.verify`.
+
+    Args:
+        model: the model that the photos are prepared for.
+        images: files, folders and globs.
+        preprocess: what the user asked for; see `resolve_preprocess`.
+
+    Returns:
+        (path, array of the input's shape and dtype) for each photo.
+
+    Raises:
+        ImageError: a photo cannot be read, or nothing was found.
+        PreprocessError: no preprocessing fits the model.
+        ModelError: the model does not take one image.
+    """
+    loaded = load_model(model)
+    names = {tensor.name for tensor in loaded.proto.graph.initializer}
+    inputs = [value for value in loaded.proto.graph.input if value.name not in names]
+    if len(inputs) != 1:
+        raise ModelError(f"{model} has {len(inputs)} inputs; photos can only be fed to a model with one.")
+    kind = inputs[0].type.tensor_type
+    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    spec = InputSpec(inputs[0].name, shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
+    metadata = {entry.key: entry.value for entry in loaded.proto.metadata_props}
+    recipe = resolve_preprocess(spec, request=preprocess, model_path=model, metadata=metadata).preprocess
+    fixed = shape[0] or 1
+    return [
+        (str(path), np.repeat(recipe.apply(read_image(path))[0][None], fixed, axis=0)) for path in find_images(images)
+    ]

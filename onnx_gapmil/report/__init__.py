@@ -1,0 +1,1 @@
+"""Show results: text for a terminal, pictures for a report."""

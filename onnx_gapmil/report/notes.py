@@ -1,0 +1,224 @@
+"""Text for a terminal: the doctor's note of ``inspect``, and the reports of ``rewrite`` and ``verify``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from onnx_gapmil.inspection import Inspection
+    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.verdict import LiftStep, Refusal
+    from onnx_gapmil.proof import ProofReport
+    from onnx_gapmil.rewriting import Rewrite
+
+#: Columns where the output is no terminal: a file, a pipe, a document.
+_PLAIN_WIDTH = 110
+#: Longest name of a node in a table; exporters write names of hundreds of letters. JSON has them whole.
+_NAME_WIDTH = 34
+
+_VERDICTS = {
+    "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
+    "conditional": (
+        "yellow",
+        "exact for each image (mean over cells = logits), but a cell's value also depends on the pooled features",
+    ),
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console that reports are printed on."""
+    plain = Console(stderr=stderr, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+
+
+def inspection_note(found: Inspection) -> RenderableType:
+    """The note on one model."""
+    parts: list[RenderableType] = [_facts(found), Text()]
+    if found.rewritten:
+        parts += [
+            Text(
+                "It is a rewritten model already: its new outputs are "
+                + ", ".join(f"{head.logits}, {head.features}, {head.grid}" for head in found.rewritten)
+                + ".",
+                style="bold",
+            ),
+            Text(),
+        ]
+    for head in found.heads:
+        parts += [_head_table(head), Text()]
+    for output, refusal in found.refusals.items():
+        parts += [refusal_note(output, refusal), Text()]
+    others = [pool for pool in found.pools if not pool.is_head]
+    if others or found.local_pools:
+        parts += [_other_pools(found), Text()]
+    parts.append(_verdict_line(found))
+    return Group(*parts)
+
+
+def _facts(found: Inspection) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("model", Text(found.model, style="bold"))
+    opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
+    table.add_row("written by", f"{found.exporter}; IR {found.ir_version}; {opsets}")
+    functions = (
+        f", {found.functions} local functions{' (inlined to see the head)' if found.inlined else ''}"
+        if found.functions
+        else ""
+    )
+    table.add_row(
+        "size",
+        f"{found.size / 1e6:,.1f} MB, {found.parameters:,} parameters, {found.nodes:,} nodes{functions}",
+    )
+    for label, values in (("input", found.inputs), ("output", found.outputs)):
+        for name, shape, dtype in values:
+            table.add_row(label, f"{name}  {_shape(shape)}  {dtype}")
+    table.add_row("sha-256", found.sha256)
+    return table
+
+
+def _head_table(head: Head) -> RenderableType:
+    color, _ = _VERDICTS[head.verdict]
+    title = Text.assemble(
+        ("Head of ", "bold"),
+        (", ".join(f"'{name}'" for name in head.outputs), "bold"),
+        ": ",
+        (head.verdict, f"bold {color}"),
+    )
+    table = Table.grid(padding=(0, 2))
+    for style in ("bold", "dim", "", "cyan"):
+        table.add_column(style=style, overflow="fold")
+    for grid in head.features:
+        height, width = grid.size
+        note = f"; {grid.note}" if grid.note else ""
+        detail = f"the feature grid, kept as {grid.layout}{note}"
+        table.add_row(
+            f"{height}×{width} cells", _short(grid.source), f"(N, {grid.channels}, {height}, {width})", detail
+        )
+    for step in head.chain:
+        table.add_row(f"↓ {step.op}", _short(step.node or step.output), _batch_shape(step), _step_text(step))
+    last = " → ".join(head.logits.tail) or "nothing"
+    table.add_row("logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {last}")
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _step_text(step: LiftStep) -> Text:
+    return Text(step.detail, style="yellow" if step.conditional else "cyan")
+
+
+def refusal_note(output: str, refusal: Refusal) -> RenderableType:
+    """Why one output has no grid, how far the walk came, and what can be done."""
+    title = Text.assemble(
+        ("Head of ", "bold"), (f"'{output}'", "bold"), ": ", ("refused", "bold red"), f" ({refusal.code})"
+    )
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("found", refusal.message)
+    if refusal.walked:
+        table.add_row("walked", Text(" ← ".join(["logits", *refusal.walked])))
+    table.add_row("advice", refusal.advice)
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _other_pools(found: Inspection) -> RenderableType:
+    others = [pool for pool in found.pools if not pool.is_head]
+    count = f"{len(others)} other pools over a whole map" if len(others) != 1 else "1 other pool over a whole map"
+    title = Text(f"{count}, {found.local_pools} with a smaller window", style="bold")
+    table = Table.grid(padding=(0, 2))
+    for style in ("", "dim", "", ""):
+        table.add_column(style=style, overflow="fold")
+    for pool in others[:12]:
+        table.add_row(pool.op, _short(pool.node), _shape(("N", *pool.before[1:])), pool.role)
+    if len(others) > 12:
+        table.add_row("…", f"{len(others) - 12} more", "", "see --json")
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _verdict_line(found: Inspection) -> Text:
+    if found.verdict is None:
+        return Text.assemble(
+            ("Verdict: refused. ", "bold red"),
+            "No prediction grid exists for this model; a map drawn anyway would be made up.",
+        )
+    color, meaning = _VERDICTS[found.verdict]
+    return Text.assemble((f"Verdict: {found.verdict}. ", f"bold {color}"), meaning[0].upper() + meaning[1:] + ".")
+
+
+def rewrite_note(result: Rewrite) -> RenderableType:
+    """What ``rewrite`` did and measured."""
+    if result.unchanged:
+        names = ", ".join(head.grid for head in result.heads)
+        return Text(f"{result.source.name} is a rewritten model already (output {names}); nothing was done.")
+    lines: list[RenderableType] = []
+    for head in result.heads:
+        color, _ = _VERDICTS[head.verdict]
+        shape = _shape(head.grid_shape)
+        lines.append(
+            Text.assemble(
+                (head.verdict, f"bold {color}"),
+                f"  output '{head.output}' → {head.grid} {shape}: ",
+                " → ".join(step.op for step in head.chain),
+            )
+        )
+    for output, refusal in result.refusals.items():
+        lines.append(Text.assemble(("refused", "bold red"), f"  output '{output}' ({refusal.code}): {refusal.message}"))
+    if result.proof is not None:
+        lines.append(proof_note(result.proof))
+    if result.inlined:
+        lines.append(Text("Local functions were inlined, because they hid the head."))
+    if result.output_path is not None:
+        growth = result.output_path.stat().st_size - (result.source.path.stat().st_size if result.source.path else 0)
+        lines.append(
+            Text.assemble(
+                "Written: ",
+                (str(result.output_path), "bold"),
+                f"  (+{growth:,} bytes, {100 * growth / result.source.size:.2f} %)",
+            )
+        )
+    return Group(*lines)
+
+
+def proof_note(report: ProofReport) -> Text:
+    """The result of a proof in one or two lines."""
+    residuals = ", ".join(
+        f"{report.residual(output):.1e} (allowed {limit:.0e})"
+        for output, limit in report.tolerance.items()
+        if report.residual(output) is not None
+    )
+    exact = all(trial.outputs_equal for trial in report.trials)
+    worst = max((trial.outputs_difference for trial in report.trials), default=0.0)
+    outputs = "original outputs equal bit for bit" if exact else f"original outputs equal to {worst:.1e}"
+    word, color = ("Proved", "green") if report.passed else ("Not proved", "red")
+    inputs = f"{len(report.trials)} inputs on {report.provider}"
+    text = Text.assemble(
+        (word, f"bold {color}"),
+        f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
+    )
+    for reason in report.reasons():
+        text.append(f"\n  {reason}", style="red")
+    return text
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(str(dim) for dim in shape) + ")"
+
+
+def _batch_shape(step: LiftStep) -> str:
+    return _shape(("N", *step.shape[1:])) if len(step.shape) > 1 else _shape(step.shape)
+
+
+def _short(name: str) -> str:
+    """A long name with its middle left out."""
+    if len(name) <= _NAME_WIDTH:
+        return name
+    half = (_NAME_WIDTH - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"

@@ -1,0 +1,64 @@
+"""What all tests share: where the model zoo is, whether CUDA works, and Hypothesis' profiles."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = REPOSITORY.parent / "shared"
+
+# Tests are imported by path and share no package; what they share lies here.
+sys.path.append(str(Path(__file__).parent / "helpers"))
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@functools.cache
+def _no_shared_zoo() -> str | None:
+    """Why tests of the shared zoo cannot run; None if they can."""
+    return None if SHARED.is_dir() else f"the shared model zoo is not at {SHARED}"
+
+
+@functools.cache
+def _no_cuda() -> str | None:
+    """Why tests of CUDA cannot run; None if a trial model really runs there."""
+    from onnx_gapmil.runtime.providers import cuda_status
+
+    status = cuda_status()
+    return None if status.works else f"CUDA does not work here: {status.problem}"
+
+
+def pytest_report_header() -> list[str]:
+    """Say at the top which tests this machine cannot run: a silent skip looks like a pass."""
+    missing = _no_shared_zoo()
+    return [f"NOTE: tests marked 'shared' are skipped: {missing}"] if missing else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """And again at the end, with their number."""
+    missing = _no_shared_zoo()
+    if missing is None:
+        return
+    count = sum(missing in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if count:
+        terminalreporter.write_line(f"NOTE: {count} tests marked 'shared' did not run: {missing}", yellow=True)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, reason in (("shared", _no_shared_zoo), ("gpu", _no_cuda)):
+        if item.get_closest_marker(marker) and (missing := reason()) is not None:
+            pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the shared model zoo; for tests marked ``shared``."""
+    return SHARED

@@ -1,0 +1,67 @@
+import pytest
+
+from onnx_gapmil.errors import ImageError
+from onnx_gapmil.images.sources import find_images
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    for name in (
+        *("img10.jpg", "img2.JPG", "notes.txt", ".hidden.png"),
+        *("birds/b.png", "cats/a.webp", ".cache/c.png", "empty/readme.md"),
+    ):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def names(paths):
+    return [path.as_posix() for path in paths]
+
+
+def test_a_folder_is_searched_deeply_in_natural_order_without_hidden_files(photos):
+    assert names(find_images(["photos"])) == [
+        "photos/birds/b.png",
+        "photos/cats/a.webp",
+        "photos/img2.JPG",
+        "photos/img10.jpg",
+    ]
+
+
+def test_arguments_keep_their_order_and_nothing_is_listed_twice(photos):
+    found = find_images(["photos/img10.jpg", "photos/*", "photos/./img2.JPG", str(photos / "img10.jpg")])
+    assert names(found) == ["photos/img10.jpg", "photos/img2.JPG"]
+
+
+def test_a_file_named_by_itself_is_taken_whatever_its_ending(photos):
+    assert names(find_images(["photos/notes.txt"])) == ["photos/notes.txt"]
+
+
+def test_globs_work_relative_absolute_and_deep(photos):
+    assert names(find_images(["photos/img?.*"])) == ["photos/img2.JPG"]
+    assert names(find_images([f"{photos}/*/b.png"])) == [f"{photos.as_posix()}/birds/b.png"]
+    assert names(find_images(["**/*.webp"])) == ["photos/cats/a.webp"]
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(photos):
+    (photos / "a[1].png").write_bytes(b"x")
+    assert names(find_images(["photos/a[1].png"])) == ["photos/a[1].png"]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "No image was named"),
+        (["photos/none.jpg"], "photos/none.jpg: no such file"),
+        (["photos/*.bmp"], "nothing matches"),
+        (["photos/*.txt"], "none an image"),
+        (["photos/empty"], "holds no image"),
+        (["photos", "gone"], "gone: no such file"),
+        (["a\0b"], "no such file"),
+    ],
+)
+def test_what_matches_nothing_is_an_error(photos, args, says):
+    with pytest.raises(ImageError, match=says.replace("*", r"\*")):
+        find_images(args)
