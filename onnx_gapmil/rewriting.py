@@ -334,7 +334,7 @@ def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
     if has_external_data(rewrite.model) and (source is None or path.parent.resolve() != source.parent.resolve()):
         where = source.parent if source is not None else "the weights' folder"
         raise InputError(
-            f"the model keeps its weights in a file beside it, which the rewritten model shares; write it into {where} too."
+            f"the model's weights are in a file beside it that the rewritten model shares; write it into {where} too."
         )
     if rewrite.model.ByteSize() > MAX_PROTO_BYTES:
         raise InputError("the rewritten model would exceed protobuf's 2 GiB; export the original with external data.")

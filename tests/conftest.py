@@ -32,8 +32,8 @@ def _no_cuda() -> str | None:
     """Why tests of CUDA cannot run; None if a trial model really runs there."""
     from onnx_gapmil.runtime.providers import cuda_status
 
-    status = cuda_status()
-    return None if status.works else f"CUDA does not work here: {status.problem}"
+    problem = cuda_status().problem
+    return None if problem is None else f"CUDA does not work here: {problem.what}"
 
 
 def pytest_report_header() -> list[str]:

@@ -59,19 +59,13 @@ def report_failure(error: BaseException, invocation: Invocation) -> int:
 
 
 def refusal_json(error: UnsupportedHeadError, invocation: Invocation) -> str:
-    """Return the refusal as JSON: schema_version, model, refusal of code, node, message and advice."""
-    refusal = error.refusal
+    """Return the refusal as JSON: schema_version, model, and the refusal's code, node, message and advice."""
     model = None if invocation.verb is None else invocation.verb.params.get("model")
     return json.dumps(
         {
             "schema_version": 1,
             "model": None if model is None else os.fspath(model),
-            "refusal": {
-                "code": refusal.code,
-                "node": refusal.node,
-                "message": refusal.message,
-                "advice": refusal.advice,
-            },
+            "refusal": error.refusal.to_json(),
         },
         indent=2,
     )

@@ -24,7 +24,7 @@ ADVICE: dict[str, str] = {
     "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model.",
     "flatten-head": "The head has its own weights for every position instead of a pool. Ask for a variant with global "
     "average pooling.",
-    "spatial-mixing-after-pool": "An operator after the pool mixes positions again, so that cells cannot be told apart.",
+    "spatial-mixing-after-pool": "An operator after the pool mixes positions or images again, so cells blur.",
     "partial-pool": "The pool leaves more than one position, which are then mixed; only heads that pool the whole map "
     "decompose.",
     "unknown-operator": "No lift rule is known for this operator; CONTRIBUTING tells how to add one in a few lines. "
@@ -33,8 +33,8 @@ ADVICE: dict[str, str] = {
     "side-input": "The logits also depend on something that has no place in the image, so they are no average over "
     "its cells.",
     "random-head": "The head is random (dropout in training mode): export the model in evaluation mode.",
-    "blocked-layout": "The file was saved by ONNX Runtime after layout optimization and is tied to one kind of CPU; use "
-    "the model it was made from, or save it with ORT_ENABLE_EXTENDED.",
+    "blocked-layout": "The file was saved by ONNX Runtime after layout optimization and is tied to one kind of CPU; "
+    "use the model it was made from, or save it with ORT_ENABLE_EXTENDED.",
     "quantized-nonuniform": "The head computes in integers whose rounding or clipping is no pointwise linear map; use "
     "the float model, or wait for the quantized rules.",
     "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",

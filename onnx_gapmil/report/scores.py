@@ -75,11 +75,15 @@ class Scores:
         self.winners = self.grid.argmax(axis=0)
         self.cells = self.winners.size
         self.won = np.bincount(self.winners.ravel(), minlength=len(self.logits))
+        if len(self.logits) == 1:  # a model with one logit: a cell is its class's where that is positive
+            self.won = np.array([int((self.grid[0] > 0).sum())])
+        self.certainty = _certainty(self.grid)
         self._labels = labels
         self._image = activate(self.logits, activation)
         self._cell = activate(self.grid, activation).reshape(len(self.logits), -1).max(axis=1)
         self._order = np.argsort(-self.logits, kind="stable")
-        self._winning = [int(k) for k in np.lexsort((-self.logits, -self.won)) if self.won[k]]
+        winning = [int(k) for k in np.lexsort((-self.logits, -self.won)) if self.won[k]]
+        self._winning = winning or [self.answer]
 
     @property
     def answer(self) -> int:
@@ -144,6 +148,12 @@ def activate(logits: npt.NDArray[np.float64], activation: Activation) -> npt.NDA
         half: npt.NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))  # never overflows
         return half
     return logits
+
+
+def _certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(h, w) in 0..1: the winner's share of the softmax over a cell's classes; of one logit the sigmoid."""
+    kind: Activation = "softmax" if len(grid) > 1 else "sigmoid"
+    return np.asarray(activate(grid, kind).max(axis=0), dtype=np.float64)
 
 
 def _finite(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -25,13 +25,14 @@ _TALLEST = 600
 _NARROWEST = 330
 _PER_ROW = 4
 _COLORED = 6
-_TINT = 0.62
+_TINT = 0.66
+_FAINTEST = 0.1
 _BOXES = 3
 
 _HOW_TO_READ = (
     "Each cell has a logit for every class, by the model's own head; "
     "their mean over the cells is the image's logit. "
-    "A cell has the colour of its highest class. "
+    "A cell has the colour of its highest class, the stronger the more of the cell's softmax it has. "
     "Boxes surround the largest connected areas."
 )
 
@@ -99,7 +100,7 @@ class Sheet:
             width,
         )
         rows, cols = self.scores.winners.shape
-        self._heading((middle, y + 18), "Winning class of each cell", f"{rows} x {cols} cells", width)
+        self._heading((middle, y + 18), "Winning class of each cell", f"{rows} × {cols} cells", width)
         self.page.paste((left, y + 32), self.panel.dimmed(self.panel.photo))
         self.page.paste((middle, y + 32), self._winner_map())
         self._boxes(middle, y + 32)
@@ -109,7 +110,8 @@ class Sheet:
         groups = self._groups()
         table = np.array([*(self.colors[k] for k in self.named), OTHER], dtype=np.uint8)
         spread = self.panel.spread(groups)
-        alpha = np.where(spread == len(self.named), 0.0, _TINT)[:, :, None]
+        sure = self.panel.spread(self.scores.certainty)
+        alpha = np.where(spread == len(self.named), 0.0, _TINT * (_FAINTEST + (1 - _FAINTEST) * sure))[:, :, None]
         tinted = blend(self.panel.grey(), table[spread], alpha)
         tinted[borders(spread, 2)] = PAPER
         return self.panel.dimmed(np.where(self.panel.seen[:, :, None], tinted, self.panel.grey()))

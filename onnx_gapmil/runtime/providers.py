@@ -107,7 +107,8 @@ def _automatic(allow_tf32: bool) -> ProviderChoice:
 
 def _by_name(wanted: str, allow_tf32: bool) -> ProviderChoice:
     available = onnxruntime_module().get_available_providers()
-    name = next((name for name in available if short_name(name) == wanted.removesuffix("executionprovider")), None)
+    stem = wanted.removesuffix("executionprovider")
+    name = next((name for name in available if short_name(name) == stem), None)
     if name is None:
         known = ", ".join(short_name(name) for name in available)
         raise ProviderError(

@@ -92,7 +92,7 @@ def nodes_per_provider(session: Any) -> dict[str, int | None]:
 
 def _recorded(session: Any) -> bool:
     try:
-        entry = session.get_session_options().get_session_config_entry("session.record_ep_graph_assignment_info")
+        entry = session.get_session_options().get_session_config_entry(_RECORD_ASSIGNMENT)
     except RuntimeError:  # no such entry
         return False
     return bool(entry == "1")

@@ -28,9 +28,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(doctor, "missing_libraries", lambda: missing)
         monkeypatch.setattr(doctor, "provider_failure", lambda name, _: (failures or {}).get(name))
         if wheels is not None:
-            monkeypatch.setattr(
-                doctor, "installed_wheels", lambda family: wheels if family is doctor.OPENCV else {}
-            )
+            monkeypatch.setattr(doctor, "installed_wheels", lambda family: wheels if family is doctor.OPENCV else {})
 
     return pretend
 

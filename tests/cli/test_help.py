@@ -13,6 +13,7 @@ import onnx_gapmil
 from onnx_gapmil import cli
 from onnx_gapmil.cli import VERBS, main
 from onnx_gapmil.errors import ModelError, ProofError, UnsupportedHeadError
+from onnx_gapmil.lift.verdict import Refusal
 
 HEAVY = {"numpy", "onnx", "onnxruntime", "cv2", "PIL", "rich", "onnx_graphsurgeon"}
 
@@ -22,9 +23,7 @@ def test_help_imports_nothing_heavy():
         "import sys; from onnx_gapmil.cli import main; code = main(['--help']); "
         "print(code, sorted(sys.modules.keys() & set(sys.argv[1].split())))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, " ".join(HEAVY)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", script, " ".join(HEAVY)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
     assert done.stderr == ""
 
@@ -32,9 +31,7 @@ def test_help_imports_nothing_heavy():
 def test_help_lists_every_verb_in_order(capsys):
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.split("Verbs:")[1].splitlines()
-    assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in VERBS] == list(
-        VERBS
-    )
+    assert [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in VERBS] == list(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -100,7 +97,7 @@ def verb(monkeypatch):
             2,
             "Error: m.onnx is cut off. Fetch it again.\n",
         ),
-        (UnsupportedHeadError(REFUSAL), 3, "Error: The head reads the class token.\n"),
+        (REFUSED, 3, f"Error: {REFUSED}\n"),
         (ProofError("The residual is 0.3.", report=None), 1, "Error: The residual is 0.3.\n"),
         (PermissionError(13, "Permission denied", "out.onnx"), 2, "Error: out.onnx: Permission denied.\n"),
         (click.FileError("labels.txt", "gone"), 2, "Error: Could not open file 'labels.txt': gone\n"),
@@ -139,20 +136,13 @@ def test_an_unexpected_error_is_a_bug_with_a_traceback_only_on_debug(verb, capsy
 
 
 def test_a_refusal_is_json_where_json_was_asked_for(verb, capsys):
-    verb(UnsupportedHeadError(REFUSAL))
+    verb(REFUSED)
     assert main(["probe", "m.onnx", "--json"]) == 3
     printed = capsys.readouterr()
-    assert json.loads(printed.out) == {
-        "schema_version": 1,
-        "model": "m.onnx",
-        "refusal": {
-            "code": "class-token",
-            "node": "Gather_7",
-            "message": "The head reads the class token.",
-            "advice": "Use another model.",
-        },
-    }
-    assert printed.err == "Error: The head reads the class token.\n"
+    report = json.loads(printed.out)
+    assert report == {"schema_version": 1, "model": "m.onnx", "refusal": REFUSED.refusal.to_json()}
+    assert (report["refusal"]["code"], report["refusal"]["node"]) == ("class-token", "Gather_7")
+    assert printed.err == f"Error: {REFUSED}\n"
 
 
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1)])

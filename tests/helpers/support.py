@@ -38,7 +38,7 @@ def weights(*shape: int, seed: int = 0, dtype: Any = np.float32) -> np.ndarray:
 def text_model(
     body: str,
     *,
-    x: str = "float[N,6,3,4] x",
+    x: str = "float[N,6,3,5] x",
     y: str = "float[N,5] y",
     opset: int = 17,
     ir: int = 8,
@@ -71,12 +71,12 @@ def run(model: onnx.ModelProto, x: np.ndarray | Mapping[str, np.ndarray], output
 
 
 def images(model: onnx.ModelProto, batch: int = 3, *, seed: int = 1, low: float | None = None) -> np.ndarray:
-    """A random array for the only input; open axes are the batch, then 3, 4."""
+    """A random array for the only input; open axes are the batch, then 3, 5."""
     initializers = {tensor.name for tensor in model.graph.initializer}
     value = next(value for value in model.graph.input if value.name not in initializers)
     kind = value.type.tensor_type
     dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
-    filler = [batch, 6, 3, 4] if len(dims) == 4 else [batch, 6, 12]
+    filler = [batch, 6, 3, 5] if len(dims) == 4 else [batch, 6, 15]
     shape = [dim if dim is not None else filler[axis] for axis, dim in enumerate(dims)]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     found = rng(seed).standard_normal(shape) if low is None else rng(seed).uniform(low, low + 2, shape)

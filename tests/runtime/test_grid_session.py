@@ -53,9 +53,7 @@ def test_only_needed_outputs_are_bound(toy, monkeypatch):
     def binding():
         inner = real.io_binding()
         bind = inner.bind_output
-        monkeypatch.setattr(
-            inner, "bind_output", lambda name, device: (asked.append(name), bind(name, device))
-        )
+        monkeypatch.setattr(inner, "bind_output", lambda name, device: (asked.append(name), bind(name, device)))
         return inner
 
     session._session = SimpleNamespace(io_binding=binding, run_with_iobinding=real.run_with_iobinding)
@@ -123,17 +121,13 @@ def test_a_batch_fixed_by_a_constant_reshape_is_run_in_slices(toy):
 def test_a_batch_fixed_at_run_time_is_an_error_and_no_wrong_grid(toy):
     session = session_of(reshaped_to_one_image(toy.model(), computed=True))
     assert session.run(toy.images(1))[0].grid.shape == (1, 4, 2, 2)
-    with pytest.raises(
-        ModelError, match=r"'gapmil_grid' of shape \(1, 8, 2, 2\): the graph fixes its batch size"
-    ):
+    with pytest.raises(ModelError, match=r"'gapmil_grid' of shape \(1, 8, 2, 2\): the graph fixes its batch size"):
         session.run(toy.images(2))
 
 
 def test_a_run_that_fails_is_one_sentence_and_no_noise(toy, capfd):
     session = session_of(reshaped_to_one_image(toy.model(), computed=True, target=(1, -1, 3, 2)))
-    with pytest.raises(
-        ModelError, match=r"a run on a batch of shape \(1, 3, 4, 4\) failed: .*Reshape"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"a run on a batch of shape \(1, 3, 4, 4\) failed: .*Reshape") as caught:
         session.run(toy.images(1))
     assert ".h:" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
@@ -235,9 +229,7 @@ def test_iter_batches_pads_the_last_and_cuts_it_off(toy, monkeypatch):
     batches = [toy.images(3, seed=0), toy.images(3, seed=1), toy.images(2, seed=2)]
     sizes = []
     real = session.run
-    monkeypatch.setattr(
-        session, "run", lambda batch, **options: (sizes.append(len(batch)), real(batch, **options))[1]
-    )
+    monkeypatch.setattr(session, "run", lambda batch, **options: (sizes.append(len(batch)), real(batch, **options))[1])
     results = list(session.iter_batches(batches, features=True))
     assert sizes == [3, 3, 3]
     for batch, (result,) in zip(batches, results, strict=True):

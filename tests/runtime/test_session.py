@@ -31,9 +31,7 @@ def test_session_runs_and_counts_its_nodes():
 
 def test_optimize_off_keeps_every_node():
     body = "a = Identity(x) b = Relu(a) c = Relu(b) y = Identity(c)"
-    assert nodes_per_provider(make_session(model_of(body), CPU, optimize=False)) == {
-        "CPUExecutionProvider": 4
-    }
+    assert nodes_per_provider(make_session(model_of(body), CPU, optimize=False)) == {"CPUExecutionProvider": 4}
 
 
 def test_threads_are_as_asked():
@@ -43,9 +41,7 @@ def test_threads_are_as_asked():
 
 
 def test_nodes_are_unknown_for_a_session_that_did_not_record_them():
-    session = onnxruntime_module().InferenceSession(
-        model_of("y = Relu(x)"), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime_module().InferenceSession(model_of("y = Relu(x)"), providers=["CPUExecutionProvider"])
     assert nodes_per_provider(session) == {"CPUExecutionProvider": None}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @rule("LayerNormalization")
 def lift_layer_normalization(node: gs.Node, walk: Lifting) -> Lifted:
-    """``(t - mean_c t) / sqrt(var_c t + eps) * scale + bias``, the deviation that of the pooled vector (arXiv 1607.06450)."""
+    """``(t - mean_c t) / sqrt(var_c t + eps) * scale + bias``, the deviation the pooled one (arXiv 1607.06450)."""
     return _norm(node, walk, "LayerNormalization", centred=True)
 
 

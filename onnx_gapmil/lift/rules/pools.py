@@ -51,8 +51,9 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
             node,
             "its window weights positions unequally on a map that is not two-dimensional",
         )
-    detail = f"window mean: weight {weights.min() * weights.size:.3g} to {weights.max() * weights.size:.3g} of a plain mean's"
-    return end_at_pool(node, walk, data, axes, detail, weights=weights * weights.size)
+    weights = weights * weights.size
+    detail = f"window mean: weights {weights.min():.3g} to {weights.max():.3g} of a plain mean's"
+    return end_at_pool(node, walk, data, axes, detail, weights=weights)
 
 
 def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.ndarray:

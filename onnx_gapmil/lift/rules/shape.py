@@ -142,7 +142,7 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
         raise walk.refuse(
             "flatten-head",
             node,
-            f"it flattens a {size} map that no pool has averaged, so the next layer has its own weights for every position",
+            f"it flattens a {size} map that no pool has averaged; the next layer has own weights for every position",
         )
     raise HeadRefused(found)
 

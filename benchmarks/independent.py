@@ -1,0 +1,461 @@
+"""An independent check of prediction grids: what the vendor's own head answers to each cell as if it alone were pooled.
+
+The package lifts operators by rules and proves that the mean over cells is the logits. A wrong grid can pass that proof
+(the mean spread evenly does), so here nothing is lifted. For an affine head the vendor's nodes behind the feature map
+are run on constant maps, every position of which is one cell's feature vector. For a conditional head the same is done
+between its nonlinear operators, and each of these is replaced by its formula (DESIGN, section 3), in float64 numpy:
+
+1. elementwise ``h = phi(z)``: ``phi(0) + z_cell * (phi(z) - phi(0)) / z`` at the pooled ``z``;
+2. ``x * gate`` and ``x / norm`` of one pooled tensor: ``x_cell`` by the pooled gate or norm;
+3. LayerNormalization: ``(x_cell - mean over channels of x_cell) / deviation of the pooled x * gamma + beta``;
+4. max pools: ``H*W * A * onehot(argmax)``, ties shared;
+5. Lp pools: the pooled value by each position's share of ``|A|^p``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+try:
+    from benchmarks.vendor import Vendor, run_model
+except ModuleNotFoundError:  # run as a script
+    from vendor import Vendor, run_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: What rounding explains, relative to max |logit|, by the bytes of the coarsest element type in the head.
+TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 2e-5}
+#: Integer heads hold the identity up to their rounding.
+QUANTIZED_TOLERANCE = 0.05
+
+_UNARY = frozenset({"Relu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Clip", "Pow", "Sqrt", "Gelu", "LeakyRelu"})
+_GATES = frozenset({"HardSigmoid", "Sigmoid", "Clip", "Div", "Reciprocal"})
+_MAX_POOLS = frozenset({"GlobalMaxPool", "MaxPool", "ReduceMax"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A map of the vendor's that a head pools.
+
+    Attributes:
+        tensor: its name.
+        axes: its axes that are cells, rows before columns; one axis for tokens.
+    """
+
+    tensor: str
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """All that is taken on trust of one lifted head, to be checked.
+
+    Attributes:
+        output: the vendor's output.
+        verdict: ``exact`` or ``conditional``.
+        sources: the maps that it pools.
+        grid: (N, K, H, W), measured on the vendor's `feeds`.
+        quantized: the head computes in integers.
+    """
+
+    output: str
+    verdict: str
+    sources: tuple[Source, ...]
+    grid: np.ndarray
+    quantized: bool = False
+
+
+@dataclass
+class Finding:
+    """What the check of one head found.
+
+    Attributes:
+        output: the vendor's output.
+        verdict: as claimed.
+        size: (H, W) of the grid.
+        mean_residual: largest |mean over cells - untouched logits| / max |logit|.
+        cell_residual: largest |grid cell - independent cell| / max |logit|; None if no formula is known.
+        cells: how many cells were compared.
+        tolerance: what both may be.
+        problems: what is wrong, one sentence each.
+    """
+
+    output: str
+    verdict: str
+    size: tuple[int, int]
+    mean_residual: float = math.inf
+    cell_residual: float | None = None
+    cells: int = 0
+    tolerance: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+class NoFormulaError(Exception):
+    """The conditional head holds an operator whose formula is not written here."""
+
+
+def check_rewrite(vendor: Vendor, rewrite: Any, entry: dict[str, Any], max_cells: int = 200) -> list[Finding]:
+    """Check every head that the package lifted.
+
+    Args:
+        vendor: the untouched file.
+        rewrite: the package's result for it.
+        entry: the file's line in the catalogue.
+        max_cells: cells compared in each head.
+    """
+    names = [head.grid for head in rewrite.heads]
+    plain = [name for name in vendor.outputs if isinstance(vendor.untouched[name], np.ndarray)]
+    answers = run_model(rewrite.model, [*names, *plain], vendor.feeds, vendor.path.parent)
+    findings = []
+    for head, grid in zip(rewrite.heads, answers, strict=False):
+        sources = tuple(Source(found.source, tuple(found.axes)) for found in head.feature_grids)
+        claim = Claim(head.output, head.verdict, sources, grid, entry["expect"] == "quantized")
+        finding = check_claim(vendor, claim, max_cells)
+        finding.problems += check_arrangement(vendor, claim, entry)
+        findings.append(finding)
+    for name, after in zip(plain, answers[len(names) :], strict=True):
+        if not np.array_equal(vendor.untouched[name], after, equal_nan=after.dtype.kind == "f"):
+            findings[0].problems.append(f"the rewritten model's output '{name}' is not the original's")
+    return findings
+
+
+def check_claim(vendor: Vendor, claim: Claim, max_cells: int = 200) -> Finding:
+    """Compare one grid with the vendor's own head, cell by cell, and its mean with the untouched logits.
+
+    Args:
+        vendor: the untouched file.
+        claim: what is claimed.
+        max_cells: how many cells to compare; a seeded sample of more.
+    """
+    grid = np.asarray(claim.grid, dtype=np.float64)
+    finding = Finding(claim.output, claim.verdict, tuple(grid.shape[2:]))
+    tensor = vendor.logits_of(claim.output)
+    seen = vendor.observe([claim.output, tensor, *(source.tensor for source in claim.sources)])
+    if not np.array_equal(seen[claim.output], vendor.untouched[claim.output], equal_nan=True):
+        finding.problems.append("the opened original does not answer as the untouched file")
+    logits = seen[tensor]
+    kinds = [logits.dtype, claim.grid.dtype, *(seen[source.tensor].dtype for source in claim.sources)]
+    finding.tolerance = QUANTIZED_TOLERANCE if claim.quantized else TOLERANCE[min(kind.itemsize for kind in kinds)]
+    if logits.size != math.prod(grid.shape[:2]) or not np.isfinite(grid).all():
+        finding.problems.append(f"the grid {grid.shape} does not fit the logits {logits.shape}, or is not finite")
+        return finding
+    logits = logits.astype(np.float64).reshape(grid.shape[:2])
+    scale = float(np.abs(logits).max()) or 1.0
+    finding.mean_residual = float(np.abs(grid.mean(axis=(2, 3)) - logits).max()) / scale
+    if finding.mean_residual > finding.tolerance:
+        finding.problems.append(f"the mean over cells is off by {finding.mean_residual:.2g}")
+    stops = [source.tensor for source in claim.sources]
+    if vendor.sees_image(stops, tensor):
+        finding.problems.append("the image reaches the logits past the maps that are claimed to be pooled")
+    try:
+        cells = Cells(vendor, claim, grid.shape, max_cells)
+        expected = cells.of(tensor)
+    except NoFormulaError as error:
+        if not claim.quantized:
+            finding.problems.append(f"not checked cell by cell: {error}")
+        return finding
+    got = grid[cells.image, :, cells.row, cells.column]
+    finding.cells = len(got)
+    finding.cell_residual = float(np.abs(got - expected.reshape(got.shape)).max()) / scale
+    if not finding.cell_residual <= finding.tolerance:
+        finding.problems.append(f"a cell is off by {finding.cell_residual:.2g} from the vendor's own head")
+    return finding
+
+
+class Cells:
+    """The vendor's head on single cells: for every pooled tensor, what each sampled cell contributes to it.
+
+    Attributes:
+        image, row, column: index arrays of the M sampled cells.
+    """
+
+    def __init__(self, vendor: Vendor, claim: Claim, shape: Sequence[int], max_cells: int) -> None:
+        self.vendor = vendor
+        self.claim = claim
+        self.size = (int(shape[2]), int(shape[3]))
+        places = np.arange(shape[0] * shape[2] * shape[3])
+        if len(places) > max_cells:
+            places = np.sort(np.random.default_rng(1).choice(places, max_cells, replace=False))
+        self.image, self.row, self.column = np.unravel_index(places, (shape[0], shape[2], shape[3]))
+        self.sources = {source.tensor: source for source in claim.sources}
+        self._maps = vendor.observe(self.sources)
+        self._memo: dict[str, np.ndarray] = {}
+        self._pooled: dict[str, np.ndarray] = {}
+        self._data = self._reached()
+
+    def _reached(self) -> set[str]:
+        """Tensors that depend on the maps, but for their shape."""
+        reached = set(self.sources)
+        for node in self.vendor.model.graph.node:
+            if node.op_type not in ("Shape", "Size") and reached.intersection(node.input):
+                reached.update(node.output)
+        return reached
+
+    def of(self, tensor: str) -> np.ndarray:
+        """What each cell contributes to a pooled tensor: float64 (M, ...), by their mean over cells the tensor."""
+        if tensor not in self._memo:
+            node = self.vendor.producers[tensor] if tensor not in self.sources else None
+            formula = self._formula(node) if self.claim.verdict == "conditional" and node is not None else None
+            if formula is not None:
+                self._memo[tensor] = formula
+            else:
+                self._memo[tensor] = self._affine(tensor)
+        return self._memo[tensor]
+
+    def pooled(self, tensor: str) -> np.ndarray:
+        """A pooled tensor's value for the image of each cell: float64 (M, ...)."""
+        if tensor not in self._pooled:
+            self._pooled[tensor] = self.vendor.observe([tensor])[tensor].astype(np.float64)
+        value = self._pooled[tensor]
+        images = len(next(iter(self._maps.values())))
+        return value.reshape(images, *(value.shape[1:] if len(value) == images else value.shape))[self.image]
+
+    def _affine(self, tensor: str) -> np.ndarray:
+        """By the vendor's own nodes, from the nearest tensors whose cells are known."""
+        stops = self._stops(tensor)
+        given = {name: (self.of(name) if name not in self.sources else None) for name in stops}
+        step, results, start = len(self.image), [], 0
+        while start < len(self.image):
+            chosen = np.arange(start, min(start + step, len(self.image)))
+            filled = np.resize(chosen, step) if step <= len(self.vendor_batch()) else chosen
+            fed = {name: self._feed(name, value, filled) for name, value in given.items()}
+            try:
+                answer = self.vendor.run_part(fed, tensor)
+                if answer.size % len(filled) or (answer.ndim > 1 and len(answer) != len(filled)):
+                    raise ValueError(f"{tensor} has the shape {answer.shape} for {len(filled)} cells")
+            except Exception:
+                if step == len(self.vendor_batch()):
+                    raise
+                step, results, start = len(self.vendor_batch()), [], 0  # the head's batch is fixed: as many as fit
+                continue
+            results.append(answer.reshape(len(filled), -1)[: len(chosen)].reshape(len(chosen), *answer.shape[1:] or (-1,)))
+            start += len(chosen)
+        return np.concatenate(results).astype(np.float64)
+
+    def vendor_batch(self) -> np.ndarray:
+        """The batch that the vendor's file was run with, as indices."""
+        return np.arange(len(next(iter(self._maps.values()))))
+
+    def _stops(self, tensor: str) -> list[str]:
+        """Maps, and results of nonlinear operators, that the nodes behind ``tensor`` read."""
+        stops: dict[str, None] = {}
+        stack, seen = [tensor], set()
+        while stack:
+            name = stack.pop()
+            if name in seen or name not in self._data:
+                continue
+            seen.add(name)
+            node = self.vendor.producers.get(name)
+            if name in self.sources or (name != tensor and self._is_nonlinear(node)):
+                stops[name] = None
+            elif node is not None:
+                stack.extend(node.input)
+        return list(stops)
+
+    def _feed(self, name: str, cells: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
+        """A pooled tensor's cells, or for a map, maps that hold one cell's vector everywhere."""
+        if cells is not None:
+            dtype = self.vendor.observe([name])[name].dtype
+            return cells[chosen].astype(dtype)
+        source, value = self.sources[name], self._maps[name]
+        if len(source.axes) == 1:
+            place: tuple[np.ndarray, ...] = ((self.row * self.size[1] + self.column)[chosen],)
+        else:
+            place = (self.row[chosen], self.column[chosen])
+        apart = np.moveaxis(value, source.axes, range(1, 1 + len(source.axes)))
+        vectors = apart[(self.image[chosen], *place)]
+        vectors = vectors * self._pool_weights(name, source)[place].reshape(-1, *[1] * (vectors.ndim - 1))
+        flat = np.expand_dims(vectors, source.axes).astype(value.dtype)
+        return np.ascontiguousarray(np.broadcast_to(flat, (len(chosen), *value.shape[1:])))
+
+    def _pool_weights(self, name: str, source: Source) -> np.ndarray:
+        """What a pooling window weighs each cell by, in units that leave a constant map as it is: one-hot maps tell."""
+        shape = self._maps[name].shape
+        size = tuple(shape[axis] for axis in source.axes)
+        readers = [node for node in self.vendor.model.graph.node if name in node.input and node.op_type == "AveragePool"]
+        if not readers or len(size) != 2 or self._maps[name].dtype == np.uint8:
+            return np.ones(size)
+        pooled = self.vendor.observe([readers[0].output[0]])[readers[0].output[0]]
+        if math.prod(pooled.shape[2:]) != 1:
+            return np.ones(size)
+        key = f"weights of {name}"
+        if key not in self._memo:
+            hot = np.eye(math.prod(size), dtype=np.float32).reshape(-1, 1, *size).astype(self._maps[name].dtype)
+            one = onnx.NodeProto()
+            one.CopyFrom(readers[0])
+            kind = onnx.helper.np_dtype_to_tensor_dtype(hot.dtype)
+            values = [onnx.helper.make_tensor_value_info(tensor, kind, None) for tensor in (one.input[0], one.output[0])]
+            graph = onnx.helper.make_graph([one], "window", values[:1], [onnx.ValueInfoProto(name=one.output[0])])
+            model = onnx.helper.make_model(graph, opset_imports=self.vendor.model.opset_import)
+            model.ir_version = 8
+            answer = run_model(model, [one.output[0]], {one.input[0]: hot}, self.vendor.path.parent)[0]
+            weights = answer.reshape(size).astype(np.float64)
+            weights = weights * weights.size / weights.sum()
+            self._memo[key] = np.ones(size) if np.allclose(weights, 1, rtol=1e-3) else weights
+        return self._memo[key]
+
+    # --- conditional heads --------------------------------------------------------------------------------------
+
+    def _is_nonlinear(self, node: onnx.NodeProto | None) -> bool:
+        if node is None or self.claim.verdict != "conditional":
+            return False
+        data = [name for name in node.input if name in self._data]
+        if node.op_type in ("Mul", "Div"):
+            return len(data) == 2
+        known = node.op_type in _UNARY | _MAX_POOLS | {"LayerNormalization", "GlobalLpPool"}
+        return (known and bool(data)) or (node.op_type == "FusedGemm" and bool(data))
+
+    def _formula(self, node: onnx.NodeProto) -> np.ndarray | None:
+        """Cells of a nonlinear operator's result; None where the operator is affine."""
+        if not self._is_nonlinear(node):
+            return None
+        if node.op_type in _MAX_POOLS:
+            return self._max(node)
+        if node.op_type == "GlobalLpPool":
+            return self._lp(node)
+        if node.op_type == "LayerNormalization":
+            return self._layer_norm(node)
+        if node.op_type == "FusedGemm":
+            return self._fused(node)
+        if node.op_type == "Div":
+            return self.of(node.input[0]) / self.pooled(node.input[1])
+        if node.op_type == "Mul":
+            return self._gated(node)
+        at_zero = self._at_zero(node)
+        return _slope(self.of(node.input[0]), self.pooled(node.input[0]), self.pooled(node.output[0]), at_zero)
+
+    def _at_zero(self, node: onnx.NodeProto) -> float:
+        """phi(0)."""
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        if node.op_type == "HardSigmoid":
+            return float(np.clip(attributes.get("beta", 0.5), 0, 1))
+        if node.op_type == "Clip":
+            low, high = attributes.get("min", -np.inf), attributes.get("max", np.inf)
+            if len(node.input) > 1:
+                limits = [float(self._constant(name)) if name else None for name in node.input[1:3]]
+                low = limits[0] if limits[0] is not None else low
+                high = limits[1] if len(limits) > 1 and limits[1] is not None else high
+            return float(np.clip(0.0, low, high))
+        return 0.5 if node.op_type == "Sigmoid" else 0.0
+
+    def _gated(self, node: onnx.NodeProto) -> np.ndarray:
+        """``x * gate``: the gate is what an activation or a reciprocal makes; it stays at its pooled value."""
+        first, second = node.input
+        if first == second:
+            raise NoFormulaError(f"a square in {node.name or node.output[0]}")
+        for moved, gate in ((first, second), (second, first)):
+            made = self.vendor.producers.get(gate)
+            if made is not None and made.op_type in _GATES:
+                return self.of(moved) * self.pooled(gate)
+        raise NoFormulaError(f"a product of two pooled tensors in {node.name or node.output[0]}")
+
+    def _layer_norm(self, node: onnx.NodeProto) -> np.ndarray:
+        cells, pooled = self.of(node.input[0]), self.pooled(node.input[0])
+        eps = next((entry.f for entry in node.attribute if entry.name == "epsilon"), 1e-5)
+        deviation = np.sqrt(pooled.var(axis=-1, keepdims=True) + eps)
+        weights = [self._constant(name) if name else None for name in node.input[1:3]]
+        result = (cells - cells.mean(axis=-1, keepdims=True)) / deviation * weights[0]
+        return result + weights[1] if len(weights) > 1 and weights[1] is not None else result
+
+    def _fused(self, node: onnx.NodeProto) -> np.ndarray:
+        """ONNX Runtime's Gemm with a Relu in it."""
+        attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+        if attributes["activation"] != b"Relu" or attributes.get("transA", 0):
+            raise NoFormulaError(f"the activation {attributes['activation']!r} in {node.name or node.output[0]}")
+        weight = self._constant(node.input[1])
+        weight = weight.T if attributes.get("transB", 0) else weight
+        bias = self._constant(node.input[2]) * attributes.get("beta", 1.0) if len(node.input) > 2 else 0.0
+        gain = attributes.get("alpha", 1.0)
+        cells, pooled = (gain * (x @ weight) + bias for x in (self.of(node.input[0]), self.pooled(node.input[0])))
+        return _slope(cells, pooled, np.maximum(pooled, 0), 0.0)
+
+    def _positions(self, node: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray]:
+        """The map that a pool reads as (N, channels, H, W) in float64, and each cell's vector of it."""
+        source = self.sources.get(node.input[0])
+        if source is None:
+            raise NoFormulaError(f"{node.op_type} in {node.name or node.output[0]} pools no claimed map")
+        maps = np.moveaxis(self._maps[source.tensor].astype(np.float64), source.axes, range(-len(source.axes), 0))
+        maps = maps.reshape(len(maps), -1, *self.size)
+        return maps, maps[self.image, :, self.row, self.column]
+
+    def _shaped(self, node: onnx.NodeProto, cells: np.ndarray) -> np.ndarray:
+        return cells.reshape(self.pooled(node.output[0]).shape)
+
+    def _max(self, node: onnx.NodeProto) -> np.ndarray:
+        maps, cells = self._positions(node)
+        top = maps.max(axis=(2, 3))
+        ties = (maps == top[:, :, None, None]).sum(axis=(2, 3))
+        share = (cells == top[self.image]) * math.prod(self.size) / ties[self.image]
+        return self._shaped(node, share * cells)
+
+    def _lp(self, node: onnx.NodeProto) -> np.ndarray:
+        maps, cells = self._positions(node)
+        power = next((entry.i for entry in node.attribute if entry.name == "p"), 2)
+        total = (np.abs(maps) ** power).sum(axis=(2, 3))
+        share = np.abs(cells) ** power * math.prod(self.size) / np.maximum(total, 1e-300)[self.image]
+        return self._shaped(node, share * (total ** (1 / power))[self.image])
+
+    def _constant(self, name: str) -> np.ndarray:
+        for tensor in self.vendor.model.graph.initializer:
+            if tensor.name == name:
+                return onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        return self.vendor.observe([name])[name].astype(np.float64)
+
+
+def _slope(cells: np.ndarray, pooled: np.ndarray, after: np.ndarray, at_zero: float) -> np.ndarray:
+    """``phi(0) + z_cell * (phi(z) - phi(0)) / z``; where the pooled z is 0, phi is flat enough to be left out."""
+    safe = np.where(pooled == 0, 1.0, pooled)
+    return at_zero + cells * np.where(pooled == 0, 0.0, (after - at_zero) / safe)
+
+
+def check_arrangement(vendor: Vendor, claim: Claim, entry: dict[str, Any]) -> list[str]:
+    """Whether the grid's H x W is that of the map: by the vendor's tensor, by the catalogue, by the maps upstream."""
+    height, width = claim.grid.shape[2:]
+    problems = []
+    ancestors: set[str] = set()
+    for source in claim.sources:
+        shape = vendor.observe([source.tensor])[source.tensor].shape
+        extents = tuple(shape[axis] for axis in source.axes)
+        if list(source.axes) != sorted(source.axes):
+            problems.append(f"rows and columns of '{source.tensor}' are swapped")
+        if (extents != (height, width)) if len(extents) == 2 else math.prod(extents) != height * width:
+            problems.append(f"the grid is {height}x{width}, the map '{source.tensor}' has {extents} positions")
+        if len(extents) == 1:
+            known = _planes_upstream(vendor, source.tensor, extents[0])
+            if known and (height, width) not in known:
+                problems.append(f"the grid is {height}x{width}, the map before the tokens was {sorted(known)}")
+            if not known and height > 1:
+                problems.append(f"the grid is {height}x{width}, and no map upstream says so")
+        ancestors |= {name for node in vendor.between([], source.tensor) for name in node.output} | {source.tensor}
+    listed = [head for head in entry.get("heads", []) if head["output"] == claim.output and head["grid_shape"]]
+    if listed and not vendor.opens_space:
+        problems += _against_catalogue(listed[0], claim, ancestors, (height, width))
+    return problems
+
+
+def _against_catalogue(head: dict[str, Any], claim: Claim, ancestors: set[str], size: tuple[int, int]) -> list[str]:
+    shape = head["grid_shape"]
+    planes = [tuple(shape[2:]), tuple(shape[1:3])] if len(shape) == 4 else []
+    positions = set(shape[1:]) if len(shape) == 3 else set()
+    if size in planes or math.prod(size) in positions or head["grid"] not in ancestors:
+        # A listed tensor that lies behind the map is what a first step of pooling has left of it.
+        return []
+    return [f"the grid is {size[0]}x{size[1]}, the catalogue's map '{head['grid']}' is {shape}"]
+
+
+def _planes_upstream(vendor: Vendor, tensor: str, count: int) -> set[tuple[int, int]]:
+    """Height and width of every four-axis tensor behind a row of tokens that has as many positions."""
+    names = [name for node in vendor.between([], tensor) for name in node.output if name]
+    planes = set()
+    for value in vendor.observe(names).values():
+        if isinstance(value, np.ndarray) and value.ndim == 4 and value.dtype.kind == "f":
+            for plane in (value.shape[2:], value.shape[1:3]):
+                if math.prod(plane) == count and min(plane) > 1:
+                    planes.add(tuple(int(extent) for extent in plane))
+    return planes
