@@ -72,11 +72,19 @@ class Vendor:
     @cached_property
     def untouched(self) -> dict[str, np.ndarray]:
         """What the file itself, byte for byte, answers to `feeds`."""
-        session = _session(str(self.path))
-        return dict(zip(self.outputs, session.run(self.outputs, self.feeds), strict=True))
+        return dict(zip(self.outputs, self._own_session().run(self.outputs, self.feeds), strict=True))
+
+    def _own_session(self) -> ort.InferenceSession:
+        """The file itself; where ONNX Runtime wants small external tensors in the file, the same with them inside."""
+        try:
+            return _session(str(self.path))
+        except ort.capi.onnxruntime_pybind11_state.Fail as error:
+            if "external" not in str(error):
+                raise
+            return _session(self.model.SerializeToString())
 
     def _first_that_runs(self, seed: int) -> dict[str, np.ndarray]:
-        session = _session(str(self.path))
+        session = self._own_session()
         error: Exception | None = None
         for batch, size in _sizes(self):
             feeds = {value.name: _random(value, batch, size, seed) for value in self.inputs}
@@ -198,14 +206,14 @@ def _session(model: str | bytes) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def run_model(model: onnx.ModelProto, names: list[str], feeds: dict[str, np.ndarray], folder: Path) -> list[np.ndarray]:
-    """Outputs of a model in memory, whose external data lie in ``folder``."""
+def open_model(model: onnx.ModelProto, folder: Path) -> ort.InferenceSession:
+    """A session for a model in memory, whose external data lie in ``folder``."""
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         whole = onnx.ModelProto()
         whole.CopyFrom(model)
         onnx.load_external_data_for_model(whole, str(folder))
         model = whole
-    return _session(model.SerializeToString()).run(names, feeds)
+    return _session(model.SerializeToString())
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | None]:

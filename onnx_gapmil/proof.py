@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Largest |mean over cells - logits| / max |logits| that rounding explains, by the bytes of the element type.
 TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 1e-10}
+#: The same where the head rounds to integers of 8 bits on the way.
+QUANTIZED_TOLERANCE = 0.05
 #: Batches that an open batch axis is proved with.
 _BATCHES = (3, 1)
 #: Heights and widths that open axes are proved with.
@@ -247,7 +249,9 @@ def prove(
     if not trials and not failures:
         raise ModelError(f"{original.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
     kinds = _logit_sizes(second, heads)
-    tolerance = {head.output: TOLERANCE[kinds[head.output]] for head in heads}
+    tolerance = {
+        head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[kinds[head.output]] for head in heads
+    }
     checked = tuple(head.output for head in heads if head.readout == "contribution" or head.verdict == "exact")
     limit = max(tolerance.values()) if optimize else 0.0
     return ProofReport(tuple(trials), tolerance, checked, limit, tuple(skipped), choice.used, tuple(failures))

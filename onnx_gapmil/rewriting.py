@@ -44,6 +44,7 @@ class RewrittenHead:
         grid_shape: the grid's shape; open axes by a symbol's name.
         activation: what the vendor's graph makes of the logits: ``softmax``, ``sigmoid`` or ``none``.
         readout: ``contribution`` or ``instance``.
+        quantized: whether the head rounds to integers on the way, so that the identity holds up to rounding.
         chain: the head, operator by operator, from the pool to the logits.
         feature_grids: the vendor's maps that the head pools; nearly always one.
         residual: largest |mean over cells - logits| / max |logits| that the proof measured; None before it.
@@ -59,12 +60,13 @@ class RewrittenHead:
     activation: str
     readout: Readout
     chain: tuple[LiftStep, ...]
+    quantized: bool = False
     feature_grids: tuple[FeatureGrid, ...] = ()
     residual: float | None = None
 
     def record(self) -> dict[str, Any]:
         """What the model's metadata keep of the head."""
-        fields = ("output", "outputs", "verdict", "logits", "features", "grid", "activation", "readout")
+        fields = ("output", "outputs", "verdict", "logits", "features", "grid", "activation", "readout", "quantized")
         kept = {name: getattr(self, name) for name in fields}
         return {**kept, "outputs": list(self.outputs), "grid_shape": list(self.grid_shape)}
 
@@ -234,7 +236,7 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
     channels = sum(found.channels for found in head.features)
     batch, height, width = _open_axes(analysis, lifted.size)
     kind = elem_type(lifted.dtype)
-    feature_kind = elem_type(analysis.trace.dtypes.get(head.features[0].source, lifted.dtype))
+    feature_kind = elem_type(head.features[0].dtype)
     values = [
         onnx.helper.make_tensor_value_info(logits, kind, [batch, lifted.channels]),
         onnx.helper.make_tensor_value_info(features, feature_kind, [batch, channels, height, width]),
@@ -252,6 +254,7 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
         activation=head.logits.activation,
         readout=analysis.readout,
         chain=head.chain,
+        quantized=head.quantized,
         feature_grids=head.features,
     )
     return new, values

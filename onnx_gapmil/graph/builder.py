@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.view import ModelGraph
 
 _PREFIX = "gapmil"
+#: The first IR version whose initializers need not be listed as graph inputs.
+_FREE_INITIALIZERS = 4
 
 
 class GraphBuilder:
@@ -98,13 +100,18 @@ class GraphBuilder:
                 needed.add(name)
                 if name in makers:
                     wanted.extend(tensor.name for tensor in makers[name].inputs)
+        constants = [constant for constant in self._constants.values() if constant.name in needed]
+        tensors = [OnnxExporter.export_tensor_proto(constant) for constant in constants]
+        if proto.ir_version < _FREE_INITIALIZERS:
+            # Before IR 4 every initializer had to be a graph input too, and the vendor's inputs stay as they are.
+            proto.graph.node.extend(
+                onnx.helper.make_node("Constant", [], [tensor.name], name=f"{tensor.name}/node", value=tensor)
+                for tensor in tensors
+            )
+        else:
+            proto.graph.initializer.extend(tensors)
         proto.graph.node.extend(
             OnnxExporter.export_node(node) for node in self._nodes if node.outputs[0].name in needed
-        )
-        proto.graph.initializer.extend(
-            OnnxExporter.export_tensor_proto(constant)
-            for constant in self._constants.values()
-            if constant.name in needed
         )
 
     def __len__(self) -> int:

@@ -22,7 +22,7 @@ G_LOGGER.severity = G_LOGGER.ERROR
 #: Operators that ask for a shape and not for values: what they make depends on the input's size only.
 _SHAPE_OPS = frozenset({"Shape", "Size"})
 #: Operators whose output is random: never a constant, even without inputs.
-_RANDOM_OPS = frozenset(
+RANDOM_OPS = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
 )
 #: Constants above this are never folded to find a value: they are weights, and the graph refers to them by name.
@@ -97,7 +97,7 @@ class ModelGraph:
         known = set(self._initializers)
         for node in self.nodes:
             names = [tensor.name for tensor in node.inputs if tensor.name]
-            if node.op not in _RANDOM_OPS and all(name in known for name in names) and not _has_subgraph(node):
+            if node.op not in RANDOM_OPS and all(name in known for name in names) and not _has_subgraph(node):
                 known.update(out.name for out in node.outputs if out.name)
         return frozenset(known)
 
@@ -112,7 +112,7 @@ class ModelGraph:
                 name in known or name in self.constants for name in names
             )
             if (from_shape and not all(name in self.constants for name in names)) or (
-                from_known and node.op not in _RANDOM_OPS and not _has_subgraph(node)
+                from_known and node.op not in RANDOM_OPS and not _has_subgraph(node)
             ):
                 known.update(out.name for out in node.outputs if out.name)
         return frozenset(known)

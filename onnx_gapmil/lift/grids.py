@@ -6,8 +6,12 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifting import FeatureGrid
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -43,21 +47,38 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     wide = [axis for axis in kept if shape[axis] != 1]
     if not axes or (0 in axes and shape[0] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
-    if any(roles[axis] == "channel" for axis in axes):
+    if places_are_lost(walk, source):
+        behind = walk.try_lift(source)
+        if isinstance(behind, Refusal) and behind.code != "no-spatial-pool":
+            raise HeadRefused(behind)
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"it pools a {list(shape)} tensor that was made of a vector without positions, so its cells are no places",
+        )
+    if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
         )
-    if any(roles[axis] == "space" for axis in wide) or (len(wide) >= 2 and not any(roles[axis] for axis in wide)):
+    if any(roles[axis] == "space" or (len(wide) >= 2 and roles[axis] != "channel") for axis in wide):
         raise walk.refuse(
             "partial-pool",
             node,
             f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
         )
     channels = math.prod(shape[axis] for axis in kept)
-    height, width, note = _arrangement(walk, layout, source, axes)
+    height, width, note = _arrangement(node, walk, layout, source, axes)
     name = _as_nchw(walk, source, kept, axes, channels, (height, width))
     return FeatureGrid(
-        name, source, channels, (height, width), axes, walk.describe(node), _layout_name(shape, axes), note
+        name,
+        source,
+        channels,
+        (height, width),
+        axes,
+        walk.describe(node),
+        _layout_name(shape, axes),
+        walk.dtype(source, np.dtype(np.float32)),
+        note,
     )
 
 
@@ -100,7 +121,7 @@ def _first_map(walk: Lifting, layout: Layout, data: str, axes: tuple[int, ...]) 
         if node is None or not node.inputs or node.inputs[0].name not in walk.trace.shapes:
             return data, axes
         before, after = walk.shape(node.inputs[0].name), walk.shape(data)
-        moved = _axis_map(node, before, after)
+        moved = _axis_map(walk, node, before, after)
         if moved is None:
             return data, axes
         reduced = tuple(axis for axis, dim in enumerate(before) if dim != 1 and axis not in moved.values())
@@ -112,7 +133,7 @@ def _first_map(walk: Lifting, layout: Layout, data: str, axes: tuple[int, ...]) 
         axes = tuple(sorted({moved[axis] for axis in axes} | set(reduced)))
 
 
-def _axis_map(node: gs.Node, before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:
+def _axis_map(walk: Lifting, node: gs.Node, before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:
     """Which axis of the input each wide axis of the output is, where a node only drops axes or sets them to 1."""
     wide_before = [axis for axis, dim in enumerate(before) if dim != 1]
     wide_after = [axis for axis, dim in enumerate(after) if dim != 1]
@@ -126,7 +147,11 @@ def _axis_map(node: gs.Node, before: tuple[int, ...], after: tuple[int, ...]) ->
         if all(before[axis] == after[axis] for axis in wide_after):
             return {axis: axis for axis in wide_after}
         return None
-    axes = [axis % len(before) for axis in node.attrs.get("axes", ())]
+    given = node.attrs.get("axes", ())
+    if len(node.inputs) > 1 and node.inputs[1].name:
+        value = walk.value(node.inputs[1].name)
+        given = () if value is None else value.reshape(-1).tolist()
+    axes = [axis % len(before) for axis in given]
     left = [axis for axis in range(len(before)) if axis not in axes]
     if len(left) == len(after):
         return {place: axis for place, axis in enumerate(left) if before[axis] != 1}
@@ -149,7 +174,9 @@ def _is_whole_mean(walk: Lifting, node: gs.Node, layout: Layout, reduced: tuple[
     return all(covers) and not any(node.attrs.get("pads", ()))
 
 
-def _arrangement(walk: Lifting, layout: Layout, source: str, axes: tuple[int, ...]) -> tuple[int, int, str]:
+def _arrangement(
+    node: gs.Node, walk: Lifting, layout: Layout, source: str, axes: tuple[int, ...]
+) -> tuple[int, int, str]:
     """Height and width of the cells, and a note where they are not what the vendor's tensor says."""
     shape = walk.shape(source)
     if len(axes) == 2:
@@ -163,34 +190,46 @@ def _arrangement(walk: Lifting, layout: Layout, source: str, axes: tuple[int, ..
     count = shape[axes[0]]
     if len(shape) >= 4:
         return (1, count, "") if axes[0] == len(shape) - 1 else (count, 1, "")
-    found = _map_of(walk, layout, source, count)
+    found, has_maps = _map_of(walk, layout, source, count)
     if found is not None:
         return *found, ""
+    if has_maps and layout.roles(source)[axes[0]] != "space":
+        raise walk.refuse(
+            "no-spatial-pool",
+            node,
+            f"it averages {count} tokens, and no map before them has as many positions: they are learned tokens or "
+            "contain some, and no places of the image",
+        )
     return 1, count, "the positions have no known two-dimensional arrangement"
 
 
-def _map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int] | None:
-    """The nearest map upstream with as many positions as there are tokens: it tells how they are arranged."""
-    queue, seen = deque([source]), {source}
+def _map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tuple[int, int] | None, bool]:
+    """The nearest map upstream with as many positions as there are tokens: it tells how they are arranged.
+
+    Returns:
+        Its height and width, or None; and whether any map was met at all.
+    """
+    queue, seen, has_maps = deque([source]), {source}, False
     while queue and len(seen) < _SEARCH_LIMIT:
         name = queue.popleft()
         shape = walk.trace.shapes.get(name, ())
         if len(shape) == 4:
             roles = layout.roles(name)
             space = [shape[axis] for axis in range(4) if roles[axis] == "space"]
+            has_maps = has_maps or len(space) == 2
             if len(space) == 2 and space[0] * space[1] == count:
-                return space[0], space[1]
+                return (space[0], space[1]), has_maps
         node = walk.graph.producer(name)
         if node is None:
             continue
         found = _split_tokens(walk, node, name, count)
         if found is not None:
-            return found
+            return found, has_maps
         for tensor in node.inputs:
             if tensor.name and tensor.name not in seen and tensor.name not in walk.graph.constants:
                 seen.add(tensor.name)
                 queue.append(tensor.name)
-    return None
+    return None, has_maps
 
 
 def _split_tokens(walk: Lifting, node: gs.Node, name: str, count: int) -> tuple[int, int] | None:

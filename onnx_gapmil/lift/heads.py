@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import onnx_gapmil.lift.rules  # noqa: F401 - registers the rules
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
+from onnx_gapmil.lift.rules.quantized import QUANTIZING
 from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Head:
     def verdict(self) -> Verdict:
         """``conditional`` if any step depends on the pooled tensor."""
         return "conditional" if self.lifted.conditional else "exact"
+
+    @property
+    def quantized(self) -> bool:
+        """Whether it rounds to integers on the way."""
+        return any(step.op.split("::")[-1] in QUANTIZING for step in self.chain)
 
     @property
     def features(self) -> tuple[FeatureGrid, ...]:

@@ -32,7 +32,7 @@ _CHANNELS_FIRST = frozenset(
 _LAST_AXIS_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _SAME_RANK = frozenset({"Concat", "Pad", "Resize", "Slice", "Split"})
-_NO_PASS = frozenset({"MatMul", "Einsum", "Gather", "GatherElements", "GatherND", "Softmax", "Gemm"})
+_NO_PASS = frozenset({"MatMul", "Einsum", "GatherElements", "GatherND", "Gemm"})
 _MAX_DEPTH = 150
 
 
@@ -76,6 +76,9 @@ class Layout:
         if node.op in _RESHAPES:
             before_shape = self._trace.shapes.get(node.inputs[0].name, ())
             return regroup(self.roles(node.inputs[0].name, depth), before_shape, shape)
+        if node.op == "Gather":
+            before = self.roles(node.inputs[0].name, depth)
+            return before if len(before) == len(shape) else ()
         if node.op in _SAME_RANK:
             return self.roles(node.inputs[0].name, depth)
         return () if node.op in _NO_PASS else self._same_shape(node, shape, depth)
@@ -102,7 +105,7 @@ def _space(count: int) -> tuple[Role, ...]:
 def _input_roles(shape: tuple[int, ...]) -> tuple[Role | None, ...]:
     if len(shape) == 4 and shape[1] in (1, 3, 4):
         return ("batch", "channel", "space", "space")
-    if len(shape) == 4 and shape[3] in (1, 3, 4):
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
         return ("batch", "space", "space", "channel")
     return (None,) * len(shape)
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.graph.ort import evaluate
+from onnx_gapmil.graph.view import RANDOM_OPS
 from onnx_gapmil.lift.registry import find_rule
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 
@@ -41,6 +42,7 @@ class FeatureGrid:
         size: (height, width) in the trace.
         axes: the source's axes that are cells, in the order rows, columns.
         pool: the pooling node, as ``name (operator)``.
+        dtype: element type of the grid.
         layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
     """
@@ -52,6 +54,7 @@ class FeatureGrid:
     axes: tuple[int, ...]
     pool: str
     layout: str
+    dtype: np.dtype
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -65,6 +68,30 @@ class FeatureGrid:
             "axes": list(self.axes),
             "note": self.note,
         }
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What a tensor of integers stands for: ``(q - zero) * step``.
+
+    Attributes:
+        step: the scale; 0 where it is found at run time.
+        zero: the zero point.
+        low: smallest real number that the integers can hold.
+        high: largest.
+        scale: the tensor that holds a scale found at run time.
+    """
+
+    step: float
+    zero: float
+    low: float
+    high: float
+    scale: str = ""
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the scale is found at run time, from the tensor itself."""
+        return bool(self.scale)
 
 
 @dataclass(frozen=True)
@@ -84,6 +111,7 @@ class Lifted:
         conditional: whether any step so far depends on the pooled tensor.
         step: what made it.
         parents: the pooled tensors whose lifts it was made of.
+        quantization: for a tensor of integers, the real numbers that it stands for and that the lift is of.
     """
 
     name: str
@@ -96,6 +124,7 @@ class Lifted:
     conditional: bool
     step: LiftStep
     parents: tuple[str, ...] = ()
+    quantization: Quantization | None = None
 
     @property
     def inner_shape(self) -> tuple[int, ...]:
@@ -225,6 +254,8 @@ class Lifting:
 
     def no_rule(self, node: gs.Node) -> HeadRefused:
         """The refusal for an operator without a rule: on a map it means that nothing pooled it before."""
+        if node.op in RANDOM_OPS:
+            return self.refuse("random-head", node, "it makes random numbers")
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
         if len(shape) >= 3 and len(wide) >= 2:
@@ -306,6 +337,7 @@ class Lifting:
         batch_axis: int | None = 0,
         channels: int | None = None,
         dtype: np.dtype | None = None,
+        quantization: Quantization | None = None,
     ) -> Lifted:
         """The lift of a node's output, made of the lifts of its inputs.
 
@@ -323,6 +355,8 @@ class Lifting:
                 node,
                 f"its output {list(shape)} is no rearrangement of pooled channels",
             )
+        if kind == "shape":
+            quantization, dtype = parents[0].quantization, parents[0].dtype
         step = LiftStep(self.operator(node), node.name or "", tensor, shape, kind, conditional, detail)
         return Lifted(
             name=name,
@@ -335,6 +369,7 @@ class Lifting:
             conditional=conditional or any(parent.conditional for parent in parents),
             step=step,
             parents=tuple(parent.step.output for parent in parents),
+            quantization=quantization,
         )
 
     def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
@@ -345,15 +380,23 @@ class Lifting:
             raise self.refuse("different-grids", node, f"it joins grids of {sizes} cells")
         return merged
 
-    def per_cell(self, tensor: str, out_shape: tuple[int, ...], batch_axis: int | None) -> str:
+    def per_cell(
+        self,
+        tensor: str,
+        out_shape: tuple[int, ...],
+        batch_axis: int | None,
+        *,
+        shape: tuple[int, ...] | None = None,
+    ) -> str:
         """Bring an operand of a pooled tensor (a weight, a bias, a frozen pooled tensor) to (N or 1, C or 1, 1, 1).
 
         Args:
             tensor: the operand; broadcasts to ``out_shape`` by NumPy's rules.
             out_shape: traced shape of the pooled tensor that the operator makes.
             batch_axis: batch axis of that tensor.
+            shape: shape of the operand, if it is a new tensor that was not traced.
         """
-        own = self.shape(tensor)
+        own = shape if shape is not None else self.shape(tensor)
         if math.prod(own) == 1 and len(own) <= 4:
             return tensor
         aligned = (1,) * (len(out_shape) - len(own)) + own

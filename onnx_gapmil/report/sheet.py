@@ -110,7 +110,7 @@ class Sheet:
         groups = self._groups()
         table = np.array([*(self.colors[k] for k in self.named), OTHER], dtype=np.uint8)
         spread = self.panel.spread(groups)
-        sure = self.panel.spread(self.scores.certainty)
+        sure = np.asarray(self.panel.spread(self.scores.certainty), dtype=np.float64)
         alpha = np.where(spread == len(self.named), 0.0, _TINT * (_FAINTEST + (1 - _FAINTEST) * sure))[:, :, None]
         tinted = blend(self.panel.grey(), table[spread], alpha)
         tinted[borders(spread, 2)] = PAPER

@@ -62,11 +62,8 @@ def test_usage_errors_are_exit_code_2(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
-REFUSAL = SimpleNamespace(
-    code="class-token",
-    node="Gather_7",
-    message="The head reads the class token.",
-    advice="Use another model.",
+REFUSED = UnsupportedHeadError(
+    Refusal("class-token", "Gather_7", "it takes the class token", "A prediction grid needs a pooled head.")
 )
 
 

@@ -41,17 +41,20 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     rows = walk.shape(weight)[0 if transposed else 1]
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
     kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
-    name = _pointwise(
-        walk,
-        lifted,
-        kernel,
-        rows,
-        bias,
-        scale=float(node.attrs.get("alpha", 1.0)),
-        bias_scale=float(node.attrs.get("beta", 1.0)),
-    )
+    scale, bias_scale = (float(node.attrs.get(key, 1.0)) for key in ("alpha", "beta"))
     detail = f"dense {lifted.channels} → {rows}{', bias' if bias else ''}: a 1×1 convolution on the grid"
-    return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+    if not bias or walk.is_fixed(bias):
+        name = pointwise(walk, lifted, kernel, rows, bias, scale=scale, bias_scale=bias_scale)
+        return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+    # A residual branch that an optimizer fused into the Gemm: lifted like the operand of a sum.
+    other = _lift_companion(node, walk, bias)
+    if other.channels not in (1, rows) or other.batch_axis not in (0, None):
+        raise walk.refuse("unknown-operator", node, "its bias is a pooled tensor of another shape")
+    added = other.name
+    if bias_scale != 1.0:
+        added = walk.build.node("Mul", [added, walk.scalar(bias_scale, lifted.dtype)])
+    name = walk.build.node("Add", [pointwise(walk, lifted, kernel, rows, "", scale=scale), added])
+    return walk.result(node, name, [lifted, other], "affine", detail, channels=rows)
 
 
 @rule("MatMul")
@@ -75,7 +78,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     kernel = weight if len(shape) == 2 else walk.build.reshape(weight, list(matrix))
     if not flipped:
         kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
-    name = _pointwise(walk, lifted, kernel, fan_out, "")
+    name = pointwise(walk, lifted, kernel, fan_out, "")
     out = walk.shape(walk.wanted)
     axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
     detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
@@ -112,13 +115,15 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         )
     lifted = walk.lift(data)
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    if bias and not walk.is_fixed(bias):
+        raise walk.refuse("unknown-operator", node, "its bias is not fixed")
     group = int(node.attrs.get("group", 1))
-    name = _pointwise(walk, lifted, weight, kernel[0], bias, group=group, shape=kernel)
+    name = pointwise(walk, lifted, weight, kernel[0], bias, group=group, shaped=len(kernel) == 4)
     detail = f"1×1 convolution {lifted.channels} → {kernel[0]}{f' in {group} groups' if group > 1 else ''}"
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0])
 
 
-def _pointwise(
+def pointwise(
     walk: Lifting,
     lifted: Lifted,
     weight: str,
@@ -128,29 +133,38 @@ def _pointwise(
     scale: float = 1.0,
     bias_scale: float = 1.0,
     group: int = 1,
-    shape: tuple[int, ...] | None = None,
+    shaped: bool = False,
 ) -> str:
     """A 1x1 Conv on the grid with the vendor's weight, which is reshaped in the graph and not copied."""
     build = walk.build
     if scale != 1.0:
         weight = build.node("Mul", [weight, walk.scalar(scale, lifted.dtype)])
-    if shape is None or len(shape) != 4:
+    if not shaped:
         weight = build.reshape(weight, [rows, lifted.channels // group, 1, 1])
-    inputs = [lifted.name, weight]
+    if not bias:
+        return _convolve(walk, lifted, weight, "", group)
+    own = walk.trace.shapes.get(bias, (rows,))  # a bias that was made here is a vector
+    if bias_scale != 1.0:
+        bias = build.node("Mul", [bias, walk.scalar(bias_scale, lifted.dtype)])
+    if own in ((rows,), (1, rows)):
+        return _convolve(walk, lifted, weight, bias if own == (rows,) else build.reshape(bias, [rows]), group)
+    # A scalar, or one bias for each image of the batch: added on the grid.
+    grid = _convolve(walk, lifted, weight, "", group)
+    if len(own) == 2 and math.prod(own) != 1:
+        bias = build.reshape(bias, [-1, own[-1], 1, 1])
+    return build.node("Add", [grid, bias])
+
+
+def _convolve(walk: Lifting, lifted: Lifted, weight: str, bias: str, group: int) -> str:
+    """A 1x1 Conv; in float64, for which ONNX Runtime has none, a product of matrices."""
+    build = walk.build
+    if lifted.dtype.itemsize < 8 or group != 1:
+        return build.node("Conv", [lifted.name, weight, *([bias] if bias else [])], group=group, kernel_shape=[1, 1])
+    matrix = build.node("Transpose", [build.reshape(weight, [0, 0])], perm=[1, 0])
+    cells = build.node("MatMul", [build.node("Transpose", [lifted.name], perm=[0, 2, 3, 1]), matrix])
     if bias:
-        own = walk.shape(bias)
-        if math.prod(own) != rows and math.prod(own) != 1:
-            # One row of bias for each image of the batch: added on the grid instead.
-            grid = build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
-            return build.node("Add", [grid, build.reshape(bias, [-1, rows, 1, 1])])
-        if math.prod(own) != rows:
-            bias = build.node("Expand", [bias, build.ints([rows])])
-        if bias_scale != 1.0:
-            bias = build.node("Mul", [bias, walk.scalar(bias_scale, lifted.dtype)])
-        if own != (rows,):
-            bias = build.reshape(bias, [rows])
-        inputs.append(bias)
-    return build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
+        cells = build.node("Add", [cells, bias])
+    return build.node("Transpose", [cells], perm=[0, 3, 1, 2])
 
 
 def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> None:
@@ -223,8 +237,12 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     if first.channels != second.channels and 1 not in (first.channels, second.channels):
         raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
     wide = first if first.channels >= second.channels else second
-    name = walk.build.node(node.op, [first.name, second.name])
     axis = aligned_batch(wide, out)
+    if first.batch > 1 and aligned_batch(first, out) != aligned_batch(second, out):
+        raise walk.refuse(
+            "spatial-mixing-after-pool", node, "it adds the channels of one image to the images of the batch"
+        )
+    name = walk.build.node(node.op, [first.name, second.name])
     return walk.result(
         node,
         name,
@@ -328,7 +346,7 @@ def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
     out_first = weight.index(channel) == 1
     rows = walk.shape(weight_name)[0 if out_first else 1]
     kernel = weight_name if out_first else walk.build.node("Transpose", [weight_name], perm=[1, 0])
-    name = _pointwise(walk, lifted, kernel, rows, "")
+    name = pointwise(walk, lifted, kernel, rows, "")
     axis = result.index(data[lifted.batch_axis])
     return walk.result(
         node,

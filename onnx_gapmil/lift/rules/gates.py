@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.lift.ancestry import origins
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import activate
 from onnx_gapmil.lift.rules.affine import aligned_batch
@@ -78,6 +79,7 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
         )
     axis = aligned_batch(lifted, out)
     word = "divisor" if node.op == "Div" else "gate"
+    _require_image(node, walk, lifted, frozen, word)
     if walk.readout == "instance":
         other = walk.lift(frozen)
         name = walk.build.node(node.op, [lifted.name, other.name])
@@ -88,3 +90,18 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     return walk.result(
         node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis
     )
+
+
+def _require_image(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, word: str) -> None:
+    """What stays at its value must come from the same image: no second input, nothing random."""
+    sources = frozenset(grid.source for grid in lifted.features)
+    inputs, random = origins(walk, frozen, sources)
+    allowed = frozenset[str]().union(*(origins(walk, source)[0] for source in sources))
+    if random:
+        raise walk.refuse("random-head", node, f"its {word} '{frozen}' is random, made by {random[0].op}")
+    if not inputs <= allowed:
+        raise walk.refuse(
+            "side-input",
+            node,
+            f"its {word} '{frozen}' comes from the input '{min(inputs - allowed)}', not from the image",
+        )

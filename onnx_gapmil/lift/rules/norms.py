@@ -66,6 +66,8 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
         raise walk.refuse(
             "unknown-operator", node, f"{title} covers a part of the pooled channels {list(lifted.shape)}"
         )
+    if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:] if tensor.name):
+        raise walk.refuse("unknown-operator", node, "its scale or bias is not fixed")
     build = walk.build
     vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
     grid, wide = lifted.name, _as_float(walk, vector, lifted.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,8 @@ from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import FeatureGrid, Lifting
@@ -217,6 +220,7 @@ def end_at_pool(
     weights: np.ndarray | None = None,
     summed: bool = False,
     conditional: bool = False,
+    dequantize: Callable[[str], str] | None = None,
 ) -> Lifted:
     """The lift of a pooled tensor: the feature grid, times what the pool's weights are in units of a plain mean's.
 
@@ -229,10 +233,12 @@ def end_at_pool(
         weights: (H, W), 1 everywhere for a plain mean; None for that.
         summed: the pool sums instead of averaging.
         conditional: the weights depend on the image.
+        dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
     """
     grid = feature_grid(node, walk, data, axes)
-    name = grid.name
-    dtype = walk.dtype(data, np.dtype(np.float32))
+    if dequantize is not None:
+        grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
+    name, dtype = grid.name, grid.dtype
     if weights is not None:
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     if summed:
@@ -272,4 +278,4 @@ def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
 
 
 def _renamed(lifted: Lifted, name: str) -> Lifted:
-    return Lifted(**{**lifted.__dict__, "name": name})
+    return replace(lifted, name=name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.lifting import MERGED
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -137,7 +138,8 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
     wide = [dim for dim in before[1:] if dim != 1]
     merged = len([dim for dim in after[1:] if dim != 1]) <= 1
-    if found.code in _NOT_POOLED and len(before) >= 3 and len(wide) >= 2 and merged:
+    lost = found.code in _NOT_POOLED and places_are_lost(walk, node.inputs[0].name)
+    if found.code in _NOT_POOLED and len(before) >= 3 and len(wide) >= 2 and merged and not lost:
         size = "x".join(str(dim) for dim in before[1:])
         raise walk.refuse(
             "flatten-head",

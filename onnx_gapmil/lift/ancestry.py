@@ -1,0 +1,73 @@
+"""What a tensor is made of: questions about its origin, answered by walking back over the vendor's graph."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.graph.view import RANDOM_OPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.lifting import Lifting
+
+_WHOLE_MAP = frozenset(
+    {"AveragePool", "Conv", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"}
+)
+_DENSE = frozenset({"Gemm", "FusedGemm", "MatMul"})
+
+
+def places_are_lost(walk: Lifting, tensor: str) -> bool:
+    """Whether every way to a tensor leads through a vector in which positions can no longer be told apart.
+
+    Such a tensor may look like a map or like tokens (the members of an ensemble, a reshaped dense layer, the pooled
+    frames of a video), but what it has along its axes are no places of the image. A squeeze-excite block is not
+    meant: its map goes around the vector.
+    """
+    return not any(
+        walk.graph.producer(name) is None
+        for name in _ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read))
+    )
+
+
+def origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> tuple[frozenset[str], list[gs.Node]]:
+    """The graph inputs that a tensor depends on, and the random operators it is made by.
+
+    Args:
+        walk: the walk.
+        tensor: where to start.
+        stop: tensors that are not looked behind.
+    """
+    names = list(_ancestors(walk.graph, tensor, lambda _, read: read in stop))
+    makers = [walk.graph.producer(name) for name in names]
+    inputs = frozenset(name for name, node in zip(names, makers, strict=True) if node is None)
+    return inputs, [node for node in makers if node is not None and node.op in RANDOM_OPS]
+
+
+def _ancestors(graph: ModelGraph, tensor: str, closed: Callable[[gs.Node, str], bool]) -> Iterator[str]:
+    """A tensor and everything it is computed from, values of shapes and constants left out."""
+    queue, seen = [tensor], {tensor}
+    while queue:
+        name = queue.pop()
+        yield name
+        node = graph.producer(name)
+        for read in node.inputs if node is not None else ():
+            fixed = read.name in graph.constants or read.name in graph.shape_computed
+            if read.name and read.name not in seen and not fixed and not closed(node, read.name):
+                seen.add(read.name)
+                queue.append(read.name)
+
+
+def _drops_places(walk: Lifting, node: gs.Node, read: str) -> bool:
+    """Whether an operator leaves nothing of the positions of what it reads."""
+    before, after = walk.trace.shapes.get(read, ()), walk.trace.shapes.get(node.outputs[0].name, ())
+    if node.op in _WHOLE_MAP:
+        return len(before) >= 3 and math.prod(before[2:]) > 1 and math.prod(after[2:]) == 1
+    if node.op in _DENSE:
+        return len(before) == 2 and before[0] == walk.trace.batch
+    wide = [sum(dim != 1 for dim in shape[1:]) for shape in (before, after)]
+    return node.op.startswith("Reduce") and wide[0] >= 2 and wide[1] <= 1

@@ -1,0 +1,451 @@
+"""Quantized heads: the lift of an integer tensor is the lift of the real number it stands for.
+
+Rounding is no pointwise linear map, so the identity holds up to it: the residual is measured, and judged by the
+tolerance of quantized heads. Clipping is more than rounding: a Q/DQ pair whose range ends at zero *is* a Relu (ONNX
+Runtime's static quantization deletes the Relu and lets the range do its work). So a range that provably clips nothing
+is looked through, and any other is a gate that stays at its pooled value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.lifting import Quantization, elem_type
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise
+from onnx_gapmil.lift.rules.pools import end_at_pool
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
+
+_CONTRIB = "com.microsoft"
+_FLOAT = np.dtype(np.float32)
+#: Operators that keep the range of their input.
+_KEEP_RANGE = frozenset(
+    {
+        "AveragePool",
+        "Cast",
+        "Dropout",
+        "Flatten",
+        "Gather",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Identity",
+        "MaxPool",
+        "ReduceMax",
+        "ReduceMean",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+#: Operators that round.
+QUANTIZING = frozenset(
+    {
+        "ConvInteger",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConv",
+        "QLinearGlobalAveragePool",
+        "QLinearMatMul",
+        "QLinearReduceMean",
+        "QuantizeLinear",
+    }
+)
+_KNOWN_RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Scale and zero point of one operand: tensor names, and their values where they are single numbers."""
+
+    scale: str
+    zero_point: str
+
+
+@rule("QuantizeLinear")
+@rule("QuantizeLinear", domain=_CONTRIB)
+def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
+    """``clip(round(t / s) + z)`` stands for ``t``, but for rounding and for what the range clips."""
+    data = node.inputs[0].name
+    lifted = walk.lift(data)
+    meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)))
+    clips = not _provably_inside(walk, data, meaning)
+    name = lifted.name
+    axis = lifted.batch_axis
+    if clips:
+        name = _saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), meaning)
+    return _quantized(node, walk, name, [lifted], meaning, clips, batch_axis=axis)
+
+
+@rule("DequantizeLinear")
+@rule("DequantizeLinear", domain=_CONTRIB)
+def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
+    """``(q - z) * s``: the real number itself; by another scale than it was quantized with, an affine map of it."""
+    lifted = walk.lift(node.inputs[0].name)
+    if lifted.quantization is None:
+        raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
+    mine = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)))
+    name, detail = lifted.name, "back to the real number"
+    theirs = lifted.quantization
+    if (mine.step, mine.zero) != (theirs.step, theirs.zero):
+        if theirs.dynamic:
+            raise walk.refuse("quantized-nonuniform", node, "its scale is not the one that was quantized with")
+        factor = walk.scalar(mine.step / theirs.step, lifted.dtype)
+        shift = walk.scalar(mine.step * (theirs.zero - mine.zero), lifted.dtype)
+        name = walk.build.node("Add", [walk.build.node("Mul", [name, factor]), shift])
+        detail = "to real numbers by another scale"
+    return walk.result(node, name, [lifted], "affine", detail, batch_axis=lifted.batch_axis, dtype=lifted.dtype)
+
+
+@rule("DynamicQuantizeLinear")
+def lift_dynamic_quantize(node: gs.Node, walk: Lifting) -> Lifted:
+    """Quantized by the range of the pooled tensor itself: it never clips."""
+    if walk.wanted != node.outputs[0].name:
+        raise walk.refuse("quantized-nonuniform", node, "a scale has no lift")
+    lifted = walk.lift(node.inputs[0].name)
+    meaning = Quantization(0.0, 0.0, -math.inf, math.inf, scale=node.outputs[1].name)
+    return _quantized(node, walk, lifted.name, [lifted], meaning, clips=False, batch_axis=lifted.batch_axis)
+
+
+@rule("QLinearGlobalAveragePool", domain=_CONTRIB)
+def lift_q_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """The mean over all positions of the real numbers: the feature grid is the dequantized map."""
+    data = node.inputs[0].name
+    shape = walk.shape(data)
+    last = bool(node.attrs.get("channels_last", 0))
+    axes = tuple(range(1, len(shape) - 1)) if last else tuple(range(2, len(shape)))
+    return _pool(node, walk, axes)
+
+
+@rule("QLinearAveragePool", domain=_CONTRIB)
+def lift_q_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """A window that covers the whole map, on integers."""
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.wanted)
+    if node.attrs.get("channels_last", 0) or math.prod(after[2:]) != 1 or math.prod(before[2:]) == 1:
+        raise walk.no_rule(node)
+    kernel = tuple(node.attrs.get("kernel_shape", ()))
+    if kernel != before[2:] or any(node.attrs.get("pads", ())):
+        raise walk.refuse("partial-pool", node, f"its window of {list(kernel)} is not the whole map {list(before[2:])}")
+    return _pool(node, walk, tuple(range(2, len(before))))
+
+
+@rule("QLinearReduceMean", domain=_CONTRIB)
+def lift_q_reduce_mean(node: gs.Node, walk: Lifting) -> Lifted:
+    """ReduceMean on integers."""
+    shape = walk.shape(node.inputs[0].name)
+    axes = tuple(sorted(int(axis) % len(shape) for axis in node.attrs.get("axes", ())))
+    return _pool(node, walk, tuple(axis for axis in axes if shape[axis] != 1))
+
+
+def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
+    data = node.inputs[0].name
+    if not axes or math.prod(walk.shape(data)[axis] for axis in axes) == 1:
+        raise walk.refuse("no-spatial-pool", node, "it pools a map of one position")
+    source = _Scale(node.inputs[1].name, _name(node, 2))
+    detail = "mean over all positions, of the real numbers"
+    pooled = end_at_pool(node, walk, data, axes, detail, dequantize=lambda name: _real(walk, name, source))
+    target = _meaning(node, walk, _Scale(node.inputs[3].name, _name(node, 4)))
+    origin = _meaning(node, walk, source, tensor=data)
+    clips = not (target.low <= origin.low and origin.high <= target.high)
+    name = pooled.name
+    if clips:
+        name = _saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target)
+    step = replace(pooled.step, conditional=clips, detail=f"{detail}; {_words(target, clips)}")
+    return replace(pooled, name=name, conditional=clips, step=step, quantization=target)
+
+
+@rule("QLinearMatMul")
+def lift_q_matmul(node: gs.Node, walk: Lifting) -> Lifted:
+    """``x @ W`` in integers: a 1x1 convolution with the dequantized weights."""
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (tensor.name for tensor in node.inputs)
+    if not walk.is_fixed(b):
+        raise walk.refuse("unknown-operator", node, "its weights are not fixed")
+    weight = _real(walk, b, _Scale(b_scale, b_zero), axis=1)
+    kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
+    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, walk.shape(b)[1], "", _Scale(y_scale, y_zero))
+
+
+@rule("QGemm", domain=_CONTRIB)
+def lift_q_gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    """Gemm in integers, to integers or to real numbers."""
+    a, a_scale, a_zero, b, b_scale, b_zero = (tensor.name for tensor in node.inputs[:6])
+    if not walk.is_fixed(b) or node.attrs.get("transA", 0) or float(node.attrs.get("alpha", 1.0)) != 1.0:
+        raise walk.refuse("unknown-operator", node, "its weights are not fixed, or it transposes or scales its input")
+    transposed = bool(node.attrs.get("transB", 0))
+    weight = _real(walk, b, _Scale(b_scale, b_zero), axis=0 if transposed else 1)
+    kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
+    rows = walk.shape(b)[0 if transposed else 1]
+    bias = _real_bias(walk, _name(node, 6), a_scale, b_scale)
+    target = _Scale(_name(node, 7), _name(node, 8)) if _name(node, 7) else None
+    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, rows, bias, target)
+
+
+@rule("QLinearConv")
+@rule("QLinearConv", domain=_CONTRIB)
+def lift_q_conv(node: gs.Node, walk: Lifting) -> Lifted:
+    """A 1x1 convolution of the pooled map in integers, groups included."""
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (tensor.name for tensor in node.inputs[:8])
+    shape, kernel_shape = walk.shape(x), walk.shape(w)
+    if math.prod(shape[2:]) != 1 or math.prod(kernel_shape[2:]) != 1 or node.attrs.get("channels_last", 0):
+        raise walk.no_rule(node)
+    weight = _real(walk, w, _Scale(w_scale, w_zero), axis=0)
+    bias = _real_bias(walk, _name(node, 8), x_scale, w_scale)
+    group = int(node.attrs.get("group", 1))
+    target = _Scale(y_scale, y_zero)
+    return _dense(node, walk, (x, _Scale(x_scale, x_zero)), weight, kernel_shape[0], bias, target, group=group)
+
+
+@rule("QLinearAdd", domain=_CONTRIB)
+def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
+    """A fixed integer tensor added to every cell, or two lifts, cell by cell."""
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale = (tensor.name for tensor in node.inputs[:7])
+    operands = [(a, _Scale(a_scale, a_zero)), (b, _Scale(b_scale, b_zero))]
+    out = walk.shape(walk.wanted)
+    parents = [walk.lift(name) for name, _ in operands if not walk.is_fixed(name)]
+    axis = aligned_batch(parents[0], out)
+    grids, pooled = [], []
+    for name, scale in operands:
+        real = walk.per_cell(_real(walk, name, scale), out, axis, shape=walk.shape(name))
+        pooled.append(real)
+        grids.append(real if walk.is_fixed(name) else walk.lift(name).name)
+    target = _meaning(node, walk, _Scale(y_scale, _name(node, 7)))
+    total = walk.build.node("Add", pooled)
+    name = _saturate(walk, walk.build.node("Add", grids), total, target)
+    return _quantized(node, walk, name, parents, target, clips=True, batch_axis=axis)
+
+
+@rule("MatMulInteger")
+def lift_matmul_integer(node: gs.Node, walk: Lifting) -> Lifted:
+    """``(x - z) @ (W - z)`` in int32: the real product over both scales, which the graph multiplies in later."""
+    weight, zero = node.inputs[1].name, _name(node, 3)
+    if not walk.is_fixed(weight):
+        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+    kernel = walk.build.node("Transpose", [_centred(walk, weight, zero, axis=1)], perm=[1, 0])
+    return _integer_dense(node, walk, kernel, walk.shape(weight)[1])
+
+
+@rule("ConvInteger")
+def lift_conv_integer(node: gs.Node, walk: Lifting) -> Lifted:
+    """A 1x1 convolution of the pooled map in int32."""
+    weight = node.inputs[1].name
+    kernel_shape = walk.shape(weight)
+    if math.prod(walk.shape(node.inputs[0].name)[2:]) != 1 or math.prod(kernel_shape[2:]) != 1:
+        raise walk.no_rule(node)
+    kernel = _centred(walk, weight, _name(node, 3), axis=0)
+    return _integer_dense(node, walk, kernel, kernel_shape[0], group=int(node.attrs.get("group", 1)))
+
+
+@rule("DynamicQuantizeMatMul", domain=_CONTRIB)
+def lift_dynamic_quantize_matmul(node: gs.Node, walk: Lifting) -> Lifted:
+    """A dense layer whose input is quantized by its own range and whose output is real."""
+    lifted = walk.lift(node.inputs[0].name)
+    weight = node.inputs[1].name
+    real = _real(walk, weight, _Scale(node.inputs[2].name, _name(node, 3)), axis=1)
+    rows = walk.shape(weight)[1]
+    kernel = walk.build.node("Transpose", [real], perm=[1, 0])
+    name = pointwise(walk, lifted, kernel, rows, _name(node, 4))
+    detail = f"dense {lifted.channels} → {rows} in integers, dynamically quantized"
+    return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+
+
+def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, group: int = 1) -> Lifted:
+    """A layer from integers to int32: the real input over its scale, times the integer weights."""
+    lifted = walk.lift(node.inputs[0].name)
+    meaning = lifted.quantization
+    if meaning is None:
+        raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
+    scale = meaning.scale if meaning.dynamic else walk.scalar(meaning.step, lifted.dtype)
+    grid = pointwise(walk, lifted, kernel, rows, "", group=group)
+    name = walk.build.node("Div", [grid, scale])
+    detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the integer weights"
+    axis = lifted.batch_axis
+    return walk.result(node, name, [lifted], "affine", detail, channels=rows, batch_axis=axis, dtype=lifted.dtype)
+
+
+def _dense(
+    node: gs.Node,
+    walk: Lifting,
+    data: tuple[str, _Scale],
+    kernel: str,
+    rows: int,
+    bias: str,
+    target: _Scale | None,
+    *,
+    group: int = 1,
+) -> Lifted:
+    """A quantized layer: the real layer on the grid, and where its range may clip, the gate of the pooled result."""
+    name, scale = data
+    lifted = walk.lift(name)
+    weight = walk.build.reshape(kernel, [rows, lifted.channels // group, 1, 1])
+    grid = pointwise(walk, lifted, weight, rows, bias, group=group, shaped=True)
+    detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the dequantized weights"
+    if target is None:
+        return walk.result(node, grid, [lifted], "affine", detail, channels=rows, dtype=_FLOAT)
+    meaning = _meaning(node, walk, target)
+    if walk.readout == "contribution":
+        vector = walk.per_cell(_real(walk, name, scale), lifted.shape, lifted.batch_axis, shape=lifted.shape)
+        inputs = [vector, weight, *([bias] if bias else [])]
+        vector = walk.build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
+    else:
+        vector = grid
+    grid = _saturate(walk, grid, vector, meaning)
+    return _quantized(node, walk, grid, [lifted], meaning, clips=True, batch_axis=0, detail=detail, channels=rows)
+
+
+def _quantized(
+    node: gs.Node,
+    walk: Lifting,
+    name: str,
+    parents: list[Lifted],
+    meaning: Quantization,
+    clips: bool,
+    *,
+    batch_axis: int | None,
+    detail: str = "",
+    channels: int | None = None,
+) -> Lifted:
+    """The result of an operator that makes integers, with what they stand for."""
+    return walk.result(
+        node,
+        name,
+        parents,
+        "gate" if clips else "affine",
+        f"{detail}; {_words(meaning, clips)}" if detail else _words(meaning, clips),
+        conditional=clips,
+        batch_axis=batch_axis,
+        channels=channels,
+        dtype=parents[0].dtype,
+        quantization=meaning,
+    )
+
+
+def _words(meaning: Quantization, clips: bool) -> str:
+    """What quantization does to a tensor, for people."""
+    if meaning.dynamic:
+        return "rounds within its own range"
+    text = f"rounds to steps of {meaning.step:.3g}"
+    if not clips:
+        return text
+    if 0.0 in (meaning.low, meaning.high):
+        return f"{text}, and its range cuts at 0 as a Relu does"
+    return f"{text}, saturates outside {meaning.low:.3g} to {meaning.high:.3g}"
+
+
+def _saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization) -> str:
+    """``lift(z) * clip(z) / z``: what the range cuts off is cut off every cell in proportion.
+
+    Args:
+        walk: the walk.
+        grid: lift of z.
+        pooled: z itself as (N, C, 1, 1), before it is clipped.
+        meaning: the range.
+    """
+    build = walk.build
+    low, high = (walk.scalar(value, _FLOAT) for value in (meaning.low, meaning.high))
+    if walk.readout == "instance":
+        return build.node("Min", [build.node("Max", [grid, low]), high])
+    inside = build.node("Min", [build.node("Max", [pooled, low]), high])
+    tiny = walk.scalar(float(np.finfo(np.float32).tiny), _FLOAT)
+    zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(_FLOAT))
+    share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
+    return build.node("Mul", [grid, share])
+
+
+def _meaning(node: gs.Node, walk: Lifting, scale: _Scale, *, tensor: str = "") -> Quantization:
+    """What a quantized tensor's integers stand for."""
+    step = walk.value(scale.scale)
+    zero = walk.value(scale.zero_point) if scale.zero_point else None
+    if step is None or step.size != 1 or (zero is not None and zero.size != 1):
+        raise walk.refuse("quantized-nonuniform", node, "the scale of the pooled tensor is not one fixed number")
+    kind = zero.dtype if zero is not None else walk.trace.dtypes.get(tensor or walk.wanted, np.dtype(np.uint8))
+    if kind.kind not in "iu":
+        raise walk.refuse("quantized-nonuniform", node, f"it quantizes to {kind}, which is not uniform")
+    limits = np.iinfo(kind)
+    one, offset = float(step.reshape(-1)[0]), float(zero.reshape(-1)[0]) if zero is not None else 0.0
+    return Quantization(one, offset, one * (limits.min - offset), one * (limits.max - offset))
+
+
+def _provably_inside(walk: Lifting, tensor: str, meaning: Quantization) -> bool:
+    low, high = value_range(walk, tensor)
+    # A calibrated range ends at the largest value that was seen, so only the end at zero can be proved.
+    slack = meaning.step / 2
+    return meaning.low - slack <= low and high <= meaning.high + slack
+
+
+def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, float]:
+    """Bounds that the graph itself guarantees for a tensor's values; infinite where it guarantees none."""
+    node = walk.graph.producer(tensor)
+    unknown = (-math.inf, math.inf)
+    if node is None or depth > 20:
+        return unknown
+    if node.op in _KNOWN_RANGES:
+        return _KNOWN_RANGES[node.op]
+    if node.op == "DequantizeLinear" and node.inputs[0].name not in walk.graph.constants:
+        meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)), tensor=node.inputs[0].name)
+        return meaning.low, meaning.high
+    if node.op == "Clip":
+        return _clip_range(node, walk)
+    if node.op == "Concat":
+        parts = [value_range(walk, part.name, depth + 1) for part in node.inputs]
+        return min(low for low, _ in parts), max(high for _, high in parts)
+    return value_range(walk, node.inputs[0].name, depth + 1) if node.op in _KEEP_RANGE and node.inputs else unknown
+
+
+def _clip_range(node: gs.Node, walk: Lifting) -> tuple[float, float]:
+    bounds = [float(node.attrs.get("min", -math.inf)), float(node.attrs.get("max", math.inf))]
+    for place in (1, 2):
+        value = walk.value(_name(node, place)) if _name(node, place) else None
+        if value is not None and value.size == 1:
+            bounds[place - 1] = float(value.reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+def _real(walk: Lifting, tensor: str, scale: _Scale, *, axis: int = 0) -> str:
+    """``(q - z) * s`` as nodes: integer weights stay the vendor's own, and are shared."""
+    factor = _broadcast(walk, scale.scale, tensor, axis)
+    return walk.build.node("Mul", [_centred(walk, tensor, scale.zero_point, axis=axis), factor])
+
+
+def _centred(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:
+    """``q - z`` as float nodes."""
+    name = walk.build.node("Cast", [tensor], to=elem_type(_FLOAT))
+    if not zero_point:
+        return name
+    zero = walk.build.node("Cast", [_broadcast(walk, zero_point, tensor, axis)], to=elem_type(_FLOAT))
+    return walk.build.node("Sub", [name, zero])
+
+
+def _broadcast(walk: Lifting, scale: str, tensor: str, axis: int) -> str:
+    """A scale for each channel, shaped to lie along an axis of the tensor."""
+    count = math.prod(walk.shape(scale)) if scale in walk.trace.shapes else 1
+    if count == 1:
+        return scale if len(walk.trace.shapes.get(scale, ())) == 0 else walk.build.reshape(scale, [1])
+    shape = [1] * len(walk.shape(tensor))
+    shape[axis] = count
+    return walk.build.reshape(scale, shape)
+
+
+def _real_bias(walk: Lifting, bias: str, data_scale: str, weight_scale: str) -> str:
+    """An int32 bias in units of both scales, as a float vector (K,)."""
+    if not bias:
+        return ""
+    scale = walk.build.node("Mul", [data_scale, weight_scale])
+    value = walk.build.node("Mul", [walk.build.node("Cast", [bias], to=elem_type(_FLOAT)), scale])
+    return walk.build.reshape(value, [-1])
+
+
+def _name(node: gs.Node, place: int) -> str:
+    return str(node.inputs[place].name) if len(node.inputs) > place else ""
