@@ -115,7 +115,7 @@ def check_rewrite(vendor: Vendor, rewrite: Any, entry: dict[str, Any], max_cells
         max_cells: cells compared in each head.
     """
     names = [head.grid for head in rewrite.heads]
-session = open_model(rewrite.model, vendor.path.parent)
+    session = open_model(rewrite.model, vendor.path.parent)
     answers = session.run([*names, *vendor.outputs], vendor.feeds)
     findings = []
     for head, grid in zip(rewrite.heads, answers, strict=False):
@@ -501,7 +501,7 @@ def _planes_upstream(vendor: Vendor, tensor: str, count: int) -> set[tuple[int, 
     names = [name for node in vendor.between([], tensor) for name in node.output if name]
     planes = set()
     for value in vendor.observe(names).values():
-        if isinstance(value, np.ndarray) and value.ndim == 4 and value.dtype.kind == "f":
+        if isinstance(value, np.ndarray) and value.ndim == 4:
             for plane in (value.shape[2:], value.shape[1:3]):
                 if math.prod(plane) == count and min(plane) > 1:
                     planes.add(tuple(int(extent) for extent in plane))

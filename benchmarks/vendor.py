@@ -111,10 +111,16 @@ class Vendor:
         """The last tensor before a final activation; the output itself where there is none."""
         tensor, logits = output, output
         while (node := self.producers.get(tensor)) is not None and node.op_type in _ACTIVATIONS | _CARRIERS:
-            tensor = node.input[0]
+            moving = [name for name in node.input if name and name not in self.constants and not self._is_constant(name)]
+            if len(moving) != 1:
+                break
+            tensor = moving[0]
             if node.op_type in _ACTIVATIONS:
                 logits = tensor
         return logits
+
+    def _is_constant(self, name: str) -> bool:
+        return name in self.producers and self.producers[name].op_type == "Constant"
 
     def between(self, stops: Iterable[str], target: str, *, through_shapes: bool = True) -> list[onnx.NodeProto]:
         """Nodes that make ``target`` when the tensors ``stops`` are given, in the graph's order."""

@@ -20,7 +20,7 @@ from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import Head, HeadSearch, lift_heads
 from onnx_gapmil.lift.lifting import elem_type
-from onnx_gapmil.runtime.heads import HEADS_KEY, VERSION_KEY
+from onnx_gapmil.runtime.heads import HEADS_KEY, VERSION_KEY, read_heads
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import FeatureGrid
@@ -288,28 +288,27 @@ def _record(proto: onnx.ModelProto, analysis: Analysis, heads: tuple[RewrittenHe
 def _recorded(source: LoadedModel) -> Rewrite | None:
     """The model itself, if it was rewritten before."""
     metadata = {entry.key: entry.value for entry in source.proto.metadata_props}
-    if HEADS_KEY not in metadata:
+    outputs = [value.name for value in source.proto.graph.output]
+    heads = read_heads(metadata, outputs, source.name)
+    if heads is None:
         return None
-    try:
-        records = json.loads(metadata[HEADS_KEY])
-        heads = tuple(
-            RewrittenHead(
-                **{**record, "outputs": tuple(record["outputs"]), "grid_shape": tuple(record["grid_shape"])},
-                chain=(),
-            )
-            for record in records
+    kept = tuple(
+        RewrittenHead(
+            output=head.output,
+            outputs=(head.output,),
+            verdict="exact" if head.verdict == "exact" else "conditional",
+            logits=head.logits,
+            features=head.features or "",
+            grid=head.grid,
+            grid_shape=tuple(axis if axis is not None else "?" for axis in head.grid_shape),
+            activation=head.activation or "none",
+            readout="instance" if head.readout == "instance" else "contribution",
+            chain=(),
+            quantized=head.quantized,
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(
-            f"{source.name}: its record of lifted heads is damaged ({error}); rewrite the original."
-        ) from error
-    names = {value.name for value in source.proto.graph.output}
-    missing = [name for head in heads for name in (head.logits, head.grid) if name not in names]
-    if missing or not heads:
-        raise ModelError(
-            f"{source.name}: it claims to be rewritten but lacks {missing or 'heads'}; rewrite the original."
-        )
-    return Rewrite(source.proto, source, heads, {}, unchanged=True)
+        for head in heads
+    )
+    return Rewrite(source.proto, source, kept, {}, unchanged=True)
 
 
 def default_output_path(path: Path) -> Path:

@@ -137,12 +137,12 @@ def _tell(found: ImagePrediction) -> None:
     click.echo(click.style(str(found.image), bold=True))
     for head in found.heads:
         prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
-        unit = "" if head.activation == "none" else "%"
+        logits = head.activation == "none"
         top = ", ".join(
-            f"{entry.label} {100 * entry.score:.1f}%" if unit else f"{entry.label} {entry.score:.2f}"
+            f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {100 * entry.score:.1f}%"
             for entry in head.top
         )
-        click.echo(f"{prefix}whole image  {top}")
+        click.echo(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
         rows, columns = head.grid_shape
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
         more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""

@@ -104,10 +104,8 @@ class GraphBuilder:
         tensors = [OnnxExporter.export_tensor_proto(constant) for constant in constants]
         if proto.ir_version < _FREE_INITIALIZERS:
             # Before IR 4 every initializer had to be a graph input too, and the vendor's inputs stay as they are.
-            proto.graph.node.extend(
-                onnx.helper.make_node("Constant", [], [tensor.name], name=f"{tensor.name}/node", value=tensor)
-                for tensor in tensors
-            )
+            for tensor in tensors:
+                proto.graph.node.extend(_constant_nodes(tensor, self.graph.opset))
         else:
             proto.graph.initializer.extend(tensors)
         proto.graph.node.extend(
@@ -116,3 +114,15 @@ class GraphBuilder:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+
+def _constant_nodes(tensor: onnx.TensorProto, opset: int) -> list[onnx.NodeProto]:
+    """An initializer as nodes; before opset 9 ``Constant`` holds floats only, so that integers need a Cast."""
+    name = tensor.name
+    if opset >= 9 or tensor.data_type != onnx.TensorProto.INT64:
+        return [onnx.helper.make_node("Constant", [], [name], name=f"{name}/node", value=tensor)]
+    wide = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), f"{name}/float")
+    return [
+        onnx.helper.make_node("Constant", [], [wide.name], name=f"{name}/node", value=wide),
+        onnx.helper.make_node("Cast", [wide.name], [name], name=f"{name}/cast", to=onnx.TensorProto.INT64),
+    ]

@@ -34,6 +34,8 @@ _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 _SAME_RANK = frozenset({"Concat", "Pad", "Resize", "Slice", "Split"})
 _NO_PASS = frozenset({"MatMul", "Einsum", "GatherElements", "GatherND", "Gemm"})
 _MAX_DEPTH = 150
+#: Inputs with fewer rows or columns are feature maps, whose 3 or 4 in an axis says nothing about colours.
+_SMALLEST_IMAGE = 8
 
 
 class Layout:
@@ -103,9 +105,9 @@ def _space(count: int) -> tuple[Role, ...]:
 
 
 def _input_roles(shape: tuple[int, ...]) -> tuple[Role | None, ...]:
-    if len(shape) == 4 and shape[1] in (1, 3, 4):
+    if len(shape) == 4 and shape[1] in (1, 3, 4) and min(shape[2:]) >= _SMALLEST_IMAGE:
         return ("batch", "channel", "space", "space")
-    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) > 4:
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and min(shape[1:3]) >= _SMALLEST_IMAGE:
         return ("batch", "space", "space", "channel")
     return (None,) * len(shape)
 

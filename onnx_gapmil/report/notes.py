@@ -105,8 +105,10 @@ def _head_table(head: Head) -> RenderableType:
         )
     for step in head.chain:
         table.add_row(f"↓ {step.op}", _short(step.node or step.output), _batch_shape(step), _step_text(step))
-    last = " → ".join(head.logits.tail) or "nothing"
-    table.add_row("logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {last}")
+    tail = " → ".join(head.logits.tail)
+    table.add_row(
+        "logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {tail}" if tail else "the output itself"
+    )
     return Group(title, Padding(table, (0, 0, 0, 2)))
 
 

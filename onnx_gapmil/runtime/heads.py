@@ -26,6 +26,7 @@ class Head:
         grid_shape: the grid's shape as the rewrite saw it; None or a symbol for an open axis.
         activation: what the vendor's graph makes of the logits: "softmax", "sigmoid" or "none".
         readout: "contribution" (mean over cells = logits) or "instance".
+        quantized: whether the head rounds to integers on the way.
     """
 
     output: str
@@ -36,6 +37,7 @@ class Head:
     grid_shape: tuple[int | str | None, ...]
     activation: str = "none"
     readout: str = "contribution"
+    quantized: bool = False
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ def _head(entry: Mapping[str, Any]) -> Head:
         grid_shape=tuple(entry.get("grid_shape") or ()),
         activation=_text(entry.get("activation", "none")),
         readout=_text(entry.get("readout", "contribution")),
+        quantized=entry.get("quantized", False) is True,
     )
 
 

@@ -147,7 +147,9 @@ def test_the_instance_readout_of_a_conditional_head_is_the_head_on_each_cell(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = tmp_path / "out.onnx"
-    code, report = run_json(capsys, "rewrite", SAMPLES / "digits_torch_dynamo.onnx", "-o", target, "--readout", "instance")
+    code, report = run_json(
+        capsys, "rewrite", SAMPLES / "digits_torch_dynamo.onnx", "-o", target, "--readout", "instance"
+    )
     assert code == 0
     assert report["heads"][0]["residual"] > 1e-3  # a nonlinear head of the mean is not the mean of the head
     session = onnxruntime.InferenceSession(str(target))
@@ -244,7 +246,9 @@ def test_predict_writes_one_picture_for_each_photo_and_the_numbers(
     assert "whole image" in streams.out
 
 
-def test_predict_takes_a_rewritten_model_as_it_is(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_takes_a_rewritten_model_as_it_is(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("rewrite", model)
     capsys.readouterr()
     rewritten = model.with_name("digits_torch_legacy.gapmil.onnx")
@@ -279,7 +283,9 @@ def test_an_unreadable_photo_among_others_is_named_and_the_others_are_done(
 ) -> None:
     shutil.copy(SCENES / "scene_00.png", tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no image")
-    code, report = run_json(capsys, "predict", SAMPLES / "digits_torch_legacy.onnx", tmp_path / "*.png", "-o", tmp_path / "out")
+    code, report = run_json(
+        capsys, "predict", SAMPLES / "digits_torch_legacy.onnx", tmp_path / "*.png", "-o", tmp_path / "out"
+    )
     assert code == 2
     assert [Path(entry["image"]).name for entry in report["images"]] == ["good.png"]
     assert [Path(entry["image"]).name for entry in report["failed"]] == ["bad.png"]
@@ -382,7 +388,7 @@ def test_ctrl_c_keeps_the_photos_that_were_done(
 
     real = Predictor.predict
 
-    def interrupted(self, images, *, batch):  # noqa: ANN001, ANN202
+    def interrupted(self, images, *, batch):
         for place, found in enumerate(real(self, images, batch=batch)):
             if place == 2:
                 raise KeyboardInterrupt

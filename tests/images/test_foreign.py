@@ -38,9 +38,7 @@ def test_timm_config_keeps_its_numbers_and_takes_layout_and_type_from_the_model(
     assert resized(made) == (235, 235)  # floor(224 / 0.95)
 
 
-@pytest.mark.parametrize(
-    ("mode", "rule"), [("center", "shortest"), ("squash", "squash"), ("border", "letterbox")]
-)
+@pytest.mark.parametrize(("mode", "rule"), [("center", "shortest"), ("squash", "squash"), ("border", "letterbox")])
 def test_timm_crop_modes(mode, rule):
     assert from_timm({**TIMM, "crop_mode": mode}, SPEC).resize == rule
 
@@ -67,9 +65,7 @@ def test_hugging_face_vit_squashes():
     assert made.interpolation == "bilinear-antialias"
 
 
-@pytest.mark.parametrize(
-    ("edge", "crop"), [(256, 224), (235, 224), (248, 224), (518, 448), (322, 299), (224, 224)]
-)
+@pytest.mark.parametrize(("edge", "crop"), [(256, 224), (235, 224), (248, 224), (518, 448), (322, 299), (224, 224)])
 def test_hugging_face_resize_and_crop_sizes_come_out_exactly(edge, crop):
     data = {
         "size": {"shortest_edge": edge},

@@ -87,9 +87,7 @@ def test_to_input_undoes_to_image(height, width, in_height, in_width, rule, crop
 
 
 @given(sides, sides, inputs, inputs, rules, crops, st.integers(1, 60), st.integers(1, 60))
-def test_cells_tile_the_region_that_the_network_sees(
-    height, width, in_height, in_width, rule, crop, rows, cols
-):
+def test_cells_tile_the_region_that_the_network_sees(height, width, in_height, in_width, rule, crop, rows, cols):
     geometry = plan(height, width, in_height, in_width, rule, crop)
     x0, y0, x1, y1 = geometry.input_region
     across = [geometry.cell_rectangle(0, col, (rows, cols)) for col in range(cols)]
@@ -104,9 +102,7 @@ def test_cells_tile_the_region_that_the_network_sees(
 
 
 @given(sides, sides, inputs, inputs, crops)
-def test_shortest_leaves_no_padding_and_letterbox_at_full_crop_no_loss(
-    height, width, in_height, in_width, crop
-):
+def test_shortest_leaves_no_padding_and_letterbox_at_full_crop_no_loss(height, width, in_height, in_width, crop):
     covered = plan(height, width, in_height, in_width, "shortest", crop)
     assert covered.resized_size[0] >= in_height
     assert covered.resized_size[1] >= in_width

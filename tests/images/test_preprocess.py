@@ -186,9 +186,7 @@ def test_describe_says_the_steps():
     )
 
 
-@pytest.mark.parametrize(
-    "photo", [PHOTO[:, :, 0], PHOTO.astype(np.float32), PHOTO[:0], np.dstack([PHOTO, PHOTO])]
-)
+@pytest.mark.parametrize("photo", [PHOTO[:, :, 0], PHOTO.astype(np.float32), PHOTO[:0], np.dstack([PHOTO, PHOTO])])
 def test_what_is_no_rgb_photo_is_a_type_error(photo):
     with pytest.raises(TypeError):
         made().apply(photo)

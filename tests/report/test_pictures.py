@@ -14,9 +14,7 @@ from onnx_gapmil.report.sheet import WIDTH
 RNG = np.random.default_rng(0)
 
 
-def render(
-    height=60, width=90, *, grid=None, rule="squash", labels=None, activation="softmax", top=4, title="t"
-):
+def render(height=60, width=90, *, grid=None, rule="squash", labels=None, activation="softmax", top=4, title="t"):
     photo = np.full((height, width, 3), 128, dtype=np.uint8)
     grid = RNG.normal(size=(5, 7, 7)) if grid is None else grid
     return render_prediction(
@@ -62,13 +60,25 @@ def test_the_same_arguments_give_the_same_pixels():
 
 
 def test_the_winners_colours_cover_their_share_of_the_map():
-    grid = np.zeros((2, 4, 4))
-    grid[1, :, 3] = 5.0  # class 1 wins the right quarter, class 0 the rest
+    grid = np.full((2, 4, 4), -50.0)
+    grid[0] = 50.0
+    grid[:, :, 3] = grid[::-1, :, 3]  # class 1 surely wins the right quarter, class 0 the rest
     picture = render(400, 400, grid=grid, top=1)
     ground = 90 + 128 * 160 / 255
-    blue, orange = (np.array(color) * 0.62 + ground * 0.38 for color in CATEGORICAL[:2])
+    blue, orange = (np.array(color) * 0.66 + ground * 0.34 for color in CATEGORICAL[:2])
     cells_of_0, cells_of_1 = near(picture, blue).sum(), near(picture, orange).sum()
     assert cells_of_0 / cells_of_1 == pytest.approx(3.0, rel=0.1)
+
+
+def test_a_cell_that_no_class_surely_wins_is_faint():
+    sure, torn = np.full((2, 1, 2), -50.0), np.zeros((2, 1, 2))
+    sure[0] = torn[0] = 50.0
+    torn[1] = 49.99
+    tinted = [render(400, 400, grid=grid, top=1) for grid in (sure, torn)]
+    ground = 90 + 128 * 160 / 255
+    full = np.array(CATEGORICAL[0]) * 0.66 + ground * 0.34
+    assert near(tinted[0], full).sum() > 10_000
+    assert near(tinted[1], full).sum() < 2_000
 
 
 def test_names_that_the_font_lacks_do_not_break_the_picture():

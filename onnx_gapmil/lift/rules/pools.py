@@ -256,7 +256,7 @@ def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
     build = walk.build
     size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints([2, 3])], axis=0)
     count = build.reduce(
-        "ReduceSum", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False
+        "ReduceProd", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False
     )
     return count if dtype == np.float32 else build.node("Cast", [count], to=elem_type(dtype))
 

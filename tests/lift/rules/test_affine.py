@@ -45,17 +45,21 @@ def after_pool(body: str, *, opset: int = 17, batch: str = "N", pool: str = POOL
             {"w": W.T.copy(), "one": ints(1)},
             id="matmul_of_one_token",
         ),
-        pytest.param("y = Einsum<equation=\"nc,kc->nk\">(f, w)", {"w": W}, id="einsum_dense"),
-        pytest.param("y = Einsum<equation=\"nc, ck -> nk\">(f, w)", {"w": W.T.copy()}, id="einsum_spaces"),
-        pytest.param("y = Einsum<equation=\"kc,nc->nk\">(w, f)", {"w": W}, id="einsum_weight_first"),
+        pytest.param('y = Einsum<equation="nc,kc->nk">(f, w)', {"w": W}, id="einsum_dense"),
+        pytest.param('y = Einsum<equation="nc, ck -> nk">(f, w)', {"w": W.T.copy()}, id="einsum_spaces"),
+        pytest.param('y = Einsum<equation="kc,nc->nk">(w, f)', {"w": W}, id="einsum_weight_first"),
         pytest.param("n = Neg(f)\n y = Gemm<transB=1>(n, w)", {"w": W}, id="neg"),
         pytest.param("s = Sub(f, b)\n y = Gemm<transB=1>(s, w)", {"w": W, "b": weights(6)}, id="sub_vector"),
         pytest.param("s = Sub(b, f)\n y = Gemm<transB=1>(s, w)", {"w": W, "b": weights(1, 6)}, id="sub_from_vector"),
         pytest.param("s = Mul(f, b)\n y = Gemm<transB=1>(s, w)", {"w": W, "b": weights(6)}, id="mul_vector"),
         pytest.param("s = Mul(b, f)\n y = Gemm<transB=1>(s, w)", {"w": W, "b": np.float32(0.8)}, id="mul_scalar"),
         pytest.param("s = Div(f, b)\n y = Gemm<transB=1>(s, w)", {"w": W, "b": weights(6)}, id="div_vector"),
-        pytest.param("z = Gemm<transB=1>(f, w)\n y = Add(z, b)", {"w": W[:1], "b": B}, id="one_logit_widened_by_a_vector"),
-        pytest.param("z = Gemm<transB=1>(f, w)\n y = Mul(z, b)", {"w": W[:1], "b": B}, id="one_logit_widened_by_a_factor"),
+        pytest.param(
+            "z = Gemm<transB=1>(f, w)\n y = Add(z, b)", {"w": W[:1], "b": B}, id="one_logit_widened_by_a_vector"
+        ),
+        pytest.param(
+            "z = Gemm<transB=1>(f, w)\n y = Mul(z, b)", {"w": W[:1], "b": B}, id="one_logit_widened_by_a_factor"
+        ),
         pytest.param(
             "a = Gemm<transB=1>(f, w, b)\n c = Gemm<transB=1>(f, v, b)\n s = Add(a, c)\n y = Div(s, two)",
             {"w": W, "v": weights(5, 6, seed=3), "b": B, "two": np.float32(2)},
@@ -99,17 +103,19 @@ def after_pool(body: str, *, opset: int = 17, batch: str = "N", pool: str = POOL
         pytest.param(
             "d = Cast<to=11>(f)\n e = Cast<to=1>(d)\n y = Gemm<transB=1>(e, w)", {"w": W}, id="cast_to_double_and_back"
         ),
+        pytest.param("wt = Transpose<perm=[1, 0]>(w)\n y = Gemm(f, wt)", {"w": W}, id="weight_through_transpose"),
         pytest.param(
-            "wt = Transpose<perm=[1, 0]>(w)\n y = Gemm(f, wt)", {"w": W}, id="weight_through_transpose"
+            "wc = Cast<to=1>(w)\n y = Gemm<transB=1>(f, wc)", {"w": W.astype(np.float64)}, id="weight_through_cast"
         ),
-        pytest.param("wc = Cast<to=1>(w)\n y = Gemm<transB=1>(f, wc)", {"w": W.astype(np.float64)}, id="weight_through_cast"),
         pytest.param(
             "wq = DequantizeLinear(w, s, z)\n y = Gemm<transB=1>(f, wq)",
             {"w": (W * 20).astype(np.int8), "s": np.float32(0.05), "z": np.int8(3)},
             id="weight_through_dequantize",
         ),
         pytest.param(
-            "wc = ConstantOfShape<value = float[1] {0.25}>(s)\n y = MatMul(f, wc)", {"s": ints(6, 5)}, id="constant_of_shape"
+            "wc = ConstantOfShape<value = float[1] {0.25}>(s)\n y = MatMul(f, wc)",
+            {"s": ints(6, 5)},
+            id="constant_of_shape",
         ),
     ],
 )
@@ -135,9 +141,7 @@ def test_gemm_bias_column_is_not_taken_for_class_biases() -> None:
 
 
 def test_gemm_bias_from_a_second_input_is_refused() -> None:
-    model = text_model(
-        f"{POOL}\n y = Gemm<transB=1>(f, w, meta)", x="float[N,6,3,5] x, float[N,5] meta", init={"w": W}
-    )
+    model = text_model(f"{POOL}\n y = Gemm<transB=1>(f, w, meta)", x="float[N,6,3,5] x, float[N,5] meta", init={"w": W})
     check_refused(model, "side-input", "'y'")
 
 
@@ -177,9 +181,7 @@ def test_batch_normalization_is_a_fixed_scale_and_shift(opset: int) -> None:
 def test_batch_normalization_of_the_pooled_vector() -> None:
     body = "n = BatchNormalization(f, s, t, m, v)\n y = Gemm<transB=1>(n, w, b)"
     check_exact(
-        after_pool(
-            body, opset=9, w=W, b=B, s=weights(6), t=weights(6, seed=1), m=weights(6, seed=2), v=weights(6) ** 2
-        )
+        after_pool(body, opset=9, w=W, b=B, s=weights(6), t=weights(6, seed=1), m=weights(6, seed=2), v=weights(6) ** 2)
     )
 
 
@@ -248,7 +250,9 @@ def test_centring_over_the_batch_is_refused() -> None:
 
 
 def test_product_of_two_pooled_matrices_is_refused() -> None:
-    body = "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = MatMul(c, a)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)"
+    body = (
+        "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = MatMul(c, a)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)"
+    )
     model = after_pool(body, w=weights(5, 36), one=ints(1), two=ints(2))
     refusal = check_refused(model, "no-spatial-pool")
     assert "Flatten" in refusal.walked[1] or "MatMul" in refusal.node

@@ -59,9 +59,7 @@ def ints(*values: int) -> np.ndarray:
             {"z": ints(0), "n": ints(2**40), "a": ints(1)},
             id="slice_that_keeps_all",
         ),
-        pytest.param(
-            17, "e = Tile(p, r)\n f = Flatten(e)", {"r": ints(1, 1, 1, 1)}, id="tile_once"
-        ),
+        pytest.param(17, "e = Tile(p, r)\n f = Flatten(e)", {"r": ints(1, 1, 1, 1)}, id="tile_once"),
         pytest.param(17, "g = Gather<axis=3>(p, i)\n f = Flatten(g)", {"i": np.int64(0)}, id="gather_of_a_unit_axis"),
     ],
 )

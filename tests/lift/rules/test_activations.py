@@ -1,0 +1,281 @@
+"""Elementwise activations after the pool: the slope frozen at the pooled value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from support import (
+    assert_close,
+    assert_mean_is_logits,
+    chain,
+    check_conditional,
+    check_exact,
+    check_refused,
+    dense,
+    frozen,
+    images,
+    lift,
+    pooled,
+    text_model,
+    weights,
+)
+
+from onnx_gapmil.lift import registry
+from onnx_gapmil.lift.rules import activations
+
+W, V = weights(5, 6), weights(6, 6, seed=4)
+POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"
+erf = np.vectorize(math.erf)
+SLOPES = weights(6)
+
+Phi = Callable[[np.ndarray], np.ndarray]
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def gelu(z: np.ndarray) -> np.ndarray:
+    return 0.5 * z * (1 + erf(z / math.sqrt(2)))
+
+
+#: operator -> (ONNX text of ``h``, its other operands, phi in float64, opset)
+ACTIVATIONS: dict[str, tuple[str, dict[str, np.ndarray], Phi, int]] = {
+    "Abs": ("Abs(z)", {}, np.abs, 17),
+    "Celu": ("Celu<alpha=1.5>(z)", {}, lambda z: np.maximum(0, z) + np.minimum(0, 1.5 * np.expm1(z / 1.5)), 17),
+    "Clip": ("Clip(z, lo, hi)", {"lo": np.float32(-0.1), "hi": np.float32(0.2)}, lambda z: np.clip(z, -0.1, 0.2), 17),
+    "Cos": ("Cos(z)", {}, np.cos, 17),
+    "Elu": ("Elu<alpha=0.7>(z)", {}, lambda z: np.where(z > 0, z, 0.7 * np.expm1(z)), 17),
+    "Erf": ("Erf(z)", {}, erf, 17),
+    "Exp": ("Exp(z)", {}, np.exp, 17),
+    "Gelu": ("Gelu(z)", {}, gelu, 20),
+    "HardSigmoid": ("HardSigmoid<alpha=0.3, beta=0.4>(z)", {}, lambda z: np.clip(0.3 * z + 0.4, 0, 1), 17),
+    "HardSwish": ("HardSwish(z)", {}, lambda z: z * np.clip(z / 6 + 0.5, 0, 1), 17),
+    "LeakyRelu": ("LeakyRelu<alpha=0.2>(z)", {}, lambda z: np.where(z > 0, z, 0.2 * z), 17),
+    "Max": ("Max(z, c)", {"c": np.float32(-0.1)}, lambda z: np.maximum(z, np.float32(-0.1)), 17),
+    "Min": ("Min(c, z)", {"c": np.float32(0.1)}, lambda z: np.minimum(z, np.float32(0.1)), 17),
+    "Mish": ("Mish(z)", {}, lambda z: z * np.tanh(np.log1p(np.exp(z))), 18),
+    "PRelu": ("PRelu(z, s)", {"s": SLOPES}, lambda z: np.where(z > 0, z, z * SLOPES.reshape(-1, 1, 1)), 17),
+    "Pow": ("Pow(z, c)", {"c": np.float32(2)}, lambda z: z**2, 17),
+    "Reciprocal": ("Reciprocal(z)", {}, lambda z: 1 / z, 17),
+    "Relu": ("Relu(z)", {}, lambda z: np.maximum(z, 0), 17),
+    "Selu": (
+        "Selu(z)",
+        {},
+        lambda z: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z)),
+        17,
+    ),
+    "Sigmoid": ("Sigmoid(z)", {}, sigmoid, 17),
+    "Sin": ("Sin(z)", {}, np.sin, 17),
+    "Softplus": ("Softplus(z)", {}, lambda z: np.log1p(np.exp(z)), 17),
+    "Softsign": ("Softsign(z)", {}, lambda z: z / (1 + np.abs(z)), 17),
+    "Tanh": ("Tanh(z)", {}, np.tanh, 17),
+    "ThresholdedRelu": ("ThresholdedRelu<alpha=0.05>(z)", {}, lambda z: np.where(z > 0.05, z, 0.0), 17),
+}
+#: Defined for positive numbers only.
+POSITIVE: dict[str, Phi] = {"Log": np.log, "Sqrt": np.sqrt}
+
+
+def unspoken_for() -> set[str]:
+    """Operators of the activation rule that no test here names."""
+    rule = activations.lift_activation
+    operators = {name for (domain, name), found in registry._RULES.items() if found is rule and not domain}
+    return operators - set(ACTIVATIONS) - set(POSITIVE) - {"Swish"}
+
+
+def test_every_activation_of_the_registry_has_a_formula_here() -> None:
+    assert unspoken_for() == set()
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activation_between_two_dense_layers(name: str) -> None:
+    text, init, phi, opset = ACTIVATIONS[name]
+    model = text_model(
+        f"{POOL if opset < 18 else 'f0 = GlobalAveragePool(x)' + chr(10) + 'f = Flatten(f0)'}\n"
+        f" z = Gemm<transB=1>(f, v)\n h = {text}\n y = Gemm<transB=1>(h, w)",
+        opset=opset,
+        init={"v": V, "w": W} | init,
+    )
+    anchor = 1.0 if name == "Reciprocal" else 0.0
+    tolerance = 2e-4 if name in ("Reciprocal", "Cos") else 2e-5
+    check_conditional(model, chain(dense(V), frozen(phi, anchor=anchor), dense(W)), tolerance=tolerance)
+
+
+@pytest.mark.parametrize("name", sorted(POSITIVE))
+def test_activation_of_positive_numbers(name: str) -> None:
+    model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
+    anchor = 1.0 if name == "Log" else 0.0
+    check_conditional(model, chain(frozen(POSITIVE[name], anchor=anchor), dense(W)), images(model, low=1.5))
+
+
+def test_relu_on_a_pooled_map_of_four_axes() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)\n c = Conv(p, v)\n h = Relu(c)\n k = Conv(h, w)\n y = Flatten(k)",
+        init={"v": V[:, :, None, None], "w": W[:, :, None, None]},
+    )
+    check_conditional(model, chain(dense(V), frozen(ACTIVATIONS["Relu"][2]), dense(W)))
+
+
+def test_relu_exactly_at_zero_keeps_the_mean() -> None:
+    model = text_model(f"{POOL}\n y = Relu(f)", y="float[N,6] y")
+    x = images(model)
+    x[:, :, 0, 0] = 1
+    x -= x.mean(axis=(2, 3), keepdims=True)
+    x[0] = 0
+    x[1] = 0
+    x[1, :, 0, 0], x[1, :, 2, 4] = 2, -2
+    found = lift(model, x)
+    assert np.isfinite(found.grid).all()
+    assert_mean_is_logits(found)
+    np.testing.assert_array_equal(found.grid[0], 0)
+    assert np.abs(found.grid[1].mean(axis=(1, 2))).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["Sigmoid", "Tanh", "Softplus", "Exp", "Cos", "HardSigmoid"])
+def test_activation_at_and_near_its_anchor_takes_the_derivative(name: str) -> None:
+    """Pooled values of 0 and of 1e-6: the quotient would be 0/0 or noise."""
+    derivative = {"Sigmoid": 0.25, "Tanh": 1.0, "Softplus": 0.5, "Exp": 1.0, "Cos": 0.0, "HardSigmoid": 0.2}[name]
+    base = {"Sigmoid": 0.5, "Tanh": 0.0, "Softplus": math.log(2), "Exp": 1.0, "Cos": 1.0, "HardSigmoid": 0.5}[name]
+    model = text_model(f"{POOL}\n y = {name}(f)", y="float[N,6] y")
+    x = np.zeros((2, 6, 3, 5), np.float32)
+    x[:, :, 0, 0], x[:, :, 2, 4] = 3, -3
+    x[1] += 1e-6
+    grid = lift(model, x).grid
+    assert_close(grid, base + derivative * x.astype(np.float64), 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_activation_stays_in_the_models_type(kind: str) -> None:
+    dtype = {"float16": np.float16, "double": np.float64}[kind]
+    model = text_model(
+        f"{POOL}\n z = Gemm<transB=1>(f, v)\n h = Relu(z)\n y = Gemm<transB=1>(h, w)",
+        x=f"{kind}[N,6,3,5] x",
+        y=f"{kind}[N,5] y",
+        init={"v": V.astype(dtype), "w": W.astype(dtype)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    assert found.grid.dtype == dtype
+    mean = found.grid.astype(np.float64).mean(axis=(2, 3))
+    limit = 1e-2 if kind == "float16" else 1e-12
+    assert np.abs(mean - found.logits).max() <= limit * np.abs(found.logits).max()
+
+
+def test_gelu_spelled_with_erf() -> None:
+    """``0.5 * z * (1 + erf(z / sqrt 2))``: z is lifted, the factor is a gate; the mean stays."""
+    model = text_model(
+        f"""{POOL}
+        z = Gemm<transB=1>(f, v)
+        d = Div(z, root)
+        e = Erf(d)
+        g = Add(e, one)
+        m = Mul(z, g)
+        h = Mul(m, half)
+        y = Gemm<transB=1>(h, w)""",
+        init={"v": V, "w": W, "root": np.float32(math.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)},
+    )
+    check_conditional(model, chain(dense(V), frozen(gelu), dense(W)), tolerance=3e-5)
+
+
+def test_hard_swish_spelled_with_clip() -> None:
+    model = text_model(
+        f"""{POOL}
+        z = Gemm<transB=1>(f, v)
+        a = Add(z, three)
+        c = Clip(a, zero, six)
+        m = Mul(z, c)
+        h = Mul(m, sixth)
+        y = Gemm<transB=1>(h, w)""",
+        init={
+            "v": V,
+            "w": W,
+            "three": np.float32(3),
+            "zero": np.float32(0),
+            "six": np.float32(6),
+            "sixth": np.float32(1 / 6),
+        },
+    )
+    check_conditional(model, chain(dense(V), frozen(ACTIVATIONS["HardSwish"][2]), dense(W)), tolerance=3e-5)
+
+
+def test_clip_with_attributes_of_opset_7() -> None:
+    model = text_model(
+        f"{POOL}\n h = Clip<min=-0.1, max=0.2>(f)\n y = Gemm<transB=1>(h, w, b)",
+        opset=7,
+        init={"w": W, "b": weights(5)},
+    )
+    check_conditional(model, chain(frozen(lambda z: np.clip(z, -0.1, 0.2)), dense(W, weights(5))))
+
+
+def test_constant_over_a_pooled_tensor_is_an_activation() -> None:
+    model = text_model(f"{POOL}\n h = Div(two, f)\n y = Gemm<transB=1>(h, w)", init={"w": W, "two": np.float32(2)})
+    formula = chain(frozen(lambda z: 2 / z, anchor=1.0), dense(W))
+    check_conditional(model, formula, images(model, low=0.5), instance=False)
+
+
+def test_fused_gemm_with_relu() -> None:
+    model = text_model(
+        f'{POOL}\n h = com.microsoft.FusedGemm<transB=1, alpha=0.5, activation="Relu">(f, v, b)\n y = Gemm<transB=1>(h, w)',
+        domains='"com.microsoft" : 1',
+        init={"v": V, "w": W, "b": weights(6)},
+    )
+    x = images(model)
+    found = lift_without_checker(model, x)
+    assert found.verdict == "conditional"
+    cells = x.astype(np.float64)
+    assert_close(found.grid, chain(dense(0.5 * V, weights(6)), frozen(ACTIVATIONS["Relu"][2]), dense(W))(cells))
+
+
+def test_fused_gemm_without_activation_is_exact() -> None:
+    model = text_model(
+        f'{POOL}\n y = com.microsoft.FusedGemm<transB=1, activation="">(f, w)',
+        domains='"com.microsoft" : 1',
+        init={"w": W},
+    )
+    try:
+        check_exact(model)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base
+        pytest.skip(f"ONNX Runtime takes no FusedGemm without an activation: {type(error).__name__}")
+
+
+@pytest.mark.parametrize(("name", "phi"), [("Gelu", gelu), ("QuickGelu", lambda z: z * sigmoid(1.702 * z))])
+def test_contrib_activation(name: str, phi: Phi) -> None:
+    model = text_model(
+        f"{POOL}\n h = com.microsoft.{name}(f)\n y = Gemm<transB=1>(h, w)",
+        domains='"com.microsoft" : 1',
+        init={"w": W},
+    )
+    x = images(model)
+    found = lift_without_checker(model, x)
+    assert_close(found.grid, chain(frozen(phi), dense(W))(x.astype(np.float64)), 3e-5)
+
+
+def lift_without_checker(model: object, x: np.ndarray) -> object:
+    """Contrib operators are not the checker's; everything else of `lift` holds."""
+    return lift(model, x, check=False)
+
+
+def test_power_of_two_pooled_tensors_is_refused() -> None:
+    model = text_model(f"{POOL}\n h = Pow(f, f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
+    check_refused(model, "unknown-operator", "'h'")
+
+
+@pytest.mark.parametrize("name", ["Floor", "Round", "Sign"])
+def test_steps_have_no_lift(name: str) -> None:
+    model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
+    check_refused(model, "unknown-operator", "'h'")
+
+
+def test_conditional_chain_keeps_the_mean_through_three_activations() -> None:
+    model = text_model(
+        f"{POOL}\n a = Relu(f)\n c = Gemm<transB=1>(a, v)\n d = Tanh(c)\n e = Gemm<transB=1>(d, v)\n g = Sigmoid(e)\n"
+        " y = Gemm<transB=1>(g, w)",
+        init={"v": V, "w": W},
+    )
+    relu, tanh = ACTIVATIONS["Relu"][2], np.tanh
+    steps = chain(frozen(relu), dense(V), frozen(tanh), dense(V), frozen(sigmoid), dense(W))
+    found = check_conditional(model, steps, tolerance=5e-5)
+    assert np.isfinite(pooled(found.grid)).all()

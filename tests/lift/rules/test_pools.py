@@ -1,0 +1,478 @@
+"""Pools, where the recursion ends; and what looks like one and is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import (
+    assert_close,
+    assert_mean_is_logits,
+    check_conditional,
+    check_exact,
+    check_refused,
+    dense,
+    frozen,
+    images,
+    lift,
+    pooled,
+    text_model,
+    weights,
+)
+
+W, B = weights(5, 6), weights(5)
+INIT = {"w": W, "b": B}
+HEAD = "y = Gemm<transB=1>(f, w, b)"
+LINEAR = dense(W, B)
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+@pytest.mark.parametrize(
+    ("opset", "body", "init"),
+    [
+        pytest.param(7, "p = GlobalAveragePool(x)\n f = Flatten(p)", {}, id="global_average_pool"),
+        pytest.param(11, "f = ReduceMean<axes=[2, 3], keepdims=0>(x)", {}, id="reduce_mean_axes_attribute"),
+        pytest.param(13, "f = ReduceMean<axes=[-1, -2], keepdims=0>(x)", {}, id="reduce_mean_negative_axes"),
+        pytest.param(18, "f = ReduceMean<keepdims=0>(x, a)", {"a": ints(3, 2)}, id="reduce_mean_axes_input_descending"),
+        pytest.param(23, "m = ReduceMean(x, a)\n f = Flatten(m)", {"a": ints(-1, -2)}, id="reduce_mean_opset_23"),
+        pytest.param(
+            18,
+            "c = Constant<value_ints=[2, 3]>()\n a = Identity(c)\n f = ReduceMean<keepdims=0>(x, a)",
+            {},
+            id="reduce_mean_computed_axes",
+        ),
+        pytest.param(
+            17,
+            "m = ReduceMean<axes=[3]>(x)\n n = ReduceMean<axes=[2]>(m)\n f = Flatten(n)",
+            {},
+            id="mean_in_two_steps_columns_first",
+        ),
+        pytest.param(
+            17,
+            "m = ReduceMean<axes=[2], keepdims=0>(x)\n f = ReduceMean<axes=[2], keepdims=0>(m)",
+            {},
+            id="mean_in_two_steps_rows_first",
+        ),
+        pytest.param(
+            18,
+            "m = ReduceMean<keepdims=0>(x, last)\n f = ReduceMean<keepdims=0>(m, last)",
+            {"last": ints(-1)},
+            id="mean_in_two_steps_opset_18",
+        ),
+        pytest.param(
+            17,
+            "p = AveragePool<kernel_shape=[3, 1]>(x)\n q = GlobalAveragePool(p)\n f = Flatten(q)",
+            {},
+            id="average_pool_of_columns_then_global",
+        ),
+        pytest.param(
+            17, "r = Reshape(x, s)\n f = ReduceMean<axes=[2], keepdims=0>(r)", {"s": ints(0, 6, -1)}, id="flattened_map"
+        ),
+        pytest.param(
+            17,
+            "r = Reshape(x, s)\n p = GlobalAveragePool(r)\n f = Flatten(p)",
+            {"s": ints(0, 6, -1)},
+            id="global_pool_1d",
+        ),
+        pytest.param(
+            17, "p = AveragePool<kernel_shape=[3, 5]>(x)\n f = Flatten(p)", {}, id="average_pool_whole_kernel"
+        ),
+        pytest.param(
+            17, 'e = Einsum<equation="bchw->bc">(x)\n f = Div(e, n)', {"n": np.float32(15)}, id="einsum_sum_divided"
+        ),
+        pytest.param(
+            11,
+            "e = ReduceSum<axes=[2, 3], keepdims=0>(x)\n f = Div(e, n)",
+            {"n": np.float32(15)},
+            id="reduce_sum_divided",
+        ),
+        pytest.param(
+            13,
+            "e = ReduceSum<keepdims=0>(x, a)\n f = Mul(e, n)",
+            {"n": np.float32(1 / 15), "a": ints(2, 3)},
+            id="reduce_sum_scaled",
+        ),
+        pytest.param(13, "f = ReduceSum<keepdims=0>(x, a)", {"a": ints(2, 3)}, id="plain_sum"),
+        pytest.param(17, 'e = Einsum<equation="nchw -> nc">(x)\n f = Identity(e)', {}, id="einsum_plain_sum"),
+        pytest.param(
+            17,
+            "p = GlobalAveragePool(x)\n q = GlobalAveragePool(p)\n f = Flatten(q)",
+            {},
+            id="second_pool_of_one_position",
+        ),
+        pytest.param(
+            17,
+            "p = GlobalAveragePool(x)\n q = AveragePool<kernel_shape=[1, 1]>(p)\n r = MaxPool<kernel_shape=[1, 1]>(q)\n"
+            " s = GlobalMaxPool(r)\n f = Flatten(s)",
+            {},
+            id="all_pools_of_one_position",
+        ),
+    ],
+)
+@pytest.mark.parametrize("batch", ["N", "1"])
+def test_mean_pool_ends_at_the_map(opset: int, body: str, init: dict[str, np.ndarray], batch: str) -> None:
+    model = text_model(
+        f"{body}\n {HEAD}", x=f"float[{batch},6,3,5] x", y=f"float[{batch},5] y", opset=opset, init=INIT | init
+    )
+    check_exact(model)
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_nhwc_map_comes_out_as_nchw(opset: int) -> None:
+    pool = "f = ReduceMean<axes=[1, 2], keepdims=0>(x)" if opset < 18 else "f = ReduceMean<keepdims=0>(x, a)"
+    init = {} if opset < 18 else {"a": ints(1, 2)}
+    model = text_model(f"{pool}\n {HEAD}", x="float[N,3,5,6] x", opset=opset, init=INIT | init)
+    check_exact(model, layout="NHWC")
+
+
+def test_image_in_nhwc_keeps_its_rows_and_columns() -> None:
+    """A trunk in NCHW on an NHWC image: row i of the image is row i of the grid."""
+    model = text_model(
+        f"t = Transpose<perm=[0, 3, 1, 2]>(x)\n k = Conv<strides=[2, 2]>(t, c)\n p = GlobalAveragePool(k)\n"
+        f" f = Flatten(p)\n {HEAD}",
+        x="float[N,6,10,3] x",
+        init=INIT | {"c": weights(6, 3, 2, 2)},
+    )
+    x = np.zeros((1, 6, 10, 3), np.float32)
+    x[0, 4:6, 2:4] = 1
+    found = lift(model, x)
+    assert found.grid.shape == (1, 5, 3, 5)
+    lit = np.abs(found.grid[0] - found.grid[0][:, :1, :1]).max(axis=0) > 1e-6
+    assert lit[2, 1]
+    assert lit.sum() == 1
+
+
+def test_tokens_are_arranged_like_the_map_they_come_from() -> None:
+    """(N, T, C) with the class token sliced off: 15 tokens are the 3x5 patches, in row-major order."""
+    model = text_model(
+        f"""k = Conv<strides=[2, 2]>(x, c)
+        r = Reshape(k, s)
+        t = Transpose<perm=[0, 2, 1]>(r)
+        n = Shape<start=0, end=1>(x)
+        ns = Concat<axis=0>(n, one, six)
+        cls = Expand(token, ns)
+        all = Concat<axis=1>(cls, t)
+        norm = LayerNormalization(all, scale)
+        rest = Slice(norm, first, end, first)
+        f = ReduceMean<axes=[1], keepdims=0>(rest)
+        {HEAD}""",
+        x="float[N,3,6,10] x",
+        init=INIT
+        | {
+            "c": weights(6, 3, 2, 2),
+            "s": ints(0, 6, -1),
+            "token": weights(1, 1, 6),
+            "one": ints(1),
+            "six": ints(6),
+            "scale": weights(6),
+            "first": ints(1),
+            "end": ints(2**40),
+        },
+    )
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == "exact"
+    patches = np.einsum("nchawb,kcab->nkhw", x.reshape(3, 3, 3, 2, 5, 2).astype(np.float64), weights(6, 3, 2, 2))
+    centred = patches - patches.mean(axis=1, keepdims=True)
+    normed = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5) * weights(6)[:, None, None]
+    assert_close(found.features, normed)
+    assert_close(found.grid, LINEAR(normed))
+
+
+@pytest.mark.parametrize("layout", ["NTC", "NCT"])
+def test_tokens_without_a_map_are_one_row(layout: str) -> None:
+    shape, axis = ("15,6", 1) if layout == "NTC" else ("6,15", 2)
+    model = text_model(f"f = ReduceMean<axes=[{axis}], keepdims=0>(x)\n {HEAD}", x=f"float[N,{shape}] x", init=INIT)
+    found = check_exact(model, layout=layout, size=(1, 15))
+    assert "no known two-dimensional arrangement" in found.rewrite.heads[0].feature_grids[0].note
+
+
+def window_weights(size: int, kernel: int, low: int, high: int, *, count_pad: bool) -> np.ndarray:
+    """What a single window at the corner of a padded axis gives each place, by ONNX's text."""
+    inside = [place for place in range(-low, kernel - low) if 0 <= place < size]
+    counted = kernel if count_pad else len(inside)
+    return np.array([1 / counted if place in inside else 0.0 for place in range(size)]) + 0 * high
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads", "count_pad"),
+    [
+        pytest.param((8, 8), (7, 7), 7, (0, 0, 0, 0), 0, id="kernel_7_over_8x8_drops_a_row_and_a_column"),
+        pytest.param((6, 6), (7, 7), 1, (0, 0, 1, 1), 0, id="kernel_7_over_6x6_padded_not_counted_is_a_mean"),
+        pytest.param((6, 6), (7, 7), 1, (0, 0, 1, 1), 1, id="kernel_7_over_6x6_padded_counted_is_scaled"),
+        pytest.param((3, 5), (4, 5), 4, (1, 0, 0, 0), 1, id="padding_above_counted"),
+        pytest.param((3, 5), (3, 4), 5, (0, 0, 0, 0), 0, id="last_column_dropped"),
+    ],
+)
+def test_average_pool_window_weights_each_cell(
+    size: tuple[int, int], kernel: tuple[int, int], stride: int, pads: tuple[int, ...], count_pad: int
+) -> None:
+    height, width = size
+    model = text_model(
+        f"p = AveragePool<kernel_shape={list(kernel)}, strides=[{stride}, {stride}], pads={list(pads)}, "
+        f"count_include_pad={count_pad}>(x)\n f = Flatten(p)\n {HEAD}",
+        x=f"float[N,6,{height},{width}] x",
+        init=INIT,
+    )
+    x = images(model)
+    rows = window_weights(height, kernel[0], pads[0], pads[2], count_pad=bool(count_pad))
+    columns = window_weights(width, kernel[1], pads[1], pads[3], count_pad=bool(count_pad))
+    share = np.outer(rows, columns) * height * width
+    found = lift(model, x)
+    assert found.verdict == "exact"
+    assert_mean_is_logits(found)
+    assert_close(found.grid, LINEAR(x.astype(np.float64) * share))
+
+
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param("p = GlobalMaxPool(x)", {}, id="global_max_pool"),
+        pytest.param("p = MaxPool<kernel_shape=[3, 5]>(x)", {}, id="max_pool_whole_kernel"),
+        pytest.param("p = ReduceMax<axes=[2, 3]>(x)", {}, id="reduce_max"),
+    ],
+)
+def test_max_pool_goes_to_the_largest_cell(body: str, init: dict[str, np.ndarray]) -> None:
+    def formula(cells: np.ndarray) -> np.ndarray:
+        hot = cells == cells.max(axis=(2, 3), keepdims=True)
+        return LINEAR(cells * hot * 15 / hot.sum(axis=(2, 3), keepdims=True))
+
+    check_conditional(text_model(f"{body}\n f = Flatten(p)\n {HEAD}", init=INIT | init), formula)
+
+
+def test_max_pool_shares_ties() -> None:
+    model = text_model("p = GlobalMaxPool(x)\n y = Flatten(p)", y="float[N,6] y")
+    x = images(model, batch=1)
+    x[0, 0] = 2.0
+    x[0, 1, 0, :2] = 9.0
+    grid = lift(model, x).grid
+    assert_close(grid[0, 0], np.full((3, 5), 2.0))
+    expected = np.zeros((3, 5))
+    expected[0, :2] = 9 * 15 / 2
+    assert_close(grid[0, 1], expected)
+
+
+@pytest.mark.parametrize("joined", ["sum", "concat"])
+def test_average_and_max_pool_in_one_head(joined: str) -> None:
+    join = "s = Add(a, m)" if joined == "sum" else "s = Concat<axis=1>(a, m)"
+    weight = W if joined == "sum" else weights(5, 12)
+    model = text_model(
+        f"a = GlobalAveragePool(x)\n m = GlobalMaxPool(x)\n {join}\n f = Flatten(s)\n {HEAD}",
+        init={"w": weight, "b": B},
+    )
+
+    def formula(cells: np.ndarray) -> np.ndarray:
+        largest = cells * (cells == cells.max(axis=(2, 3), keepdims=True)) * 15
+        both = cells + largest if joined == "sum" else np.concatenate([cells, largest], axis=1)
+        return dense(weight, B)(both)
+
+    check_conditional(model, formula)
+
+
+def test_lp_pool_shares_by_size() -> None:
+    model = text_model(f"p = GlobalLpPool<p=3>(x)\n f = Flatten(p)\n {HEAD}", init=INIT)
+
+    def formula(cells: np.ndarray) -> np.ndarray:
+        size = np.abs(cells) ** 3
+        total = size.sum(axis=(2, 3), keepdims=True)
+        return LINEAR(size / total * total ** (1 / 3) * 15)
+
+    check_conditional(model, formula)
+
+
+def test_generalized_mean_pool_spelled_out() -> None:
+    model = text_model(
+        f"c = Clip(x, eps)\n q = Pow(c, three)\n m = GlobalAveragePool(q)\n r = Pow(m, third)\n f = Flatten(r)\n {HEAD}",
+        init=INIT | {"eps": np.float32(1e-6), "three": np.float32(3), "third": np.float32(1 / 3)},
+    )
+    x = images(model, low=0.5)
+    found = lift(model, x)
+    cubes = x.astype(np.float64) ** 3
+    assert found.verdict == "conditional"
+    assert_mean_is_logits(found)
+    assert_close(found.grid, LINEAR(cubes * pooled(cubes) ** (1 / 3 - 1)))
+
+
+def test_log_sum_exp_pool_spelled_out() -> None:
+    model = text_model(
+        "k = Conv(x, kernel)\n r = Mul(k, rate)\n e = Exp(r)\n m = ReduceMean<axes=[2, 3], keepdims=0>(e)\n"
+        " l = Log(m)\n y = Div(l, rate)",
+        init={"kernel": W.reshape(5, 6, 1, 1), "rate": np.float32(2)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    powers = np.exp(2 * dense(W)(x.astype(np.float64)))
+    assert found.verdict == "conditional"
+    assert_mean_is_logits(found)
+    assert_close(found.grid, frozen(np.log, anchor=1.0)(powers) / 2)
+
+
+def test_mean_and_deviation_pool() -> None:
+    """Deviation as sqrt(mean(x^2) - mean(x)^2): the head joins two maps of one size."""
+    model = text_model(
+        """m = ReduceMean<axes=[2, 3], keepdims=0>(x)
+        xx = Mul(x, x)
+        q = ReduceMean<axes=[2, 3], keepdims=0>(xx)
+        mm = Mul(m, m)
+        v = Sub(q, mm)
+        d = Sqrt(v)
+        j = Concat<axis=1>(m, d)
+        y = Gemm<transB=1>(j, w, b)""",
+        init={"w": weights(5, 12), "b": B},
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = x.astype(np.float64)
+    spread = cells**2 - cells * pooled(cells)
+    deviation = spread / np.sqrt(pooled(spread))
+    assert found.verdict == "conditional"
+    assert_close(found.grid, dense(weights(5, 12), B)(np.concatenate([cells, deviation], axis=1)))
+    assert found.features.shape[1] == 12
+
+
+def test_weighted_average_pools_the_weighted_map() -> None:
+    """MIL attention: softmax weights over positions, then a sum; the summed map is already weighted."""
+    model = text_model(
+        f"""s = Conv(x, a)
+        r = Reshape(s, flat)
+        q = Softmax<axis=-1>(r)
+        t = Reshape(x, tokens)
+        m = Mul(t, q)
+        f = ReduceSum<keepdims=0>(m, last)
+        {HEAD}""",
+        init=INIT | {"a": weights(1, 6, 1, 1), "flat": ints(0, 1, -1), "tokens": ints(0, 6, -1), "last": ints(-1)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = x.astype(np.float64)
+    score = np.exp(dense(weights(1, 6, 1, 1)[:, :, 0, 0])(cells))
+    attention = score / score.sum(axis=(2, 3), keepdims=True)
+    assert_mean_is_logits(found)
+    expected = LINEAR(cells * attention * 15)
+    assert_close(found.grid.reshape(3, 5, -1), expected.reshape(3, 5, -1))
+
+
+def test_open_height_and_width_are_read_at_run_time() -> None:
+    model = text_model(f"f = ReduceSum<keepdims=0>(x, a)\n {HEAD}", x="float[N,6,H,W] x", init=INIT | {"a": ints(2, 3)})
+    for size in ((3, 5), (7, 4)):
+        x = weights(2, 6, *size)
+        found = lift(model, x)
+        assert_mean_is_logits(found)
+        assert_close(found.grid, LINEAR(x.astype(np.float64) * size[0] * size[1]))
+
+
+# --- what is no pool ------------------------------------------------------------------------------------------------
+
+
+def test_the_pool_inside_a_squeeze_excite_block_is_not_the_heads() -> None:
+    model = text_model(
+        f"s = GlobalAveragePool(x)\n g = Sigmoid(s)\n m = Mul(x, g)\n p = GlobalAveragePool(m)\n f = Flatten(p)\n {HEAD}",
+        init=INIT,
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = x.astype(np.float64)
+    gated = cells / (1 + np.exp(-pooled(cells)))
+    assert found.verdict == "exact"
+    assert found.rewrite.heads[0].feature_grids[0].source == "m"
+    assert_close(found.features, gated)
+    assert_close(found.grid, LINEAR(gated))
+
+
+def test_pool_of_a_map_of_one_position_has_no_grid() -> None:
+    model = text_model(
+        f"k = Conv(x, c)\n p = GlobalAveragePool(k)\n f = Flatten(p)\n {HEAD}", init=INIT | {"c": weights(6, 6, 3, 5)}
+    )
+    check_refused(model, "flatten-head", "'k'")
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pool_that_leaves_positions_is_partial(stride: int) -> None:
+    left = {1: (3, 3), 2: (2, 2)}[stride]
+    model = text_model(
+        f"p = AveragePool<kernel_shape=[2, 2], strides=[{stride}, {stride}]>(x)\n f = Flatten(p)\n {HEAD}",
+        x="float[N,6,4,4] x",
+        init={"w": weights(5, 6 * left[0] * left[1]), "b": B},
+    )
+    refusal = check_refused(model, "flatten-head" if stride == 0 else "partial-pool", "'p'")
+    assert "positions" in refusal.message
+
+
+def test_mean_over_rows_alone_is_partial() -> None:
+    model = text_model(
+        f"k = Conv(x, c)\n m = ReduceMean<axes=[2], keepdims=0>(k)\n f = Flatten(m)\n {HEAD}",
+        init={"w": weights(5, 30), "b": B, "c": weights(6, 6, 1, 1)},
+    )
+    check_refused(model, "partial-pool", "'m'")
+
+
+def test_mean_over_rows_of_gathered_tokens_is_partial() -> None:
+    """Only the channels' axis is known here; that must not make the columns channels."""
+    model = text_model(
+        f"""k = Conv(x, c)
+        t = Transpose<perm=[0, 2, 3, 1]>(k)
+        g = Gather<axis=1>(t, i)
+        n = LayerNormalization(g, s)
+        m = ReduceMean<axes=[1], keepdims=0>(n)
+        f = Flatten(m)
+        {HEAD}""",
+        init={"w": weights(5, 30), "b": B, "c": weights(6, 6, 1, 1), "i": ints(0, 1, 2), "s": weights(6)},
+    )
+    check_refused(model, "partial-pool", "'m'")
+
+
+@pytest.mark.parametrize(
+    "between",
+    ["n = Identity(t)", "n = LayerNormalization(t, s)", "n = Softmax<axis=-1>(t)", "n = Gather<axis=1>(t, i)"],
+)
+def test_mean_over_channels_is_not_taken_for_a_mean_over_tokens(between: str) -> None:
+    model = text_model(
+        f"k = Conv(x, c)\n r = Reshape(k, shape)\n t = Transpose<perm=[0, 2, 1]>(r)\n {between}\n e = Exp(n)\n"
+        f" f = ReduceMean<axes=[2], keepdims=0>(e)\n {HEAD}",
+        init={
+            "w": weights(5, 15),
+            "b": B,
+            "c": weights(6, 6, 1, 1),
+            "shape": ints(0, 6, -1),
+            "s": weights(6),
+            "i": np.arange(15),
+        },
+    )
+    check_refused(model, "no-spatial-pool", "'f'")
+
+
+def test_mean_over_channels_and_space_together_is_refused() -> None:
+    model = text_model(
+        "k = Conv(x, c)\n y = ReduceMean<axes=[1, 2, 3], keepdims=0>(k)",
+        y="float[N] y",
+        init={"c": weights(6, 6, 1, 1)},
+    )
+    check_refused(model, "no-spatial-pool", "'y'")
+
+
+def test_mean_over_channels_of_a_pooled_map_is_affine() -> None:
+    """``axes=[1]`` of (N, C, 1, 1) averages channels, after the pool."""
+    model = text_model(
+        "p = GlobalAveragePool(x)\n m = ReduceMean<axes=[1], keepdims=0>(p)\n y = Flatten(m)", y="float[N,1] y"
+    )
+    check_exact(model)
+
+
+def test_largest_pooled_channel_has_no_lift() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)\n f0 = Flatten(p)\n z = Gemm<transB=1>(f0, v)\n r = Reshape(z, s)\n"
+        " y = ReduceMax<axes=[2], keepdims=0>(r)",
+        init={"v": weights(15, 6), "s": ints(0, 5, 3)},
+    )
+    check_refused(model, "unknown-operator", "'y'")
+
+
+def test_max_over_merely_a_part_of_the_map_is_refused() -> None:
+    model = text_model(
+        f"p = MaxPool<kernel_shape=[2, 5], strides=[2, 5]>(x)\n q = Conv(p, c)\n f = Flatten(q)\n {HEAD}",
+        x="float[N,6,4,5] x",
+        init=INIT | {"c": weights(6, 6, 2, 1)},
+    )
+    check_refused(model, "flatten-head", "'q'")

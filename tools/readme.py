@@ -1,0 +1,61 @@
+"""Run the commands that the README shows, and paste what they print: documents that cannot drift.
+
+``python tools/readme.py`` rewrites the README and its picture; ``--check`` only says whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from onnx_gapmil.cli import main as onnx_gapmil
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "images" / "prediction.png"
+_BLOCK = re.compile(r"(<!-- \$ onnx-gapmil (?P<command>.*?) -->\n```\n)(?P<output>.*?)(```\n)", re.DOTALL)
+#: Figures that rounding changes from machine to machine.
+_ROUNDING = re.compile(r"\d\.\de-\d\d")
+_PROVIDER = re.compile(r"^running on .*$", re.MULTILINE)
+
+
+def run(command: str) -> str:
+    """What a command prints, both streams, as a reader of the README would see it."""
+    printed = io.StringIO()
+    with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        onnx_gapmil(shlex.split(command))
+    return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().strip().splitlines())
+
+
+def fresh(text: str) -> str:
+    """The README with every block's output as it is now."""
+    return _BLOCK.sub(
+        lambda found: f"{found[1]}$ onnx-gapmil {found['command']}\n{run(found['command'])}{found[4]}", text
+    )
+
+
+def comparable(text: str) -> str:
+    """The text without figures that differ between machines."""
+    return _PROVIDER.sub("running on ...", _ROUNDING.sub("0.0e-00", text))
+
+
+def main() -> int:
+    """Write or check; returns the exit code."""
+    (ROOT / "demo_output").mkdir(exist_ok=True)
+    before = README.read_text(encoding="utf-8")
+    after = fresh(before)
+    if "--check" in sys.argv[1:]:
+        current = comparable(before) == comparable(after)
+        print("README.md is up to date." if current else "README.md has drifted: run python tools/readme.py")
+        return 0 if current else 1
+    README.write_text(after, encoding="utf-8")
+    PICTURE.write_bytes((ROOT / "demo_output" / "readme" / "scene_06.png").read_bytes())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
