@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-
 from vendor import Vendor, open_model
 
 if TYPE_CHECKING:
@@ -247,7 +246,9 @@ class Cells:
                     raise
                 step, results, start = len(self.vendor_batch()), [], 0  # the head's batch is fixed: as many as fit
                 continue
-            results.append(answer.reshape(len(filled), -1)[: len(chosen)].reshape(len(chosen), *answer.shape[1:] or (-1,)))
+            results.append(
+                answer.reshape(len(filled), -1)[: len(chosen)].reshape(len(chosen), *answer.shape[1:] or (-1,))
+            )
             start += len(chosen)
         return np.concatenate(results).astype(np.float64)
 
@@ -291,7 +292,9 @@ class Cells:
         """What a pooling window weighs each cell by, in units that leave a constant map as it is: one-hot maps tell."""
         shape = self._maps[name].shape
         size = tuple(shape[axis] for axis in source.axes)
-        readers = [node for node in self.vendor.model.graph.node if name in node.input and node.op_type == "AveragePool"]
+        readers = [
+            node for node in self.vendor.model.graph.node if name in node.input and node.op_type == "AveragePool"
+        ]
         if not readers or len(size) != 2 or self._maps[name].dtype == np.uint8:
             return np.ones(size)
         pooled = self.vendor.observe([readers[0].output[0]])[readers[0].output[0]]
@@ -303,7 +306,9 @@ class Cells:
             one = onnx.NodeProto()
             one.CopyFrom(readers[0])
             kind = onnx.helper.np_dtype_to_tensor_dtype(hot.dtype)
-            values = [onnx.helper.make_tensor_value_info(tensor, kind, None) for tensor in (one.input[0], one.output[0])]
+            values = [
+                onnx.helper.make_tensor_value_info(tensor, kind, None) for tensor in (one.input[0], one.output[0])
+            ]
             graph = onnx.helper.make_graph([one], "window", values[:1], [onnx.ValueInfoProto(name=one.output[0])])
             model = onnx.helper.make_model(graph, opset_imports=self.vendor.model.opset_import)
             model.ir_version = 8
@@ -476,7 +481,9 @@ def check_orientation(
             continue  # constant weights, or an input that only its sum matters of
         centres = [_centre(moved, 0), _centre(moved, 1)]
         if centres[axis] > 0.45 or centres[axis] > centres[1 - axis]:
-            problems.append(f"the image's {word} move the grid around {centres[0]:.2f} of its height, {centres[1]:.2f} of its width")
+            problems.append(
+                f"the image's {word} move the grid around {centres[0]:.2f} of its height, {centres[1]:.2f} of its width"
+            )
     return problems
 
 

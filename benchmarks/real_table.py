@@ -1,9 +1,9 @@
 """Real classifiers by others: are they lifted or refused as they should be, and do grids find what is in the pictures.
 
-Three tables: verdicts and residuals of all models of ``manifest.json``; top-1 and top-5 on the first 200 and on all 400
-ILSVRC validation images, by the model's logits and by the mean over the cells of the grid; and which of several objects in
-one photo the grid finds, against what the image-level classes name. Exit code 1 if a model that must lift does not (or
-the other way round), if a residual is too large, or if a figure is not the one in the folder's README.
+Three tables: verdicts and residuals of all models of ``manifest.json``; top-1 and top-5 on the first 200 and on all
+400 ILSVRC validation images, by the model's logits and by the mean over the cells of the grid; and which of several
+objects in one photo the grid finds, against what the image-level classes name. Exit code 1 if a model that must lift
+does not (or the other way round), if a residual is too large, or if a figure is not the one in the folder's README.
 
 Neither the images nor the models are part of this project.
 """
@@ -165,7 +165,9 @@ def _label_of_class(real: Path, entry: dict[str, Any], count: int) -> np.ndarray
     if count == 1001:
         return np.arange(-1, 1000)
     folder = real / "models"
-    synsets = [line.split()[0] for line in (folder / "labels/imagenet1000_synset_words.txt").read_text("utf-8").splitlines()]
+    synsets = [
+        line.split()[0] for line in (folder / "labels/imagenet1000_synset_words.txt").read_text("utf-8").splitlines()
+    ]
     own = [line.split()[0] for line in (folder / entry["labels"]).read_text("utf-8").splitlines() if line]
     return np.array([synsets.index(synset) for synset in own])
 
@@ -240,7 +242,8 @@ def main() -> int:
         row = check_model(entry, options.real)
         numbers = [f"{value:.1e}" if value is not None else "" for value in (row.residual, row.cell_residual)]
         grid = "x".join(map(str, row.grid))
-        print(f"{row.name:40} {row.expected:15} {row.got:12} {grid:7} {numbers[0]:9} {numbers[1]:9} {row.code} {row.why[:100]}")
+        line = f"{row.name:40} {row.expected:15} {row.got:12} {grid:7} {numbers[0]:9} {numbers[1]:9}"
+        print(line, row.code, row.why[:100])
         if row.got in ("wrong", "crashed") or (row.required and not row.met):
             failures.append(f"{row.name}: {row.expected} expected, {row.got} {row.code}")
     print(f"\n{'ILSVRC, % right':40} {'images':6}  top-1  top-5  by cells: top-1  top-5  README")
@@ -251,7 +254,11 @@ def main() -> int:
         for place, (count, text) in enumerate(zip((FIRST, len(right["top1"])), texts, strict=True)):
             top1, top5, grid1, grid5 = (figures[key][place] for key in ("top1", "top5", "grid_top1", "grid_top5"))
             print(f"{name:40} {count:6}  {top1:5.1f}  {top5:5.1f}  {grid1:15.1f}  {grid5:5.1f}  {text}")
-        off = 0.0 if audit is None else max(abs(figures[key][1] - figure) for key, figure in zip(("top1", "top5"), audit, strict=True))
+        off = (
+            0.0
+            if audit is None
+            else max(abs(figures[key][1] - figure) for key, figure in zip(("top1", "top5"), audit, strict=True))
+        )
         if off > SLACK:
             failures.append(f"{name}: accuracy is off by {off:.1f} from the README's")
     objects = several_objects(entries[REQUIRED[0]], options.real)

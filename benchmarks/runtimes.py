@@ -158,9 +158,7 @@ def make_case(path: Path, folder: Path) -> Case | None:
             continue
         opset = max((entry.version for entry in found.model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
         expected = dict(zip(wanted, results, strict=True))
-        return Case(
-            original, rewritten, feeds, outputs, heads, expected, _kind(found.model), found.verdict, int(opset)
-        )
+        return Case(original, rewritten, feeds, outputs, heads, expected, _kind(found.model), found.verdict, int(opset))
     raise RuntimeError(f"{path.name} runs at no size that was tried") from problem
 
 
@@ -277,7 +275,9 @@ def judge(case: Case, before: list[Any], found: dict[str, np.ndarray]) -> Answer
     own = max((difference(array, case.expected[name]) for name, array in zip(case.outputs, before, strict=True)))
     moved = max((difference(found[name], array) for name, array in zip(case.outputs, before, strict=True)))
     grid = max(difference(found[name], case.expected[name]) for _, name in case.heads)
-    mean = max(difference(found[grid].mean(axis=(2, 3), dtype=np.float64), found[logits]) for logits, grid in case.heads)
+    mean = max(
+        difference(found[grid].mean(axis=(2, 3), dtype=np.float64), found[logits]) for logits, grid in case.heads
+    )
     for_grid, for_mean = case.tolerances
     # Where the runtime's own answer for the vendor's file is far from ONNX Runtime's, that is no fault of the grid.
     allowed = max(for_grid, 10 * own if np.isfinite(own) else 0.0)
@@ -414,9 +414,11 @@ def report(rows: list[Row], refused: int, web: list[dict[str, Any]]) -> str:
         found = [(row, name, answer) for row in rows for name, answer in row.answers.items() if answer.state == state]
         if found:
             lines += ["", f"## {title}", ""]
-            lines += _reasons(found) if state == "original fails" else [
-                f"- `{row.file}` in {TITLES[name]}: {answer.why}" for row, name, answer in found
-            ]
+            lines += (
+                _reasons(found)
+                if state == "original fails"
+                else [f"- `{row.file}` in {TITLES[name]}: {answer.why}" for row, name, answer in found]
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -111,7 +111,9 @@ class Vendor:
         """The last tensor before a final activation; the output itself where there is none."""
         tensor, logits = output, output
         while (node := self.producers.get(tensor)) is not None and node.op_type in _ACTIVATIONS | _CARRIERS:
-            moving = [name for name in node.input if name and name not in self.constants and not self._is_constant(name)]
+            moving = [
+                name for name in node.input if name and name not in self.constants and not self._is_constant(name)
+            ]
             if len(moving) != 1:
                 break
             tensor = moving[0]
@@ -180,7 +182,9 @@ class Vendor:
             for name, value in given.items()
         ]
         inputs += [value for value in self.inputs if value.name in read and value.name not in given]
-        weights = [tensor for tensor in self.model.graph.initializer if tensor.name in read and tensor.name not in given]
+        weights = [
+            tensor for tensor in self.model.graph.initializer if tensor.name in read and tensor.name not in given
+        ]
         graph = onnx.helper.make_graph(nodes, "part", inputs, [onnx.ValueInfoProto(name=target)], weights)
         part = onnx.helper.make_model(graph, opset_imports=self.model.opset_import, functions=self.model.functions)
         part.ir_version = max(self.model.ir_version, 4)

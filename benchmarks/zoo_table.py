@@ -183,7 +183,9 @@ def gates(rows: list[Row]) -> list[tuple[bool, str]]:
     for name in ("exact", "conditional (norm or nonlinearity)"):
         group = [row for row in rows if row.gate == name]
         met = sum(row.met for row in group)
-        result.append((met >= SHARE * len(group), f"{name}: {met} of {len(group)} lifted and right, {SHARE:.0%} asked for"))
+        result.append(
+            (met >= SHARE * len(group), f"{name}: {met} of {len(group)} lifted and right, {SHARE:.0%} asked for")
+        )
     given = [row for row in rows if row.gate == "to refuse" and row.lifted]
     result.append((not given, f"to refuse: {len(given)} got a grid"))
     for got in ("wrong", "crashed"):
@@ -212,7 +214,9 @@ def markdown(rows: list[Row]) -> str:
         "*Right*: the mean over cells is the untouched file's logits, and every cell that was compared is what the "
         "vendor's own head answers to that cell (conditional heads: the formula in float64), within "
         "2e-5 of the largest logit for float32, 5e-3 for half precision, 0.05 for integers. "
-        f"{sum(row.cells for row in rows):,} cells were compared.",
+        f"{sum(row.cells for row in rows):,} cells were compared. "
+        "Integer heads saturate at the range of *pooled* values, "
+        "which single cells leave: there only the mean is asked for, and the cells' residual is shown.",
     ]
     for title, table in tables(rows).items():
         heading, *body = ([cell.replace("|", "\\|") for cell in line] for line in table)

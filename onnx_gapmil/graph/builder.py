@@ -87,6 +87,12 @@ class GraphBuilder:
             return self.node(op, [tensor, self.ints(axes)], keepdims=int(keepdims))
         return self.node(op, [tensor], axes=axes, keepdims=int(keepdims))
 
+    def slice_last(self, tensor: str, start: int, end: int) -> str:
+        """``tensor[..., start:end]``, spelled as the model's operator set wants it."""
+        if self.graph.opset >= 10:
+            return self.node("Slice", [tensor, *(self.ints([value]) for value in (start, end, -1))])
+        return self.node("Slice", [tensor], starts=[start], ends=[end], axes=[-1])
+
     def append_to(self, proto: onnx.ModelProto, outputs: list[str]) -> None:
         """Append what the given tensors need, in the order it was built, at the end of a ModelProto's graph.
 

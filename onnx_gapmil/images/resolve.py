@@ -61,7 +61,7 @@ def resolve_preprocess(
         preprocess.check_fits(input_spec)
     except PreprocessError as error:
         raise PreprocessError(f"{error} The preprocessing is {source}.") from error
-    notes = [f"{source[0].upper()}{source[1:]}."]
+    notes = [f"{source}."]
     size_guessed = not has_size and None in input_spec.size()
     if size_guessed:
         height, width = preprocess.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,7 @@ from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.lifting import Lifted, Lifting
 
 #: Nodes looked at for the two-dimensional arrangement of a row of tokens.
 _SEARCH_LIMIT = 5000
@@ -80,6 +81,97 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         walk.dtype(source, np.dtype(np.float32)),
         note,
     )
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a map that is pooled by itself.
+
+    Attributes:
+        source: the whole map.
+        bounds: (start, end) along the rows and along the columns.
+    """
+
+    source: str
+    bounds: tuple[tuple[int, int], tuple[int, int]]
+
+
+def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
+    """Whether a map is a Slice of another along its rows and columns, for inputs of a fixed size."""
+    node = walk.graph.producer(data)
+    if node is None or node.op != "Slice" or len(axes) != 2 or len(walk.shape(data)) != 4:
+        return None
+    source = node.inputs[0].name
+    whole, part = walk.trace.shapes.get(source, ()), walk.shape(data)
+    changed = [axis for axis in range(4) if len(whole) == 4 and whole[axis] != part[axis]]
+    if not changed or any(axis not in axes for axis in changed):
+        return None
+    if any(entry.space_is_open for entry in walk.trace.inputs):
+        return None
+    bounds = []
+    for axis in axes:
+        shape = [1] * 4
+        shape[axis] = whole[axis]
+        places = np.broadcast_to(np.arange(whole[axis], dtype=np.float32).reshape(shape), whole)
+        taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
+        line = np.unique(taken).astype(int)
+        if len(line) != part[axis] or line[-1] - line[0] + 1 != len(line):
+            return None  # it takes every second row, or the like
+        bounds.append((int(line[0]), int(line[-1]) + 1))
+    return Crop(source, (bounds[0], bounds[1]))
+
+
+def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
+    """Bring lifts on grids of different size to the finest of them; the mean over cells stays what it is.
+
+    A cell of the finer grid gets the average of the coarser cells that it overlaps, by area.
+
+    Raises:
+        HeadRefused: the sizes differ and the input's size is left open.
+    """
+    sizes = {lifted.size for lifted in lifts}
+    if len(sizes) == 1:
+        return lifts
+    if any(entry.space_is_open for entry in walk.trace.inputs):
+        words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
+        raise walk.refuse(
+            "different-grids", node, f"it joins grids of {words} cells, and the input's size is left open"
+        )
+    target = (max(height for height, _ in sizes), max(width for _, width in sizes))
+    return [_resampled(walk, lifted, target) for lifted in lifts]
+
+
+def _resampled(walk: Lifting, lifted: Lifted, size: tuple[int, int]) -> Lifted:
+    if lifted.size == size:
+        return lifted
+    before = "×".join(map(str, lifted.size))
+    features = tuple(
+        replace(
+            grid,
+            name=_by_area(walk, grid.name, grid.size, size, grid.dtype),
+            size=size,
+            note=f"{grid.note}{'; ' if grid.note else ''}brought from {before} cells to the finer grid",
+        )
+        for grid in lifted.features
+    )
+    name = _by_area(walk, lifted.name, lifted.size, size, lifted.dtype)
+    return replace(lifted, name=name, features=features)
+
+
+def _by_area(walk: Lifting, tensor: str, before: tuple[int, int], after: tuple[int, int], dtype: np.dtype) -> str:
+    """``R_h X R_w'``: every row of R sums to 1, every column to the ratio of the sizes, so the mean is kept."""
+    rows, columns = (overlap(old, new).astype(dtype) for old, new in zip(before, after, strict=True))
+    wide = walk.build.node("MatMul", [tensor, walk.build.constant(columns.T)])
+    return walk.build.node("MatMul", [walk.build.constant(rows), wide])
+
+
+def overlap(old: int, new: int) -> np.ndarray:
+    """How much of each old cell lies in each new one, as a share of the new one: (new, old), float64."""
+    edges_old, edges_new = np.linspace(0, 1, old + 1), np.linspace(0, 1, new + 1)
+    start = np.maximum(edges_new[:-1, None], edges_old[None, :-1])
+    end = np.minimum(edges_new[1:, None], edges_old[None, 1:])
+    shares: np.ndarray = np.clip(end - start, 0, None) * new
+    return shares
 
 
 def _whole_plane(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
@@ -190,7 +282,7 @@ def _arrangement(
     count = shape[axes[0]]
     if len(shape) >= 4:
         return (1, count, "") if axes[0] == len(shape) - 1 else (count, 1, "")
-    found, has_maps = _map_of(walk, layout, source, count)
+    found, has_maps = map_of(walk, layout, source, count)
     if found is not None:
         return *found, ""
     if has_maps and layout.roles(source)[axes[0]] != "space":
@@ -203,7 +295,7 @@ def _arrangement(
     return 1, count, "the positions have no known two-dimensional arrangement"
 
 
-def _map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tuple[int, int] | None, bool]:
+def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tuple[int, int] | None, bool]:
     """The nearest map upstream with as many positions as there are tokens: it tells how they are arranged.
 
     Returns:

@@ -374,7 +374,7 @@ class Lifting:
 
     def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
         """The distinct feature grids of several lifts; refuses if their sizes differ."""
-        merged = tuple(dict.fromkeys(grid for parent in parents for grid in parent.features))
+        merged = tuple({grid.name: grid for parent in parents for grid in parent.features}.values())
         if len({grid.size for grid in merged}) > 1:
             sizes = " and ".join("x".join(map(str, grid.size)) for grid in merged)
             raise self.refuse("different-grids", node, f"it joins grids of {sizes} cells")

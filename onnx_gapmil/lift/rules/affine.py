@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.grids import align
 from onnx_gapmil.lift.lifting import elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.pools import lift_reduction, lift_sum_einsum
+from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -59,12 +61,16 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
 
 @rule("MatMul")
 def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
-    """``x @ W`` or ``W @ x`` with a constant W: a 1x1 convolution."""
+    """``x @ W`` or ``W @ x`` with a constant W: a 1x1 convolution; where it contracts positions, a weighted pool."""
     left, right = node.inputs[0].name, node.inputs[1].name
-    if walk.is_fixed(left) == walk.is_fixed(right):
+    if walk.is_fixed(left) and walk.is_fixed(right):
         raise walk.no_rule(node)
+    if not walk.is_fixed(left) and not walk.is_fixed(right):
+        return lift_weighted_sum(node, walk)
     flipped = walk.is_fixed(left)
     weight, data = (left, right) if flipped else (right, left)
+    if isinstance(walk.try_lift(data), Refusal) and contracts_positions(node, walk):
+        return lift_weighted_sum(node, walk)
     lifted = walk.lift(data)
     shape = walk.shape(weight)
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
@@ -85,8 +91,10 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis)
 
 
-def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int:
+def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:
     """``W @ x`` keeps the batch in the last axis of a matrix; every other product keeps it where it was."""
+    if lifted.batch == 1:
+        return next((axis for axis, dim in enumerate(out) if dim == 1), None)
     if flipped and lifted.batch_axis == len(lifted.shape) - 1:
         return len(out) - 1
     return lifted.batch_axis if lifted.batch_axis is not None else 0
@@ -169,7 +177,8 @@ def _convolve(walk: Lifting, lifted: Lifted, weight: str, bias: str, group: int)
 
 def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> None:
     shape = lifted.shape
-    if len(shape) != 2 or shape[axis] != lifted.channels or lifted.batch_axis not in (None, 1 - axis):
+    elsewhere = lifted.batch > 1 and lifted.batch_axis not in (None, 1 - axis)
+    if len(shape) != 2 or shape[axis] != lifted.channels or elsewhere:
         raise walk.refuse(
             "spatial-mixing-after-pool",
             node,
@@ -233,7 +242,7 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
         _require_broadcast(node, walk, lifted, out)
         name = walk.build.node(node.op, operands)
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
-    first, second = walk.lift(left), _lift_companion(node, walk, right)
+    first, second = align(node, walk, [walk.lift(left), _lift_companion(node, walk, right)])
     if first.channels != second.channels and 1 not in (first.channels, second.channels):
         raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
     wide = first if first.channels >= second.channels else second
@@ -284,7 +293,7 @@ def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
 @rule("Sum", "Mean")
 def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
     """Several pooled tensors added, or averaged, cell by cell."""
-    lifted = [walk.lift(tensor.name) for tensor in node.inputs]
+    lifted = align(node, walk, [walk.lift(tensor.name) for tensor in node.inputs])
     out = walk.shape(walk.wanted)
     if len({part.channels for part in lifted}) > 1:
         raise walk.refuse("unknown-operator", node, "its pooled operands do not match")
@@ -297,7 +306,7 @@ def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     """Channels of several lifts side by side."""
     first = walk.lift(node.inputs[0].name)
-    parts = [first, *(_lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])]
+    parts = align(node, walk, [first, *(_lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
     axis = int(node.attrs["axis"]) % len(first.shape)
     if any(part.batch_axis == axis for part in parts):
         raise walk.refuse("spatial-mixing-after-pool", node, "it joins along the batch")

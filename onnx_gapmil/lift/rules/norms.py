@@ -76,7 +76,7 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
         wide = build.node("Sub", [wide, build.reduce("ReduceMean", wide, [1])])
     square = build.reduce("ReduceMean", build.node("Mul", [wide, wide]), [1])
     precise = np.dtype(np.float32) if lifted.dtype.itemsize < 4 else lifted.dtype
-    epsilon = walk.scalar(float(node.attrs.get("epsilon", 1e-5)), precise)
+    epsilon = walk.scalar(float(np.float32(node.attrs.get("epsilon", 1e-5))), precise)
     deviation = build.node("Sqrt", [build.node("Add", [square, epsilon])])
     if precise != lifted.dtype:
         deviation = build.node("Cast", [deviation], to=elem_type(lifted.dtype))

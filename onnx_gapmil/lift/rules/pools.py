@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.graph.ort import evaluate
-from onnx_gapmil.lift.grids import feature_grid
+from onnx_gapmil.lift.grids import feature_grid, find_crop
 from onnx_gapmil.lift.lifting import Lifted, elem_type
 from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
@@ -119,6 +120,22 @@ def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lift
     return _renamed(pooled, name)
 
 
+@rule("ReduceLogSumExp")
+def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
+    """``y = log sum exp A`` over cells: every position in proportion to its share ``exp(A - y)``, which sum to 1."""
+    data = node.inputs[0].name
+    if not isinstance(walk.try_lift(data), Refusal):
+        raise walk.refuse("unknown-operator", node, "over pooled channels it has no lift")
+    axes = reduced_axes(node, walk)
+    pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
+    if walk.readout == "instance":
+        return pooled
+    top = walk.per_cell(walk.wanted, pooled.shape, 0)
+    share = walk.build.node("Exp", [walk.build.node("Sub", [pooled.name, top])])
+    scaled = walk.build.node("Mul", [share, _cell_count(walk, pooled.features[0], pooled.dtype)])
+    return _renamed(pooled, walk.build.node("Mul", [scaled, top]))
+
+
 @rule("GlobalLpPool")
 def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """``(sum |A|^p)^(1/p)``: every position in proportion to its ``|A|^p``, so that they sum to the pooled value."""
@@ -149,7 +166,10 @@ def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
     if not axes:
         raise walk.no_rule(node)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
-    return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum")
+    attended = weighted_by_image(walk, data)
+    if attended:
+        detail = f"attention: {detail}, weighted by the image"
+    return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
 
 
 def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
@@ -235,6 +255,8 @@ def end_at_pool(
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
     """
+    if weights is None and not conditional and dequantize is None:
+        data, axes, weights, detail = _uncropped(walk, data, axes, detail, summed=summed)
     grid = feature_grid(node, walk, data, axes)
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
@@ -247,6 +269,25 @@ def end_at_pool(
     batch = walk.shape(grid.source)[0]
     step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, detail)
     return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
+
+
+def _uncropped(
+    walk: Lifting, data: str, axes: tuple[int, ...], detail: str, *, summed: bool
+) -> tuple[str, tuple[int, ...], np.ndarray | None, str]:
+    """A pool of a cropped map is a pool of the whole map with weight 0 outside: only so do its cells keep their places.
+
+    Returns:
+        The map, the axes, the weights in units of a plain mean's (None without a crop), and the phrase for people.
+    """
+    crop = find_crop(walk, data, axes)
+    if crop is None:
+        return data, axes, None, detail
+    shape = walk.shape(crop.source)
+    mask = np.zeros([shape[axis] for axis in axes])
+    mask[tuple(slice(start, end) for start, end in crop.bounds)] = 1.0
+    weights = mask if summed else mask * mask.size / mask.sum()
+    rows, columns = crop.bounds
+    return crop.source, axes, weights, f"{detail} of rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
 
 
 def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:

@@ -363,6 +363,27 @@ def test_open_height_and_width_are_read_at_run_time() -> None:
         assert_close(found.grid, LINEAR(x.astype(np.float64) * size[0] * size[1]))
 
 
+def test_grids_of_two_sizes_meet_on_the_finer_one_by_area() -> None:
+    """A 4x6 and a 2x3 map: each coarse cell covers 2x2 fine ones."""
+    model = text_model(
+        """a = ReduceMean<axes=[2, 3], keepdims=0>(x)
+        k = Conv<strides=[2, 2]>(x, c)
+        g = ReduceMean<axes=[2, 3], keepdims=0>(k)
+        j = Concat<axis=1>(a, g)
+        y = Gemm<transB=1>(j, w, b)""",
+        x="float[N,6,4,6] x",
+        init={"w": weights(5, 12), "b": B, "c": weights(6, 6, 1, 1)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = x.astype(np.float64)
+    coarse = dense(weights(6, 6, 1, 1)[:, :, 0, 0])(cells[:, :, ::2, ::2])
+    fine = coarse.repeat(2, axis=2).repeat(2, axis=3)
+    assert found.verdict == "exact"
+    assert_mean_is_logits(found)
+    assert_close(found.grid, dense(weights(5, 12), B)(np.concatenate([cells, fine], axis=1)))
+
+
 # --- what is no pool ------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,161 @@
+"""timm: the smallest variant of every module that has entry points, with random weights, by both PyTorch exporters.
+
+The choice of variants, and what timm's own model says of its head, is kept in ``timm_models.csv``; ``--choose`` makes
+that file again (it builds every model of timm, about ten minutes).
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHOICE = Path(__file__).with_name("timm_models.csv")
+COLUMNS = ("module", "model", "parameters", "size", "pools", "head")
+#: Sizes to try, not square first: a swap of rows and columns shows. What fixes its size gets its own.
+SIZES = ((128, 160), (128, 128), (160, 160), (192, 192), (224, 224), (256, 256))
+#: At 224 px VGG's first dense layer, a 7x7 convolution, leaves a map of one cell; at this size there is a grid.
+LARGER = {"vgg": (256, 288)}
+_BIG = re.compile(r"x?xlarge|large|huge|giant|_xx?l|_[lhg]_|152|200|269|420|350|270|enormous|so400m|_b[4-8]|_7b|2b|5b")
+
+
+def cases() -> Iterable[dict[str, Any]]:
+    """Every module by every exporter, the quick exporter first."""
+    with CHOICE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for exporter in ("torch legacy", "torch dynamo"):
+        for row in rows:
+            pools = {"yes": True, "no": False}[row["pools"]]
+            case = {"exporter": exporter, "group": row["module"], "model": row["model"], "pools": pools, "head": row["head"]}
+            yield {**case, "size": row["size"]}
+
+
+def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Export one variant."""
+    import torch_common
+
+    model, image = _model(case["model"], case["group"], case["size"])
+    path = folder / f"timm-{case['model']}-{case['exporter'].split()[-1]}.onnx"
+    return torch_common.export(model, image, case["exporter"], path)
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, module: str, size: str) -> tuple[Any, Any]:
+    import torch
+    import torch_common
+
+    import timm
+
+    problem: Exception | None = None
+    channels, own = int(size.split("x")[0]), tuple(int(extent) for extent in size.split("x")[1:3])
+    for height, width in (LARGER[module], own) if module in LARGER else (own,) if size.endswith("!") else (*SIZES, own):
+        torch.manual_seed(0)
+        model = timm.create_model(name, pretrained=False, exportable=True, num_classes=torch_common.CLASSES).eval()
+        image = torch.randn(2, channels, height, width)
+        try:
+            with torch.no_grad():
+                model(image)
+            torch_common.settle(model, image)
+        except Exception as error:
+            problem = error
+            continue
+        return model, image
+    raise ValueError(f"{name} runs at no size that was tried") from problem
+
+
+# --- the choice -------------------------------------------------------------------------------------------------------
+
+
+def choose() -> None:
+    """Build every model without memory, keep the smallest of each module, and look at its head."""
+    import timm
+
+    with CHOICE.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for module in timm.list_modules():
+            names = timm.list_models(module=module)
+            small = [name for name in names if not _BIG.search(name)] if len(names) > 12 else names
+            sized = [(_count(name), name) for name in small or names]
+            parameters, name = min(entry for entry in sized if entry[0])
+            writer.writerow((module, name, parameters, *describe(name)))
+            print(module, name, parameters, flush=True)
+
+
+def _count(name: str) -> int:
+    """Parameters of a variant; 0 if it cannot be built."""
+    import torch
+
+    import timm
+
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                return sum(parameter.numel() for parameter in timm.create_model(name, exportable=True).parameters())
+        except Exception as error:
+            print(f"{name} on {device}: {error}", file=sys.stderr)
+    return 0
+
+
+#: Modules whose model does not say by itself how it pools; looked up in timm's sources.
+KNOWN = {
+    "hiera": ("yes", "mean over tokens, then LayerNorm, Linear"),
+    "hieradet_sam2": ("yes", "mean over positions, then LayerNorm, Linear"),
+    "levit": ("yes", "mean over tokens, then BatchNorm, Linear (twice, averaged)"),
+    "efficientvim": ("no", "four avg pools of maps of different size, each with its Linear, added with learned weights"),
+    "sequencer": ("yes", "mean over positions, then Linear"),
+}
+
+
+def describe(name: str) -> tuple[str, str, str]:
+    """Size as ``CxHxW``, with ``!`` where it is fixed; whether the default head pools; and that head in words."""
+    import torch
+
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model(name, exportable=True, num_classes=10)
+    module = type(model).__module__.rsplit(".", 1)[-1]
+    size = "x".join(str(extent) for extent in model.default_cfg["input_size"])
+    size += "!" if model.default_cfg.get("fixed_input_size") else ""
+    if module in KNOWN:
+        return size, *KNOWN[module]
+    found = [_pool_name(getattr(owner, "global_pool", None)) for owner in (model, getattr(model, "head", None))]
+    pool = next((kind for kind in found if kind is not None), "unknown")
+    after = [layer for layer in _after_pool(model) if layer not in ("Dropout", "Identity", "Flatten")]
+    words = {"token": "class token", "map": "attention pool", "": "no pool"}.get(pool, f"{pool} pool")
+    return size, "no" if pool in ("token", "map", "", "unknown") else "yes", ", ".join([words, *after])
+
+
+def _pool_name(pool: Any) -> str | None:
+    if pool is None or isinstance(pool, str):
+        return pool
+    kind = getattr(pool, "pool_type", None)
+    return str(kind) if kind is not None else "avg" if type(pool).__name__ == "AdaptiveAvgPool2d" else None
+
+
+def _after_pool(model: Any) -> list[str]:
+    """Classes of the layers behind the pool, as far as the model's order of children tells."""
+    names: list[str] = []
+    for name, child in list(model.named_children())[-4:]:
+        if name in ("head", "head_dist", "fc", "classifier", "fc_norm", "last_linear", "heads", "conv_head"):
+            inner = [kid for kid in child.named_children() if kid[0] not in ("global_pool", "in_conv", "attn_pool")]
+            names += [type(kid[1]).__name__ for kid in inner] or [type(child).__name__]
+    return names
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--choose"]:
+        import torch_common  # noqa: F401 - before torchvision
+
+        choose()
+    else:
+        protocol.main(cases, answer)

@@ -1,0 +1,175 @@
+"""The tables of ``make_zoo.py``: what became of each case, by framework and exporter, and what falls short."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Row = dict[str, Any]
+
+COMMAND = "make zoo"
+LIFTED = ("exact", "conditional")
+HEADINGS = ("cases", "pooled heads", "lifted", "exact", "conditional", "refused", "wrong", "crashed", "export failed")
+HEADINGS += ("mean residual", "cell residual", "export s", "check s")
+
+
+def failures(rows: list[Row]) -> list[Row]:
+    """Cases that make the run fail: wrong grids, crashes of ours, pooled heads that were exported and not lifted."""
+    return [row for row in rows if row["got"] in ("wrong", "crashed") or _short(row)]
+
+
+def _short(row: Row) -> bool:
+    return bool(row["pools"]) and row["got"] not in (*LIFTED, "export failed")
+
+
+def _counts(rows: list[Row]) -> tuple[str, ...]:
+    def count(*verdicts: str) -> str:
+        return str(sum(row["got"] in verdicts for row in rows))
+
+    return (
+        str(len(rows)),
+        str(sum(bool(row["pools"]) for row in rows)),
+        count(*LIFTED),
+        count("exact"),
+        count("conditional"),
+        count("refused", "unreadable"),
+        count("wrong"),
+        count("crashed"),
+        count("export failed"),
+        _worst(row.get("mean_residual") for row in rows),
+        _worst(row.get("cell_residual") for row in rows),
+        f"{sum(row.get('export_seconds') or 0 for row in rows):.0f}",
+        f"{sum(row.get('check_seconds') or 0 for row in rows):.0f}",
+    )
+
+
+def _worst(values: Iterable[float | None]) -> str:
+    return f"{max(found):.1e}" if (found := [value for value in values if value is not None]) else ""
+
+
+def totals(rows: list[Row]) -> list[tuple[str, ...]]:
+    """The first table: a heading, a line for each framework and exporter, and the sum."""
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["framework"], row["exporter"]].append(row)
+    lines = [(*names, *_counts(group)) for names, group in groups.items()]
+    return [("framework", "exporter", *HEADINGS), *lines, ("all", "", *_counts(rows))]
+
+
+def claims(rows: list[Row]) -> list[str]:
+    """For each framework: whether every group whose head pools is lifted by every exporter."""
+    result = []
+    for framework in dict.fromkeys(row["framework"] for row in rows):
+        own = [row for row in rows if row["framework"] == framework and row["pools"]]
+        if not own:
+            continue
+        groups = _by(own, lambda row: row["group"])
+        exporters = list(dict.fromkeys(row["exporter"] for row in own))
+        whole = [name for name, group in groups.items() if all(row["got"] in LIFTED for row in group)]
+        ours = sorted({row["group"] for row in own if _short(row)})
+        theirs = sorted({row["group"] for row in own if row["got"] == "export failed"} - set(ours))
+        answer = "yes" if len(whole) == len(groups) else "no" if ours else "yes, wherever the exporter wrote a file"
+        text = f"{framework}: every group whose default head is a pool and linear, norm or MLP layers is lifted by "
+        text += f"{' and '.join(exporters)}: **{answer}** ({len(whole)} of {len(groups)}"
+        text += f"; not lifted: {', '.join(ours)}" if ours else ""
+        text += f"; not exported: {', '.join(theirs)}" if theirs else ""
+        result.append(text + ")")
+    return result
+
+
+def _by(rows: list[Row], name: Callable[[Row], str]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[name(row)].append(row)
+    return groups
+
+
+def shortfalls(rows: list[Row]) -> list[str]:
+    """One sentence for each failure of ours."""
+    return [f"{_title(row)}: {_verdict(row)}: {row.get('why', '')} Head: {row['head']}." for row in failures(rows)]
+
+
+def unexported(rows: list[Row]) -> list[str]:
+    """One sentence for each failure of an exporter."""
+    return [f"{_title(row)}: {row['why']}" for row in rows if row["got"] == "export failed"]
+
+
+def refused(rows: list[Row]) -> list[str]:
+    """One sentence for each right refusal."""
+    chosen = [row for row in rows if row["got"] in ("refused", "unreadable") and not _short(row)]
+    return [f"{_title(row)}: {_verdict(row)}: {row.get('why', '')} Head: {row['head']}." for row in chosen]
+
+
+def _title(row: Row) -> str:
+    return f"{row['framework']}, {row['exporter']}, {row['group']} ({row['model']})"
+
+
+def _verdict(row: Row) -> str:
+    return f"{row['got']} ({row['code']})" if row.get("code") else str(row["got"])
+
+
+def matrix(rows: list[Row]) -> list[tuple[str, ...]]:
+    """A line for each group: its model, its head, and by exporter verdict, residual and seconds."""
+    exporters = list(dict.fromkeys(row["exporter"] for row in rows))
+    lines = []
+    for group in _by(rows, lambda row: f"{row['group']}/{row['model']}").values():
+        found = {row["exporter"]: row for row in group}
+        first = group[0]
+        pools = {True: "yes", False: "no"}.get(first["pools"], "")
+        head = (first["group"], first["model"], pools, first["head"])
+        lines.append((*head, *(_cell(found[name]) if name in found else "" for name in exporters)))
+    return [("group", "model", "pools", "default head", *exporters), *lines]
+
+
+def _cell(row: Row) -> str:
+    if row["got"] in LIFTED:
+        size = "x".join(map(str, row["size"]))
+        seconds = f"{row.get('export_seconds') or 0:.0f}+{row.get('check_seconds') or 0:.0f} s"
+        return f"{row['got']}, {size}, {row['mean_residual']:.0e}, {seconds}"
+    return _verdict(row)
+
+
+def _table(table: list[tuple[str, ...]]) -> list[str]:
+    heading, *body = ([cell.replace("|", "\\|") for cell in line] for line in table)
+    lines = [f"| {' | '.join(heading)} |", "|" + "---|" * len(heading)]
+    return lines + [f"| {' | '.join(line)} |" for line in body]
+
+
+def text(rows: list[Row]) -> str:
+    """For a terminal: totals, claims, shortfalls."""
+    table = totals(rows)
+    widths = [max(len(line[place]) for line in table) for place in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+    lines += ["", *(claim.replace("**", "") for claim in claims(rows))]
+    lines += ["", "Falls short", *(f"  {line}" for line in shortfalls(rows) or ["nothing"])]
+    return "\n".join([*lines, "", "Exporters that failed", *(f"  {line}" for line in unexported(rows) or ["none"])])
+
+
+def markdown(rows: list[Row], versions: dict[str, str]) -> str:
+    """The page, whole."""
+    dates = sorted({row["date"] for row in rows})
+    span = f"{dates[0]} to {dates[-1]}" if dates else "never"
+    lines = [
+        "# Coverage of the frameworks themselves",
+        "",
+        f"Generated by `{COMMAND}` ({span}); do not edit. Each model is built by its framework with random weights, exported, "
+        "lifted, checked against the vendor's own head cell by cell (`benchmarks/independent.py`), and deleted.",
+        "",
+        *(f"- {name}: {pins}" for name, pins in versions.items() if pins),
+        "",
+        "*Pools*: the default head is a pool and linear, norm or MLP layers. Seconds: export + lift, proof and check, on two "
+        "shared cores. Residuals are relative to the largest logit.",
+        "",
+        *_table(totals(rows)),
+        "",
+        *(f"- {claim}" for claim in claims(rows)),
+    ]
+    sections = (("Falls short", shortfalls(rows)), ("Exporters that failed", unexported(rows)), ("Refused rightly", refused(rows)))
+    for title, entries in sections:
+        lines += ["", f"## {title}", "", *(f"- {entry}" for entry in entries or ["none"])]
+    for framework, group in _by(rows, lambda row: row["framework"]).items():
+        lines += ["", f"## {framework}", "", *_table(matrix(group))]
+    return "\n".join([*lines, ""])

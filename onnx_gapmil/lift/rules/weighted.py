@@ -1,0 +1,214 @@
+"""Weighted pools: a sum over positions whose weights are learned constants, or come from the image (attention).
+
+A product of matrices that contracts the positions is such a pool: ``t = sum_p w[p] * A[:, p]``. Its lift is
+``T * w[p] * A[:, p]`` over T positions. With constant weights that is affine. Attention weights depend on the whole
+image, so that a cell's value does too: ``conditional``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.grids import map_of
+from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
+from onnx_gapmil.lift.verdict import LiftStep
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifting
+
+#: Weighted sums at a time; more are no pool (every token attends to every other) but another layer of the trunk.
+_MOST_SUMS = 8
+_PASSING = frozenset(
+    {
+        "Cast",
+        "Div",
+        "Dropout",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "Mul",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """``weights (N, G, M, T) x values (N, G, T, D)``, both with those axes by name.
+
+    Attributes:
+        values: the tensor with positions T and channels D.
+        weights: the tensor with one weight for each position.
+        transposed: whether it is spelled ``values (.., D, T) @ weights (.., T, M)``.
+        groups: G, the heads of an attention; 1 where there is no such axis.
+        sums: M.
+        positions: T.
+        channels: D.
+    """
+
+    values: str
+    weights: str
+    transposed: bool
+    groups: int
+    sums: int
+    positions: int
+    channels: int
+
+
+def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
+    """A MatMul that contracts positions.
+
+    Raises:
+        HeadRefused: it contracts something else, or makes as many sums as a layer of the trunk does.
+    """
+    product = _read(node, walk)
+    if product is None or product.sums > _MOST_SUMS or product.positions < 2 or places_are_lost(walk, product.values):
+        raise walk.no_rule(node)
+    fixed = walk.is_fixed(product.weights)
+    if not fixed and not attention_over(walk, product.weights):
+        raise walk.refuse(
+            "unknown-operator", node, "both of its factors depend on the image, and neither is an attention"
+        )
+    if any(entry.space_is_open for entry in walk.trace.inputs):
+        raise walk.refuse("unknown-operator", node, "its weights are for one size of the input, which is left open")
+    size, prefix, note = _places(walk, product)
+    grid = _grid(node, walk, product, size, prefix, note)
+    name = _spread(walk, product, size, prefix)
+    detail = (
+        "sum over positions by learned weights" if fixed else "attention: sum over positions, weights from the image"
+    )
+    shape = walk.shape(walk.wanted)
+    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", not fixed, detail + note)
+    channels = product.groups * product.sums * product.channels
+    batch = walk.shape(product.values)[0]
+    return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
+
+
+def contracts_positions(node: gs.Node, walk: Lifting) -> bool:
+    """Whether a MatMul sums over positions, as far as the layout of its factors is known."""
+    return _read(node, walk) is not None
+
+
+def _read(node: gs.Node, walk: Lifting) -> _Product | None:
+    """Which factor holds the values and which the weights; None if neither reading makes a pool."""
+    layout = Layout(walk.graph, walk.trace)
+    left, right = node.inputs[0].name, node.inputs[1].name
+    first, second = walk.shape(left), walk.shape(right)
+    for values, weights, transposed in ((right, left, False), (left, right, True)):
+        if walk.is_fixed(values):
+            continue
+        shape = walk.shape(values)
+        if len(shape) not in (3, 4) or len(walk.shape(weights)) > len(shape):
+            continue
+        positions, channels = (shape[-1], shape[-2]) if transposed else (shape[-2], shape[-1])
+        role = layout.roles(values)[-1 if transposed else -2]
+        sums = second[-1] if transposed else first[-2] if len(first) > 1 else 1
+        if role == "space" or (role is None and not walk.is_fixed(weights) and attention_over(walk, weights)):
+            groups = shape[1] if len(shape) == 4 else 1
+            return _Product(values, weights, transposed, groups, sums, positions, channels)
+    return None
+
+
+def _places(walk: Lifting, product: _Product) -> tuple[tuple[int, int], int, str]:
+    """Height and width of the cells, and how many leading tokens are no cells (a mean or class token)."""
+    layout = Layout(walk.graph, walk.trace)
+    for prefix in (0, 1, 2, 4, 5):
+        found, _ = map_of(walk, layout, product.values, product.positions - prefix)
+        if found is not None:
+            note = f"; {prefix} leading token{'s' if prefix > 1 else ''} spread evenly" if prefix else ""
+            return found, prefix, note
+    return (1, product.positions), 0, "; the positions have no known two-dimensional arrangement"
+
+
+def _grid(
+    node: gs.Node, walk: Lifting, product: _Product, size: tuple[int, int], prefix: int, note: str
+) -> FeatureGrid:
+    """The values as (N, G * D, H, W)."""
+    build, shape = walk.build, walk.shape(product.values)
+    name = product.values
+    if not product.transposed:
+        order = list(range(len(shape)))
+        order[-2:] = order[:-3:-1]
+        name = build.node("Transpose", [name], perm=order)
+    if prefix:
+        name = build.slice_last(name, prefix, product.positions)
+    channels = product.groups * product.channels
+    name = build.reshape(name, [0, channels, *size])
+    dtype = walk.dtype(product.values, np.dtype(np.float32))
+    axes = (len(shape) - 1,) if product.transposed else (len(shape) - 2,)
+    layout = "tokens" if not product.transposed else "flattened map"
+    text = note.lstrip("; ")
+    return FeatureGrid(name, product.values, channels, size, axes, walk.describe(node), layout, dtype, text)
+
+
+def _spread(walk: Lifting, product: _Product, size: tuple[int, int], prefix: int) -> str:
+    """``T * w * A`` as (N, G * M * D, H, W), what belongs to leading tokens spread evenly over the cells."""
+    build = walk.build
+    groups, sums, channels, positions = product.groups, product.sums, product.channels, product.positions
+    own = walk.shape(product.weights)
+    shared = groups if len(own) == 4 and own[1] == groups else 1
+    if product.transposed:
+        weights = build.reshape(_swap(walk, product.weights, len(own)), [-1, shared, 1, sums, positions])
+        values = build.reshape(product.values, [-1, groups, channels, 1, positions])
+    else:
+        weights = build.reshape(product.weights, [-1, shared, sums, 1, positions])
+        values = _swap(walk, product.values, len(walk.shape(product.values)))
+        values = build.reshape(values, [-1, groups, 1, channels, positions])
+    count = groups * sums * channels
+    flat = build.reshape(build.node("Mul", [weights, values]), [-1, count, positions])
+    dtype = walk.dtype(product.values, np.dtype(np.float32))
+    body = build.slice_last(flat, prefix, positions) if prefix else flat
+    lifted = build.node("Mul", [body, walk.scalar(math.prod(size), dtype)])
+    if prefix:
+        lifted = build.node("Add", [lifted, build.reduce("ReduceSum", build.slice_last(flat, 0, prefix), [2])])
+    return build.reshape(lifted, [0, count, *size])
+
+
+def attention_over(walk: Lifting, tensor: str) -> bool:
+    """Whether a tensor is an attention: a softmax, moved or scaled but not mixed since."""
+    for _ in range(12):
+        node = walk.graph.producer(tensor)
+        if node is None:
+            return False
+        if node.op == "Softmax":
+            return True
+        moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+        if node.op not in _PASSING or len(moving) != 1:
+            return False
+        tensor = moving[0]
+    return False
+
+
+def weighted_by_image(walk: Lifting, data: str) -> bool:
+    """Whether a map that is summed was multiplied by an attention: its weights come from the whole image."""
+    for _ in range(6):
+        node = walk.graph.producer(data)
+        if node is None or not node.inputs:
+            return False
+        if node.op == "Mul":
+            return any(attention_over(walk, factor.name) for factor in node.inputs)
+        if node.op not in _PASSING:
+            return False
+        data = node.inputs[0].name
+    return False
+
+
+def _swap(walk: Lifting, tensor: str, rank: int) -> str:
+    """The last two axes exchanged."""
+    if rank < 2:
+        return tensor
+    order = list(range(rank))
+    order[-1], order[-2] = order[-2], order[-1]
+    return walk.build.node("Transpose", [tensor], perm=order)
