@@ -1,8 +1,10 @@
-"""An independent check of prediction grids: what the vendor's own head answers to each cell as if it alone were pooled.
+"""An independent check of prediction grids: what the vendor's own head answers to each cell alone.
 
 The package lifts operators by rules and proves that the mean over cells is the logits. A wrong grid can pass that proof
 (the mean spread evenly does), so here nothing is lifted. For an affine head the vendor's nodes behind the feature map
-are run on constant maps, every position of which is one cell's feature vector. For a conditional head the same is done
+are run on maps that are zero but for one cell, which holds H*W times its feature vector: their answer is that cell of
+the grid, and the mean of the answers over all cells is the logits, whatever weight the pool gives each position. (For a
+plain mean it is also the answer to an image that is that cell throughout.) For a conditional head the same is done
 between its nonlinear operators, and each of these is replaced by its formula (DESIGN, section 3), in float64 numpy:
 
 1. elementwise ``h = phi(z)``: ``phi(0) + z_cell * (phi(z) - phi(0)) / z`` at the pooled ``z``;
@@ -273,7 +275,7 @@ class Cells:
         return list(stops)
 
     def _feed(self, name: str, cells: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
-        """A pooled tensor's cells, or for a map, maps that hold one cell's vector everywhere."""
+        """A pooled tensor's cells, or for a map, maps of zeros but for one cell, which holds H*W times its vector."""
         if cells is not None:
             dtype = self.vendor.observe([name])[name].dtype
             return cells[chosen].astype(dtype)
@@ -284,39 +286,12 @@ class Cells:
             place = (self.row[chosen], self.column[chosen])
         apart = np.moveaxis(value, source.axes, range(1, 1 + len(source.axes)))
         vectors = apart[(self.image[chosen], *place)]
-        vectors = vectors * self._pool_weights(name, source)[place].reshape(-1, *[1] * (vectors.ndim - 1))
-        flat = np.expand_dims(vectors, source.axes).astype(value.dtype)
-        return np.ascontiguousarray(np.broadcast_to(flat, (len(chosen), *value.shape[1:])))
-
-    def _pool_weights(self, name: str, source: Source) -> np.ndarray:
-        """What a pooling window weighs each cell by, in units that leave a constant map as it is: one-hot maps tell."""
-        shape = self._maps[name].shape
-        size = tuple(shape[axis] for axis in source.axes)
-        readers = [
-            node for node in self.vendor.model.graph.node if name in node.input and node.op_type == "AveragePool"
-        ]
-        if not readers or len(size) != 2 or self._maps[name].dtype == np.uint8:
-            return np.ones(size)
-        pooled = self.vendor.observe([readers[0].output[0]])[readers[0].output[0]]
-        if math.prod(pooled.shape[2:]) != 1:
-            return np.ones(size)
-        key = f"weights of {name}"
-        if key not in self._memo:
-            hot = np.eye(math.prod(size), dtype=np.float32).reshape(-1, 1, *size).astype(self._maps[name].dtype)
-            one = onnx.NodeProto()
-            one.CopyFrom(readers[0])
-            kind = onnx.helper.np_dtype_to_tensor_dtype(hot.dtype)
-            values = [
-                onnx.helper.make_tensor_value_info(tensor, kind, None) for tensor in (one.input[0], one.output[0])
-            ]
-            graph = onnx.helper.make_graph([one], "window", values[:1], [onnx.ValueInfoProto(name=one.output[0])])
-            model = onnx.helper.make_model(graph, opset_imports=self.vendor.model.opset_import)
-            model.ir_version = 8
-            answer = open_model(model, self.vendor.path.parent).run(None, {one.input[0]: hot})[0]
-            weights = answer.reshape(size).astype(np.float64)
-            weights = weights * weights.size / weights.sum()
-            self._memo[key] = np.ones(size) if np.allclose(weights, 1, rtol=1e-3) else weights
-        return self._memo[key]
+        maps = np.zeros((len(chosen), *apart.shape[1:]), value.dtype)
+        if self.claim.quantized:  # a multiple would saturate
+            maps[:] = np.expand_dims(vectors, tuple(range(1, 1 + len(source.axes))))
+        else:
+            maps[(np.arange(len(chosen)), *place)] = vectors * math.prod(self.size)
+        return np.ascontiguousarray(np.moveaxis(maps, range(1, 1 + len(source.axes)), source.axes))
 
     # --- conditional heads --------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ def _finish(
     case: dict[str, Any], exported: dict[str, Any], checker: Worker, folder: Path, results: Results, count: str
 ) -> None:
     """Check one export, write its line, delete its files."""
-    row = {**case, "export_seconds": exported.get("seconds"), "input": exported.get("input")}
+    row = {**case, "export_seconds": exported.get("seconds"), "input": exported.get("input"), "cut": exported.get("cut")}
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])
     else:

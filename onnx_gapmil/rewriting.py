@@ -15,7 +15,7 @@ from onnx_gapmil import __version__
 from onnx_gapmil.errors import InputError, ModelError, UnsupportedHeadError
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.functions import has_functions, inline_functions
-from onnx_gapmil.graph.loading import MAX_PROTO_BYTES, LoadedModel, has_external_data, load_model
+from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, serialize
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import Head, HeadSearch, lift_heads
@@ -29,6 +29,19 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PREFIX = "gapmil."
+#: Fields of a head that the rewritten file keeps in its metadata, as they are.
+_RECORDED = (
+    "output",
+    "verdict",
+    "logits",
+    "features",
+    "grid",
+    "activation",
+    "readout",
+    "quantized",
+    "rounding_bound",
+    "position_dependent",
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,9 @@ class RewrittenHead:
         activation: what the vendor's graph makes of the logits: ``softmax``, ``sigmoid`` or ``none``.
         readout: ``contribution`` or ``instance``.
         quantized: whether the head rounds to integers on the way, so that the identity holds up to rounding.
+        rounding_bound: how far rounding alone may move a logit of a quantized head, from its scales and weights;
+            None where it does not round, or no bound follows from them.
+        position_dependent: whether the head has weights of its own for each position.
         chain: the head, operator by operator, from the pool to the logits.
         feature_grids: the vendor's maps that the head pools; nearly always one.
         residual: largest |mean over cells - logits| / max |logits| that the proof measured; None before it.
@@ -61,13 +77,14 @@ class RewrittenHead:
     readout: Readout
     chain: tuple[LiftStep, ...]
     quantized: bool = False
+    rounding_bound: float | None = None
+    position_dependent: bool = False
     feature_grids: tuple[FeatureGrid, ...] = ()
     residual: float | None = None
 
     def record(self) -> dict[str, Any]:
         """What the model's metadata keep of the head."""
-        fields = ("output", "outputs", "verdict", "logits", "features", "grid", "activation", "readout", "quantized")
-        kept = {name: getattr(self, name) for name in fields}
+        kept = {name: getattr(self, name) for name in _RECORDED}
         return {**kept, "outputs": list(self.outputs), "grid_shape": list(self.grid_shape)}
 
     def to_json(self) -> dict[str, Any]:
@@ -90,6 +107,7 @@ class Rewrite:
         unchanged: the model was rewritten before, and nothing was done.
         proof: what the proof measured; None if it was not asked for.
         output_path: where the model was written; None if it was not.
+        trace: the real shapes that the heads were found by; None for a model that was rewritten before.
     """
 
     model: onnx.ModelProto
@@ -100,6 +118,7 @@ class Rewrite:
     unchanged: bool = False
     proof: ProofReport | None = None
     output_path: Path | None = None
+    trace: Trace | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -153,7 +172,10 @@ def analyse(model: str | Path | onnx.ModelProto, *, readout: Readout = "contribu
     Raises:
         ModelError: the model cannot be read or run.
     """
-    source = load_model(model)
+    return _analyse_loaded(load_model(model), readout)
+
+
+def _analyse_loaded(source: LoadedModel, readout: Readout) -> Analysis:
     analysis = _analyse(source, source.proto, readout, inlined=False)
     if analysis.search.refusals and has_functions(source.proto):
         again = _analyse(source, inline_functions(source.proto), readout, inlined=True)
@@ -193,7 +215,7 @@ def rewrite_model(model: str | Path | onnx.ModelProto, *, readout: Readout = "co
     recorded = _recorded(source)
     if recorded is not None:
         return recorded
-    analysis = analyse(model, readout=readout)
+    analysis = _analyse_loaded(source, readout)
     search = analysis.search
     if not search.heads:
         if not search.refusals:
@@ -208,7 +230,7 @@ def rewrite_model(model: str | Path | onnx.ModelProto, *, readout: Readout = "co
         proto.graph.output.extend(values)
     heads = tuple(head for head, _ in emitted)
     _record(proto, analysis, heads)
-    return Rewrite(proto, analysis.source, heads, search.refusals, inlined=analysis.inlined)
+    return Rewrite(proto, analysis.source, heads, search.refusals, inlined=analysis.inlined, trace=analysis.trace)
 
 
 def _worst(refusals: dict[str, Refusal]) -> Refusal:
@@ -255,6 +277,8 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
         readout=analysis.readout,
         chain=head.chain,
         quantized=head.quantized,
+        rounding_bound=head.rounding_bound,
+        position_dependent=head.position_dependent,
         feature_grids=head.features,
     )
     return new, values
@@ -305,6 +329,7 @@ def _recorded(source: LoadedModel) -> Rewrite | None:
             readout="instance" if head.readout == "instance" else "contribution",
             chain=(),
             quantized=head.quantized,
+            rounding_bound=head.rounding_bound,
         )
         for head in heads
     )
@@ -325,6 +350,7 @@ def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
 
     Raises:
         InputError: the folder does not exist, or is not where the external data lies, or cannot be written.
+        ModelError: the rewritten model would exceed the 2 GiB of a protobuf file.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no folder; make it first, or choose another place for the rewritten model.")
@@ -338,9 +364,7 @@ def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
         raise InputError(
             f"the model's weights are in a file beside it that the rewritten model shares; write it into {where} too."
         )
-    if rewrite.model.ByteSize() > MAX_PROTO_BYTES:
-        raise InputError("the rewritten model would exceed protobuf's 2 GiB; export the original with external data.")
-    write_whole(path, rewrite.model.SerializeToString())
+    write_whole(path, serialize(rewrite.model, "the rewritten model"))
     return replace(rewrite, output_path=path)
 
 

@@ -20,10 +20,6 @@ from vendor import Vendor  # noqa: E402
 
 #: Cells compared in each grid; benchmarks/zoo_table.py compares more.
 CELLS = 24
-#: Files that fall short, with the reason. A file that no longer does must leave the list.
-KNOWN_SHORTFALLS = {
-    "handmade/two_crops_two_grids_shared_weight.onnx": "two overlapping crops have two grids of different size",
-}
 
 
 def _entries() -> list[object]:
@@ -37,11 +33,7 @@ def _entries() -> list[object]:
 def test_zoo_file_is_lifted_right_or_refused(entry: dict[str, object]) -> None:
     row = zoo_table.check_file(entry, zoo_table.ZOO, CELLS)
     assert row.got not in ("wrong", "crashed"), row.why
-    if row.gate == "":
-        return
-    if row.file in KNOWN_SHORTFALLS:
-        assert not row.met, f"{row.file} is lifted now: take it off the list of shortfalls"
-    else:
+    if row.gate:
         assert row.met, f"{row.expect} expected, {row.got} {row.code}: {row.why}"
 
 
@@ -125,6 +117,26 @@ def test_check_flags_a_corrupted_grid(tmp_path: Path, name: str, tail: str, verd
 def test_check_flags_a_conditional_head_that_is_called_exact(tmp_path: Path) -> None:
     vendor, claim = _claim(tmp_path, CONDITIONAL, "conditional")
     assert independent.check_claim(vendor, dataclasses.replace(claim, verdict="exact")).problems
+
+
+def test_check_accepts_a_pool_that_weighs_positions_unequally(tmp_path: Path) -> None:
+    tail = """top = Slice(features, start, stop, rows) half = GlobalAveragePool(top) more = Flatten(half)
+        both = Add(flat, more) scores = Gemm<transB = 1>(both, weight, bias)"""
+    model = _classifier(tail, size="6, 4")
+    for name, value in (("start", 0), ("stop", 2), ("rows", 2)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    path = tmp_path / "crop.onnx"
+    path.write_bytes(model.SerializeToString())
+    vendor = Vendor(path)
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    share = np.array([4, 4, 1, 1, 1, 1], np.float32)[:, None]  # the crop is a third of the rows: 1 + 3 there
+    features = vendor.observe(["features"])["features"]
+    source = (independent.Source("features", (2, 3)),)
+    for weighed, right in ((features * share, True), (features * 2, False)):
+        grid = np.einsum("nchw,kc->nkhw", weighed, weights["weight"]) + weights["bias"][:, None, None]
+        assert (
+            not independent.check_claim(vendor, independent.Claim("scores", "exact", source, grid)).problems
+        ) is right
 
 
 def test_check_flags_pixels_that_pass_the_pool_by(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,14 @@ COLUMNS = ("module", "model", "parameters", "size", "pools", "head")
 SIZES = ((128, 160), (128, 128), (160, 160), (192, 192), (224, 224), (256, 256))
 #: At 224 px VGG's first dense layer, a 7x7 convolution, leaves a map of one cell; at this size there is a grid.
 LARGER = {"vgg": (256, 288)}
+#: Above this many parameters, depth is cut where the model has an argument for it: heads are what is looked at.
+MANY = 5_000_000
+SHORTER: tuple[dict[str, Any], ...] = (
+    {"depth": 2},
+    {"depths": (1, 1, 1, 1)},
+    {"depths": (2, 2, 2, 2)},
+    {"layers": (1, 1, 1, 1)},
+)
 _BIG = re.compile(r"x?xlarge|large|huge|giant|_xx?l|_[lhg]_|152|200|269|420|350|270|enormous|so400m|_b[4-8]|_7b|2b|5b")
 
 
@@ -35,30 +42,36 @@ def cases() -> Iterable[dict[str, Any]]:
         for row in rows:
             pools = {"yes": True, "no": False}[row["pools"]]
             case = {"exporter": exporter, "group": row["module"], "model": row["model"], "pools": pools, "head": row["head"]}
-            yield {**case, "size": row["size"]}
+            yield {**case, "size": row["size"], "cut": int(row["parameters"]) > MANY}
 
 
 def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Export one variant."""
     import torch_common
 
-    model, image = _model(case["model"], case["group"], case["size"])
     path = folder / f"timm-{case['model']}-{case['exporter'].split()[-1]}.onnx"
-    return torch_common.export(model, image, case["exporter"], path)
+    problem: Exception | None = None
+    for shorter in (*SHORTER, {}) if case["cut"] else ({},):
+        try:
+            model, image = _model(case["model"], case["group"], case["size"], shorter)
+        except (TypeError, ValueError, IndexError, AssertionError) as error:
+            problem = error
+            continue
+        return {**torch_common.export(model, image, case["exporter"], path), "cut": shorter}
+    raise ValueError(str(problem)) from problem
 
 
-@lru_cache(maxsize=1)
-def _model(name: str, module: str, size: str) -> tuple[Any, Any]:
+def _model(name: str, module: str, size: str, shorter: dict[str, Any]) -> tuple[Any, Any]:
     import torch
     import torch_common
 
     import timm
 
     problem: Exception | None = None
-    channels, own = int(size.split("x")[0]), tuple(int(extent) for extent in size.split("x")[1:3])
+    channels, *own = (int(extent) for extent in size.rstrip("!").split("x"))
     for height, width in (LARGER[module], own) if module in LARGER else (own,) if size.endswith("!") else (*SIZES, own):
         torch.manual_seed(0)
-        model = timm.create_model(name, pretrained=False, exportable=True, num_classes=torch_common.CLASSES).eval()
+        model = timm.create_model(name, exportable=True, num_classes=torch_common.CLASSES, **shorter).eval()
         image = torch.randn(2, channels, height, width)
         try:
             with torch.no_grad():
@@ -68,7 +81,7 @@ def _model(name: str, module: str, size: str) -> tuple[Any, Any]:
             problem = error
             continue
         return model, image
-    raise ValueError(f"{name} runs at no size that was tried") from problem
+    raise ValueError(f"{name} runs at no size that was tried: {problem}") from problem
 
 
 # --- the choice -------------------------------------------------------------------------------------------------------
@@ -111,6 +124,8 @@ KNOWN = {
     "hieradet_sam2": ("yes", "mean over positions, then LayerNorm, Linear"),
     "levit": ("yes", "mean over tokens, then BatchNorm, Linear (twice, averaged)"),
     "efficientvim": ("no", "four avg pools of maps of different size, each with its Linear, added with learned weights"),
+    "mambaout": ("yes", "mean over positions, then LayerNorm, MLP"),
+    "selecsls": ("yes", "avg pool, Linear"),
     "sequencer": ("yes", "mean over positions, then Linear"),
 }
 

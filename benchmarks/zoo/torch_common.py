@@ -52,7 +52,13 @@ def export(model: torch.nn.Module, image: torch.Tensor, exporter: str, path: Pat
     options: dict[str, Any] = {"input_names": ["image"], "opset_version": opset, "dynamo": dynamo}
     if dynamo:
         options.update(external_data=False, verbose=False)
-    else:
-        options.update(output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}})
-    torch.onnx.export(model, (image[:1],), str(path), **options)
-    return {"file": path.name, "input": list(image.shape[1:])}
+        torch.onnx.export(model, (image[:1],), str(path), **options)
+        return {"file": path.name, "input": [1, *image.shape[1:]]}
+    options["output_names"] = ["logits"]
+    open_batch = {"image": {0: "N"}, "logits": {0: "N"}}
+    try:
+        torch.onnx.export(model, (image[:1],), str(path), **options, dynamic_axes=open_batch)
+    except torch.onnx.errors.SymbolicValueError:  # an operator that it can only write for a known shape
+        torch.onnx.export(model, (image[:1],), str(path), **options)
+        return {"file": path.name, "input": [1, *image.shape[1:]]}
+    return {"file": path.name, "input": ["N", *image.shape[1:]]}

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.validation import validate_structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 #: Protobuf cannot hold a larger message; larger models keep their weights in external data.
 MAX_PROTO_BYTES = 2**31 - 1
+#: From this size on the memory that a file will take is compared with what is free.
+_LARGE_FILE = 500_000_000
+#: Memory that reading, rewriting and writing takes at its peak, in sizes of the file (benchmarks/rewriting_size.py).
+_COPIES = 4
+#: Element types of less than a byte, several of which share one.
+_PACKED = frozenset(
+    number
+    for name, number in onnx.TensorProto.DataType.items()
+    if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+)
 _LFS_PREFIX = b"version https://git-lfs"
 
 
@@ -62,17 +72,37 @@ def load_model(model: str | Path | onnx.ModelProto) -> LoadedModel:
             than beside the model.
     """
     if isinstance(model, onnx.ModelProto):
-        data = model.SerializeToString() if model.ByteSize() <= MAX_PROTO_BYTES else b""
-        loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), model.ByteSize())
+        data = serialize(model, model.graph.name or "the model")
+        loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), len(data))
         _check(loaded)
         return loaded
     path = Path(model)
     data = _read_bytes(path)
     proto = _parse(path, data)
-    external = _external_size(proto, path)
-    loaded = LoadedModel(proto, path, hashlib.sha256(data).hexdigest(), len(data) + external)
+    sha256, size = hashlib.sha256(data).hexdigest(), len(data)
+    del data
+    loaded = LoadedModel(proto, path, sha256, size)
     _check(loaded)
-    return loaded
+    return replace(loaded, size=size + _external_size(proto, path))
+
+
+def serialize(proto: onnx.ModelProto, name: str) -> bytes:
+    """A model's bytes, refused before memory is taken where they would exceed what a protobuf can hold.
+
+    Raises:
+        ModelError: naming the model and the limit.
+    """
+    inside = weight_bytes(proto, external=False)
+    message = (
+        f"{name} holds {inside:,} bytes of weights, more than the 2 GiB of a protobuf file; save it with its weights "
+        "as external data."
+    )
+    if inside > MAX_PROTO_BYTES:
+        raise ModelError(message)
+    try:
+        return bytes(proto.SerializeToString())
+    except (EncodeError, ValueError) as error:
+        raise ModelError(message) from error
 
 
 def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -81,7 +111,21 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for sparse in graph.sparse_initializer:
         yield sparse.values
         yield sparse.indices
-    for node in graph.node:
+    yield from _node_tensors(graph.node)
+
+
+def model_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every TensorProto of a model: those of its graph, its local functions and its training graphs."""
+    yield from all_tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+    for training in proto.training_info:
+        yield from all_tensors(training.initialization)
+        yield from all_tensors(training.algorithm)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
@@ -92,6 +136,28 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from all_tensors(subgraph)
 
 
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """How many bytes a tensor's values take, by its declared shape and type; its values are not looked at."""
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except KeyError as error:
+        raise ModelError(
+            f"the tensor '{tensor.name}' is of the element type {tensor.data_type}, which ONNX does not have; the file "
+            "is damaged."
+        ) from error
+    return int(math.prod(tensor.dims)) * int(dtype.itemsize)
+
+
+def weight_bytes(proto: onnx.ModelProto, *, external: bool = True) -> int:
+    """How many bytes a model's tensors take, by their declared shapes.
+
+    Args:
+        proto: the model.
+        external: count those that lie in other files too.
+    """
+    return sum(tensor_bytes(tensor) for tensor in model_tensors(proto) if external or not is_external(tensor))
+
+
 def is_external(tensor: onnx.TensorProto) -> bool:
     """Whether the tensor's values lie in another file."""
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
@@ -99,14 +165,14 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 
 def has_external_data(proto: onnx.ModelProto) -> bool:
     """Whether any tensor's values lie in another file."""
-    return any(is_external(tensor) for tensor in all_tensors(proto.graph))
+    return any(is_external(tensor) for tensor in model_tensors(proto))
 
 
 def external_locations(proto: onnx.ModelProto) -> list[str]:
     """The files that a model keeps its weights in, as the model spells them, each once."""
     found = dict.fromkeys(
         entry.value
-        for tensor in all_tensors(proto.graph)
+        for tensor in model_tensors(proto)
         if is_external(tensor)
         for entry in tensor.external_data
         if entry.key == "location"
@@ -130,8 +196,7 @@ def load_small_external_data(proto: onnx.ModelProto, folder: Path | None, limit:
     for tensor in all_tensors(proto.graph):
         if not is_external(tensor):
             continue
-        size = math.prod(tensor.dims) * np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize
-        if size <= limit:
+        if tensor_bytes(tensor) <= limit:
             array = onnx.numpy_helper.to_array(tensor, base_dir=str(folder))
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
@@ -150,6 +215,7 @@ def _read_bytes(path: Path) -> bytes:
                 f"{path} has {size:,} bytes, more than the 2 GiB that a protobuf file can hold, so it is no "
                 "readable ONNX model; export it with its weights as external data."
             )
+        _require_memory(path, size)
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -158,6 +224,31 @@ def _read_bytes(path: Path) -> bytes:
             f"{path} is a Git LFS pointer of {size} bytes, not the model itself; run 'git lfs pull' to fetch it."
         )
     return data
+
+
+def _require_memory(path: Path, size: int) -> None:
+    """Refuse a large file whose weights are inside it, where the machine has too little memory, before any is taken."""
+    free = available_memory() if size > _LARGE_FILE else None
+    if free is not None and size * _COPIES > free:
+        raise ModelError(
+            f"{path} holds its {size / 1e9:.1f} GB inside the file: working on it takes about "
+            f"{size * _COPIES / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; export it with external data, which is never loaded."
+        )
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be taken without swapping, the control group's limit included; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(used))
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
@@ -185,7 +276,7 @@ def _check(loaded: LoadedModel) -> None:
 
 def _external_size(proto: onnx.ModelProto, path: Path) -> int:
     files: dict[Path, int] = {}
-    for tensor in all_tensors(proto.graph):
+    for tensor in model_tensors(proto):
         if not is_external(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -204,6 +295,12 @@ def _external_size(proto: onnx.ModelProto, path: Path) -> int:
                 f"{path}: tensor '{tensor.name}' should lie at bytes {offset:,} to {offset + length:,} of "
                 f"'{location}', which has only {files[file]:,}; the data file is truncated or another model's."
             )
+        room, need = length or files[file] - offset, tensor_bytes(tensor)
+        if tensor.data_type not in _PACKED and room < need:
+            raise ModelError(
+                f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {need:,} bytes, but '{location}' has "
+                f"{room:,} for it; the data file is truncated or another model's."
+            )
     return sum(files.values())
 
 
@@ -216,8 +313,8 @@ def _resolve_beside(path: Path, location: str, tensor: str) -> Path:
             "since a model file must not choose which files are read. Place the data beside the model."
         )
     file = path.parent / location
-    if not file.exists():
-        raise ModelError(f"{path} keeps its weights in '{location}', which is not beside it; put that file there.")
+    if not file.is_file():
+        raise ModelError(f"{path} keeps its weights in '{location}', which is no file beside it; put that file there.")
     folder = path.parent.resolve()
     if not file.resolve().is_relative_to(folder):
         raise ModelError(f"{path}: its data file '{location}' is a link that leads out of the model's folder; refused.")

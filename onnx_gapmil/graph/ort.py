@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-def cpu_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool = False) -> Any:
+def cpu_session(
+    proto: onnx.ModelProto,
+    folder: Path | None,
+    *,
+    optimize: bool = False,
+    weights: Mapping[str, np.ndarray] | None = None,
+) -> Any:
     """A quiet CPU session on a model in memory.
 
     Args:
         proto: the model, below 2 GiB; its external data is read from ``folder``.
         folder: where the external data lies; None if there is none.
         optimize: False keeps every node and tensor as the file spells it.
+        weights: initializers that the model declares as external and that are used where they lie in memory; they
+            must outlive the session.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model.
@@ -39,6 +47,9 @@ def cpu_session(proto: onnx.ModelProto, folder: Path | None, *, optimize: bool =
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     if folder is not None:
         options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        options.add_external_initializers(list(weights), values)
     try:
         return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnx.shape_inference
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import MAX_PROTO_BYTES, is_external, load_small_external_data
+from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
+from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
 from onnx_gapmil.graph.ort import cpu_session
 from onnx_gapmil.runtime.ort_errors import explain
 
@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
 #: Heights and widths tried for inputs that leave them open, the commonest first.
 OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512))
-#: Operators whose outputs are no tensors.
-_NO_TENSORS = frozenset(
-    {"ZipMap", "If", "Loop", "Scan", "Optional", "OptionalGetElement", "SplitToSequence", "StringSplit"}
-)
-#: Initializers up to this many bytes stay in the copy that shape inference sees (they may be shapes).
+#: Weights above this many bytes are handed to the runtime where they lie.
 _SMALL = 4096
+#: Element types that NumPy and ONNX Runtime both have.
+_PLAIN = frozenset(
+    {
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.INT32,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+    }
+)
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
 MAX_TRACED_BYTES = 1_500_000_000
 
@@ -95,13 +103,11 @@ def trace(graph: ModelGraph) -> Trace:
     Raises:
         ModelError: ONNX Runtime cannot load the model, or runs it at no size that was tried.
     """
-    weights = sum(
-        tensor.ByteSize() if not is_external(tensor) else _bytes(tensor) for tensor in graph.proto.graph.initializer
-    )
-    if weights > MAX_TRACED_BYTES:
+    if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
-    probe, wanted = _with_probes(graph)
-    session = cpu_session(probe, graph.folder)
+    probe = _with_probes(graph)
+    wanted = probe.wanted
+    session = cpu_session(probe.proto, graph.folder, weights=probe.weights)
     last: Exception | None = None
     for shapes in candidate_inputs(graph):
         feeds = {entry.name: random_input(entry) for entry in shapes}
@@ -171,60 +177,44 @@ def concrete_inputs(graph: ModelGraph, batch: int, size: tuple[int, int]) -> tup
     )
 
 
-def infer(graph: ModelGraph, inputs: tuple[InputShape, ...]) -> Trace:
-    """Shapes and types by onnx's own inference, for concrete inputs, without looking at any large weight."""
-    twin = onnx.ModelProto()
-    twin.ir_version = graph.proto.ir_version
-    twin.opset_import.extend(graph.proto.opset_import)
-    twin.functions.extend(graph.proto.functions)
-    twin.graph.name = "twin"
-    twin.graph.node.extend(graph.proto.graph.node)
-    for entry in inputs:
-        kind = onnx.helper.np_dtype_to_tensor_dtype(entry.dtype)
-        twin.graph.input.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.traced))
-    for tensor in graph.proto.graph.initializer:
-        if not is_external(tensor) and tensor.ByteSize() <= _SMALL:
-            twin.graph.initializer.append(tensor)
-        else:
-            twin.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    twin.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in graph.outputs)
-    try:
-        result = onnx.shape_inference.infer_shapes(twin, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError):
-        # What cannot be inferred is measured; inference only adds element types to the measurement.
-        result = twin
-    shapes: dict[str, tuple[int, ...]] = {}
-    dtypes: dict[str, np.dtype] = {}
-    for value in (*result.graph.value_info, *result.graph.input, *result.graph.output):
-        kind = value.type.tensor_type
-        if kind.elem_type and kind.elem_type != onnx.TensorProto.STRING:
-            dtypes[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-        if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    for tensor in graph.proto.graph.initializer:
-        shapes[tensor.name] = tuple(tensor.dims)
-        dtypes[tensor.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    return Trace(inputs, shapes, dtypes, {}, measured=False)
-
-
 def _trace_by_inference(graph: ModelGraph) -> Trace:
+    """Without running the model: for weights that should not be read."""
+    last: ShapesUnknownError | None = None
     for shapes in candidate_inputs(graph):
-        found = infer(graph, shapes)
-        if any(value.name in found.shapes for value in graph.outputs):
-            return found
-    raise ModelError("the shapes of this very large model cannot be inferred from its graph.")
+        try:
+            found = infer_all(graph, shapes)
+        except ShapesUnknownError as error:
+            last = last or error
+            continue
+        return Trace(shapes, found.shapes, found.dtypes, found.values, measured=False)
+    raise ModelError(
+        "its weights are too large for a trial run, and without one the shapes of its tensors cannot be told: "
+        f"{last or 'no input shape could be made up'}."
+    )
 
 
-def _with_probes(graph: ModelGraph) -> tuple[onnx.ModelProto, list[tuple[str, str]]]:
-    """A copy of the model that also outputs the shape of every tensor, and the value of every computed shape."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(graph.proto)
-    load_small_external_data(probe, graph.folder)
-    del probe.graph.value_info[:]
-    existing = {value.name for value in probe.graph.output}
+@dataclass(frozen=True)
+class _Probe:
+    """A copy of a model that also outputs the shape of every tensor, and the value of every computed shape.
+
+    Attributes:
+        proto: the copy; its large weights are declared, and lie in ``weights``.
+        weights: by initializer.
+        wanted: (output, tensor) of what was added.
+    """
+
+    proto: onnx.ModelProto
+    weights: dict[str, np.ndarray]
+    wanted: list[tuple[str, str]]
+
+
+def _with_probes(graph: ModelGraph) -> _Probe:
+    proto, weights = _light_copy(graph)
+    load_small_external_data(proto, graph.folder)
+    existing = {value.name for value in proto.graph.output}
     wanted: list[tuple[str, str]] = []
     for node in graph.proto.graph.node:
-        if node.op_type in _NO_TENSORS or node.op_type.startswith("Sequence"):
+        if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
             continue
         for name in node.output:
             if not name or (name in graph.constants and node.op_type == "Constant"):
@@ -233,18 +223,40 @@ def _with_probes(graph: ModelGraph) -> tuple[onnx.ModelProto, list[tuple[str, st
                 output = name
             else:
                 output = f"gapmil_trace/{len(wanted)}"
-                probe.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
+                proto.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
             if output not in existing:
-                probe.graph.output.append(onnx.ValueInfoProto(name=output))
+                proto.graph.output.append(onnx.ValueInfoProto(name=output))
             wanted.append((output, name))
-    if probe.ByteSize() > MAX_PROTO_BYTES:
-        raise ModelError("the model is too near protobuf's 2 GiB limit; export its weights as external data.")
-    return probe, wanted
+    return _Probe(proto, weights, wanted)
 
 
-def _bytes(tensor: onnx.TensorProto) -> int:
-    size = int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    return int(np.prod(tensor.dims, dtype=np.int64)) * size
+def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """The model without its value_info, and its large weights apart, so that they are neither copied nor serialized."""
+    source = graph.proto
+    proto = onnx.ModelProto(ir_version=source.ir_version, opset_import=source.opset_import, functions=source.functions)
+    proto.graph.name = source.graph.name
+    proto.graph.node.extend(source.graph.node)
+    proto.graph.input.extend(source.graph.input)
+    proto.graph.output.extend(source.graph.output)
+    proto.graph.sparse_initializer.extend(source.graph.sparse_initializer)
+    weights: dict[str, np.ndarray] = {}
+    listed = {value.name for value in source.graph.input}
+    for tensor in source.graph.initializer:
+        apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name not in listed
+        if is_external(tensor) or not apart:
+            proto.graph.initializer.append(tensor)
+            continue
+        weights[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        proto.graph.initializer.append(
+            onnx.TensorProto(
+                name=tensor.name,
+                data_type=tensor.data_type,
+                dims=tensor.dims,
+                data_location=onnx.TensorProto.EXTERNAL,
+                external_data=[onnx.StringStringEntryProto(key="location", value="in memory")],
+            )
+        )
+    return proto, weights
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str | None, ...], np.dtype]:

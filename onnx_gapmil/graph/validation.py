@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import onnx
+from google.protobuf.descriptor import FieldDescriptor
+
 from onnx_gapmil.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import onnx
+    from google.protobuf.message import Message
 
 #: More elements than this in one declared tensor is a damaged or hostile file, not a classifier (2^40).
 MAX_ELEMENTS = 1 << 40
+_ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values())
 
 
 def validate_structure(proto: onnx.ModelProto, where: str) -> None:
@@ -27,6 +31,7 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
         ModelError: naming the first tensor or node that is wrong.
     """
     graph = proto.graph
+    _check_fields(proto, where)
     if not graph.output:
         raise ModelError(f"{where} has no outputs; export it again.")
     known = {value.name for value in graph.input}
@@ -37,6 +42,10 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
         if output.name not in known and output.name not in makers:
             raise ModelError(f"{where}: no node makes the output '{output.name}'; the file is damaged.")
     _check_order(graph, known, makers, where)
+    names = [tensor.name for tensor in graph.initializer]
+    if len(set(names)) < len(names):
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ModelError(f"{where}: the weight '{twice}' is defined twice; the file is damaged.")
     for tensor in graph.initializer:
         if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MAX_ELEMENTS:
             raise ModelError(f"{where}: the weight '{tensor.name}' declares an absurd shape {list(tensor.dims)}.")
@@ -44,6 +53,19 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         if any(dim < 0 for dim in dims) or math.prod(max(dim, 1) for dim in dims) > MAX_ELEMENTS:
             raise ModelError(f"{where}: the input '{value.name}' declares an absurd shape {dims}.")
+
+
+def _check_fields(message: Message, where: str) -> None:
+    """Names must be text (a flipped bit makes bytes of them), and element types must exist."""
+    for field, value in message.ListFields():
+        values = [value] if isinstance(value, str | bytes | int | float) or hasattr(value, "ListFields") else value
+        if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(entry, str) for entry in values):
+            raise ModelError(f"{where}: a {field.full_name} is no readable text; the file is damaged.")
+        if field.name in ("data_type", "elem_type") and any(entry not in _ELEMENT_TYPES for entry in values):
+            raise ModelError(f"{where}: {values[0]} is no element type of ONNX; the file is damaged.")
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for entry in values:
+                _check_fields(entry, where)
 
 
 def _makers(graph: onnx.GraphProto, known: set[str], where: str) -> dict[str, int]:

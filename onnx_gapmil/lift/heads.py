@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import onnx_gapmil.lift.rules  # noqa: F401 - registers the rules
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
@@ -44,6 +46,18 @@ class Head:
     def verdict(self) -> Verdict:
         """``conditional`` if any step depends on the pooled tensor."""
         return "conditional" if self.lifted.conditional else "exact"
+
+    @property
+    def position_dependent(self) -> bool:
+        """Whether it has weights of its own for each position: the same features mean another thing elsewhere."""
+        return any(step.kind == "flatten" for step in self.chain)
+
+    @property
+    def rounding_bound(self) -> float | None:
+        """How far rounding alone may move a logit; None where it does not round, or no bound is known."""
+        if self.lifted.rounding is None or not np.isfinite(self.lifted.rounding).all():
+            return None
+        return float(self.lifted.rounding.max())
 
     @property
     def quantized(self) -> bool:

@@ -112,6 +112,8 @@ class Lifted:
         step: what made it.
         parents: the pooled tensors whose lifts it was made of.
         quantization: for a tensor of integers, the real numbers that it stands for and that the lift is of.
+        rounding: how far rounding to integers may have moved each channel of ``t`` from the mean of the lift,
+            (channels,) float64, infinite where no bound is known; None where nothing was rounded.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Lifted:
     step: LiftStep
     parents: tuple[str, ...] = ()
     quantization: Quantization | None = None
+    rounding: np.ndarray | None = None
 
     @property
     def inner_shape(self) -> tuple[int, ...]:
@@ -338,6 +341,7 @@ class Lifting:
         channels: int | None = None,
         dtype: np.dtype | None = None,
         quantization: Quantization | None = None,
+        rounding: np.ndarray | None = None,
     ) -> Lifted:
         """The lift of a node's output, made of the lifts of its inputs.
 
@@ -370,6 +374,7 @@ class Lifting:
             step=step,
             parents=tuple(parent.step.output for parent in parents),
             quantization=quantization,
+            rounding=rounding if rounding is not None else _carried(parents, kind, count),
         )
 
     def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
@@ -419,6 +424,16 @@ class Lifting:
     def clone(self, node: gs.Node, inputs: list[str], **attrs: Any) -> str:
         """The node's operator with all its attributes, on other inputs; for the instance readout."""
         return self.build.node(node.op, inputs, **{**node.attrs, **attrs})
+
+
+def _carried(parents: Sequence[Lifted], kind: StepKind, count: int) -> np.ndarray | None:
+    """The rounding that a step hands on by itself: a shape keeps it, a sum adds it up, else no bound is known."""
+    moved = [parent.rounding for parent in parents if parent.rounding is not None]
+    if not moved:
+        return None
+    if kind in ("shape", "affine") and all(len(part) == count for part in moved):
+        return np.asarray(np.sum(moved, axis=0, dtype=np.float64))
+    return np.full(count, np.inf)
 
 
 def elem_type(dtype: np.dtype) -> int:

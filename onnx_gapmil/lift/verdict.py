@@ -14,7 +14,7 @@ Verdict = Literal["exact", "conditional"]
 Readout = Literal["contribution", "instance"]
 
 #: What an operator of the head does to the lift.
-StepKind = Literal["pool", "shape", "affine", "activation", "gate", "norm"]
+StepKind = Literal["pool", "flatten", "shape", "affine", "activation", "gate", "norm"]
 
 #: Every refusal code: what it means for the user, and what can be done.
 ADVICE: dict[str, str] = {
@@ -22,8 +22,8 @@ ADVICE: dict[str, str] = {
     "classifier), name that one, else no prediction grid exists for it.",
     "class-token": "The classifier reads one token, which attention has already mixed: no average over cells gives its "
     "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model.",
-    "flatten-head": "The head has its own weights for every position instead of a pool. Ask for a variant with global "
-    "average pooling.",
+    "flatten-head": "The head has its own weights for every position instead of a pool, in a way that has no rule. Ask "
+    "for a variant with global average pooling.",
     "spatial-mixing-after-pool": "An operator after the pool mixes positions or images again, so cells blur.",
     "partial-pool": "The pool leaves more than one position, which are then mixed; only heads that pool the whole map "
     "decompose.",

@@ -27,6 +27,7 @@ class Head:
         activation: what the vendor's graph makes of the logits: "softmax", "sigmoid" or "none".
         readout: "contribution" (mean over cells = logits) or "instance".
         quantized: whether the head rounds to integers on the way.
+        rounding_bound: how far that alone may move a logit; None where no bound is known.
     """
 
     output: str
@@ -38,6 +39,7 @@ class Head:
     activation: str = "none"
     readout: str = "contribution"
     quantized: bool = False
+    rounding_bound: float | None = None
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ def _head(entry: Mapping[str, Any]) -> Head:
         activation=_text(entry.get("activation", "none")),
         readout=_text(entry.get("readout", "contribution")),
         quantized=entry.get("quantized", False) is True,
+        rounding_bound=float(entry["rounding_bound"]) if entry.get("rounding_bound") is not None else None,
     )
 
 

@@ -11,6 +11,7 @@ from onnx_gapmil.lift.grids import align
 from onnx_gapmil.lift.lifting import elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import fused_activation
+from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
 from onnx_gapmil.lift.rules.pools import lift_reduction, lift_sum_einsum
 from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -37,17 +38,24 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     data, weight = node.inputs[0].name, node.inputs[1].name
     if not walk.is_fixed(weight):
         raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
-    lifted = walk.lift(data)
-    _require_channels_at(node, walk, lifted, 0 if node.attrs.get("transA", 0) else 1)
     transposed = bool(node.attrs.get("transB", 0))
     rows = walk.shape(weight)[0 if transposed else 1]
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
     kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     scale, bias_scale = (float(node.attrs.get(key, 1.0)) for key in ("alpha", "beta"))
+    if is_flattened(walk.try_lift(data)) and scale == bias_scale == 1.0 and not node.attrs.get("transA", 0):
+        return lift_flattened_dense(node, walk, data, kernel, rows, bias)
+    lifted = walk.lift(data)
+    _require_channels_at(node, walk, lifted, 0 if node.attrs.get("transA", 0) else 1)
     detail = f"dense {lifted.channels} → {rows}{', bias' if bias else ''}: a 1×1 convolution on the grid"
     if not bias or walk.is_fixed(bias):
         name = pointwise(walk, lifted, kernel, rows, bias, scale=scale, bias_scale=bias_scale)
-        return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+        rounding = (
+            through_dense(lifted, walk.value(weight), scale, transposed=transposed)
+            if lifted.rounding is not None
+            else None
+        )
+        return walk.result(node, name, [lifted], "affine", detail, channels=rows, rounding=rounding)
     # A residual branch that an optimizer fused into the Gemm: lifted like the operand of a sum.
     other = _lift_companion(node, walk, bias)
     if other.channels not in (1, rows) or other.batch_axis not in (0, None):
@@ -69,10 +77,13 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
         return lift_weighted_sum(node, walk)
     flipped = walk.is_fixed(left)
     weight, data = (left, right) if flipped else (right, left)
+    shape = walk.shape(weight)
     if isinstance(walk.try_lift(data), Refusal) and contracts_positions(node, walk):
         return lift_weighted_sum(node, walk)
+    if is_flattened(walk.try_lift(data)) and not flipped and len(shape) == 2:
+        kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
+        return lift_flattened_dense(node, walk, data, kernel, shape[1], "")
     lifted = walk.lift(data)
-    shape = walk.shape(weight)
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
     fan_in, fan_out = matrix[::-1] if flipped else matrix
     if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
@@ -88,7 +99,11 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     out = walk.shape(walk.wanted)
     axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
     detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
-    return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis)
+    rounding = None
+    if lifted.rounding is not None:
+        value = walk.value(weight)
+        rounding = through_dense(lifted, None if value is None else value.reshape(matrix), transposed=flipped)
+    return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis, rounding=rounding)
 
 
 def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:
@@ -108,12 +123,7 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     if math.prod(shape[2:]) != 1:
         out = walk.shape(walk.wanted)
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
-            size = "x".join(str(dim) for dim in shape[1:])
-            raise walk.refuse(
-                "flatten-head",
-                node,
-                f"it is a fully connected layer over a {size} map, spelled as a convolution as large as the map",
-            )
+            return lift_whole_map_conv(node, walk)
         raise walk.no_rule(node)
     if math.prod(kernel[2:]) != 1 or not walk.is_fixed(weight):
         raise walk.refuse(
@@ -128,7 +138,11 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     group = int(node.attrs.get("group", 1))
     name = pointwise(walk, lifted, weight, kernel[0], bias, group=group, shaped=len(kernel) == 4)
     detail = f"1×1 convolution {lifted.channels} → {kernel[0]}{f' in {group} groups' if group > 1 else ''}"
-    return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0])
+    rounding = None
+    if lifted.rounding is not None and group == 1:
+        value = walk.value(weight)
+        rounding = through_dense(lifted, None if value is None else value.reshape(kernel[:2]), transposed=True)
+    return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
 
 
 def pointwise(
@@ -161,6 +175,23 @@ def pointwise(
     if len(own) == 2 and math.prod(own) != 1:
         bias = build.reshape(bias, [-1, own[-1], 1, 1])
     return build.node("Add", [grid, bias])
+
+
+def through_dense(lifted: Lifted, weight: np.ndarray | None, scale: float = 1.0, *, transposed: bool) -> np.ndarray:
+    """The bound on rounding after a dense layer: ``|W|`` times the bound before it; no bound for unknown weights.
+
+    Args:
+        lifted: lift of the layer's input.
+        weight: (C, K), or (K, C) if ``transposed``.
+        scale: the layer's own factor.
+        transposed: how the weight lies.
+    """
+    assert lifted.rounding is not None  # noqa: S101 - asked only where something was rounded
+    if weight is None or not np.isfinite(lifted.rounding).all():
+        return np.full(1 if weight is None else weight.shape[0 if transposed else 1], np.inf)
+    sizes = np.abs(weight.astype(np.float64)) * abs(scale)
+    bound: np.ndarray = (sizes if transposed else sizes.T) @ lifted.rounding
+    return bound
 
 
 def _convolve(walk: Lifting, lifted: Lifted, weight: str, bias: str, group: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.lift.ancestry import origins
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import activate
@@ -47,7 +49,18 @@ def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
             "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
         )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(factor, out, axis)])
-    return walk.result(node, name, [lifted], "affine", "a fixed factor for each channel", batch_axis=axis)
+    detail = "a fixed factor for each channel"
+    rounding = None if lifted.rounding is None else _scaled(node, walk, lifted.rounding, factor)
+    return walk.result(node, name, [lifted], "affine", detail, batch_axis=axis, rounding=rounding)
+
+
+def _scaled(node: gs.Node, walk: Lifting, rounding: np.ndarray, factor: str) -> np.ndarray:
+    """The bound on rounding times the largest factor."""
+    value = walk.value(factor)
+    if value is None:
+        return np.full_like(rounding, np.inf)
+    sizes = np.abs(value.astype(np.float64))
+    return rounding * float((1 / sizes).max() if node.op == "Div" else sizes.max())
 
 
 def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str]:
@@ -87,9 +100,27 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
             node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis
         )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(frozen, out, axis)])
+    if _is_quantization_scale(walk, frozen):
+        # The integers were divided by it before: together the two change nothing.
+        return walk.result(node, name, [lifted], "affine", "the scale of dynamic quantization", batch_axis=axis)
     return walk.result(
         node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis
     )
+
+
+def _is_quantization_scale(walk: Lifting, tensor: str) -> bool:
+    """Whether a tensor is the scale that DynamicQuantizeLinear found, times fixed numbers."""
+    for _ in range(8):
+        node = walk.graph.producer(tensor)
+        if node is None:
+            return False
+        if node.op == "DynamicQuantizeLinear":
+            return bool(node.outputs[1].name == tensor)
+        moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+        if node.op not in ("Mul", "Reshape", "Unsqueeze", "Squeeze", "Identity") or len(moving) != 1:
+            return False
+        tensor = moving[0]
+    return False
 
 
 def _require_image(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, word: str) -> None:

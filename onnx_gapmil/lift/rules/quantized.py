@@ -16,7 +16,7 @@ import numpy as np
 
 from onnx_gapmil.lift.lifting import Quantization, elem_type
 from onnx_gapmil.lift.registry import rule
-from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise
+from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
     if clips:
         name = _saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target)
     step = replace(pooled.step, conditional=clips, detail=f"{detail}; {_words(target, clips)}")
-    return replace(pooled, name=name, conditional=clips, step=step, quantization=target)
+    rounding = np.full(pooled.channels, target.step / 2)
+    return replace(pooled, name=name, conditional=clips, step=step, quantization=target, rounding=rounding)
 
 
 @rule("QLinearMatMul")
@@ -175,7 +176,10 @@ def lift_q_matmul(node: gs.Node, walk: Lifting) -> Lifted:
         raise walk.refuse("unknown-operator", node, "its weights are not fixed")
     weight = _real(walk, b, _Scale(b_scale, b_zero), axis=1)
     kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
-    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, walk.shape(b)[1], "", _Scale(y_scale, y_zero))
+    source, target = _Scale(a_scale, a_zero), _Scale(y_scale, y_zero)
+    values = _values(walk, b, _Scale(b_scale, b_zero), axis=1)
+    values = None if values is None else values.T
+    return _dense(node, walk, (a, source), kernel, walk.shape(b)[1], "", target, values=values)
 
 
 @rule("QGemm", domain=_CONTRIB)
@@ -190,7 +194,9 @@ def lift_q_gemm(node: gs.Node, walk: Lifting) -> Lifted:
     rows = walk.shape(b)[0 if transposed else 1]
     bias = _real_bias(walk, _name(node, 6), a_scale, b_scale)
     target = _Scale(_name(node, 7), _name(node, 8)) if _name(node, 7) else None
-    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, rows, bias, target)
+    values = _values(walk, b, _Scale(b_scale, b_zero), axis=0 if transposed else 1)
+    values = values.T if values is not None and not transposed else values
+    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, rows, bias, target, values=values)
 
 
 @rule("QLinearConv")
@@ -205,7 +211,10 @@ def lift_q_conv(node: gs.Node, walk: Lifting) -> Lifted:
     bias = _real_bias(walk, _name(node, 8), x_scale, w_scale)
     group = int(node.attrs.get("group", 1))
     target = _Scale(y_scale, y_zero)
-    return _dense(node, walk, (x, _Scale(x_scale, x_zero)), weight, kernel_shape[0], bias, target, group=group)
+    values = _values(walk, w, _Scale(w_scale, w_zero), axis=0) if group == 1 else None
+    values = None if values is None else values.reshape(kernel_shape[:2])
+    source = _Scale(x_scale, x_zero)
+    return _dense(node, walk, (x, source), weight, kernel_shape[0], bias, target, group=group, values=values)
 
 
 @rule("QLinearAdd", domain=_CONTRIB)
@@ -285,11 +294,15 @@ def _dense(
     target: _Scale | None,
     *,
     group: int = 1,
+    values: np.ndarray | None = None,
 ) -> Lifted:
     """A quantized layer: the real layer on the grid, and where its range may clip, the gate of the pooled result."""
     name, scale = data
     lifted = walk.lift(name)
     weight = walk.build.reshape(kernel, [rows, lifted.channels // group, 1, 1])
+    before = lifted.rounding
+    if before is not None:
+        lifted = replace(lifted, rounding=through_dense(lifted, values, transposed=True))
     grid = pointwise(walk, lifted, weight, rows, bias, group=group, shaped=True)
     detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the dequantized weights"
     if target is None:
@@ -318,6 +331,7 @@ def _quantized(
     channels: int | None = None,
 ) -> Lifted:
     """The result of an operator that makes integers, with what they stand for."""
+    count = math.prod(walk.shape(walk.wanted)) // parents[0].batch
     return walk.result(
         node,
         name,
@@ -329,7 +343,15 @@ def _quantized(
         channels=channels,
         dtype=parents[0].dtype,
         quantization=meaning,
+        rounding=_rounded(parents, meaning, count),
     )
+
+
+def _rounded(parents: list[Lifted], meaning: Quantization, count: int) -> np.ndarray:
+    """What was rounded before, and half a step more; of a range found at run time no bound is known."""
+    before = [parent.rounding for parent in parents if parent.rounding is not None]
+    half = np.full(count, meaning.step / 2 if not meaning.dynamic else np.inf)
+    return half + sum(part if len(part) == count else np.inf for part in before)
 
 
 def _words(meaning: Quantization, clips: bool) -> str:
@@ -417,6 +439,18 @@ def _real(walk: Lifting, tensor: str, scale: _Scale, *, axis: int = 0) -> str:
     """``(q - z) * s`` as nodes: integer weights stay the vendor's own, and are shared."""
     factor = _broadcast(walk, scale.scale, tensor, axis)
     return walk.build.node("Mul", [_centred(walk, tensor, scale.zero_point, axis=axis), factor])
+
+
+def _values(walk: Lifting, tensor: str, scale: _Scale, *, axis: int) -> np.ndarray | None:
+    """``(q - z) * s`` as numbers, for the bound on rounding; None where a part is not known."""
+    weight, factor = walk.value(tensor), walk.value(scale.scale)
+    zero = walk.value(scale.zero_point) if scale.zero_point else np.zeros((), dtype=np.int8)
+    if weight is None or factor is None or zero is None:
+        return None
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    centred = weight.astype(np.float64) - zero.astype(np.float64).reshape(shape)
+    return centred * factor.astype(np.float64).reshape(shape)
 
 
 def _centred(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:

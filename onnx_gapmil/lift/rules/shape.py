@@ -91,7 +91,8 @@ def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> 
         kept = len(channels)
         reordered = kept == lifted.channels
         detail = f"reorders {kept} channels" if reordered else f"takes {kept} of {lifted.channels} channels"
-    return walk.result(node, name, [lifted], "shape", detail, batch_axis=batch_axis)
+    rounding = None if lifted.rounding is None else lifted.rounding[channels]
+    return walk.result(node, name, [lifted], "shape", detail, batch_axis=batch_axis, rounding=rounding)
 
 
 def _split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[int | None, np.ndarray]:

@@ -1,0 +1,198 @@
+"""Fully connected heads on a flattened map (AlexNet, VGG, LeNet): position-wise linear, so they lift too.
+
+A dense layer on all positions is a sum over positions of one dense layer each, ``y = b + sum_p W_p A[:, p]``. Its
+lift is ``b + H*W * W_p A[:, p]``: every cell by its own slice of the weights. A cell's value then depends on where it
+is; the report says *position-dependent*. What follows (activations, further layers) are the rules for pooled tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.grids import map_of
+from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
+from onnx_gapmil.lift.verdict import LiftStep, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifting
+
+#: Operators between the flattening and the dense layer that this many steps may take.
+_MAX_STEPS = 12
+_FLATTENING = frozenset({"Reshape", "Flatten", "Squeeze"})
+
+
+@dataclass(frozen=True)
+class _Flattened:
+    """A vector that still is a map.
+
+    Attributes:
+        vector: the tensor (N, F), as the dense layer reads it.
+        source: the map that was flattened.
+        order: the map's axes as (channels, rows, columns); no columns for a sequence.
+        inner: the map's shape without the batch.
+        size: (height, width) of the cells.
+        untouched: nothing but the flattening happened since, so that the map itself can be taken.
+    """
+
+    vector: str
+    source: str
+    order: tuple[int, ...]
+    inner: tuple[int, ...]
+    size: tuple[int, int]
+    untouched: bool
+
+    @property
+    def channels(self) -> int:
+        """C of the map."""
+        return self.inner[self.order[0] - 1]
+
+
+def is_flattened(found: Lifted | Refusal) -> bool:
+    """Whether a walk ended because a map was flattened."""
+    return isinstance(found, Refusal) and found.code == "flatten-head"
+
+
+def lift_flattened_dense(node: gs.Node, walk: Lifting, data: str, weight: str, rows: int, bias: str) -> Lifted:
+    """A dense layer on a flattened map.
+
+    Args:
+        node: the dense layer.
+        walk: the walk.
+        data: the vector (N, F) it reads.
+        weight: its weights as (K, F), in the graph.
+        rows: K.
+        bias: its fixed bias, of K elements or one, or "".
+
+    Raises:
+        HeadRefused: how the map was flattened is not known.
+    """
+    if bias and not walk.is_fixed(bias):
+        raise walk.refuse("unknown-operator", node, "its bias is not fixed")
+    found = _find(node, walk, data)
+    build = walk.build
+    grid = _grid(node, walk, found)
+    kernel = build.reshape(weight, [rows, *found.inner])
+    kernel = build.node("Transpose", [kernel], perm=[*found.order[1:], found.order[0], 0])
+    return _positionwise(node, walk, grid, kernel, rows, bias)
+
+
+def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
+    """A convolution as large as its map (a fully connected layer in disguise), or one for each channel.
+
+    Raises:
+        HeadRefused: it pads, dilates, or groups channels otherwise.
+    """
+    data, weight = node.inputs[0].name, node.inputs[1].name
+    shape, kernel_shape = walk.shape(data), walk.shape(weight)
+    group = int(node.attrs.get("group", 1))
+    plain = not any(node.attrs.get("pads", ())) and all(step == 1 for step in node.attrs.get("dilations", (1,)))
+    if kernel_shape[2:] != shape[2:] or not plain or len(shape) != 4 or not walk.is_fixed(weight):
+        raise walk.refuse("flatten-head", node, "it is a fully connected layer over a map that it pads or dilates")
+    bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    size = (shape[2], shape[3])
+    dtype = walk.dtype(data, np.dtype(np.float32))
+    grid = FeatureGrid(data, data, shape[1], size, (2, 3), walk.describe(node), "NCHW", dtype, "")
+    if group == 1:
+        kernel = walk.build.node("Transpose", [weight], perm=[2, 3, 1, 0])
+        return _positionwise(node, walk, grid, kernel, kernel_shape[0], bias)
+    if group != shape[1] or kernel_shape[0] != group:
+        raise walk.refuse("flatten-head", node, f"it is a convolution as large as the map in {group} groups")
+    weights = walk.build.reshape(weight, [1, group, *size])
+    scaled = walk.build.node("Mul", [walk.build.node("Mul", [data, weights]), walk.scalar(math.prod(size), dtype)])
+    name = walk.build.node("Add", [scaled, walk.build.reshape(bias, [1, -1, 1, 1])]) if bias else scaled
+    detail = "weighted sum over positions, with weights of its own for each channel: position-dependent"
+    return _result(node, walk, grid, name, group, detail)
+
+
+def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, rows: int, bias: str) -> Lifted:
+    """``b + H*W * A[:, p] @ kernel[p]`` for every cell p; the kernel as (H, W, C, K), or (T, C, K) for a sequence."""
+    build, (height, width) = walk.build, grid.size
+    kernel = build.reshape(kernel, [height, width, grid.channels, rows])
+    cells = build.node("Transpose", [grid.name], perm=[2, 3, 0, 1])
+    product = build.node("Transpose", [build.node("MatMul", [cells, kernel])], perm=[2, 3, 0, 1])
+    name = build.node("Mul", [product, walk.scalar(height * width, grid.dtype)])
+    if bias:
+        name = build.node("Add", [name, build.reshape(bias, [1, -1, 1, 1])])
+    detail = f"dense {grid.channels} × {height} × {width} → {rows}, each cell by its own slice: position-dependent"
+    return _result(node, walk, grid, name, rows, detail)
+
+
+def _result(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, channels: int, detail: str) -> Lifted:
+    if any(entry.space_is_open for entry in walk.trace.inputs):
+        raise walk.refuse("flatten-head", node, "its weights are for one size of the input, which is left open")
+    shape = walk.shape(walk.wanted)
+    batch = walk.shape(grid.source)[0]
+    if math.prod(shape) != batch * channels:
+        raise walk.refuse("flatten-head", node, f"its output {list(shape)} is no vector for each image")
+    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "flatten", False, detail)
+    axis = 0 if shape[0] == batch else None
+    return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
+
+
+def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
+    """Follow the vector back to where the map was flattened; elementwise operators on the way belong to the trunk."""
+    layout = Layout(walk.graph, walk.trace)
+    tensor, untouched = data, True
+    count = math.prod(walk.shape(data)[1:]) if len(walk.shape(data)) > 1 else math.prod(walk.shape(data))
+    for _ in range(_MAX_STEPS):
+        maker = walk.graph.producer(tensor)
+        if maker is None:
+            break
+        if maker.op in _FLATTENING:
+            source = maker.inputs[0].name
+            shape = walk.shape(source)
+            found = _order(layout.roles(source), shape)
+            if found is not None and math.prod(shape[1:]) == count:
+                size = (
+                    (shape[found[1]], shape[found[2]])
+                    if len(found) == 3
+                    else _row(walk, layout, source, shape[found[1]])
+                )
+                return _Flattened(data, source, found, shape[1:], size, untouched)
+            tensor = source
+            continue
+        moving = [read.name for read in maker.inputs if read.name and not walk.is_fixed(read.name)]
+        if len(moving) != 1 or math.prod(walk.shape(moving[0])) != math.prod(walk.shape(tensor)):
+            break
+        untouched = untouched and maker.op in ("Identity", "Dropout")
+        tensor = moving[0]
+    raise walk.refuse("flatten-head", node, "how the map was flattened before it is not known")
+
+
+def _order(roles: tuple[str | None, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Axes of the channels, rows and columns of a map; those of extent 1 may have any role."""
+    if len(shape) not in (3, 4):
+        return None
+    channels = [axis for axis in range(1, len(shape)) if roles[axis] == "channel"]
+    if len(channels) != 1:
+        return None
+    rest = [axis for axis in range(1, len(shape)) if axis != channels[0]]
+    return (channels[0], *rest) if all(roles[axis] == "space" or shape[axis] == 1 for axis in rest) else None
+
+
+def _row(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int]:
+    found, _ = map_of(walk, layout, source, count)
+    return found if found is not None else (1, count)
+
+
+def _grid(node: gs.Node, walk: Lifting, found: _Flattened) -> FeatureGrid:
+    """The map as (N, C, H, W)."""
+    build = walk.build
+    name = found.source if found.untouched else build.reshape(found.vector, [-1, *found.inner])
+    order = [0, *found.order]
+    if order != sorted(order):
+        name = build.node("Transpose", [name], perm=order)
+    if len(found.order) != 3:
+        name = build.reshape(name, [0, found.channels, *found.size])
+    dtype = walk.dtype(found.source, np.dtype(np.float32))
+    layouts: dict[tuple[int, ...], str] = {(1, 2, 3): "NCHW", (3, 1, 2): "NHWC"}
+    layout = layouts.get(found.order, "a sequence")
+    where = walk.describe(node)
+    return FeatureGrid(name, found.source, found.channels, found.size, found.order[1:], where, layout, dtype, "")
