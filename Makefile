@@ -13,7 +13,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format samples zoo-table clean
+.PHONY: help demo test lint format samples zoo zoo-table clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ samples-%: $(READY)
 
 zoo-table: $(READY) ## Lift every model of the shared zoo and count, by exporter and class.
 	@$(RUN) benchmarks/zoo_table.py
+
+zoo: $(READY) ## Export anew from timm, torchvision, Keras, Paddle, JAX, ... and lift all (fetches them; hours).
+	@$(RUN) benchmarks/make_zoo.py $(ZOO)
 
 clean: ## Remove .venv and everything that was made.
 	@rm -rf $(VENV) demo_output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -116,6 +116,11 @@ class Inspection:
             return None
         return "exact" if all(head.verdict == "exact" for head in self.heads) else "conditional"
 
+    @property
+    def nearest_pool(self) -> PoolNote | None:
+        """The last pool of a whole map that leads to an output whose head is refused: the nearest candidate."""
+        return next((pool for pool in reversed(self.pools) if not pool.is_head and not pool.joins), None)
+
     def to_json(self) -> dict[str, Any]:
         """The inspection as ``inspect --json`` prints it."""
         names = ("name", "shape", "dtype")
@@ -139,6 +144,7 @@ class Inspection:
             "refused_outputs": [{"output": name, **refusal.to_json()} for name, refusal in self.refusals.items()],
             "pools": [pool.to_json() for pool in self.pools],
             "local_pools": self.local_pools,
+            "nearest_candidate": self.nearest_pool.to_json() if self.refusals and self.nearest_pool else None,
             "traced_input": list(self.traced),
         }
 
@@ -148,6 +154,9 @@ def _head_json(head: Head) -> dict[str, Any]:
         "output": head.output,
         "outputs": list(head.outputs),
         "verdict": head.verdict,
+        "quantized": head.quantized,
+        "rounding_bound": head.rounding_bound,
+        "position_dependent": head.position_dependent,
         "logits": head.logits.tensor,
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),

@@ -83,8 +83,8 @@ def run_head(
     size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)
     if size > MAX_HEAD_BYTES:
         raise ModelError(
-            f"{name}: the head of '{head.output}' alone holds {size / 1e9:.1f} GB of weights, too much for a trial run, "
-            "so that the identity cannot be proved here and nothing is written; from Python, rewrite_model and "
+            f"{name}: the head of '{head.output}' alone holds {size / 1e9:.1f} GB of weights, too much for a trial "
+            "run, so that the identity cannot be proved here and nothing is written; from Python, rewrite_model and "
             "save_model write it without proof."
         )
     load_small_external_data(model, folder)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CELLS = 64
 #: How `independent.check_orientation` begins its sentences.
 _TURNED = "the image's "
+#: How it says that it knows no formula for an operator of a conditional head; the mean is checked all the same.
+_NO_FORMULA = "not checked cell by cell"
 
 
 def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -50,11 +52,12 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         findings = check_rewrite(vendor, result, {"expect": "open"}, CELLS)
     except Exception as error:  # noqa: BLE001 - the rewritten model may not even run
         return {"got": "crashed", "why": f"while it was checked: {type(error).__name__}: {error}"}
-    problems = [text for pair in zip(result.heads, findings, strict=True) for text in _problems(*pair)]
+    told = [text for pair in zip(result.heads, findings, strict=True) for text in _problems(*pair)]
+    problems = [text for text in told if not text.startswith(_NO_FORMULA)]
     compared = [finding.cell_residual for finding in findings if finding.cell_residual is not None]
     return {
         "got": "wrong" if problems else result.verdict,
-        "why": "; ".join(problems),
+        "why": "; ".join(problems or told),
         "size": findings[0].size,
         "mean_residual": max(finding.mean_residual for finding in findings),
         "cell_residual": max(compared, default=None),

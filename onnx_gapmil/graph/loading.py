@@ -232,7 +232,8 @@ def _require_memory(path: Path, size: int) -> None:
     if free is not None and size * _COPIES > free:
         raise ModelError(
             f"{path} holds its {size / 1e9:.1f} GB inside the file: working on it takes about "
-            f"{size * _COPIES / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; export it with external data, which is never loaded."
+            f"{size * _COPIES / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; export it with external data, "
+            "which is not loaded."
         )
 
 
@@ -272,6 +273,13 @@ def _check(loaded: LoadedModel) -> None:
     if not loaded.proto.opset_import:
         raise ModelError(f"{loaded.name} imports no operator set, so its operators have no meaning; export it again.")
     validate_structure(loaded.proto, loaded.name)
+    for tensor in model_tensors(loaded.proto):
+        inline = len(tensor.raw_data) if tensor.HasField("raw_data") and not is_external(tensor) else None
+        if inline is not None and tensor.data_type not in _PACKED and inline != tensor_bytes(tensor):
+            raise ModelError(
+                f"{loaded.name}: the tensor '{tensor.name}' of shape {list(tensor.dims)} has {inline:,} bytes, not "
+                f"{tensor_bytes(tensor):,}; the file is damaged."
+            )
 
 
 def _external_size(proto: onnx.ModelProto, path: Path) -> int:
@@ -298,8 +306,8 @@ def _external_size(proto: onnx.ModelProto, path: Path) -> int:
         room, need = length or files[file] - offset, tensor_bytes(tensor)
         if tensor.data_type not in _PACKED and room < need:
             raise ModelError(
-                f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {need:,} bytes, but '{location}' has "
-                f"{room:,} for it; the data file is truncated or another model's."
+                f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {need:,} bytes, but "
+                f"'{location}' has {room:,} for it; the data file is truncated or another model's."
             )
     return sum(files.values())
 

@@ -54,7 +54,7 @@ def inspection_note(found: Inspection) -> RenderableType:
     for head in found.heads:
         parts += [_head_table(head), Text()]
     for output, refusal in found.refusals.items():
-        parts += [refusal_note(output, refusal), Text()]
+        parts += [refusal_note(output, refusal, found), Text()]
     others = [pool for pool in found.pools if not pool.is_head]
     if others or found.local_pools:
         parts += [_other_pools(found), Text()]
@@ -92,6 +92,7 @@ def _head_table(head: Head) -> RenderableType:
         (", ".join(f"'{name}'" for name in head.outputs), "bold"),
         ": ",
         (head.verdict, f"bold {color}"),
+        _qualities(head),
     )
     table = Table.grid(padding=(0, 2))
     for style in ("bold", "dim", "", "cyan"):
@@ -112,11 +113,22 @@ def _head_table(head: Head) -> RenderableType:
     return Group(title, Padding(table, (0, 0, 0, 2)))
 
 
+def _qualities(head: Head) -> str:
+    """What else is to be known of a head beside its verdict."""
+    words = []
+    if head.quantized:
+        bound = head.rounding_bound
+        words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
+    if head.position_dependent:
+        words.append("position-dependent (each cell has weights of its own)")
+    return "".join(f"; {word}" for word in words)
+
+
 def _step_text(step: LiftStep) -> Text:
     return Text(step.detail, style="yellow" if step.conditional else "cyan")
 
 
-def refusal_note(output: str, refusal: Refusal) -> RenderableType:
+def refusal_note(output: str, refusal: Refusal, found: Inspection) -> RenderableType:
     """Why one output has no grid, how far the walk came, and what can be done."""
     title = Text.assemble(
         ("Head of ", "bold"), (f"'{output}'", "bold"), ": ", ("refused", "bold red"), f" ({refusal.code})"
@@ -127,6 +139,13 @@ def refusal_note(output: str, refusal: Refusal) -> RenderableType:
     table.add_row("found", refusal.message)
     if refusal.walked:
         table.add_row("walked", Text(" ← ".join(["logits", *refusal.walked])))
+    nearest = found.nearest_pool
+    if nearest is not None:
+        table.add_row(
+            "nearest", f"{nearest.op} {_short(nearest.node)} {_shape(('N', *nearest.before[1:]))}: {nearest.role}"
+        )
+    elif not found.pools:
+        table.add_row("nearest", "no operator of the graph pools a whole map")
     table.add_row("advice", refusal.advice)
     return Group(title, Padding(table, (0, 0, 0, 2)))
 
@@ -199,6 +218,10 @@ def proof_note(report: ProofReport) -> Text:
     exact = all(trial.outputs_equal for trial in report.trials)
     worst = max((trial.outputs_difference for trial in report.trials), default=0.0)
     outputs = "original outputs equal bit for bit" if exact else f"original outputs equal to {worst:.1e}"
+    if report.kind == "head":
+        outputs = "the model is too large to run, so its head ran alone; " + (
+            "the vendor's part of the graph is unchanged" if exact else "the vendor's part of the graph is changed"
+        )
     word, color = ("Proved", "green") if report.passed else ("Not proved", "red")
     inputs = f"{len(report.trials)} inputs on {report.provider}"
     text = Text.assemble(
