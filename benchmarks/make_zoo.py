@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).parent / "zoo"))
 
-import zoo_report  # noqa: E402
+import zoo_report
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "benchmarks" / "zoo"
@@ -74,7 +74,8 @@ class Worker:
             self.stop()
             self._start()
         self.asked += 1
-        assert self.process is not None and self.process.stdin is not None
+        assert self.process is not None
+        assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
@@ -113,7 +114,12 @@ class Worker:
 
 def _environment() -> dict[str, str]:
     """One thread each, no GPU, and quiet frameworks."""
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "tensorflow"}
+    quiet = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "JAX_PLATFORMS": "cpu",
+        "KERAS_BACKEND": "tensorflow",
+    }
     return {**os.environ, **quiet, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
@@ -169,7 +175,9 @@ def run_framework(framework: str, results: Results, again: str, only: str, limit
     log = PLACE / f"{framework}.log"
     with log.open("a", encoding="utf-8") as errors:
         command = [str(python), str(script), "--list"]
-        listed = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, stderr=errors, env=_environment())
+        listed = subprocess.run(
+            command, check=True, text=True, stdout=subprocess.PIPE, stderr=errors, env=_environment()
+        )
     known = results.read()
     cases = [{"framework": framework, **json.loads(line)} for line in listed.stdout.splitlines()]
     cases = [case for case in cases if only in key(case) and _due(known.get(key(case)), again)]
@@ -201,7 +209,12 @@ def _finish(
     case: dict[str, Any], exported: dict[str, Any], checker: Worker, folder: Path, results: Results, count: str
 ) -> None:
     """Check one export, write its line, delete its files."""
-    row = {**case, "export_seconds": exported.get("seconds"), "input": exported.get("input"), "cut": exported.get("cut")}
+    row = {
+        **case,
+        "export_seconds": exported.get("seconds"),
+        "input": exported.get("input"),
+        "cut": exported.get("cut"),
+    }
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])
     else:
@@ -214,7 +227,10 @@ def _finish(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     row["date"] = datetime.now(UTC).date().isoformat()
     results.add(row)
-    print(f"[{count}] {case['exporter']} {case['model']}: {row['got']} {row.get('code', '')} {row.get('why', '')[:160]}", flush=True)
+    print(
+        f"[{count}] {case['exporter']} {case['model']}: {row['got']} {row.get('code', '')} {row.get('why', '')[:160]}",
+        flush=True,
+    )
 
 
 def frozen_versions(frameworks: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -229,8 +245,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frameworks", nargs="*", metavar="FRAMEWORK", help=f"of {', '.join(FRAMEWORKS)}; default: all")
     parser.add_argument("--again", choices=("all", "shortfalls", "exporter"), default="", help="do these anew")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only cases with TEXT in framework/exporter/group/model")
-    parser.add_argument("--timeout", type=float, default=TIMEOUT, help=f"seconds for one export (default {TIMEOUT:.0f})")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only cases with TEXT in framework/exporter/group/model"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=TIMEOUT, help=f"seconds for one export (default {TIMEOUT:.0f})"
+    )
     parser.add_argument("--report", action="store_true", help="only write the page from the results so far")
     options = parser.parse_args()
     unknown = set(options.frameworks) - set(FRAMEWORKS)

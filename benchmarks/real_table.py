@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from independent import QUANTIZED_TOLERANCE, TOLERANCE, Claim, Source, check_claim
 from vendor import Vendor, open_model
+from zoo_table import FLATTENED_HEADS
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "real"
@@ -39,6 +40,9 @@ REQUIRED = (
     "neg_recycling_matlab_fcasconv",
     "neg_detector_ssd_stm",
 )
+#: Those of them that are fully connected over a flattened map: see ``zoo_table.FLATTENED_HEADS``.
+FLATTENED = ("neg_light_alexnet_caffe2", "neg_mnist_cntk", "neg_recycling_matlab_fcasconv")
+#: ILSVRC images of the smaller count.
 FIRST = 200
 #: Independent figures of the folder's README, top-1 and top-5 in percent: (of the models' own table, on other images or
 #: fewer; of the audit of all 400 images, which must be met).
@@ -80,6 +84,8 @@ class Model:
     @property
     def met(self) -> bool:
         """Whether it did as the manifest expects."""
+        if self.name in FLATTENED and FLATTENED_HEADS == "lift":
+            return self.got in ("exact", "conditional")
         wanted = {"refuse": ("refused",), "nonlinear-head": ("conditional",)}
         return self.got in wanted.get(self.expected, ("exact", "conditional"))
 
@@ -111,6 +117,8 @@ def check_model(entry: dict[str, Any], real: Path, max_cells: int = 49) -> Model
     except Exception as error:  # noqa: BLE001 - a crash is what the table is there to find
         row.why = f"{type(error).__name__}: {error}"
         return row
+    if "light" in path.stem:
+        max_cells = min(max_cells, 8)  # constant weights, made anew in every run
     vendor = Vendor(path, inlined=result.inlined)
     session = open_model(result.model, path.parent)
     quantized = any(word in path.stem for word in ("qdq", "int8"))

@@ -189,7 +189,7 @@ RECIPES = {
         Preprocess(layout="NCHW", scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         opset=17,
         dynamo=False,
-        epochs=5,
+        epochs=4,
         peak=1e-3,
     ),
 }

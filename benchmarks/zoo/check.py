@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+import numpy as np  # noqa: E402
 import protocol  # noqa: E402
 from independent import check_rewrite  # noqa: E402
-from vendor import Vendor  # noqa: E402
+from vendor import Vendor, open_model  # noqa: E402
 
 from onnx_gapmil import GapmilError, ProofError, UnsupportedHeadError, rewrite  # noqa: E402
 
@@ -32,8 +33,9 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What became of one file.
 
     Returns:
-        ``got`` is ``exact``, ``conditional``, ``refused``, ``unreadable``, ``wrong`` or ``crashed``; ``code`` and ``walked`` of a
-        refusal; ``size``, ``mean_residual``, ``cell_residual`` and ``cells`` of a grid; ``why`` in words; ``chain`` the head.
+        ``got`` is ``exact``, ``conditional``, ``refused``, ``unreadable``, ``wrong`` or ``crashed``; ``code`` and
+        ``walked`` of a refusal; ``size``, ``mean_residual``, ``cell_residual`` and ``cells`` of a grid;
+        ``why`` in words; ``chain`` the head.
     """
     path = folder / case["file"]
     try:
@@ -50,9 +52,10 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
         vendor = Vendor(path, inlined=result.inlined)
         findings = check_rewrite(vendor, result, {"expect": "open"}, CELLS)
+        pairs = zip(result.heads, findings, strict=True)
+        told = [text for head, finding in pairs for text in _problems(vendor, result, head, finding)]
     except Exception as error:  # noqa: BLE001 - the rewritten model may not even run
         return {"got": "crashed", "why": f"while it was checked: {type(error).__name__}: {error}"}
-    told = [text for pair in zip(result.heads, findings, strict=True) for text in _problems(*pair)]
     problems = [text for text in told if not text.startswith(_NO_FORMULA)]
     compared = [finding.cell_residual for finding in findings if finding.cell_residual is not None]
     return {
@@ -66,14 +69,43 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _problems(head: Any, finding: Finding) -> list[str]:
+def _problems(vendor: Vendor, result: Any, head: Any, finding: Finding) -> list[str]:
     """What is wrong with a grid, but for turns that only a wide receptive field explains.
 
     In a random network whose every cell sees the whole image, a change at the top moves the grid anywhere. Where the
-    file's own map has rows and columns, its axes and the comparison cell by cell say which is which.
+    file's own map has rows and columns, its axes and the comparison cell by cell say which is which; of tokens, many
+    small changes do.
     """
     plane = all(len(grid.axes) == 2 for grid in head.feature_grids)
-    return [text for text in finding.problems if not (plane and text.startswith(_TURNED))]
+    turned = [text for text in finding.problems if text.startswith(_TURNED)]
+    if turned and (plane or follows(vendor, result, head.grid)):
+        return [text for text in finding.problems if text not in turned]
+    return finding.problems
+
+
+def follows(vendor: Vendor, result: Any, grid: str, places: int = 4) -> bool:
+    """Whether the change of the grid follows a change of the image: over many patches, row by row, column by column."""
+    (name, image), *more = vendor.feeds.items()
+    if more or image.ndim != 4:
+        return False
+    session = open_model(result.model, vendor.path.parent)
+    first = 2 if image.shape[1] <= 4 else 1
+    height, width = image.shape[first : first + 2]
+    before = session.run([grid], vendor.feeds)[0].astype(np.float64)
+    at, centres = [], []
+    for row in range(places):
+        for column in range(places):
+            patch = [slice(None)] * 4
+            patch[first] = slice(row * height // places, (row + 1) * height // places)
+            patch[first + 1] = slice(column * width // places, (column + 1) * width // places)
+            changed = image.copy()
+            changed[tuple(patch)] *= -1.5
+            moved = np.abs(session.run([grid], {name: changed})[0] - before).sum(axis=(0, 1)) ** 2
+            rows, columns = np.indices(moved.shape)
+            at.append((row, column))
+            centres.append(((rows * moved).sum() / moved.sum(), (columns * moved).sum() / moved.sum()))
+    alike = np.corrcoef(np.array(at, dtype=np.float64).T, np.array(centres).T)[:2, 2:]
+    return bool(min(alike[0, 0], alike[1, 1]) > 0.6 and max(abs(alike[0, 1]), abs(alike[1, 0])) < 0.5)
 
 
 def cases() -> Iterable[dict[str, Any]]:

@@ -39,11 +39,15 @@ def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     import jax2onnx
     import onnx
 
-    function, channels_first = {"nnx": (_nnx, False), "linen": (_linen, False), "equinox": (_equinox, True)}[case["library"]]
+    function, channels_first = {"nnx": (_nnx, False), "linen": (_linen, False), "equinox": (_equinox, True)}[
+        case["library"]
+    ]
     image = (3, HEIGHT, WIDTH) if channels_first else (HEIGHT, WIDTH, 3)
     batch: Any = "B" if case["batch"] == "open batch" else 1
     path = folder / f"{case['model']}-{batch}.onnx"
-    jax2onnx.to_onnx(function(case["name"]), [(batch, *image)], model_name=case["model"], return_mode="file", output_path=str(path))
+    jax2onnx.to_onnx(
+        function(case["name"]), [(batch, *image)], model_name=case["model"], return_mode="file", output_path=str(path)
+    )
     exported = onnx.load(path)  # jax2onnx moves its transposes but keeps the inner tensors' old shapes
     exported.graph.ClearField("value_info")
     onnx.save(exported, path)
@@ -120,7 +124,10 @@ def _equinox(head: str) -> Callable[..., Any]:
     stem = equinox.nn.Conv2d(3, CHANNELS, 3, stride=4, padding=1, key=keys[0])
     body = equinox.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, key=keys[1])
     point = equinox.nn.Conv2d(CHANNELS, CLASSES, 1, key=keys[2])
-    hidden, dense = equinox.nn.Linear(CHANNELS, CHANNELS, key=keys[3]), equinox.nn.Linear(CHANNELS, CLASSES, key=keys[4])
+    hidden, dense = (
+        equinox.nn.Linear(CHANNELS, CHANNELS, key=keys[3]),
+        equinox.nn.Linear(CHANNELS, CLASSES, key=keys[4]),
+    )
     norm = equinox.nn.LayerNorm(CHANNELS)
     pool = equinox.nn.AdaptiveAvgPool2d(1)
 

@@ -44,8 +44,8 @@ def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Export one model."""
     import numpy as np
     import paddle
-    import polygraphy.config  # before paddle2onnx, which otherwise runs pip by itself
     import paddle2onnx
+    import polygraphy.config  # before paddle2onnx, which otherwise runs pip by itself
 
     assert polygraphy.config is not None
     name = case["model"]

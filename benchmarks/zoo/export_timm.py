@@ -41,7 +41,13 @@ def cases() -> Iterable[dict[str, Any]]:
     for exporter in ("torch legacy", "torch dynamo"):
         for row in rows:
             pools = {"yes": True, "no": False}[row["pools"]]
-            case = {"exporter": exporter, "group": row["module"], "model": row["model"], "pools": pools, "head": row["head"]}
+            case = {
+                "exporter": exporter,
+                "group": row["module"],
+                "model": row["model"],
+                "pools": pools,
+                "head": row["head"],
+            }
             yield {**case, "size": row["size"], "cut": int(row["parameters"]) > MANY}
 
 
@@ -54,7 +60,7 @@ def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     for shorter in (*SHORTER, {}) if case["cut"] else ({},):
         try:
             model, image = _model(case["model"], case["group"], case["size"], shorter)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - models raise what they like
             problem = error
             continue
         return {**torch_common.export(model, image, case["exporter"], path), "cut": shorter}
@@ -62,10 +68,9 @@ def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _model(name: str, module: str, size: str, shorter: dict[str, Any]) -> tuple[Any, Any]:
+    import timm
     import torch
     import torch_common
-
-    import timm
 
     problem: Exception | None = None
     channels, *own = (int(extent) for extent in size.rstrip("!").split("x"))
@@ -77,7 +82,7 @@ def _model(name: str, module: str, size: str, shorter: dict[str, Any]) -> tuple[
             with torch.no_grad():
                 model(image)
             torch_common.settle(model, image)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - models raise what they like
             problem = error
             continue
         return model, image
@@ -105,15 +110,14 @@ def choose() -> None:
 
 def _count(name: str) -> int:
     """Parameters of a variant; 0 if it cannot be built."""
-    import torch
-
     import timm
+    import torch
 
     for device in ("meta", "cpu"):
         try:
             with torch.device(device):
                 return sum(parameter.numel() for parameter in timm.create_model(name, exportable=True).parameters())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - models raise what they like
             print(f"{name} on {device}: {error}", file=sys.stderr)
     return 0
 
@@ -123,7 +127,10 @@ KNOWN = {
     "hiera": ("yes", "mean over tokens, then LayerNorm, Linear"),
     "hieradet_sam2": ("yes", "mean over positions, then LayerNorm, Linear"),
     "levit": ("yes", "mean over tokens, then BatchNorm, Linear (twice, averaged)"),
-    "efficientvim": ("no", "four avg pools of maps of different size, each with its Linear, added with learned weights"),
+    "efficientvim": (
+        "no",
+        "four avg pools of maps of different size, each with its Linear, added with learned weights",
+    ),
     "mambaout": ("yes", "mean over positions, then LayerNorm, MLP"),
     "selecsls": ("yes", "avg pool, Linear"),
     "sequencer": ("yes", "mean over positions, then Linear"),
@@ -132,9 +139,8 @@ KNOWN = {
 
 def describe(name: str) -> tuple[str, str, str]:
     """Size as ``CxHxW``, with ``!`` where it is fixed; whether the default head pools; and that head in words."""
-    import torch
-
     import timm
+    import torch
 
     with torch.device("meta"):
         model = timm.create_model(name, exportable=True, num_classes=10)

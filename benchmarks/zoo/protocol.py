@@ -1,9 +1,10 @@
 """What every script in this folder speaks with ``make_zoo.py``: one JSON line in, one out.
 
-``SCRIPT --list`` prints the cases, one to a line; a case has at least ``exporter``, ``group``, ``model``, ``pools`` (does the
-model end in a pool and linear, norm or MLP layers: true, false, or null where nobody looked) and ``head`` (which, for people).
-``SCRIPT --serve FOLDER`` answers each case that it reads with ``{"file": name, ...}``, a file in FOLDER, or ``{"error": text}``,
-until its input ends. Scripts run in environments of their own: nothing here needs more than Python.
+``SCRIPT --list`` prints the cases, one to a line; a case has at least ``exporter``, ``group``, ``model``, ``pools``
+(does the model end in a pool and linear, norm or MLP layers) and ``head`` (that head, for people).
+``SCRIPT --serve FOLDER`` answers each case that it reads with ``{"file": name, ...}``, a file in FOLDER, or
+``{"error": text}``, until its input ends. Scripts run in environments of their own: nothing here needs more than
+Python.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def serve(answer: Callable[[Case, Path], dict[str, Any]], folder: Path, out: Tex
         start = time.perf_counter()
         try:
             reply = answer(json.loads(line), folder)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the answer says what it was
             first = next((text for text in str(error).splitlines() if text.strip()), "")
             reply = {"error": f"{type(error).__name__}: {first.strip()[:300]}"}
         print(json.dumps({**reply, "seconds": round(time.perf_counter() - start, 2)}), file=out, flush=True)

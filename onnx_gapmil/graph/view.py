@@ -10,6 +10,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
+from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import is_external
 from onnx_gapmil.graph.ort import evaluate
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # graphsurgeon greets every import with hints about colours and types that concern no user of this package.
-G_LOGGER.severity = G_LOGGER.ERROR
+G_LOGGER.severity = G_LOGGER.CRITICAL + 1
 
 #: Operators that ask for a shape and not for values: what they make depends on the input's size only.
 _SHAPE_OPS = frozenset({"Shape", "Size"})
@@ -42,7 +43,7 @@ class ModelGraph:
         self.proto = proto
         self.folder = folder
         self.opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
-        self._graph = gs.import_onnx(proto)
+        self._graph = _imported(proto)
         self._producers = {out.name: node for node in self._graph.nodes for out in node.outputs if out.name}
         self._protos = {name: node for node in proto.graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
@@ -156,6 +157,14 @@ class ModelGraph:
         base = str(self.folder) if self.folder is not None and is_external(tensor) else ""
         array: np.ndarray = onnx.numpy_helper.to_array(tensor, base_dir=base)
         return array
+
+
+def _imported(proto: onnx.ModelProto) -> gs.Graph:
+    try:
+        return gs.import_onnx(proto)
+    except Exception as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ModelError(f"{proto.graph.name or 'the model'}: its graph cannot be read: {reason}.") from error
 
 
 def _has_subgraph(node: gs.Node) -> bool:

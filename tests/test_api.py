@@ -1,0 +1,64 @@
+"""The public names: all there, all documented, none loaded too early."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import onnx_gapmil
+
+
+def test_all_and_the_lazy_table_agree() -> None:
+    assert set(onnx_gapmil.__all__) == set(onnx_gapmil._PUBLIC) | {"__version__"}
+    assert list(onnx_gapmil.__all__) == sorted(onnx_gapmil.__all__)
+    assert list(onnx_gapmil._PUBLIC) == sorted(onnx_gapmil._PUBLIC)
+
+
+def test_dir_lists_the_public_names() -> None:
+    assert dir(onnx_gapmil) == sorted(onnx_gapmil.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(onnx_gapmil._PUBLIC))
+def test_public_name_can_be_imported_and_is_documented(name: str) -> None:
+    found = getattr(onnx_gapmil, name)
+    if name == "Verdict":
+        assert found.__args__ == ("exact", "conditional")
+        return
+    assert found.__module__ == f"onnx_gapmil.{onnx_gapmil._PUBLIC[name]}"
+    text = inspect.getdoc(found)
+    assert text
+    assert len(text) > 25
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = onnx_gapmil.nonsense
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, onnx_gapmil; print(sorted({'onnx', 'onnxruntime', 'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_errors_form_the_tree_that_their_module_draws() -> None:
+    from onnx_gapmil import errors
+
+    tree = {
+        "InputError": ("GapmilError", 2),
+        "ModelError": ("InputError", 2),
+        "ImageError": ("InputError", 2),
+        "LabelsError": ("InputError", 2),
+        "PreprocessError": ("InputError", 2),
+        "ProviderError": ("InputError", 2),
+        "UnsupportedHeadError": ("GapmilError", 3),
+        "ProofError": ("GapmilError", 1),
+    }
+    for name, (parent, exit_code) in tree.items():
+        kind = getattr(errors, name)
+        assert kind.__base__.__name__ == parent
+        assert kind.exit_code == exit_code
+        assert name in (errors.__doc__ or "")
