@@ -17,7 +17,7 @@ from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.report.gridmap import regions
 from onnx_gapmil.report.pictures import render_prediction, save_png
-from onnx_gapmil.report.scores import Activation, activate
+from onnx_gapmil.report.scores import SURE, Activation, activate, certainty
 from onnx_gapmil.rewriting import SCHEMA_VERSION, Rewrite, rewrite_model, write_whole
 from onnx_gapmil.runtime.grid_session import GridSession
 
@@ -82,7 +82,7 @@ class CellWinner:
 
 @dataclass(frozen=True)
 class CellBox:
-    """Connected cells (sharing edges) that one class wins.
+    """Connected cells (sharing edges) that one class surely wins: with at least half of the cell's softmax.
 
     Attributes:
         index: of the class.
@@ -112,7 +112,7 @@ class HeadPrediction:
         grid_shape: (rows, columns).
         top: the highest classes at image level.
         winners: classes by the number of cells they win.
-        boxes: of connected cells, the largest first.
+        boxes: of connected cells that are sure, the largest first.
         logits: (K,).
         grid: (K, rows, columns), logits of the cells.
     """
@@ -291,7 +291,7 @@ class Predictor:
             grid_shape=(grid.shape[1], grid.shape[2]),
             top=tuple(ClassScore(int(k), self.label(int(k)), float(logits[k]), float(scores[k])) for k in order),
             winners=self._winners(winning, grid, cell_scores),
-            boxes=self._boxes(winning, geometry),
+            boxes=self._boxes(np.where(certainty(grid.astype(np.float64)) >= SURE, winning, -1), geometry),
             logits=logits,
             grid=grid,
         )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from evaluate import FOLDER, FloatArray, Origin, Preprocess, finish
 from scenes import CLASS_NAMES, SCENE_SIZE, SceneSet, iter_scenes
@@ -227,9 +228,20 @@ def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
         torch.onnx.export(
             model, example, path, dynamo=True, dynamic_shapes=shapes, external_data=False, **names
         )
+        drop_stack_traces(path)
     else:
         axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
         torch.onnx.export(model, example, path, dynamo=False, dynamic_axes=axes, **names)
+
+
+def drop_stack_traces(path: Path) -> None:
+    """Removes each node's Python stack trace, with its file names, that the dynamo exporter writes."""
+    exported = onnx.load(path)
+    for node in exported.graph.node:
+        kept = [entry for entry in node.metadata_props if not entry.key.endswith("stack_trace")]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    onnx.save(exported, path)
 
 
 @torch.no_grad()

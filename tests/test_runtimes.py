@@ -153,14 +153,14 @@ HEADS: dict[str, tuple[str, dict[str, np.ndarray], dict[str, Any]]] = {
         {"x": "float16[N,6,3,5] x", "y": "float16[N,5] y"},
     ),
     "double precision": (
-        FLAT,
+        f"f = ReduceMean<axes=[2,3], keepdims=0>(x) {DENSE}",
         {"w": W.astype(np.float64), "b": PARTS["b"].astype(np.float64)},
         {"x": "double[N,6,3,5] x", "y": "double[N,5] y"},
     ),
     "quantized and dequantized": (
         "p = GlobalAveragePool(x) q = QuantizeLinear(p, s, z) d = DequantizeLinear(q, s, z) f = Flatten(d) " + DENSE,
         {**PARTS, "s": np.array(0.05, np.float32), "z": np.array(0, np.int8)},
-        {},
+        {"opset": 21, "ir": 10},
     ),
 }
 

@@ -15,6 +15,10 @@ _FEW = 0.02
 """Winners of less than this share of the cells are summed up as other classes."""
 
 
+SURE = 0.5
+"""Boxes surround connected cells whose winner has at least this share of the cell's softmax."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClassScores:
     """One class in one photo.
@@ -77,7 +81,7 @@ class Scores:
         self.won = np.bincount(self.winners.ravel(), minlength=len(self.logits))
         if len(self.logits) == 1:  # a model with one logit: a cell is its class's where that is positive
             self.won = np.array([int((self.grid[0] > 0).sum())])
-        self.certainty = _certainty(self.grid)
+        self.certainty = certainty(self.grid)
         self._labels = labels
         self._image = activate(self.logits, activation)
         self._cell = activate(self.grid, activation).reshape(len(self.logits), -1).max(axis=1)
@@ -150,7 +154,7 @@ def activate(logits: npt.NDArray[np.float64], activation: Activation) -> npt.NDA
     return logits
 
 
-def _certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """(h, w) in 0..1: the winner's share of the softmax over a cell's classes; of one logit the sigmoid."""
     kind: Activation = "softmax" if len(grid) > 1 else "sigmoid"
     return np.asarray(activate(grid, kind).max(axis=0), dtype=np.float64)

@@ -12,7 +12,7 @@ from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.report.canvas import Canvas, text_width
 from onnx_gapmil.report.gridmap import Panel, Region, blend, borders, regions
 from onnx_gapmil.report.palette import CATEGORICAL, HAIRLINE, INK, MUTED, OTHER, PAPER, Color, evidence
-from onnx_gapmil.report.scores import ClassScores, Scores
+from onnx_gapmil.report.scores import SURE, ClassScores, Scores
 
 WIDTH = 1680
 """Width of every picture in pixels; its height follows from its contents."""
@@ -27,13 +27,13 @@ _PER_ROW = 4
 _COLORED = 6
 _TINT = 0.66
 _FAINTEST = 0.1
-_BOXES = 3
+_BOXES = 5
 
 _HOW_TO_READ = (
     "Each cell has a logit for every class, by the model's own head; "
     "their mean over the cells is the image's logit. "
     "A cell has the colour of its highest class, the stronger the more of the cell's softmax it has. "
-    "Boxes surround the largest connected areas."
+    "Boxes surround the largest connected areas that are sure."
 )
 
 
@@ -126,7 +126,8 @@ class Sheet:
     def _boxes(self, x: int, y: int) -> None:
         """Box the largest connected region of each named class; of many boxes, the largest few."""
         seen: set[int] = set()
-        for region in regions(self._groups()):
+        groups = np.where(self.scores.certainty >= SURE, self._groups(), len(self.named))
+        for region in regions(groups):
             if region.value == len(self.named) or region.value in seen or not self._worth_a_box(region):
                 continue
             seen.add(region.value)
