@@ -200,8 +200,10 @@ class Cells:
         self.sources = {source.tensor: source for source in claim.sources}
         self._maps = vendor.observe(self.sources)
         self._memo: dict[str, np.ndarray] = {}
-        self._pooled: dict[str, np.ndarray] = {}
         self._data = self._reached()
+        nonlinear = [node for node in vendor.model.graph.node if self._is_nonlinear(node)]
+        names = [name for node in nonlinear for name in (*node.input, *node.output) if name in self._data]
+        self._seen = vendor.observe(names) if names else {}
 
     def _reached(self) -> set[str]:
         """Tensors that depend on the maps, but for their shape."""
@@ -224,9 +226,9 @@ class Cells:
 
     def pooled(self, tensor: str) -> np.ndarray:
         """A pooled tensor's value for the image of each cell: float64 (M, ...)."""
-        if tensor not in self._pooled:
-            self._pooled[tensor] = self.vendor.observe([tensor])[tensor].astype(np.float64)
-        value = self._pooled[tensor]
+        if tensor not in self._seen:
+            self._seen |= self.vendor.observe([tensor])
+        value = self._seen[tensor].astype(np.float64)
         images = len(next(iter(self._maps.values())))
         return value.reshape(images, *(value.shape[1:] if len(value) == images else value.shape))[self.image]
 
@@ -277,8 +279,7 @@ class Cells:
     def _feed(self, name: str, cells: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
         """A pooled tensor's cells, or for a map, maps of zeros but for one cell, which holds H*W times its vector."""
         if cells is not None:
-            dtype = self.vendor.observe([name])[name].dtype
-            return cells[chosen].astype(dtype)
+            return cells[chosen].astype(self._seen[name].dtype)
         source, value = self.sources[name], self._maps[name]
         if len(source.axes) == 1:
             place: tuple[np.ndarray, ...] = ((self.row * self.size[1] + self.column)[chosen],)

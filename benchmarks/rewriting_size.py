@@ -154,11 +154,12 @@ def markdown(table: list[tuple[str, ...]], times: int) -> str:
         f"{names}; Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
         f"{len(os.sched_getaffinity(0))} cores.",
         "",
-        "Synthesized models with float32 weights in an external data file, which stays as it is and is referenced. "
-        "Above 1.5 GB of weights the model is not run: shapes are inferred, and the proof runs the head alone, with its "
-        'real weights, on random feature maps (`"kind": "head"` in the report). That the original outputs are unchanged '
-        "follows from the vendor's part of the graph, which is compared message by message. Where the head itself is "
-        "larger than that, `rewrite` says so and writes nothing; `rewrite_model` and `save_model` do, unproved.",
+        "Synthesized models with float32 weights in an external data file, which stays as it is and is referenced.",
+        "Above 1.5 GB of weights the model is not run: shapes are inferred, and the proof runs the head alone, with",
+        'its real weights, on random feature maps (`"kind": "head"` in the report). That the original outputs are',
+        "unchanged follows from the vendor's part of the graph, which is compared message by message. Where the head",
+        "itself is larger than that, `rewrite` says so and writes nothing; `rewrite_model` and `save_model` write",
+        "it unproved.",
         "",
         f"Asked for, at 10 GB: rewriting and writing within {SECONDS:g} s and {MEGABYTES:.0f} MB.",
         "",

@@ -250,7 +250,12 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
     if lifted.batch_axis is not None and lifted.batch_axis > 0:
         order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
         scores = build.node("Transpose", [scores], perm=order)
-    build.node("Reshape", [scores, build.ints([-1, lifted.channels])], output=logits)
+    if lifted.batch_axis == 0 and len(lifted.shape) == 2:
+        # Not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then does
+        # not load what it made (opset 23).
+        build.node("Identity", [scores], output=logits)
+    else:
+        build.node("Reshape", [scores, build.ints([-1, lifted.channels])], output=logits)
     maps = [found.name for found in head.features]
     joined = maps[0] if len(maps) == 1 else build.node("Concat", maps, axis=1)
     build.node("Identity", [joined], output=features)

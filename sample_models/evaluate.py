@@ -84,9 +84,7 @@ class Origin:
     parameters: int
 
 
-def finish(
-    name: str, preprocess: Preprocess, origin: Origin, reference: Callable[[FloatArray], FloatArray]
-) -> None:
+def finish(name: str, preprocess: Preprocess, origin: Origin, reference: Callable[[FloatArray], FloatArray]) -> None:
     """Checks an exported NAME.onnx and writes its preprocessing, labels and card.
 
     `reference` maps model inputs to the framework's own outputs (N, 10). Raises ValueError where
@@ -102,9 +100,7 @@ def finish(
     print(_json(card))
 
 
-def check_export(
-    path: Path, preprocess: Preprocess, reference: Callable[[FloatArray], FloatArray]
-) -> float:
+def check_export(path: Path, preprocess: Preprocess, reference: Callable[[FloatArray], FloatArray]) -> float:
     """Runs the ONNX checker, then compares ONNX Runtime with the framework at two batch sizes.
 
     Returns the greatest absolute difference of the outputs; raises ValueError above 1e-4.
@@ -118,9 +114,7 @@ def check_export(
         outputs = run(session, inputs)
         expected = np.asarray(reference(inputs))
         if outputs.shape != (size, len(CLASS_NAMES)):
-            raise ValueError(
-                f"{path.name}: a batch of {size} gives an output of shape {outputs.shape}"
-            )
+            raise ValueError(f"{path.name}: a batch of {size} gives an output of shape {outputs.shape}")
         greatest = max(greatest, float(np.abs(outputs - expected).max()))
     if not greatest <= _TOLERANCE:
         raise ValueError(f"{path.name}: differs from the framework by {greatest:.1e}")
@@ -146,9 +140,7 @@ def head_chain(model: onnx.ModelProto) -> list[str]:
         chain.append(node.op_type)
         if node.op_type in _GRID_ENDS:
             break
-        node = next(
-            (producers[name] for name in node.input if _is_computed(producers.get(name))), None
-        )
+        node = next((producers[name] for name in node.input if _is_computed(producers.get(name))), None)
     return chain[::-1]
 
 
@@ -190,9 +182,7 @@ def measure(path: Path, preprocess: Preprocess) -> dict[str, float]:
     }
 
 
-def _top1(
-    session: onnxruntime.InferenceSession, preprocess: Preprocess, scenes: SceneSet
-) -> NDArray[np.intp]:
+def _top1(session: onnxruntime.InferenceSession, preprocess: Preprocess, scenes: SceneSet) -> NDArray[np.intp]:
     """Returns the top-1 class of each scene, (N,)."""
     return run(session, preprocess.apply(scenes.images)).argmax(1)
 

@@ -161,18 +161,13 @@ def _bright_colour(hue: float, saturation: float) -> FloatArray:
 def _background(rng: np.random.Generator, hue: float) -> FloatArray:
     """Returns a dark, smooth colour gradient around a hue: (96, 96, 3) float32 in [0, 1]."""
     knots = np.stack(
-        [
-            _colour(hue + rng.uniform(-0.13, 0.13), rng.uniform(0.5, 0.85), rng.uniform(0.12, 0.42))
-            for _ in range(9)
-        ]
+        [_colour(hue + rng.uniform(-0.13, 0.13), rng.uniform(0.5, 0.85), rng.uniform(0.12, 0.42)) for _ in range(9)]
     ).reshape(3, 3, 3)
     smooth = cv2.resize(knots, (SCENE_SIZE, SCENE_SIZE), interpolation=cv2.INTER_CUBIC)
     return np.clip(smooth, 0.0, 1.0)
 
 
-def _add_clutter(
-    canvas: FloatArray, rng: np.random.Generator, hue: float, glyphs: FloatArray
-) -> None:
+def _add_clutter(canvas: FloatArray, rng: np.random.Generator, hue: float, glyphs: FloatArray) -> None:
     """Draws dim strokes and scrambled pieces of digits into `canvas`, in place."""
     for _ in range(int(rng.integers(3, 7))):
         mask = _stroke(rng)
@@ -230,18 +225,14 @@ def _render(ink: FloatArray, scale: float, degrees: float, shear: float) -> Floa
     return cv2.resize(soft, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def _overlap(
-    patch: FloatArray, left: int, top: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _overlap(patch: FloatArray, left: int, top: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Returns where a patch at (left, top) lies in the scene, and its part inside the border."""
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + patch.shape[1], SCENE_SIZE), min(top + patch.shape[0], SCENE_SIZE)
     return (slice(y0, y1), slice(x0, x1)), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
 
 
-def _place_glyph(
-    rng: np.random.Generator, ink: FloatArray, taken: list[Box]
-) -> tuple[FloatArray, Box]:
+def _place_glyph(rng: np.random.Generator, ink: FloatArray, taken: list[Box]) -> tuple[FloatArray, Box]:
     """Returns a digit's mask (96, 96) at a free place, and its box; a crowd makes it smaller."""
     smallest, largest = _GLYPH_HEIGHT
     while True:
@@ -266,9 +257,7 @@ def _apart(a: Box, b: Box) -> bool:
     return a[2] + _GAP <= b[0] or b[2] + _GAP <= a[0] or a[3] + _GAP <= b[1] or b[3] + _GAP <= a[1]
 
 
-def _paint_digit(
-    canvas: FloatArray, rng: np.random.Generator, mask: FloatArray, hue: float
-) -> None:
+def _paint_digit(canvas: FloatArray, rng: np.random.Generator, mask: FloatArray, hue: float) -> None:
     """Paints a digit in a bright, slightly shaded colour over a soft shadow, in place."""
     shadow = cv2.GaussianBlur(mask, (0, 0), 2.2)
     canvas *= 1.0 - 0.6 * np.roll(shadow, (1, 1), (0, 1))[..., None]
@@ -306,14 +295,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--count", type=int, help="number of scenes (default: the gallery)")
     parser.add_argument("--out", type=Path, help="folder to write (default: sample_models/scenes)")
-    parser.add_argument(
-        "--seed", type=int, default=7, help="which held-out set, with --count (default: 7)"
-    )
+    parser.add_argument("--seed", type=int, default=7, help="which held-out set, with --count (default: 7)")
     arguments = parser.parse_args()
     if arguments.count is None:
-        scenes: Iterator[Scene] = (
-            make_scene("held_out", SHOW_SEED, index, count) for index, count in SHOW_SCENES
-        )
+        scenes: Iterator[Scene] = (make_scene("held_out", SHOW_SEED, index, count) for index, count in SHOW_SCENES)
     elif arguments.out is None:
         parser.error("--count needs --out")
     else:

@@ -48,10 +48,7 @@ class PooledLinear(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         inside = (3, *(channels for channels, _ in CNN_LAYERS))
         self.layers = nnx.List(
-            [
-                ConvNorm(i, o, stride, rngs)
-                for i, (o, stride) in zip(inside[:-1], CNN_LAYERS, strict=True)
-            ]
+            [ConvNorm(i, o, stride, rngs) for i, (o, stride) in zip(inside[:-1], CNN_LAYERS, strict=True)]
         )
         self.classifier = nnx.Linear(inside[-1], len(CLASS_NAMES), rngs=rngs)
 
@@ -86,14 +83,10 @@ def train() -> PooledLinear:
     model = PooledLinear(nnx.Rngs(0))
     total = EPOCHS * steps_per_epoch(scenes)
     rates = jnp.asarray([learning_rate(step, total) for step in range(total)])
-    optimizer = nnx.Optimizer(
-        model, optax.adamw(lambda step: rates[step], weight_decay=WEIGHT_DECAY), wrt=nnx.Param
-    )
+    optimizer = nnx.Optimizer(model, optax.adamw(lambda step: rates[step], weight_decay=WEIGHT_DECAY), wrt=nnx.Param)
     model.train()
     for epoch in range(EPOCHS):
-        losses = [
-            train_step(model, optimizer, *batch) for batch in batches(scenes, PREPROCESS, epoch)
-        ]
+        losses = [train_step(model, optimizer, *batch) for batch in batches(scenes, PREPROCESS, epoch)]
         print(f"{NAME} epoch {epoch}: loss {np.mean(losses):.4f}", flush=True)
     model.eval()
     return model

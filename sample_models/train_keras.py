@@ -36,9 +36,7 @@ def build() -> keras.Model:
         grid = layers.BatchNormalization(momentum=0.95)(grid)
         grid = layers.ReLU(6.0)(grid)
     pooled = layers.GlobalAveragePooling2D()(grid)
-    return keras.Model(
-        images, layers.Dense(len(CLASS_NAMES), "softmax", name="probabilities")(pooled), name=NAME
-    )
+    return keras.Model(images, layers.Dense(len(CLASS_NAMES), "softmax", name="probabilities")(pooled), name=NAME)
 
 
 def train() -> keras.Model:

@@ -62,9 +62,7 @@ def train() -> PooledLinear:
         losses = []
         for inputs, labels in batches(scenes, PREPROCESS, epoch):
             optimizer.set_lr(learning_rate(step, total))
-            loss = nn.functional.cross_entropy(
-                model(paddle.to_tensor(inputs)), paddle.to_tensor(labels)
-            )
+            loss = nn.functional.cross_entropy(model(paddle.to_tensor(inputs)), paddle.to_tensor(labels))
             loss.backward()
             optimizer.step()
             optimizer.clear_grad()

@@ -27,7 +27,7 @@ from training import (
 )
 
 CLASSES = len(CLASS_NAMES)
-PATCH = 8  # pixels: the side of a transformer's patch
+PATCH = 16  # pixels: the side of a transformer's patch
 CELL_SCENES = 500  # scenes of several digits for `digits_found_in_cells`
 
 
@@ -92,11 +92,7 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps tokens (N, T, C) to tokens (N, T, C)."""
         _, count, width = tokens.shape
-        qkv = (
-            self.qkv(tokens)
-            .reshape(-1, count, 3, self.heads, width // self.heads)
-            .permute(2, 0, 3, 1, 4)
-        )
+        qkv = self.qkv(tokens).reshape(-1, count, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = qkv[0], qkv[1], qkv[2]
         weights = (query @ key.transpose(-2, -1) * (width // self.heads) ** -0.5).softmax(-1)
         return self.out((weights @ value).transpose(1, 2).reshape(-1, count, width))
@@ -109,9 +105,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Maps tokens (N, T, C) to tokens (N, T, C)."""
@@ -142,10 +136,7 @@ class ClassTokenVit(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Maps images (N, 3, 96, 96) to logits (N, 10)."""
         patches = self.stem(images).flatten(2).transpose(1, 2)
-        tokens = (
-            torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], 1)
-            + self.position
-        )
+        tokens = torch.cat([self.class_token.expand(patches.shape[0], -1, -1), patches], 1) + self.position
         return self.classifier(self.norm(self.blocks(tokens))[:, 0])
 
 
@@ -166,9 +157,7 @@ RECIPES = {
     "legacy": Recipe(
         "digits_torch_legacy",
         PooledLinear,
-        Preprocess(
-            layout="NCHW", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
-        ),
+        Preprocess(layout="NCHW", scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
         opset=17,
         dynamo=False,
         epochs=8,
@@ -207,9 +196,7 @@ def train(recipe: Recipe, scenes: SceneSet) -> nn.Module:
         losses = []
         for inputs, labels in batches(scenes, recipe.preprocess, epoch):
             optimizer.param_groups[0]["lr"] = learning_rate(step, total, recipe.peak)
-            loss = nn.functional.cross_entropy(
-                model(torch.from_numpy(inputs)), torch.from_numpy(labels)
-            )
+            loss = nn.functional.cross_entropy(model(torch.from_numpy(inputs)), torch.from_numpy(labels))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -225,9 +212,7 @@ def export(model: nn.Module, recipe: Recipe, path: Path) -> None:
     names = {"input_names": ["image"], "output_names": ["logits"], "opset_version": recipe.opset}
     if recipe.dynamo:
         shapes = ({0: torch.export.Dim("batch")},)
-        torch.onnx.export(
-            model, example, path, dynamo=True, dynamic_shapes=shapes, external_data=False, **names
-        )
+        torch.onnx.export(model, example, path, dynamo=True, dynamic_shapes=shapes, external_data=False, **names)
         drop_stack_traces(path)
     else:
         axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
@@ -247,13 +232,9 @@ def drop_stack_traces(path: Path) -> None:
 @torch.no_grad()
 def digits_found_in_cells(model: PooledLinear, preprocess: Preprocess) -> float:
     """Returns the share of digits, in scenes of several, that win a cell centred in their box."""
-    scenes = [
-        scene for scene in iter_scenes("held_out", 5, 2 * CELL_SCENES) if len(scene.objects) > 1
-    ][:CELL_SCENES]
+    scenes = [scene for scene in iter_scenes("held_out", 5, 2 * CELL_SCENES) if len(scene.objects) > 1][:CELL_SCENES]
     inputs = preprocess.apply(np.stack([scene.image for scene in scenes]))
-    winners = torch.cat(
-        [model.grid(part).argmax(1) for part in torch.from_numpy(inputs).split(100)]
-    ).numpy()
+    winners = torch.cat([model.grid(part).argmax(1) for part in torch.from_numpy(inputs).split(100)]).numpy()
     stride = SCENE_SIZE // winners.shape[1]
     centres = (np.arange(winners.shape[1]) + 0.5) * stride
     found = []
@@ -291,9 +272,7 @@ def make(recipe: Recipe, scenes: SceneSet) -> None:
 def main() -> None:
     """Trains and exports the PyTorch samples."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument(
-        "--only", action="append", choices=list(RECIPES), help="one model (default: all)"
-    )
+    parser.add_argument("--only", action="append", choices=list(RECIPES), help="one model (default: all)")
     chosen = parser.parse_args().only or list(RECIPES)
     scenes = training_scenes()
     for which in chosen:

@@ -29,9 +29,7 @@ def steps_per_epoch(scenes: SceneSet) -> int:
     return len(scenes.labels) // BATCH
 
 
-def batches(
-    scenes: SceneSet, preprocess: Preprocess, epoch: int
-) -> Iterator[tuple[FloatArray, NDArray[np.int64]]]:
+def batches(scenes: SceneSet, preprocess: Preprocess, epoch: int) -> Iterator[tuple[FloatArray, NDArray[np.int64]]]:
     """Yields an epoch's whole batches in a new order: model inputs and labels (64,)."""
     order = np.random.default_rng([TRAIN_SEED, epoch]).permutation(len(scenes.labels))
     for step in range(steps_per_epoch(scenes)):

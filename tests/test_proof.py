@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper
 from support import images, text_model, weights
 
 from onnx_gapmil.errors import ModelError, ProofError
 from onnx_gapmil.graph.loading import load_model
-from onnx_gapmil.lift.rules import affine
+from onnx_gapmil.lift import registry
+from onnx_gapmil.lift.lifting import Lifted, Lifting
 from onnx_gapmil.proof import ProofReport, Trial, prove, residual_of, rewrite, verify
 from onnx_gapmil.rewriting import rewrite_model
 
@@ -225,13 +228,14 @@ def test_report_with_a_bad_residual_did_not_pass(residual: float) -> None:
 
 @pytest.fixture
 def wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dense rule that forgets the bias."""
-    right = affine._pointwise
+    """A rule for dense layers that adds a bit to every cell."""
+    right = registry._RULES["", "Gemm"]
 
-    def wrong(walk: object, lifted: object, weight: str, rows: int, bias: str, **rest: object) -> str:
-        return right(walk, lifted, weight, rows, "", **rest)
+    def wrong(node: gs.Node, walk: Lifting) -> Lifted:
+        lifted = right(node, walk)
+        return replace(lifted, name=walk.build.node("Add", [lifted.name, walk.scalar(0.01, lifted.dtype)]))
 
-    monkeypatch.setattr(affine, "_pointwise", wrong)
+    monkeypatch.setitem(registry._RULES, ("", "Gemm"), wrong)
 
 
 @pytest.mark.usefixtures("wrong_rule")

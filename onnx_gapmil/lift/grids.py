@@ -132,11 +132,11 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     sizes = {lifted.size for lifted in lifts}
     if len(sizes) == 1:
         return lifts
+    words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
-        words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
-        raise walk.refuse(
-            "different-grids", node, f"it joins grids of {words} cells, and the input's size is left open"
-        )
+        raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
+    if any(grid.note for lifted in lifts for grid in lifted.features):
+        raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]
 
@@ -285,7 +285,7 @@ def _arrangement(
     found, has_maps = map_of(walk, layout, source, count)
     if found is not None:
         return *found, ""
-    if has_maps and layout.roles(source)[axes[0]] != "space":
+    if has_maps:
         raise walk.refuse(
             "no-spatial-pool",
             node,

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 
 #: Operators between the flattening and the dense layer that this many steps may take.
 _MAX_STEPS = 12
-_FLATTENING = frozenset({"Reshape", "Flatten", "Squeeze"})
+_FLATTENING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+#: What may stand between the flattening and the dense layer: every number stays where it is. A permutation of the
+#: features, say, would give cells that are no places.
+_IN_PLACE = frozenset(
+    {
+        "Abs", "Add", "BatchNormalization", "Cast", "Celu", "Clip", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf",
+        "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Log",
+        "LpNormalization", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuantizeLinear", "Relu", "Selu",
+        "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,11 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
             tensor = source
             continue
         moving = [read.name for read in maker.inputs if read.name and not walk.is_fixed(read.name)]
-        if len(moving) != 1 or math.prod(walk.shape(moving[0])) != math.prod(walk.shape(tensor)):
+        if (
+            maker.op not in _IN_PLACE
+            or len(moving) != 1
+            or math.prod(walk.shape(moving[0])) != math.prod(walk.shape(tensor))
+        ):
             break
         untouched = untouched and maker.op in ("Identity", "Dropout")
         tensor = moving[0]
