@@ -136,7 +136,7 @@ def environment(framework: str) -> Path:
     print(f"Setting up {folder.relative_to(ROOT)} ...", flush=True)
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    for path, options in zip(pins, ([], ["--no-deps"]), strict=True):
+    for path, options in zip(pins, ([], ["--no-deps", "--no-build-isolation"]), strict=True):
         if path.is_file():
             command = [str(python), "-m", "pip", "install", "--quiet", *options, "--requirement", str(path)]
             subprocess.run(command, check=True)

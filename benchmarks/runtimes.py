@@ -37,6 +37,7 @@ ZOO = ROOT.parent / "shared" / "zoo"
 COMMAND = "python benchmarks/runtimes.py --markdown docs/benchmarks/runtimes.md"
 RUNTIMES = ("checker", "reference", "openvino")
 TITLES = {
+    "onnxruntime": "ONNX Runtime, optimized",
     "checker": "onnx.checker, full_check",
     "reference": "onnx ReferenceEvaluator",
     "openvino": "OpenVINO, CPU",
@@ -306,7 +307,11 @@ def difference(found: Any, expected: Any) -> float:
 def check_file(path: Path, name: str, runtimes: tuple[str, ...] = RUNTIMES) -> Row:
     """Rewrite one file and ask every runtime."""
     with tempfile.TemporaryDirectory() as folder:
-        case = make_case(path, Path(folder))
+        try:
+            case = make_case(path, Path(folder))
+        except RuntimeError as error:
+            why = f"{_line(error)} {_line(error.__cause__ or error)}"
+            return Row(name, "not run", answers={"onnxruntime": Answer("fails", why=why)})
         if case is None:
             return Row(name, "refused")
         row = Row(name, case.verdict, case.kind, case.opset)

@@ -143,8 +143,8 @@ def test_open_axes_are_inferred_as_measured(dims: str, monkeypatch: pytest.Monke
     assert _compare(model, monkeypatch) == "lifted"
 
 
-def test_local_function_is_inferred_as_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = text_model(
+def _with_function() -> onnx.ModelProto:
+    return text_model(
         f"{TRUNK} f = local.pool(m) {DENSE}",
         x=IMAGE,
         domains='"local" : 1',
@@ -152,8 +152,18 @@ def test_local_function_is_inferred_as_measured(monkeypatch: pytest.MonkeyPatch)
         functions='<domain: "local", opset_import: ["" : 17]> pool (a) => (c) '
         "{ g = GlobalAveragePool(a) c = Flatten(g) }",
     )
-    assert _compare(model, monkeypatch) == "lifted"
-    assert rewrite_model(model).inlined
+
+
+def test_local_function_is_inferred_as_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _compare(_with_function(), monkeypatch) == "lifted"
+
+
+@pytest.mark.usefixtures("too_large")
+def test_head_in_a_local_function_is_proved_after_inlining() -> None:
+    result = rewrite(_with_function(), write=False)
+    assert result.inlined
+    assert result.proof is not None
+    assert (result.proof.kind, result.proof.passed) == ("head", True)
 
 
 def test_a_wrong_value_info_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:

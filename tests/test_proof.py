@@ -158,7 +158,8 @@ def test_two_sizes_are_proved_where_height_and_width_are_open() -> None:
 def test_window_that_fits_one_size_only_is_caught_by_the_second_size() -> None:
     """A 7x7 kernel covers a 7x7 map; at the other size it drops cells or the head does not fit."""
     model = text_model(
-        "k = Conv<strides=[32, 32], kernel_shape=[32, 32]>(x, c)\n p = AveragePool<kernel_shape=[7, 7], strides=[7, 7]>(k)\n"
+        "k = Conv<strides=[32, 32], kernel_shape=[32, 32]>(x, c)\n"
+        " p = AveragePool<kernel_shape=[7, 7], strides=[7, 7]>(k)\n"
         " f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)",
         x="float[N,3,H,W] x",
         y="float[N,6] y",
@@ -261,7 +262,8 @@ def test_failed_proof_keeps_an_earlier_file(tmp_path: Path) -> None:
 
 def test_instance_readout_of_a_conditional_head_is_reported_and_not_refused() -> None:
     model = text_model(
-        "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w, b)\n h = Relu(z)\n y = Gemm<transB=1>(h, w, b)",
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w, b)\n"
+        " h = Relu(z)\n y = Gemm<transB=1>(h, w, b)",
         y="float[N,6] y",
         init=SQUARE,
     )

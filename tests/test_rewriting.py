@@ -61,11 +61,15 @@ def test_model_field_is_unchanged(field: str) -> None:
     assert getattr(rewrite_model(model).model, field) == getattr(model, field)
 
 
-@pytest.mark.parametrize("field", ["node", "initializer", "input", "output", "value_info", "sparse_initializer", "quantization_annotation"])
+@pytest.mark.parametrize(
+    "field", ["node", "initializer", "input", "output", "value_info", "sparse_initializer", "quantization_annotation"]
+)
 def test_graph_field_starts_with_the_vendors(field: str) -> None:
     model = vendor()
     before, after = getattr(model.graph, field), getattr(rewrite_model(model).model.graph, field)
-    assert [entry.SerializeToString() for entry in after][: len(before)] == [entry.SerializeToString() for entry in before]
+    assert [entry.SerializeToString() for entry in after][: len(before)] == [
+        entry.SerializeToString() for entry in before
+    ]
 
 
 @pytest.mark.parametrize("field", ["input", "value_info", "sparse_initializer", "quantization_annotation"])
@@ -114,9 +118,15 @@ def test_file_grows_by_less_than_a_hundredth() -> None:
 
 def test_new_outputs_follow_the_original_ones() -> None:
     found = rewrite_model(vendor())
-    assert [value.name for value in found.model.graph.output] == ["y", "gapmil_logits", "gapmil_features", "gapmil_grid"]
+    assert [value.name for value in found.model.graph.output] == [
+        "y",
+        "gapmil_logits",
+        "gapmil_features",
+        "gapmil_grid",
+    ]
     shapes = [
-        [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in found.model.graph.output
+        [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in found.model.graph.output
     ]
     assert shapes == [["N", 5], ["N", 5], ["N", 6, 3, 5], ["N", 5, 3, 5]]
 
@@ -135,7 +145,10 @@ def test_new_nodes_are_standard_operators_in_order() -> None:
 @pytest.mark.parametrize("opset", [9, 13, 18, 21])
 def test_reference_implementation_gives_the_same_grid(opset: int) -> None:
     """onnx's own evaluator, in plain NumPy, shares no kernel with ONNX Runtime."""
-    body = "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, v, c)\n h = Relu(z)\n y = Gemm<transB=1>(h, w, b)"
+    body = (
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, v, c)\n"
+        " h = Relu(z)\n y = Gemm<transB=1>(h, w, b)"
+    )
     model = text_model(body, opset=opset, init=INIT | {"v": weights(6, 6), "c": weights(6)})
     new = rewrite_model(model).model
     x = images(model)
@@ -197,7 +210,8 @@ def test_record_without_its_outputs_is_an_error() -> None:
 
 def test_names_that_the_file_has_already_are_left_alone() -> None:
     model = text_model(
-        "gapmil_grid = GlobalAveragePool(x)\n gapmil_logits = Flatten(gapmil_grid)\n y = Gemm<transB=1>(gapmil_logits, w, b)",
+        "gapmil_grid = GlobalAveragePool(x)\n gapmil_logits = Flatten(gapmil_grid)\n"
+        " y = Gemm<transB=1>(gapmil_logits, w, b)",
         init=INIT,
     )
     found = rewrite_model(model)
@@ -221,7 +235,9 @@ def test_each_output_has_its_own_grid() -> None:
     found = rewrite(model)
     assert [head.output for head in found.heads] == ["breed", "colour"]
     names = [value.name for value in found.model.graph.output][2:]
-    assert names == [f"gapmil_{kind}_{output}" for output in ("breed", "colour") for kind in ("logits", "features", "grid")]
+    assert names == [
+        f"gapmil_{kind}_{output}" for output in ("breed", "colour") for kind in ("logits", "features", "grid")
+    ]
     x = images(model)
     _, _, _, _, breed, _, _, colour = run(found.model, x)
     cells = x.astype(np.float64)
@@ -351,9 +367,7 @@ def test_existing_file_survives_a_failed_write(tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def external(tmp_path: Path) -> Path:
-    model = text_model(
-        BODY, y="float[N,500] y", init={"w": weights(500, 6), "b": weights(500)}
-    )
+    model = text_model(BODY, y="float[N,500] y", init={"w": weights(500, 6), "b": weights(500)})
     external_data_helper.convert_model_to_external_data(model, location="model.data", size_threshold=0)
     onnx.save(model, tmp_path / "model.onnx")
     return tmp_path / "model.onnx"
@@ -366,7 +380,9 @@ def test_external_data_is_shared(external: Path) -> None:
     assert found.output_path.stat().st_size < 5000
     assert (external.parent / "model.data").read_bytes() == data
     new = onnx.load(found.output_path, load_external_data=False)
-    assert [entry.value for entry in new.graph.initializer[0].external_data if entry.key == "location"] == ["model.data"]
+    assert [entry.value for entry in new.graph.initializer[0].external_data if entry.key == "location"] == [
+        "model.data"
+    ]
     assert not new.graph.initializer[0].raw_data
     x = np.ones((2, 6, 3, 5), np.float32)
     y, logits, _, grid = run(onnx.load(found.output_path), x)

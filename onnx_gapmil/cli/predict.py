@@ -18,7 +18,8 @@ from onnx_gapmil.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from onnx_gapmil.prediction import ImagePrediction, Predictor
+    from onnx_gapmil.predict.answers import ImagePrediction
+    from onnx_gapmil.predict.predictor import Predictor
 
 
 @click.command(name="predict")
@@ -70,7 +71,8 @@ def command(
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
     from onnx_gapmil.images.sources import find_images
-    from onnx_gapmil.prediction import Predictor, Results
+    from onnx_gapmil.predict.predictor import Predictor
+    from onnx_gapmil.predict.results import Results
 
     paths = find_images(images)
     results = Results(output, pictures=not no_pictures, arrays=save == "npz")

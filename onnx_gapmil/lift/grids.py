@@ -22,6 +22,30 @@ if TYPE_CHECKING:
 #: Nodes looked at for the two-dimensional arrangement of a row of tokens.
 _SEARCH_LIMIT = 5000
 _MEANS = frozenset({"ReduceMean", "AveragePool"})
+#: Operators that take some rows or columns of a map.
+_CUTS = frozenset({"Gather", "Slice", "Split"})
+#: Operators that may stand between the cut and the pool.
+_ELEMENTWISE = frozenset(
+    {
+        "Abs",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Dropout",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "PRelu",
+        "Pow",
+        "Relu",
+        "Sigmoid",
+        "Tanh",
+    }
+)
+_CROP_STEPS = 8
 
 
 def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> FeatureGrid:
@@ -98,27 +122,69 @@ class Crop:
 
 def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
     """Whether a map is a Slice of another along its rows and columns, for inputs of a fixed size."""
-    node = walk.graph.producer(data)
-    if node is None or node.op != "Slice" or len(axes) != 2 or len(walk.shape(data)) != 4:
+    if len(axes) != 2 or len(walk.shape(data)) != 4 or any(entry.space_is_open for entry in walk.trace.inputs):
         return None
-    source = node.inputs[0].name
-    whole, part = walk.trace.shapes.get(source, ()), walk.shape(data)
-    changed = [axis for axis in range(4) if len(whole) == 4 and whole[axis] != part[axis]]
-    if not changed or any(axis not in axes for axis in changed):
-        return None
-    if any(entry.space_is_open for entry in walk.trace.inputs):
-        return None
+    source, lines = _taken(walk, data, axes, elementwise=False)
     bounds = []
-    for axis in axes:
-        shape = [1] * 4
-        shape[axis] = whole[axis]
-        places = np.broadcast_to(np.arange(whole[axis], dtype=np.float32).reshape(shape), whole)
-        taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
-        line = np.unique(taken).astype(int)
-        if len(line) != part[axis] or line[-1] - line[0] + 1 != len(line):
+    for line in lines:
+        ordered = np.sort(line)
+        if len(line) == 0 or not np.array_equal(ordered, np.arange(ordered[0], ordered[0] + len(line))):
             return None  # it takes every second row, or the like
-        bounds.append((int(line[0]), int(line[-1]) + 1))
+        bounds.append((int(ordered[0]), int(ordered[-1]) + 1))
+    whole = [walk.shape(source)[axis] for axis in axes]
+    if source == data or all(bound == (0, extent) for bound, extent in zip(bounds, whole, strict=True)):
+        return None
     return Crop(source, (bounds[0], bounds[1]))
+
+
+def _taken(walk: Lifting, data: str, axes: tuple[int, ...], *, elementwise: bool) -> tuple[str, tuple[np.ndarray, ...]]:
+    """The map that a map was cut out of, and which of its rows and columns it has, in its own order.
+
+    Args:
+        walk: the walk.
+        data: the map.
+        axes: its rows and columns (or its one row of positions).
+        elementwise: look through elementwise operators, and through cuts along the channels, too.
+    """
+    shape = walk.shape(data)
+    lines = tuple(np.arange(shape[axis]) for axis in axes)
+    found = data, lines
+    for _ in range(_CROP_STEPS):
+        node = walk.graph.producer(data)
+        if node is None or not node.inputs or len(walk.trace.shapes.get(node.inputs[0].name, ())) != len(shape):
+            break
+        source = node.inputs[0].name
+        before, after = walk.shape(source), walk.shape(data)
+        if node.op in _CUTS:
+            if not elementwise and any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes):
+                break
+            cut = [_cut(walk, node, source, data, axis) for axis in axes]
+            lines = tuple(line[own] for line, own in zip(cut, lines, strict=True))
+            found = source, lines
+        elif not elementwise or node.op not in _ELEMENTWISE or before != after:
+            break
+        data = source
+    return found
+
+
+def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.ndarray:
+    """Which places along an axis a Slice, Split or Gather takes."""
+    whole = walk.shape(source)
+    if node.op == "Split":
+        if int(node.attrs.get("axis", 0)) % len(whole) != axis:
+            return np.arange(whole[axis])
+        start = 0
+        for tensor in node.outputs:
+            extent = walk.shape(tensor.name)[axis]
+            if tensor.name == data:
+                break
+            start += extent
+        return np.arange(start, start + extent)
+    shape = [1] * len(whole)
+    shape[axis] = whole[axis]
+    places = np.broadcast_to(np.arange(whole[axis], dtype=np.float32).reshape(shape), whole)
+    taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
+    return np.moveaxis(taken, axis, -1).reshape(-1, taken.shape[axis])[0].astype(np.int64)
 
 
 def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
@@ -127,8 +193,9 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     A cell of the finer grid gets the average of the coarser cells that it overlaps, by area.
 
     Raises:
-        HeadRefused: the sizes differ and the input's size is left open.
+        HeadRefused: the sizes differ and the input's size is left open; or the places do not correspond.
     """
+    _require_same_part(node, walk, lifts)
     sizes = {lifted.size for lifted in lifts}
     if len(sizes) == 1:
         return lifts
@@ -139,6 +206,25 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]
+
+
+def _require_same_part(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> None:
+    """Grids that are different parts of a map, or turn it over, have cells at different places of the image."""
+    grids = [grid for lifted in lifts for grid in lifted.features]
+    parts = set()
+    for grid in {grid.name: grid for grid in grids}.values():
+        if len(grid.axes) > 2 or grid.source not in walk.trace.shapes:
+            continue
+        source, lines = _taken(walk, grid.source, grid.axes, elementwise=True)
+        whole = all(
+            np.array_equal(line, np.arange(walk.shape(source)[axis]))
+            for line, axis in zip(lines, grid.axes, strict=True)
+        )
+        parts.add(() if whole else (source, *(tuple(line.tolist()) for line in lines)))
+    if len(parts) > 1:
+        raise walk.refuse(
+            "different-grids", node, "it joins pools of different parts of a map, or of a map turned over"
+        )
 
 
 def _resampled(walk: Lifting, lifted: Lifted, size: tuple[int, int]) -> Lifted:

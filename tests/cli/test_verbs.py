@@ -384,7 +384,7 @@ def test_cuda_asked_for_by_name_and_not_there_is_an_error_that_says_what_is_miss
 def test_ctrl_c_keeps_the_photos_that_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from onnx_gapmil.prediction import Predictor
+    from onnx_gapmil.predict.predictor import Predictor
 
     real = Predictor.predict
 

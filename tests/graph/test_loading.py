@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,7 @@ def test_valid_file_is_read(tmp_path: Path) -> None:
     loaded = load_model(save(tmp_path, VALID))
     assert loaded.size == len(VALID)
     assert loaded.folder == tmp_path
-    assert loaded.sha256 == __import__("hashlib").sha256(VALID).hexdigest()
+    assert loaded.sha256 == hashlib.sha256(VALID).hexdigest()
 
 
 def test_proto_in_memory_has_no_folder() -> None:
@@ -70,6 +72,7 @@ def test_empty_file(tmp_path: Path) -> None:
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path, VALID)
+
     def refuse(_: Path) -> bytes:
         raise PermissionError(13, "Permission denied")
 
@@ -260,7 +263,9 @@ def test_external_data_is_referenced_and_not_loaded(tmp_path: Path) -> None:
     assert not loaded.proto.graph.initializer[0].raw_data
 
 
-@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin", "C:\\weights.bin", "..\\w.bin", ""])
+@pytest.mark.parametrize(
+    "location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin", "C:\\weights.bin", "..\\w.bin", ""]
+)
 def test_external_data_elsewhere_is_refused(location: str, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
@@ -289,7 +294,9 @@ def test_truncated_external_data(tmp_path: Path) -> None:
     assert "truncated" in message(path)
 
 
-@pytest.mark.parametrize("entries", [{"offset": "-4"}, {"offset": "many"}, {"length": "-1"}, {"offset": "9" * 30}, {"length": "8"}])
+@pytest.mark.parametrize(
+    "entries", [{"offset": "-4"}, {"offset": "many"}, {"length": "-1"}, {"offset": "9" * 30}, {"length": "8"}]
+)
 def test_absurd_place_in_external_data(entries: dict[str, str], tmp_path: Path) -> None:
     message(external(tmp_path, **entries))
 
@@ -323,10 +330,8 @@ def test_external_data_file_named_by_the_onnx_package(tmp_path: Path) -> None:
 
 def read_or_refuse(data: bytes, folder: Path) -> None:
     """Success or an error of our own; anything else fails the test."""
-    try:
+    with contextlib.suppress(GapmilError):
         rewrite_model(save(folder, data, "fuzzed.onnx"))
-    except GapmilError as error:
-        assert str(error)
 
 
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -47,7 +47,9 @@ def test_open_height_and_width_are_tried_in_turn() -> None:
 
 
 def test_model_that_runs_at_no_size() -> None:
-    model = text_model("f = Flatten(x)\n y = MatMul(f, w)", x="float[N,3,H,W] x", init={"w": np.zeros((7, 5), np.float32)})
+    model = text_model(
+        "f = Flatten(x)\n y = MatMul(f, w)", x="float[N,3,H,W] x", init={"w": np.zeros((7, 5), np.float32)}
+    )
     with pytest.raises(ModelError, match="none of the input shapes"):
         traced(model)
 

@@ -26,10 +26,17 @@ W = weights(5, 6)
         ),
         pytest.param("c = Constant<value_floats=[1.0, 2.0]>()", {}, np.array([1.0, 2.0]), id="constant_node"),
         pytest.param(
-            "c = ConstantOfShape<value = float[1] {2.0}>(s)", {"s": np.array([2, 3])}, np.full((2, 3), 2.0), id="of_shape"
+            "c = ConstantOfShape<value = float[1] {2.0}>(s)",
+            {"s": np.array([2, 3])},
+            np.full((2, 3), 2.0),
+            id="of_shape",
         ),
-        pytest.param("s = Shape(w)\n c = Gather(s, i)", {"w": W, "i": np.int64(1)}, np.array(6), id="shape_of_a_weight"),
-        pytest.param("a = Add(w, w)\n b = Mul(a, w)\n c = Relu(b)", {"w": W}, np.maximum(2 * W * W, 0), id="arithmetic"),
+        pytest.param(
+            "s = Shape(w)\n c = Gather(s, i)", {"w": W, "i": np.int64(1)}, np.array(6), id="shape_of_a_weight"
+        ),
+        pytest.param(
+            "a = Add(w, w)\n b = Mul(a, w)\n c = Relu(b)", {"w": W}, np.maximum(2 * W * W, 0), id="arithmetic"
+        ),
     ],
 )
 def test_constant_is_folded(body: str, init: dict[str, np.ndarray], expected: np.ndarray) -> None:
@@ -40,7 +47,9 @@ def test_constant_is_folded(body: str, init: dict[str, np.ndarray], expected: np
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("body", ["c = Relu(x)", "c = RandomNormal<shape=[2]>()", "a = RandomUniform<shape=[2]>()\n c = Relu(a)"])
+@pytest.mark.parametrize(
+    "body", ["c = Relu(x)", "c = RandomNormal<shape=[2]>()", "a = RandomUniform<shape=[2]>()\n c = Relu(a)"]
+)
 def test_what_depends_on_the_image_or_on_chance_is_no_constant(body: str) -> None:
     graph = ModelGraph(text_model(f"{body}\n y = GlobalAveragePool(x)", y="float[N,6,1,1] y"))
     assert "c" not in graph.constants
@@ -50,7 +59,8 @@ def test_what_depends_on_the_image_or_on_chance_is_no_constant(body: str) -> Non
 def test_shapes_and_arithmetic_on_them_are_shape_computed() -> None:
     graph = ModelGraph(
         text_model(
-            "s = Shape(x)\n g = Gather(s, i)\n m = Mul(g, i)\n t = Cast<to=1>(m)\n d = Div(x, t)\n y = GlobalAveragePool(d)",
+            "s = Shape(x)\n g = Gather(s, i)\n m = Mul(g, i)\n t = Cast<to=1>(m)\n"
+            " d = Div(x, t)\n y = GlobalAveragePool(d)",
             y="float[N,6,1,1] y",
             init={"i": np.int64(2)},
         )

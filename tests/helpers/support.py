@@ -213,7 +213,7 @@ def check_conditional(
     instance: bool = True,
     tolerance: float | None = None,
 ) -> Lifted:
-    """A conditional head: the grid of DESIGN's formula, in float64; read by instance, the vendor's answer to each cell."""
+    """A conditional head: the grid of a formula in float64; read by instance, the vendor's answer to each cell."""
     x = images(model) if x is None else x
     found = lift(model, x)
     assert found.verdict == "conditional"

@@ -97,7 +97,9 @@ def pool(draw: st.DrawFn, head: Drawn) -> None:
     if spelling == "sum":
         head.add(f"Div({{t}}, {head.constant(np.float64(np.prod(head.size)))})")
     if spelling in ("mean_keep", "two_steps"):
-        head.add("Flatten({t})" if head.layout in ("NCHW", "NCT") else f"Reshape({{t}}, {head.ints(-1, head.channels)})")
+        head.add(
+            "Flatten({t})" if head.layout in ("NCHW", "NCT") else f"Reshape({{t}}, {head.ints(-1, head.channels)})"
+        )
 
 
 def gemm(draw: st.DrawFn, head: Drawn) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
@@ -83,8 +84,7 @@ def lift_flattened_dense(node: gs.Node, walk: Lifting, data: str, weight: str, r
     Raises:
         HeadRefused: how the map was flattened is not known.
     """
-    if bias and not walk.is_fixed(bias):
-        raise walk.refuse("unknown-operator", node, "its bias is not fixed")
+    _require_bias(node, walk, rows, bias)
     found = _find(node, walk, data)
     build = walk.build
     grid = _grid(node, walk, found)
@@ -105,7 +105,14 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     plain = not any(node.attrs.get("pads", ())) and all(step == 1 for step in node.attrs.get("dilations", (1,)))
     if kernel_shape[2:] != shape[2:] or not plain or len(shape) != 4 or not walk.is_fixed(weight):
         raise walk.refuse("flatten-head", node, "it is a fully connected layer over a map that it pads or dilates")
+    if places_are_lost(walk, data):
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"it reads a {list(shape)} tensor that was made of a vector without positions, so its cells are no places",
+        )
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    _require_bias(node, walk, kernel_shape[0], bias)
     size = (shape[2], shape[3])
     dtype = walk.dtype(data, np.dtype(np.float32))
     grid = FeatureGrid(data, data, shape[1], size, (2, 3), walk.describe(node), "NCHW", dtype, "")
@@ -119,6 +126,15 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     name = walk.build.node("Add", [scaled, walk.build.reshape(bias, [1, -1, 1, 1])]) if bias else scaled
     detail = "weighted sum over positions, with weights of its own for each channel: position-dependent"
     return _result(node, walk, grid, name, group, detail)
+
+
+def _require_bias(node: gs.Node, walk: Lifting, rows: int, bias: str) -> None:
+    """A bias is one fixed number, or one for each class."""
+    if not bias:
+        return
+    own = walk.shape(bias)
+    if not walk.is_fixed(bias) or (math.prod(own) != 1 and (math.prod(own) != rows or own[-1] != rows)):
+        raise walk.refuse("unknown-operator", node, "its bias is not fixed, or not the same for all images")
 
 
 def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, rows: int, bias: str) -> Lifted:
@@ -160,6 +176,9 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
             shape = walk.shape(source)
             found = _order(layout.roles(source), shape)
             if found is not None and math.prod(shape[1:]) == count:
+                if math.prod(shape[axis] for axis in found[1:]) == 1 or places_are_lost(walk, source):
+                    break
+                found = _rows_first(walk, source, found)
                 size = (
                     (shape[found[1]], shape[found[2]])
                     if len(found) == 3
@@ -189,6 +208,23 @@ def _order(roles: tuple[str | None, ...], shape: tuple[int, ...]) -> tuple[int, 
         return None
     rest = [axis for axis in range(1, len(shape)) if axis != channels[0]]
     return (channels[0], *rest) if all(roles[axis] == "space" or shape[axis] == 1 for axis in rest) else None
+
+
+def _rows_first(walk: Lifting, source: str, order: tuple[int, ...]) -> tuple[int, ...]:
+    """Rows and columns exchanged where a Transpose had exchanged them: every layout has rows before columns."""
+    places, tensor = list(order[1:]), source
+    for _ in range(_MAX_STEPS):
+        maker = walk.graph.producer(tensor)
+        if maker is None or not maker.inputs:
+            break
+        before = maker.inputs[0].name
+        if maker.op == "Transpose":
+            perm = maker.attrs.get("perm", list(range(len(walk.shape(tensor))))[::-1])
+            places = [perm[axis] for axis in places]
+        elif maker.op not in _IN_PLACE or walk.trace.shapes.get(before) != walk.shape(tensor):
+            break
+        tensor = before
+    return order if places == sorted(places) else (order[0], *order[:0:-1])
 
 
 def _row(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.grids import align
 from onnx_gapmil.lift.lifting import Quantization, elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
+from onnx_gapmil.lift.verdict import HeadRefused
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -86,7 +88,7 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
     name = lifted.name
     axis = lifted.batch_axis
     if clips:
-        name = _saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), meaning)
+        name = _saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), meaning, lifted.dtype)
     return _quantized(node, walk, name, [lifted], meaning, clips, batch_axis=axis)
 
 
@@ -95,19 +97,48 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
     """``(q - z) * s``: the real number itself; by another scale than it was quantized with, an affine map of it."""
     lifted = walk.lift(node.inputs[0].name)
-    if lifted.quantization is None:
-        raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
-    mine = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)))
-    name, detail = lifted.name, "back to the real number"
+    read = _read_by(node, walk, lifted, _Scale(node.inputs[1].name, _name(node, 2)))
+    detail = "back to the real number" if read is lifted else "to real numbers by another scale"
+    axis, rounding = lifted.batch_axis, read.rounding
+    return walk.result(
+        node, read.name, [lifted], "affine", detail, batch_axis=axis, dtype=lifted.dtype, rounding=rounding
+    )
+
+
+def _read_by(node: gs.Node, walk: Lifting, lifted: Lifted, scale: _Scale) -> Lifted:
+    """The lift of what integers stand for to a reader with a scale and a zero point of its own.
+
+    Raises:
+        HeadRefused: they stand for nothing, or their scale is found at run time and is not the reader's.
+    """
     theirs = lifted.quantization
-    if (mine.step, mine.zero) != (theirs.step, theirs.zero):
-        if theirs.dynamic:
+    if theirs is None:
+        raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
+    if theirs.dynamic:
+        _require_own_zero(node, walk, theirs, scale.zero_point)
+        if scale.scale != theirs.scale:
             raise walk.refuse("quantized-nonuniform", node, "its scale is not the one that was quantized with")
-        factor = walk.scalar(mine.step / theirs.step, lifted.dtype)
-        shift = walk.scalar(mine.step * (theirs.zero - mine.zero), lifted.dtype)
-        name = walk.build.node("Add", [walk.build.node("Mul", [name, factor]), shift])
-        detail = "to real numbers by another scale"
-    return walk.result(node, name, [lifted], "affine", detail, batch_axis=lifted.batch_axis, dtype=lifted.dtype)
+        return lifted
+    mine = _meaning(node, walk, scale, default=np.dtype(np.int32))
+    return _rescaled(walk, lifted, theirs, mine.step, mine.zero)
+
+
+def _rescaled(walk: Lifting, lifted: Lifted, theirs: Quantization, step: float, zero: float) -> Lifted:
+    """``step * (q - zero)`` of integers that were made with another step or zero point."""
+    if (step, zero) == (theirs.step, theirs.zero):
+        return lifted
+    factor = walk.scalar(step / theirs.step, lifted.dtype)
+    shift = walk.scalar(step * (theirs.zero - zero), lifted.dtype)
+    name = walk.build.node("Add", [walk.build.node("Mul", [lifted.name, factor]), shift])
+    rounding = None if lifted.rounding is None else lifted.rounding * (step / theirs.step)
+    return replace(lifted, name=name, rounding=rounding)
+
+
+def _require_own_zero(node: gs.Node, walk: Lifting, meaning: Quantization, zero: str) -> None:
+    """A zero point found at run time is only right together with the scale that was found with it."""
+    maker = walk.graph.producer(meaning.scale)
+    if maker is None or len(maker.outputs) < 3 or maker.outputs[2].name != zero:
+        raise walk.refuse("quantized-nonuniform", node, "its zero point is not the one that was quantized with")
 
 
 @rule("DynamicQuantizeLinear")
@@ -162,7 +193,7 @@ def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
     clips = not (target.low <= origin.low and origin.high <= target.high)
     name = pooled.name
     if clips:
-        name = _saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target)
+        name = _saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target, _FLOAT)
     step = replace(pooled.step, conditional=clips, detail=f"{detail}; {_words(target, clips)}")
     rounding = np.full(pooled.channels, target.step / 2)
     return replace(pooled, name=name, conditional=clips, step=step, quantization=target, rounding=rounding)
@@ -172,8 +203,8 @@ def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
 def lift_q_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     """``x @ W`` in integers: a 1x1 convolution with the dequantized weights."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (tensor.name for tensor in node.inputs)
-    if not walk.is_fixed(b):
-        raise walk.refuse("unknown-operator", node, "its weights are not fixed")
+    if not walk.is_fixed(b) or len(walk.shape(b)) != 2:
+        raise walk.refuse("unknown-operator", node, "its weights are not fixed, or no matrix")
     weight = _real(walk, b, _Scale(b_scale, b_zero), axis=1)
     kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
     source, target = _Scale(a_scale, a_zero), _Scale(y_scale, y_zero)
@@ -223,16 +254,21 @@ def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale = (tensor.name for tensor in node.inputs[:7])
     operands = [(a, _Scale(a_scale, a_zero)), (b, _Scale(b_scale, b_zero))]
     out = walk.shape(walk.wanted)
-    parents = [walk.lift(name) for name, _ in operands if not walk.is_fixed(name)]
+    moving = [(name, scale) for name, scale in operands if not walk.is_fixed(name)]
+    parents = align(node, walk, [_read_by(node, walk, walk.lift(name), scale) for name, scale in moving])
     axis = aligned_batch(parents[0], out)
+    count = math.prod(out) // parents[0].batch
+    if any(aligned_batch(part, out) != axis or part.channels not in (1, count) for part in parents):
+        raise walk.refuse("unknown-operator", node, "its two operands do not match")
+    lifts = iter(parents)
     grids, pooled = [], []
     for name, scale in operands:
         real = walk.per_cell(_real(walk, name, scale), out, axis, shape=walk.shape(name))
         pooled.append(real)
-        grids.append(real if walk.is_fixed(name) else walk.lift(name).name)
+        grids.append(real if walk.is_fixed(name) else next(lifts).name)
     target = _meaning(node, walk, _Scale(y_scale, _name(node, 7)))
     total = walk.build.node("Add", pooled)
-    name = _saturate(walk, walk.build.node("Add", grids), total, target)
+    name = _saturate(walk, walk.build.node("Add", grids), total, target, _FLOAT)
     return _quantized(node, walk, name, parents, target, clips=True, batch_axis=axis)
 
 
@@ -240,8 +276,8 @@ def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_matmul_integer(node: gs.Node, walk: Lifting) -> Lifted:
     """``(x - z) @ (W - z)`` in int32: the real product over both scales, which the graph multiplies in later."""
     weight, zero = node.inputs[1].name, _name(node, 3)
-    if not walk.is_fixed(weight):
-        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+    if not walk.is_fixed(weight) or len(walk.shape(weight)) != 2:
+        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image, or one is no matrix")
     kernel = walk.build.node("Transpose", [_centred(walk, weight, zero, axis=1)], perm=[1, 0])
     return _integer_dense(node, walk, kernel, walk.shape(weight)[1])
 
@@ -267,7 +303,8 @@ def lift_dynamic_quantize_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     kernel = walk.build.node("Transpose", [real], perm=[1, 0])
     name = pointwise(walk, lifted, kernel, rows, _name(node, 4))
     detail = f"dense {lifted.channels} → {rows} in integers, dynamically quantized"
-    return walk.result(node, name, [lifted], "affine", detail, channels=rows)
+    unknown = np.full(rows, np.inf)
+    return walk.result(node, name, [lifted], "affine", detail, channels=rows, rounding=unknown)
 
 
 def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, group: int = 1) -> Lifted:
@@ -276,12 +313,29 @@ def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, grou
     meaning = lifted.quantization
     if meaning is None:
         raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
+    zero = _name(node, 2)
+    if meaning.dynamic:
+        _require_own_zero(node, walk, meaning, zero)
+    else:
+        value = walk.value(zero) if zero else np.zeros(())
+        if value is None or value.size != 1:
+            raise walk.refuse("quantized-nonuniform", node, "the zero point of its input is not one fixed number")
+        lifted = _rescaled(walk, lifted, meaning, meaning.step, float(value.reshape(-1)[0]))
     scale = meaning.scale if meaning.dynamic else walk.scalar(meaning.step, lifted.dtype)
     grid = pointwise(walk, lifted, kernel, rows, "", group=group)
     name = walk.build.node("Div", [grid, scale])
     detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the integer weights"
-    axis = lifted.batch_axis
-    return walk.result(node, name, [lifted], "affine", detail, channels=rows, batch_axis=axis, dtype=lifted.dtype)
+    return walk.result(
+        node,
+        name,
+        [lifted],
+        "affine",
+        detail,
+        channels=rows,
+        batch_axis=lifted.batch_axis,
+        dtype=lifted.dtype,
+        rounding=np.full(rows, np.inf),
+    )
 
 
 def _dense(
@@ -298,7 +352,7 @@ def _dense(
 ) -> Lifted:
     """A quantized layer: the real layer on the grid, and where its range may clip, the gate of the pooled result."""
     name, scale = data
-    lifted = walk.lift(name)
+    lifted = _read_by(node, walk, walk.lift(name), scale)
     weight = walk.build.reshape(kernel, [rows, lifted.channels // group, 1, 1])
     before = lifted.rounding
     if before is not None:
@@ -314,7 +368,7 @@ def _dense(
         vector = walk.build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
     else:
         vector = grid
-    grid = _saturate(walk, grid, vector, meaning)
+    grid = _saturate(walk, grid, vector, meaning, _FLOAT)
     return _quantized(node, walk, grid, [lifted], meaning, clips=True, batch_axis=0, detail=detail, channels=rows)
 
 
@@ -366,7 +420,7 @@ def _words(meaning: Quantization, clips: bool) -> str:
     return f"{text}, saturates outside {meaning.low:.3g} to {meaning.high:.3g}"
 
 
-def _saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization) -> str:
+def _saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization, dtype: np.dtype) -> str:
     """``lift(z) * clip(z) / z``: what the range cuts off is cut off every cell in proportion.
 
     Args:
@@ -374,25 +428,38 @@ def _saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization) -> s
         grid: lift of z.
         pooled: z itself as (N, C, 1, 1), before it is clipped.
         meaning: the range.
+        dtype: element type of both.
     """
     build = walk.build
-    low, high = (walk.scalar(value, _FLOAT) for value in (meaning.low, meaning.high))
+    limits = np.finfo(dtype if dtype.kind == "f" else np.float32)
+    low, high = (walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (meaning.low, meaning.high))
     if walk.readout == "instance":
         return build.node("Min", [build.node("Max", [grid, low]), high])
     inside = build.node("Min", [build.node("Max", [pooled, low]), high])
-    tiny = walk.scalar(float(np.finfo(np.float32).tiny), _FLOAT)
-    zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(_FLOAT))
+    tiny = walk.scalar(float(limits.tiny), dtype)
+    zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
     share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
     return build.node("Mul", [grid, share])
 
 
-def _meaning(node: gs.Node, walk: Lifting, scale: _Scale, *, tensor: str = "") -> Quantization:
-    """What a quantized tensor's integers stand for."""
+def _meaning(
+    node: gs.Node, walk: Lifting, scale: _Scale, *, tensor: str = "", default: np.dtype | None = None
+) -> Quantization:
+    """What a quantized tensor's integers stand for.
+
+    Args:
+        node: the operator that makes or reads them.
+        walk: the walk.
+        scale: its scale and zero point.
+        tensor: the integers, if they are not what the node makes.
+        default: their type where no zero point tells it, if it is not to be looked up.
+    """
     step = walk.value(scale.scale)
     zero = walk.value(scale.zero_point) if scale.zero_point else None
     if step is None or step.size != 1 or (zero is not None and zero.size != 1):
         raise walk.refuse("quantized-nonuniform", node, "the scale of the pooled tensor is not one fixed number")
-    kind = zero.dtype if zero is not None else walk.trace.dtypes.get(tensor or walk.wanted, np.dtype(np.uint8))
+    looked_up = walk.trace.dtypes.get(tensor or walk.wanted, np.dtype(np.uint8))
+    kind = zero.dtype if zero is not None else default or looked_up
     if kind.kind not in "iu":
         raise walk.refuse("quantized-nonuniform", node, f"it quantizes to {kind}, which is not uniform")
     limits = np.iinfo(kind)
@@ -416,7 +483,10 @@ def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, floa
     if node.op in _KNOWN_RANGES:
         return _KNOWN_RANGES[node.op]
     if node.op == "DequantizeLinear" and node.inputs[0].name not in walk.graph.constants:
-        meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)), tensor=node.inputs[0].name)
+        try:
+            meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)), tensor=node.inputs[0].name)
+        except HeadRefused:  # a scale for each channel: its bounds are not one pair of numbers
+            return unknown
         return meaning.low, meaning.high
     if node.op == "Clip":
         return _clip_range(node, walk)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.ancestry import origins, places_are_lost
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
-from onnx_gapmil.lift.verdict import LiftStep
+from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -42,6 +42,8 @@ _PASSING = frozenset(
         "Unsqueeze",
     }
 )
+#: Operators that work on every token by itself, where their other operands are fixed.
+_PER_TOKEN = _PASSING | {"Add", "Gather", "Gemm", "LayerNormalization", "MatMul", "Split", "Sub"}
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,17 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     if product is None or product.sums > _MOST_SUMS or product.positions < 2 or places_are_lost(walk, product.values):
         raise walk.no_rule(node)
     fixed = walk.is_fixed(product.weights)
-    if not fixed and not attention_over(walk, product.weights):
-        raise walk.refuse(
-            "unknown-operator", node, "both of its factors depend on the image, and neither is an attention"
-        )
+    if not fixed:
+        _require_attention(node, walk, product)
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("unknown-operator", node, "its weights are for one size of the input, which is left open")
     size, prefix, note = _places(walk, product)
+    if prefix and not _is_apart(walk, product.values, prefix):
+        raise walk.refuse(
+            "class-token",
+            node,
+            f"it weighs {product.positions} tokens, of which {prefix} had gathered from the others before",
+        )
     grid = _grid(node, walk, product, size, prefix, note)
     name = _spread(walk, product, size, prefix)
     detail = (
@@ -96,6 +102,38 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
 
 
+def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:
+    """Weights that are not fixed must be an attention, made of the same image."""
+    if not attention_over(walk, product.weights):
+        raise walk.refuse(
+            "unknown-operator", node, "both of its factors depend on the image, and neither is an attention"
+        )
+    inputs, random = origins(walk, product.weights)
+    if random:
+        raise walk.refuse("random-head", node, f"its weights are random, made by {random[0].op}")
+    other = inputs - origins(walk, product.values)[0]
+    if other:
+        raise walk.refuse("side-input", node, f"its weights come from the input '{min(other)}', not from the image")
+
+
+def _is_apart(walk: Lifting, values: str, prefix: int) -> bool:
+    """Whether the leading tokens are a mean token or learned ones, joined to the map and not mixed with it since."""
+    for _ in range(40):
+        node = walk.graph.producer(values)
+        if node is None:
+            return False
+        if node.op == "Concat":
+            first = node.inputs[0].name
+            extent = walk.shape(first)[int(node.attrs["axis"])]
+            apart = walk.is_fixed(first) or not isinstance(walk.try_lift(first), Refusal)
+            return extent == prefix and len(node.inputs) == 2 and apart
+        moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+        if node.op not in _PER_TOKEN or len(moving) != 1 or moving[0] != node.inputs[0].name:
+            return False
+        values = moving[0]
+    return False
+
+
 def contracts_positions(node: gs.Node, walk: Lifting) -> bool:
     """Whether a MatMul sums over positions, as far as the layout of its factors is known."""
     return _read(node, walk) is not None
@@ -106,15 +144,22 @@ def _read(node: gs.Node, walk: Lifting) -> _Product | None:
     layout = Layout(walk.graph, walk.trace)
     left, right = node.inputs[0].name, node.inputs[1].name
     first, second = walk.shape(left), walk.shape(right)
+    moving = not walk.is_fixed(left) and not walk.is_fixed(right)
     for values, weights, transposed in ((right, left, False), (left, right, True)):
         if walk.is_fixed(values):
             continue
         shape = walk.shape(values)
-        if len(shape) not in (3, 4) or len(walk.shape(weights)) > len(shape):
+        if len(shape) not in (3, 4) or len(walk.shape(weights)) > len(shape) or shape[0] != walk.trace.batch:
+            continue
+        if moving and attention_over(walk, values) and not attention_over(walk, weights):
             continue
         positions, channels = (shape[-1], shape[-2]) if transposed else (shape[-2], shape[-1])
-        role = layout.roles(values)[-1 if transposed else -2]
-        sums = second[-1] if transposed else first[-2] if len(first) > 1 else 1
+        roles = layout.roles(values)
+        role = roles[-1 if transposed else -2]
+        others = (*roles[1:-2], roles[-2 if transposed else -1])
+        sums = 1 if len(walk.shape(weights)) == 1 else second[-1] if transposed else first[-2]
+        if "space" in others or sums >= positions or _lead(walk.shape(weights), shape) is None:
+            continue
         if role == "space" or (role is None and not walk.is_fixed(weights) and attention_over(walk, weights)):
             groups = shape[1] if len(shape) == 4 else 1
             return _Product(values, weights, transposed, groups, sums, positions, channels)
@@ -158,12 +203,14 @@ def _spread(walk: Lifting, product: _Product, size: tuple[int, int], prefix: int
     build = walk.build
     groups, sums, channels, positions = product.groups, product.sums, product.channels, product.positions
     own = walk.shape(product.weights)
-    shared = groups if len(own) == 4 and own[1] == groups else 1
+    lead = _lead(own, walk.shape(product.values))
+    batch, shared = lead if lead is not None else (1, 1)
+    batch = 1 if batch == 1 and walk.is_fixed(product.weights) else -1
     if product.transposed:
-        weights = build.reshape(_swap(walk, product.weights, len(own)), [-1, shared, 1, sums, positions])
+        weights = build.reshape(_swap(walk, product.weights, len(own)), [batch, shared, 1, sums, positions])
         values = build.reshape(product.values, [-1, groups, channels, 1, positions])
     else:
-        weights = build.reshape(product.weights, [-1, shared, sums, 1, positions])
+        weights = build.reshape(product.weights, [batch, shared, sums, 1, positions])
         values = _swap(walk, product.values, len(walk.shape(product.values)))
         values = build.reshape(values, [-1, groups, 1, channels, positions])
     count = groups * sums * channels
@@ -176,19 +223,35 @@ def _spread(walk: Lifting, product: _Product, size: tuple[int, int], prefix: int
     return build.reshape(lifted, [0, count, *size])
 
 
+def _lead(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, int] | None:
+    """Batch and groups of the weights (1 where they are shared); None if they repeat the values' batch or groups."""
+    shape = (1,) * (len(values) - len(weights)) + weights
+    batch, groups = shape[0], shape[1] if len(shape) == 4 else 1
+    fits = batch in (1, values[0]) and groups in (1, values[1] if len(values) == 4 else 1)
+    return (batch, groups) if fits else None
+
+
 def attention_over(walk: Lifting, tensor: str) -> bool:
     """Whether a tensor is an attention: a softmax, moved or scaled but not mixed since."""
     for _ in range(12):
         node = walk.graph.producer(tensor)
         if node is None:
             return False
-        if node.op == "Softmax":
+        if node.op == "Softmax" or (node.op == "Div" and _shares(walk, node)):
             return True
         moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
         if node.op not in _PASSING or len(moving) != 1:
             return False
         tensor = moving[0]
     return False
+
+
+def _shares(walk: Lifting, node: gs.Node) -> bool:
+    """``e / sum(e)``: a softmax spelled out."""
+    total = walk.graph.producer(node.inputs[1].name)
+    if total is not None and total.op == "Add":
+        total = walk.graph.producer(total.inputs[0].name)
+    return total is not None and total.op == "ReduceSum" and bool(total.inputs[0].name == node.inputs[0].name)
 
 
 def weighted_by_image(walk: Lifting, data: str) -> bool:

@@ -215,7 +215,8 @@ def test_constant_over_a_pooled_tensor_is_an_activation() -> None:
 
 def test_fused_gemm_with_relu() -> None:
     model = text_model(
-        f'{POOL}\n h = com.microsoft.FusedGemm<transB=1, alpha=0.5, activation="Relu">(f, v, b)\n y = Gemm<transB=1>(h, w)',
+        f'{POOL}\n h = com.microsoft.FusedGemm<transB=1, alpha=0.5, activation="Relu">(f, v, b)\n'
+        " y = Gemm<transB=1>(h, w)",
         domains='"com.microsoft" : 1',
         init={"v": V, "w": W, "b": weights(6)},
     )

@@ -76,7 +76,8 @@ def after_pool(body: str, *, opset: int = 17, batch: str = "N", pool: str = POOL
             id="sum_of_two",
         ),
         pytest.param(
-            "base = Gemm<transB=1>(f, w, b)\n d = MatMul(f, down)\n u = MatMul(d, up)\n s = Mul(u, k)\n y = Add(base, s)",
+            "base = Gemm<transB=1>(f, w, b)\n d = MatMul(f, down)\n u = MatMul(d, up)\n"
+            " s = Mul(u, k)\n y = Add(base, s)",
             {"w": W, "b": B, "down": weights(6, 2), "up": weights(2, 5), "k": np.float32(0.3)},
             id="lora_branch",
         ),

@@ -64,7 +64,8 @@ def test_layer_normalization_without_bias() -> None:
 def test_layer_normalization_between_transposes() -> None:
     """ConvNeXt: (N, C, 1, 1) to NHWC, norm, back."""
     model = text_model(
-        "p = GlobalAveragePool(x)\n a = Transpose<perm=[0, 2, 3, 1]>(p)\n c = LayerNormalization<epsilon=0.001>(a, s, t)\n"
+        "p = GlobalAveragePool(x)\n a = Transpose<perm=[0, 2, 3, 1]>(p)\n"
+        " c = LayerNormalization<epsilon=0.001>(a, s, t)\n"
         " d = Transpose<perm=[0, 3, 1, 2]>(c)\n n = Flatten(d)\n " + LAST,
         init={"w": W, "s": S, "t": T},
     )
@@ -151,7 +152,8 @@ def test_layer_normalization_in_half_precision_does_not_overflow() -> None:
 
 def test_norm_before_the_pool_belongs_to_the_features() -> None:
     model = text_model(
-        f"k = Transpose<perm=[0, 2, 3, 1]>(x)\n l = LayerNormalization(k, s)\n n = ReduceMean<axes=[1, 2], keepdims=0>(l)\n {LAST}",
+        f"k = Transpose<perm=[0, 2, 3, 1]>(x)\n l = LayerNormalization(k, s)\n"
+        f" n = ReduceMean<axes=[1, 2], keepdims=0>(l)\n {LAST}",
         init={"w": W, "s": S},
     )
     x = images(model)

@@ -117,7 +117,8 @@ def test_reshape_with_runtime_shape_is_shape_only() -> None:
 def test_identity_gather_of_channels_last_residue(batch: str) -> None:
     count = 6 * int(batch)
     model = text_model(
-        f"m = ReduceMean<keepdims=1>(x, a)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n f = Reshape(g, back)\n {LAST}",
+        f"m = ReduceMean<keepdims=1>(x, a)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n"
+        f" f = Reshape(g, back)\n {LAST}",
         x=f"float[{batch},6,3,5] x",
         y=f"float[{batch},5] y",
         opset=20,
@@ -163,7 +164,8 @@ def test_gather_that_permutes_channels_permutes_the_grid() -> None:
 def test_gather_over_the_merged_batch_that_permutes_channels() -> None:
     order = [3, 0, 5, 1, 4, 2]
     model = text_model(
-        f"m = ReduceMean<axes=[2, 3]>(x)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n f = Reshape(g, back)\n {LAST}",
+        f"m = ReduceMean<axes=[2, 3]>(x)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n"
+        f" f = Reshape(g, back)\n {LAST}",
         x="float[2,6,3,5] x",
         y="float[2,5] y",
         init=INIT | {"flat": ints(-1), "i": ints(*order, *(6 + place for place in order)), "back": ints(2, 6)},
@@ -173,7 +175,8 @@ def test_gather_over_the_merged_batch_that_permutes_channels() -> None:
 
 def test_gather_that_swaps_the_images_of_a_batch_is_refused() -> None:
     model = text_model(
-        f"m = ReduceMean<axes=[2, 3]>(x)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n f = Reshape(g, back)\n {LAST}",
+        f"m = ReduceMean<axes=[2, 3]>(x)\n r = Reshape(m, flat)\n g = Gather<axis=0>(r, i)\n"
+        f" f = Reshape(g, back)\n {LAST}",
         x="float[2,6,3,5] x",
         y="float[2,5] y",
         init=INIT | {"flat": ints(-1), "i": ints(*range(6, 12), *range(6)), "back": ints(2, 6)},

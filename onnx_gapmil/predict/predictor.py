@@ -1,24 +1,22 @@
-"""Photos in; classes, cells, boxes, grids and pictures out."""
+"""A model with its preprocessing and class names, ready for photos."""
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.errors import ImageError
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
+from onnx_gapmil.predict.answers import CellBox, CellWinner, ClassScore, HeadPrediction, ImagePrediction
 from onnx_gapmil.report.gridmap import regions
-from onnx_gapmil.report.pictures import render_prediction, save_png
+from onnx_gapmil.report.pictures import render_prediction
 from onnx_gapmil.report.scores import SURE, Activation, activate, certainty
-from onnx_gapmil.rewriting import SCHEMA_VERSION, Rewrite, rewrite_model, write_whole
+from onnx_gapmil.rewriting import SCHEMA_VERSION, Rewrite, rewrite_model
 from onnx_gapmil.runtime.grid_session import GridSession
 
 if TYPE_CHECKING:
@@ -30,146 +28,6 @@ if TYPE_CHECKING:
 
 #: Connected cells of one class smaller than this share of the grid are counted but get no box.
 _MIN_BOX_SHARE = 0.02
-
-
-@dataclass(frozen=True)
-class ClassScore:
-    """One class at image level.
-
-    Attributes:
-        index: of the class.
-        label: its name, or ``class 7``.
-        logit: image-level logit.
-        score: probability by the model's own activation; the logit where it has none.
-    """
-
-    index: int
-    label: str
-    logit: float
-    score: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(self.__dict__)
-
-
-@dataclass(frozen=True)
-class CellWinner:
-    """A class that wins cells.
-
-    Attributes:
-        index: of the class.
-        label: its name.
-        cells: how many cells have it as their highest logit.
-        share: of all cells.
-        best_cell: (row, column) of its highest cell logit.
-        best_logit: that logit.
-        best_score: that cell's score, as `ClassScore.score`.
-    """
-
-    index: int
-    label: str
-    cells: int
-    share: float
-    best_cell: tuple[int, int]
-    best_logit: float
-    best_score: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**self.__dict__, "best_cell": list(self.best_cell)}
-
-
-@dataclass(frozen=True)
-class CellBox:
-    """Connected cells (sharing edges) that one class surely wins: with at least half of the cell's softmax.
-
-    Attributes:
-        index: of the class.
-        label: its name.
-        box: (x0, y0, x1, y1) in pixels of the photo as it is stored, upright.
-        cells: how many cells.
-    """
-
-    index: int
-    label: str
-    box: tuple[float, float, float, float]
-    cells: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {**self.__dict__, "box": [round(side, 2) for side in self.box]}
-
-
-@dataclass(frozen=True)
-class HeadPrediction:
-    """What one head says of one photo.
-
-    Attributes:
-        output: the vendor's output.
-        verdict: ``exact`` or ``conditional``.
-        activation: ``softmax``, ``sigmoid`` or ``none``.
-        grid_shape: (rows, columns).
-        top: the highest classes at image level.
-        winners: classes by the number of cells they win.
-        boxes: of connected cells that are sure, the largest first.
-        logits: (K,).
-        grid: (K, rows, columns), logits of the cells.
-    """
-
-    output: str
-    verdict: str
-    activation: Activation
-    grid_shape: tuple[int, int]
-    top: tuple[ClassScore, ...]
-    winners: tuple[CellWinner, ...]
-    boxes: tuple[CellBox, ...]
-    logits: np.ndarray = field(repr=False)
-    grid: np.ndarray = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, without the arrays."""
-        return {
-            "output": self.output,
-            "verdict": self.verdict,
-            "activation": self.activation,
-            "grid_shape": list(self.grid_shape),
-            "top": [entry.to_json() for entry in self.top],
-            "winners": [entry.to_json() for entry in self.winners],
-            "boxes": [entry.to_json() for entry in self.boxes],
-        }
-
-
-@dataclass(frozen=True)
-class ImagePrediction:
-    """What the model says of one photo, and where.
-
-    Attributes:
-        image: its path.
-        photo: (H, W, 3) RGB uint8.
-        geometry: where the input lies in the photo.
-        heads: one for each lifted output.
-        picture: where the picture was written.
-        npz: where the arrays were written.
-    """
-
-    image: Path
-    photo: np.ndarray = field(repr=False)
-    geometry: Geometry = field(repr=False)
-    heads: tuple[HeadPrediction, ...] = ()
-    picture: Path | None = None
-    npz: Path | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; sizes are [width, height] in pixels."""
-        height, width = self.photo.shape[:2]
-        return {
-            "image": str(self.image),
-            "size": [width, height],
-            "heads": [head.to_json() for head in self.heads],
-            "picture": str(self.picture) if self.picture is not None else None,
-            "npz": str(self.npz) if self.npz is not None else None,
-        }
 
 
 class Predictor:
@@ -376,88 +234,6 @@ def winning_classes(grid: np.ndarray) -> np.ndarray:
         return np.where(grid[0] > 0, 0, -1).astype(np.intp)
     winners: np.ndarray = np.argmax(grid, axis=0).astype(np.intp)
     return winners
-
-
-class Results:
-    """A folder of results: pictures, arrays and ``predictions.json``, each written whole or not at all.
-
-    The folder is made when the first result is written.
-
-    Args:
-        folder: where to.
-        pictures: write a PNG for each photo and head.
-        arrays: write an NPZ for each photo: ``logits`` (K,), ``grid`` (K, rows, columns) and ``cells`` (rows,
-            columns, 4), the cells' rectangles [x0, y0, x1, y1] in pixels of the photo; with several heads each name
-            ends in ``_`` and the output's name.
-
-    Raises:
-        InputError: the folder cannot be made or written to.
-    """
-
-    def __init__(self, folder: Path, *, pictures: bool, arrays: bool) -> None:
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder} is a file; name a folder for the results.")
-        self.folder = folder
-        self._pictures = pictures
-        self._arrays = arrays
-        self._stems: dict[str, int] = {}
-
-    def add(self, predictor: Predictor, found: ImagePrediction) -> ImagePrediction:
-        """Write what was asked for of one photo; returns the prediction with the paths."""
-        self._make()
-        stem = self._unique(found.image.stem)
-        picture = npz = None
-        if self._pictures:
-            for place, head in enumerate(found.heads):
-                path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
-                save_png(predictor.render(found, head), path)
-                picture = picture or path
-        if self._arrays:
-            npz = self.folder / f"{stem}.npz"
-            write_whole(npz, _npz(found))
-        return ImagePrediction(found.image, found.photo, found.geometry, found.heads, picture, npz)
-
-    def finish(self, report: dict[str, Any]) -> Path:
-        """Write ``predictions.json``."""
-        self._make()
-        path = self.folder / "predictions.json"
-        write_whole(path, (json.dumps(report, indent=2) + "\n").encode())
-        return path
-
-    def _make(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
-
-    def _unique(self, stem: str) -> str:
-        """Photos of one name from several folders get numbers."""
-        count = self._stems.get(stem, 0) + 1
-        self._stems[stem] = count
-        return stem if count == 1 else self._unique(f"{stem}_{count}")
-
-
-def _npz(found: ImagePrediction) -> bytes:
-    arrays: dict[str, np.ndarray] = {}
-    for head in found.heads:
-        suffix = f"_{head.output}" if len(found.heads) > 1 else ""
-        rows, columns = head.grid_shape
-        arrays[f"logits{suffix}"] = head.logits
-        arrays[f"grid{suffix}"] = head.grid
-        arrays[f"cells{suffix}"] = np.array(
-            [
-                [found.geometry.cell_rectangle(row, column, head.grid_shape) for column in range(columns)]
-                for row in range(rows)
-            ],
-            dtype=np.float32,
-        )
-    stream = BytesIO()
-    np.savez(stream, **cast("dict[str, Any]", arrays))
-    return stream.getvalue()
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
 
 
 def _loadable(rewrite: Rewrite, model: Path) -> Any:

@@ -1,0 +1,1 @@
+"""Photos in; classes, cells, boxes, grids and pictures out."""
