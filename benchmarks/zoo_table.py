@@ -116,7 +116,8 @@ def check_file(entry: dict[str, Any], zoo: Path, max_cells: int = 200) -> Row:
     except UnsupportedHeadError as error:
         row.got, row.code, row.why = "refused", error.refusal.code, error.refusal.message
     except ProofError as error:
-        row.got, row.why = "wrong", str(error)  # found by the package itself, and not written; still a wrong rule
+        # Found by the package itself, and not written; a rule is wrong all the same.
+        row.got, row.why = "wrong", str(error).replace(f"{zoo}/", "")
     except GapmilError as error:
         row.got, row.why = "unreadable", str(error).replace(f"{zoo}/", "")
     except Exception as error:  # noqa: BLE001 - a crash is what the table is there to find
