@@ -202,7 +202,7 @@ def _due(row: dict[str, Any] | None, again: str) -> bool:
         return True
     if again == "exporter":
         return row["got"] == "export failed"
-    return again == "shortfalls" and row["got"] not in ("exact", "conditional", "export failed")
+    return again == "shortfalls" and bool(zoo_report.failures([row]))
 
 
 def _finish(

@@ -19,11 +19,11 @@ from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import Head, HeadSearch, lift_heads
-from onnx_gapmil.lift.lifting import elem_type
+from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.runtime.heads import HEADS_KEY, VERSION_KEY, read_heads
 
 if TYPE_CHECKING:
-    from onnx_gapmil.lift.lifting import FeatureGrid
+    from onnx_gapmil.lift.lifted import FeatureGrid
     from onnx_gapmil.lift.verdict import LiftStep, Readout, Refusal, Verdict
     from onnx_gapmil.proof import ProofReport
 

@@ -16,7 +16,8 @@ from support import images, text_model, weights
 from onnx_gapmil.errors import ModelError, ProofError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.lift import registry
-from onnx_gapmil.lift.lifting import Lifted, Lifting
+from onnx_gapmil.lift.lifted import Lifted
+from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.proof import ProofReport, Trial, prove, residual_of, rewrite, verify
 from onnx_gapmil.rewriting import rewrite_model
 

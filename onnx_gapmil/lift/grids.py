@@ -11,13 +11,14 @@ import numpy as np
 
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.layout import Layout
-from onnx_gapmil.lift.lifting import FeatureGrid
+from onnx_gapmil.lift.lifted import FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
 #: Nodes looked at for the two-dimensional arrangement of a row of tokens.
 _SEARCH_LIMIT = 5000
@@ -121,7 +122,7 @@ class Crop:
 
 
 def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
-    """Whether a map is a Slice of another along its rows and columns, for inputs of a fixed size."""
+    """Whether a map is a part of another along its rows and columns, or turns it over, for inputs of a fixed size."""
     if len(axes) != 2 or len(walk.shape(data)) != 4 or any(entry.space_is_open for entry in walk.trace.inputs):
         return None
     source, lines = _taken(walk, data, axes, elementwise=False)
@@ -131,8 +132,7 @@ def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
         if len(line) == 0 or not np.array_equal(ordered, np.arange(ordered[0], ordered[0] + len(line))):
             return None  # it takes every second row, or the like
         bounds.append((int(ordered[0]), int(ordered[-1]) + 1))
-    whole = [walk.shape(source)[axis] for axis in axes]
-    if source == data or all(bound == (0, extent) for bound, extent in zip(bounds, whole, strict=True)):
+    if all(np.array_equal(line, np.arange(walk.shape(source)[axis])) for line, axis in zip(lines, axes, strict=True)):
         return None
     return Crop(source, (bounds[0], bounds[1]))
 
@@ -155,6 +155,8 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...], *, elementwise: bool
             break
         source = node.inputs[0].name
         before, after = walk.shape(source), walk.shape(data)
+        if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:] if tensor.name):
+            break
         if node.op in _CUTS:
             if not elementwise and any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes):
                 break
@@ -184,7 +186,8 @@ def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.
     shape[axis] = whole[axis]
     places = np.broadcast_to(np.arange(whole[axis], dtype=np.float32).reshape(shape), whole)
     taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
-    return np.moveaxis(taken, axis, -1).reshape(-1, taken.shape[axis])[0].astype(np.int64)
+    line: np.ndarray = np.moveaxis(taken, axis, -1).reshape(-1, taken.shape[axis])[0].astype(np.int64)
+    return line
 
 
 def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:

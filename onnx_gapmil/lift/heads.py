@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
-    from onnx_gapmil.lift.lifting import FeatureGrid, Lifted
+    from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
     Rule = Callable[[gs.Node, "Lifting"], "Lifted"]
 

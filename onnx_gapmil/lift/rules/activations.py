@@ -17,7 +17,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.ort import evaluate
-from onnx_gapmil.lift.lifting import elem_type
+from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.registry import rule
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
     Function = Callable[[np.ndarray], np.ndarray]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.grids import align
-from onnx_gapmil.lift.lifting import elem_type
+from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
@@ -19,7 +19,8 @@ from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
 
 @rule("Gemm")

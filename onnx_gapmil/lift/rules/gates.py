@@ -16,7 +16,8 @@ from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
 
 @rule("Mul")

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_gapmil.graph.ort import evaluate
 from onnx_gapmil.lift.grids import feature_grid, find_crop
-from onnx_gapmil.lift.lifting import Lifted, elem_type
+from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import FeatureGrid, Lifting
+    from onnx_gapmil.lift.lifted import FeatureGrid
+    from onnx_gapmil.lift.lifting import Lifting
 
 
 @rule("GlobalAveragePool")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.grids import align
-from onnx_gapmil.lift.lifting import Quantization, elem_type
+from onnx_gapmil.lift.lifted import Quantization, elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
@@ -24,7 +24,8 @@ from onnx_gapmil.lift.verdict import HeadRefused
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
 _CONTRIB = "com.microsoft"
 _FLOAT = np.dtype(np.float32)

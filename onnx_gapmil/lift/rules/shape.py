@@ -9,14 +9,15 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
-from onnx_gapmil.lift.lifting import MERGED
+from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.lifting import Lifted, Lifting
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
 
 _NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"})
 

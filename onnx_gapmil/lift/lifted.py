@@ -1,0 +1,137 @@
+"""What a lift is: values that a walk hands from rule to rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+if TYPE_CHECKING:
+    from onnx_gapmil.lift.verdict import LiftStep
+
+#: ``Lifted.batch_axis`` of a tensor whose batch and channels are one axis for a moment, as channels-last exports
+#: leave it around a Gather.
+MERGED = -1
+
+
+@dataclass(frozen=True)
+class FeatureGrid:
+    """A pre-pool feature map: where a walk ended.
+
+    Attributes:
+        name: tensor (N, channels, height, width) in the rewritten graph.
+        source: the vendor's tensor that it is, or is a transpose of.
+        channels: C.
+        size: (height, width) in the trace.
+        axes: the source's axes that are cells, in the order rows, columns.
+        pool: the pooling node, as ``name (operator)``.
+        dtype: element type of the grid.
+        layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
+        note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
+    """
+
+    name: str
+    source: str
+    channels: int
+    size: tuple[int, int]
+    axes: tuple[int, ...]
+    pool: str
+    layout: str
+    dtype: np.dtype
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The grid as the command line prints it."""
+        return {
+            "source": self.source,
+            "pool": self.pool,
+            "layout": self.layout,
+            "channels": self.channels,
+            "size": list(self.size),
+            "axes": list(self.axes),
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """What a tensor of integers stands for: ``(q - zero) * step``.
+
+    Attributes:
+        step: the scale; 0 where it is found at run time.
+        zero: the zero point.
+        low: smallest real number that the integers can hold.
+        high: largest.
+        scale: the tensor that holds a scale found at run time.
+    """
+
+    step: float
+    zero: float
+    low: float
+    high: float
+    scale: str = ""
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the scale is found at run time, from the tensor itself."""
+        return bool(self.scale)
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """The lift of a pooled tensor ``t``.
+
+    Attributes:
+        name: tensor (N, channels, H, W) whose mean over cells is ``t``; its channels are the axes of ``t`` but the
+            batch, in row-major order.
+        channels: product of those axes.
+        shape: traced shape of ``t``.
+        batch_axis: which axis of ``t`` is the batch; None if a squeeze at batch 1 dropped it, `MERGED` if the batch
+            and the channels are one axis.
+        batch: traced size of the batch.
+        features: the grids it comes from.
+        dtype: element type.
+        conditional: whether any step so far depends on the pooled tensor.
+        step: what made it.
+        parents: the pooled tensors whose lifts it was made of.
+        quantization: for a tensor of integers, the real numbers that it stands for and that the lift is of.
+        rounding: how far rounding to integers may have moved each channel of ``t`` from the mean of the lift,
+            (channels,) float64, infinite where no bound is known; None where nothing was rounded.
+    """
+
+    name: str
+    channels: int
+    shape: tuple[int, ...]
+    batch_axis: int | None
+    batch: int
+    features: tuple[FeatureGrid, ...]
+    dtype: np.dtype
+    conditional: bool
+    step: LiftStep
+    parents: tuple[str, ...] = ()
+    quantization: Quantization | None = None
+    rounding: np.ndarray | None = None
+
+    @property
+    def inner_shape(self) -> tuple[int, ...]:
+        """Shape of ``t`` without its batch axis."""
+        return tuple(dim for axis, dim in enumerate(self.shape) if axis != self.batch_axis)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Grid (height, width) in the trace."""
+        return self.features[0].size
+
+    def index(self) -> np.ndarray:
+        """For each element of ``t`` its place ``n * channels + c`` in the lift; int64, shape of ``t``."""
+        places = np.arange(self.batch * self.channels, dtype=np.int64)
+        if self.batch_axis is None or self.batch_axis == MERGED:
+            return places.reshape(self.shape)
+        return np.moveaxis(places.reshape(self.batch, *self.inner_shape), 0, self.batch_axis)
+
+
+def elem_type(dtype: np.dtype) -> int:
+    """ONNX's number for a NumPy element type."""
+    return int(onnx.helper.np_dtype_to_tensor_dtype(dtype))
