@@ -22,7 +22,8 @@ COLUMNS = ("module", "model", "parameters", "size", "pools", "head")
 #: Sizes to try, not square first: a swap of rows and columns shows. What fixes its size gets its own.
 SIZES = ((96, 128), (128, 128), (224, 224), (256, 256))
 #: At 224 px VGG's first dense layer, a 7x7 convolution, leaves a map of one cell; at this size there is a grid.
-LARGER = {"vgg": (256, 288)}
+#: CSATv2 pools adaptively inside, which the legacy exporter only writes where the sizes divide.
+LARGER = {"vgg": (256, 288), "csatv2": (256, 256)}
 #: Above this many parameters, depth is cut where the model has an argument for it: heads are what is looked at.
 MANY = 1_000_000
 SHORTER: tuple[dict[str, Any], ...] = (

@@ -68,14 +68,20 @@ def claims(rows: list[Row]) -> list[str]:
             continue
         groups = _by(own, lambda row: row["group"])
         exporters = list(dict.fromkeys(row["exporter"] for row in own))
-        whole = [name for name, group in groups.items() if all(row["got"] in LIFTED for row in group)]
+        whole = [
+            name
+            for name, group in groups.items()
+            if {row["exporter"] for row in group if row["got"] in LIFTED} == set(exporters)
+        ]
         ours = sorted({row["group"] for row in own if _short(row)})
         theirs = sorted({row["group"] for row in own if row["got"] == "export failed"} - set(ours))
-        answer = "yes" if len(whole) == len(groups) else "no" if ours else "yes, wherever the exporter wrote a file"
+        waiting = sorted(name for name, group in groups.items() if len(group) < len(exporters))
+        answer = "yes" if len(whole) == len(groups) else "no" if ours else "yes, wherever there is a file"
         text = f"{framework}: every group whose default head is a pool and linear, norm or MLP layers is lifted by "
         text += f"{' and '.join(exporters)}: **{answer}** ({len(whole)} of {len(groups)}"
         text += f"; not lifted: {', '.join(ours)}" if ours else ""
         text += f"; not exported: {', '.join(theirs)}" if theirs else ""
+        text += f"; not run by every exporter yet: {', '.join(waiting)}" if waiting else ""
         result.append(text + ")")
     return result
 

@@ -17,7 +17,8 @@ import numpy as np
 from onnx_gapmil.lift.grids import align
 from onnx_gapmil.lift.lifted import Quantization, elem_type
 from onnx_gapmil.lift.registry import rule
-from onnx_gapmil.lift.rules.affine import aligned_batch, pointwise, through_dense
+from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.rules.dense import pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
 from onnx_gapmil.lift.verdict import HeadRefused
 

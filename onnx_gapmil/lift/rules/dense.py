@@ -1,0 +1,257 @@
+"""Dense layers after the pool: a 1x1 convolution on the grid, with the vendor's own weight reshaped in the graph."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.rules.activations import fused_activation
+from onnx_gapmil.lift.rules.affine import lift_companion
+from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
+from onnx_gapmil.lift.rules.pools import lift_sum_einsum
+from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
+from onnx_gapmil.lift.verdict import Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
+
+
+@rule("Gemm")
+def lift_gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    """``alpha * A @ B + beta * C`` with constant B: a 1x1 convolution with B as (K, C, 1, 1)."""
+    return _gemm(node, walk)
+
+
+@rule("FusedGemm", domain="com.microsoft")
+def lift_fused_gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    """Gemm with an activation that ONNX Runtime fused into it: the dense layer, then the activation's rule."""
+    return fused_activation(node, walk, _gemm(node, walk))
+
+
+def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
+    data, weight = node.inputs[0].name, node.inputs[1].name
+    if not walk.is_fixed(weight):
+        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+    transposed = bool(node.attrs.get("transB", 0))
+    rows = walk.shape(weight)[0 if transposed else 1]
+    bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
+    scale, bias_scale = (float(node.attrs.get(key, 1.0)) for key in ("alpha", "beta"))
+    if is_flattened(walk.try_lift(data)) and scale == bias_scale == 1.0 and not node.attrs.get("transA", 0):
+        return lift_flattened_dense(node, walk, data, kernel, rows, bias)
+    lifted = walk.lift(data)
+    _require_channels_at(node, walk, lifted, 0 if node.attrs.get("transA", 0) else 1)
+    detail = f"dense {lifted.channels} → {rows}{', bias' if bias else ''}: a 1×1 convolution on the grid"
+    if not bias or walk.is_fixed(bias):
+        name = pointwise(walk, lifted, kernel, rows, bias, scale=scale, bias_scale=bias_scale)
+        rounding = (
+            through_dense(lifted, walk.value(weight), scale, transposed=transposed)
+            if lifted.rounding is not None
+            else None
+        )
+        return walk.result(node, name, [lifted], "affine", detail, channels=rows, rounding=rounding)
+    # A residual branch that an optimizer fused into the Gemm: lifted like the operand of a sum.
+    other = lift_companion(node, walk, bias)
+    if other.channels not in (1, rows) or other.batch_axis not in (0, None):
+        raise walk.refuse("unknown-operator", node, "its bias is a pooled tensor of another shape")
+    added = other.name
+    if bias_scale != 1.0:
+        added = walk.build.node("Mul", [added, walk.scalar(bias_scale, lifted.dtype)])
+    name = walk.build.node("Add", [pointwise(walk, lifted, kernel, rows, "", scale=scale), added])
+    return walk.result(node, name, [lifted, other], "affine", detail, channels=rows)
+
+
+@rule("MatMul")
+def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
+    """``x @ W`` or ``W @ x`` with a constant W: a 1x1 convolution; where it contracts positions, a weighted pool."""
+    left, right = node.inputs[0].name, node.inputs[1].name
+    if walk.is_fixed(left) and walk.is_fixed(right):
+        raise walk.no_rule(node)
+    if not walk.is_fixed(left) and not walk.is_fixed(right):
+        return lift_weighted_sum(node, walk)
+    flipped = walk.is_fixed(left)
+    weight, data = (left, right) if flipped else (right, left)
+    shape = walk.shape(weight)
+    if isinstance(walk.try_lift(data), Refusal) and contracts_positions(node, walk):
+        return lift_weighted_sum(node, walk)
+    if is_flattened(walk.try_lift(data)) and not flipped and len(shape) == 2:
+        kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
+        return lift_flattened_dense(node, walk, data, kernel, shape[1], "")
+    lifted = walk.lift(data)
+    matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
+    fan_in, fan_out = matrix[::-1] if flipped else matrix
+    if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
+        raise walk.refuse(
+            "unknown-operator",
+            node,
+            f"it multiplies {list(lifted.shape)} by {list(shape)}, not one vector of channels by one matrix",
+        )
+    kernel = weight if len(shape) == 2 else walk.build.reshape(weight, list(matrix))
+    if not flipped:
+        kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
+    name = pointwise(walk, lifted, kernel, fan_out, "")
+    out = walk.shape(walk.wanted)
+    axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
+    detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
+    rounding = None
+    if lifted.rounding is not None:
+        value = walk.value(weight)
+        rounding = through_dense(lifted, None if value is None else value.reshape(matrix), transposed=flipped)
+    return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis, rounding=rounding)
+
+
+def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:
+    """``W @ x`` keeps the batch in the last axis of a matrix; every other product keeps it where it was."""
+    if lifted.batch == 1:
+        return next((axis for axis, dim in enumerate(out) if dim == 1), None)
+    if flipped and lifted.batch_axis == len(lifted.shape) - 1:
+        return len(out) - 1
+    return lifted.batch_axis if lifted.batch_axis is not None else 0
+
+
+@rule("Conv")
+def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
+    """A 1x1 convolution of the pooled map, groups included: the same convolution on the grid."""
+    data, weight = node.inputs[0].name, node.inputs[1].name
+    shape, kernel = walk.shape(data), walk.shape(weight)
+    if math.prod(shape[2:]) != 1:
+        out = walk.shape(walk.wanted)
+        if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
+            return lift_whole_map_conv(node, walk)
+        raise walk.no_rule(node)
+    if math.prod(kernel[2:]) != 1 or not walk.is_fixed(weight):
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"its kernel is {list(kernel[2:])} on a pooled map of one position",
+        )
+    lifted = walk.lift(data)
+    bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    if bias and not walk.is_fixed(bias):
+        raise walk.refuse("unknown-operator", node, "its bias is not fixed")
+    group = int(node.attrs.get("group", 1))
+    name = pointwise(walk, lifted, weight, kernel[0], bias, group=group, shaped=len(kernel) == 4)
+    detail = f"1×1 convolution {lifted.channels} → {kernel[0]}{f' in {group} groups' if group > 1 else ''}"
+    rounding = None
+    if lifted.rounding is not None and group == 1:
+        value = walk.value(weight)
+        rounding = through_dense(lifted, None if value is None else value.reshape(kernel[:2]), transposed=True)
+    return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
+
+
+def pointwise(
+    walk: Lifting,
+    lifted: Lifted,
+    weight: str,
+    rows: int,
+    bias: str,
+    *,
+    scale: float = 1.0,
+    bias_scale: float = 1.0,
+    group: int = 1,
+    shaped: bool = False,
+) -> str:
+    """A 1x1 Conv on the grid with the vendor's weight, which is reshaped in the graph and not copied."""
+    build = walk.build
+    if scale != 1.0:
+        weight = build.node("Mul", [weight, walk.scalar(scale, lifted.dtype)])
+    if not shaped:
+        weight = build.reshape(weight, [rows, lifted.channels // group, 1, 1])
+    if not bias:
+        return _convolve(walk, lifted, weight, "", group)
+    own = walk.trace.shapes.get(bias, (rows,))  # a bias that was made here is a vector
+    if bias_scale != 1.0:
+        bias = build.node("Mul", [bias, walk.scalar(bias_scale, lifted.dtype)])
+    if own in ((rows,), (1, rows)):
+        return _convolve(walk, lifted, weight, bias if own == (rows,) else build.reshape(bias, [rows]), group)
+    # A scalar, or one bias for each image of the batch: added on the grid.
+    grid = _convolve(walk, lifted, weight, "", group)
+    if len(own) == 2 and math.prod(own) != 1:
+        bias = build.reshape(bias, [-1, own[-1], 1, 1])
+    return build.node("Add", [grid, bias])
+
+
+def through_dense(lifted: Lifted, weight: np.ndarray | None, scale: float = 1.0, *, transposed: bool) -> np.ndarray:
+    """The bound on rounding after a dense layer: ``|W|`` times the bound before it; no bound for unknown weights.
+
+    Args:
+        lifted: lift of the layer's input.
+        weight: (C, K), or (K, C) if ``transposed``.
+        scale: the layer's own factor.
+        transposed: how the weight lies.
+    """
+    assert lifted.rounding is not None  # noqa: S101 - asked only where something was rounded
+    if weight is None or not np.isfinite(lifted.rounding).all():
+        return np.full(1 if weight is None else weight.shape[0 if transposed else 1], np.inf)
+    sizes = np.abs(weight.astype(np.float64)) * abs(scale)
+    bound: np.ndarray = (sizes if transposed else sizes.T) @ lifted.rounding
+    return bound
+
+
+def _convolve(walk: Lifting, lifted: Lifted, weight: str, bias: str, group: int) -> str:
+    """A 1x1 Conv; in float64, for which ONNX Runtime has none, a product of matrices."""
+    build = walk.build
+    if lifted.dtype.itemsize < 8 or group != 1:
+        return build.node("Conv", [lifted.name, weight, *([bias] if bias else [])], group=group, kernel_shape=[1, 1])
+    matrix = build.node("Transpose", [build.reshape(weight, [0, 0])], perm=[1, 0])
+    cells = build.node("MatMul", [build.node("Transpose", [lifted.name], perm=[0, 2, 3, 1]), matrix])
+    if bias:
+        cells = build.node("Add", [cells, bias])
+    return build.node("Transpose", [cells], perm=[0, 3, 1, 2])
+
+
+def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> None:
+    shape = lifted.shape
+    elsewhere = lifted.batch > 1 and lifted.batch_axis not in (None, 1 - axis)
+    if len(shape) != 2 or shape[axis] != lifted.channels or elsewhere:
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"its input {list(shape)} does not hold the channels in axis {axis}",
+        )
+
+
+@rule("Einsum")
+def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
+    """A sum over cells (``bchw->bc``), or a dense layer (``nc,kc->nk``)."""
+    equation = _equation(node)
+    if len(node.inputs) == 1:
+        return lift_sum_einsum(node, walk, equation)
+    terms, result = equation.split("->") if "->" in equation else (equation, "")
+    left, right = terms.split(",") if terms.count(",") == 1 else ("", "")
+    names = [tensor.name for tensor in node.inputs]
+    data, weight = (left, right) if walk.is_fixed(names[1]) else (right, left)
+    if len(data) != 2 or len(weight) != 2 or len(result) != 2 or walk.is_fixed(names[0]) == walk.is_fixed(names[1]):
+        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
+    lifted = walk.lift(names[0] if data == left else names[1])
+    weight_name = names[1] if data == left else names[0]
+    shared = (set(data) & set(weight)) - set(result)
+    if len(shared) != 1 or lifted.batch_axis is None or data[lifted.batch_axis] not in result:
+        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
+    channel = shared.pop()
+    out_first = weight.index(channel) == 1
+    rows = walk.shape(weight_name)[0 if out_first else 1]
+    kernel = weight_name if out_first else walk.build.node("Transpose", [weight_name], perm=[1, 0])
+    name = pointwise(walk, lifted, kernel, rows, "")
+    axis = result.index(data[lifted.batch_axis])
+    return walk.result(
+        node,
+        name,
+        [lifted],
+        "affine",
+        f"dense {lifted.channels} → {rows}: a 1×1 convolution",
+        channels=rows,
+        batch_axis=axis,
+    )
+
+
+def _equation(node: gs.Node) -> str:
+    equation = node.attrs["equation"]
+    text = equation.decode() if isinstance(equation, bytes) else str(equation)
+    return text.replace(" ", "")
