@@ -22,7 +22,8 @@ import tempfile
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
@@ -323,6 +324,44 @@ def check_file(path: Path, name: str, runtimes: tuple[str, ...] = RUNTIMES) -> R
         return row
 
 
+def check_all(jobs: list[tuple[Path, str]], workers: int) -> list[Row]:
+    """Every file, in processes of their own; where a runtime takes its process down, the file is told by itself."""
+    found: dict[str, Row] = {}
+    while waiting := [job for job in jobs if job[1] not in found]:
+        crashed = False
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            started = {name: pool.submit(check_file, path, name) for path, name in waiting}
+            for name, future in started.items():
+                try:
+                    found[name] = future.result()
+                except BrokenProcessPool:
+                    crashed = True
+                    break
+        if crashed:
+            found |= {name: future.result() for name, future in started.items() if _is_answered(future)}
+            suspects = [job for job in waiting if job[1] not in found][: 2 * workers]
+            found |= {name: _check_alone(path, name) for path, name in suspects}
+    return [found[name] for _, name in jobs]
+
+
+def _is_answered(future: Future[Row]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _check_alone(path: Path, name: str) -> Row:
+    """Each runtime in a fresh process."""
+    whole = Row(name, "refused")
+    for runtime in RUNTIMES:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            try:
+                row = pool.submit(check_file, path, name, (runtime,)).result()
+            except BrokenProcessPool:
+                whole.answers[runtime] = Answer("fails", why="the process died")
+                continue
+        whole = Row(name, row.verdict, row.kind, row.opset, {**whole.answers, **row.answers})
+    return whole
+
+
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
@@ -472,8 +511,7 @@ def main() -> int:
         entries = read_catalogue(options.zoo)
         entries = spread(entries) if options.spread else entries
         jobs += [(options.zoo / entry["file"], entry["file"]) for entry in entries]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(check_file, *zip(*jobs, strict=True)))
+    rows = check_all(jobs, options.jobs)
     refused = sum(row.verdict == "refused" for row in rows)
     rows = [row for row in rows if row.verdict != "refused"]
     web = json.loads(options.web.read_text("utf-8")) if options.web else []

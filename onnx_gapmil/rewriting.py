@@ -250,7 +250,8 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
     if lifted.batch_axis is not None and lifted.batch_axis > 0:
         order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
         scores = build.node("Transpose", [scores], perm=order)
-    if lifted.batch_axis == 0 and len(lifted.shape) == 2:
+    squeezed = any(step.op == "Squeeze" for step in head.chain)  # which may drop the batch too, where it is 1
+    if lifted.batch_axis == 0 and len(lifted.shape) == 2 and not squeezed:
         # Not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then does
         # not load what it made (opset 23).
         build.node("Identity", [scores], output=logits)

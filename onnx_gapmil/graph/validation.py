@@ -61,7 +61,9 @@ def _check_fields(message: Message, where: str) -> None:
         values = [value] if isinstance(value, str | bytes | int | float) or hasattr(value, "ListFields") else value
         if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(entry, str) for entry in values):
             raise ModelError(f"{where}: a {field.full_name} is no readable text; the file is damaged.")
-        if field.name in ("data_type", "elem_type") and any(entry not in _ELEMENT_TYPES for entry in values):
+        if field.name in ("data_type", "elem_type") and any(
+            isinstance(entry, int) and entry not in _ELEMENT_TYPES for entry in values
+        ):
             raise ModelError(f"{where}: {values[0]} is no element type of ONNX; the file is damaged.")
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             for entry in values:
