@@ -76,7 +76,7 @@ def _facts(found: Inspection) -> Table:
     )
     table.add_row(
         "size",
-        f"{found.size / 1e6:,.1f} MB, {found.parameters:,} parameters, {found.nodes:,} nodes{functions}",
+        f"{_bytes(found.size)}, {found.parameters:,} parameters, {found.nodes:,} nodes{functions}",
     )
     for label, values in (("input", found.inputs), ("output", found.outputs)):
         for name, shape, dtype in values:
@@ -247,3 +247,8 @@ def _short(name: str) -> str:
         return name
     half = (_NAME_WIDTH - 1) // 2
     return f"{name[:half]}…{name[-half:]}"
+
+
+def _bytes(size: int) -> str:
+    """A file's size for people."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
