@@ -214,6 +214,7 @@ def _finish(
         "export_seconds": exported.get("seconds"),
         "input": exported.get("input"),
         "cut": exported.get("cut"),
+        "opset": exported.get("opset"),
     }
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])

@@ -55,10 +55,18 @@ def export(model: torch.nn.Module, image: torch.Tensor, exporter: str, path: Pat
         torch.onnx.export(model, (image[:1],), str(path), **options)
         return {"file": path.name, "input": [1, *image.shape[1:]]}
     options["output_names"] = ["logits"]
-    open_batch = {"image": {0: "N"}, "logits": {0: "N"}}
-    try:
-        torch.onnx.export(model, (image[:1],), str(path), **options, dynamic_axes=open_batch)
-    except torch.onnx.errors.SymbolicValueError:  # an operator that it can only write for a known shape
-        torch.onnx.export(model, (image[:1],), str(path), **options)
-        return {"file": path.name, "input": [1, *image.shape[1:]]}
-    return {"file": path.name, "input": ["N", *image.shape[1:]]}
+    open_batch: dict[str, Any] = {"dynamic_axes": {"image": {0: "N"}, "logits": {0: "N"}}}
+    failures: list[Exception] = []
+    for changes in (
+        open_batch,
+        {},
+        {**open_batch, "opset_version": 18},
+    ):  # what it writes for known shapes alone, or late
+        try:
+            torch.onnx.export(model, (image[:1],), str(path), **{**options, **changes})
+        except torch.onnx.OnnxExporterError as error:
+            failures.append(error)
+            continue
+        batch = "N" if "dynamic_axes" in changes else 1
+        return {"file": path.name, "input": [batch, *image.shape[1:]], "opset": {**options, **changes}["opset_version"]}
+    raise failures[0]
