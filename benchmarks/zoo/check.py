@@ -46,7 +46,7 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     except ProofError as error:
         return {"got": "wrong", "why": str(error)}
     except GapmilError as error:
-        return {"got": "unreadable", "why": str(error)}
+        return _unreadable(path, str(error))
     except Exception as error:  # noqa: BLE001 - a crash is what the table is there to find
         return {"got": "crashed", "why": f"{type(error).__name__}: {error}"}
     try:
@@ -67,6 +67,15 @@ def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         "cells": sum(finding.cells for finding in findings),
         "chain": [step.op for step in result.heads[0].chain],
     }
+
+
+def _unreadable(path: Path, why: str) -> dict[str, Any]:
+    """Ours to read, unless ONNX Runtime cannot open the file either: then its exporter failed."""
+    try:
+        Vendor(path)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+        return {"got": "export failed", "why": f"ONNX Runtime cannot open the file: {str(error)[:400]}"}
+    return {"got": "unreadable", "why": why}
 
 
 def _problems(vendor: Vendor, result: Any, head: Any, finding: Finding) -> list[str]:

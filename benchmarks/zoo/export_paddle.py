@@ -28,7 +28,7 @@ MODELS: dict[str, tuple[bool, str, dict[str, Any]]] = {
     "vgg11": (False, "pool to 7x7, flatten, three Linear", {}),
 }
 #: Height and width where 96 by 128 will not do.
-SIZES = {"alexnet": (224, 224), "inception_v3": (160, 192), "googlenet": (224, 224), "vgg11": (64, 64)}
+SIZES = {"alexnet": (224, 224), "inception_v3": (160, 192), "googlenet": (224, 224), "vgg11": (224, 224)}
 CLASSES = 10
 EXPORTERS = {"paddle2onnx opset 13, open batch": (13, None), "paddle2onnx opset 18, batch 1": (18, 1)}
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _WHOLE_MAP = frozenset(
     {"AveragePool", "Conv", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"}
 )
+_SORTING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
+_CHOOSING = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
 _DENSE = frozenset({"Gemm", "FusedGemm", "MatMul"})
 
 
@@ -32,6 +34,22 @@ def places_are_lost(walk: Lifting, tensor: str) -> bool:
         walk.graph.producer(name) is None
         for name in _ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read))
     )
+
+
+def chooser(walk: Lifting, tensor: str) -> gs.Node | None:
+    """The operator that sorted or chose positions by their values before a tensor, if there is one."""
+    for name in _ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read)):
+        node = walk.graph.producer(name)
+        if node is not None and _chooses(walk, node):
+            return node
+    return None
+
+
+def _chooses(walk: Lifting, node: gs.Node) -> bool:
+    """Whether an operator takes positions in an order, or a selection, that depends on the image."""
+    if node.op in _SORTING:
+        return True
+    return node.op in _CHOOSING and not all(walk.is_fixed(place.name) for place in node.inputs[1:] if place.name)
 
 
 def origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> tuple[frozenset[str], list[gs.Node]]:
@@ -65,6 +83,8 @@ def _ancestors(graph: ModelGraph, tensor: str, closed: Callable[[gs.Node, str], 
 def _drops_places(walk: Lifting, node: gs.Node, read: str) -> bool:
     """Whether an operator leaves nothing of the positions of what it reads."""
     before, after = walk.trace.shapes.get(read, ()), walk.trace.shapes.get(node.outputs[0].name, ())
+    if _chooses(walk, node):
+        return True
     if node.op in _WHOLE_MAP:
         return len(before) >= 3 and math.prod(before[2:]) > 1 and math.prod(after[2:]) == 1
     if node.op in _DENSE:

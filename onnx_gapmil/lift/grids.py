@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import places_are_lost
-from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.ancestry import chooser, places_are_lost
+from onnx_gapmil.lift.layout import CHANNELS_FIRST, Layout
 from onnx_gapmil.lift.lifted import FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
@@ -47,6 +47,11 @@ _ELEMENTWISE = frozenset(
     }
 )
 _CROP_STEPS = 8
+#: Operators that move or choose elements, so that their rows and columns may be at other places.
+_MOVES = _CUTS | {"Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+#: Operators that work on the channels of every position by themselves, besides those on every element.
+_PER_POSITION = _ELEMENTWISE | {"Add", "Div", "LayerNormalization", "MatMul", "Mul", "Sub"}
+_MOVE_STEPS = 24
 
 
 def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> FeatureGrid:
@@ -74,6 +79,13 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     if not axes or (0 in axes and shape[0] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
+        choosing = chooser(walk, source)
+        if choosing is not None:
+            raise walk.refuse(
+                "no-spatial-pool",
+                node,
+                f"what it averages was sorted or chosen by {walk.describe(choosing)}, so its cells are no places",
+            )
         behind = walk.try_lift(source)
         if isinstance(behind, Refusal) and behind.code != "no-spatial-pool":
             raise HeadRefused(behind)
@@ -188,6 +200,55 @@ def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.
     taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
     line: np.ndarray = np.moveaxis(taken, axis, -1).reshape(-1, taken.shape[axis])[0].astype(np.int64)
     return line
+
+
+def in_reading_order(walk: Lifting, tensor: str, axes: tuple[int, ...]) -> bool:
+    """Whether the positions of a tensor are those of the last map before it, all of them, row by row.
+
+    What moved them since is run on the numbers of the places. Where the way back to a map is not a single line of
+    operators that are known, nothing is said against it.
+
+    Args:
+        walk: the walk.
+        tensor: a map, or a row of positions that were made of one.
+        axes: its rows and columns, or its positions.
+    """
+    moves: list[tuple[gs.Node, str]] = []
+    name = tensor
+    for _ in range(_MOVE_STEPS):
+        node, shape = walk.graph.producer(name), walk.shape(name)
+        if node is None:
+            return True
+        if node.op in CHANNELS_FIRST and len(shape) == 4 and not node.attrs.get("channels_last", 0):
+            return _same_order(walk, name, moves, walk.shape(tensor), axes)
+        moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+        if len(moving) != 1 or moving[0] != node.inputs[0].name or node.op not in _MOVES | _PER_POSITION:
+            return True
+        moves.append((node, name))
+        name = moving[0]
+    return True
+
+
+def _same_order(
+    walk: Lifting, source: str, moves: list[tuple[gs.Node, str]], shape: tuple[int, ...], axes: tuple[int, ...]
+) -> bool:
+    """Number the places of a map, move them as the graph does, and compare with their order in the end."""
+    whole = walk.shape(source)
+    count = whole[2] * whole[3]
+    places = np.ascontiguousarray(np.broadcast_to(np.arange(count).reshape(whole[2:]), whole))
+    for node, name in reversed(moves):
+        out = walk.shape(name)
+        if node.op == "Split":
+            axis = int(node.attrs.get("axis", 0)) % len(out)
+            places = np.take(places, _cut(walk, node, node.inputs[0].name, name, axis), axis=axis)
+        elif node.op in _MOVES:
+            places = walk.run_node(node, {node.inputs[0].name: places})[0]
+        elif places.shape != out:
+            if places.shape[:-1] != out[:-1] or (places != places[..., :1]).any():
+                return True  # its channels are not last: which of them are positions is not followed
+            places = np.ascontiguousarray(np.broadcast_to(places[..., :1], out))
+    lines = np.moveaxis(places, axes, range(len(axes))).reshape(math.prod(shape[axis] for axis in axes), -1)
+    return len(lines) == count and bool((lines == np.arange(count)[:, None]).all())
 
 
 def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:

@@ -179,10 +179,8 @@ def test_half_precision_keeps_the_mean() -> None:
 
 
 def test_open_size_is_refused() -> None:
-    model = model_of(
-        f"a = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(k)\n b = Identity(k)\n {{POOLS}} {{CONCAT}}", size=None
-    )
-    check_refused(model, "different-grids", "'j'")
+    body = "a = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(k)\n b = Identity(k)\n"
+    check_refused(model_of(f"{body} {POOLS} {CONCAT}", size=None), "different-grids", "'j'")
 
 
 def test_row_of_unarranged_tokens_and_a_map_are_refused() -> None:

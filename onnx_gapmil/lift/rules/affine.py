@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,6 +143,10 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     first = walk.lift(node.inputs[0].name)
     parts = align(node, walk, [first, *(lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
     axis = int(node.attrs["axis"]) % len(first.shape)
+    if first.batch == 1 and any(part.batch_axis == axis for part in parts):
+        # With a fixed batch of 1 an axis of extent 1 that grows is no batch: members of an ensemble are stacked.
+        parts = [replace(part, batch_axis=None) for part in parts]
+        first = parts[0]
     if any(part.batch_axis == axis for part in parts):
         raise walk.refuse("spatial-mixing-after-pool", node, "it joins along the batch")
     offsets = np.cumsum([0, *(part.channels for part in parts)])

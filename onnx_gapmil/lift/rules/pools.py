@@ -13,7 +13,7 @@ from onnx_gapmil.lift.grids import feature_grid, find_crop
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
-from onnx_gapmil.lift.verdict import LiftStep, Refusal
+from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,7 +165,7 @@ def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
     if not isinstance(found, Refusal):
         return _reduce_channels(node, walk, found, axes)
     if not axes:
-        raise walk.no_rule(node)
+        raise HeadRefused(found)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
     attended = weighted_by_image(walk, data)
     if attended:

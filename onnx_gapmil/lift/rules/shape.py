@@ -140,8 +140,12 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
     wide = [dim for dim in before[1:] if dim != 1]
     merged = len([dim for dim in after[1:] if dim != 1]) <= 1
-    lost = found.code in _NOT_POOLED and places_are_lost(walk, node.inputs[0].name)
-    if found.code in _NOT_POOLED and len(before) >= 3 and len(wide) >= 2 and merged and not lost:
+    maker = walk.graph.producer(node.inputs[0].name)
+    # A window that leaves several positions is an operator of the trunk like any other, once they are flattened.
+    window = found.code == "partial-pool" and maker is not None and maker.op == "AveragePool"
+    unpooled = found.code in _NOT_POOLED or window
+    lost = unpooled and places_are_lost(walk, node.inputs[0].name)
+    if unpooled and len(before) >= 3 and len(wide) >= 2 and merged and not lost:
         size = "x".join(str(dim) for dim in before[1:])
         raise walk.refuse(
             "flatten-head",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import (
+    Head,
     assert_close,
     assert_mean_is_logits,
     chain,
@@ -13,9 +16,14 @@ from support import (
     frozen,
     images,
     lift,
+    rng,
+    run,
     text_model,
     weights,
 )
+
+from onnx_gapmil.errors import UnsupportedHeadError
+from onnx_gapmil.rewriting import rewrite_model
 
 CONV = weights(6, 6, 1, 1)
 W, B = weights(5, 90), weights(5)
@@ -30,7 +38,7 @@ def trunk(x: np.ndarray) -> np.ndarray:
     return dense(CONV[:, :, 0, 0])(x.astype(np.float64))
 
 
-def by_position(weight: np.ndarray, bias: np.ndarray | float = 0.0) -> object:
+def by_position(weight: np.ndarray, bias: np.ndarray | float = 0.0) -> Head:
     """``b + H*W * W_p A_p`` by a weight (K, C, H, W)."""
 
     def apply(cells: np.ndarray) -> np.ndarray:
@@ -160,3 +168,215 @@ def test_weights_of_one_size_on_an_open_size_are_refused() -> None:
         init={"c": weights(6, 3, 1, 1), "w": weights(5, 6 * 49)},
     )
     check_refused(model, "flatten-head", "'y'")
+
+
+# --- places --------------------------------------------------------------------------------------------------------
+
+
+def test_map_whose_rows_and_columns_were_exchanged_keeps_its_places() -> None:
+    """Flattened column by column: the grid still has the image's rows as rows."""
+    model = text_model(
+        f"{TRUNK}\n t = Transpose<perm=[0, 1, 3, 2]>(k)\n f = Flatten(t)\n y = Gemm<transB=1>(f, w, b)",
+        init={"c": CONV, "w": W, "b": B},
+    )
+    x = images(model)
+    found = lift(model, x)
+    assert_mean_is_logits(found)
+    assert_close(found.features, trunk(x))
+    assert_close(found.grid, by_position(W.reshape(5, 6, 5, 3).transpose(0, 1, 3, 2), B)(trunk(x)))
+
+
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param("r = Reshape(k, s)\n f = Flatten(r)", {"s": ints(0, 6, 15)}, id="in_two_steps"),
+        pytest.param("r = Reshape(k, s)\n f = Flatten(r)", {"s": ints(0, 2, 3, 3, 5)}, id="by_way_of_five_axes"),
+        pytest.param(
+            "f0 = Flatten(k)\n u = Unsqueeze(f0, a)\n f = Squeeze(u, a)", {"a": ints(2)}, id="with_a_unit_axis"
+        ),
+    ],
+)
+def test_flattening_in_several_steps(body: str, init: dict[str, np.ndarray]) -> None:
+    model = text_model(f"{TRUNK}\n {body}\n y = Gemm<transB=1>(f, w, b)", init={"c": CONV, "w": W, "b": B} | init)
+    x = images(model)
+    assert_close(lift(model, x).grid, by_position(W.reshape(5, 6, 3, 5), B)(trunk(x)))
+
+
+def test_tokens_flattened_one_after_another() -> None:
+    model = text_model(
+        f"{TRUNK}\n r = Reshape(k, s)\n t = Transpose<perm=[0, 2, 1]>(r)\n f = Flatten(t)\n y = Gemm(f, w, b)",
+        init={"c": CONV, "w": W.T.copy(), "b": B, "s": ints(0, 6, 15)},
+    )
+    x = images(model)
+    weight = W.reshape(5, 3, 5, 6).transpose(0, 3, 1, 2)
+    assert_close(lift(model, x).grid, by_position(weight, B)(trunk(x)))
+
+
+def test_normalized_vector_belongs_to_the_features() -> None:
+    scale, shift = weights(90, seed=2), weights(90, seed=3)
+    model = text_model(
+        f"{TRUNK}\n f = Flatten(k)\n n = BatchNormalization(f, s, t, m, v)\n y = Gemm<transB=1>(n, w, b)",
+        init={
+            "c": CONV,
+            "w": W,
+            "b": B,
+            "s": scale,
+            "t": shift,
+            "m": np.zeros(90, np.float32),
+            "v": np.ones(90, np.float32),
+        },
+    )
+    x = images(model)
+    deviation = np.sqrt(1 + 1e-5)
+    cells = trunk(x) * scale.reshape(6, 3, 5) / deviation + shift.reshape(6, 3, 5)
+    found = lift(model, x)
+    assert_close(found.features, cells, 3e-5)
+    assert_close(found.grid, by_position(W.reshape(5, 6, 3, 5), B)(cells), 3e-5)
+
+
+def test_quantized_vector_belongs_to_the_features() -> None:
+    model = text_model(
+        f"{TRUNK}\n f = Flatten(k)\n q = QuantizeLinear(f, s, z)\n d = DequantizeLinear(q, s, z)\n"
+        " y = Gemm<transB=1>(d, w, b)",
+        init={"c": CONV, "w": W, "b": B, "s": np.float32(0.1), "z": np.uint8(0)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == "exact"
+    assert_mean_is_logits(found)
+    steps = found.features.astype(np.float64) / np.float32(0.1)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+    assert np.abs(found.features - np.clip(trunk(x), 0, 25.5)).max() <= 0.051
+    assert_close(found.grid, by_position(W.reshape(5, 6, 3, 5), B)(found.features.astype(np.float64)))
+
+
+@pytest.mark.parametrize("bias", [(5,), (1, 5), (1,), (1, 1), ()])
+def test_bias_in_every_shape(bias: tuple[int, ...]) -> None:
+    value = weights(*bias)
+    model = text_model(f"{TRUNK}\n f = Flatten(k)\n y = Gemm<transB=1>(f, w, b)", init={"c": CONV, "w": W, "b": value})
+    x = images(model)
+    assert_close(lift(model, x).grid, by_position(W.reshape(5, 6, 3, 5), value.reshape(-1))(trunk(x)))
+
+
+@pytest.mark.parametrize("bias", [(5, 1), (5, 5)])
+def test_bias_of_its_own_for_each_image_is_refused(bias: tuple[int, ...]) -> None:
+    model = text_model(
+        f"{TRUNK}\n f = Flatten(k)\n y = Gemm<transB=1>(f, w, b)",
+        x="float[5,6,3,5] x",
+        y="float[5,5] y",
+        init={"c": CONV, "w": W, "b": weights(*bias)},
+    )
+    check_refused(model, "unknown-operator", "'y'")
+
+
+@pytest.mark.parametrize(
+    "body", ["f = Flatten(k)\n y = Gemm<transB=1>(f, w, bias)", "q = Conv(k, v, bias)\n y = Flatten(q)"]
+)
+def test_bias_from_another_input_is_refused(body: str) -> None:
+    model = text_model(
+        f"{TRUNK}\n {body}",
+        x="float[N,6,3,5] x, float[5] bias",
+        init={"c": CONV, "w": W, "v": W.reshape(5, 6, 3, 5)},
+    )
+    check_refused(model, "unknown-operator")
+
+
+# --- what only looks flattened -------------------------------------------------------------------------------------
+
+SQUARE = weights(90, 90)
+
+
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param("f = Flatten(k)\n g = Gemm<alpha=0.5>(f, q)", {"q": SQUARE}, id="scaled_dense_layer"),
+        pytest.param(
+            'f = Flatten(k)\n g = Einsum<equation="nc,kc->nk">(f, q)', {"q": SQUARE}, id="dense_layer_as_einsum"
+        ),
+        pytest.param("f = Reshape(k, s)\n v = Conv(f, q)\n"
+                     " g = Flatten(v)", {"q": SQUARE[:, :, None, None], "s": ints(0, 90, 1, 1)},
+                     id="dense_layer_as_convolution"),
+        pytest.param("f = Reshape(k, s)\n v = MatMul(f, q)\n"
+                     " g = Flatten(v)", {"q": weights(15, 15), "s": ints(0, 6, 15)},
+                     id="mixed_positions"),
+        pytest.param("f = Reshape(k, s)\n v = Transpose<perm=[0, 1, 3, 5, 2, 4]>(f)\n g = Flatten(v)",
+                     {"s": ints(0, 6, 3, 1, 5, 1)}, id="turned_blocks"),
+        pytest.param("f = Flatten(k)\n v = Softmax<axis=1>(f)\n i0, g0 = TopK(v, n)\n"
+                     " g = Cast<to=1>(g0)", {"n": ints(90)}, id="sorted"),
+        pytest.param("v = Conv<pads=[1, 1, 1, 1], strides=[9, 9]>(k, q)\n g = Flatten(v)", {"q": weights(90, 6, 5, 7)},
+                     id="padded_convolution"),
+        pytest.param("v = Conv<dilations=[2, 2]>(k, q)\n"
+                     " g = Flatten(v)", {"q": weights(90, 6, 2, 3)}, id="dilated_convolution"),
+        pytest.param("v = Conv<group=2>(k, q)\n"
+                     " g = Flatten(v)", {"q": weights(90, 3, 3, 5)}, id="convolution_in_two_groups"),
+    ],
+)  # fmt: skip
+def test_layer_between_that_mixes_places_is_refused(body: str, init: dict[str, np.ndarray]) -> None:
+    """The mean over made-up cells would be the logits all the same."""
+    model = text_model(f"{TRUNK}\n {body}\n y = Gemm<transB=1>(g, w)", init={"c": CONV, "w": W} | init)
+    with pytest.raises(UnsupportedHeadError):
+        rewrite_model(model)
+
+
+def test_convolution_over_a_vector_that_was_given_a_shape_is_refused() -> None:
+    model = text_model(
+        f"{TRUNK}\n p = GlobalAveragePool(k)\n f = Flatten(p)\n g = Gemm(f, q)\n r = Reshape(g, s)\n v = Conv(r, e)\n"
+        " y = Flatten(v)",
+        init={"c": CONV, "q": weights(6, 32), "s": ints(0, 8, 2, 2), "e": weights(5, 8, 2, 2)},
+    )
+    check_refused(model, "spatial-mixing-after-pool", "'v'")
+
+
+# --- at random -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(
+    seed=st.integers(0, 2**16),
+    size=st.tuples(st.integers(1, 4), st.integers(2, 4)),
+    channels=st.integers(2, 4),
+    layout=st.sampled_from(["NCHW", "NHWC", "NTC", "conv"]),
+    batch=st.sampled_from(["N", "1", "2"]),
+    relu=st.booleans(),
+    deep=st.booleans(),
+)
+def test_random_flattened_head(
+    seed: int, size: tuple[int, int], channels: int, layout: str, batch: str, relu: bool, deep: bool
+) -> None:
+    generator = rng(seed)
+    height, width = size
+    count = height * width * channels
+    weight = generator.standard_normal((7, channels, height, width)).astype(np.float32)
+    last, conv = generator.standard_normal((5, 7)).astype(np.float32), weights(channels, channels, 1, 1)
+    order = {"NCHW": (1, 2, 3), "NHWC": (2, 3, 1), "NTC": (2, 3, 1), "conv": (1, 2, 3)}[layout]
+    lines = ["k0 = Conv(x, c)", "k = Relu(k0)" if relu else "k = Identity(k0)"]
+    if layout == "conv":
+        lines += ["g = Conv(k, full)", "z = Flatten(g)"]
+    else:
+        lines += {
+            "NCHW": ["m = Identity(k)"],
+            "NHWC": ["m = Transpose<perm=[0, 2, 3, 1]>(k)"],
+            "NTC": ["m0 = Reshape(k, tokens)", "m = Transpose<perm=[0, 2, 1]>(m0)"],
+        }[layout] + ["f = Flatten(m)", "z = MatMul(f, full)"]
+    lines += ["h = Relu(z)", "y = Gemm<transB=1>(h, last)"] if deep else ["y = Gemm<transB=1>(z, last)"]
+    full = weight if layout == "conv" else weight.transpose(*order, 0).reshape(count, 7).copy()
+    model = text_model(
+        "\n ".join(lines),
+        x=f"float[{batch},{channels},{height},{width}] x",
+        y=f"float[{batch},5] y",
+        init={"c": conv, "full": full, "last": last, "tokens": ints(0, channels, -1)},
+    )
+    x = generator.standard_normal((3 if batch == "N" else int(batch), channels, height, width)).astype(np.float32)
+    found = lift(model, x, check=False)
+    cells = dense(conv[:, :, 0, 0])(x.astype(np.float64))
+    cells = np.maximum(cells, 0) if relu else cells
+    steps: list[Head] = [by_position(weight), *([frozen(lambda z: np.maximum(z, 0))] if deep else []), dense(last)]
+    assert found.verdict == ("conditional" if deep else "exact")
+    assert found.rewrite.heads[0].position_dependent
+    assert_close(found.grid, chain(*steps)(cells), 1e-3 if deep else 3e-5)
+    other = x.copy()
+    other[:, :, -1, -1] += 1
+    (features,) = run(found.rewrite.model, other, [found.rewrite.heads[0].features])
+    differ = np.abs(features - found.features).max(axis=(0, 1)) > 0
+    assert differ.sum() <= 1
+    assert not differ.any() or differ[-1, -1]

@@ -19,6 +19,8 @@ from support import (
     weights,
 )
 
+from onnx_gapmil import rewrite
+
 W, B = weights(5, 6), weights(5)
 INIT = {"w": W, "b": B}
 HEAD = "y = Gemm<transB=1>(f, w, b)"
@@ -414,15 +416,17 @@ def test_pool_of_a_map_of_one_position_has_no_grid() -> None:
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_pool_that_leaves_positions_is_partial(stride: int) -> None:
+def test_window_that_leaves_positions_belongs_to_the_trunk_of_a_flattened_head(stride: int) -> None:
+    """AlexNet and VGG: an adaptive pool before the flattening. Its positions are the cells, each with its own slice."""
     left = {1: (3, 3), 2: (2, 2)}[stride]
     model = text_model(
         f"p = AveragePool<kernel_shape=[2, 2], strides=[{stride}, {stride}]>(x)\n f = Flatten(p)\n {HEAD}",
         x="float[N,6,4,4] x",
         init={"w": weights(5, 6 * left[0] * left[1]), "b": B},
     )
-    refusal = check_refused(model, "flatten-head" if stride == 0 else "partial-pool", "'p'")
-    assert "positions" in refusal.message
+    result = rewrite(model, write=False)
+    assert result.heads[0].position_dependent
+    assert result.heads[0].grid_shape[2:] == left
 
 
 def test_mean_over_rows_alone_is_partial() -> None:
