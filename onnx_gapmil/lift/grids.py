@@ -234,6 +234,8 @@ def _same_order(
 ) -> bool:
     """Number the places of a map, move them as the graph does, and compare with their order in the end."""
     whole = walk.shape(source)
+    if len(axes) == 2 and tuple(shape[axis] for axis in axes) != tuple(whole[2:]):
+        return False
     count = whole[2] * whole[3]
     places = np.ascontiguousarray(np.broadcast_to(np.arange(count).reshape(whole[2:]), whole))
     for node, name in reversed(moves):

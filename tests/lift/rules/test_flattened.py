@@ -281,6 +281,29 @@ def test_bias_from_another_input_is_refused(body: str) -> None:
     check_refused(model, "unknown-operator")
 
 
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param("m = Slice(k, last, start, columns, last)", {}, id="mirrored"),
+        pytest.param("m = Reshape(k, other)", {"other": ints(0, 6, 6, 4)}, id="other_rows"),
+        pytest.param(
+            "r = Reshape(k, blocks)\n t = Transpose<perm=[0, 1, 2, 4, 3, 5]>(r)\n m = Reshape(t, back)",
+            {"blocks": ints(0, 6, 2, 2, 2, 3), "back": ints(0, 6, 4, 6)},
+            id="windows",
+        ),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True], ids=["flattened", "convolution"])
+def test_map_whose_positions_were_moved_is_refused(body: str, init: dict[str, np.ndarray], whole: bool) -> None:
+    last = "q = Conv(m, full)\n y = Flatten(q)" if whole else "f = Flatten(m)\n y = Gemm<transB=1>(f, w)"
+    height, width = (6, 4) if "other" in body else (4, 6)
+    more = {"full": weights(5, 6, height, width), "last": ints(-1), "start": ints(-99), "columns": ints(3)}
+    model = text_model(
+        f"{TRUNK}\n {body}\n {last}", x="float[N,6,4,6] x", init={"c": CONV, "w": weights(5, 144)} | more | init
+    )
+    check_refused(model, "flatten-head")
+
+
 # --- what only looks flattened -------------------------------------------------------------------------------------
 
 SQUARE = weights(90, 90)

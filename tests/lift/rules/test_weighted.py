@@ -434,7 +434,7 @@ def test_weights_that_are_no_attention_of_the_image(body: str, extra: str, code:
 def test_sum_over_columns_alone_never_scrambles_rows(body: str) -> None:
     """4x4 cells before a stride, 1x16 columns: positions must not be read as another map's."""
     model = model_of(
-        f"k0 = Conv(x, c)\n k = Reshape(k0, wide)\n {body}\n f = ReduceMean<axes=[2, 3], keepdims=0>(a)",
+        f"k0 = Conv(x, c)\n k1 = Add(k0, x)\n k = Reshape(k1, wide)\n {body}\n f = ReduceMean<axes=[2, 3], keepdims=0>(a)",
         size=(4, 8), v=weights(16, 1), u=weights(1, 16), wide=ints(0, 6, 2, 16),
     )  # fmt: skip
     if "k, v" in body:
@@ -458,7 +458,6 @@ def test_mean_of_the_largest_is_refused(body: str, size: tuple[int, int]) -> Non
     check_refused(model, "no-spatial-pool")
 
 
-@pytest.mark.xfail(reason="what sorts positions is not seen where their number is that of a map, or nothing tells it")
 @pytest.mark.parametrize(
     ("body", "x"),
     [
@@ -474,6 +473,29 @@ def test_mean_of_the_largest_is_refused(body: str, size: tuple[int, int]) -> Non
 def test_mean_of_sorted_positions_is_refused(body: str, x: str) -> None:
     init = BASE | {"n15": ints(15), "n4": ints(4), "two_by_two": ints(0, 6, 2, 2)}
     check_refused(text_model(f"{body}\n {GEMM}", x=x, init=init), "no-spatial-pool")
+
+
+MOVED = {
+    "column_by_column": "k0 = Conv(x, c)\n k1 = Transpose<perm=[0, 1, 3, 2]>(k0)\n r = Reshape(k1, flat)",
+    "backwards": "k0 = Conv(x, c)\n r0 = Reshape(k0, flat)\n r = Slice(r0, last, start, two, last)",
+    "shuffled": "k0 = Conv(x, c)\n r0 = Reshape(k0, flat)\n r = Gather<axis=2>(r0, order)",
+    "shuffled_then_activated": "k0 = Conv(x, c)\n r0 = Reshape(k0, flat)\n"
+    " r1 = Gather<axis=2>(r0, order)\n r = Relu(r1)",
+}
+
+
+@pytest.mark.parametrize("moved", MOVED.values(), ids=MOVED.keys())
+@pytest.mark.parametrize("attends", [False, True])
+def test_positions_that_were_moved_before_the_sum_are_refused(moved: str, attends: bool) -> None:
+    """The mean would hold, on cells that are other places of the image."""
+    body = "t = Transpose<perm=[0, 2, 1]>(r)\n"
+    if attends:
+        body += " sc = MatMul(t, v2)\n a = Softmax<axis=1>(sc)\n q = MatMul(r, a)\n f = Flatten(q)"
+    else:
+        body += " f = MatMul(v, t)"
+    model = model_of(f"{moved}\n {body}", v=weights(15), v2=weights(6, 1), order=rng(0).permutation(15), last=ints(-1),
+                     start=ints(-99))  # fmt: skip
+    check_refused(model, "spatial-mixing-after-pool")
 
 
 # --- at random -----------------------------------------------------------------------------------------------------
