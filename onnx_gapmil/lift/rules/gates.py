@@ -11,7 +11,7 @@ from onnx_gapmil.lift.ancestry import origins
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import activate
 from onnx_gapmil.lift.rules.affine import aligned_batch
-from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal, StepKind
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -39,6 +39,27 @@ def lift_div(node: gs.Node, walk: Lifting) -> Lifted:
     if walk.is_fixed(left):
         return activate(node, walk, walk.lift(right), right)
     return _gate(node, walk, left, right)
+
+
+@rule("Where")
+def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
+    """Chooses between two pooled tensors element by element: so does every cell, by the pooled condition."""
+    condition, *choices = (tensor.name for tensor in node.inputs)
+    out = walk.shape(walk.wanted)
+    lifted = [walk.lift(name) for name in choices if not walk.is_fixed(name)]
+    if not lifted or any(math.prod(out) // part.batch != part.channels for part in lifted):
+        raise walk.refuse("unknown-operator", node, "none of its choices is a pooled tensor of the shape it makes")
+    axis = aligned_batch(lifted[0], out)
+    fixed = walk.is_fixed(condition)
+    if not fixed:
+        _require_image(node, walk, lifted[0], condition, "condition")
+        if walk.readout == "instance":
+            raise walk.refuse("unknown-operator", node, "its condition has no reading for a single cell")
+    cells = [walk.per_cell(name, out, axis) if walk.is_fixed(name) else walk.lift(name).name for name in choices]
+    name = walk.build.node("Where", [walk.per_cell(condition, out, axis), *cells])
+    detail = "by a fixed condition" if fixed else "condition kept at its pooled value"
+    kind: StepKind = "affine" if fixed else "gate"
+    return walk.result(node, name, lifted, kind, detail, conditional=not fixed, batch_axis=axis)
 
 
 def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:

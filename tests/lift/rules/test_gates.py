@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 from support import (
     assert_close,
@@ -17,6 +18,8 @@ from support import (
     text_model,
     weights,
 )
+
+from onnx_gapmil import rewrite
 
 W, V = weights(5, 6), weights(6, 6, seed=4)
 POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"
@@ -151,3 +154,23 @@ def test_softmax_spelled_out_keeps_the_mean() -> None:
     t = pooled(z)
     exp = 1 + z * np.expm1(t) / t
     assert_close(found.grid, exp / np.exp(t).sum(axis=1, keepdims=True), 3e-5)
+
+
+def test_where_chooses_in_every_cell_by_the_pooled_condition() -> None:
+    """equinox's LayerNorm: ``Where(all equal, 0, t - mean)``."""
+    model = text_model(
+        "p = ReduceMean<axes=[2, 3], keepdims=0>(x)\n m = ReduceMean<axes=[1], keepdims=1>(p)\n c = Sub(p, m)\n"
+        " big = Greater(p, half)\n q = Where(big, c, low)\n y = Gemm<transB=1>(q, w)",
+        init={"w": weights(5, 6), "half": np.float32(0.1), "low": np.float32(-0.25)},
+    )
+    result = rewrite(model, write=False)
+    assert result.verdict == "conditional"
+    x = np.random.default_rng(3).standard_normal((2, 6, 3, 5)).astype(np.float32)
+    session = onnxruntime.InferenceSession(result.model.SerializeToString())
+    (grid,) = session.run(["gapmil_grid"], {"x": x})
+    pooled = x.astype(np.float64).mean((2, 3))
+    centred = x - x.mean(1, keepdims=True)
+    chosen = np.where((pooled > 0.1)[:, :, None, None], centred, -0.25)
+    np.testing.assert_allclose(grid, np.einsum("kc,nchw->nkhw", weights(5, 6), chosen), atol=1e-5)
+    assert (pooled > 0.1).any()
+    assert (pooled < 0.1).any()
