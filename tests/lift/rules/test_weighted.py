@@ -434,7 +434,8 @@ def test_weights_that_are_no_attention_of_the_image(body: str, extra: str, code:
 def test_sum_over_columns_alone_never_scrambles_rows(body: str) -> None:
     """4x4 cells before a stride, 1x16 columns: positions must not be read as another map's."""
     model = model_of(
-        f"k0 = Conv(x, c)\n k1 = Add(k0, x)\n k = Reshape(k1, wide)\n {body}\n f = ReduceMean<axes=[2, 3], keepdims=0>(a)",
+        f"k0 = Conv(x, c)\n k1 = Add(k0, x)\n k = Reshape(k1, wide)\n {body}\n"
+        " f = ReduceMean<axes=[2, 3], keepdims=0>(a)",
         size=(4, 8), v=weights(16, 1), u=weights(1, 16), wide=ints(0, 6, 2, 16),
     )  # fmt: skip
     if "k, v" in body:
