@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from onnx_gapmil import __version__
@@ -250,6 +251,14 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
     if lifted.batch_axis is not None and lifted.batch_axis > 0:
         order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
         scores = build.node("Transpose", [scores], perm=order)
+    if lifted.quantization is not None and not lifted.quantization.dynamic:
+        # Logits that leave as integers: what they stand for is what the grid is of.
+        whole = build.node("Cast", [scores], to=elem_type(lifted.dtype))
+        shift, step = (
+            build.constant(np.asarray(value, lifted.dtype))
+            for value in (lifted.quantization.zero, lifted.quantization.step)
+        )
+        scores = build.node("Mul", [build.node("Sub", [whole, shift]), step])
     squeezed = any(step.op == "Squeeze" for step in head.chain)  # which may drop the batch too, where it is 1
     if lifted.batch_axis == 0 and len(lifted.shape) == 2 and not squeezed:
         # Not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then does

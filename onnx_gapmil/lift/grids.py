@@ -104,6 +104,13 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
             node,
             f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
         )
+    if not in_reading_order(walk, source, axes):
+        raise walk.refuse(
+            "no-spatial-pool",
+            node,
+            f"the positions of the {list(shape)} tensor that it averages were moved or cut since the last map, so its "
+            "cells are not the places that their rows and columns name",
+        )
     channels = math.prod(shape[axis] for axis in kept)
     height, width, note = _arrangement(node, walk, layout, source, axes)
     name = _as_nchw(walk, source, kept, axes, channels, (height, width))
@@ -437,7 +444,7 @@ def _arrangement(
     found, has_maps = map_of(walk, layout, source, count)
     if found is not None:
         return *found, ""
-    if has_maps:
+    if has_maps and not _merged_locally(walk, source, count):
         raise walk.refuse(
             "no-spatial-pool",
             node,
@@ -445,6 +452,21 @@ def _arrangement(
             "contain some, and no places of the image",
         )
     return 1, count, "the positions have no known two-dimensional arrangement"
+
+
+def _merged_locally(walk: Lifting, source: str, count: int) -> bool:
+    """Whether so many positions came about by pooling neighbours among tokens, as Hiera does, and not by mixing."""
+    name = source
+    for _ in range(_SEARCH_LIMIT):
+        node = walk.graph.producer(name)
+        if node is None:
+            return False
+        moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+        same = [read for read in moving if count in walk.trace.shapes.get(read, ())[1:]]
+        if not same:
+            return node.op in ("ReduceMax", "ReduceMean", "MaxPool", "AveragePool")
+        name = same[0]
+    return False
 
 
 def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tuple[int, int] | None, bool]:

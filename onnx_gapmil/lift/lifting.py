@@ -255,7 +255,7 @@ class Lifting:
             step=step,
             parents=tuple(parent.step.output for parent in parents),
             quantization=quantization,
-            rounding=rounding if rounding is not None else _carried(parents, kind, count),
+            rounding=rounding if rounding is not None else _carried(parents, self.operator(node), kind, count),
         )
 
     def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
@@ -307,11 +307,15 @@ class Lifting:
         return self.build.node(node.op, inputs, **{**node.attrs, **attrs})
 
 
-def _carried(parents: Sequence[Lifted], kind: StepKind, count: int) -> np.ndarray | None:
+#: Affine operators that hand on what was rounded before them as it is, or the sum of it.
+_KEEP_ROUNDING = frozenset({"Add", "Cast", "DequantizeLinear", "Neg", "Sub", "Sum"})
+
+
+def _carried(parents: Sequence[Lifted], operator: str, kind: StepKind, count: int) -> np.ndarray | None:
     """The rounding that a step hands on by itself: a shape keeps it, a sum adds it up, else no bound is known."""
     moved = [parent.rounding for parent in parents if parent.rounding is not None]
     if not moved:
         return None
-    if kind in ("shape", "affine") and all(len(part) == count for part in moved):
+    if (kind == "shape" or operator in _KEEP_ROUNDING) and all(len(part) == count for part in moved):
         return np.asarray(np.sum(moved, axis=0, dtype=np.float64))
     return np.full(count, np.inf)

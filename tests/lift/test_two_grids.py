@@ -23,6 +23,7 @@ from support import (
     weights,
 )
 
+from onnx_gapmil import UnsupportedHeadError, rewrite
 from onnx_gapmil.lift.grids import overlap
 
 CONV = weights(6, 6, 1, 1)
@@ -286,7 +287,10 @@ def test_map_and_its_mirror_image_share_their_places() -> None:
 )  # fmt: skip
 def test_parts_whose_places_do_not_correspond_are_refused(body: str, init: dict[str, np.ndarray]) -> None:
     """Their grids are as large as each other: laid over one another the mean would hold, and every place be wrong."""
-    check_refused(model_of(f"{body} {POOLS} {CONCAT}", **init), "different-grids", "'j'")
+    with pytest.raises(UnsupportedHeadError) as refused:
+        rewrite(model_of(f"{body} {POOLS} {CONCAT}", **init), write=False)
+    # Where an activation follows the cut, each part is refused by itself: its cells are not places of the whole map.
+    assert refused.value.refusal.code in ("different-grids", "no-spatial-pool")
 
 
 def test_largest_of_one_half_and_mean_of_the_other_are_refused() -> None:
@@ -294,17 +298,16 @@ def test_largest_of_one_half_and_mean_of_the_other_are_refused() -> None:
         "a = Slice(k, zero, two, rows)\n b = Slice(k, two, end, rows)\n pa = GlobalMaxPool(a)\n fa = Flatten(pa)\n"
         f" pb = GlobalAveragePool(b)\n fb = Flatten(pb)\n {CONCAT}"
     )
-    check_refused(model, "different-grids", "'j'")
+    check_refused(model, "no-spatial-pool")
 
 
-def test_two_pools_of_the_same_part_are_joined() -> None:
+def test_two_pools_of_the_same_part_are_refused_where_an_activation_hides_the_cut() -> None:
     model = model_of(
         "a0 = Slice(k, zero, two, rows)\n a = Relu(a0)\n pa = GlobalMaxPool(a)\n fa = Flatten(pa)\n"
         f" pb = GlobalAveragePool(a)\n fb = Flatten(pb)\n {CONCAT}"
     )
-    found = lift(model, images(model))
-    assert found.grid.shape == (3, 5, 2, 6)
-    assert_mean_is_logits(found)
+    refusal = check_refused(model, "no-spatial-pool")
+    assert "moved or cut" in refusal.message
 
 
 # --- at random -----------------------------------------------------------------------------------------------------

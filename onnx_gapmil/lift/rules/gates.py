@@ -122,7 +122,8 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
             node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis
         )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(frozen, out, axis)])
-    if _is_quantization_scale(walk, frozen):
+    integers = any(step.op in ("MatMulInteger", "ConvInteger") for step in walk.chain(kept))
+    if integers and _is_quantization_scale(walk, frozen):
         # The integers were divided by it before: together the two change nothing.
         return walk.result(node, name, [lifted], "affine", "the scale of dynamic quantization", batch_axis=axis)
     return walk.result(

@@ -362,7 +362,9 @@ def _dense(
     grid = pointwise(walk, lifted, weight, rows, bias, group=group, shaped=True)
     detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the dequantized weights"
     if target is None:
-        return walk.result(node, grid, [lifted], "affine", detail, channels=rows, dtype=_FLOAT)
+        return walk.result(
+            node, grid, [lifted], "affine", detail, channels=rows, dtype=_FLOAT, rounding=lifted.rounding
+        )
     meaning = _meaning(node, walk, target)
     if walk.readout == "contribution":
         vector = walk.per_cell(_real(walk, name, scale), lifted.shape, lifted.batch_axis, shape=lifted.shape)

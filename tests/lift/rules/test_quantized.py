@@ -584,7 +584,6 @@ def test_bound_holds_after_several_steps(body: str, init: dict[str, np.ndarray])
     assert head.rounding_bound is None or residual <= head.rounding_bound * (1 + 1e-5) + 1e-5
 
 
-@pytest.mark.xfail(reason="the bound of an affine step is taken over as it is where the channels are as many")
 @pytest.mark.parametrize(
     ("body", "init"),
     [
