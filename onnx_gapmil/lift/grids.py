@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import chooser, places_are_lost
+from onnx_gapmil.lift.ancestry import chooser, mirrors, places_are_lost
 from onnx_gapmil.lift.layout import CHANNELS_FIRST, Layout
 from onnx_gapmil.lift.lifted import FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -269,6 +269,9 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
         HeadRefused: the sizes differ and the input's size is left open; or the places do not correspond.
     """
     _require_same_part(node, walk, lifts)
+    sources = {grid.source for lifted in lifts for grid in lifted.features}
+    if len(sources) > 1 and len({mirrors(walk, source) for source in sources}) > 1:
+        raise walk.refuse("different-grids", node, "one of the branches that it joins sees a mirrored image")
     sizes = {lifted.size for lifted in lifts}
     if len(sizes) == 1:
         return lifts
@@ -488,7 +491,7 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tupl
         node = walk.graph.producer(name)
         if node is None:
             continue
-        found = _split_tokens(walk, node, name, count)
+        found = _split_tokens(walk, layout, node, name, count)
         if found is not None:
             return found, has_maps
         for tensor in node.inputs:
@@ -498,14 +501,20 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tupl
     return None, has_maps
 
 
-def _split_tokens(walk: Lifting, node: gs.Node, name: str, count: int) -> tuple[int, int] | None:
-    """(N, H, W, C) reshaped to (N, H*W, C), or (N, C, H, W) to (N, C, H*W): the reshape tells H and W."""
+def _split_tokens(walk: Lifting, layout: Layout, node: gs.Node, name: str, count: int) -> tuple[int, int] | None:
+    """(N, H, W, C) reshaped to (N, H*W, C), or (N, C, H, W) to (N, C, H*W): the reshape tells H and W.
+
+    Where both readings fit, the layout of the map decides, and without one the channels are taken to be first.
+    """
     if node.op not in ("Reshape", "Flatten"):
         return None
     before, after = walk.trace.shapes.get(node.inputs[0].name, ()), walk.trace.shapes.get(name, ())
-    if len(before) == 4 and len(after) == 3 and count in after[1:]:
-        if before[1] * before[2] == count == after[1] and before[3] == after[2]:
-            return before[1], before[2]
-        if before[2] * before[3] == count == after[2] and before[1] == after[1]:
-            return before[2], before[3]
-    return None
+    if len(before) != 4 or len(after) != 3 or count not in after[1:]:
+        return None
+    last = before[1] * before[2] == count == after[1] and before[3] == after[2]
+    first = before[2] * before[3] == count == after[2] and before[1] == after[1]
+    if last and first:
+        last = layout.roles(node.inputs[0].name)[3] == "channel"
+    if last:
+        return before[1], before[2]
+    return (before[2], before[3]) if first else None

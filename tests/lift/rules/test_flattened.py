@@ -304,7 +304,6 @@ def test_map_whose_positions_were_moved_is_refused(body: str, init: dict[str, np
     check_refused(model, "flatten-head")
 
 
-@pytest.mark.xfail(reason="the reshape of a one-row map is read as that of a channels-last one where C is W")
 def test_row_of_as_many_positions_as_channels_stays_a_row() -> None:
     model = text_model(
         f"{TRUNK}\n r = Reshape(k, s)\n t = Transpose<perm=[0, 2, 1]>(r)\n f = Flatten(t)\n y = Gemm<transB=1>(f, w)",
