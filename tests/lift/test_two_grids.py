@@ -24,7 +24,7 @@ from support import (
 )
 
 from onnx_gapmil import UnsupportedHeadError, rewrite
-from onnx_gapmil.lift.grids import overlap
+from onnx_gapmil.lift.joining import overlap
 
 CONV = weights(6, 6, 1, 1)
 W, W2 = weights(5, 6), weights(5, 12)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.grids import align
+from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.pools import lift_reduction

@@ -9,18 +9,31 @@ is looked through, and any other is a gate that stays at its pooled value.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.grids import align
-from onnx_gapmil.lift.lifted import Quantization, elem_type
+from onnx_gapmil.lift.integers import (
+    FLOAT,
+    Scale,
+    as_real,
+    centred,
+    input_name,
+    meaning_of,
+    provably_inside,
+    quantized,
+    real_bias,
+    saturate,
+    values_of,
+    words,
+)
+from onnx_gapmil.lift.joining import align
+from onnx_gapmil.lift.lifted import Quantization
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.affine import aligned_batch
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
-from onnx_gapmil.lift.verdict import HeadRefused
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -29,28 +42,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 _CONTRIB = "com.microsoft"
-_FLOAT = np.dtype(np.float32)
-#: Operators that keep the range of their input.
-_KEEP_RANGE = frozenset(
-    {
-        "AveragePool",
-        "Cast",
-        "Dropout",
-        "Flatten",
-        "Gather",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "Identity",
-        "MaxPool",
-        "ReduceMax",
-        "ReduceMean",
-        "Reshape",
-        "Slice",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
 #: Operators that round.
 QUANTIZING = frozenset(
     {
@@ -68,15 +59,6 @@ QUANTIZING = frozenset(
         "QuantizeLinear",
     }
 )
-_KNOWN_RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "HardSigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0)}
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Scale and zero point of one operand: tensor names, and their values where they are single numbers."""
-
-    scale: str
-    zero_point: str
 
 
 @rule("QuantizeLinear")
@@ -85,13 +67,13 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
     """``clip(round(t / s) + z)`` stands for ``t``, but for rounding and for what the range clips."""
     data = node.inputs[0].name
     lifted = walk.lift(data)
-    meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)))
-    clips = not _provably_inside(walk, data, meaning)
+    meaning = meaning_of(node, walk, Scale(node.inputs[1].name, input_name(node, 2)))
+    clips = not provably_inside(walk, data, meaning)
     name = lifted.name
     axis = lifted.batch_axis
     if clips:
-        name = _saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), meaning, lifted.dtype)
-    return _quantized(node, walk, name, [lifted], meaning, clips, batch_axis=axis)
+        name = saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), meaning, lifted.dtype)
+    return quantized(node, walk, name, [lifted], meaning, clips, batch_axis=axis)
 
 
 @rule("DequantizeLinear")
@@ -99,7 +81,7 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
     """``(q - z) * s``: the real number itself; by another scale than it was quantized with, an affine map of it."""
     lifted = walk.lift(node.inputs[0].name)
-    read = _read_by(node, walk, lifted, _Scale(node.inputs[1].name, _name(node, 2)))
+    read = _read_by(node, walk, lifted, Scale(node.inputs[1].name, input_name(node, 2)))
     detail = "back to the real number" if read is lifted else "to real numbers by another scale"
     axis, rounding = lifted.batch_axis, read.rounding
     return walk.result(
@@ -107,7 +89,7 @@ def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
     )
 
 
-def _read_by(node: gs.Node, walk: Lifting, lifted: Lifted, scale: _Scale) -> Lifted:
+def _read_by(node: gs.Node, walk: Lifting, lifted: Lifted, scale: Scale) -> Lifted:
     """The lift of what integers stand for to a reader with a scale and a zero point of its own.
 
     Raises:
@@ -121,7 +103,7 @@ def _read_by(node: gs.Node, walk: Lifting, lifted: Lifted, scale: _Scale) -> Lif
         if scale.scale != theirs.scale:
             raise walk.refuse("quantized-nonuniform", node, "its scale is not the one that was quantized with")
         return lifted
-    mine = _meaning(node, walk, scale, default=np.dtype(np.int32))
+    mine = meaning_of(node, walk, scale, default=np.dtype(np.int32))
     return _rescaled(walk, lifted, theirs, mine.step, mine.zero)
 
 
@@ -150,7 +132,7 @@ def lift_dynamic_quantize(node: gs.Node, walk: Lifting) -> Lifted:
         raise walk.refuse("quantized-nonuniform", node, "a scale has no lift")
     lifted = walk.lift(node.inputs[0].name)
     meaning = Quantization(0.0, 0.0, -math.inf, math.inf, scale=node.outputs[1].name)
-    return _quantized(node, walk, lifted.name, [lifted], meaning, clips=False, batch_axis=lifted.batch_axis)
+    return quantized(node, walk, lifted.name, [lifted], meaning, clips=False, batch_axis=lifted.batch_axis)
 
 
 @rule("QLinearGlobalAveragePool", domain=_CONTRIB)
@@ -187,16 +169,16 @@ def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
     data = node.inputs[0].name
     if not axes or math.prod(walk.shape(data)[axis] for axis in axes) == 1:
         raise walk.refuse("no-spatial-pool", node, "it pools a map of one position")
-    source = _Scale(node.inputs[1].name, _name(node, 2))
+    source = Scale(node.inputs[1].name, input_name(node, 2))
     detail = "mean over all positions, of the real numbers"
-    pooled = end_at_pool(node, walk, data, axes, detail, dequantize=lambda name: _real(walk, name, source))
-    target = _meaning(node, walk, _Scale(node.inputs[3].name, _name(node, 4)))
-    origin = _meaning(node, walk, source, tensor=data)
+    pooled = end_at_pool(node, walk, data, axes, detail, dequantize=lambda name: as_real(walk, name, source))
+    target = meaning_of(node, walk, Scale(node.inputs[3].name, input_name(node, 4)))
+    origin = meaning_of(node, walk, source, tensor=data)
     clips = not (target.low <= origin.low and origin.high <= target.high)
     name = pooled.name
     if clips:
-        name = _saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target, _FLOAT)
-    step = replace(pooled.step, conditional=clips, detail=f"{detail}; {_words(target, clips)}")
+        name = saturate(walk, name, walk.build.reduce("ReduceMean", name, [2, 3]), target, FLOAT)
+    step = replace(pooled.step, conditional=clips, detail=f"{detail}; {words(target, clips)}")
     rounding = np.full(pooled.channels, target.step / 2)
     return replace(pooled, name=name, conditional=clips, step=step, quantization=target, rounding=rounding)
 
@@ -207,10 +189,10 @@ def lift_q_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (tensor.name for tensor in node.inputs)
     if not walk.is_fixed(b) or len(walk.shape(b)) != 2:
         raise walk.refuse("unknown-operator", node, "its weights are not fixed, or no matrix")
-    weight = _real(walk, b, _Scale(b_scale, b_zero), axis=1)
+    weight = as_real(walk, b, Scale(b_scale, b_zero), axis=1)
     kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
-    source, target = _Scale(a_scale, a_zero), _Scale(y_scale, y_zero)
-    values = _values(walk, b, _Scale(b_scale, b_zero), axis=1)
+    source, target = Scale(a_scale, a_zero), Scale(y_scale, y_zero)
+    values = values_of(walk, b, Scale(b_scale, b_zero), axis=1)
     values = None if values is None else values.T
     return _dense(node, walk, (a, source), kernel, walk.shape(b)[1], "", target, values=values)
 
@@ -222,14 +204,14 @@ def lift_q_gemm(node: gs.Node, walk: Lifting) -> Lifted:
     if not walk.is_fixed(b) or node.attrs.get("transA", 0) or float(node.attrs.get("alpha", 1.0)) != 1.0:
         raise walk.refuse("unknown-operator", node, "its weights are not fixed, or it transposes or scales its input")
     transposed = bool(node.attrs.get("transB", 0))
-    weight = _real(walk, b, _Scale(b_scale, b_zero), axis=0 if transposed else 1)
+    weight = as_real(walk, b, Scale(b_scale, b_zero), axis=0 if transposed else 1)
     kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     rows = walk.shape(b)[0 if transposed else 1]
-    bias = _real_bias(walk, _name(node, 6), a_scale, b_scale)
-    target = _Scale(_name(node, 7), _name(node, 8)) if _name(node, 7) else None
-    values = _values(walk, b, _Scale(b_scale, b_zero), axis=0 if transposed else 1)
+    bias = real_bias(walk, input_name(node, 6), a_scale, b_scale)
+    target = Scale(input_name(node, 7), input_name(node, 8)) if input_name(node, 7) else None
+    values = values_of(walk, b, Scale(b_scale, b_zero), axis=0 if transposed else 1)
     values = values.T if values is not None and not transposed else values
-    return _dense(node, walk, (a, _Scale(a_scale, a_zero)), kernel, rows, bias, target, values=values)
+    return _dense(node, walk, (a, Scale(a_scale, a_zero)), kernel, rows, bias, target, values=values)
 
 
 @rule("QLinearConv")
@@ -240,13 +222,13 @@ def lift_q_conv(node: gs.Node, walk: Lifting) -> Lifted:
     shape, kernel_shape = walk.shape(x), walk.shape(w)
     if math.prod(shape[2:]) != 1 or math.prod(kernel_shape[2:]) != 1 or node.attrs.get("channels_last", 0):
         raise walk.no_rule(node)
-    weight = _real(walk, w, _Scale(w_scale, w_zero), axis=0)
-    bias = _real_bias(walk, _name(node, 8), x_scale, w_scale)
+    weight = as_real(walk, w, Scale(w_scale, w_zero), axis=0)
+    bias = real_bias(walk, input_name(node, 8), x_scale, w_scale)
     group = int(node.attrs.get("group", 1))
-    target = _Scale(y_scale, y_zero)
-    values = _values(walk, w, _Scale(w_scale, w_zero), axis=0) if group == 1 else None
+    target = Scale(y_scale, y_zero)
+    values = values_of(walk, w, Scale(w_scale, w_zero), axis=0) if group == 1 else None
     values = None if values is None else values.reshape(kernel_shape[:2])
-    source = _Scale(x_scale, x_zero)
+    source = Scale(x_scale, x_zero)
     return _dense(node, walk, (x, source), weight, kernel_shape[0], bias, target, group=group, values=values)
 
 
@@ -254,7 +236,7 @@ def lift_q_conv(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
     """A fixed integer tensor added to every cell, or two lifts, cell by cell."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale = (tensor.name for tensor in node.inputs[:7])
-    operands = [(a, _Scale(a_scale, a_zero)), (b, _Scale(b_scale, b_zero))]
+    operands = [(a, Scale(a_scale, a_zero)), (b, Scale(b_scale, b_zero))]
     out = walk.shape(walk.wanted)
     moving = [(name, scale) for name, scale in operands if not walk.is_fixed(name)]
     parents = align(node, walk, [_read_by(node, walk, walk.lift(name), scale) for name, scale in moving])
@@ -265,22 +247,22 @@ def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
     lifts = iter(parents)
     grids, pooled = [], []
     for name, scale in operands:
-        real = walk.per_cell(_real(walk, name, scale), out, axis, shape=walk.shape(name))
+        real = walk.per_cell(as_real(walk, name, scale), out, axis, shape=walk.shape(name))
         pooled.append(real)
         grids.append(real if walk.is_fixed(name) else next(lifts).name)
-    target = _meaning(node, walk, _Scale(y_scale, _name(node, 7)))
+    target = meaning_of(node, walk, Scale(y_scale, input_name(node, 7)))
     total = walk.build.node("Add", pooled)
-    name = _saturate(walk, walk.build.node("Add", grids), total, target, _FLOAT)
-    return _quantized(node, walk, name, parents, target, clips=True, batch_axis=axis)
+    name = saturate(walk, walk.build.node("Add", grids), total, target, FLOAT)
+    return quantized(node, walk, name, parents, target, clips=True, batch_axis=axis)
 
 
 @rule("MatMulInteger")
 def lift_matmul_integer(node: gs.Node, walk: Lifting) -> Lifted:
     """``(x - z) @ (W - z)`` in int32: the real product over both scales, which the graph multiplies in later."""
-    weight, zero = node.inputs[1].name, _name(node, 3)
+    weight, zero = node.inputs[1].name, input_name(node, 3)
     if not walk.is_fixed(weight) or len(walk.shape(weight)) != 2:
         raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image, or one is no matrix")
-    kernel = walk.build.node("Transpose", [_centred(walk, weight, zero, axis=1)], perm=[1, 0])
+    kernel = walk.build.node("Transpose", [centred(walk, weight, zero, axis=1)], perm=[1, 0])
     return _integer_dense(node, walk, kernel, walk.shape(weight)[1])
 
 
@@ -291,7 +273,7 @@ def lift_conv_integer(node: gs.Node, walk: Lifting) -> Lifted:
     kernel_shape = walk.shape(weight)
     if math.prod(walk.shape(node.inputs[0].name)[2:]) != 1 or math.prod(kernel_shape[2:]) != 1:
         raise walk.no_rule(node)
-    kernel = _centred(walk, weight, _name(node, 3), axis=0)
+    kernel = centred(walk, weight, input_name(node, 3), axis=0)
     return _integer_dense(node, walk, kernel, kernel_shape[0], group=int(node.attrs.get("group", 1)))
 
 
@@ -300,10 +282,10 @@ def lift_dynamic_quantize_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     """A dense layer whose input is quantized by its own range and whose output is real."""
     lifted = walk.lift(node.inputs[0].name)
     weight = node.inputs[1].name
-    real = _real(walk, weight, _Scale(node.inputs[2].name, _name(node, 3)), axis=1)
+    real = as_real(walk, weight, Scale(node.inputs[2].name, input_name(node, 3)), axis=1)
     rows = walk.shape(weight)[1]
     kernel = walk.build.node("Transpose", [real], perm=[1, 0])
-    name = pointwise(walk, lifted, kernel, rows, _name(node, 4))
+    name = pointwise(walk, lifted, kernel, rows, input_name(node, 4))
     detail = f"dense {lifted.channels} → {rows} in integers, dynamically quantized"
     unknown = np.full(rows, np.inf)
     return walk.result(node, name, [lifted], "affine", detail, channels=rows, rounding=unknown)
@@ -315,7 +297,7 @@ def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, grou
     meaning = lifted.quantization
     if meaning is None:
         raise walk.refuse("quantized-nonuniform", node, "it reads integers that were not quantized on the way")
-    zero = _name(node, 2)
+    zero = input_name(node, 2)
     if meaning.dynamic:
         _require_own_zero(node, walk, meaning, zero)
     else:
@@ -343,11 +325,11 @@ def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, grou
 def _dense(
     node: gs.Node,
     walk: Lifting,
-    data: tuple[str, _Scale],
+    data: tuple[str, Scale],
     kernel: str,
     rows: int,
     bias: str,
-    target: _Scale | None,
+    target: Scale | None,
     *,
     group: int = 1,
     values: np.ndarray | None = None,
@@ -362,198 +344,13 @@ def _dense(
     grid = pointwise(walk, lifted, weight, rows, bias, group=group, shaped=True)
     detail = f"dense {lifted.channels} → {rows} in integers: a 1×1 convolution with the dequantized weights"
     if target is None:
-        return walk.result(
-            node, grid, [lifted], "affine", detail, channels=rows, dtype=_FLOAT, rounding=lifted.rounding
-        )
-    meaning = _meaning(node, walk, target)
+        return walk.result(node, grid, [lifted], "affine", detail, channels=rows, dtype=FLOAT, rounding=lifted.rounding)
+    meaning = meaning_of(node, walk, target)
     if walk.readout == "contribution":
-        vector = walk.per_cell(_real(walk, name, scale), lifted.shape, lifted.batch_axis, shape=lifted.shape)
+        vector = walk.per_cell(as_real(walk, name, scale), lifted.shape, lifted.batch_axis, shape=lifted.shape)
         inputs = [vector, weight, *([bias] if bias else [])]
         vector = walk.build.node("Conv", inputs, group=group, kernel_shape=[1, 1])
     else:
         vector = grid
-    grid = _saturate(walk, grid, vector, meaning, _FLOAT)
-    return _quantized(node, walk, grid, [lifted], meaning, clips=True, batch_axis=0, detail=detail, channels=rows)
-
-
-def _quantized(
-    node: gs.Node,
-    walk: Lifting,
-    name: str,
-    parents: list[Lifted],
-    meaning: Quantization,
-    clips: bool,
-    *,
-    batch_axis: int | None,
-    detail: str = "",
-    channels: int | None = None,
-) -> Lifted:
-    """The result of an operator that makes integers, with what they stand for."""
-    count = math.prod(walk.shape(walk.wanted)) // parents[0].batch
-    return walk.result(
-        node,
-        name,
-        parents,
-        "gate" if clips else "affine",
-        f"{detail}; {_words(meaning, clips)}" if detail else _words(meaning, clips),
-        conditional=clips,
-        batch_axis=batch_axis,
-        channels=channels,
-        dtype=parents[0].dtype,
-        quantization=meaning,
-        rounding=_rounded(parents, meaning, count),
-    )
-
-
-def _rounded(parents: list[Lifted], meaning: Quantization, count: int) -> np.ndarray:
-    """What was rounded before, and half a step more; of a range found at run time no bound is known."""
-    before = [parent.rounding for parent in parents if parent.rounding is not None]
-    half = np.full(count, meaning.step / 2 if not meaning.dynamic else np.inf)
-    return half + sum(part if len(part) == count else np.inf for part in before)
-
-
-def _words(meaning: Quantization, clips: bool) -> str:
-    """What quantization does to a tensor, for people."""
-    if meaning.dynamic:
-        return "rounds within its own range"
-    text = f"rounds to steps of {meaning.step:.3g}"
-    if not clips:
-        return text
-    if 0.0 in (meaning.low, meaning.high):
-        return f"{text}, and its range cuts at 0 as a Relu does"
-    return f"{text}, saturates outside {meaning.low:.3g} to {meaning.high:.3g}"
-
-
-def _saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization, dtype: np.dtype) -> str:
-    """``lift(z) * clip(z) / z``: what the range cuts off is cut off every cell in proportion.
-
-    Args:
-        walk: the walk.
-        grid: lift of z.
-        pooled: z itself as (N, C, 1, 1), before it is clipped.
-        meaning: the range.
-        dtype: element type of both.
-    """
-    build = walk.build
-    limits = np.finfo(dtype if dtype.kind == "f" else np.float32)
-    low, high = (walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (meaning.low, meaning.high))
-    if walk.readout == "instance":
-        return build.node("Min", [build.node("Max", [grid, low]), high])
-    inside = build.node("Min", [build.node("Max", [pooled, low]), high])
-    tiny = walk.scalar(float(limits.tiny), dtype)
-    zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
-    share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
-    return build.node("Mul", [grid, share])
-
-
-def _meaning(
-    node: gs.Node, walk: Lifting, scale: _Scale, *, tensor: str = "", default: np.dtype | None = None
-) -> Quantization:
-    """What a quantized tensor's integers stand for.
-
-    Args:
-        node: the operator that makes or reads them.
-        walk: the walk.
-        scale: its scale and zero point.
-        tensor: the integers, if they are not what the node makes.
-        default: their type where no zero point tells it, if it is not to be looked up.
-    """
-    step = walk.value(scale.scale)
-    zero = walk.value(scale.zero_point) if scale.zero_point else None
-    if step is None or step.size != 1 or (zero is not None and zero.size != 1):
-        raise walk.refuse("quantized-nonuniform", node, "the scale of the pooled tensor is not one fixed number")
-    looked_up = walk.trace.dtypes.get(tensor or walk.wanted, np.dtype(np.uint8))
-    kind = zero.dtype if zero is not None else default or looked_up
-    if kind.kind not in "iu":
-        raise walk.refuse("quantized-nonuniform", node, f"it quantizes to {kind}, which is not uniform")
-    limits = np.iinfo(kind)
-    one, offset = float(step.reshape(-1)[0]), float(zero.reshape(-1)[0]) if zero is not None else 0.0
-    return Quantization(one, offset, one * (limits.min - offset), one * (limits.max - offset))
-
-
-def _provably_inside(walk: Lifting, tensor: str, meaning: Quantization) -> bool:
-    low, high = value_range(walk, tensor)
-    # A calibrated range ends at the largest value that was seen, so only the end at zero can be proved.
-    slack = meaning.step / 2
-    return meaning.low - slack <= low and high <= meaning.high + slack
-
-
-def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, float]:
-    """Bounds that the graph itself guarantees for a tensor's values; infinite where it guarantees none."""
-    node = walk.graph.producer(tensor)
-    unknown = (-math.inf, math.inf)
-    if node is None or depth > 20:
-        return unknown
-    if node.op in _KNOWN_RANGES:
-        return _KNOWN_RANGES[node.op]
-    if node.op == "DequantizeLinear" and node.inputs[0].name not in walk.graph.constants:
-        try:
-            meaning = _meaning(node, walk, _Scale(node.inputs[1].name, _name(node, 2)), tensor=node.inputs[0].name)
-        except HeadRefused:  # a scale for each channel: its bounds are not one pair of numbers
-            return unknown
-        return meaning.low, meaning.high
-    if node.op == "Clip":
-        return _clip_range(node, walk)
-    if node.op == "Concat":
-        parts = [value_range(walk, part.name, depth + 1) for part in node.inputs]
-        return min(low for low, _ in parts), max(high for _, high in parts)
-    return value_range(walk, node.inputs[0].name, depth + 1) if node.op in _KEEP_RANGE and node.inputs else unknown
-
-
-def _clip_range(node: gs.Node, walk: Lifting) -> tuple[float, float]:
-    bounds = [float(node.attrs.get("min", -math.inf)), float(node.attrs.get("max", math.inf))]
-    for place in (1, 2):
-        value = walk.value(_name(node, place)) if _name(node, place) else None
-        if value is not None and value.size == 1:
-            bounds[place - 1] = float(value.reshape(-1)[0])
-    return bounds[0], bounds[1]
-
-
-def _real(walk: Lifting, tensor: str, scale: _Scale, *, axis: int = 0) -> str:
-    """``(q - z) * s`` as nodes: integer weights stay the vendor's own, and are shared."""
-    factor = _broadcast(walk, scale.scale, tensor, axis)
-    return walk.build.node("Mul", [_centred(walk, tensor, scale.zero_point, axis=axis), factor])
-
-
-def _values(walk: Lifting, tensor: str, scale: _Scale, *, axis: int) -> np.ndarray | None:
-    """``(q - z) * s`` as numbers, for the bound on rounding; None where a part is not known."""
-    weight, factor = walk.value(tensor), walk.value(scale.scale)
-    zero = walk.value(scale.zero_point) if scale.zero_point else np.zeros((), dtype=np.int8)
-    if weight is None or factor is None or zero is None:
-        return None
-    shape = [1] * weight.ndim
-    shape[axis] = -1
-    centred = weight.astype(np.float64) - zero.astype(np.float64).reshape(shape)
-    return centred * factor.astype(np.float64).reshape(shape)
-
-
-def _centred(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:
-    """``q - z`` as float nodes."""
-    name = walk.build.node("Cast", [tensor], to=elem_type(_FLOAT))
-    if not zero_point:
-        return name
-    zero = walk.build.node("Cast", [_broadcast(walk, zero_point, tensor, axis)], to=elem_type(_FLOAT))
-    return walk.build.node("Sub", [name, zero])
-
-
-def _broadcast(walk: Lifting, scale: str, tensor: str, axis: int) -> str:
-    """A scale for each channel, shaped to lie along an axis of the tensor."""
-    count = math.prod(walk.shape(scale)) if scale in walk.trace.shapes else 1
-    if count == 1:
-        return scale if len(walk.trace.shapes.get(scale, ())) == 0 else walk.build.reshape(scale, [1])
-    shape = [1] * len(walk.shape(tensor))
-    shape[axis] = count
-    return walk.build.reshape(scale, shape)
-
-
-def _real_bias(walk: Lifting, bias: str, data_scale: str, weight_scale: str) -> str:
-    """An int32 bias in units of both scales, as a float vector (K,)."""
-    if not bias:
-        return ""
-    scale = walk.build.node("Mul", [data_scale, weight_scale])
-    value = walk.build.node("Mul", [walk.build.node("Cast", [bias], to=elem_type(_FLOAT)), scale])
-    return walk.build.reshape(value, [-1])
-
-
-def _name(node: gs.Node, place: int) -> str:
-    return str(node.inputs[place].name) if len(node.inputs) > place else ""
+    grid = saturate(walk, grid, vector, meaning, FLOAT)
+    return quantized(node, walk, grid, [lifted], meaning, clips=True, batch_axis=0, detail=detail, channels=rows)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import origins, places_are_lost
-from onnx_gapmil.lift.grids import in_reading_order, map_of
+from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
