@@ -228,7 +228,7 @@ def _merged_locally(walk: Lifting, source: str, count: int) -> bool:
         moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
         same = [read for read in moving if count in walk.trace.shapes.get(read, ())[1:]]
         if not same:
-            return node.op in ("ReduceMax", "ReduceMean", "MaxPool", "AveragePool")
+            return node.op in ("Reshape", "ReduceMax", "ReduceMean", "MaxPool", "AveragePool")
         name = same[0]
     return False
 
@@ -270,8 +270,11 @@ def _split_tokens(walk: Lifting, layout: Layout, node: gs.Node, name: str, count
     if node.op not in ("Reshape", "Flatten"):
         return None
     before, after = walk.trace.shapes.get(node.inputs[0].name, ()), walk.trace.shapes.get(name, ())
-    if len(before) != 4 or len(after) != 3 or count not in after[1:]:
+    if len(before) < 4 or len(after) != 3 or count not in after[1:]:
         return None
+    if len(before) > 4:  # patches of the image, (N, rows, columns, ...), each written out as one token
+        patches = before[1] * before[2] == count == after[1] and math.prod(before[3:]) == after[2]
+        return (before[1], before[2]) if patches else None
     last = before[1] * before[2] == count == after[1] and before[3] == after[2]
     first = before[2] * before[3] == count == after[2] and before[1] == after[1]
     if last and first:
