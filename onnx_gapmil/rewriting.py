@@ -42,6 +42,7 @@ _RECORDED = (
     "quantized",
     "rounding_bound",
     "position_dependent",
+    "note",
 )
 
 
@@ -64,6 +65,7 @@ class RewrittenHead:
         position_dependent: whether the head has weights of its own for each position.
         chain: the head, operator by operator, from the pool to the logits.
         feature_grids: the vendor's maps that the head pools; nearly always one.
+        note: anything a reader of the grid must know, e.g. that its positions have no known arrangement.
         residual: largest |mean over cells - logits| / max |logits| that the proof measured; None before it.
     """
 
@@ -82,6 +84,7 @@ class RewrittenHead:
     position_dependent: bool = False
     feature_grids: tuple[FeatureGrid, ...] = ()
     residual: float | None = None
+    note: str = ""
 
     def record(self) -> dict[str, Any]:
         """What the model's metadata keep of the head."""
@@ -295,6 +298,7 @@ def _emit(analysis: Analysis, head: Head, suffix: str) -> tuple[RewrittenHead, l
         rounding_bound=head.rounding_bound,
         position_dependent=head.position_dependent,
         feature_grids=head.features,
+        note="; ".join(dict.fromkeys(found.note for found in head.features if found.note)),
     )
     return new, values
 
@@ -345,6 +349,7 @@ def _recorded(source: LoadedModel) -> Rewrite | None:
             chain=(),
             quantized=head.quantized,
             rounding_bound=head.rounding_bound,
+            note=head.note,
         )
         for head in heads
     )

@@ -131,6 +131,7 @@ def _announce(predictor: Predictor, count: int) -> None:
         f"running on     {provider['used']}: {provider['reason']}",
         f"photos         {count}",
     ]
+    lines += [f"note           {head.output}: {head.note}" for head in predictor.session.heads if head.note]
     click.echo("\n".join(lines) + "\n", err=True)
 
 

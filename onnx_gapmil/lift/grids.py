@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
 from onnx_gapmil.lift.layout import Layout
-from onnx_gapmil.lift.lifted import FeatureGrid
+from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _arrangement(
             f"it averages {count} tokens, and no map before them has as many positions: they are learned tokens or "
             "contain some, and no places of the image",
         )
-    return 1, count, "the positions have no known two-dimensional arrangement"
+    return 1, count, UNARRANGED
 
 
 def _merged_locally(walk: Lifting, source: str, count: int) -> bool:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 MERGED = -1
 
 
+#: Note of a grid whose cells are numbered but have no known rows and columns.
+UNARRANGED = "the positions have no known two-dimensional arrangement"
+
+
 @dataclass(frozen=True)
 class FeatureGrid:
     """A pre-pool feature map: where a walk ended.

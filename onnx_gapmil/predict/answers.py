@@ -91,6 +91,7 @@ class HeadPrediction:
         verdict: ``exact`` or ``conditional``.
         activation: ``softmax``, ``sigmoid`` or ``none``.
         grid_shape: (rows, columns).
+        arranged: whether rows and columns are known; without them there are no boxes and no picture.
         top: the highest classes at image level.
         winners: classes by the number of cells they win.
         boxes: of connected cells that are sure, the largest first.
@@ -102,6 +103,7 @@ class HeadPrediction:
     verdict: str
     activation: Activation
     grid_shape: tuple[int, int]
+    arranged: bool
     top: tuple[ClassScore, ...]
     winners: tuple[CellWinner, ...]
     boxes: tuple[CellBox, ...]
@@ -115,6 +117,7 @@ class HeadPrediction:
             "verdict": self.verdict,
             "activation": self.activation,
             "grid_shape": list(self.grid_shape),
+            "arranged": self.arranged,
             "top": [entry.to_json() for entry in self.top],
             "winners": [entry.to_json() for entry in self.winners],
             "boxes": [entry.to_json() for entry in self.boxes],

@@ -12,6 +12,7 @@ from onnx_gapmil.errors import ImageError
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
+from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.predict.answers import CellBox, CellWinner, ClassScore, HeadPrediction, ImagePrediction
 from onnx_gapmil.report.gridmap import regions
 from onnx_gapmil.report.pictures import render_prediction
@@ -147,9 +148,12 @@ class Predictor:
             verdict=head.verdict,
             activation=kind,
             grid_shape=(grid.shape[1], grid.shape[2]),
+            arranged=UNARRANGED not in head.note,
             top=tuple(ClassScore(int(k), self.label(int(k)), float(logits[k]), float(scores[k])) for k in order),
             winners=self._winners(winning, grid, cell_scores),
-            boxes=self._boxes(np.where(certainty(grid.astype(np.float64)) >= SURE, winning, -1), geometry),
+            boxes=()
+            if UNARRANGED in head.note
+            else self._boxes(np.where(certainty(grid.astype(np.float64)) >= SURE, winning, -1), geometry),
             logits=logits,
             grid=grid,
         )

@@ -50,7 +50,7 @@ class Results:
         stem = self._unique(found.image.stem)
         picture = npz = None
         if self._pictures:
-            for place, head in enumerate(found.heads):
+            for place, head in enumerate(head for head in found.heads if head.arranged):
                 path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
                 save_png(predictor.render(found, head), path)
                 picture = picture or path

@@ -27,6 +27,7 @@ class Head:
         activation: what the vendor's graph makes of the logits: "softmax", "sigmoid" or "none".
         readout: "contribution" (mean over cells = logits) or "instance".
         quantized: whether the head rounds to integers on the way.
+        note: anything a reader of the grid must know.
         rounding_bound: how far that alone may move a logit; None where no bound is known.
     """
 
@@ -40,6 +41,7 @@ class Head:
     readout: str = "contribution"
     quantized: bool = False
     rounding_bound: float | None = None
+    note: str = ""
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -85,6 +87,7 @@ def _head(entry: Mapping[str, Any]) -> Head:
         activation=_text(entry.get("activation", "none")),
         readout=_text(entry.get("readout", "contribution")),
         quantized=entry.get("quantized", False) is True,
+        note=_text(entry.get("note", "")),
         rounding_bound=float(entry["rounding_bound"]) if entry.get("rounding_bound") is not None else None,
     )
 

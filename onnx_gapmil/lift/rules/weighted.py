@@ -16,7 +16,7 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import origins, places_are_lost
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
-from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
 from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
@@ -180,7 +180,7 @@ def _places(walk: Lifting, product: _Product) -> tuple[tuple[int, int], int, str
         if found is not None:
             note = f"; {prefix} leading token{'s' if prefix > 1 else ''} spread evenly" if prefix else ""
             return found, prefix, note
-    return (1, product.positions), 0, "; the positions have no known two-dimensional arrangement"
+    return (1, product.positions), 0, f"; {UNARRANGED}"
 
 
 def _grid(
