@@ -20,6 +20,7 @@ PICTURE = ROOT / "docs" / "images" / "prediction.png"
 _BLOCK = re.compile(r"(<!-- \$ onnx-gapmil (?P<command>.*?) -->\n```\n)(?P<output>.*?)(```\n)", re.DOTALL)
 #: Figures that rounding changes from machine to machine.
 _ROUNDING = re.compile(r"\d\.\de-\d\d")
+_GROWTH = re.compile(r"\+[\d,]+ bytes, [\d.]+ %")
 _PROVIDER = re.compile(r"^running on .*$", re.MULTILINE)
 
 
@@ -40,7 +41,7 @@ def fresh(text: str) -> str:
 
 def comparable(text: str) -> str:
     """The text without figures that differ between machines."""
-    return _PROVIDER.sub("running on ...", _ROUNDING.sub("0.0e-00", text))
+    return _GROWTH.sub("+... bytes", _PROVIDER.sub("running on ...", _ROUNDING.sub("0.0e-00", text)))
 
 
 def main() -> int:
