@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,8 @@ def shortfalls(rows: list[Row]) -> list[str]:
 
 def unexported(rows: list[Row]) -> list[str]:
     """One sentence for each failure of an exporter."""
-    return [f"{_title(row)}: {row['why']}" for row in rows if row["got"] == "export failed"]
+    said = ((row, re.sub(r"/\S+/(?=[^/\s]+\.onnx)", "", str(row["why"]))) for row in rows)
+    return [f"{_title(row)}: {why}" for row, why in said if row["got"] == "export failed"]
 
 
 def refused(rows: list[Row]) -> list[str]:
