@@ -15,6 +15,7 @@ from onnx_gapmil.graph.trace import InputShape, candidate_inputs, concrete_input
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.proof_head import run_head, vendor_part_is_unchanged
 from onnx_gapmil.rewriting import Rewrite, RewrittenHead, default_output_path, rewrite_model, save_model
+from onnx_gapmil.runtime.heads import HEADS_KEY
 from onnx_gapmil.runtime.ort_errors import explain
 from onnx_gapmil.runtime.providers import choose_providers
 from onnx_gapmil.runtime.session import make_session
@@ -399,7 +400,7 @@ def _source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
 
 
 def _is_rewritten(loaded: LoadedModel) -> bool:
-    return any(entry.key == "gapmil.heads" for entry in loaded.proto.metadata_props)
+    return any(entry.key == HEADS_KEY for entry in loaded.proto.metadata_props)
 
 
 def _logit_sizes(loaded: LoadedModel, heads: Sequence[RewrittenHead]) -> dict[str, int]:
