@@ -1,0 +1,101 @@
+"""The formulas of the aggregators in float64 NumPy, written so that nothing overflows.
+
+Every function takes cells (..., K, P), float64, P >= 1 positions, and a parameter, and gives (..., K) float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Formula = Callable[[Array, float], Array]
+
+
+def mean(cells: Array, _: float) -> Array:
+    """``mean_p x_p``: global average pooling, the model's own."""
+    return np.asarray(cells.mean(axis=-1))
+
+
+def maximum(cells: Array, _: float) -> Array:
+    """``max_p x_p``: the best instance speaks for the bag (arXiv 1412.7144)."""
+    return np.asarray(cells.max(axis=-1))
+
+
+def log_sum_exp(cells: Array, r: float) -> Array:
+    """``1/r log(mean_p exp(r x_p))``, between mean (r to 0) and max (r to infinity) (arXiv 1411.6228)."""
+    top = cells.max(axis=-1, keepdims=True)
+    return np.asarray(top[..., 0] + np.log(np.exp(r * (cells - top)).mean(axis=-1)) / r)
+
+
+def top_share_mean(cells: Array, share: float) -> Array:
+    """Mean of the ``n = max(1, floor(share P + 1/2))`` highest of the P cells of each class (arXiv 1609.08677)."""
+    count = top_count(share, cells.shape[-1])
+    return np.asarray(np.partition(cells, cells.shape[-1] - count, axis=-1)[..., -count:].mean(axis=-1))
+
+
+def top_count(share: float, cells: int) -> int:
+    """How many of some cells a share is: rounded half up, at least one."""
+    return int(max(share * cells + 0.5, 1.0))
+
+
+def softmax_weighted(cells: Array, r: float) -> Array:
+    """``sum_p w_p x_p`` with ``w = softmax_p(r x_p)``: softmax pooling (arXiv 1804.10070)."""
+    weights = np.exp(r * (cells - cells.max(axis=-1, keepdims=True)))
+    return np.asarray((weights * cells).sum(axis=-1) / weights.sum(axis=-1))
+
+
+def noisy_or(cells: Array, _: float) -> Array:
+    """``-sum_p log(1 - p_p)`` of the cells' probabilities: rises with noisy-or's ``1 - prod_p (1 - p_p)``.
+
+    Noisy-or (Zhang, Platt and Viola, *Multiple instance boosting*, NIPS 2005) rounds to 1 for several classes at
+    once, where no order is left; ``-log(1 - noisy-or)`` has the same order and is finite.
+    With z the log-odds of a cell's class, ``-log(1 - p) = log(1 + exp z)``.
+    """
+    return np.asarray(np.logaddexp(0.0, log_odds(cells)).sum(axis=-1))
+
+
+def median(cells: Array, _: float) -> Array:
+    """The middle cell; of an even number the mean of the two middle ones."""
+    return np.asarray(np.median(cells, axis=-1))
+
+
+def generalized_mean(cells: Array, r: float) -> Array:
+    """``(mean_p p_p^r)^(1/r)`` of the cells' probabilities (generalized-mean pooling, arXiv 1711.02512)."""
+    return np.exp(log_sum_exp(log_probability(cells), r))
+
+
+def probability_mean(cells: Array, _: float) -> Array:
+    """``mean_p p_p``: mean over cells of each cell's softmax."""
+    return np.asarray(np.exp(log_probability(cells)).mean(axis=-1))
+
+
+def log_probability(cells: Array) -> Array:
+    """Logarithm of each cell's softmax over classes; of its sigmoid where K is 1."""
+    if cells.shape[-2] == 1:
+        return -np.logaddexp(0.0, -cells)
+    shifted = cells - cells.max(axis=-2, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-2, keepdims=True)))
+
+
+def log_odds(cells: Array) -> Array:
+    """``log(p / (1 - p))`` of each cell's softmax: a logit less the log-sum-exp of all the *others*.
+
+    Taking 1 - p from p would lose the winning class, whose p rounds to 1; so its others are summed by themselves.
+    """
+    classes = cells.shape[-2]
+    if classes == 1:
+        return cells
+    best = cells.argmax(axis=-2)[..., None, :]
+    is_best = np.arange(classes)[:, None] == best
+    top = cells.max(axis=-2, keepdims=True)
+    second = np.where(is_best, -np.inf, cells).max(axis=-2, keepdims=True)
+    parts = np.exp(cells - top)
+    # Beside any other class stands the best one, whose part is 1: nothing cancels.
+    others = top + np.log(np.where(is_best, 1.0, parts.sum(axis=-2, keepdims=True) - parts))
+    others_of_best = second + np.log(
+        np.where(is_best, 0.0, np.exp(np.minimum(cells - second, 0.0))).sum(axis=-2, keepdims=True)
+    )
+    return np.asarray(cells - np.where(is_best, others_of_best, others))
