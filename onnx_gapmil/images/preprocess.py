@@ -86,6 +86,17 @@ class Preprocess:
         """1 for GRAY, else 3."""
         return 1 if self.color == "GRAY" else 3
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one prepared photo: (C, H, W), or (H, W, C) under "NHWC"."""
+        height, width = self.size
+        return (self.channels, height, width) if self.layout == "NCHW" else (height, width, self.channels)
+
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """NumPy's type for `dtype`."""
+        return _numpy_dtype(self.dtype)
+
     @classmethod
     def from_json(cls, data: object) -> Preprocess:
         """Read the JSON object that `to_json` writes. Strict: all keys, no others, no conversions.
@@ -168,6 +179,19 @@ class Preprocess:
         Raises:
             ImageError: the photo is too long and thin to be resized.
         """
+        array = np.empty(self.input_shape, self.input_dtype)
+        return array, self.apply_into(image, array)
+
+    def apply_into(self, image: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> Geometry:
+        """Prepare one photo as `apply` does, into an array that is there already, such as a row of a batch.
+
+        Args:
+            image: (H, W, 3), RGB, uint8.
+            out: of `input_shape` and `input_dtype`, C-contiguous; its content is overwritten.
+
+        Raises:
+            ImageError: the photo is too long and thin to be resized; `out` is as it was.
+        """
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise TypeError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
         geometry = Geometry.plan((image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
@@ -175,7 +199,8 @@ class Preprocess:
         window = self._window(resize(coloured, geometry.resized_size, self.interpolation), geometry)
         if self.color == "BGR":
             window = window[:, :, ::-1]
-        return self._normalize(window), geometry
+        self._normalize(window, out)
+        return geometry
 
     def apply_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[Any], tuple[Geometry, ...]]:
         """Prepare several photos, of any sizes: (N, C, H, W) or (N, H, W, C), and N geometries, N >= 1."""
@@ -198,10 +223,11 @@ class Preprocess:
         canvas[y0:y1, x0:x1] = inside
         return canvas
 
-    def _normalize(self, window: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    def _normalize(self, window: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> None:
         """Look each pixel up: with 256 levels the formula is a table, exact and faster than arithmetic."""
-        planes = [self._table[channel][window[:, :, channel]] for channel in range(self.channels)]
-        return np.stack(planes, axis=0 if self.layout == "NCHW" else 2)
+        planes = out if self.layout == "NCHW" else np.moveaxis(out, 2, 0)
+        for channel, plane in enumerate(planes):
+            plane[...] = self._table[channel][window[:, :, channel]]
 
     @cached_property
     def _table(self) -> npt.NDArray[Any]:
