@@ -1,0 +1,1 @@
+"""Measure what a prediction grid costs here: original against rewritten, in time, memory and multiply-adds."""

@@ -1,0 +1,86 @@
+"""What to measure, and how the command line spells it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from onnx_gapmil.errors import InputError
+
+#: What is measured where nothing is asked for: the rewrite's default, and what is cheaper than it.
+EMISSIONS = ("features,grid", "grid", "topk:5", "argmax")
+BATCHES = (1, 8)
+PRECISIONS = ("fp32", "fp16")
+SECONDS = 5.0
+_MAX_BATCH = 65536
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """What to measure.
+
+    Attributes:
+        emissions: what the rewritten graphs emit, as `rewrite --emit` spells it.
+        batches: batch sizes; empty for 1 and 8, or the one that the graph fixes.
+        providers: by their short names; empty for the CPU, and CUDA where it works.
+        precisions: "fp32", "fp16"; empty for the file as it is.
+        size: (height, width) of the image where the graph leaves it open; None to find it out.
+        seconds: of measuring for each batch size, all graphs together.
+        memory: measure peak memory too, in a fresh process for each graph.
+    """
+
+    emissions: tuple[str, ...] = EMISSIONS
+    batches: tuple[int, ...] = ()
+    providers: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    seconds: float = SECONDS
+    memory: bool = field(default=True)
+
+    def __post_init__(self) -> None:
+        if not self.emissions:
+            raise InputError("There is nothing to hold the original against: name at least one emission.")
+        if not self.seconds > 0 or self.seconds > 86400:
+            raise InputError(f"--seconds {self.seconds:g}: a number above 0 and up to 86400 is needed.")
+        for batch in self.batches:
+            if not 1 <= batch <= _MAX_BATCH:
+                raise InputError(f"--batch {batch}: a batch has between 1 and {_MAX_BATCH} images.")
+        for precision in self.precisions:
+            if precision not in PRECISIONS:
+                raise InputError(f"--precision {precision!r} is not known; there are: {', '.join(PRECISIONS)}.")
+
+
+def parse_words(text: str | None) -> tuple[str, ...]:
+    """``"cpu, cuda"`` as ("cpu", "cuda"), each once."""
+    words = (word.strip().lower() for word in (text or "").split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
+
+
+def parse_batches(text: str | None) -> tuple[int, ...]:
+    """``"1,8,32"`` as (1, 8, 32).
+
+    Raises:
+        InputError: a word that is no whole number.
+    """
+    words = parse_words(text)
+    wrong = next((word for word in words if not word.isascii() or not word.isdigit()), None)
+    if wrong is not None:
+        raise InputError(f"--batch {text!r}: {wrong!r} is no whole number; write it like 1,8,32.")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``"224x320"`` (height x width) as (224, 320); ``"224"`` is square.
+
+    Raises:
+        InputError: anything else, or an extent of 0 or above 16384 pixels.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower(), re.ASCII)
+    if match is None:
+        raise InputError(f"--size {text!r}: write it as HEIGHTxWIDTH in pixels, like 224x224.")
+    height, width = int(match[1]), int(match[2] or match[1])
+    if not (1 <= height <= 16384 and 1 <= width <= 16384):
+        raise InputError(f"--size {text!r}: each side has between 1 and 16384 pixels.")
+    return height, width

@@ -1,0 +1,114 @@
+"""The graphs that are held against each other: the original, and one rewritten graph for each emission."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from onnx_gapmil.bench.macs import count_work
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
+from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.runtime.session import make_session
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from onnx_gapmil.graph.trace import InputShape, Trace
+    from onnx_gapmil.lift.verdict import Verdict
+    from onnx_gapmil.rewriting import Rewrite
+    from onnx_gapmil.runtime.providers import ProviderChoice
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One graph to measure.
+
+    Attributes:
+        name: `ORIGINAL`, or the emission as it was asked for.
+        proto: the model.
+        folder: where its external data lies.
+        outputs: what a run asks for: the vendor's outputs, then the new ones.
+    """
+
+    name: str
+    proto: onnx.ModelProto
+    folder: Path | None
+    outputs: tuple[str, ...]
+
+    def serialized(self) -> tuple[bytes, Path | None]:
+        """The model's bytes, and the folder of its external data if it has any; large weights stay where they are."""
+        if not has_external_data(self.proto) or self.folder is None:
+            return self.proto.SerializeToString(), None
+        light = onnx.ModelProto()
+        light.CopyFrom(self.proto)
+        load_small_external_data(light, self.folder)
+        return light.SerializeToString(), self.folder.resolve()
+
+    def session(self, choice: ProviderChoice) -> Any:
+        """A session of its own.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load the model.
+            ProviderError: the provider was asked for by name, and not one node runs on it.
+        """
+        data, folder = self.serialized()
+        return make_session(data, choice, external_data_folder=folder, name=f"the graph of {self.name!r}")
+
+
+def build_variants(
+    source: LoadedModel, proto: onnx.ModelProto, emissions: tuple[str, ...]
+) -> tuple[tuple[Variant, ...], Trace, Verdict]:
+    """The original and one rewritten graph for each emission.
+
+    Args:
+        source: the model as it was read.
+        proto: the same, or a copy of it in another precision.
+        emissions: as `rewrite --emit` spells them.
+
+    Returns:
+        The variants, the original first; the shapes that the heads were found by; the verdict.
+
+    Raises:
+        InputError: the model was rewritten before, or an emission is not understood.
+        ModelError: the model cannot be read or run.
+        UnsupportedHeadError: no output has a head that can be lifted.
+    """
+    model = source.path if proto is source.proto and source.path is not None else proto
+    variants = [Variant(ORIGINAL, proto, source.folder, _outputs(proto))]
+    traces: list[tuple[Trace, Verdict]] = []
+    for emission in emissions:
+        rewritten = _rewritten(model, emission)
+        if rewritten.unchanged or rewritten.trace is None:
+            raise InputError(
+                f"{source.name} is a rewritten model already, so there is no original to hold it against; "
+                "name the vendor's model."
+            )
+        traces.append((rewritten.trace, rewritten.verdict))
+        variants.append(Variant(emission, rewritten.model, source.folder, _outputs(rewritten.model)))
+    return tuple(variants), *traces[0]
+
+
+def _outputs(proto: onnx.ModelProto) -> tuple[str, ...]:
+    return tuple(value.name for value in proto.graph.output)
+
+
+def _rewritten(model: Path | onnx.ModelProto, emission: str) -> Rewrite:
+    if emission == "features,grid":
+        return rewrite_model(model)
+    raise InputError(f"--emit {emission!r}: only features,grid is known.")
+
+
+def added_share(variants: tuple[Variant, ...], inputs: tuple[InputShape, ...]) -> dict[str, tuple[int, float | None]]:
+    """For each variant its multiply-adds, and those of the original times what: 1 and the share of what was added.
+
+    None where the original has no multiply-adds that are counted.
+    """
+    counts = {variant.name: count_work(variant.proto, variant.folder, inputs).macs for variant in variants}
+    whole = counts[ORIGINAL]
+    return {name: (count, count / whole if whole else None) for name, count in counts.items()}
