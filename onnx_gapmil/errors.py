@@ -7,6 +7,7 @@
     │   ├── ModelError        the .onnx file
     │   ├── ImageError        an image
     │   ├── LabelsError       a file of class names
+    │   ├── DataError         a labelled data set: its files, its labels, one of its boxes or masks
     │   ├── PreprocessError   a preprocessing preset or JSON
     │   └── ProviderError     an execution provider that was asked for and is not really there
     ├── UnsupportedHeadError  the head does not decompose; carries the `Refusal`  (exit code 3)
@@ -46,6 +47,10 @@ class ImageError(InputError):
 
 class LabelsError(InputError):
     """A file of class names is missing or does not fit the model."""
+
+
+class DataError(InputError):
+    """A labelled data set cannot be read or does not fit the model; or one of its images has a bad box or mask."""
 
 
 class PreprocessError(InputError):

@@ -1,0 +1,163 @@
+"""The last step of every reader: samples are checked together and become a `DataSet`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from onnx_gapmil.data.checks import box_problem
+from onnx_gapmil.data.sizes import upright_size
+from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
+from onnx_gapmil.errors import DataError
+
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
+
+_LOOKED_AT = 200
+"""Images with boxes whose headers are read, at most, before all boxes are said to lie outside."""
+
+
+def build(
+    placed: Sequence[tuple[RawSample, str]],
+    *,
+    kind: str,
+    root: Path,
+    what: str,
+    class_names: Sequence[str] | None = None,
+    notes: Sequence[str] = (),
+) -> DataSet:
+    """Make a data set of samples and the places they were read from.
+
+    Labels that are all decimal texts become numbers. Images that are not there are noted; they fail later, by
+    name.
+
+    Args:
+        placed: samples, each with its place for messages.
+        kind: see `DataSet`.
+        root: the folder that names are relative to.
+        what: what was read, for the sentence: `"Folders of classes in photos"`.
+        class_names: the data set's own names.
+        notes: what the reader has to say.
+
+    Raises:
+        DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
+            fractions, or lie outside their images.
+    """
+    if not placed:
+        raise DataError(f"{what}: no labelled image was found.")
+    _refuse_doubles(placed)
+    missing = [sample for sample, _ in placed if not sample.image.is_file()]
+    if len(missing) == len(placed):
+        raise DataError(
+            f"{what}: none of the {len(placed):,} images named there exists; the first was expected at "
+            f"{missing[0].image}. Give the images' folder as DATA and the label file with --labels."
+        )
+    said = list(notes)
+    if missing:
+        names = ", ".join(sample.name for sample in missing[:3])
+        said.append(f"{len(missing):,} of {len(placed):,} images are not there and will fail: {names}.")
+    samples = _unique_names(_with_numbers([sample for sample, _ in placed]))
+    said += _check_boxes(samples, what)
+    return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
+
+
+def _refuse_doubles(placed: Sequence[tuple[RawSample, str]]) -> None:
+    seen: dict[Path, str] = {}
+    for sample, where in placed:
+        if sample.image in seen:
+            raise DataError(
+                f"{where}: {sample.name} was listed before ({seen[sample.image]}); list each image once, with all its "
+                f"labels and boxes."
+            )
+        seen[sample.image] = where
+
+
+def _unique_names(samples: list[RawSample]) -> tuple[RawSample, ...]:
+    """Names of two roots, or of bytes read as Latin-1, may coincide: the later ones get their whole path."""
+    seen: set[str] = set()
+    result = []
+    for sample in samples:
+        name = (
+            sample.name
+            if sample.name not in seen
+            else sample.image.as_posix().encode("utf-8", "backslashreplace").decode()
+        )
+        seen.add(name)
+        result.append(sample if name == sample.name else replace(sample, name=name))
+    return tuple(result)
+
+
+def _with_numbers(samples: list[RawSample]) -> list[RawSample]:
+    """If every label that is text is a decimal number, all are numbers."""
+    texts = {label for label in all_labels(samples) if isinstance(label, str)}
+    if not texts or not all(_DECIMAL.fullmatch(text) for text in texts):
+        return samples
+    return [
+        replace(
+            sample,
+            labels=_numbers(sample.labels),
+            boxes=tuple(RawBox(box.box, _numbers(box.label)) for box in sample.boxes),
+        )
+        for sample in samples
+    ]
+
+
+def _numbers(labels: tuple[Label, ...]) -> tuple[Label, ...]:
+    return tuple(dict.fromkeys(int(float(label)) for label in labels))
+
+
+def all_labels(samples: Sequence[RawSample]) -> dict[Label, None]:
+    """The different labels of images and boxes, in order of appearance."""
+    found: dict[Label, None] = {}
+    for sample in samples:
+        found.update(dict.fromkeys(sample.labels))
+        for box in sample.boxes:
+            found.update(dict.fromkeys(box.label))
+    return found
+
+
+def _names(samples: Sequence[RawSample], class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if class_names is not None:
+        return tuple(class_names)
+    texts = [label for label in all_labels(samples) if isinstance(label, str)]
+    return tuple(sorted(texts)) or None
+
+
+def _sentence(what: str, samples: Sequence[RawSample]) -> str:
+    boxes = sum(len(sample.boxes) for sample in samples)
+    masks = sum(sample.mask is not None for sample in samples)
+    parts = [_count(len(samples), "image"), _count(len(all_labels(samples)), "label")]
+    parts += [_count(boxes, "box", "boxes")] if boxes else []
+    parts += [_count(masks, "mask")] if masks else []
+    return f"{what}: {', '.join(parts)}."
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:
+    """Boxes of another kind or size are a mistake of the whole set; single bad ones fail with their image."""
+    boxes = [box.box for sample in samples for box in sample.boxes]
+    if not boxes:
+        return []
+    if all(0 <= edge <= 1 for box in boxes for edge in box):
+        raise DataError(f"{what}: all boxes lie within 0 to 1: they look like fractions; pixels are needed.")
+    problem, looked, bad, all_bad = "", 0, 0, True
+    for sample in samples:
+        size = upright_size(sample.image) if sample.boxes and looked < _LOOKED_AT else None
+        if size is None:
+            continue
+        looked += 1
+        problems = [f"{sample.name}: {said}" for box in sample.boxes if (said := box_problem(box.box, size))]
+        bad += bool(problems)
+        all_bad = all_bad and len(problems) == len(sample.boxes)
+        problem = problem or next(iter(problems), "")
+    if not looked or bad * 2 <= looked:
+        return []
+    found = f"{bad:,} of the first {looked:,} images with boxes have one that does not lie inside ({problem})"
+    hint = "The boxes were likely made for images of another size, or are not [x0, y0, x1, y1]."
+    if all_bad:
+        raise DataError(f"{what}: {found}, and no box does. {hint}")
+    return [f"{found}; they will fail. {hint}"]

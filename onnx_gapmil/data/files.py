@@ -1,0 +1,176 @@
+"""Files of a data set: bounded text, printable names, images found without leaving the data set's folder."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_gapmil.errors import DataError
+from onnx_gapmil.images.sources import IMAGE_SUFFIXES
+
+MAX_BYTES = 512 * 2**20
+"""Bytes above which a label file is not read: COCO's largest has 450 MB."""
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A label file's text.
+
+    Attributes:
+        text: without a byte order mark.
+        notes: what had to be assumed about its encoding.
+    """
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+def read_text(path: Path) -> Text:
+    """Read a label file: UTF-8, UTF-16 with its mark, else Windows' Latin letters, which is noted.
+
+    Raises:
+        DataError: missing, a folder, larger than `MAX_BYTES`, a Git LFS pointer, or bytes that are no text.
+    """
+    data = _read_bytes(path)
+    if data.startswith(_LFS_POINTER):
+        raise DataError(f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
+    try:
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return Text(data.decode("utf-16"))
+        if b"\0" in data:
+            raise DataError(f"{path}: this is not text (byte {data.index(0)} is zero); a label file was expected.")
+        return Text(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        if error.encoding != "utf-8":
+            raise DataError(f"{path}: starts like UTF-16, but is none (byte {error.start}).") from error
+        note = f"{path.name} is not UTF-8 (byte {error.start}); it was read as Latin-1 (Windows-1252)."
+        return Text(_latin(data), (note,))
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise DataError(f"{path}: this is a folder, and a label file was expected.")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: {size:,} bytes are more than a label file may have ({MAX_BYTES:,}); split it.")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; check the path.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}).") from error
+
+
+def _latin(data: bytes) -> str:
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:  # five bytes have no meaning there; they have one in Latin-1
+        return data.decode("latin-1")
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be printed and written to JSON.
+
+    On POSIX a name is bytes; Python keeps those that are no UTF-8 as lone surrogates, which no encoder takes.
+    Such names are nearly always Latin-1.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return _latin(os.fsencode(name))
+    return name
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as an image's does and is not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (100k names)
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root, `..` resolved by name alone: links keep their names."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+class ImageFinder:
+    """Finds the files that a label file names, in the folders that the user gave and nowhere else.
+
+    A label file may come from a stranger, so what it names has to lie in `roots`; a path may be absolute or hold
+    `..` as long as it ends there. Links are followed: they are the user's own.
+
+    Args:
+        bases: folders that a relative path may be relative to; the first one where the file is wins.
+        roots: folders that a file has to lie in, `bases` if None.
+        advice: what a user does about a path that leads outside.
+    """
+
+    def __init__(self, bases: Sequence[Path], *, roots: Sequence[Path] | None = None, advice: str = "") -> None:
+        self.bases = tuple(dict.fromkeys(absolute(base) for base in bases))
+        self.roots = tuple(dict.fromkeys(absolute(root) for root in roots)) if roots is not None else self.bases
+        self.advice = advice or ("give the folder that holds everything as DATA and the label file with --labels")
+
+    def find(self, written: str, where: str, *, endings: Sequence[str] = ("",)) -> Path:
+        """The absolute path of a file; if it is nowhere, the place where it was expected first.
+
+        Args:
+            written: the path as the label file has it.
+            where: file and line, for the message.
+            endings: tried in this order, for label files that leave the ending out.
+
+        Raises:
+            DataError: the path is empty, a web address, or leads out of the roots.
+        """
+        if not written.strip() or "\0" in written:
+            raise DataError(f"{where}: the path of the image is empty or no path.")
+        if "://" in written:
+            raise DataError(f"{where}: {written[:80]!r} is a web address; only files are read, so fetch it first.")
+        expected: Path | None = None
+        for variant in _variants(written):
+            for base in self.bases:
+                for ending in endings:
+                    path = Path(os.path.normpath(base / (variant + ending)))
+                    if not any(path.is_relative_to(root) for root in self.roots):
+                        continue
+                    if _exists(path):
+                        return path
+                    expected = expected or path
+        if expected is None:
+            folders = " or ".join(str(root) for root in self.roots)
+            raise DataError(f"{where}: {written[:120]!r} leads out of {folders}, and is not read; {self.advice}.")
+        return expected
+
+    def name(self, path: Path) -> str:
+        """The printable name of a file: relative to the first root that holds it, with `/`."""
+        for root in self.roots:
+            if path.is_relative_to(root):
+                return printable(path.relative_to(root).as_posix())
+        return printable(path.as_posix())
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name longer than the file system's
+        return False
+
+
+def _variants(written: str) -> Iterator[str]:
+    """The path as written; if that is no file: Windows' slashes, the other Unicode forms, Latin-1 bytes."""
+    yield written
+    plain = written.strip()
+    if "\\" in plain:
+        plain = plain.replace("\\", "/")
+    if plain != written:
+        yield plain
+    if plain.isascii():
+        return
+    for form in ("NFC", "NFD"):
+        yield unicodedata.normalize(form, plain)
+    try:
+        yield os.fsdecode(plain.encode("latin-1"))
+    except UnicodeEncodeError:
+        return

@@ -1,0 +1,109 @@
+"""Folders of classes: `root/class/image.jpg`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from onnx_gapmil.data.building import build
+from onnx_gapmil.data.files import absolute, is_image, printable
+from onnx_gapmil.data.types import DataSet, RawSample
+from onnx_gapmil.errors import DataError
+from onnx_gapmil.images.sources import natural_key
+
+_SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"}
+_PLAIN = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "data"}
+
+
+def read_folders(root: Path, what_else: str) -> DataSet:
+    """Read a folder whose subfolders are classes; their names are the labels, or numbers if all are.
+
+    Images in deeper folders belong to the top folder's class. Links to folders are followed; a link back to a
+    folder above is not. Hidden files and folders are passed over.
+
+    Args:
+        root: the folder.
+        what_else: what else lies there, for the message when there are no classes.
+
+    Raises:
+        DataError: no folder has an image; or the folders are splits, or one folder that is no class.
+    """
+    root = absolute(root)
+    folders = sorted(
+        (entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()), key=natural_key
+    )
+    images = {folder: sorted(_images(folder, ()), key=natural_key) for folder in folders}
+    classes = [folder for folder in folders if images[folder]]
+    loose = sum(is_image(entry.name) for entry in root.iterdir())
+    if not classes:
+        raise DataError(_nothing(root, folders, loose, what_else))
+    _refuse_splits(root, classes, images)
+    placed = [
+        (RawSample(image, printable(image.relative_to(root).as_posix()), (printable(folder.name),)), str(folder))
+        for folder in classes
+        for image in images[folder]
+    ]
+    return build(
+        placed, kind="folders", root=root, what=f"Folders of classes in {root}", notes=_notes(folders, images, loose)
+    )
+
+
+def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:  # a link back: its images are counted already
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read ({error.strerror}).") from error
+    for entry in found:
+        if entry.is_dir():
+            yield from _images(folder / entry.name, (*above, here))
+        elif is_image(entry.name):
+            yield folder / entry.name
+
+
+def _nothing(root: Path, folders: list[Path], loose: int, what_else: str) -> str:
+    if loose:
+        found = f"{loose:,} images, but no folders of classes"
+    elif folders:
+        found = f"{len(folders)} folders, none with an image"
+    else:
+        found = "no folder and no image"
+    return f"{root}: no data set was recognised: {found}{what_else}. Known layouts: {LAYOUTS}."
+
+
+LAYOUTS = (
+    "folders of classes (DATA/cat/1.jpg), a CSV, JSON-lines or JSON file with 'image' and 'label', COCO "
+    "(instances_*.json), Pascal VOC (Annotations/*.xml, JPEGImages/), ILSVRC (wnids in XML, LOC_val_solution.csv, "
+    "val.txt); see docs/datasets.md"
+)
+
+
+def _refuse_splits(root: Path, classes: list[Path], images: dict[Path, list[Path]]) -> None:
+    names = [folder.name.lower() for folder in classes]
+    deep = all(image.parent != folder for folder in classes for image in images[folder][:100])
+    if all(name in _SPLITS for name in names):
+        listed = ", ".join(str(folder) for folder in classes)
+        more = "" if deep else " They hold images without class folders, so a label file is needed too."
+        raise DataError(f"{root}: its folders are splits of a data set, not classes; give one of them: {listed}.{more}")
+    if len(classes) == 1 and deep:
+        raise DataError(f"{root}: it has one folder with images, and these lie deeper; give {classes[0]} instead.")
+    if len(classes) == 1 and names[0] in _PLAIN:
+        raise DataError(
+            f"{root}: its only folder with images is {classes[0].name!r}, which is no class; labels are missing "
+            f"(known layouts: {LAYOUTS})."
+        )
+
+
+def _notes(folders: list[Path], images: dict[Path, list[Path]], loose: int) -> list[str]:
+    notes = []
+    empty = [printable(folder.name) for folder in folders if not images[folder]]
+    if empty:
+        notes.append(f"{len(empty)} folders without an image are no classes: {', '.join(empty[:5])}.")
+    if loose:
+        notes.append(f"{loose:,} images lie beside the folders of classes and are left out.")
+    return notes

@@ -1,0 +1,150 @@
+"""One record of a label file (a line of a table, an object of JSON) to one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from onnx_gapmil.data.files import ImageFinder
+from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
+from onnx_gapmil.errors import DataError
+
+FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
+"""The fields that are read; others are passed over."""
+
+NEEDED = "needed are 'image', and 'label' or 'labels' (or boxes that have labels); read too: 'boxes', 'objects', 'mask'"
+
+MAX_BOXES = 10_000
+MAX_LABEL = 2**31 - 1
+MAX_NAME = 1_000
+
+
+def has_fields(fields: Mapping[str, object] | tuple[str, ...]) -> bool:
+    """Whether a record with these fields says what its image is and shows."""
+    return "image" in fields and any(name in fields for name in ("label", "labels", "boxes", "objects"))
+
+
+def check_fields(fields: Mapping[str, object] | tuple[str, ...], where: str) -> None:
+    """Refuse a record that lacks the fields.
+
+    Raises:
+        DataError: names the fields found and those needed.
+    """
+    if not has_fields(fields):
+        found = ", ".join(repr(str(name)[:40]) for name in list(fields)[:12]) or "none"
+        raise DataError(f"{where}: its fields are {found}; {NEEDED}.")
+
+
+def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -> RawSample:
+    """Read one record; the numbers of boxes are taken as they are, to be checked against the image.
+
+    Raises:
+        DataError: a field is missing or has another form, or the image lies outside the data set.
+    """
+    check_fields(record, where)
+    written = record["image"]
+    if not isinstance(written, str):
+        raise DataError(f"{where}: 'image' is {_short(written)}, and a path was expected.")
+    image = finder.find(written, where)
+    boxes = _boxes(record, where)
+    labels = tuple(dict.fromkeys(_labels(record.get("label"), where) + _labels(record.get("labels"), where)))
+    labels = labels or tuple(dict.fromkeys(label for box in boxes for label in box.label))
+    if not labels:
+        raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
+    return RawSample(image, finder.name(image), labels, boxes, _mask(record.get("mask"), where, finder, image))
+
+
+def _labels(value: object, where: str) -> tuple[Label, ...]:
+    if value is None or value == "":
+        return ()
+    if isinstance(value, list):
+        return tuple(_label(item, where) for item in value)
+    return (_label(value, where),)
+
+
+def _label(value: object, where: str) -> Label:
+    if isinstance(value, float) and value.is_integer():  # a table with a gap turns all of a column into floats
+        value = int(value)
+    if type(value) is int:
+        if not 0 <= value <= MAX_LABEL:
+            raise DataError(f"{where}: label {_short(value)}; a number has to be 0 or more, and below 2^31.")
+        return value
+    if not isinstance(value, str):
+        raise DataError(f"{where}: label {_short(value)} is neither a number nor a name.")
+    if not value.strip() or len(value) > MAX_NAME:
+        raise DataError(f"{where}: label {_short(value)}; a name has 1 to {MAX_NAME:,} letters.")
+    return value.strip()
+
+
+def _boxes(record: Mapping[str, object], where: str) -> tuple[RawBox, ...]:
+    entries = _box_list(record.get("boxes"), "boxes", where)
+    beside = record.get("box_labels")
+    if beside is not None:
+        if not isinstance(beside, list) or len(beside) != len(entries):
+            raise DataError(f"{where}: 'box_labels' needs one label for each of the {len(entries)} boxes.")
+        labels = [_labels(item, where) for item in beside]
+        boxes = [RawBox(_corners(entry, where), label) for entry, label in zip(entries, labels, strict=True)]
+    else:
+        boxes = [_box(entry, where) for entry in entries]
+    boxes += [_box(entry, where) for entry in _box_list(record.get("objects"), "objects", where)]
+    return tuple(boxes)
+
+
+def _box_list(value: object, field: str, where: str) -> list[object]:
+    if value is None or value == "":
+        return []
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {field!r} is {_short(value)}, and a list of boxes was expected.")
+    if len(value) > MAX_BOXES:
+        raise DataError(f"{where}: {field!r} has {len(value):,} boxes; at most {MAX_BOXES:,} are read.")
+    if len(value) == 4 and all(_is_number(item) for item in value):  # a single box, its list left out
+        return [value]
+    return value
+
+
+def _box(entry: object, where: str) -> RawBox:
+    if isinstance(entry, Mapping):
+        if "box" not in entry:
+            found = ", ".join(repr(str(name)[:40]) for name in list(entry)[:12])
+            raise DataError(f"{where}: an object has the fields {found}; needed is 'box', and 'label' or 'class'.")
+        named = [_labels(entry.get(field), where) for field in ("label", "labels", "class")]
+        return RawBox(_corners(entry["box"], where), tuple(dict.fromkeys(sum(named, ()))))
+    if isinstance(entry, list) and len(entry) == 5:
+        return RawBox(_corners(entry[:4], where), _labels(entry[4], where))
+    return RawBox(_corners(entry, where))
+
+
+def _corners(value: object, where: str) -> Corners:
+    if not isinstance(value, list) or len(value) != 4:
+        raise DataError(f"{where}: box {_short(value)}; [x0, y0, x1, y1] in pixels was expected.")
+    numbers = []
+    for item in value:
+        if not _is_number(item):
+            raise DataError(f"{where}: box {_short(value)} has {_short(item)} where a number was expected.")
+        numbers.append(_float(item))
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _float(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer beyond all floats: outside every image, like infinity
+        return float("inf")
+
+
+def _mask(value: object, where: str, finder: ImageFinder, image: Path) -> Path | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"{where}: 'mask' is {_short(value)}, and a path was expected.")
+    path = finder.find(value, where)
+    return path / f"{image.stem}.png" if path.is_dir() else path
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

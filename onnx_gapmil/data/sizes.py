@@ -1,0 +1,30 @@
+"""The size of an image from its header, without decoding it."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+_EXIF_ORIENTATION = 0x0112
+_TURNED = range(5, 9)
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Height and width as a viewer shows the image; None if the header cannot be read.
+
+    The audit finds out why when it decodes the image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+    except (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error):
+        return None
+    except Image.DecompressionBombError:
+        return None
+    return (width, height) if turned else (height, width)

@@ -1,0 +1,130 @@
+"""What a labelled data set is, before and after its labels are translated to the model's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Label = int | str
+"""A label as the data set writes it: a number, or a name (a wnid such as `n01440764` is a name)."""
+
+Corners = tuple[float, float, float, float]
+"""x0, y0, x1, y1: edges in pixels of the upright stored image; (0, 0) is its upper left corner, x1 and y1 lie
+outside the last pixel, so that the whole image is (0, 0, width, height)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawBox:
+    """A box as the data set has it; its coordinates are not checked yet.
+
+    Attributes:
+        box: x0, y0, x1, y1, edges in pixels of the upright stored image.
+        label: ids that all mean this object; empty for the image's own label.
+    """
+
+    box: Corners
+    label: tuple[Label, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """An image with its labels as the data set has them.
+
+    Attributes:
+        image: absolute path of the file, which need not be there.
+        name: unique in the data set, relative to its root, with `/`; always text that can be printed.
+        labels: one or many.
+        boxes: boxes of objects.
+        mask: the file of the object's mask, to be read by `read_mask`.
+    """
+
+    image: Path
+    name: str
+    labels: tuple[Label, ...]
+    boxes: tuple[RawBox, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A labelled data set as it was found.
+
+    Attributes:
+        samples: its images, at least one, in natural order of names or in the label file's order.
+        kind: `folders`, `csv`, `jsonl` (JSON lists too), `list`, `coco`, `voc` or `ilsvrc`.
+        root: absolute path of the folder that names are relative to.
+        source: one sentence, to be printed: what was read and where.
+        class_names: the data set's own names of classes, in its own order; None where labels are numbers.
+        notes: sentences, to be printed: what was left out or assumed.
+    """
+
+    samples: tuple[RawSample, ...]
+    kind: str
+    root: Path
+    source: str
+    class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The data set without its samples: `kind`, `root`, `source`, `images`, `notes`."""
+        return {
+            "kind": self.kind,
+            "root": str(self.root),
+            "source": self.source,
+            "images": len(self.samples),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box of an object, with the model's classes that mean it.
+
+    Attributes:
+        box: x0, y0, x1, y1, edges in pixels of the upright stored image.
+        classes: the model's class indexes, sorted; any of them is right; never empty.
+    """
+
+    box: Corners
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image with the model's classes; see `RawSample`.
+
+    Attributes:
+        labels: the model's class indexes, sorted, at least one.
+    """
+
+    image: Path
+    name: str
+    labels: tuple[int, ...]
+    boxes: tuple[Box, ...] = ()
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """How labels become the model's classes.
+
+    Attributes:
+        offset: what is added to labels that are numbers; None where no number is mapped so.
+        table: the model's classes of each label, sorted; several mean that any of them is right; none, that the
+            map leaves this label out.
+        source: one or two sentences, to be printed: how the map was found.
+    """
+
+    offset: int | None
+    table: Mapping[Label, tuple[int, ...]]
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """`offset`, `source`, and `table` from label to classes unless the offset alone says it all."""
+        plain = all(
+            type(label) is int and classes == (label + (self.offset or 0),) for label, classes in self.table.items()
+        )
+        table = {str(label): list(classes) for label, classes in self.table.items()}
+        return {"offset": self.offset, "source": self.source, "table": None if plain else table}
