@@ -28,7 +28,9 @@ class GraphBuilder:
         self.graph = graph
         self._taken = set(graph.names)
         self._nodes: list[gs.Node] = []
+        self._makers: dict[str, gs.Node] = {}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+        self._values: dict[str, np.ndarray] = {}
 
     def unique(self, wish: str) -> str:
         """A name that is not taken, close to the wish; it is taken from now on."""
@@ -51,18 +53,47 @@ class GraphBuilder:
         Returns:
             The output's name.
         """
-        name = self.unique(f"{_PREFIX}/{op}")
         result = output if output is not None else self.unique(f"{_PREFIX}/{op}/output")
-        self._nodes.append(
-            gs.Node(
-                op=op,
-                name=name,
-                attrs={key: value for key, value in attrs.items() if value is not None},
-                inputs=[gs.Variable(tensor) for tensor in inputs],
-                outputs=[gs.Variable(result)],
-            )
-        )
+        self._append(op, inputs, [result], attrs)
         return result
+
+    def _append(self, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any]) -> None:
+        made = gs.Node(
+            op=op,
+            name=self.unique(f"{_PREFIX}/{op}"),
+            attrs={key: value for key, value in attrs.items() if value is not None},
+            inputs=[gs.Variable(tensor) for tensor in inputs],
+            outputs=[gs.Variable(tensor) for tensor in outputs],
+        )
+        self._nodes.append(made)
+        self._makers |= dict.fromkeys(outputs, made)
+
+    def maker(self, tensor: str) -> gs.Node | None:
+        """The new node that makes a tensor; None for the vendor's tensors and for constants."""
+        return self._makers.get(tensor)
+
+    def value(self, tensor: str) -> np.ndarray | None:
+        """The value of a new constant; None if the tensor is none."""
+        return self._values.get(tensor)
+
+    def topk(self, tensor: str, count: int | str, axis: int) -> tuple[str, str]:
+        """``TopK``, largest first, of equal ones the lowest index first.
+
+        Args:
+            tensor: float32 or float64 (runtimes have no other before operator set 11).
+            count: how many: a number, or the name of a 1-D int64 tensor of one element, from operator set 10.
+            axis: along which axis.
+
+        Returns:
+            Names of the values and of their indices (int64).
+        """
+        names = [self.unique(f"{_PREFIX}/TopK/{part}") for part in ("values", "indices")]
+        if self.graph.opset >= 10:
+            wanted = self.ints([count]) if isinstance(count, int) else count
+            self._append("TopK", [tensor, wanted], names, {"axis": axis})
+        else:
+            self._append("TopK", [tensor], names, {"axis": axis, "k": count})
+        return names[0], names[1]
 
     def constant(self, value: np.ndarray) -> str:
         """A small new initializer (shapes, indices, scalars); equal ones are shared."""
@@ -70,6 +101,7 @@ class GraphBuilder:
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/constant"), array)
+            self._values[str(self._constants[key].name)] = array
         return str(self._constants[key].name)
 
     def ints(self, values: list[int] | tuple[int, ...]) -> str:
@@ -98,14 +130,7 @@ class GraphBuilder:
 
         Rules may build nodes and then refuse; what nothing leads to is left out.
         """
-        makers = {node.outputs[0].name: node for node in self._nodes}
-        wanted, needed = list(outputs), set[str]()
-        while wanted:
-            name = wanted.pop()
-            if name not in needed:
-                needed.add(name)
-                if name in makers:
-                    wanted.extend(tensor.name for tensor in makers[name].inputs)
+        needed = self._needed(outputs)
         constants = [constant for constant in self._constants.values() if constant.name in needed]
         tensors = [OnnxExporter.export_tensor_proto(constant) for constant in constants]
         if proto.ir_version < _FREE_INITIALIZERS:
@@ -114,9 +139,28 @@ class GraphBuilder:
                 proto.graph.node.extend(_constant_nodes(tensor, self.graph.opset))
         else:
             proto.graph.initializer.extend(tensors)
-        proto.graph.node.extend(
-            OnnxExporter.export_node(node) for node in self._nodes if node.outputs[0].name in needed
-        )
+        proto.graph.node.extend(self._exported(needed))
+
+    def nodes_for(self, outputs: list[str]) -> list[onnx.NodeProto]:
+        """The new nodes that the given tensors need, in the order they were built."""
+        return self._exported(self._needed(outputs))
+
+    def _needed(self, outputs: list[str]) -> set[str]:
+        wanted, needed = list(outputs), set[str]()
+        while wanted:
+            name = wanted.pop()
+            if name not in needed:
+                needed.add(name)
+                if name in self._makers:
+                    wanted.extend(tensor.name for tensor in self._makers[name].inputs)
+        return needed
+
+    def _exported(self, needed: set[str]) -> list[onnx.NodeProto]:
+        return [
+            OnnxExporter.export_node(node)
+            for node in self._nodes
+            if any(tensor.name in needed for tensor in node.outputs)
+        ]
 
     def __len__(self) -> int:
         return len(self._nodes)
