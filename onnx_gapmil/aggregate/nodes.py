@@ -126,9 +126,9 @@ class CellNodes:
         else:
             # In float64, as NumPy has it: 0.2 of 5 cells is 1, and a little more in float32.
             cells = build.node("Cast", [self._cell_count], to=onnx.TensorProto.DOUBLE)
-            part = build.node("Mul", [cells, build.constant(np.float64([share]))])
-            rounded = build.node("Add", [part, build.constant(np.float64([0.5]))])
-            at_least = build.node("Max", [rounded, build.constant(np.float64([1.0]))])
+            part = build.node("Mul", [cells, build.constant(np.array([share]))])
+            rounded = build.node("Add", [part, build.constant(np.array([0.5]))])
+            at_least = build.node("Max", [rounded, build.constant(np.array([1.0]))])
             count = build.node("Cast", [at_least], to=onnx.TensorProto.INT64)
         return self._mean(build.topk(self._flat, count, 2)[0])
 
