@@ -1,0 +1,80 @@
+// The table of classes: sorts by any column, filters, and shows its rows by portions.
+let showClass = () => {}; // the gallery fills this in
+
+if (byId("class-table")) {
+  const PORTION = 50;
+  const heads = [...document.querySelectorAll("#class-table th[data-key]")];
+  const body = byId("class-rows");
+  const more = byId("class-more");
+  const filter = byId("class-filter");
+  const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+  const labelled = new Set(images.flatMap((image) => image.labels));
+  const rows = data.classes.map((item) => {
+    const confused = (item.most_confused || []).map(([index, times]) => `${nameOf(index)} ${times}`);
+    const name = item.name || nameOf(item.index);
+    return { ...item, name, confused: confused.join(", "), words: `${name} ${item.index}`.toLowerCase() };
+  });
+  const sort = { key: "top1", down: false };
+  let shown = PORTION;
+
+  const isMissing = (value) => value === null || value === undefined || value === "";
+  const compare = (a, b) => {
+    const [left, right] = [a[sort.key], b[sort.key]];
+    if (isMissing(left) || isMissing(right)) return Number(isMissing(left)) - Number(isMissing(right));
+    const order = typeof left === "number" ? left - right : collator.compare(left, right);
+    return (sort.down ? -order : order) || b.images - a.images || a.index - b.index;
+  };
+
+  const shareCell = (value) => {
+    const fill = make("span", { class: "fill" });
+    fill.style.width = `${100 * (value || 0)}%`;
+    return make("td", { class: "num share" }, make("span", { class: "value" }, percent(value)), fill);
+  };
+  const rowOf = (item) => {
+    const link = labelled.has(item.index)
+      ? make("button", { type: "button", class: "link", title: "Show its images" }, item.name)
+      : item.name;
+    if (typeof link !== "string") link.addEventListener("click", () => showClass(item.index));
+    return make(
+      "tr",
+      { "data-index": item.index },
+      make("th", { scope: "row" }, link, make("span", { class: "soft index" }, String(item.index))),
+      make("td", { class: "num" }, (item.images ?? 0).toLocaleString("en")),
+      ...["top1", "top5", "any_top1", "cell_share"].map((key) => shareCell(item[key])),
+      make("td", { class: "confused" }, item.confused || "–"),
+    );
+  };
+
+  const render = () => {
+    const words = filter.value.trim().toLowerCase();
+    const found = rows.filter((item) => item.words.includes(words)).sort(compare);
+    body.replaceChildren(...found.slice(0, shown).map(rowOf));
+    for (const head of heads) {
+      const active = head.dataset.key === sort.key;
+      head.setAttribute("aria-sort", active ? (sort.down ? "descending" : "ascending") : "none");
+    }
+    const visible = Math.min(shown, found.length);
+    byId("class-count").textContent = words
+      ? `${plural(found.length, "class", "classes")} found`
+      : `${visible.toLocaleString("en")} of ${plural(rows.length, "class", "classes")}`;
+    more.hidden = found.length <= shown;
+    more.textContent = `Show ${Math.min(4 * PORTION, found.length - visible)} more`;
+  };
+
+  for (const head of heads) {
+    head.querySelector("button").addEventListener("click", () => {
+      sort.down = sort.key === head.dataset.key ? !sort.down : false;
+      sort.key = head.dataset.key;
+      render();
+    });
+  }
+  filter.addEventListener("input", () => {
+    shown = PORTION;
+    render();
+  });
+  more.addEventListener("click", () => {
+    shown += 4 * PORTION;
+    render();
+  });
+  render();
+}

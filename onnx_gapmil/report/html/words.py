@@ -1,0 +1,62 @@
+"""Numbers and names as a reader wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: What people call an aggregator; the keys are those of `onnx_gapmil.aggregate`.
+AGGREGATOR_NAMES = {
+    "mean": "mean",
+    "max": "maximum",
+    "lse": "log-sum-exp",
+    "topk": "mean of the top cells",
+    "softmax_weighted": "softmax-weighted",
+    "noisy_or": "noisy-or",
+    "median": "median",
+    "generalized_mean": "generalized mean",
+    "prob_mean": "mean of cell probabilities",
+}
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.775 as ``77.5 %``; a dash if there is no value. The space does not break."""
+    if share is None:
+        return "–"
+    text = f"{100 * share:.{digits}f}"
+    return f"{text.removesuffix('.0')}\u00a0%"
+
+
+def interval(bounds: object) -> str | None:
+    """[0.731, 0.812] as ``73 to 81``; None if there is no interval."""
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2 or None in bounds:
+        return None
+    return f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f}"
+
+
+def count(value: float, one: str, many: str | None = None) -> str:
+    """``1 image``, ``1,300 images``."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def of_images(share: float | None, images: int) -> int:
+    """How many images a share of them is."""
+    return round((share or 0.0) * images)
+
+
+def aggregator_name(key: str) -> str:
+    """``lse=10`` as ``log-sum-exp (10)``."""
+    name, _, parameter = key.partition("=")
+    return AGGREGATOR_NAMES.get(name, name.replace("_", " ")) + (f" ({parameter})" if parameter else "")
+
+
+def one_of(value: Any, *keys: str) -> Any:
+    """The first of several keys that a dictionary has with a value; None if it has none, or is no dictionary."""
+    if not isinstance(value, dict):
+        return None
+    return next((value[key] for key in keys if value.get(key) is not None), None)
+
+
+def share_of(value: Any, *keys: str) -> float | None:
+    """As `one_of`, if that is a number."""
+    found = one_of(value, *keys) if keys else value
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
