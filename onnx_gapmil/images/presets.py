@@ -19,6 +19,10 @@ DEFAULT_SIDE = 224
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR_STD = (0.2470, 0.2435, 0.2616)
 
 
 def imagenet(spec: InputSpec) -> Preprocess:
@@ -68,12 +72,53 @@ def raw(spec: InputSpec) -> Preprocess:
     return _build(spec, "RGB", 1.0, (mean,) * 3, (1.0,) * 3, ("squash", 1.0, "bilinear"))
 
 
+def vgg(spec: InputSpec) -> Preprocess:
+    """RGB in 0..255 minus (123.68, 116.78, 103.94); shorter side to size / 0.875, centre crop.
+
+    TF-Slim, preprocessing/vgg_preprocessing.py (VGG, ResNet v1), and TensorFlow's official ResNet: Caffe's
+    means, but in RGB.
+    """
+    _needs_three_channels("vgg", spec)
+    return _build(spec, "RGB", 1.0, (123.68, 116.78, 103.94), (1.0,) * 3, ("shortest", 0.875, "bilinear"))
+
+
+def openai_clip(spec: InputSpec) -> Preprocess:
+    """RGB / 255, CLIP's mean and std; shorter side to size, centre crop, antialiased bicubic.
+
+    openai/CLIP, clip/clip.py (`_transform`); timm's OPENAI_CLIP_MEAN and OPENAI_CLIP_STD; OpenCLIP.
+    """
+    _needs_three_channels("openai-clip", spec)
+    return _build(spec, "RGB", 1 / 255, CLIP_MEAN, CLIP_STD, ("shortest", 1.0, "bicubic-antialias"))
+
+
+def cifar(spec: InputSpec) -> Preprocess:
+    """RGB / 255, CIFAR-10's mean and std; the whole photo squashed.
+
+    The figures that most CIFAR-10 training scripts carry, such as kuangliu/pytorch-cifar's mean; its std is
+    (0.2023, 0.1994, 0.2010) there (a mean of the images' own deviations), and over all pixels this one.
+    """
+    _needs_three_channels("cifar", spec)
+    return _build(spec, "RGB", 1 / 255, CIFAR_MEAN, CIFAR_STD, ("squash", 1.0, "bilinear-antialias"))
+
+
+def mnist(spec: InputSpec) -> Preprocess:
+    """Grey / 255, MNIST's mean 0.1307 and std 0.3081; the whole photo squashed.
+
+    pytorch/examples, mnist/main.py. For a model with 3 channels all three have the same numbers.
+    """
+    return _build(spec, "RGB", 1 / 255, (0.1307,) * 3, (0.3081,) * 3, ("squash", 1.0, "bilinear-antialias"))
+
+
 PRESETS: dict[str, Callable[[InputSpec], Preprocess]] = {
     "imagenet": imagenet,
     "inception": inception,
     "caffe": caffe,
     "unit": unit,
     "raw": raw,
+    "vgg": vgg,
+    "openai-clip": openai_clip,
+    "cifar": cifar,
+    "mnist": mnist,
 }
 
 

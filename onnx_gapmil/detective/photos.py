@@ -1,0 +1,86 @@
+"""The labelled photos of a search: decoded once, resized once for each rule, normalized as often as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.errors import ImageError
+from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.preprocess import Preprocess
+
+MAX_DECODED_BYTES = 2**30
+"""Decoded photos beyond this are decoded again when needed: 48 photos of 12 megapixels are 1.7 GB."""
+
+
+class Photos:
+    """Photos by number, ready for any preprocessing.
+
+    Args:
+        paths: of the image files.
+
+    Attributes:
+        failed: (path, why) of those that could not be read; they have no number.
+        decoded: how often a file was decoded.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths: list[Path] = []
+        self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
+        self._windows: dict[tuple[object, ...], npt.NDArray[np.uint8]] = {}
+        self._room = MAX_DECODED_BYTES
+        self.kept: list[int] = []
+        self.failed: list[tuple[Path, str]] = []
+        self.decoded = 0
+        for position, path in enumerate(paths):
+            try:
+                pixels = self._decode(path)
+            except ImageError as error:
+                self.failed.append((path, str(error)))
+                continue
+            self._keep(len(self._paths), pixels)
+            self._paths.append(path)
+            self.kept.append(position)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def prepare(self, number: int, preprocess: Preprocess) -> npt.NDArray[Any]:
+        """What `preprocess.apply` gives for one photo, without the batch axis.
+
+        Raises:
+            ImageError: the photo is too long and thin for the resize rule.
+        """
+        if preprocess.color == "GRAY" or preprocess.resize == "letterbox":
+            # Grey is made before resizing, and the padding's colour depends on the mean: no window to share.
+            return preprocess.apply(self._photo(number))[0]
+        window = self._window(number, preprocess)
+        return replace(preprocess, resize="squash", crop=1.0).apply(window)[0]
+
+    def _window(self, number: int, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
+        """The pixels that the network sees, resized and cropped, (H, W, 3) RGB."""
+        key = (number, preprocess.size, preprocess.resize, preprocess.crop, preprocess.interpolation)
+        if key not in self._windows:
+            plain = replace(
+                preprocess, layout="NHWC", color="RGB", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, dtype="uint8"
+            )
+            self._windows[key] = plain.apply(self._photo(number))[0]
+        return self._windows[key]
+
+    def _photo(self, number: int) -> npt.NDArray[np.uint8]:
+        pixels = self._pixels.get(number)
+        return pixels if pixels is not None else self._decode(self._paths[number])
+
+    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
+        self.decoded += 1
+        return read_image(path)
+
+    def _keep(self, number: int, pixels: npt.NDArray[np.uint8]) -> None:
+        if pixels.nbytes <= self._room:
+            self._room -= pixels.nbytes
+            self._pixels[number] = pixels
