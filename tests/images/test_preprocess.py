@@ -228,3 +228,36 @@ def test_colour_presets_refuse_a_grey_model():
     for name in ("imagenet", "caffe"):
         with pytest.raises(PreprocessError, match="3 colour channels"):
             PRESETS[name](InputSpec("x", (1, 1, 28, 28), "float32"))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64", "uint8", "int8", "uint16", "int32"])
+def test_a_photo_is_written_in_place_and_is_the_formula_in_every_type(layout, color, dtype):
+    """Into the middle row of a batch: the rows beside it stay as they are. A level is float64's, rounded once."""
+    channels = 1 if color == "GRAY" else 3
+    scale, mean, std = (1 / 255, [0.4, 0.5, 0.3], [0.2, 0.25, 0.3]) if "float" in dtype else (1.0, [1, 2, 3], [1, 1, 1])
+    if dtype == "int8":
+        mean = [128, 127, 126]
+    preprocess = made(
+        layout=layout, color=color, dtype=dtype, size=[48, 64], scale=scale, mean=mean[:channels], std=std[:channels]
+    )
+    batch = np.full((3, *preprocess.input_shape), 7, preprocess.input_dtype)
+    geometry = preprocess.apply_into(PHOTO, batch[1])
+    pixels = {"RGB": PHOTO, "BGR": PHOTO[:, :, ::-1], "GRAY": grey(PHOTO)}[color].astype(np.float64)
+    expected = (pixels * scale - np.array(mean[:channels])) / np.array(std[:channels])
+    if "int" in dtype:
+        expected = np.clip(np.rint(expected), np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if layout == "NCHW":
+        expected = expected.transpose(2, 0, 1)
+    np.testing.assert_array_equal(batch[1], expected.astype(preprocess.input_dtype))
+    assert (batch[[0, 2]] == 7).all()
+    array, same = preprocess.apply(PHOTO)
+    np.testing.assert_array_equal(array, batch[1])
+    assert same == geometry
+
+
+def grey(photo):
+    """OpenCV's fixed-point luma: weights of 15 bits, rounded."""
+    red, green, blue = (photo[:, :, channel].astype(np.int64) for channel in range(3))
+    return ((9798 * red + 19235 * green + 3735 * blue + 16384) >> 15)[:, :, None]
