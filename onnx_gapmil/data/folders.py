@@ -8,11 +8,12 @@ from pathlib import Path
 
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import absolute, is_image, printable
+from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.images.sources import natural_key
 
-_SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"}
+SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"}
 _PLAIN = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "data"}
 
 
@@ -44,9 +45,9 @@ def read_folders(root: Path, what_else: str) -> DataSet:
         for folder in classes
         for image in images[folder]
     ]
-    return build(
-        placed, kind="folders", root=root, what=f"Folders of classes in {root}", notes=_notes(folders, images, loose)
-    )
+    synsets = find_synset_mapping(root) if all(WNID.fullmatch(folder.name) for folder in classes) else None
+    what, notes = f"Folders of classes in {root}", _notes(folders, images, loose)
+    return build(placed, kind="folders", root=root, what=what, class_names=synsets, notes=notes)
 
 
 def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
@@ -86,7 +87,7 @@ LAYOUTS = (
 def _refuse_splits(root: Path, classes: list[Path], images: dict[Path, list[Path]]) -> None:
     names = [folder.name.lower() for folder in classes]
     deep = all(image.parent != folder for folder in classes for image in images[folder][:100])
-    if all(name in _SPLITS for name in names):
+    if all(name in SPLITS for name in names):
         listed = ", ".join(str(folder) for folder in classes)
         more = "" if deep else " They hold images without class folders, so a label file is needed too."
         raise DataError(f"{root}: its folders are splits of a data set, not classes; give one of them: {listed}.{more}")
@@ -104,6 +105,8 @@ def _notes(folders: list[Path], images: dict[Path, list[Path]], loose: int) -> l
     empty = [printable(folder.name) for folder in folders if not images[folder]]
     if empty:
         notes.append(f"{len(empty)} folders without an image are no classes: {', '.join(empty[:5])}.")
+    if not any(image.parent == folder for folder in folders for image in images[folder]):
+        notes.append("All images lie in deeper folders; the top folders are taken for the classes.")
     if loose:
         notes.append(f"{loose:,} images lie beside the folders of classes and are left out.")
     return notes

@@ -113,7 +113,7 @@ def _grey(pixels: npt.NDArray[np.int64], file: Path) -> npt.NDArray[np.bool_]:
     if int(((pixels > 0) & ~found).sum()) > int(found.sum()):
         shown = ", ".join(str(level) for level in levels[:6])
         raise DataError(
-            f"{file}: the mask has {len(levels)} levels of grey ({shown}, ...), more of it below 128 than above: is it a "
-            f"label map? Save it as palette PNG, or with two levels."
+            f"{file}: the mask has {len(levels)} levels of grey ({shown}, ...), and more of it is below 128 than "
+            f"above: is it a label map? Save it as palette PNG, or with two levels."
         )
     return found

@@ -4,64 +4,164 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from onnx_gapmil.data import coco, ilsvrc
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, read_text
+from onnx_gapmil.data.files import ImageFinder, absolute, is_image, read_text
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
-from onnx_gapmil.data.records import NEEDED
+from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
+from onnx_gapmil.data.records import NEEDED, has_fields
+from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
+from onnx_gapmil.data.voc import find_annotations, read_voc
 from onnx_gapmil.errors import DataError
-
-TABLES = {".csv", ".tsv"}
-JSONS = {".json", ".jsonl", ".ndjson"}
 
 
 def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
-    """Open a labelled data set, whatever its layout.
+    """Open a labelled data set, whatever its layout; docs/datasets.md shows each.
+
+    A folder is taken for the first of these that fits: Pascal VOC or ILSVRC (XML files), the one label file that it
+    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), folders of classes.
 
     Args:
         path: DATA: a folder, or a label file with the images in its folder.
-        labels: a label file for the images in the folder `path`.
+        labels: a label file for the images in the folder `path`: any of the above, or a folder of XML files, or an
+            image set of Pascal VOC.
 
     Raises:
-        DataError: nothing is there, no layout fits, or what is there is broken; says which and where.
+        DataError: nothing is there, no layout fits, or what is there is broken; says what and where.
     """
     data = Path(path)
-    if labels is not None:
-        if not data.is_dir():
-            raise DataError(f"{data}: a label file was given, so DATA has to be the folder of its images.")
-        return _read_label_file(absolute(Path(labels)), absolute(data))
-    if data.is_dir():
-        return _open_folder(absolute(data))
-    if not data.exists():
+    if not _exists(data):
         raise DataError(f"{data}: no such file or folder; check the path.")
-    file = absolute(data)
-    return _read_label_file(file, file.parent)
+    root = absolute(data)
+    try:
+        if labels is None:
+            return _open_folder(root) if data.is_dir() else _open_file(root)
+        if not data.is_dir():
+            raise DataError(f"{data}: with a label file in --labels, DATA has to be the folder of its images.")
+        return _open_labelled(root, absolute(Path(labels)))
+    except OSError as error:  # a folder that may not be listed, a disk that fails
+        raise DataError(f"{data}: cannot be read ({error}).") from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _open_folder(root: Path) -> DataSet:
-    files = sorted(entry for entry in root.iterdir() if entry.suffix.lower() in TABLES | JSONS)
-    if len(files) == 1:
-        return _read_label_file(files[0], root)
-    return read_folders(root, "")
+    annotations = find_annotations(root)
+    if annotations is not None:
+        return read_voc(root, annotations)
+    _refuse_nested(root)
+    files = sorted(entry for entry in root.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    kinds = {file: recognise(file) for file in files}
+    chosen = _choose({file: kind for file, kind in kinds.items() if kind not in (None, "list")}, root)
+    if chosen is None and (root / "annotations").is_dir():
+        inner = {file: recognise(file) for file in sorted((root / "annotations").glob("*.json"))}
+        chosen = _choose({file: kind for file, kind in inner.items() if kind == "coco"}, root)
+    if chosen is not None:
+        return _read_label_file(chosen, root)
+    lists = [file for file, kind in kinds.items() if kind == "list"]
+    if len(lists) == 1 and not any(entry.is_dir() for entry in root.iterdir() if not entry.name.startswith(".")):
+        return _read_label_file(lists[0], root)
+    others = [file for file in files if file.suffix.lower() in TABLES | JSONS]
+    if len(others) == 1 and any(is_image(file.name) for file in files):
+        return _read_label_file(others[0], root)  # it says which fields it found and which are needed
+    if (root / "JPEGImages").is_dir():
+        raise DataError(f"{root}: it has JPEGImages, as Pascal VOC, but no Annotations with XML files, so no labels.")
+    found = "".join(f"; {file.name} has the fields {fields_of(file)}" for file in others[:3])
+    return read_folders(root, f"{found}; {NEEDED}" if found else "")
+
+
+def _choose(files: dict[Path, str | None], root: Path) -> Path | None:
+    """The one label file; of several, ImageNet's validation boxes, or COCO's only instances."""
+    if len(files) > 1:
+        liked = [file for file in files if file.name == "LOC_val_solution.csv"]
+        liked = liked or [file for file in files if file.name.startswith("instances_")]
+        if len(liked) != 1:
+            listed = ", ".join(str(file.relative_to(root)) for file in list(files)[:8])
+            raise DataError(f"{root}: it has several label files; say which with --labels: {listed}.")
+        return liked[0]
+    return next(iter(files), None)
+
+
+def _refuse_nested(root: Path) -> None:
+    """VOCdevkit/VOC2007, ILSVRC/Annotations: the data sets lie one folder deeper."""
+    deeper = sorted(entry for entry in root.iterdir() if entry.is_dir() and _has_voc(entry))
+    if deeper:
+        listed = ", ".join(str(entry) for entry in deeper)
+        solution = root / "LOC_val_solution.csv"
+        also = f", or the images' folder with --labels {solution}" if solution.is_file() else ""
+        raise DataError(f"{root}: the annotations lie one folder deeper; give {listed}{also}.")
+
+
+def _has_voc(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in ("Annotations", "JPEGImages"))
+
+
+def _open_file(file: Path) -> DataSet:
+    if file.suffix.lower() == ".txt" and file.parent.parent.name == "ImageSets":
+        return _open_labelled(file.parents[2], file)
+    if is_image(file.name):
+        raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
+    return _read_label_file(file, file.parent)
+
+
+def _open_labelled(root: Path, labels: Path) -> DataSet:
+    if labels.is_dir():
+        if find_annotations(labels) != labels and not any(labels.rglob("*.xml")):
+            raise DataError(f"{labels}: the folder given with --labels has no XML file.")
+        return read_voc(root, labels)
+    if labels.suffix.lower() == ".txt" and (annotations := find_annotations(root)) is not None:
+        return read_voc(root, annotations, image_set=labels)
+    return _read_label_file(labels, root)
 
 
 def _read_label_file(file: Path, root: Path) -> DataSet:
     ending = file.suffix.lower()
-    finder = ImageFinder([root, file.parent])
+    text = read_text(file)
     what = f"{file.name} in {file.parent}"
+    if ending in TABLES and recognise(file) != "loc":
+        placed = read_table(file, text, ImageFinder([root, file.parent]))
+        return build(placed, kind="csv", root=root, what=what, notes=text.notes)
     if ending in TABLES:
-        text = read_text(file)
-        return build(read_table(file, text, finder), kind="csv", root=root, what=what, notes=text.notes)
+        finder = ImageFinder(ilsvrc.image_folders(file, root))
+        names = find_synset_mapping(file.parent) or find_synset_mapping(root)
+        placed = ilsvrc.read_loc_solution(file, text, finder)
+        return build(placed, kind="ilsvrc", root=root, what=what, class_names=names, notes=text.notes)
+    if ending == ".txt":
+        placed = ilsvrc.read_list(file, text, ImageFinder(ilsvrc.image_folders(file, root)))
+        return build(placed, kind="list", root=root, what=what, notes=text.notes)
     if ending in JSONS:
-        text = read_text(file)
-        if ending != ".json" or is_json_lines(text.text):
-            placed = read_json_lines(file, text, finder)
-        else:
-            loaded = load_json(text.text, str(file))
-            if not isinstance(loaded, list):
-                raise DataError(f"{file}: a list of objects was expected; {NEEDED}.")
-            placed = read_json_list(file, loaded, finder)
-        return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+        return _read_json(file, root, what)
     raise DataError(f"{file}: not a label file that is known. Known layouts: {LAYOUTS}.")
+
+
+def _read_json(file: Path, root: Path, what: str) -> DataSet:
+    text = read_text(file)
+    finder = ImageFinder([root, file.parent])
+    if file.suffix.lower() != ".json" or is_json_lines(text.text):
+        placed = read_json_lines(file, text, finder)
+        return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+    data = load_json(text.text, str(file))
+    if isinstance(data, dict) and coco.is_coco(data):
+        top = file.parent.parent if root == file.parent and root.name == "annotations" else root
+        found = coco.read_coco(file, data, ImageFinder(coco.image_folders(file, top)))
+        return build(
+            found.placed, kind="coco", root=top, what=f"COCO, {what}", class_names=found.class_names, notes=found.notes
+        )
+    if isinstance(data, dict) and has_fields(data):
+        data = [data]
+    if not isinstance(data, list):
+        fields = ", ".join(repr(str(name)[:40]) for name in list(data)[:12]) if isinstance(data, dict) else "none"
+        raise DataError(
+            f"{file}: not a data set that is known: its fields are {fields}. A list of objects is read ({NEEDED}), and "
+            f"COCO ('images', 'annotations', 'categories')."
+        )
+    placed = read_json_list(file, data, finder)
+    return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)

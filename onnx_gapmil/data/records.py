@@ -83,7 +83,7 @@ def _boxes(record: Mapping[str, object], where: str) -> tuple[RawBox, ...]:
         if not isinstance(beside, list) or len(beside) != len(entries):
             raise DataError(f"{where}: 'box_labels' needs one label for each of the {len(entries)} boxes.")
         labels = [_labels(item, where) for item in beside]
-        boxes = [RawBox(_corners(entry, where), label) for entry, label in zip(entries, labels, strict=True)]
+        boxes = [RawBox(corners(entry, where), label) for entry, label in zip(entries, labels, strict=True)]
     else:
         boxes = [_box(entry, where) for entry in entries]
     boxes += [_box(entry, where) for entry in _box_list(record.get("objects"), "objects", where)]
@@ -108,15 +108,20 @@ def _box(entry: object, where: str) -> RawBox:
             found = ", ".join(repr(str(name)[:40]) for name in list(entry)[:12])
             raise DataError(f"{where}: an object has the fields {found}; needed is 'box', and 'label' or 'class'.")
         named = [_labels(entry.get(field), where) for field in ("label", "labels", "class")]
-        return RawBox(_corners(entry["box"], where), tuple(dict.fromkeys(sum(named, ()))))
+        return RawBox(corners(entry["box"], where), tuple(dict.fromkeys(sum(named, ()))))
     if isinstance(entry, list) and len(entry) == 5:
-        return RawBox(_corners(entry[:4], where), _labels(entry[4], where))
-    return RawBox(_corners(entry, where))
+        return RawBox(corners(entry[:4], where), _labels(entry[4], where))
+    return RawBox(corners(entry, where))
 
 
-def _corners(value: object, where: str) -> Corners:
+def corners(value: object, where: str) -> Corners:
+    """Four numbers of a parsed JSON list, NaN and infinity included.
+
+    Raises:
+        DataError: something else.
+    """
     if not isinstance(value, list) or len(value) != 4:
-        raise DataError(f"{where}: box {_short(value)}; [x0, y0, x1, y1] in pixels was expected.")
+        raise DataError(f"{where}: box {_short(value)}; a list of four numbers was expected.")
     numbers = []
     for item in value:
         if not _is_number(item):

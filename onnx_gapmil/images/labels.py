@@ -13,6 +13,7 @@ from onnx_gapmil.images.resolve import model_stems
 from onnx_gapmil.images.textfile import parse_json, read_text
 
 _SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
+_WNID = re.compile(r"(n\d{8})(?![\w])")
 _NUMBERED_LINE = re.compile(r"(\d+)(?:\s*[:=]\s*|\s+)(\S.*)")
 
 
@@ -23,10 +24,12 @@ class FoundLabels:
     Attributes:
         names: one for each class, in the order of the logits.
         source: one sentence, to be printed.
+        wnids: WordNet ids, in the same order, where the file has one for each class.
     """
 
     names: tuple[str, ...]
     source: str
+    wnids: tuple[str, ...] | None = None
 
 
 def read_labels(path: str | Path, count: int) -> tuple[str, ...]:
@@ -64,6 +67,42 @@ def read_labels(path: str | Path, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
+def read_wnids(path: str | Path, count: int) -> tuple[str, ...] | None:
+    """Read the WordNet ids of a file of class names, in the order of the logits.
+
+    They stand in ImageNet's synset words (`n01440764 tench, Tinca tinca`), in files of bare ids, and in Keras'
+    `{"0": ["n01440764", "tench"]}`; a background class may be without one.
+
+    Args:
+        path: the file, UTF-8, in a form that `read_labels` reads.
+        count: the number of classes K of the model.
+
+    Returns:
+        K ids, empty where a class has none; None if at most one class has an id, or the number is not K.
+
+    Raises:
+        LabelsError: the file cannot be read.
+    """
+    text = read_text(Path(path), LabelsError)
+    if text.lstrip()[:1] in ("[", "{"):
+        words = _json_words(parse_json(text, str(path), LabelsError))
+    else:
+        words = text.rstrip().splitlines()
+    found = [match[1] if (match := _WNID.match(word.strip())) else "" for word in words]
+    return tuple(found) if len(found) == count and sum(map(bool, found)) > 1 else None
+
+
+def _json_words(data: object) -> list[str]:
+    """What stands first in each entry of a JSON list, or of an object from index."""
+    if isinstance(data, Mapping) and isinstance(data.get("id2label"), Mapping):
+        data = data["id2label"]
+    if isinstance(data, Mapping) and all(re.fullmatch(r"\d{1,9}", key) for key in data):
+        data = [data[key] for key in sorted(data, key=int)]
+    if not isinstance(data, list):
+        return []
+    return [str(item[0] if isinstance(item, list) and item else item) for item in data]
+
+
 def find_labels(model_path: str | Path, count: int) -> FoundLabels | None:
     """Look for names beside a model: `STEM.labels.txt`, `STEM.labels.json`, `labels.txt`, `labels.json`.
 
@@ -77,7 +116,8 @@ def find_labels(model_path: str | Path, count: int) -> FoundLabels | None:
     for name in [base + ending for base in bases for ending in (".txt", ".json")]:
         path = model.parent / name
         if path.is_file():
-            return FoundLabels(read_labels(path, count), f"Class names from {path}, beside the model.")
+            names, source = read_labels(path, count), f"Class names from {path}, beside the model."
+            return FoundLabels(names, source, read_wnids(path, count))
     return None
 
 
