@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,14 +12,30 @@ from onnx_gapmil.cli.options import (
     json_option,
     model_argument,
     preprocess_option,
-    print_json,
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
     from onnx_gapmil.predict.answers import ImagePrediction
     from onnx_gapmil.predict.predictor import Predictor
+    from onnx_gapmil.predict.results import Results
+
+#: With more photos than this, only what fails is told one by one.
+_TOLD_ONE_BY_ONE = 20
+_LARGEST_BATCH = 4096
+
+
+def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of photos, or "auto", which is None."""
+    if value == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= _LARGEST_BATCH:
+        raise click.BadParameter(
+            f"{value!r} is neither auto nor a number from 1 to {_LARGEST_BATCH}.", context, parameter
+        )
+    return int(value)
 
 
 @click.command(name="predict")
@@ -44,7 +60,14 @@ if TYPE_CHECKING:
     ),
     preprocess_option,
     provider_option,
-    click.option("--batch", type=click.IntRange(1, 4096), default=8, show_default=True, help="Photos at a time."),
+    click.option(
+        "--batch",
+        callback=_batch_size,
+        default="auto",
+        show_default=True,
+        metavar="N|auto",
+        help="Photos at a time; a model with a fixed batch keeps its own.",
+    ),
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
@@ -57,7 +80,7 @@ def command(
     labels: Path | None,
     preprocess: str | None,
     provider: str,
-    batch: int,
+    batch: int | None,
     top: int,
     save: str | None,
     no_pictures: bool,
@@ -71,52 +94,46 @@ def command(
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
     from onnx_gapmil.images.sources import find_images
+    from onnx_gapmil.pipeline.tuning import tune_process
     from onnx_gapmil.predict.predictor import Predictor
     from onnx_gapmil.predict.results import Results
 
+    tune_process()
     paths = find_images(images)
     results = Results(output, pictures=not no_pictures, arrays=save == "npz")
-    predictor = Predictor(model, preprocess=preprocess, labels=labels, provider=provider, top=top)
+    predictor = Predictor(
+        model, preprocess=preprocess, labels=labels, provider=provider, top=top, keep_photos=not no_pictures
+    )
     _announce(predictor, len(paths))
-    done, failed = _run(predictor, results, paths, batch, as_json)
-    report = {**predictor.summary(), "images": done, "failed": failed}
-    written = results.finish(report) if done else None
-    if as_json:
-        print_json(report)
-    elif written is not None:
-        kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if save else []), "predictions.json"]
-        click.echo(f"{len(done)} of {len(paths)} photos done; in {output}/: {', '.join(kinds)}")
-    return 2 if failed else 0
+    with closing(results.report) as report:
+        _run(predictor, results, paths, batch, quiet=as_json or len(paths) > _TOLD_ONE_BY_ONE)
+        written = report.save(predictor.summary())
+        if as_json:
+            for text in report.chunks(predictor.summary()):
+                click.echo(text, nl=False)
+        elif written is not None:
+            kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if save else []), written.name]
+            click.echo(f"{report.counts['images']} of {len(paths)} photos done; in {output}/: {', '.join(kinds)}")
+        return 2 if report.counts["failed"] else 0
 
 
-def _run(
-    predictor: Predictor, results: Any, paths: list[Path], batch: int, as_json: bool
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def _run(predictor: Predictor, results: Results, paths: list[Path], batch: int | None, *, quiet: bool) -> None:
     """Predict, write and tell each photo; those that cannot be read are named and left out."""
-    from onnx_gapmil.errors import ImageError
+    from onnx_gapmil.errors import GapmilError, ImageError
 
-    done: list[dict[str, Any]] = []
-    failed: list[dict[str, str]] = []
-    quiet = as_json or len(paths) > 20
-    with click.progressbar(
-        length=len(paths), label="photos", file=sys.stderr, hidden=not quiet or not sys.stderr.isatty()
-    ) as bar:
-        try:
-            for path, found in zip(paths, predictor.predict(paths, batch=batch), strict=True):
-                bar.update(1)
+    answers = results.write(predictor, paths, predictor.predict(paths, batch=batch))
+    try:
+        with closing(answers), PhotoProgress(len(paths), shown=quiet) as progress:
+            for found in answers:
+                progress.advance()
                 if isinstance(found, ImageError):
-                    failed.append({"image": str(path), "error": str(found)})
-                    click.echo(f"Error: {found}", err=True)
-                    continue
-                written = results.add(predictor, found)
-                done.append(written.to_json())
-                if not quiet:
-                    _tell(written)
-        except KeyboardInterrupt:
-            if done:
-                results.finish({**predictor.summary(), "images": done, "failed": failed, "interrupted": True})
-            raise
-    return done, failed
+                    progress.say(f"Error: {found}")
+                elif not quiet:
+                    _tell(found)
+    except (KeyboardInterrupt, GapmilError):
+        with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
+            results.report.save(predictor.summary(), interrupted=True)
+        raise
 
 
 def _announce(predictor: Predictor, count: int) -> None:

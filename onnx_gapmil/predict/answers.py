@@ -130,7 +130,7 @@ class ImagePrediction:
 
     Attributes:
         image: its path.
-        photo: (H, W, 3) RGB uint8.
+        photo: (H, W, 3) RGB uint8; None where nobody draws it.
         geometry: where the input lies in the photo.
         heads: one for each lifted output.
         picture: where the picture was written.
@@ -138,7 +138,7 @@ class ImagePrediction:
     """
 
     image: Path
-    photo: np.ndarray = field(repr=False)
+    photo: np.ndarray | None = field(repr=False)
     geometry: Geometry = field(repr=False)
     heads: tuple[HeadPrediction, ...] = ()
     picture: Path | None = None
@@ -146,7 +146,7 @@ class ImagePrediction:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; sizes are [width, height] in pixels."""
-        height, width = self.photo.shape[:2]
+        height, width = self.geometry.image_size
         return {
             "image": str(self.image),
             "size": [width, height],

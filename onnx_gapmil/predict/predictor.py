@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
-from onnx_gapmil.lift.lifted import UNARRANGED
-from onnx_gapmil.predict.answers import CellBox, CellWinner, ClassScore, HeadPrediction, ImagePrediction
-from onnx_gapmil.report.gridmap import regions
+from onnx_gapmil.pipeline import Answered, iterate
+from onnx_gapmil.predict.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.predict.describe import Describer
 from onnx_gapmil.report.pictures import render_prediction
-from onnx_gapmil.report.scores import SURE, Activation, activate, certainty
 from onnx_gapmil.rewriting import SCHEMA_VERSION, Rewrite, rewrite_model
 from onnx_gapmil.runtime.grid_session import GridSession
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
-    from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.runtime.heads import Head
-    from onnx_gapmil.runtime.prediction_grid import PredictionGrid
 
-#: Connected cells of one class smaller than this share of the grid are counted but get no box.
-_MIN_BOX_SHARE = 0.02
+_CPU_BATCH, _ACCELERATOR_BATCH = 8, 32
 
 
 class Predictor:
@@ -42,7 +37,8 @@ class Predictor:
         labels: a file of class names; looked for beside the model if None.
         provider: where to run.
         threads: CPU threads.
-        top: classes listed at image level, and shown in a picture.
+        top: classes listed at image level.
+        keep_photos: give the decoded photos too, which `render` needs.
 
     Raises:
         InputError: model, preprocessing, labels or provider will not do; see their errors.
@@ -58,6 +54,7 @@ class Predictor:
         provider: str = "auto",
         threads: int | None = None,
         top: int = 5,
+        keep_photos: bool = True,
     ) -> None:
         self.model = model
         self.rewrite: Rewrite = rewrite_model(model)
@@ -68,6 +65,8 @@ class Predictor:
         )
         self.top = max(1, top)
         self.labels, self.labels_source = self._find_labels(labels)
+        self._keep_photos = keep_photos
+        self._describers = [Describer(head, self.label, self.top) for head in self.session.heads]
 
     def _find_labels(self, path: Path | None) -> tuple[tuple[str, ...] | None, str]:
         """Class names; those found beside the model must fit, those of a model with several heads fit the first."""
@@ -85,107 +84,37 @@ class Predictor:
     def _classes(self, head: Head) -> int:
         return int(cast("int", head.grid_shape[1]))
 
-    def predict(self, images: Sequence[Path], *, batch: int = 8) -> Iterator[ImagePrediction | ImageError]:
+    def predict(
+        self, images: Sequence[Path], *, batch: int | None = None
+    ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Run photos in batches, in order; a photo that cannot be read gives its error in its place.
+
+        Photos are decoded while the model runs; memory does not grow with their number.
 
         Args:
             images: paths.
-            batch: photos at a time, where the model takes more than one.
+            batch: photos at a time, where the model takes more than one; chosen by `choose_batch` if None.
 
         Raises:
             ModelError: the model cannot be run on them.
         """
-        size = self.session.fixed_batch or max(1, batch)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="gapmil-decode") as pool:
-            parts = [images[start : start + size] for start in range(0, len(images), size)]
-            ahead = pool.submit(self._prepare, parts[0]) if parts else None
-            for place in range(len(parts)):
-                assert ahead is not None  # noqa: S101 - one is submitted for every part
-                prepared = ahead.result()
-                ahead = pool.submit(self._prepare, parts[place + 1]) if place + 1 < len(parts) else None
-                yield from self._run(prepared)
-
-    def _prepare(self, paths: Sequence[Path]) -> list[tuple[Path, np.ndarray, np.ndarray, Geometry] | ImageError]:
-        prepared: list[tuple[Path, np.ndarray, np.ndarray, Geometry] | ImageError] = []
-        for path in paths:
-            try:
-                photo = read_image(path)
-                array, geometry = self.preprocess.preprocess.apply(photo)
-            except ImageError as error:
-                prepared.append(error)
-            else:
-                prepared.append((path, photo, array, geometry))
-        return prepared
-
-    def _run(
-        self, prepared: Sequence[tuple[Path, np.ndarray, np.ndarray, Geometry] | ImageError]
-    ) -> Iterator[ImagePrediction | ImageError]:
-        readable = [entry for entry in prepared if not isinstance(entry, ImageError)]
-        grids = self.session.run(np.stack([entry[2] for entry in readable])) if readable else []
-        place = 0
-        for entry in prepared:
-            if isinstance(entry, ImageError):
-                yield entry
-                continue
-            path, photo, _, geometry = entry
-            heads = tuple(
-                self._describe(head, found, place, geometry)
-                for head, found in zip(self.session.heads, grids, strict=True)
-            )
-            place += 1
-            yield ImagePrediction(path, photo, geometry, heads)
-
-    def _describe(self, head: Head, found: PredictionGrid, place: int, geometry: Geometry) -> HeadPrediction:
-        """Names and numbers for one photo's grid."""
-        logits, grid = found.logits[place], found.grid[place]
-        kind = cast("Activation", head.activation or "none")
-        scores = activate(logits.astype(np.float64), kind)
-        cell_scores = activate(grid.astype(np.float64), kind)
-        order = np.argsort(-logits.astype(np.float64), kind="stable")[: self.top]
-        winning = winning_classes(grid)
-        return HeadPrediction(
-            output=head.output,
-            verdict=head.verdict,
-            activation=kind,
-            grid_shape=(grid.shape[1], grid.shape[2]),
-            arranged=UNARRANGED not in head.note,
-            top=tuple(ClassScore(int(k), self.label(int(k)), float(logits[k]), float(scores[k])) for k in order),
-            winners=self._winners(winning, grid, cell_scores),
-            boxes=()
-            if UNARRANGED in head.note
-            else self._boxes(np.where(certainty(grid.astype(np.float64)) >= SURE, winning, -1), geometry),
-            logits=logits,
-            grid=grid,
+        answers = iterate(
+            self.session,
+            self.preprocess.preprocess,
+            images,
+            batch=batch or choose_batch(self.session),
+            keep_photos=self._keep_photos,
         )
+        with closing(answers):
+            for answered in answers:
+                yield answered if isinstance(answered, ImageError) else self._describe(answered)
 
-    def _winners(self, winning: np.ndarray, grid: np.ndarray, scores: np.ndarray) -> tuple[CellWinner, ...]:
-        found = []
-        for index, count in zip(*np.unique(winning[winning >= 0], return_counts=True), strict=True):
-            best = int(np.argmax(grid[index]))
-            row, column = divmod(best, grid.shape[2])
-            found.append(
-                CellWinner(
-                    index=int(index),
-                    label=self.label(int(index)),
-                    cells=int(count),
-                    share=float(count) / winning.size,
-                    best_cell=(row, column),
-                    best_logit=float(grid[index, row, column]),
-                    best_score=float(scores[index, row, column]),
-                )
-            )
-        return tuple(sorted(found, key=lambda entry: (-entry.cells, -entry.best_logit)))
-
-    def _boxes(self, winning: np.ndarray, geometry: Geometry) -> tuple[CellBox, ...]:
-        shape = (winning.shape[0], winning.shape[1])
-        boxes = []
-        for region in regions(winning):
-            if region.value < 0 or region.cells < max(1, _MIN_BOX_SHARE * winning.size):
-                continue
-            x0, y0, _, _ = geometry.cell_rectangle(region.rows[0], region.cols[0], shape)
-            _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
-            boxes.append(CellBox(region.value, self.label(region.value), (x0, y0, x1, y1), region.cells))
-        return tuple(boxes)
+    def _describe(self, answered: Answered) -> ImagePrediction:
+        heads = tuple(
+            describer.describe(found, answered.geometry)
+            for describer, found in zip(self._describers, answered.grids, strict=True)
+        )
+        return ImagePrediction(answered.path, answered.pixels, answered.geometry, heads)
 
     def label(self, index: int) -> str:
         """A class's name, or its number."""
@@ -194,7 +123,9 @@ class Predictor:
         return self.labels[index]
 
     def render(self, found: ImagePrediction, head: HeadPrediction) -> np.ndarray:
-        """The picture of one head's answer to one photo: (height, width, 3) RGB uint8."""
+        """The picture of one head's answer to one photo: (height, width, 3) RGB uint8; needs `keep_photos`."""
+        if found.photo is None:
+            raise ValueError("the photo was not kept, so it cannot be drawn")
         several = f", output {head.output}" if len(found.heads) > 1 else ""
         subtitle = f"{self.model.name}{several} · {head.verdict} head · {self.preprocess.preprocess.describe()}"
         picture: np.ndarray = render_prediction(
@@ -224,20 +155,9 @@ class Predictor:
         }
 
 
-def winning_classes(grid: np.ndarray) -> np.ndarray:
-    """The class with the highest logit in each cell.
-
-    Args:
-        grid: (K, rows, columns).
-
-    Returns:
-        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
-        class) elsewhere.
-    """
-    if grid.shape[0] == 1:
-        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
-    winners: np.ndarray = np.argmax(grid, axis=0).astype(np.intp)
-    return winners
+def choose_batch(session: GridSession) -> int:
+    """Photos at a time that keep the hardware busy without much memory."""
+    return _CPU_BATCH if session.provider["used"] == "cpu" else _ACCELERATOR_BATCH
 
 
 def _loadable(rewrite: Rewrite, model: Path) -> Any:

@@ -1,0 +1,73 @@
+"""How far a run over many photos is, and how fast: a bar on a terminal, one line at the end elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class PhotoProgress:
+    """Counts photos on stderr.
+
+    Args:
+        total: photos to come.
+        shown: False shows nothing at all.
+    """
+
+    def __init__(self, total: int, *, shown: bool) -> None:
+        self._total = total
+        self._shown = shown
+        self._done = 0
+        self._start = time.perf_counter()
+        self._bar: Progress | None = _bar() if shown and sys.stderr.isatty() else None
+
+    def __enter__(self) -> PhotoProgress:
+        self._start = time.perf_counter()
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.add_task("photos", total=self._total, rate="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._shown and self._done and kind is None:
+            seconds = time.perf_counter() - self._start
+            click.echo(f"{self._done} photos in {seconds:.1f} s, {self._done / seconds:.1f} photos/s", err=True)
+
+    def advance(self) -> None:
+        """One photo more is done."""
+        self._done += 1
+        if self._bar is not None:
+            rate = self._done / max(time.perf_counter() - self._start, 1e-9)
+            self._bar.update(self._bar.task_ids[0], completed=self._done, rate=f"{rate:.1f} photos/s")
+
+    def say(self, message: str) -> None:
+        """A line on stderr, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(message, err=True)
+
+
+def _bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=4,
+    )

@@ -1,0 +1,143 @@
+"""From one photo's grid to classes, cells and boxes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.lift.lifted import UNARRANGED
+from onnx_gapmil.predict.answers import CellBox, CellWinner, ClassScore, HeadPrediction
+from onnx_gapmil.report.gridmap import regions
+from onnx_gapmil.report.scores import SURE, Activation, activate, certainty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.runtime.heads import Head
+    from onnx_gapmil.runtime.prediction_grid import PredictionGrid
+
+#: Connected cells of one class smaller than this share of the grid are counted but get no box.
+_MIN_BOX_SHARE = 0.02
+#: float32's softmax is off by less; cells nearer to `SURE` are decided in float64.
+_NEAR = 1e-4
+
+
+class Describer:
+    """Puts one head's numbers into words.
+
+    Args:
+        head: of the session.
+        label: a class's name by its index.
+        top: classes listed at image level.
+    """
+
+    def __init__(self, head: Head, label: Callable[[int], str], top: int) -> None:
+        self._head = head
+        self._label = label
+        self._top = top
+        self._kind = cast("Activation", head.activation or "none")
+        self._arranged = UNARRANGED not in head.note
+
+    def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:
+        """Describe one photo's answer.
+
+        Args:
+            found: whose arrays have one row; it needs the grid.
+            geometry: where the input lies in the photo.
+        """
+        logits, grid = found.logits[0], found.grid[0]
+        numbers = grid.astype(np.float32) if grid.dtype.itemsize < 4 else grid
+        winning = winning_classes(numbers)
+        boxes: tuple[CellBox, ...] = ()
+        if self._arranged:
+            boxes = self._boxes(np.where(sure_cells(numbers), winning, -1), geometry)
+        return HeadPrediction(
+            output=self._head.output,
+            verdict=self._head.verdict,
+            activation=self._kind,
+            grid_shape=(grid.shape[1], grid.shape[2]),
+            arranged=self._arranged,
+            top=self._best(logits.astype(np.float64)),
+            winners=self._winners(winning, numbers),
+            boxes=boxes,
+            logits=logits,
+            grid=grid,
+        )
+
+    def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
+        scores = activate(logits, self._kind)
+        order = np.argsort(-logits, kind="stable")[: self._top].tolist()
+        return tuple(ClassScore(k, self._label(k), float(logits[k]), float(scores[k])) for k in order)
+
+    def _winners(self, winning: npt.NDArray[np.intp], grid: npt.NDArray[Any]) -> tuple[CellWinner, ...]:
+        classes, counts = np.unique(winning[winning >= 0], return_counts=True)
+        if not len(classes):
+            return ()
+        cells = grid.reshape(len(grid), -1)
+        best = cells[classes].argmax(axis=1)
+        scores = activate(cells[:, best].astype(np.float64), self._kind)
+        found = [
+            CellWinner(
+                index=index,
+                label=self._label(index),
+                cells=count,
+                share=count / winning.size,
+                best_cell=divmod(cell, grid.shape[2]),
+                best_logit=float(cells[index, cell]),
+                best_score=float(scores[index, column]),
+            )
+            for column, (index, count, cell) in enumerate(
+                zip(classes.tolist(), counts.tolist(), best.tolist(), strict=True)
+            )
+        ]
+        return tuple(sorted(found, key=lambda entry: (-entry.cells, -entry.best_logit)))
+
+    def _boxes(self, winning: npt.NDArray[np.intp], geometry: Geometry) -> tuple[CellBox, ...]:
+        shape = (winning.shape[0], winning.shape[1])
+        boxes = []
+        for region in regions(winning):
+            if region.value < 0 or region.cells < max(1, _MIN_BOX_SHARE * winning.size):
+                continue
+            x0, y0, _, _ = geometry.cell_rectangle(region.rows[0], region.cols[0], shape)
+            _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
+            boxes.append(CellBox(region.value, self._label(region.value), (x0, y0, x1, y1), region.cells))
+        return tuple(boxes)
+
+
+def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The class with the highest logit in each cell.
+
+    Args:
+        grid: (K, rows, columns).
+
+    Returns:
+        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
+        class) elsewhere.
+    """
+    if grid.shape[0] == 1:
+        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
+    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
+    return winners
+
+
+def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
+
+    Args:
+        grid: (K, rows, columns), float32 or float64.
+
+    Returns:
+        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
+    """
+    if len(grid) == 1 or grid.dtype != np.float32:
+        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
+    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
+        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
+    sure = np.asarray(share >= SURE)
+    near = np.abs(share - SURE) < _NEAR
+    if near.any():
+        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
+    return sure
