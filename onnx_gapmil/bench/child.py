@@ -26,8 +26,8 @@ def answer(order: Mapping[str, Any]) -> dict[str, int | None]:
     """
     from onnx_gapmil.bench.memory import DeviceMemory, peak_resident
     from onnx_gapmil.bench.runs import ON_DEVICE, BoundRun
+    from onnx_gapmil.bench.sessions import timed_session
     from onnx_gapmil.runtime.providers import choose_providers
-    from onnx_gapmil.runtime.session import make_session
 
     choice = choose_providers(order["provider"])
     device = DeviceMemory() if choice.used in ON_DEVICE else None
@@ -35,7 +35,9 @@ def answer(order: Mapping[str, Any]) -> dict[str, int | None]:
     path = Path(order["path"])
     folder = Path(order["folder"]) if order["folder"] is not None else None
     # A model with external data goes by its bytes, so that its data is found in its own folder.
-    session = make_session(path if folder is None else path.read_bytes(), choice, external_data_folder=folder)
+    session = timed_session(
+        path if folder is None else path.read_bytes(), choice, what="The graph", external_data_folder=folder
+    )
     run = BoundRun(session, _inputs(order["inputs"]), order["outputs"], choice.used, "The run for peak memory")
     for _ in range(order["runs"]):
         run()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.trace import InputShape, random_input
 from onnx_gapmil.runtime.ort_errors import run_error
 from onnx_gapmil.runtime.ort_values import to_ort_value
@@ -66,12 +65,6 @@ class BoundRun:
             raise run_error(error, self._what) from error
 
     def values(self) -> list[Any]:
-        """The outputs of the last run, as `OrtValue`s.
-
-        Raises:
-            ModelError: nothing ran yet.
-        """
+        """The outputs of the last run, as `OrtValue`s in the order in which they were asked for."""
         values: list[Any] = self._binding.get_outputs()
-        if not values:
-            raise ModelError(f"{self._what}: nothing ran yet.")
         return values

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import onnx
 
 from onnx_gapmil.bench.macs import count_work
+from onnx_gapmil.bench.sessions import timed_session
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
 from onnx_gapmil.rewriting import rewrite_model
-from onnx_gapmil.runtime.session import make_session
 
 if TYPE_CHECKING:
     from typing import Any
@@ -58,7 +58,7 @@ class Variant:
             ProviderError: the provider was asked for by name, and not one node runs on it.
         """
         data, folder = self.serialized()
-        return make_session(data, choice, external_data_folder=folder, name=f"the graph of {self.name!r}")
+        return timed_session(data, choice, what=f"The graph of {self.name!r}", external_data_folder=folder)
 
 
 def build_variants(
