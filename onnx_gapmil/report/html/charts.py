@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx_gapmil.report.html.markup import Child, Markup, percent_of, tag
+from onnx_gapmil.report.html.words import percent
+
+_STEPS = (0.02, 0.05, 0.1, 0.2, 0.25)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Axis:
     def of(cls, values: Sequence[float], *, zero: bool) -> Axis:
         """An axis that holds all values; ``zero`` makes it begin at 0, as bars must."""
         low, high = (0.0 if zero else min(values, default=0.0)), max(values, default=1.0)
-        step = next(step for step in (0.02, 0.05, 0.1, 0.2, 0.25) if (high - low) / step <= 5 or step == 0.25)
+        step = next(step for step in _STEPS if (high - low) / step <= (4 if zero else 5) or step == _STEPS[-1])
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
         last = max(last, first + 1)
         ticks = tuple(round(index * step, 6) for index in range(first, last + 1) if index * step <= 1 + 1e-9)
@@ -121,6 +124,41 @@ def dot(axis: Axis, value: float, kind: str) -> Markup:
 def whisker(axis: Axis, low: float, high: float) -> Markup:
     """An interval in the middle of the track."""
     return tag("line", x1=axis.at(low), x2=axis.at(high), y1="50%", y2="50%", class_="whisker")
+
+
+def stacked_bar(parts: list[tuple[str, str, int]], label: str, notes: dict[str, str] | None = None) -> Markup:
+    """One bar of several counts, (colour class, name, count), with a legend that says them."""
+    total = sum(part[2] for part in parts) or 1
+    segments, left = [], 0
+    for kind, _name, value in parts:
+        segments.append(
+            tag("rect", x=percent_of(left / total), y=0, width=percent_of(value / total), height="100%", class_=kind)
+        )
+        left += value
+    dividers, left = [], 0
+    for _kind, _name, value in parts[:-1]:
+        left += value
+        dividers.append(
+            tag("line", x1=percent_of(left / total), x2=percent_of(left / total), y1=0, y2="100%", class_="divider")
+        )
+    legend = [
+        tag(
+            "li",
+            tag("span", class_=f"swatch {kind}"),
+            tag("b", f"{value:,}"),
+            " ",
+            tag("span", name),
+            tag("span", f" {percent(value / total)}", class_="soft"),
+            tag("p", notes[kind], class_="soft") if notes else None,
+        )
+        for kind, name, value in parts
+    ]
+    return tag(
+        "figure",
+        tag("svg", segments, dividers, class_="stack", aria_hidden="true", focusable="false"),
+        tag("ul", legend, class_="legend", aria_label=label),
+        class_="stacked",
+    )
 
 
 def finding(name: str, title: str, reading: Child, picture: Child, *definition: Child) -> Markup:

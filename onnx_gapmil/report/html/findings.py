@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnx_gapmil.report.html.charts import Axis, Row, bar, dot, finding, marker, plot, whisker
-from onnx_gapmil.report.html.headline import stacked_bar
+from onnx_gapmil.report.html.charts import Axis, Row, bar, dot, finding, marker, plot, stacked_bar, whisker
 from onnx_gapmil.report.html.localization import localization, several_objects
 from onnx_gapmil.report.html.markup import Child, Markup, join, tag
 from onnx_gapmil.report.html.reliability import calibration
-from onnx_gapmil.report.html.words import aggregator_name, count, interval, percent, share_of
+from onnx_gapmil.report.html.words import aggregator_name, count, interval, percent, share_of, table_percent
 
 _RECOVERY = (
     ("any_top1", "It wins a cell on the object"),
@@ -19,9 +18,13 @@ _RECOVERY = (
     ("background_share", "Share of the other cells that it wins"),
 )
 _CAUSES = (
-    ("dilution", "Dilution", "the right class wins cells on the object, but too few to carry the mean."),
-    ("distraction", "Distraction", "another class wins a stretch of the image elsewhere and outweighs it."),
-    ("absent", "Absent", "no cell sees the right class; pooling is not to blame."),
+    (
+        "dilution",
+        "Dilution",
+        "The right class wins cells on the object, but too few, or the object is shared with the class answered.",
+    ),
+    ("distraction", "Distraction", "It wins some, but is outvoted: most cells of the class answered lie elsewhere."),
+    ("absent", "Absent", "No cell on the object has the right class on top; pooling is not to blame."),
 )
 
 
@@ -67,7 +70,7 @@ def _aggregators(summary: dict[str, Any]) -> Markup | None:
             marks.append(whisker(axis, limits[0], limits[1]))
         marks.append(dot(axis, value["top1"], "point"))
         label = join(aggregator_name(key), tag("span", "the model's own", class_="mark") if key == "mean" else None)
-        numbers = [percent(value["top1"]), interval(limits) or "–", percent(share_of(value, "top5"))]
+        numbers = [table_percent(value["top1"]), interval(limits) or "–", table_percent(share_of(value, "top5"))]
         rows.append(Row(label, marks, numbers, "own" if key == "mean" else ""))
     return finding(
         "aggregators",
@@ -108,7 +111,7 @@ def _recovery(summary: dict[str, Any]) -> Markup | None:
             for place, (kind, share) in enumerate(shares)
             if share is not None
         ]
-        numbers = tag("span", [tag("span", percent(share)) for _kind, share in shares], class_="pair")
+        numbers = tag("span", [tag("span", table_percent(share)) for _kind, share in shares], class_="pair")
         rows.append(Row(label, marks, [numbers]))
     names = {"right": "the image-level answer is right", "wrong": "it is wrong"}
     legend = tag(
@@ -158,8 +161,15 @@ def _causes(summary: dict[str, Any]) -> Markup | None:
         "causes",
         "Why the mean failed",
         f"{name} explains {most:,} of {count(total, 'error')} ({percent(most / total, 0)}).",
-        stacked_bar([part for part in parts if part[2]], "Causes of errors"),
-        *[join(tag("b", f"{title}: "), text) for _key, title, text in _CAUSES],
+        stacked_bar(
+            [part for part in parts if part[2]],
+            "Causes of errors",
+            {key: text for key, _title, text in _CAUSES},
+        ),
+        "Each error whose object has a known place gets one cause, by who wins which cells; all but “absent” are "
+        "recoverable: the right answer stands in the grid, and the mean lost it. A cell is won by the class with the "
+        "highest logit in it.",
+        "Distraction means that more than half of the cells that the answered class wins lie off the object.",
     )
 
 
@@ -176,7 +186,9 @@ def _background(summary: dict[str, Any]) -> Markup | None:
     known = [(label, value, kind) for label, value, kind in lines if value is not None]
     axis = Axis.of([1.0], zero=True)
     rows = [
-        Row(label, [bar(axis, value, kind, y=6, height=14)], [percent(value)], "own" if kind == "measured" else "")
+        Row(
+            label, [bar(axis, value, kind, y=6, height=14)], [table_percent(value)], "own" if kind == "measured" else ""
+        )
         for label, value, kind in known
     ]
     only = detail.get("only_background_errors")

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from onnx_gapmil.report.html.markup import Markup, join, percent_of, tag
-from onnx_gapmil.report.html.warnings import warnings_of
+from onnx_gapmil.report.html.charts import stacked_bar
+from onnx_gapmil.report.html.markup import Markup, join, tag
+from onnx_gapmil.report.html.warnings import verdict_word, warnings_of
 from onnx_gapmil.report.html.words import aggregator_name, count, interval, of_images, percent, share_of
+
+_VERDICTS = {
+    "exact": "a cell’s value is the head’s own answer to that cell alone.",
+    "conditional": "the cells’ mean is the model’s answer, but a cell’s value also depends on the rest of the image.",
+}
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ def headline_section(summary: dict[str, Any]) -> Markup:
     outcome = Outcome.of(summary)
     return tag(
         "section",
+        _eyebrow(summary),
         tag("h1", "What the classifier sees, ", tag("span", "measured", class_="soft")),
         tag("div", [tag("p", sentence) for sentence in sentences(summary, outcome)], class_="lead"),
         _outcome_bar(outcome) if outcome.images else None,
@@ -52,6 +59,17 @@ def headline_section(summary: dict[str, Any]) -> Markup:
         _warnings(summary),
         id="summary",
         aria_label="Summary",
+    )
+
+
+def _eyebrow(summary: dict[str, Any]) -> Markup:
+    """The verdict on the head, before everything else: what the cells below may be taken for."""
+    verdict = verdict_word(summary)
+    meaning = _VERDICTS.get(verdict)
+    return (
+        tag("p", tag("b", f"{verdict.capitalize()} head"), f": {meaning}" if meaning else None, class_="eyebrow")
+        if verdict
+        else join()
     )
 
 
@@ -93,9 +111,10 @@ def _recovery_sentence(outcome: Outcome) -> Markup | None:
     )
     if not outcome.recoverable:
         return join("In none of ", these, " does the right class win a cell on the object: the evidence is not there.")
+    all_of_them = outcome.recoverable == outcome.judged
     return join(
         "In ",
-        _strong(f"{outcome.recoverable:,} of {these}"),
+        _strong(f"all {these.removeprefix('the ')}" if all_of_them else f"{outcome.recoverable:,} of {these}"),
         ", the right class still wins a cell on the object: the evidence is there, and averaging loses it.",
     )
 
@@ -144,40 +163,6 @@ def _outcome_bar(outcome: Outcome) -> Markup:
         ("unjudged", "Wrong" if not judged else "Wrong, the object's place unknown", outcome.wrong - judged),
     ]
     return stacked_bar([part for part in parts if part[2] > 0], "What became of the images")
-
-
-def stacked_bar(parts: list[tuple[str, str, int]], label: str) -> Markup:
-    """One bar of several counts, with a legend that says them: (colour class, name, count)."""
-    total = sum(part[2] for part in parts) or 1
-    segments, left = [], 0
-    for kind, _name, value in parts:
-        segments.append(
-            tag("rect", x=percent_of(left / total), y=0, width=percent_of(value / total), height="100%", class_=kind)
-        )
-        left += value
-    dividers, left = [], 0
-    for _kind, _name, value in parts[:-1]:
-        left += value
-        dividers.append(
-            tag("line", x1=percent_of(left / total), x2=percent_of(left / total), y1=0, y2="100%", class_="divider")
-        )
-    legend = [
-        tag(
-            "li",
-            tag("span", class_=f"swatch {kind}"),
-            tag("b", f"{value:,}"),
-            " ",
-            tag("span", name),
-            tag("span", f" {percent(value / total)}", class_="soft"),
-        )
-        for kind, name, value in parts
-    ]
-    return tag(
-        "figure",
-        tag("svg", segments, dividers, class_="stack", aria_hidden="true", focusable="false"),
-        tag("ul", legend, class_="legend", aria_label=label),
-        class_="stacked",
-    )
 
 
 def _figures(summary: dict[str, Any]) -> Markup | None:

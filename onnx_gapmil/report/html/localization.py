@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx_gapmil.report.html.charts import Axis, Row, bar, finding, marker, plot
 from onnx_gapmil.report.html.markup import Markup, join, tag
-from onnx_gapmil.report.html.words import count, percent, share_of
+from onnx_gapmil.report.html.words import count, percent, share_of, table_percent
 
 _THRESHOLDS = ("0.3", "0.5", "0.7")
 _BASELINE = "what the middle of the image scores"
@@ -25,11 +25,14 @@ def localization(summary: dict[str, Any]) -> Markup | None:
             share_of(summary.get("pointing_game")),
             share_of(summary.get("pointing_game_centre")),
         ),
-        ("MaxBoxAccV2", share_of(summary.get("maxboxacc_v2")), _centre(centre, "maxboxacc_v2", "mean")),
+        (
+            "MaxBoxAccV2: boxes cut from the grid",
+            share_of(summary.get("maxboxacc_v2")),
+            _centre(centre, "maxboxacc_v2", "mean"),
+        ),
     ]
     lines += [
-        (f"box overlaps by {name} or more", _at(detail, name), _centre(centre, f"iou_{name}", name))
-        for name in _THRESHOLDS
+        (f"IoU of {name} or more", _at(detail, name), _centre(centre, f"iou_{name}", name)) for name in _THRESHOLDS
     ]
     lines.append(("PxAP: pixels of the mask", share_of(summary.get("pxap")), None))
     known: list[_Line] = [(label, value, baseline) for label, value, baseline in lines if value is not None]
@@ -41,7 +44,7 @@ def localization(summary: dict[str, Any]) -> Markup | None:
         marks = [bar(axis, value, "measured", y=7, height=12)]
         if baseline is not None:
             marks.append(marker(axis, baseline, "baseline-mark"))
-        rows.append(Row(label, marks, [percent(value), percent(baseline)]))
+        rows.append(Row(label, marks, [table_percent(value), table_percent(baseline)]))
     return finding(
         "localization",
         "Finding the object",
@@ -56,8 +59,8 @@ def localization(summary: dict[str, Any]) -> Markup | None:
         ),
         "Pointing game: does the right class's best cell touch a box of its object. MaxBoxAccV2 (arXiv 2007.04178): "
         "the grid of the right class is cut at a threshold, the largest piece gives a box, and it must overlap the "
-        "object's box (intersection over union) by 0.3, 0.5 or 0.7; the figure is the mean of the three. PxAP: average "
-        "precision over pixels, for masks.",
+        "object's box (intersection over union, IoU) by 0.3, 0.5 or 0.7; the figure is the mean of the three. PxAP: "
+        "average precision over pixels, for masks.",
         _threshold(detail),
         "Objects that photographers centre are found by pointing at the middle, so that is the baseline to beat.",
     )
@@ -107,7 +110,9 @@ def several_objects(summary: dict[str, Any]) -> Markup | None:
         return None
     axis = Axis.of([1.0], zero=True)
     rows = [
-        Row(label, [bar(axis, share, kind, y=6, height=14)], [percent(share)], "own" if kind == "measured" else "")
+        Row(
+            label, [bar(axis, share, kind, y=6, height=14)], [table_percent(share)], "own" if kind == "measured" else ""
+        )
         for label, share, kind in known
     ]
     images = int(found.get("images") or 0)

@@ -8,7 +8,7 @@ from onnx_gapmil.report.html.charts import finding
 from onnx_gapmil.report.html.markup import Markup, join, tag
 from onnx_gapmil.report.html.words import percent, share_of
 
-_SIDE, _LEFT, _TOP, _HISTOGRAM = 240, 40, 8, 44
+_SIDE, _LEFT, _TOP, _HISTOGRAM = 240, 34, 24, 44
 _SMALL_GAP = 0.01
 _WIDTH, _HEIGHT = _LEFT + _SIDE + 12, _TOP + _SIDE + _HISTOGRAM + 52
 
@@ -17,9 +17,8 @@ def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
     """Accuracy against confidence by bins, with how many images each holds."""
     value = summary.get("calibration") or {}
     error = share_of(value, "ece")
-    known = [
-        item for item in bins or value.get("bins") or [] if item.get("images") and item.get("accuracy") is not None
-    ]
+    every = bins or value.get("bins") or []
+    known = [item for item in every if item.get("images") and item.get("accuracy") is not None]
     if not known:
         return None
     total = sum(item["images"] for item in known)
@@ -54,9 +53,10 @@ def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
 
 
 def _reading(error: float | None, gap: float) -> str:
-    how = (
-        "too sure of itself" if gap > 0.01 else "surer than it says" if gap < -0.01 else "about as sure as it is right"
-    )
+    if abs(gap) <= _SMALL_GAP:
+        how = "about as sure as it is right"
+    else:
+        how = "too sure of itself" if gap > 0 else "right more often than it says"
     missing = f"; its confidence misses the accuracy by {percent(error)} on average" if error is not None else ""
     return f"On the whole the model is {how}{missing}."
 
@@ -101,6 +101,7 @@ def _diagram(bins: list[dict[str, Any]]) -> Markup:
             for item in bins
         ],
         tag("line", x1=_x(0), x2=_x(1), y1=floor, y2=floor, class_="base"),
+        tag("text", "right, %", x=4, y=9),
         tag("text", "confidence, %; the bars count images", x=_x(0.5), y=floor + 18, text_anchor="middle"),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         class_="reliability",

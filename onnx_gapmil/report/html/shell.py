@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.report.html.markup import Child, Markup, tag
+from onnx_gapmil.report.html.markup import Child, Markup, join, tag
 from onnx_gapmil.report.html.words import count
 
 _COLUMNS = (
@@ -31,27 +31,29 @@ _NO_SCRIPT = "This part needs JavaScript, which this browser does not run here."
 
 
 def header(payload: dict[str, Any]) -> Markup:
-    """What the page is about, and the switch of the theme."""
+    """What the page is about, and the switch of the theme, which stays hidden without the script."""
     summary = payload["summary"]
     model = summary.get("model")
     name = model.get("name") or model.get("path") if isinstance(model, dict) else model
-    return tag(
-        "div",
-        tag("a", tag("b", "onnx-gapmil"), " audit", href="#main", class_="brand"),
-        tag("span", Path(str(name or "model")).name, class_="model", title=str(name or "")),
-        class_="title",
+    return join(
+        tag(
+            "div",
+            tag("a", tag("b", "onnx-gapmil"), " audit", href="#main", class_="brand"),
+            tag("span", Path(str(name or "model")).name, class_="model", title=str(name or "")),
+            class_="title",
+        ),
+        tag("button", "Theme: system", type="button", id="theme", class_="quiet", hidden=True),
     )
 
 
 def navigation(*, classes: bool, gallery: bool) -> Markup:
-    """Links to the sections, and the switch of the theme, which does nothing without the script."""
+    """Links to the sections."""
     links = [("summary", "Summary"), ("measured", "Measured"), ("findings", "Findings")]
     links += [("classes", "Classes")] if classes else []
     links += [("images", "Images")] if gallery else []
     return tag(
         "nav",
         [tag("a", text, href=f"#{name}") for name, text in links],
-        tag("button", "Theme: system", type="button", id="theme", class_="quiet", hidden=True),
         aria_label="Sections",
     )
 

@@ -60,10 +60,15 @@ def _no_objects(summary: dict[str, Any]) -> Warning_ | None:
     )
 
 
-def _head(summary: dict[str, Any]) -> Warning_ | None:
+def verdict_word(summary: dict[str, Any]) -> str:
+    """``exact`` or ``conditional``; empty if the summary does not say."""
     verdict = summary.get("verdict")
-    text = verdict if isinstance(verdict, str) else str(one_of(verdict, "verdict", "text", "name") or "")
-    if "conditional" in text:
+    text = verdict if isinstance(verdict, str) else str(one_of(verdict, "verdict", "name", "text") or "")
+    return next((word for word in ("conditional", "exact") if word in text), "")
+
+
+def _head(summary: dict[str, Any]) -> Warning_ | None:
+    if verdict_word(summary) == "conditional":
         return Warning_(
             "The head is conditional.",
             "The cells' mean is exactly the model's answer, but a cell's value also depends on the rest of the image: "

@@ -26,6 +26,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return f"{text.removesuffix('.0')}\u00a0%"
 
 
+def table_percent(share: float | None) -> str:
+    """As `percent`, always with one decimal, so that the digits of a column stand under one another."""
+    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
+
+
 def interval(bounds: object) -> str | None:
     """[0.731, 0.812] as ``73 to 81``; None if there is no interval."""
     if not isinstance(bounds, list | tuple) or len(bounds) != 2 or None in bounds:

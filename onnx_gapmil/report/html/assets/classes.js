@@ -28,7 +28,7 @@ if (byId("class-table")) {
   const shareCell = (value) => {
     const fill = make("span", { class: "fill" });
     fill.style.width = `${100 * (value || 0)}%`;
-    return make("td", { class: "num share" }, make("span", { class: "value" }, percent(value)), fill);
+    return make("td", { class: "num share" }, make("span", { class: "value" }, isMissing(value) ? "–" : `${(100 * value).toFixed(1)}\u00a0%`), isMissing(value) ? null : make("span", { class: "track" }, fill));
   };
   const rowOf = (item) => {
     const link = labelled.has(item.index)

@@ -1,6 +1,12 @@
 // The gallery: cards are made by portions as they come near the window, and kept once made.
 let openViewer = () => {}; // the viewer fills this in
 
+// What lies over the photos; a switch in the dialog and the one above the gallery are one.
+function setLayer(name, on) {
+  document.body.classList.toggle(`without-${name}`, !on);
+  for (const layer of document.querySelectorAll(`[data-layer="${name}"]`)) layer.checked = on;
+}
+
 const chipOf = (image) => {
   if (image.right) return make("span", { class: "chip-right" }, "right");
   const kinds = [];
@@ -42,8 +48,8 @@ if (byId("gallery")) {
       "li",
       { class: "card", "data-image": place },
       make("div", { class: "frame" }, explorer.element),
-      make("div", { class: "card-head" }, make("span", { class: "label-name", title: labelsOf(image) }, labelsOf(image)), chipOf(image)),
       explorer.legend,
+      make("div", { class: "card-head" }, make("span", { class: "label-name", title: labelsOf(image) }, labelsOf(image)), chipOf(image)),
       explorer.panel.element,
       make("div", { class: "card-foot" }, make("span", { class: "file soft", title: image.name }, image.name), larger),
     );
@@ -102,7 +108,7 @@ if (byId("gallery")) {
     for (const [place, { explorer }] of cards) explorer.setMap(mapFor(images[place]));
   });
   for (const layer of document.querySelectorAll("[data-layer]")) {
-    const apply = () => document.body.classList.toggle(`without-${layer.dataset.layer}`, !layer.checked);
+    const apply = () => setLayer(layer.dataset.layer, layer.checked);
     layer.addEventListener("change", apply);
     apply();
   }

@@ -1,9 +1,9 @@
 // What is said of an image or of one of its cells, and the explorer that ties it to the photo.
 
 const CAUSES = {
-  dilution: "The right class wins cells on the object, but too few to carry the mean.",
-  distraction: "Another class wins a stretch of the image elsewhere and outweighs the right one.",
-  absent: "No cell sees the right class; pooling is not to blame.",
+  dilution: "The right class wins cells on the object, but too few, or it shares the object with the class answered.",
+  distraction: "The right class wins cells on the object, but is outvoted: most cells of the class answered lie elsewhere.",
+  absent: "No cell on the object has the right class on top; pooling is not to blame.",
 };
 
 class Panel {
@@ -82,15 +82,11 @@ class Explorer {
     const ends = this.grid ? [this.grid.low, this.grid.high].map((value) => value.toFixed(1)) : ["", ""];
     return make(
       "p",
-      { class: "map-legend", hidden: true },
+      { class: "map-legend off" },
       this.legendName,
-      make(
-        "span",
-        { class: "scale-row" },
-        make("span", {}, ends[0]),
-        make("span", { class: "scale" }),
-        make("span", {}, `${ends[1]} logit`),
-      ),
+      make("span", {}, ends[0]),
+      make("span", { class: "scale", title: "logit" }),
+      make("span", {}, ends[1]),
     );
   }
 
@@ -134,8 +130,8 @@ class Explorer {
     const possible = index !== null && this.grid && this.grid.classes.includes(index);
     this.map = possible ? index : null;
     if (this.grid) this.stage.show(this.map);
-    this.legend.hidden = this.map === null;
-    this.legendName.textContent = this.map === null ? "" : `Map of ${nameOf(this.map)}`;
+    this.legend.classList.toggle("off", this.map === null);
+    this.legendName.textContent = this.map === null ? "" : nameOf(this.map);
     this.panel.press(this.map);
     this.onMap(this.map);
   }

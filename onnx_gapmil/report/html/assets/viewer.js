@@ -30,6 +30,16 @@ if (byId("viewer")) {
       make("div", { class: "map-buttons" }, ...buttons),
     );
   };
+  const switches = () => {
+    const copies = [...document.querySelectorAll(".gallery-controls .switch")].map((one) => {
+      const copy = one.cloneNode(true);
+      const layer = copy.querySelector("input");
+      layer.checked = one.querySelector("input").checked;
+      layer.addEventListener("change", () => setLayer(layer.dataset.layer, layer.checked));
+      return copy;
+    });
+    return make("div", { class: "bar" }, ...copies);
+  };
   const heading = (image, step) => {
     const place = state.order.indexOf(state.place);
     const go = (text, by) => {
@@ -84,7 +94,7 @@ if (byId("viewer")) {
       make(
         "div",
         { class: "viewer-body" },
-        make("div", { class: "viewer-photo" }, explorer.element, explorer.legend),
+        make("div", { class: "viewer-photo" }, explorer.element, explorer.legend, switches()),
         make("div", { class: "viewer-side" }, story(image), explorer.panel.element, all),
       ),
     );
