@@ -1,3 +1,10 @@
-"""What an audit measures, image by image: pure functions of logits, grid, labels and boxes."""
+"""What an audit measures: pure functions of logits, grid, labels, boxes and masks.
 
-from __future__ import annotations
+`measure_image` makes one image's record, plain JSON; `summarise` turns records into figures. The definitions stand in
+the modules, one for each measure, and for people in ``docs/measures.md``.
+"""
+
+from onnx_gapmil.measure.record import measure_image
+from onnx_gapmil.measure.summary import summarise
+
+__all__ = ["measure_image", "summarise"]

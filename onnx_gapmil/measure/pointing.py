@@ -1,0 +1,59 @@
+"""The pointing game: does the best cell of the true class touch the object?
+
+Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", arXiv 1608.00507. There the maximum of a map
+at the size of the photo must lie within 15 pixels of the object. A cell is an area already, so here it counts if it
+overlaps the box (or mask) by any area above zero.
+
+Photographers put the object in the centre, so the *centre baseline* stands beside it: whether the centre of the photo
+lies in a box. A model earns what it has above that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.images.geometry import Geometry, Rectangle
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """The pointing games of one image, one for each object of its labels.
+
+    Attributes:
+        games: how many.
+        hits: how many the grid won.
+        centre: how many the centre of the photo would have won.
+    """
+
+    games: int
+    hits: int
+    centre: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; ``hit`` tells whether all games were won."""
+        return {**self.__dict__, "hit": self.hits == self.games}
+
+
+def best_cell(cells: npt.NDArray[np.float64], label: int) -> int:
+    """Flat index of the highest cell of a class, the first in reading order among equal ones; cells are (cells, K)."""
+    return int(cells[:, label].argmax())
+
+
+def touches(cell: int, cover: npt.NDArray[np.float64]) -> bool:
+    """Whether a cell, by its flat index, overlaps the object; ``cover`` is (H, W)."""
+    return bool(cover.flat[cell] > 0.0)
+
+
+def centre_in_boxes(boxes: tuple[Rectangle, ...], geometry: Geometry) -> bool:
+    """Whether the centre of the photo lies in one of the boxes, their edges included."""
+    y, x = geometry.image_size[0] / 2, geometry.image_size[1] / 2
+    return any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes)
+
+
+def centre_in_mask(mask: npt.NDArray[np.bool_]) -> bool:
+    """Whether the pixel at the centre of a photo, (h, w), lies in its mask."""
+    return bool(mask[mask.shape[0] // 2, mask.shape[1] // 2])
