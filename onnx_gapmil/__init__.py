@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from onnx_gapmil.aggregate.aggregator import Aggregator
+    from onnx_gapmil.emit import Emit
     from onnx_gapmil.errors import (
         GapmilError,
         ImageError,
@@ -27,13 +29,16 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.inspection import Inspection, inspect
     from onnx_gapmil.lift.verdict import Refusal, Verdict
-    from onnx_gapmil.proof import ProofReport, rewrite, verify
-    from onnx_gapmil.rewriting import Rewrite
+    from onnx_gapmil.proof import rewrite, verify
+    from onnx_gapmil.proof_report import ProofReport
+    from onnx_gapmil.rewritten import Rewrite
     from onnx_gapmil.runtime.grid_session import GridSession
     from onnx_gapmil.runtime.prediction_grid import PredictionGrid
 
 #: Public name -> module. Imported on first use: ``onnx-gapmil --help`` must not wait for ONNX Runtime.
 _PUBLIC = {
+    "Aggregator": "aggregate.aggregator",
+    "Emit": "emit",
     "GapmilError": "errors",
     "GridSession": "runtime.grid_session",
     "ImageError": "errors",
@@ -45,10 +50,10 @@ _PUBLIC = {
     "Preprocess": "images.preprocess",
     "PreprocessError": "errors",
     "ProofError": "errors",
-    "ProofReport": "proof",
+    "ProofReport": "proof_report",
     "ProviderError": "errors",
     "Refusal": "lift.verdict",
-    "Rewrite": "rewriting",
+    "Rewrite": "rewritten",
     "UnsupportedHeadError": "errors",
     "Verdict": "lift.verdict",
     "inspect": "inspection",
@@ -57,6 +62,8 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "Aggregator",
+    "Emit",
     "GapmilError",
     "GridSession",
     "ImageError",

@@ -180,11 +180,7 @@ def inspect(model: str | Path | onnx.ModelProto) -> Inspection:
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
     rewritten = any(entry.key == HEADS_KEY for entry in proto.metadata_props)
-    own = (
-        {name for head in rewrite_model(proto).heads for name in (head.logits, head.features, head.grid)}
-        if rewritten
-        else set()
-    )
+    own = {name for head in rewrite_model(proto).heads for name in head.tensors} if rewritten else set()
     pools, local = _pools(analysis)
     return Inspection(
         model=source.name,

@@ -2,151 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
+from onnx_gapmil.emission.check import differences, reductions
+from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import ModelError, ProofError
-from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, load_small_external_data
-from onnx_gapmil.graph.trace import InputShape, candidate_inputs, concrete_inputs, random_input
-from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.proof_head import run_head, vendor_part_is_unchanged
-from onnx_gapmil.rewriting import Rewrite, RewrittenHead, default_output_path, rewrite_model, save_model
+from onnx_gapmil.proof_inputs import proof_inputs, session_source
+from onnx_gapmil.proof_report import QUANTIZED_TOLERANCE, TOLERANCE, ProofReport, Trial
+from onnx_gapmil.rewriting import default_output_path, rewrite_model, save_model
+from onnx_gapmil.rewritten import Rewrite, RewrittenHead
 from onnx_gapmil.runtime.heads import HEADS_KEY
 from onnx_gapmil.runtime.ort_errors import explain
 from onnx_gapmil.runtime.providers import choose_providers
 from onnx_gapmil.runtime.session import make_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from onnx_gapmil.lift.verdict import Readout
 
-#: Largest |mean over cells - logits| / max |logits| that rounding explains, by the bytes of the element type.
-TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 1e-10}
-#: The same where the head rounds to integers of 8 bits on the way.
-QUANTIZED_TOLERANCE = 0.05
-#: Batches that an open batch axis is proved with.
-_BATCHES = (3, 1)
-#: Heights and widths that open axes are proved with.
-_SIZES = ((224, 224), (256, 320))
+__all__ = ["ProofReport", "Trial", "WholeModel", "prove", "prove_head", "residual_of", "rewrite", "verify"]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One run of original and rewritten model on the same input.
+class WholeModel:
+    """A model that gives whole prediction grids, for heads that the model to be proved gives none of.
 
     Attributes:
-        inputs: what was fed, for people: ``random (2, 3, 224, 224)``, or an image's path.
-        outputs_equal: the original outputs are equal bit for bit.
-        outputs_difference: largest difference of an original output, relative to its largest value.
-        residuals: by head's output, largest |mean over cells - logits| / max |logits|.
-        scale: by head's output, max |logits|.
+        model: it runs on the same inputs.
+        names: its graph output with the grid, by head's output.
     """
 
-    inputs: str
-    outputs_equal: bool
-    outputs_difference: float
-    residuals: dict[str, float]
-    scale: dict[str, float]
-
-
-@dataclass(frozen=True)
-class ProofReport:
-    """What the proof ran and measured.
-
-    Attributes:
-        trials: every run.
-        tolerance: by head's output, what rounding in its type explains.
-        checked: outputs whose residual must stay within it; the instance readout of a conditional head is only
-            reported.
-        outputs_tolerance: how far original outputs may move; 0 asks for equality bit for bit.
-        rounding_bound: by head's output, how far rounding to integers may move a logit, where that is known.
-        skipped: inputs that the original itself does not take.
-        provider: what it ran on.
-        kind: ``model`` if original and rewritten model ran whole; ``head`` if the model is too large for that, so
-            that only its head ran, with its real weights, on made-up feature maps, and the original outputs are known
-            to be unchanged because the vendor's part of the graph is.
-    """
-
-    trials: tuple[Trial, ...]
-    tolerance: dict[str, float]
-    checked: tuple[str, ...]
-    outputs_tolerance: float
-    skipped: tuple[str, ...] = ()
-    rounding_bound: dict[str, float] = field(default_factory=dict)
-    provider: str = "cpu"
-    failures: tuple[str, ...] = field(default=())
-    kind: Literal["model", "head"] = "model"
-
-    @property
-    def originals_unchanged(self) -> bool:
-        """Whether every original output stayed what it was."""
-        return all(trial.outputs_equal or trial.outputs_difference <= self.outputs_tolerance for trial in self.trials)
-
-    def residual(self, output: str) -> float | None:
-        """The largest residual of one head over all trials."""
-        return max((trial.residuals[output] for trial in self.trials if output in trial.residuals), default=None)
-
-    @property
-    def passed(self) -> bool:
-        """Whether outputs are unchanged and every head that must hold the identity holds it."""
-        return not self.reasons()
-
-    def reasons(self) -> list[str]:
-        """Why the proof failed, one sentence each; empty if it passed."""
-        reasons = list(self.failures)
-        if not self.trials:
-            reasons.append("no input could be run.")
-        if not self.originals_unchanged:
-            worst = max(trial.outputs_difference for trial in self.trials)
-            reasons.append(f"an original output changed by {worst:.2g} of its largest value.")
-        for output in self.checked:
-            residual = self.residual(output)
-            bound = self.rounding_bound.get(output)
-            if bound is not None and not all(
-                trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
-                for trial in self.trials
-                if output in trial.residuals
-            ):
-                reasons.append(
-                    f"output '{output}': the mean over cells differs from the logits by more than the {bound:.2g} that "
-                    "rounding to its scales explains."
-                )
-            if residual is not None and not residual <= self.tolerance[output]:
-                reasons.append(
-                    f"output '{output}': the mean over cells differs from the logits by {residual:.2g} of the largest "
-                    f"logit; {self.tolerance[output]:.0e} is allowed."
-                )
-        return reasons
-
-    def to_json(self) -> dict[str, Any]:
-        """The proof as the command line prints it."""
-        return {
-            "passed": self.passed,
-            "kind": self.kind,
-            "originals_unchanged": self.originals_unchanged,
-            "outputs_difference": max((trial.outputs_difference for trial in self.trials), default=None),
-            "residuals": {output: self.residual(output) for output in self.tolerance},
-            "tolerance": self.tolerance,
-            "rounding_bound": self.rounding_bound,
-            "provider": self.provider,
-            "trials": [
-                {
-                    "inputs": trial.inputs,
-                    "outputs_equal": trial.outputs_equal,
-                    "outputs_difference": trial.outputs_difference,
-                    "residuals": trial.residuals,
-                    "max_logit": trial.scale,
-                }
-                for trial in self.trials
-            ],
-            "skipped": list(self.skipped),
-            "failures": self.reasons(),
-        }
+    model: LoadedModel
+    names: Mapping[str, str]
 
 
 def rewrite(
@@ -154,6 +50,7 @@ def rewrite(
     output: str | Path | None = None,
     *,
     readout: Readout = "contribution",
+    emit: Emit | str | None = None,
     write: bool = True,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
@@ -163,22 +60,27 @@ def rewrite(
         output: where to write; ``MODEL.gapmil.onnx`` beside the model if None. A ModelProto is only written if
             this is given.
         readout: ``contribution`` (mean over cells = logits, always) or ``instance`` (the head applied to each cell).
+        emit: what the graph is to give beside the logits, as an `Emit` or its text; features and grid if None. Nothing
+            else is computed. The proof knows the whole grid all the same.
         write: False leaves the disk alone.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
 
     Raises:
-        ModelError: the model cannot be read or run.
+        ModelError: the model cannot be read or run; or it was rewritten before, with other emissions than those asked
+            for.
         UnsupportedHeadError: no output has a head that can be lifted; the refusal says why.
         ProofError: the rewritten model failed its proof; nothing is written.
-        InputError: the place to write to will not do.
+        InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
     """
-    result = rewrite_model(model, readout=readout)
+    result = rewrite_model(model, readout=readout, emit=emit)
     if result.unchanged:
         return result
-    whole = result.trace is None or result.trace.measured
-    report = prove(result.source, result.model, result.heads) if whole else prove_head(result)
+    if result.trace is None or result.trace.measured:
+        report = prove(result.source, result.model, result.heads, whole=_whole_of(result))
+    else:
+        report = prove_head(result)
     if not report.passed:
         raise ProofError(
             f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
@@ -191,6 +93,13 @@ def rewrite(
     return save_model(result, path) if write and path is not None else result
 
 
+def _whole_of(result: Rewrite) -> WholeModel | None:
+    """The same rewrite with its whole grids, where the written model gives none."""
+    if result.whole is None or all(head.grid is not None for head in result.heads):
+        return None
+    return WholeModel(replace(result.source, proto=result.whole.make()), result.whole.names)
+
+
 def verify(
     original: str | Path | onnx.ModelProto,
     rewritten: str | Path | onnx.ModelProto,
@@ -199,6 +108,8 @@ def verify(
     provider: str = "auto",
 ) -> ProofReport:
     """Prove that one file is the rewritten form of another, as they would be deployed.
+
+    A file without its whole grid is compared with a rewrite of the original that is made in memory.
 
     Args:
         original: the vendor's model.
@@ -211,14 +122,27 @@ def verify(
         What was measured; ``passed`` tells the result.
 
     Raises:
-        ModelError: one of them cannot be read or run, or the second is not a rewritten model.
+        ModelError: one of them cannot be read or run, or the second is not a rewritten model, or of another one.
         ProviderError: the provider was asked for by name and is not really used.
     """
     first, second = load_model(original), load_model(rewritten)
-    found = rewrite_model(rewritten) if _is_rewritten(second) else None
-    if found is None:
+    if not any(entry.key == HEADS_KEY for entry in second.proto.metadata_props):
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
-    return prove(first, second, found.heads, batches=batches, provider=provider, optimize=True)
+    heads = rewrite_model(rewritten).heads
+    whole = None
+    if any(head.grid is None for head in heads):
+        again = rewrite_model(original, readout=heads[0].readout, emit=Emit(features=False))
+        found = {head.output: head for head in again.heads}
+        names = {output: head.grid for output, head in found.items() if head.grid is not None}
+        absent = [head.output for head in heads if head.grid is None and head.output not in names]
+        if absent:
+            raise ModelError(f"{first.name} has no head of '{absent[0]}', which {second.name} says it was made from.")
+        whole = WholeModel(replace(again.source, proto=again.model), names)
+        heads = tuple(
+            replace(head, feature_grids=found[head.output].feature_grids) if head.output in found else head
+            for head in heads
+        )
+    return prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
 
 
 def prove(
@@ -229,54 +153,132 @@ def prove(
     batches: Sequence[tuple[str, np.ndarray]] = (),
     provider: str = "cpu",
     optimize: bool = False,
+    whole: WholeModel | None = None,
 ) -> ProofReport:
     """Run original and rewritten model on the same inputs and compare.
 
     Random inputs in the graph's own types: two batches where the batch is open, two sizes where height and width
     are. Unoptimized, both run the same kernels, so the original outputs must be equal bit for bit; optimized, the
-    runtime fuses them differently, and the tolerance of their type holds.
+    runtime fuses them differently, and the tolerance of their type holds. Reductions of the grid are compared with
+    those of float64 NumPy.
+
+    Args:
+        original: the vendor's model.
+        rewritten: what is to be proved.
+        heads: its heads.
+        batches: further inputs.
+        provider: where to run.
+        optimize: let ONNX Runtime fuse and fold.
+        whole: gives the whole grids of heads that ``rewritten`` does not emit them of; without it, only the original
+            outputs and what is made of the logits is compared there.
 
     Raises:
         ModelError: one of the models cannot be run at all.
     """
-    choice = choose_providers(provider)
     second = rewritten if isinstance(rewritten, LoadedModel) else replace(original, proto=rewritten)
     names = [value.name for value in original.proto.graph.output]
     missing = set(names) - {value.name for value in second.proto.graph.output}
     if missing:
         raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {original.name}; it is another model's.")
-    sessions = []
-    for loaded in (original, second):
-        data, folder = _source(loaded)
-        sessions.append(make_session(data, choice, optimize=optimize, external_data_folder=folder, name=loaded.name))
+    runner = _Runner(original, second, heads, whole, provider=provider, optimize=optimize)
     trials: list[Trial] = []
     skipped: list[str] = []
     failures: list[str] = []
-    for label, feeds, spare in _inputs(original, batches):
+    for label, feeds, spare in proof_inputs(original, batches):
         if spare and trials:
             break
         try:
-            expected = sessions[0].run(names, feeds)
+            expected = runner.original(feeds)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
             skipped.append(f"{label}: {explain(error)}")
             continue
-        wanted = [name for head in heads for name in (head.logits, head.grid)]
         try:
-            got = sessions[1].run([*names, *wanted], feeds)
+            trials.append(runner.trial(label, expected, feeds))
         except Exception as error:  # noqa: BLE001 - as above
             failures.append(f"the rewritten model fails where the original runs ({label}): {explain(error)}.")
-            continue
-        trials.append(_trial(label, names, expected, got, heads))
     if not trials and not failures:
         raise ModelError(f"{original.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
-    kinds = _logit_sizes(second, heads)
-    tolerance = {
-        head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[kinds[head.output]] for head in heads
-    }
-    checked = tuple(head.output for head in heads if head.readout == "contribution" or head.verdict == "exact")
+    tolerance = _tolerances(second, heads)
     limit = max(tolerance.values()) if optimize else 0.0
-    bounds = {head.output: head.rounding_bound for head in heads if head.rounding_bound is not None}
-    return ProofReport(tuple(trials), tolerance, checked, limit, tuple(skipped), bounds, choice.used, tuple(failures))
+    return replace(
+        _report(heads, trials, tolerance),
+        outputs_tolerance=limit,
+        skipped=tuple(skipped),
+        rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
+        provider=runner.provider,
+        failures=tuple(failures),
+    )
+
+
+class _Runner:
+    """The sessions of one proof."""
+
+    def __init__(
+        self,
+        original: LoadedModel,
+        rewritten: LoadedModel,
+        heads: Sequence[RewrittenHead],
+        whole: WholeModel | None,
+        *,
+        provider: str,
+        optimize: bool,
+    ) -> None:
+        choice = choose_providers(provider)
+        self.provider = choice.used
+        self._names = [value.name for value in original.proto.graph.output]
+        self._heads = heads
+        self._grids = (
+            {} if whole is None else {head.output: whole.names[head.output] for head in heads if not head.grid}
+        )
+
+        def session(loaded: LoadedModel) -> Any:
+            data, folder = session_source(loaded)
+            return make_session(data, choice, optimize=optimize, external_data_folder=folder, name=loaded.name)
+
+        self._first, self._second = session(original), session(rewritten)
+        self._third = session(whole.model) if whole is not None and self._grids else None
+
+    def original(self, feeds: dict[str, np.ndarray]) -> list[Any]:
+        """The vendor's own outputs."""
+        found: list[Any] = self._first.run(self._names, feeds)
+        return found
+
+    def trial(self, label: str, expected: list[Any], feeds: dict[str, np.ndarray]) -> Trial:
+        """Run the rewritten model and compare."""
+        wanted = list(dict.fromkeys([*self._names, *(name for head in self._heads for name in head.tensors)]))
+        got = dict(zip(wanted, self._second.run(wanted, feeds), strict=True))
+        grids = {head.output: got[head.grid] for head in self._heads if head.grid}
+        if self._third is not None:
+            grids |= dict(zip(self._grids, self._third.run(list(self._grids.values()), feeds), strict=True))
+        gaps = [_difference(before, got[name]) for name, before in zip(self._names, expected, strict=True)]
+        parts = [
+            compare(head, {key: got[name] for key, name in head.by_name().items()}, grids.get(head.output))
+            for head in self._heads
+        ]
+        residuals = {head.output: part[0] for head, part in zip(self._heads, parts, strict=True) if part[0] is not None}
+        scale = {head.output: part[1] for head, part in zip(self._heads, parts, strict=True)}
+        emissions = {name: gap for part in parts for name, gap in part[2].items()}
+        return Trial(label, max(gaps) == 0.0, max(gaps), residuals, scale, emissions)
+
+
+def compare(
+    head: RewrittenHead, got: Mapping[str, np.ndarray], grid: np.ndarray | None
+) -> tuple[float | None, float, dict[str, float]]:
+    """One head's outputs on one input: the residual, max |logits|, and the difference of each reduction.
+
+    Args:
+        head: which outputs there are.
+        got: they, by what they are.
+        grid: the whole grid (N, K, H, W), if there is one.
+    """
+    logits = np.asarray(got["logits"], dtype=np.float64)
+    if grid is None:
+        return None, float(np.abs(logits).max()), {}
+    wide = np.asarray(grid, dtype=np.float64)
+    residual, scale = residual_of(logits, wide)
+    if not np.isfinite(wide).all() or len(wide) != len(logits):
+        return residual, scale, {}
+    return residual, scale, differences(head, got, logits, wide)
 
 
 def prove_head(rewrite: Rewrite) -> ProofReport:
@@ -286,42 +288,40 @@ def prove_head(rewrite: Rewrite) -> ProofReport:
         ModelError: the head cannot be run alone.
     """
     source = rewrite.source
-    if rewrite.trace is None:
+    if rewrite.trace is None or rewrite.whole is None:
         raise ModelError(f"{source.name} was rewritten before; rewrite the original to prove its head.")
     unchanged = vendor_part_is_unchanged(source.proto, rewrite.model, inlined=rewrite.inlined)
+    proto = rewrite.whole.make()
     trials: list[Trial] = []
     skipped: list[str] = []
     failures: list[str] = []
     for head in rewrite.heads:
-        runs, left_out = run_head(rewrite.model, source.folder, head, rewrite.trace, source.name)
+        grid = rewrite.whole.names[head.output]
+        runs, left_out = run_head(proto, source.folder, head, grid, rewrite.trace, source.name)
         skipped += left_out
         if not runs:
             failures.append(f"the logits of '{head.output}' are finite on none of the maps that were tried.")
         for run in runs:
-            residual, scale = residual_of(run.logits.astype(np.float64), run.grid.astype(np.float64))
-            label = f"{run.inputs}, for '{head.output}'"
+            residual, scale, emissions = compare(head, run.outputs, run.grid)
             trials.append(
                 Trial(
-                    label, unchanged, 0.0 if unchanged else float("inf"), {head.output: residual}, {head.output: scale}
+                    f"{run.inputs}, for '{head.output}'",
+                    unchanged,
+                    0.0 if unchanged else float("inf"),
+                    {} if residual is None else {head.output: residual},
+                    {head.output: scale},
+                    emissions,
                 )
             )
-    kinds = _logit_sizes(replace(source, proto=rewrite.model), rewrite.heads)
-    tolerance = {
-        head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[kinds[head.output]] for head in rewrite.heads
-    }
-    checked = tuple(head.output for head in rewrite.heads if head.readout == "contribution" or head.verdict == "exact")
-    return ProofReport(tuple(trials), tolerance, checked, 0.0, tuple(skipped), failures=tuple(failures), kind="head")
+    report = _report(rewrite.heads, trials, _tolerances(replace(source, proto=rewrite.model), rewrite.heads))
+    return replace(report, skipped=tuple(skipped), failures=tuple(failures), kind="head")
 
 
-def _trial(label: str, names: list[str], expected: list[Any], got: list[Any], heads: Sequence[RewrittenHead]) -> Trial:
-    differences = [_difference(before, after) for before, after in zip(expected, got, strict=False)]
-    residuals: dict[str, float] = {}
-    scale: dict[str, float] = {}
-    rest = got[len(names) :]
-    for place, head in enumerate(heads):
-        logits, grid = (np.asarray(array, dtype=np.float64) for array in rest[2 * place : 2 * place + 2])
-        residuals[head.output], scale[head.output] = residual_of(logits, grid)
-    return Trial(label, max(differences) == 0.0, max(differences), residuals, scale)
+def _report(heads: Sequence[RewrittenHead], trials: list[Trial], tolerance: dict[str, float]) -> ProofReport:
+    """A report of what was run, the rest to be filled in."""
+    checked = tuple(head.output for head in heads if head.readout == "contribution" or head.verdict == "exact")
+    emitted = {name: head.output for head in heads for name in reductions(head).values()}
+    return ProofReport(tuple(trials), tolerance, checked, 0.0, emitted=emitted)
 
 
 def residual_of(logits: np.ndarray, grid: np.ndarray) -> tuple[float, float]:
@@ -358,59 +358,13 @@ def _difference(before: Any, after: Any) -> float:
     return gap / top if top > 0 else float("inf")
 
 
-def _inputs(
-    original: LoadedModel, batches: Sequence[tuple[str, np.ndarray]]
-) -> Iterator[tuple[str, dict[str, np.ndarray], bool]]:
-    """What to feed: (name for people, arrays, whether it is only needed if nothing before it ran)."""
-    graph = ModelGraph(original.proto, original.folder)
-    if batches and len(graph.inputs) != 1:
-        raise ModelError(f"{original.name} has {len(graph.inputs)} inputs; images can only be fed to one.")
-    for label, array in batches:
-        yield label, {graph.inputs[0].name: array}, False
-    usual = list(_shapes(graph))
-    spare = list(candidate_inputs(graph))
-    for seed, entries in enumerate([*usual, *spare]):
-        text = ", ".join(str(entry.traced) for entry in entries)
-        yield (
-            f"random {text}",
-            {entry.name: random_input(entry, seed) for entry in entries},
-            seed >= len(usual),
-        )
-
-
-def _shapes(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:
-    """Input shapes for the proof: two batches where the batch is open, two sizes where height and width are."""
-    first = next(candidate_inputs(graph))
-    batches = _BATCHES if any(entry.batch_is_open for entry in first) else (1, 1)
-    sizes = _SIZES if any(entry.space_is_open for entry in first) else (_SIZES[0], _SIZES[0])
-    for batch, size in zip(batches, sizes, strict=True):
-        yield concrete_inputs(graph, batch, size)
-
-
-def _source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
-    """A model for a session: its bytes, and the folder of its external data."""
-    if not has_external_data(loaded.proto):
-        return loaded.proto.SerializeToString(), None
-    if loaded.folder is None:
-        raise ModelError(f"{loaded.name} keeps weights in other files; give its path instead of a ModelProto.")
-    proto = onnx.ModelProto()
-    proto.CopyFrom(loaded.proto)
-    load_small_external_data(proto, loaded.folder)
-    return proto.SerializeToString(), loaded.folder.resolve()
-
-
-def _is_rewritten(loaded: LoadedModel) -> bool:
-    return any(entry.key == HEADS_KEY for entry in loaded.proto.metadata_props)
-
-
-def _logit_sizes(loaded: LoadedModel, heads: Sequence[RewrittenHead]) -> dict[str, int]:
-    """Bytes of the coarser of each head's element types: a half-precision head may end in a cast to float."""
+def _tolerances(loaded: LoadedModel, heads: Sequence[RewrittenHead]) -> dict[str, float]:
+    """What rounding explains, by the coarser of each head's types: a half-precision head may end in a cast."""
     kinds = {value.name: value.type.tensor_type.elem_type for value in loaded.proto.graph.output}
 
-    def size(name: str) -> int:
-        return int(onnx.helper.tensor_dtype_to_np_dtype(kinds[name]).itemsize)
+    def size(head: RewrittenHead) -> int:
+        found = [onnx.helper.tensor_dtype_to_np_dtype(kinds[name]) for name in head.tensors if name in kinds]
+        floats = [dtype for dtype in found if dtype.kind not in "iu"]
+        return min(int(dtype.itemsize) for dtype in (*floats, *(grid.dtype for grid in head.feature_grids)))
 
-    return {
-        head.output: min(size(name) for name in (head.logits, head.features, head.grid) if name in kinds)
-        for head in heads
-    }
+    return {head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[size(head)] for head in heads}

@@ -32,10 +32,16 @@ MAX_HEAD_BYTES = 1_500_000_000
 
 @dataclass(frozen=True)
 class HeadRun:
-    """A head's logits (N, K) and grid (N, K, H, W) on one set of feature maps."""
+    """What a head gave on one set of feature maps.
+
+    Attributes:
+        inputs: what was fed, for people.
+        outputs: the head's outputs by what they are, without features and grid.
+        grid: the prediction grid (N, K, H, W).
+    """
 
     inputs: str
-    logits: np.ndarray
+    outputs: dict[str, np.ndarray]
     grid: np.ndarray
 
 
@@ -61,14 +67,15 @@ def vendor_part_is_unchanged(original: onnx.ModelProto, rewritten: onnx.ModelPro
 
 
 def run_head(
-    proto: onnx.ModelProto, folder: Path | None, head: RewrittenHead, trace: Trace, name: str
+    proto: onnx.ModelProto, folder: Path | None, head: RewrittenHead, grid: str, trace: Trace, name: str
 ) -> tuple[list[HeadRun], list[str]]:
     """Feed the maps that a head pools with random numbers, of either sign and none below 0.
 
     Args:
-        proto: the rewritten model.
+        proto: the rewritten model, with the whole grid among its outputs.
         folder: where its external data lies.
         head: the head.
+        grid: that output.
         trace: the real shapes of the model's tensors.
         name: the model's name, for messages.
 
@@ -78,8 +85,9 @@ def run_head(
     Raises:
         ModelError: the head cannot be cut out, or is itself too large, or does not run.
     """
-    sources = [grid.source for grid in head.feature_grids]
-    model = _cut(proto, sources, [head.logits, head.grid], trace, name)
+    sources = [found.source for found in head.feature_grids]
+    wanted = {key: output for key, output in head.by_name().items() if key not in ("features", "grid")} | {"": grid}
+    model = _cut(proto, sources, list(wanted.values()), trace, name)
     size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)
     if size > MAX_HEAD_BYTES:
         raise ModelError(
@@ -95,11 +103,12 @@ def run_head(
     text = ", ".join(f"{entry.name} {entry.traced}" for entry in maps)
     for label, feeds in _feeds(maps).items():
         try:
-            logits, grid = session.run([head.logits, head.grid], feeds)
+            found = dict(zip(wanted, session.run(list(wanted.values()), feeds), strict=True))
         except Exception as error:
             raise ModelError(f"{name}: the head alone does not run on {label} {text}: {explain(error)}") from error
-        if np.isfinite(np.asarray(logits, dtype=np.float64)).all():
-            runs.append(HeadRun(f"head alone, {label} maps {text}", logits, grid))
+        whole = found.pop("")
+        if np.isfinite(np.asarray(found["logits"], dtype=np.float64)).all():
+            runs.append(HeadRun(f"head alone, {label} maps {text}", found, whole))
         else:
             skipped.append(f"head alone, {label} maps {text}: its logits are not finite")
     return runs, skipped

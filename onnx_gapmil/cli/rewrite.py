@@ -24,17 +24,26 @@ if TYPE_CHECKING:
         help="Where to write. Default: MODEL.gapmil.onnx beside the model.",
     ),
     readout_option,
+    click.option(
+        "--emit",
+        multiple=True,
+        metavar="WHAT,...",
+        help="What the graph gives beside the logits: features, grid, argmax, certainty, peaks, topk:K (the grid of "
+        "the image's K best classes, nearly free), classes:3,17,..., scores:max,lse=10,... May be given several "
+        "times. What is not named is not computed. Default: features,grid.",
+    ),
     json_option,
 )
-def command(model: Path, output: Path | None, readout: Readout, as_json: bool) -> int:
+def command(model: Path, output: Path | None, readout: Readout, emit: tuple[str, ...], as_json: bool) -> int:
     """Write MODEL with its prediction grid as new outputs, proved on random inputs.
 
     The original outputs stay first and unchanged, the weights are shared. A rewrite that fails its proof writes
     nothing (exit code 1); a head that does not decompose is refused with a reason (exit code 3).
     """
+    from onnx_gapmil.emit import Emit
     from onnx_gapmil.proof import rewrite
 
-    result = rewrite(model, output, readout=readout)
+    result = rewrite(model, output, readout=readout, emit=Emit.parse(*emit) if emit else None)
     if as_json:
         print_json(result.to_json())
     else:

@@ -15,14 +15,26 @@ if TYPE_CHECKING:
     from onnx_gapmil.inspection import Inspection
     from onnx_gapmil.lift.heads import Head
     from onnx_gapmil.lift.verdict import LiftStep, Refusal
-    from onnx_gapmil.proof import ProofReport
-    from onnx_gapmil.rewriting import Rewrite
+    from onnx_gapmil.proof_report import ProofReport
+    from onnx_gapmil.rewritten import Rewrite, RewrittenHead
 
 #: Columns where the output is no terminal: a file, a pipe, a document.
 _PLAIN_WIDTH = 110
 #: Longest name of a node in a table; exporters write names of hundreds of letters. JSON has them whole.
 _NAME_WIDTH = 34
 
+#: What each new output is.
+_MEANINGS = {
+    "logits": "scores before softmax",
+    "grid": "prediction grid",
+    "features": "feature grid",
+    "argmax": "best class of each cell",
+    "certainty": "softmax share of the best class",
+    "peaks": "best cell of each class",
+    "topk_classes": "the image's best classes",
+    "topk_grid": "their prediction grid",
+    "classes_grid": "prediction grid of the chosen classes",
+}
 _VERDICTS = {
     "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
     "conditional": (
@@ -45,7 +57,7 @@ def inspection_note(found: Inspection) -> RenderableType:
         parts += [
             Text(
                 "It is a rewritten model already: its new outputs are "
-                + ", ".join(f"{head.logits}, {head.features}, {head.grid}" for head in found.rewritten)
+                + ", ".join(name for head in found.rewritten for name in head.tensors)
                 + ".",
                 style="bold",
             ),
@@ -177,19 +189,19 @@ def _verdict_line(found: Inspection) -> Text:
 def rewrite_note(result: Rewrite) -> RenderableType:
     """What ``rewrite`` did and measured."""
     if result.unchanged:
-        names = ", ".join(head.grid for head in result.heads)
-        return Text(f"{result.source.name} is a rewritten model already (output {names}); nothing was done.")
+        names = ", ".join(name for head in result.heads for name in head.tensors)
+        return Text(f"{result.source.name} is a rewritten model already ({names}); nothing was done.")
     lines: list[RenderableType] = []
     for head in result.heads:
         color, _ = _VERDICTS[head.verdict]
-        shape = _shape(head.grid_shape)
         lines.append(
             Text.assemble(
                 (head.verdict, f"bold {color}"),
-                f"  output '{head.output}' → {head.grid} {shape}: ",
+                f"  output '{head.output}': ",
                 " → ".join(step.op for step in head.chain),
             )
         )
+        lines.append(Padding(_new_outputs(result, head), (0, 0, 0, 2)))
     for output, refusal in result.refusals.items():
         lines.append(Text.assemble(("refused", "bold red"), f"  output '{output}' ({refusal.code}): {refusal.message}"))
     if result.proof is not None:
@@ -208,6 +220,19 @@ def rewrite_note(result: Rewrite) -> RenderableType:
     return Group(*lines)
 
 
+def _new_outputs(result: Rewrite, head: RewrittenHead) -> Table:
+    """Every new output of one head with its shape, and what it is."""
+    declared = {value.name: value for value in result.model.graph.output}
+    table = Table.grid(padding=(0, 2))
+    for style in ("bold", "", "dim"):
+        table.add_column(style=style, overflow="fold")
+    for key, name in head.by_name().items():
+        dims = declared[name].type.tensor_type.shape.dim
+        shape = _shape(tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims))
+        table.add_row(name, shape, _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}")
+    return table
+
+
 def proof_note(report: ProofReport) -> Text:
     """The result of a proof in one or two lines."""
     residuals = ", ".join(
@@ -223,6 +248,9 @@ def proof_note(report: ProofReport) -> Text:
             "the vendor's part of the graph is unchanged" if exact else "the vendor's part of the graph is changed"
         )
     word, color = ("Proved", "green") if report.passed else ("Not proved", "red")
+    if report.emitted:
+        worst = max((report.emission(name) or 0.0 for name in report.emitted), default=0.0)
+        outputs += f"; {len(report.emitted)} reductions equal NumPy's of the whole grid to {worst:.1e}"
     inputs = f"{len(report.trials)} inputs on {report.provider}"
     text = Text.assemble(
         (word, f"bold {color}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, load_small_external_data
 from onnx_gapmil.images.input_spec import InputSpec
-from onnx_gapmil.runtime.heads import HEADS_KEY, Head, read_heads
+from onnx_gapmil.runtime.heads import HEADS_KEY, Head, read_heads, require_emitted
 from onnx_gapmil.runtime.ort_errors import run_error
 from onnx_gapmil.runtime.ort_values import dtype_name, to_numpy, to_ort_value
 from onnx_gapmil.runtime.prediction_grid import PredictionGrid
@@ -31,15 +32,22 @@ class GridSession:
 
     A model that was not rewritten is rewritten in memory first, with the default readout.
 
+    ONNX Runtime runs every node that leads to a graph output, also to one that a run does not ask for (measured with
+    1.31, `run` and IO binding alike): not to ask saves the copy and no computing. What is not to be computed must not
+    be in the graph, which is what ``emit`` is for.
+
     Args:
         model: a path, a ModelProto, or the result of a rewrite.
         provider: see `choose_providers`.
         threads: CPU threads; by default all cores that this process may use.
         optimize: let ONNX Runtime fuse and fold the graph.
         spinning: let idle CPU threads wait busily; turn it off where decoding wants the same cores.
+        emit: what the graph is to give beside the logits, as an `Emit` or its text (``"topk:5,argmax"``). None stands
+            for features and grid, or for all that a rewritten file gives.
 
     Raises:
-        ModelError: the model cannot be read or run, has several inputs, or its input has not four axes.
+        ModelError: the model cannot be read or run, has several inputs, or its input has not four axes; or it was
+            rewritten before and does not give what ``emit`` asks for.
         ProviderError: the provider was asked for by name and is not really used.
         UnsupportedHeadError: the model was not rewritten and has no head that can be lifted.
     """
@@ -52,9 +60,11 @@ class GridSession:
         optimize: bool = True,
         *,
         spinning: bool = True,
+        emit: Emit | str | None = None,
     ) -> None:
+        wish = Emit.of(emit) if emit is not None else None
         choice = choose_providers(provider)
-        loaded = _rewritten(model)
+        loaded = _rewritten(model, wish)
         self._name = loaded.name
         source, folder = _session_source(loaded)
         self._session = make_session(
@@ -69,6 +79,9 @@ class GridSession:
         self._choice = choice
         self._input = _only_image_input(self._session, self._name)
         self._heads = _heads(self._session, self._name)
+        if wish is not None:
+            require_emitted(wish, self._heads, self._name)
+        self._features = wish is not None and wish.features
         self._fixed_batch = self._find_fixed_batch()
 
     @property
@@ -96,38 +109,36 @@ class GridSession:
         """What was asked for and what runs: `requested`, `used`, `device`, `reason`, `nodes` by provider."""
         return {**self._choice.to_json(), "nodes": nodes_per_provider(self._session)}
 
-    def run(self, batch: npt.NDArray[Any], *, features: bool = False) -> list[PredictionGrid]:
+    def run(
+        self, batch: npt.NDArray[Any], *, features: bool = False, outputs: Collection[str] | None = None
+    ) -> list[PredictionGrid]:
         """Run a batch.
 
         Args:
             batch: preprocessed images, with the axes and the type of `input`; any N above 0. A graph with a
                 fixed batch size is run as often as needed, its last slice padded.
-            features: ask for the feature grids too; without it they are not even copied.
+            features: ask for the feature grids too; without it they are not even copied, unless the session's ``emit``
+                names them.
+            outputs: names of `PredictionGrid`'s arrays to fetch (``{"grid", "argmax"}``), beside the logits; the
+                others are not copied. None fetches all that the graph gives.
 
         Returns:
-            One `PredictionGrid` for each head.
+            One `PredictionGrid` for each head; None in it for what was not fetched.
 
         Raises:
-            InputError: the batch does not fit the input.
+            InputError: the batch does not fit the input, or the graph does not give an output that is asked for.
             ModelError: the run failed.
         """
         self._require_fitting(batch)
-        wanted = self._wanted(features)
+        fetched = [self._fetched(head, features, outputs) for head in self._heads]
+        wanted = list(dict.fromkeys(name for names in fetched for name in names.values()))
         size = self._fixed_batch or len(batch)
         slices = [self._run_slice(batch[start : start + size], size, wanted) for start in range(0, len(batch), size)]
         arrays = {
             name: np.concatenate([part[name] for part in slices]) if len(slices) > 1 else slices[0][name]
             for name in wanted
         }
-        return [
-            PredictionGrid(
-                output=head.output,
-                logits=arrays[head.logits],
-                grid=arrays[head.grid],
-                features=arrays[head.features] if features and head.features is not None else None,
-            )
-            for head in self._heads
-        ]
+        return [_grid(head, names, arrays) for head, names in zip(self._heads, fetched, strict=True)]
 
     def iter_batches(
         self, batches: Iterable[npt.NDArray[Any]], *, features: bool = False
@@ -151,16 +162,24 @@ class GridSession:
                 size = size or len(batch)
                 count = len(batch)
                 grids = self.run(_padded(batch, size) if count else batch, features=features)
-                yield [_cut(grid, count) for grid in grids]
+                yield [grid.first(count) for grid in grids]
 
-    def _wanted(self, features: bool) -> list[str]:
-        names = (
-            name
-            for head in self._heads
-            for name in (head.logits, head.grid, head.features if features else None)
-            if name is not None
-        )
-        return list(dict.fromkeys(names))
+    def _fetched(self, head: Head, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
+        """The tensors of a head that a run fetches, by what they are."""
+        named = head.by_name()
+        if outputs is None:
+            if not (features or self._features):
+                named.pop("features", None)
+            return named
+        wanted = {"logits", *outputs, *(["features"] if features else [])}
+        found = {key: name for key, name in named.items() if key.split(".")[0] in wanted}
+        absent = wanted - {key.split(".")[0] for key in found} - ({"features"} if features else set())
+        if absent:
+            raise InputError(
+                f"{self._name} gives {', '.join(sorted({key.split('.')[0] for key in named}))} of {head.output!r}, and "
+                f"{', '.join(sorted(absent))} was asked for."
+            )
+        return found
 
     def _run_slice(self, part: npt.NDArray[Any], size: int, wanted: list[str]) -> dict[str, npt.NDArray[Any]]:
         """Run one slice, padded to `size` rows, through IO binding: each array crosses to a device once."""
@@ -200,26 +219,26 @@ class GridSession:
     def _find_fixed_batch(self) -> int | None:
         """The input may leave its batch open where the graph does not; its outputs then tell."""
         first_axes = [self._input.shape[0]]
-        grids = {head.grid for head in self._heads}
-        first_axes += [_axes(value)[0] for value in self._session.get_outputs() if value.name in grids and value.shape]
+        own = {name for head in self._heads for name in (head.grid, head.logits) if name is not None}
+        first_axes += [_axes(value)[0] for value in self._session.get_outputs() if value.name in own and value.shape]
         return next((axis for axis in first_axes if axis is not None), None)
 
 
-def _rewritten(model: str | Path | onnx.ModelProto | Rewrite) -> LoadedModel:
+def _rewritten(model: str | Path | onnx.ModelProto | Rewrite, emit: Emit | None) -> LoadedModel:
     """Read the model, and rewrite it in memory if that was not done before."""
     if not isinstance(model, str | Path | onnx.ModelProto):
         return replace(model.source, proto=model.model)
     loaded = load_model(model)
     if any(entry.key == HEADS_KEY for entry in loaded.proto.metadata_props):
         return loaded
-    rewrite = _rewrite(loaded)
+    rewrite = _rewrite(loaded, emit)
     return replace(rewrite.source, proto=rewrite.model)
 
 
-def _rewrite(loaded: LoadedModel) -> Rewrite:
+def _rewrite(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
     from onnx_gapmil.rewriting import rewrite_model
 
-    return rewrite_model(loaded.path if loaded.path is not None else loaded.proto)
+    return rewrite_model(loaded.path if loaded.path is not None else loaded.proto, emit=emit)
 
 
 def _session_source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
@@ -269,6 +288,8 @@ def _padded(part: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
 
 
-def _cut(grid: PredictionGrid, count: int) -> PredictionGrid:
-    features = grid.features[:count] if grid.features is not None else None
-    return PredictionGrid(grid.output, grid.logits[:count], grid.grid[:count], features)
+def _grid(head: Head, names: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> PredictionGrid:
+    """One head's arrays by the names of the dataclass."""
+    found = {key: arrays[name] for key, name in names.items()}
+    scores = {key: found.pop(f"scores.{key}") for key in head.scores if f"scores.{key}" in found}
+    return PredictionGrid(head.output, found.pop("logits"), **found, scores=scores)

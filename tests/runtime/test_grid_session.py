@@ -195,7 +195,8 @@ def test_a_model_that_was_not_rewritten_is_rewritten_in_memory(toy, tmp_path, mo
     path.write_bytes(toy.model(heads=None).SerializeToString())
     seen = []
 
-    def rewrite(loaded):
+    def rewrite(loaded, emit):
+        assert emit is None
         seen.append(loaded.path)
         return SimpleNamespace(model=toy.model(), source=loaded)
 
