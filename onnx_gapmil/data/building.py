@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from onnx_gapmil.data.checks import box_problem
+from onnx_gapmil.data.files import exists
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
@@ -47,7 +48,7 @@ def build(
     if not placed:
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
-    missing = [sample for sample, _ in placed if not sample.image.is_file()]
+    missing = [sample for sample, _ in placed if not exists(sample.image)]
     if len(missing) == len(placed):
         raise DataError(
             f"{what}: none of the {len(placed):,} images named there exists; the first was expected at "

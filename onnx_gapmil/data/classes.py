@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onnx_gapmil.data.building import all_labels
 from onnx_gapmil.data.mapfile import look_up, read_map_file
-from onnx_gapmil.data.names import index_names, is_background, without_wnid, wnid_of
+from onnx_gapmil.data.names import LENIENT, index_names, is_background, without_wnid, wnid_of
 from onnx_gapmil.data.offsets import candidate_offsets
 from onnx_gapmil.data.types import Box, ClassMap, DataSet, Label, RawSample, Sample
 from onnx_gapmil.errors import DataError
@@ -177,14 +177,15 @@ def _by_name(texts: list[str], data: DataSet, model: _Model) -> tuple[dict[Label
 
 
 def _refuse_shared(matched: Mapping[str, tuple[int, str]], model: _Model) -> None:
+    """Two labels of one class are spellings of it if both match closely; if not, one is likely another thing."""
     owners: dict[int, str] = {}
-    for text, (index, _) in matched.items():
-        if index in owners:
+    for text, (index, way) in matched.items():
+        other = owners.setdefault(index, text)
+        if other != text and (way in LENIENT or matched[other][1] in LENIENT):
             name = repr(model.names[index]) if model.names else f"class {index}"
             raise DataError(
-                f"Labels {owners[index]!r} and {text!r} both match {name}; say with a map file which classes they mean."
+                f"Labels {other!r} and {text!r} both match {name}; say with a map file which classes they mean."
             )
-        owners[index] = text
 
 
 def _aliases(data: DataSet) -> dict[str, tuple[str, ...]]:

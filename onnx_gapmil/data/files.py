@@ -14,6 +14,9 @@ from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 MAX_BYTES = 512 * 2**20
 """Bytes above which a label file is not read: COCO's largest has 450 MB."""
 
+MAX_PATH = 2_000
+"""Letters of a path in a label file."""
+
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -124,8 +127,8 @@ class ImageFinder:
         Raises:
             DataError: the path is empty, a web address, or leads out of the roots.
         """
-        if not written.strip() or "\0" in written:
-            raise DataError(f"{where}: the path of the image is empty or no path.")
+        if not written.strip() or "\0" in written or len(written) > MAX_PATH:
+            raise DataError(f"{where}: the path of the image is empty, too long, or no path.")
         if "://" in written:
             raise DataError(f"{where}: {written[:80]!r} is a web address; only files are read, so fetch it first.")
         expected: Path | None = None
@@ -135,7 +138,7 @@ class ImageFinder:
                     path = Path(os.path.normpath(base / (variant + ending)))
                     if not any(path.is_relative_to(root) for root in self.roots):
                         continue
-                    if _exists(path):
+                    if exists(path):
                         return path
                     expected = expected or path
         if expected is None:
@@ -151,10 +154,11 @@ class ImageFinder:
         return printable(path.as_posix())
 
 
-def _exists(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether something is there; no error for a name that the file system cannot have."""
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name longer than the file system's
+    except (OSError, ValueError):
         return False
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from onnx_gapmil.data.files import ImageFinder, Text
+from onnx_gapmil.data.files import ImageFinder, Text, exists
 from onnx_gapmil.data.synsets import WNID
 from onnx_gapmil.data.tables import rows
 from onnx_gapmil.data.types import Label, RawBox, RawSample
@@ -18,7 +18,8 @@ ENDINGS = ("", ".JPEG", ".jpg", ".jpeg", ".png")
 
 def image_folders(file: Path, data_folder: Path) -> list[Path]:
     """Where the images of ILSVRC may lie, the likeliest first."""
-    places = (".", "val", "Data/CLS-LOC/val", "ILSVRC/Data/CLS-LOC/val", "train", "Data/CLS-LOC/train")
+    trees = ("", "Data/CLS-LOC/", "ILSVRC/Data/CLS-LOC/")
+    places = (".", *(f"{tree}{split}" for split in ("val", "train") for tree in trees))
     tops = dict.fromkeys([data_folder, file.parent])
     return [folder for top in tops for place in places if (folder := top / place).is_dir()]
 
@@ -59,7 +60,7 @@ def _find(written: str, where: str, finder: ImageFinder) -> Path:
     train = _TRAIN.fullmatch(written)
     if train:
         path = finder.find(f"{train[1]}/{written}", where, endings=ENDINGS)
-        if path.is_file():
+        if exists(path):
             return path
     return finder.find(written, where, endings=ENDINGS)
 

@@ -109,6 +109,10 @@ WAYS = (
 )
 
 
+LENIENT = {way.said for way in WAYS[-2:]}
+"""Ways by which a different thing of a like name may match."""
+
+
 def index_names(names: Sequence[str] | None, wnids: Sequence[str] | None) -> Names:
     """Prepare the classes' names for matching.
 

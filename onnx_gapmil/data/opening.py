@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnx_gapmil.data import coco, ilsvrc
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, is_image, read_text
+from onnx_gapmil.data.files import ImageFinder, absolute, exists, is_image, read_text
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
@@ -33,7 +33,7 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
         DataError: nothing is there, no layout fits, or what is there is broken; says what and where.
     """
     data = Path(path)
-    if not _exists(data):
+    if not exists(data):
         raise DataError(f"{data}: no such file or folder; check the path.")
     root = absolute(data)
     try:
@@ -44,13 +44,6 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
         return _open_labelled(root, absolute(Path(labels)))
     except OSError as error:  # a folder that may not be listed, a disk that fails
         raise DataError(f"{data}: cannot be read ({error}).") from error
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _open_folder(root: Path) -> DataSet:

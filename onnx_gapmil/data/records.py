@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from onnx_gapmil.data.files import ImageFinder
+from onnx_gapmil.data.files import ImageFinder, exists
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
 
@@ -147,7 +147,7 @@ def _mask(value: object, where: str, finder: ImageFinder, image: Path) -> Path |
     if not isinstance(value, str):
         raise DataError(f"{where}: 'mask' is {_short(value)}, and a path was expected.")
     path = finder.find(value, where)
-    return path / f"{image.stem}.png" if path.is_dir() else path
+    return path / f"{image.stem}.png" if exists(path) and path.is_dir() else path
 
 
 def _short(value: object) -> str:

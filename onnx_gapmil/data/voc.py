@@ -101,15 +101,14 @@ class _Images:
     """
 
     def __init__(self, root: Path, annotations: Path) -> None:
-        self.root, self.annotations = root, annotations
-        self.homes = _homes(root) or _homes(annotations.parent) or [root]
+        self.homes = _homes(root) or (_homes(root.parent) if root == annotations else []) or [root]
         self._folders: dict[Path, dict[str, Path]] = {}
         self._all: dict[str, Path] | None = None
 
     def find(self, found: XmlAnnotation) -> Path:
         """By the annotation's own name, which is the rule in VOC; by `<filename>` otherwise."""
         keys = (found.path.stem, found.filename, Path(found.filename).stem)
-        mirror = found.path.parent.relative_to(self.annotations)
+        mirror = _below_annotations(found.path.parent)
         for folder in (home / mirror for home in self.homes):
             if folder not in self._folders:
                 self._folders[folder] = _by_name([folder / name for name in _names_in(folder)])
@@ -122,6 +121,14 @@ class _Images:
             if key in self._all:
                 return self._all[key]
         return self.homes[0] / (found.filename or f"{found.path.stem}.jpg")
+
+
+def _below_annotations(folder: Path) -> Path:
+    """`CLS-LOC/val` of `ILSVRC/Annotations/CLS-LOC/val`."""
+    for above in (folder, *folder.parents):
+        if above.name.lower() == "annotations":
+            return folder.relative_to(above)
+    return Path()
 
 
 def _homes(top: Path) -> list[Path]:
