@@ -7,7 +7,9 @@ counterpart here is refused by name rather than approximated.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from onnx_gapmil.errors import PreprocessError
@@ -15,9 +17,13 @@ from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.preprocess import Color, Preprocess
 
 _TIMM_RULES = {"center": "shortest", "squash": "squash", "border": "letterbox"}
-_INTERPOLATIONS = {"bilinear": "bilinear-antialias", "bicubic": "bicubic-antialias"}
-_PILLOW_CODES = {2: "bilinear", 3: "bicubic"}
-_PILLOW_NAMES = {0: "nearest", 1: "lanczos", 4: "box", 5: "hamming"}
+_INTERPOLATIONS = {
+    "nearest": "nearest-exact",
+    "bilinear": "bilinear-antialias",
+    "bicubic": "bicubic-antialias",
+    "lanczos": "lanczos-antialias",
+}
+_PILLOW_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 _HF_MARKS = ("image_processor_type", "feature_extractor_type", "do_normalize", "do_resize", "image_mean")
 
@@ -35,10 +41,10 @@ def is_hugging_face(data: object) -> bool:
 
 
 def from_timm(data: Mapping[str, Any], spec: InputSpec) -> Preprocess:
-    """Read timm's pretrained_cfg as `timm.data.create_transform` does for evaluation.
+    """Read timm's pretrained_cfg as `resolve_data_config` and `create_transform` of `timm.data` do for evaluation.
 
     crop_mode "center" is resize "shortest", "squash" is "squash", "border" is "letterbox"; interpolation is
-    Pillow's.
+    Pillow's, bicubic where it is not given.
 
     Raises:
         PreprocessError: a key is missing, or has a value with no counterpart.
@@ -50,7 +56,7 @@ def from_timm(data: Mapping[str, Any], spec: InputSpec) -> Preprocess:
         rule = _TIMM_RULES.get(config.get("crop_mode") or "center")
         if rule is None:
             raise read.wrong("crop_mode", config.get("crop_mode"), ", ".join(_TIMM_RULES))
-        interpolation = _INTERPOLATIONS.get(config.get("interpolation", "bilinear"))
+        interpolation = _INTERPOLATIONS.get(config.get("interpolation") or "bicubic")
         if interpolation is None:
             raise read.wrong("interpolation", config.get("interpolation"), ", ".join(_INTERPOLATIONS))
         if channels not in (1, 3):
@@ -68,8 +74,45 @@ def from_timm(data: Mapping[str, Any], spec: InputSpec) -> Preprocess:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Processor:
+    """What a class of image processors does where its JSON says nothing (transformers 5.23).
+
+    Attributes:
+        square: a `size` that is one number is height and width; otherwise it is the shorter side.
+        cropped: `do_center_crop`.
+        resample: Pillow's code.
+    """
+
+    square: bool
+    cropped: bool
+    resample: int
+
+
+_PROCESSORS = {
+    "ViT": _Processor(True, False, 2),
+    "DeiT": _Processor(True, True, 3),
+    "Beit": _Processor(True, False, 3),
+    "ConvNext": _Processor(False, False, 3),
+    "CLIP": _Processor(False, True, 3),
+    "Bit": _Processor(False, True, 3),
+    "EfficientNet": _Processor(True, False, 3),
+    "MobileNetV1": _Processor(False, True, 2),
+    "MobileNetV2": _Processor(False, True, 2),
+    "MobileViT": _Processor(False, True, 3),
+    "Levit": _Processor(False, True, 3),
+    "PoolFormer": _Processor(False, True, 3),
+    "Siglip": _Processor(True, False, 3),
+    "Pvt": _Processor(True, False, 3),
+}
+
+
 def from_hugging_face(data: Mapping[str, Any], spec: InputSpec) -> Preprocess:
-    """Read an image processor's configuration (ViT, ConvNeXt, CLIP, BiT, LeViT, EfficientNet, ...).
+    """Read an image processor's configuration as transformers does on Pillow images.
+
+    What the JSON leaves out is the class's default for the classes of `_PROCESSORS`, and follows from the keys
+    that are there for others. Where an uneven margin is cropped, transformers takes the rounded-down half and
+    this tool, like torchvision, the rounded one: for one photo in four, a shift by one pixel of the resized photo.
 
     Raises:
         PreprocessError: a key has a value with no counterpart, such as `do_resize: false`.
@@ -77,49 +120,78 @@ def from_hugging_face(data: Mapping[str, Any], spec: InputSpec) -> Preprocess:
     with _Reader("Hugging Face preprocessor config") as read:
         if data.get("do_resize") is False:
             raise read.wrong("do_resize", False, "true: photos come in all sizes")
-        code = data.get("resample", 2)
-        if code not in _PILLOW_CODES:
-            raise read.wrong("resample", _PILLOW_NAMES.get(code, code), "2 (bilinear) or 3 (bicubic)")
-        size, rule, crop = _hugging_face_size(data, read)
-        normalized = data.get("do_normalize", "image_mean" in data)
-        mean = read.numbers(data, "image_mean") if normalized else (0.0,) * 3
-        std = read.numbers(data, "image_std") if normalized else (1.0,) * 3
-        if data.get("rescale_offset"):  # EfficientNet: pixel * factor - 1, before the mean
-            mean = tuple(value + 1.0 for value in mean)
+        kind = _processor_kind(data)
+        default = _PROCESSORS.get(kind)
+        code = data.get("resample", default.resample if default is not None else 2)
+        filter_name = _PILLOW_NAMES.get(code, str(code)) if isinstance(code, int) else str(code)
+        if filter_name not in _INTERPOLATIONS:
+            raise read.wrong("resample", filter_name, "0 (nearest), 1 (lanczos), 2 (bilinear) or 3 (bicubic)")
+        size, rule, crop = _hugging_face_size(data, kind, read)
+        mean, std = _hugging_face_normalization(data, kind, read)
         rescaled = data.get("do_rescale", True)
         return _build(
             spec,
             gray=len(mean) == 1,
-            bgr=bool(data.get("do_flip_channel_order")),
+            bgr=bool(data.get("do_flip_channel_order", kind == "MobileViT")),
             size=size,
             resize=rule,
             crop=crop,
-            interpolation=_INTERPOLATIONS[_PILLOW_CODES[code]],
+            interpolation=_INTERPOLATIONS[filter_name],
             scale=read.number(data, "rescale_factor", 1 / 255) if rescaled else 1.0,
             mean=mean,
             std=std,
         )
 
 
-def _hugging_face_size(data: Mapping[str, Any], read: _Reader) -> tuple[tuple[int, int], str, float]:
+def _processor_kind(data: Mapping[str, Any]) -> str:
+    """ "ViT" of ViTImageProcessor, ViTImageProcessorFast, ViTImageProcessorPil and ViTFeatureExtractor."""
+    name = str(data.get("image_processor_type") or data.get("feature_extractor_type") or "")
+    kind = re.sub(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$", "", name)
+    return {"MobileVit": "MobileViT", "Deit": "DeiT", "BEiT": "Beit", "LeViT": "Levit"}.get(kind, kind)
+
+
+def _hugging_face_normalization(
+    data: Mapping[str, Any], kind: str, read: _Reader
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std, those of the oddities included that are subtracted and divided besides."""
+    normalized = data.get("do_normalize", "image_mean" in data) and kind != "MobileViT"  # which never does
+    mean = read.numbers(data, "image_mean") if normalized else (0.0,) * 3
+    std = read.numbers(data, "image_std") if normalized else (1.0,) * 3
+    if data.get("rescale_offset"):  # EfficientNet: pixel * factor - 1, before the mean
+        mean = tuple(value + 1.0 for value in mean)
+    if data.get(
+        "include_top", kind == "EfficientNet"
+    ):  # divided by std once more: its std is the root of the usual one
+        std = tuple(one * other for one, other in zip(std, read.numbers(data, "image_std"), strict=True))
+    return mean, std
+
+
+def _hugging_face_size(data: Mapping[str, Any], kind: str, read: _Reader) -> tuple[tuple[int, int], str, float]:
     """(height, width) of the input, the resize rule, and the share that the centre crop keeps."""
-    kind = str(data.get("image_processor_type") or data.get("feature_extractor_type") or "")
+    default = _PROCESSORS.get(kind)
     size = data.get("size")
-    cropped = bool(data.get("do_center_crop", "crop_size" in data))
-    if isinstance(size, int):  # before sizes were objects
-        size = {"shortest_edge": size} if cropped or "crop_pct" in data else {"height": size, "width": size}
+    given = data.get("do_center_crop")
+    cropped = bool(given if given is not None else default.cropped if default is not None else "crop_size" in data)
+    if type(size) is int:  # before sizes were objects
+        square = default.square if default is not None else not (cropped or "crop_pct" in data)
+        size = {"height": size, "width": size} if square else {"shortest_edge": size}
     if not isinstance(size, Mapping):
         raise read.wrong("size", size, "an object with shortest_edge, or with height and width")
     if "shortest_edge" not in size:
         resized = read.side(size, "height"), read.side(size, "width")
         target = _crop_size(data, read) if cropped else resized
         return target, "squash", _share(target, resized, read)
+    if "longest_edge" in size:
+        raise read.wrong("size", dict(size), "shortest_edge alone: the other side is cropped")
     side = read.side(size, "shortest_edge")
-    if kind.startswith("ConvNext") or "crop_pct" in data:  # larger inputs are squashed, smaller ones cropped
+    if kind == "ConvNext" or (kind not in _PROCESSORS and "crop_pct" in data):
+        # larger inputs are squashed, smaller ones cropped
         share = read.number(data, "crop_pct", 224 / 256)
         return ((side, side), "squash", 1.0) if side >= 384 else ((side, side), "shortest", share)
-    if kind.startswith("Levit"):
+    if kind == "Levit":
         side = int(256 / 224 * side)
+    if kind == "PoolFormer":
+        side = int(side / read.number(data, "crop_pct", 0.9))
     if not cropped:
         raise read.wrong("do_center_crop", False, "true where size is a shortest_edge: inputs have one size")
     target = _crop_size(data, read)

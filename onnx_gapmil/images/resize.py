@@ -2,6 +2,7 @@
 
 At 4000x3000 -> 224x224 OpenCV's bilinear and Pillow's (which torchvision and timm use) differ by about 20
 grey levels on average, because Pillow widens its filter by the scale (antialiasing) and OpenCV does not.
+`docs/preprocessing.md` says which library's function each rule equals, and how closely.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Interpolation = Literal["bilinear", "bicubic", "area", "nearest", "bilinear-antialias", "bicubic-antialias"]
+from onnx_gapmil.images.tensorflow import TENSORFLOW_RULES, tensorflow_resize
+
+Interpolation = Literal[
+    "bilinear",
+    "bicubic",
+    "area",
+    "nearest",
+    "bilinear-antialias",
+    "bicubic-antialias",
+    "lanczos-antialias",
+    "nearest-exact",
+    "bilinear-tf1",
+    "bicubic-tf1",
+    "bicubic-tf2",
+]
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 _OPENCV = {
@@ -25,6 +40,8 @@ _OPENCV = {
 _PILLOW = {
     "bilinear-antialias": Image.Resampling.BILINEAR,
     "bicubic-antialias": Image.Resampling.BICUBIC,
+    "lanczos-antialias": Image.Resampling.LANCZOS,
+    "nearest-exact": Image.Resampling.NEAREST,
 }
 
 
@@ -34,12 +51,18 @@ def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: I
     Args:
         image: (H, W) or (H, W, 3), uint8.
         size: (height, width) of the result.
-        interpolation: "bilinear", "bicubic", "area" and "nearest" are OpenCV's `cv2.resize` without
-            antialiasing; "bilinear-antialias" and "bicubic-antialias" are Pillow's `Image.resize`, and so
-            torchvision's and timm's on a PIL image.
+        interpolation: by whose rule.
+
+            - "bilinear", "bicubic", "area", "nearest": OpenCV's `cv2.resize`, without antialiasing;
+            - "bilinear-antialias", "bicubic-antialias", "lanczos-antialias": Pillow's `Image.resize`, and so
+              torchvision's and timm's;
+            - "nearest-exact": Pillow's nearest, by the pixels' centres; also TensorFlow 2's;
+            - "bilinear-tf1", "bicubic-tf1": TensorFlow 1's `tf.image.resize_*` with `align_corners=False`;
+            - "bicubic-tf2": TensorFlow 2's `tf.image.resize(method="bicubic")`, without antialiasing.
 
     Returns:
-        (height, width) or (height, width, 3), uint8. An image that has the size already is returned as it is.
+        (height, width) or (height, width, 3), uint8, rounded to the nearest grey level. An image that has the
+        size already is returned as it is.
     """
     height, width = size
     if image.shape[:2] == (height, width):
@@ -47,5 +70,7 @@ def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: I
     if interpolation in _PILLOW:
         small = Image.fromarray(image).resize((width, height), _PILLOW[interpolation])
         return np.asarray(small, dtype=np.uint8)
+    if interpolation in TENSORFLOW_RULES:
+        return tensorflow_resize(image, size, interpolation)
     contiguous = np.ascontiguousarray(image)
     return np.asarray(cv2.resize(contiguous, (width, height), interpolation=_OPENCV[interpolation]), dtype=np.uint8)

@@ -1,0 +1,96 @@
+"""TensorFlow's resize rules that no other library has, for models trained with them.
+
+TensorFlow 1 puts pixel i of the result at `i * scale` of the source, where all others put its centre at
+`(i + 0.5) * scale`; so a picture made four times smaller lies one and a half pixels higher and further left.
+TensorFlow 2's bicubic has Keys' kernel with a = -0.5, where OpenCV's and PyTorch's have -0.75.
+
+Sources: tensorflow/core/util/image_resizer_state.h (`LegacyScaler`, `HalfPixelScaler`), core/kernels/image/
+resize_bilinear_op.cc and resize_bicubic_op.cc (whose weights are from a table of 1,024 steps, as here).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+TENSORFLOW_RULES = ("bilinear-tf1", "bicubic-tf1", "bicubic-tf2")
+
+_TABLE_STEPS = 1024
+_MAX_GATHERED = 2**24
+"""Floating-point numbers gathered at once: 64 MB. Rows are done in parts so that large results stay small in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taps:
+    """Which source pixels make each pixel of the result along one axis: both (length of the result, taps)."""
+
+    indices: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+def tensorflow_resize(image: npt.NDArray[np.uint8], size: tuple[int, int], rule: str) -> npt.NDArray[np.uint8]:
+    """Resize by one of `TENSORFLOW_RULES`.
+
+    TensorFlow gives floats, unclipped; these are rounded to the nearest grey level and clipped to 0..255.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8.
+        size: (height, width) of the result.
+        rule: which.
+
+    Returns:
+        (height, width) or (height, width, C), uint8.
+    """
+    planes = image.reshape(image.shape[0], image.shape[1], -1)
+    down, across = (_taps(rule, length, result) for length, result in zip(image.shape[:2], size, strict=True))
+    result = np.empty((*size, planes.shape[2]), dtype=np.uint8)
+    gathered_per_row = down.indices.shape[1] * across.indices.size * planes.shape[2]
+    step = max(1, _MAX_GATHERED // gathered_per_row)
+    for start in range(0, size[0], step):
+        rows, weights = down.indices[start : start + step], down.weights[start : start + step]
+        taken = planes[rows[:, :, None, None], across.indices[None, None]]  # (rows, taps, width, taps, C)
+        narrow = np.einsum("hawbc,wb->hawc", taken.astype(np.float32), across.weights)
+        values = np.einsum("hawc,ha->hwc", narrow, weights)
+        result[start : start + step] = np.clip(np.rint(values), 0, 255)
+    return result.reshape(*size, *image.shape[2:])
+
+
+def _taps(rule: str, length: int, result: int) -> _Taps:
+    scale = np.float32(length) / np.float32(result)
+    places = np.arange(result, dtype=np.float32)
+    if rule == "bilinear-tf1":
+        return _bilinear(places * scale, length)
+    if rule == "bicubic-tf1":
+        return _bicubic(places * scale, length, a=-0.75, renormalize=False)
+    return _bicubic((places + np.float32(0.5)) * scale - np.float32(0.5), length, a=-0.5, renormalize=True)
+
+
+def _bilinear(places: npt.NDArray[np.float32], length: int) -> _Taps:
+    """The pixel at or before each place, and the next one, clamped to the border."""
+    before = np.minimum(np.floor(places).astype(np.int64), length - 1)
+    share = places - before.astype(np.float32)
+    indices = np.stack([before, np.minimum(before + 1, length - 1)], axis=1)
+    return _Taps(indices, np.stack([1 - share, share], axis=1).astype(np.float32))
+
+
+def _bicubic(places: npt.NDArray[np.float32], length: int, *, a: float, renormalize: bool) -> _Taps:
+    """Two pixels on either side by Keys' kernel; beyond the border clamped, or left out and renormalized."""
+    before = np.floor(places).astype(np.int64)
+    share = np.rint((places - before) * _TABLE_STEPS) / _TABLE_STEPS
+    distances = np.stack([1 + share, share, 1 - share, 2 - share], axis=1)
+    weights = _keys(distances, a)
+    wanted = before[:, None] + np.arange(-1, 3)
+    indices = np.clip(wanted, 0, length - 1)
+    if renormalize:
+        weights = np.where(wanted == indices, weights, 0.0)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return _Taps(indices, weights.astype(np.float32))
+
+
+def _keys(distance: npt.NDArray[np.float64], a: float) -> npt.NDArray[np.float64]:
+    """Keys' cubic convolution kernel (IEEE Trans. ASSP 29(6), 1981) at distances 0..2."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = a * (((distance - 5) * distance + 8) * distance - 4)
+    return np.where(distance <= 1, near, far)
