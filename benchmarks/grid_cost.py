@@ -16,7 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import page
+import pages
 import shapes
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def markdown(found: list[tuple[str, ...]], seconds: float) -> list[str]:
     return [
         "# What the prediction grid costs on the CPU",
         "",
-        *page.made_by(COMMAND),
+        *pages.made_by(COMMAND),
         "",
         "The graphs are timm's, with random weights. Every round runs the original and each rewritten graph in turn;",
         "the ratio is the median over rounds of a graph's time by the original's in the same round, with the 95 %",
@@ -119,7 +119,7 @@ def markdown(found: list[tuple[str, ...]], seconds: float) -> list[str]:
         f" {TOPK_RATIO:g}.",
         '"unclear" is said where the interval reaches below the limit and the median does not.',
         "",
-        *page.table(HEADS, found, numbers_from=4),
+        *pages.table(HEADS, found, numbers_from=4),
     ]
 
 
@@ -202,10 +202,10 @@ def main() -> int:
     if options.batch is not None:
         cases = tuple((size, (options.batch,)) for size, _ in cases)
     found = rows(names, cases, options.seconds)
-    page.write(options.markdown, markdown(found, options.seconds))
+    pages.write(options.markdown, markdown(found, options.seconds))
     return 0
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(page.ROOT))
+    sys.path.insert(0, str(pages.ROOT))
     sys.exit(main())

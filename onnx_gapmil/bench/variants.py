@@ -10,16 +10,17 @@ import onnx
 
 from onnx_gapmil.bench.macs import count_work
 from onnx_gapmil.bench.sessions import timed_session
+from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
 from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.runtime.heads import HEADS_KEY
 
 if TYPE_CHECKING:
     from typing import Any
 
     from onnx_gapmil.graph.trace import InputShape, Trace
     from onnx_gapmil.lift.verdict import Verdict
-    from onnx_gapmil.rewriting import Rewrite
     from onnx_gapmil.runtime.providers import ProviderChoice
 
 ORIGINAL = "original"
@@ -79,29 +80,25 @@ def build_variants(
         ModelError: the model cannot be read or run.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
+    if any(entry.key == HEADS_KEY for entry in proto.metadata_props):
+        raise InputError(
+            f"{source.name} is a rewritten model already, so there is no original to hold it against; "
+            "name the vendor's model."
+        )
+    wishes = [(emission, Emit.of(emission)) for emission in emissions]
     model = source.path if proto is source.proto and source.path is not None else proto
     variants = [Variant(ORIGINAL, proto, source.folder, _outputs(proto))]
-    traces: list[tuple[Trace, Verdict]] = []
-    for emission in emissions:
-        rewritten = _rewritten(model, emission)
-        if rewritten.unchanged or rewritten.trace is None:
-            raise InputError(
-                f"{source.name} is a rewritten model already, so there is no original to hold it against; "
-                "name the vendor's model."
-            )
-        traces.append((rewritten.trace, rewritten.verdict))
+    found: list[tuple[Trace, Verdict]] = []
+    for emission, wish in wishes:
+        rewritten = rewrite_model(model, emit=wish)
+        if rewritten.trace is not None:
+            found.append((rewritten.trace, rewritten.verdict))
         variants.append(Variant(emission, rewritten.model, source.folder, _outputs(rewritten.model)))
-    return tuple(variants), *traces[0]
+    return tuple(variants), *found[0]
 
 
 def _outputs(proto: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(value.name for value in proto.graph.output)
-
-
-def _rewritten(model: Path | onnx.ModelProto, emission: str) -> Rewrite:
-    if emission == "features,grid":
-        return rewrite_model(model)
-    raise InputError(f"--emit {emission!r}: only features,grid is known.")
 
 
 def added_share(variants: tuple[Variant, ...], inputs: tuple[InputShape, ...]) -> dict[str, tuple[int, float | None]]:
