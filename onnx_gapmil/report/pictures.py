@@ -71,7 +71,7 @@ def save_png(array: npt.NDArray[np.uint8], path: str | Path) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
-            Image.fromarray(array).save(stream, format="PNG", compress_level=6)
+            Image.fromarray(array).save(stream, format="PNG", compress_level=2)  # 6: three times slower, 7 % smaller
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except OSError as error:
