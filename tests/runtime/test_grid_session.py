@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import parser
+from scipy import special
 
 from onnx_gapmil.errors import InputError, ModelError, ProviderError
 from onnx_gapmil.runtime import grid_session
@@ -138,6 +139,97 @@ def test_a_half_precision_model_stays_in_its_type(toy):
     (result,) = session_of(toy.model(element="float16")).run(batch)
     assert result.grid.dtype == result.logits.dtype == np.float16
     np.testing.assert_allclose(result.grid, toy.grid(batch), atol=0.05)
+
+
+EVERYTHING = "features,grid,argmax,certainty,peaks,topk:2,classes:3,1,scores:max,lse=10"
+
+
+def test_emissions_are_what_numpy_makes_of_the_grid(toy):
+    batch = toy.images(3)
+    (found,) = session_of(toy.model(heads=None), emit=EVERYTHING).run(batch)
+    grid, logits = toy.grid(batch), toy.grid(batch).mean((2, 3))
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :2]
+    expected = {
+        "grid": grid,
+        "argmax": grid.argmax(axis=1),
+        "certainty": special.softmax(grid, axis=1).max(axis=1),
+        "peaks": grid.reshape(3, 4, 4).argmax(axis=2),
+        "topk_classes": best,
+        "topk_grid": np.take_along_axis(grid, best[:, :, None, None], axis=1),
+        "classes_grid": grid[:, [3, 1]],
+    }
+    for name, array in expected.items():
+        np.testing.assert_allclose(getattr(found, name), array, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert found.features.shape == (3, 3, 2, 2)
+    assert list(found.scores) == ["max", "lse=10"]
+    np.testing.assert_allclose(found.scores["max"], grid.max((2, 3)), rtol=1e-5)
+    lse = special.logsumexp(10 * grid, axis=(2, 3)) / 10 - np.log(4) / 10
+    np.testing.assert_allclose(found.scores["lse=10"], lse, rtol=1e-5)
+
+
+def test_what_is_not_emitted_is_none(toy):
+    (found,) = session_of(toy.model(heads=None), emit="topk:1").run(toy.images(2))
+    assert found.topk_grid.shape == (2, 1, 2, 2)
+    for name in ("grid", "features", "argmax", "certainty", "peaks", "classes_grid"):
+        assert getattr(found, name) is None
+    assert found.scores == {}
+    with pytest.raises(InputError, match="the whole grid of 'scores' was not asked for"):
+        found.mean_residual()
+
+
+def test_only_what_is_asked_for_is_fetched(toy, monkeypatch):
+    session = session_of(toy.model(heads=None), emit=EVERYTHING)
+    seen = []
+    real = session._run_slice
+    monkeypatch.setattr(
+        session, "_run_slice", lambda part, size, wanted: seen.append(wanted) or real(part, size, wanted)
+    )
+    (found,) = session.run(toy.images(2), outputs={"argmax", "scores"})
+    assert [name.removesuffix("_2") for name in seen[0]] == [
+        "gapmil_logits",
+        "gapmil_argmax",
+        "gapmil_scores_max",
+        "gapmil_scores_lse=10",
+    ]
+    assert found.grid is None
+    assert found.argmax.shape == (2, 2, 2)
+    assert set(found.scores) == {"max", "lse=10"}
+
+
+def test_an_output_that_the_graph_does_not_give_is_named(toy):
+    session = session_of(toy.model())
+    with pytest.raises(
+        InputError, match=r"gives features, grid, logits of 'scores', and argmax, topk_grid was asked for"
+    ):
+        session.run(toy.images(1), outputs=["topk_grid", "argmax", "grid"])
+
+
+def test_a_rewritten_model_without_the_emission_names_the_way_out(toy):
+    with pytest.raises(
+        ModelError, match=r"to give features,grid, and topk:5 was asked for: rewrite the original with --emit"
+    ):
+        session_of(toy.model(), emit="grid,topk:5")
+    assert session_of(toy.model(), emit="grid").run(toy.images(1))[0].features is None
+    assert session_of(toy.model(), emit="features").run(toy.images(1))[0].features is not None
+
+
+def test_emissions_of_a_fixed_batch_are_joined(toy):
+    batch = toy.images(5)
+    many = session_of(toy.model(heads=None), emit=EVERYTHING).run(batch)[0]
+    slices = session_of(toy.model("2", heads=None), emit=EVERYTHING)
+    assert slices.fixed_batch == 2
+    few = slices.run(batch)[0]
+    for name in ("grid", "argmax", "certainty", "peaks", "topk_classes", "topk_grid", "classes_grid"):
+        np.testing.assert_allclose(getattr(few, name), getattr(many, name), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(few.scores["max"], many.scores["max"], rtol=1e-6)
+
+
+def test_the_first_images_of_a_batch_have_all_arrays(toy):
+    (whole,) = session_of(toy.model(heads=None), emit=EVERYTHING).run(toy.images(3))
+    part = whole.first(2)
+    for name in ("logits", "grid", "features", "argmax", "certainty", "peaks", "topk_classes", "classes_grid"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[:2])
+    assert {key: len(array) for key, array in part.scores.items()} == {"max": 2, "lse=10": 2}
 
 
 @pytest.mark.parametrize(
