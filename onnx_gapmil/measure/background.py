@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.measure.cover import cell_edges, overlaps
+from onnx_gapmil.measure.cover import cell_areas, cell_edges, overlaps
 
 Array = npt.NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def background_reliance(
     if total <= 0.0:
         return Background(None, None, None, only)
     x, y = cell_edges(geometry, cover.shape)
-    areas = np.outer(np.diff(y), np.diff(x))
+    areas = cell_areas(geometry, cover.shape)
     side = float(np.sqrt((cover * areas).sum() / areas.sum()))
 
     def outside(inside: Array) -> float:

@@ -13,6 +13,7 @@ Cells and boxes are axis-aligned, so all of this is exact up to rounding: no pix
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -41,8 +42,11 @@ class ObjectBox(Protocol):
         """The model's classes that all mean this object; empty for the labels of the image."""
 
 
+@functools.lru_cache(maxsize=64)
 def cell_edges(geometry: Geometry, grid_shape: tuple[int, int]) -> tuple[Array, Array]:
     """The edges of columns and rows of cells in the photo, clipped to it.
+
+    Remembered, since photos of a data set share few sizes and every measure asks; the arrays are not to be written to.
 
     Args:
         geometry: where the input lies in the photo.
@@ -54,13 +58,18 @@ def cell_edges(geometry: Geometry, grid_shape: tuple[int, int]) -> tuple[Array, 
     (rows, cols), (height, width) = grid_shape, geometry.input_size
     x = (np.arange(cols + 1) * width / cols + geometry.offset[1]) * geometry.image_size[1] / geometry.resized_size[1]
     y = (np.arange(rows + 1) * height / rows + geometry.offset[0]) * geometry.image_size[0] / geometry.resized_size[0]
-    return np.clip(x, 0.0, geometry.image_size[1]), np.clip(y, 0.0, geometry.image_size[0])
+    x, y = np.clip(x, 0.0, geometry.image_size[1]), np.clip(y, 0.0, geometry.image_size[0])
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
 
 
+@functools.lru_cache(maxsize=64)
 def cell_areas(geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
-    """(H, W): the area of each cell in square pixels of the photo; 0 for one that lies in padding."""
+    """(H, W): the area of each cell in square pixels of the photo; 0 for one in padding; not to be written to."""
     x, y = cell_edges(geometry, grid_shape)
-    return np.outer(np.diff(y), np.diff(x))
+    areas = np.outer(np.diff(y), np.diff(x))
+    areas.flags.writeable = False
+    return areas
 
 
 def cell_cover(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
@@ -82,14 +91,13 @@ def cell_cover(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple
     if len(kept) <= 1:
         alone: Array = cell_covers(kept, geometry, grid_shape).sum(axis=0)
         return alone
-    x, y = cell_edges(geometry, grid_shape)
-    return _shares(_union(kept, x, y), np.outer(np.diff(y), np.diff(x)))
+    return _shares(_union(kept, *cell_edges(geometry, grid_shape)), cell_areas(geometry, grid_shape))
 
 
 def cell_covers(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
     """As `cell_cover`, for each box by itself: (boxes, H, W)."""
     x, y = cell_edges(geometry, grid_shape)
-    areas = np.outer(np.diff(y), np.diff(x))
+    areas = cell_areas(geometry, grid_shape)
     covers = np.zeros((len(boxes), *grid_shape))
     for place, (x0, y0, x1, y1) in enumerate(boxes):
         covers[place] = _shares(np.outer(overlaps(y, y0, y1), overlaps(x, x0, x1)), areas)
@@ -130,7 +138,7 @@ def cell_cover_of_mask(mask: npt.NDArray[np.bool_], geometry: Geometry, grid_sha
     strips = integral[row] * (1.0 - down)[:, None] + integral[row + 1] * down[:, None]
     col, right = _split(x, mask.shape[1])
     corners = strips[:, col] * (1.0 - right) + strips[:, col + 1] * right
-    return _shares(np.diff(np.diff(corners, axis=0), axis=1), np.outer(np.diff(y), np.diff(x)))
+    return _shares(np.diff(np.diff(corners, axis=0), axis=1), cell_areas(geometry, grid_shape))
 
 
 def foreground_cells(cover: Array) -> npt.NDArray[np.bool_] | None:

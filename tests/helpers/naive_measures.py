@@ -1,0 +1,117 @@
+"""The audit's measures once more, cell by cell in plain Python, from their definitions: slow and independent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+def overlap(cell: tuple[float, ...], box: tuple[float, ...]) -> float:
+    """Common area of two rectangles."""
+    width = min(cell[2], box[2]) - max(cell[0], box[0])
+    height = min(cell[3], box[3]) - max(cell[1], box[1])
+    return max(width, 0.0) * max(height, 0.0)
+
+
+def measure(logits: np.ndarray, grid: np.ndarray, label: int, boxes: list, rectangles: list) -> dict[str, Any]:
+    """One image with one label.
+
+    Args:
+        logits: (K,).
+        grid: (K, H, W).
+        label: the true class.
+        boxes: of the object.
+        rectangles: of the cells in the photo, row by row.
+    """
+    count, rows, cols = grid.shape
+    order = sorted(range(count), key=lambda k: (-logits[k], k))
+    prediction = order[0]
+    shares = []
+    for cell in rectangles:
+        area = (cell[2] - cell[0]) * (cell[3] - cell[1])
+        shares.append(max((overlap(cell, box) / area if area else 0.0) for box in boxes))
+    foreground = [index for index, share in enumerate(shares) if share >= 0.5 - 1e-9]
+    if not foreground:
+        if max(shares) == 0.0:
+            return {"rank": order.index(label), "foreground": None}
+        foreground = [shares.index(max(shares))]
+    columns = [[float(grid[k, p // cols, p % cols]) for k in range(count)] for p in range(rows * cols)]
+    orders = [sorted(range(count), key=lambda k: (-column[k], k)) for column in columns]
+    winners = [each[0] for each in orders]
+    background = [p for p in range(rows * cols) if p not in foreground]
+    right_here = [p for p in foreground if winners[p] == label]
+    right_there = [p for p in background if winners[p] == label]
+    seen5 = [p for p in foreground if label in orders[p][:5]]
+    result: dict[str, Any] = {
+        "rank": order.index(label),
+        "prediction": prediction,
+        "foreground_cells": foreground,
+        "foreground": {
+            "any_top1": bool(right_here),
+            "any_top5": bool(seen5),
+            "most_top1": 2 * len(right_here) > len(foreground),
+            "most_top5": 2 * len(seen5) > len(foreground),
+            "cell_share": len(right_here) / len(foreground),
+            "background_share": len(right_there) / len(background) if background else None,
+        },
+        "cause": None,
+    }
+    won = [p for p in range(rows * cols) if winners[p] == prediction]
+    if prediction != label:
+        outside = [p for p in won if p in background]
+        if not right_here:
+            result["cause"] = "absent"
+        elif outside and len(outside) > len(won) - len(outside):
+            result["cause"] = "distraction"
+        else:
+            result["cause"] = "dilution"
+        result["margin"] = {
+            "foreground": sum(columns[p][label] - columns[p][prediction] for p in foreground) / (rows * cols),
+            "background": sum(columns[p][label] - columns[p][prediction] for p in background) / (rows * cols),
+        }
+    result["only_background"] = bool(won) and not any(p in foreground for p in won)
+    evidence = [max(column[prediction] - sum(column) / count, 0.0) for column in columns]
+    result["evidence"] = evidence
+    best = max(range(rows * cols), key=lambda p: (columns[p][label], -p))
+    result["pointing"] = shares[best] > 0.0
+    return result
+
+
+def maxboxacc_successes(plane: np.ndarray, boxes: np.ndarray, interval: float = 0.01) -> np.ndarray:
+    """(3, thresholds): what wsolevaluation's MaxBoxAccV2 does for one image, threshold by threshold.
+
+    Written after the description of arXiv 2007.04178 and the behaviour of its published evaluation: bicubic map of
+    224 x 224, min-max, 8 bits, all contours (a tree, holes too), ends of boxes one late, both corners inclusive.
+
+    Args:
+        plane: (H, W) of one class.
+        boxes: (n, 4) int, on the map.
+        interval: between thresholds.
+    """
+    cam = cv2.resize(plane.astype(np.float32), (224, 224), interpolation=cv2.INTER_CUBIC)
+    if cam.min() == cam.max():
+        cam = np.zeros_like(cam)
+    else:
+        cam = cam - cam.min()
+        cam = cam / cam.max()
+    gray = np.expand_dims((cam * 255).astype(np.uint8), 2)
+    flags = []
+    for tau in np.arange(0, 1, interval):
+        _, cut = cv2.threshold(gray, int(tau * np.max(gray)), 255, cv2.THRESH_BINARY)
+        contours, _ = cv2.findContours(cut, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+        found = [(0, 0, 0, 0)] if len(contours) == 0 else []
+        for contour in contours:
+            x, y, w, h = cv2.boundingRect(contour)
+            found.append((x, y, min(x + w, 223), min(y + h, 223)))
+        best = 0.0
+        for a in found:
+            for b in boxes.tolist():
+                across = max(0, min(a[2], b[2]) - max(a[0], b[0]) + 1)
+                down = max(0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
+                common = across * down
+                areas = [(c[2] - c[0] + 1) * (c[3] - c[1] + 1) for c in (a, b)]
+                best = max(best, common / (sum(areas) - common))
+        flags.append([best >= iou for iou in (0.3, 0.5, 0.7)])
+    return np.array(flags).T
