@@ -27,6 +27,7 @@ VERBS = {
     "rewrite": Verb("onnx_gapmil.cli.rewrite:command", "Write the model with its prediction grid, verified."),
     "verify": Verb("onnx_gapmil.cli.verify:command", "Prove a rewritten model against its original."),
     "predict": Verb("onnx_gapmil.cli.predict:command", "Show which part of each image speaks for which class."),
+    "audit": Verb("onnx_gapmil.cli.audit:command", "Measure what a model sees in labelled images; a report."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),
     "doctor": Verb("onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not."),
 }

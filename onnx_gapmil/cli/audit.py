@@ -1,0 +1,156 @@
+"""``onnx-gapmil audit``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnx_gapmil.cli.options import (
+    json_option,
+    model_argument,
+    print_json,
+    provider_option,
+    verb_options,
+)
+
+if TYPE_CHECKING:
+    from onnx_gapmil.audit import Exhibit, Progress, Subject
+    from onnx_gapmil.cli.progress import PhotoProgress
+
+
+@click.command(name="audit")
+@verb_options(
+    model_argument,
+    click.argument("data", type=click.Path(path_type=Path), metavar="DATA"),
+    click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path("gapmil_audit"),
+        show_default=True,
+        metavar="FOLDER",
+        help="Where summary.json, report.html, images.parquet and classes.parquet go.",
+    ),
+    click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Labels of the images in the folder DATA: CSV, JSON-lines, COCO, ILSVRC.",
+    ),
+    click.option(
+        "--names",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The model's class names, one a line or JSON. Default: STEM.labels.txt or labels.txt beside the model.",
+    ),
+    click.option(
+        "--class-map",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Which class of the model each label means, where names and numbers do not tell: JSON or CSV.",
+    ),
+    click.option(
+        "--label-offset",
+        type=int,
+        metavar="N",
+        help="Class = label + N, for labels that are numbers. Default: found out and announced.",
+    ),
+    click.option(
+        "--preprocess",
+        metavar="PRESET|FILE|auto",
+        help="How photos become inputs: a preset, a JSON file, or auto: found out from a few dozen of the labelled "
+        "images. Default: a JSON beside the model, else a guess that is announced.",
+    ),
+    provider_option,
+    click.option("--head", metavar="OUTPUT", help="The output to audit, of a model with several."),
+    click.option("--batch", type=click.IntRange(1, 4096), default=8, show_default=True, help="Images at a time."),
+    click.option(
+        "--gallery",
+        type=click.IntRange(0, 5000),
+        default=300,
+        show_default=True,
+        help="Images to show in report.html, the most telling first.",
+    ),
+    click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished audit could go on."),
+    json_option,
+)
+def command(
+    model: Path,
+    data: Path,
+    output: Path,
+    labels: Path | None,
+    names: Path | None,
+    class_map: Path | None,
+    label_offset: int | None,
+    preprocess: str | None,
+    provider: str,
+    head: str | None,
+    batch: int,
+    gallery: int,
+    restart: bool,
+    as_json: bool,
+) -> int:
+    """Measure what MODEL sees in the labelled images of DATA, and write a report.
+
+    DATA is a folder of classes, a CSV or JSON-lines file, or a COCO, Pascal VOC or ILSVRC data set. With boxes or masks
+    the audit says, for every error, whether the object's own cells knew better. --preprocess auto finds out from the
+    images how the model wants them.
+
+    A run that was stopped goes on where it was when the same command is given again. Images that cannot be used are
+    named, counted and kept out.
+    """
+    from onnx_gapmil.audit import Request, audit
+    from onnx_gapmil.report.audit_notes import audit_note
+    from onnx_gapmil.report.notes import console
+
+    request = Request(
+        model=model,
+        data=data,
+        labels=labels,
+        names=names,
+        class_map=class_map,
+        offset=label_offset,
+        preprocess=preprocess,
+        provider=provider,
+        head=head,
+        batch=batch,
+    )
+    with contextlib.ExitStack() as stack:
+        teller = _Teller(stack)
+        summary = audit(
+            request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+        )
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        console().print(audit_note(summary, output))
+    return 0
+
+
+class _Teller:
+    """Says on stderr what was decided, then how far the run is."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self._bar: PhotoProgress | None = None
+        self._done = 0
+
+    def announce(self, subject: Subject, exhibit: Exhibit, resumed: int) -> None:
+        """Before the first image."""
+        from onnx_gapmil.cli.progress import PhotoProgress
+        from onnx_gapmil.report.audit_notes import exhibit_note
+        from onnx_gapmil.report.notes import console
+
+        console(stderr=True).print(exhibit_note(subject, exhibit, resumed))
+        self._done = resumed
+        self._bar = self._stack.enter_context(PhotoProgress(len(exhibit.samples) - resumed, shown=True))
+
+    def update(self, progress: Progress) -> None:
+        """After every batch."""
+        if self._bar is not None:
+            for _ in range(progress.done - self._done):
+                self._bar.advance()
+        self._done = progress.done
