@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.data.files import ImageFinder
+from onnx_gapmil.data.files import ImageFinder, is_unicode
 from onnx_gapmil.data.records import MAX_BOXES, corners
 from onnx_gapmil.data.types import RawBox, RawSample
 from onnx_gapmil.errors import DataError
@@ -92,7 +92,13 @@ def _categories(path: Path, items: object) -> dict[object, str]:
     found: dict[object, str] = {}
     for number, item in enumerate(items, 1):
         key, name = _field(item, "id", path, f"category {number}"), _field(item, "name", path, f"category {number}")
-        if not isinstance(name, str) or not name.strip() or key in found or name.strip() in found.values():
+        if (
+            not isinstance(name, str)
+            or not name.strip()
+            or not is_unicode(name)
+            or key in found
+            or name.strip() in found.values()
+        ):
             raise DataError(f"{path}, category {number}: its id or name occurs twice, or its name is no text.")
         found[key] = name.strip()
     numbered = sorted(key for key in found if isinstance(key, int))

@@ -82,11 +82,16 @@ def printable(name: str) -> str:
     On POSIX a name is bytes; Python keeps those that are no UTF-8 as lone surrogates, which no encoder takes.
     Such names are nearly always Latin-1.
     """
+    return name if is_unicode(name) else _latin(os.fsencode(name))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written anywhere; JSON can spell halves of a letter (`"\\ud800"`), which cannot."""
     try:
-        name.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
-        return _latin(os.fsencode(name))
-    return name
+        return False
+    return True
 
 
 def is_image(name: str) -> bool:
@@ -127,7 +132,7 @@ class ImageFinder:
         Raises:
             DataError: the path is empty, a web address, or leads out of the roots.
         """
-        if not written.strip() or "\0" in written or len(written) > MAX_PATH:
+        if not written.strip() or "\0" in written or len(written) > MAX_PATH or not is_unicode(written):
             raise DataError(f"{where}: the path of the image is empty, too long, or no path.")
         if "://" in written:
             raise DataError(f"{where}: {written[:80]!r} is a web address; only files are read, so fetch it first.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from onnx_gapmil.data.files import ImageFinder, exists
+from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
 
@@ -71,8 +71,8 @@ def _label(value: object, where: str) -> Label:
         return value
     if not isinstance(value, str):
         raise DataError(f"{where}: label {_short(value)} is neither a number nor a name.")
-    if not value.strip() or len(value) > MAX_NAME:
-        raise DataError(f"{where}: label {_short(value)}; a name has 1 to {MAX_NAME:,} letters.")
+    if not value.strip() or len(value) > MAX_NAME or not is_unicode(value):
+        raise DataError(f"{where}: label {_short(value)}; a name has 1 to {MAX_NAME:,} letters, all of them Unicode.")
     return value.strip()
 
 

@@ -1,0 +1,103 @@
+import pytest
+
+from onnx_gapmil.data import open_data
+from onnx_gapmil.errors import DataError
+
+CSV = "image,label\nx/a.png,3\n"
+
+
+def told(path, **options):
+    with pytest.raises(DataError) as caught:
+        open_data(path, **options)
+    return str(caught.value)
+
+
+def test_a_label_file_in_the_folder_comes_before_folders_of_classes(tmp_path, photo, lay):
+    photo("x/a.png")
+    photo("y/b.png")
+    assert open_data(tmp_path).kind == "folders"
+    lay("notes.csv", "who,when\nme,now\n")
+    lay("readme.txt", "two words\n")
+    lay("model.json", {"layout": "NCHW"})
+    assert open_data(tmp_path).kind == "folders"
+    lay("truth.csv", CSV)
+    data = open_data(tmp_path)
+    assert (data.kind, data.samples[0].labels) == ("csv", (3,))
+
+
+def test_two_label_files_are_to_be_chosen(tmp_path, photo, lay):
+    photo("x/a.png")
+    first, second = lay("one.csv", CSV), lay("two.jsonl", {"image": "x/a.png", "label": 5})
+    assert told(tmp_path).endswith("it has several label files; say which with --labels: one.csv, two.jsonl.")
+    assert open_data(tmp_path, labels=first).samples[0].labels == (3,)
+    assert open_data(tmp_path, labels=second).samples[0].labels == (5,)
+    assert open_data(first).samples[0].labels == (3,)
+
+
+def test_the_only_label_file_says_what_it_lacks(tmp_path, photo, lay):
+    photo("a.png")
+    lay("annotations.json", [{"file": "a.png", "label": 3, "boxes_227": []}])
+    message = told(tmp_path)
+    assert "annotations.json, record 1: its fields are 'file', 'label', 'boxes_227'; needed are 'image', and" in message
+
+
+def test_several_files_that_are_no_labels_are_named_with_their_fields(tmp_path, photo, lay):
+    photo("a.png")
+    lay("one.json", {"note": 1})
+    lay("two.csv", "who;when\n")
+    message = told(tmp_path)
+    assert (
+        "1 images, but no folders of classes; one.json has the fields 'note'; two.csv has the fields 'who'" in message
+    )
+
+
+def test_a_list_needs_a_folder_without_folders(tmp_path, photo, lay):
+    photo("a.png")
+    lay("list.txt", "a.png 3\n")
+    assert open_data(tmp_path).kind == "list"
+    photo("cat/b.png")
+    assert open_data(tmp_path).kind == "folders"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.parquet", b"PAR1", "not a label file that is known. Known layouts: folders of classes"),
+        ("a.png", b"\x89PNG", "this is one image; a labelled data set was expected"),
+        ("a.json", "3", "its fields are none. A list of objects is read"),
+    ],
+)
+def test_files_that_are_no_label_files(lay, name, content, says):
+    assert says in told(lay(name, content))
+
+
+def test_labels_need_a_folder_of_images(tmp_path, photo, lay):
+    photo("x/a.png")
+    file = lay("a.csv", CSV)
+    assert "with a label file in --labels, DATA has to be the folder of its images" in told(file, labels=file)
+    assert "no such file; check the path" in told(tmp_path, labels=tmp_path / "none.csv")
+    assert "the folder given with --labels has no XML file" in told(tmp_path, labels=tmp_path / "x")
+    assert "no such file or folder" in told("x" * 5000)
+
+
+def test_the_same_from_anywhere(tmp_path, photo, lay, monkeypatch):
+    photo("set/x/a.png")
+    lay("set/a.csv", CSV)
+    monkeypatch.chdir(tmp_path)
+    data = open_data("set")
+    monkeypatch.chdir(tmp_path / "set")
+    assert open_data(".") == data == open_data(tmp_path / "set")
+    assert data.samples[0].image.is_absolute()
+
+
+def test_json_of_a_data_set(tmp_path, photo, lay):
+    photo("set/x/a.png")
+    lay("set/a.csv", CSV)
+    data = open_data(tmp_path / "set")
+    assert data.to_json() == {
+        "kind": "csv",
+        "root": str(tmp_path / "set"),
+        "source": f"a.csv in {tmp_path / 'set'}: 1 image, 1 label.",
+        "images": 1,
+        "notes": [],
+    }
