@@ -145,7 +145,7 @@ def _image(case: Case, listed: int) -> dict[str, Any]:
     elsewhere = np.isin(np.flatnonzero(winners == best[0]), foreground, invert=True)
     cause = None
     if not right and foreground:
-        cause = "absent" if not here.any() else "distraction" if elsewhere.mean() > 0.5 else "dilution"
+        cause = "absent" if not here.any() else "distraction" if elsewhere.sum() > len(elsewhere) / 2 else "dilution"
     by_cells = [int(index) for index in np.argsort(-np.bincount(winners, minlength=len(logits)), kind="stable")]
     telling = list(dict.fromkeys([*case.labels, *(int(index) for index in best), *by_cells]))[:listed]
     height, width = case.photo.shape[:2]

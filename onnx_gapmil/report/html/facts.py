@@ -14,12 +14,12 @@ def facts_section(payload: dict[str, Any]) -> Markup:
     """A list of terms, and the images that failed."""
     summary = payload["summary"]
     rows: list[tuple[str, Child]] = [
-        ("Model", _path(summary.get("model"))),
-        ("Head", _verdict(summary.get("verdict"))),
+        ("Model", _model(summary)),
+        ("Head", _head(summary)),
         ("Data", _described(summary.get("data"), "source", "path", "root")),
         ("Images", _images(summary)),
         ("Preprocessing", _preprocess(summary)),
-        ("Classes", _described(summary.get("class_map"), "source")),
+        ("Classes", _classes(summary)),
         ("Ran on", _provider(summary.get("provider"))),
         ("Written by", f"onnx-gapmil {payload['version']}" if payload.get("version") else None),
         ("Versions", _versions(summary.get("versions"))),
@@ -34,31 +34,35 @@ def facts_section(payload: dict[str, Any]) -> Markup:
     )
 
 
-def _path(value: Any) -> Child:
-    if isinstance(value, dict):
-        name = one_of(value, "name", "path", "file")
-        digest = one_of(value, "sha256", "sha_256", "sha-256")
-        return join(tag("code", str(name or "")), tag("small", f"SHA-256 {digest}") if digest else None)
-    return tag("code", str(value)) if value else None
+def _model(summary: dict[str, Any]) -> Child:
+    model = summary.get("model")
+    name = one_of(model, "path", "name") if isinstance(model, dict) else model
+    digest = one_of(model, "sha256") or summary.get("model_sha256")
+    return join(tag("code", str(name)), tag("small", f"SHA-256 {digest}") if digest else None) if name else None
 
 
-def _verdict(value: Any) -> Child:
-    if not isinstance(value, dict):
-        return str(value) if value else None
-    text = str(one_of(value, "text", "verdict", "name") or "")
-    chain = one_of(value, "chain", "head")
-    residual = one_of(value, "residual")
-    notes = [
-        "position-dependent" if value.get("position_dependent") else None,
-        "up to rounding" if value.get("quantized") else None,
-        f"mean over cells = logits to {residual:.1e}" if isinstance(residual, float) else None,
+def _head(summary: dict[str, Any]) -> Child:
+    """Verdict, output and the size of the grid; notes such as "position-dependent" below."""
+    head = summary.get("head") or {}
+    shape = head.get("grid_shape") or []
+    parts = [
+        str(summary.get("verdict") or ""),
+        f"output {head['output']!r}" if head.get("output") else "",
+        f"{shape[-2]}×{shape[-1]} cells, {count(shape[1], 'class', 'classes')}"
+        if len(shape) == 4 and isinstance(shape[1], int)
+        else "",
+        "up to rounding" if head.get("quantized") else "",
     ]
-    return join(
-        "; ".join(part for part in (text, *notes) if part),
-        tag("small", " → ".join(str(step) for step in chain) if isinstance(chain, list) else str(chain))
-        if chain
-        else None,
-    )
+    return join("; ".join(part for part in parts if part), _small(head.get("note")))
+
+
+def _classes(summary: dict[str, Any]) -> Child:
+    class_map = _described(summary.get("class_map"), "source")
+    return join(class_map, _small(summary.get("names_source"))) if class_map else summary.get("names_source")
+
+
+def _small(text: Any) -> Child:
+    return tag("small", str(text)) if text else None
 
 
 def _described(value: Any, *keys: str) -> Child:

@@ -179,9 +179,9 @@ def _background(summary: dict[str, Any]) -> Markup | None:
         return None
     detail = summary.get("background") or {}
     lines = (
-        ("The model's evidence", share, "measured"),
-        ("A box of that size in the middle", share_of(detail, "centred_box"), "baseline"),
-        ("A box of that size anywhere", share_of(detail, "random_box"), "baseline"),
+        ("Outside the object", share, "measured"),
+        ("Outside a box of its size in the middle", share_of(detail, "centred_box"), "baseline"),
+        ("Outside a box of its size anywhere", share_of(detail, "random_box"), "baseline"),
     )
     known = [(label, value, kind) for label, value, kind in lines if value is not None]
     axis = Axis.of([1.0], zero=True)
@@ -196,19 +196,19 @@ def _background(summary: dict[str, Any]) -> Markup | None:
         "background",
         "Reliance on background",
         _background_reading(share, share_of(detail, "random_box")),
-        plot(rows, axis, columns=("", "outside"), what="Share of the evidence outside the object"),
-        "Of the right class's positive evidence, summed over cells, the share that lies outside the object's box or "
-        "mask. The baselines say what that would be if the evidence lay in a box of the object's size in the middle of "
-        "the image, or anywhere in it. Lower is better, and well below the baselines is good.",
-        f"{count(int(only), 'error')} can be explained by the background alone: without the cells outside the object "
-        "the answer would have been right."
+        plot(rows, axis, columns=("", "evidence"), what="Share of the evidence outside the object"),
+        "Of the evidence for the class answered, the share that lies outside the object's box or mask. A cell's "
+        "evidence for a class is by how much its logit stands above the mean of all classes in that cell. The grey "
+        "bars measure the same evidence against a box of the object's size in the middle of the image, and one "
+        "anywhere in it. Below both, the model looks at the object.",
+        f"In {count(int(only), 'error')} only the background speaks: the class answered wins no cell on the object."
         if isinstance(only, int | float)
         else None,
     )
 
 
 def _background_reading(share: float, random: float | None) -> str:
-    text = f"{percent(share, 0)} of the evidence for the right class lies outside the object"
+    text = f"{percent(share, 0)} of the evidence for the class answered lies outside the object"
     if random is None:
         return text + "."
-    return text + f"; outside a box placed at random it would be {percent(random, 0)}."
+    return text + f"; {percent(random, 0)} of it lies outside a box of that size anywhere."

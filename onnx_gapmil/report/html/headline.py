@@ -144,9 +144,7 @@ def _background_sentence(summary: dict[str, Any]) -> Markup | None:
     share = share_of(summary.get("background_reliance"))
     if share is None:
         return None
-    return join(
-        _strong(percent(share, 0)), " of the evidence for the right class comes from outside the marked object."
-    )
+    return join(_strong(percent(share, 0)), " of the evidence for its answers comes from outside the marked objects.")
 
 
 def _strong(text: str) -> Markup:

@@ -58,9 +58,9 @@ def localization(summary: dict[str, Any]) -> Markup | None:
             plot(rows, axis, columns=("", "grid", "middle"), what="Localization, beside the centre baseline"),
         ),
         "Pointing game: does the right class's best cell touch a box of its object. MaxBoxAccV2 (arXiv 2007.04178): "
-        "the grid of the right class is cut at a threshold, the largest piece gives a box, and it must overlap the "
-        "object's box (intersection over union, IoU) by 0.3, 0.5 or 0.7; the figure is the mean of the three. PxAP: "
-        "average precision over pixels, for masks.",
+        "the map of the right class is cut at a threshold, each piece left gives a box, and one of them must overlap "
+        "the object's box (intersection over union, IoU) by 0.3, 0.5 or 0.7; the figure is the mean of the three. "
+        "PxAP: average precision over pixels, for masks.",
         _threshold(detail),
         "Objects that photographers centre are found by pointing at the middle, so that is the baseline to beat.",
     )
@@ -86,13 +86,17 @@ def _centre(value: Any, *keys: str) -> float | None:
 
 
 def _threshold(detail: dict[str, Any]) -> str | None:
-    threshold, oracle = share_of(detail, "threshold"), detail.get("oracle")
+    chosen, oracle = detail.get("threshold"), detail.get("oracle")
+    values = list(chosen.values()) if isinstance(chosen, dict) else [chosen] if chosen is not None else []
     best = share_of(oracle, "maxboxacc_v2", "mean") if isinstance(oracle, dict) else share_of(oracle)
     parts = []
-    if threshold is not None:
-        parts.append(f"The threshold, {threshold:.2f}, was chosen on images that are not scored here")
+    if values:
+        cut = ", ".join(f"{value:.2f}" for value in values)
+        one = "threshold, " if len(values) == 1 else "thresholds, one for each overlap, "
+        were = ", was" if len(values) == 1 else ", were"
+        parts.append(f"The {one}{cut}{were} chosen on images that are not scored here")
     if best is not None:
-        parts.append(f"the best threshold in hindsight (the oracle) would give {percent(best)}")
+        parts.append(f"{'the' if parts else 'The'} best threshold in hindsight (the oracle) would give {percent(best)}")
     return "; ".join(parts) + "." if parts else None
 
 
@@ -104,6 +108,7 @@ def several_objects(summary: dict[str, Any]) -> Markup | None:
         ("From the cells", found.get("grid"), "measured"),
         ("From the image's best class", found.get("top1"), "baseline"),
         ("From the image's five best", found.get("top5"), "baseline"),
+        ("From as many best as there are objects", found.get("top_m"), "baseline"),
     )
     known = [(label, _share(value, objects), kind) for label, value, kind in lines if value is not None and objects]
     if not known:

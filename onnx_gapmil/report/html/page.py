@@ -71,6 +71,7 @@ def render_report(payload: dict[str, Any]) -> str:
     summary = payload["summary"]
     style = "".join(_asset(name) for name in _STYLES)
     script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in _SCRIPTS) + "})();\n"
+    findings = findings_section(payload)
     classes, gallery = payload.get("classes") or [], payload.get("gallery") or {}
     data = {
         "activation": payload.get("activation") or "softmax",
@@ -83,11 +84,11 @@ def render_report(payload: dict[str, Any]) -> str:
         "title": join(f"{_title(summary)} · onnx-gapmil audit"),
         "policy": _policy(style, script),
         "header": header(payload),
-        "navigation": navigation(classes=bool(classes), gallery=bool(gallery.get("images"))),
+        "navigation": navigation(findings=bool(findings), classes=bool(classes), gallery=bool(gallery.get("images"))),
         "main": join(
             headline_section(summary),
             facts_section(payload),
-            findings_section(payload),
+            findings,
             classes_section(classes),
             gallery_section(gallery),
         ),

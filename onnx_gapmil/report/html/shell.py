@@ -46,9 +46,10 @@ def header(payload: dict[str, Any]) -> Markup:
     )
 
 
-def navigation(*, classes: bool, gallery: bool) -> Markup:
+def navigation(*, findings: bool, classes: bool, gallery: bool) -> Markup:
     """Links to the sections."""
-    links = [("summary", "Summary"), ("measured", "Measured"), ("findings", "Findings")]
+    links = [("summary", "Summary"), ("measured", "Measured")]
+    links += [("findings", "Findings")] if findings else []
     links += [("classes", "Classes")] if classes else []
     links += [("images", "Images")] if gallery else []
     return tag(

@@ -95,13 +95,11 @@ def _rounding(summary: dict[str, Any]) -> Warning_ | None:
 
 
 def _flag(summary: dict[str, Any], *names: str) -> bool:
-    """Whether the verdict says one of these, as a key that is true or as a word of its text."""
-    verdict = summary.get("verdict")
-    if isinstance(verdict, dict):
-        return any(bool(verdict.get(name)) or bool(summary.get(name)) for name in names) or any(
-            name in str(value) for value in verdict.values() if isinstance(value, str) for name in names
-        )
-    return any(name in str(verdict) or bool(summary.get(name)) for name in names)
+    """Whether the verdict or the head says one of these, as a key that is true or as words of a text."""
+    places = [summary.get("verdict"), summary.get("head")]
+    flags = [place.get(name) for place in places if isinstance(place, dict) for name in names]
+    texts = [str(text) for place in places for text in (place.values() if isinstance(place, dict) else [place])]
+    return any(flag is True for flag in flags) or any(name in text for text in texts for name in names)
 
 
 def _background(summary: dict[str, Any]) -> Warning_ | None:
@@ -112,8 +110,8 @@ def _background(summary: dict[str, Any]) -> Warning_ | None:
     if random is not None and share >= random:
         return Warning_(
             "The evidence follows the object no better than a random box.",
-            f"{percent(share)} of it lies outside the marked object; outside a random box of that size it would be "
-            f"{percent(random)}.",
+            f"{percent(share)} of it lies outside the marked object, "
+            f"{percent(random)} outside a box of its size anywhere.",
         )
     if share < HIGH_BACKGROUND:
         return None
