@@ -195,7 +195,8 @@ def main() -> int:
     options = parser.parse_args()
     options.place = options.place.resolve()
     work = options.place / "peers-work"
-    make_models(options.place, work)
+    if not options.report:
+        make_models(options.place, work)
     if options.golden is not None:
         write_golden(options.golden, options.place, work)
         return 0

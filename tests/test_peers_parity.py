@@ -1,7 +1,7 @@
 """The grid against what other tools say of the same model: their maps are functions of it, to float32 rounding.
 
-The maps were made by the tools themselves (`python benchmarks/peers.py --golden tests/data/peers_parity.npz`) from one
-small classifier with average pooling and a linear head, in PyTorch and exported to ONNX; the tests need none of them.
+The maps were made by the tools themselves (`python benchmarks/peers.py --golden tests/golden/peers_parity.npz`), from
+one small classifier with average pooling and a linear head, in PyTorch and exported to ONNX; the tests need neither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from onnx_gapmil import GridSession
 from onnx_gapmil.rewriting import rewrite_model
 
 ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = ROOT / "tests" / "data" / "peers_parity.npz"
+GOLDEN = ROOT / "tests" / "golden" / "peers_parity.npz"
 #: Largest difference as a share of the largest value: two float32 sums of 12 terms, in different orders.
 TOLERANCE = 1e-6
 #: Grad-CAM is stretched to 0..1 twice and resized.
