@@ -30,7 +30,7 @@ def label_ranks(scores: npt.ArrayLike, labels: Sequence[int]) -> npt.NDArray[np.
     """
     values = np.asarray(scores)
     index = np.asarray(labels, dtype=np.intp)
-    ranks = raw_ranks(values, index)
+    ranks = _raw_ranks(values, index)
     if index.size > 1:
         # A label before another one is no mistake. Labels are ordered among themselves as all classes are.
         own = values[..., index]
@@ -39,7 +39,7 @@ def label_ranks(scores: npt.ArrayLike, labels: Sequence[int]) -> npt.NDArray[np.
     return ranks
 
 
-def raw_ranks(scores: npt.NDArray[Any], classes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+def _raw_ranks(scores: npt.NDArray[Any], classes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """How many classes come before each of some classes, all others counted; (..., K) and (L,) -> (..., L)."""
     ranks = np.empty((*scores.shape[:-1], classes.size), dtype=np.intp)
     for place, index in enumerate(classes):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from onnx_gapmil.measure.foreground import cells_first, foreground_recovery, right_cells
+from onnx_gapmil.measure.foreground import best_ranks, cells_first, foreground_recovery, right_cells
 
 
 def grid_of_winners(winners: list[list[int]], classes: int = 8) -> np.ndarray:
@@ -75,3 +77,15 @@ def test_a_label_counts_in_the_foreground_only_where_it_is_allowed():
     found = foreground_recovery(cells, [1, 18], foreground, np.array([allowed[0], allowed[1]]))
     assert found.cell_share == pytest.approx(1 / 3)
     assert not found.most_top5 or found.any_top5
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 6), min_size=1, max_size=5, unique=True), st.booleans())
+def test_best_rank_is_the_lowest_place_of_an_allowed_label(seed, labels, some):
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(-1, 2, size=(6, 7)).astype(float)  # ties are frequent
+    allowed = rng.random((len(labels), 6)) < 0.5 if some else np.ones((len(labels), 6), bool)
+    found = best_ranks(cells, labels, allowed if some else None)
+    for cell, row in enumerate(cells):
+        order = np.argsort(-row, kind="stable").tolist()
+        places = [order.index(label) for label, here in zip(labels, allowed[:, cell], strict=True) if here]
+        assert found[cell] == (min(places) if places else 7)
