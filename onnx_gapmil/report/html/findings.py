@@ -8,7 +8,15 @@ from onnx_gapmil.report.html.charts import Axis, Row, bar, dot, finding, marker,
 from onnx_gapmil.report.html.localization import localization, several_objects
 from onnx_gapmil.report.html.markup import Child, Markup, join, tag
 from onnx_gapmil.report.html.reliability import calibration
-from onnx_gapmil.report.html.words import aggregator_name, count, interval, percent, share_of, table_percent
+from onnx_gapmil.report.html.words import (
+    aggregator_name,
+    count,
+    interval,
+    may_be_chance,
+    percent,
+    share_of,
+    table_percent,
+)
 
 _RECOVERY = (
     ("any_top1", "It wins a cell on the object"),
@@ -17,6 +25,7 @@ _RECOVERY = (
     ("cell_share", "Share of the object's cells that it wins"),
     ("background_share", "Share of the other cells that it wins"),
 )
+_KINDS = {"measured": "own", "right": "sub", "wrong": "sub"}
 _CAUSES = (
     (
         "dilution",
@@ -36,6 +45,7 @@ def findings_section(payload: dict[str, Any]) -> Markup | None:
         _recovery(summary),
         _causes(summary),
         _background(summary),
+        _edges(summary),
         localization(summary),
         several_objects(summary),
         calibration(summary, payload.get("reliability")),
@@ -94,7 +104,8 @@ def _aggregator_reading(found: dict[str, Any], order: list[str]) -> str:
     if found[best]["top1"] <= own["top1"]:
         return "The model's own mean is the best of these: no other fixed rule gets more images right."
     gain = 100 * (found[best]["top1"] - own["top1"])
-    return f"{aggregator_name(best).capitalize()} gains {gain:.1f} points over the model's own mean."
+    chance = ", which may be chance" if may_be_chance(found[best], own) else ""
+    return f"{aggregator_name(best).capitalize()} gains {gain:.1f} points over the model's own mean{chance}."
 
 
 def _recovery(summary: dict[str, Any]) -> Markup | None:
@@ -180,15 +191,15 @@ def _background(summary: dict[str, Any]) -> Markup | None:
     detail = summary.get("background") or {}
     lines = (
         ("Outside the object", share, "measured"),
+        ("where the answer is right", share_of(detail, "right"), "right"),
+        ("where it is wrong", share_of(detail, "wrong"), "wrong"),
         ("Outside a box of its size in the middle", share_of(detail, "centred_box"), "baseline"),
         ("Outside a box of its size anywhere", share_of(detail, "random_box"), "baseline"),
     )
     known = [(label, value, kind) for label, value, kind in lines if value is not None]
     axis = Axis.of([1.0], zero=True)
     rows = [
-        Row(
-            label, [bar(axis, value, kind, y=6, height=14)], [table_percent(value)], "own" if kind == "measured" else ""
-        )
+        Row(label, [bar(axis, value, kind, y=6, height=14)], [table_percent(value)], _KINDS.get(kind, ""))
         for label, value, kind in known
     ]
     only = detail.get("only_background_errors")
@@ -204,6 +215,47 @@ def _background(summary: dict[str, Any]) -> Markup | None:
         f"In {count(int(only), 'error')} only the background speaks: the class answered wins no cell on the object."
         if isinstance(only, int | float)
         else None,
+    )
+
+
+def _edges(summary: dict[str, Any]) -> Markup | None:
+    """The outermost cells against their number; artefacts of padding show there."""
+    found = summary.get("edges") or {}
+    ring = share_of(found, "ring_cells")
+    lines = (
+        ("Evidence for the class answered", share_of(found, "evidence")),
+        ("Cells that it wins", share_of(found, "winners")),
+        ("Energy of all classes", share_of(found, "energy")),
+        ("Evidence in letterbox padding", share_of(found, "padding")),
+    )
+    known = [(label, value) for label, value in lines if value is not None]
+    if ring is None or not known:
+        return None
+    axis = Axis.of([ring, *(value for _label, value in known)], zero=True)
+    rows = [
+        Row(
+            label,
+            [
+                bar(axis, value, "measured", y=6, height=14),
+                marker(axis, ring, "baseline-mark") if "padding" not in label else Markup(),
+            ],
+            [table_percent(value)],
+        )
+        for label, value in known
+    ]
+    evidence = share_of(found, "evidence")
+    hold = f" and hold {percent(evidence, 0)} of the evidence" if evidence is not None else ""
+    return finding(
+        "edges",
+        "Edges and padding",
+        f"The outermost cells are {percent(ring, 0)} of all{hold}.",
+        join(
+            tag("ul", tag("li", tag("span", class_="swatch tick"), "their share of cells"), class_="legend inline"),
+            plot(rows, axis, columns=("", "in them"), what="Shares of the outermost ring of cells"),
+        ),
+        "Convolutions with zero padding see a border that no photo has. Shares well above the ring’s share of cells, "
+        "on photos whose objects do not lie at the edge, are its artefact. A cell’s energy is the variance of its "
+        "logits over the classes: it is large where the cell says anything at all.",
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from onnx_gapmil.report.html.charts import stacked_bar
 from onnx_gapmil.report.html.markup import Markup, join, tag
 from onnx_gapmil.report.html.warnings import verdict_word, warnings_of
-from onnx_gapmil.report.html.words import aggregator_name, count, interval, of_images, percent, share_of
+from onnx_gapmil.report.html.words import aggregator_name, count, interval, may_be_chance, of_images, percent, share_of
 
 _VERDICTS = {
     "exact": "a cell’s value is the head’s own answer to that cell alone.",
@@ -128,10 +128,12 @@ def _aggregator_sentence(summary: dict[str, Any], outcome: Outcome) -> Markup | 
     best = max(known, key=lambda key: known[key])
     more = of_images(known[best], outcome.images) - of_images(own, outcome.images)
     if more > 0:
+        found = summary["aggregators"]
+        sure = "which may be chance" if may_be_chance(found[best], found["mean"]) else "with no training"
         return join(
             f"Pooling the same cells by {aggregator_name(best)} instead would be right for ",
             _strong(f"{count(more, 'image')} more"),
-            f" ({percent(known[best])}), with no training.",
+            f" ({percent(known[best])}), {sure}.",
         )
     how = "does no better" if more == 0 else f"is right for {count(-more, 'image')} fewer"
     return join(

@@ -59,10 +59,11 @@ def render_report(payload: dict[str, Any]) -> str:
               ``labels`` [int], ``prediction`` [[class, probability], ...], ``right``, ``cause`` (null, "dilution",
               "distraction", "absent"), ``recoverable``, ``thumb`` (a ``data:image/...`` address of the whole photo) and
               its ``size`` [width, height]; ``window`` [x0, y0, x1, y1], what the network sees, in fractions of the
-              photo (below 0 or above 1 where the photo was padded); ``boxes`` in the same fractions; ``foreground``:
-              flat indices of the cells on the object; and what `encode_maps` gives: ``grid`` [rows, columns],
-              ``classes``, ``maps``, ``depth`` (8 if missing), ``low``, ``high``, ``lse``. With ``grid`` null the photo
-              is shown without cells.
+              photo (below 0 or above 1 where the photo was padded); ``boxes`` in the same fractions, and perhaps
+              ``box_classes`` [[int], ...], what each shows (boxes that show no label are dashed); ``foreground``: flat
+              indices of the cells on the object; and what `encode_maps` gives: ``grid`` [rows, columns], ``classes``,
+              ``maps``, ``depth`` (8 if missing), ``low``, ``high``, ``lse``. With ``grid`` null the photo is shown
+              without cells.
 
     Raises:
         KeyError: the payload lacks ``summary``.

@@ -13,6 +13,8 @@ HIGH_BACKGROUND = 0.5
 CLOSE_TO_CENTRE = 0.05
 #: Expected calibration error above which confidences should not be read as probabilities.
 HIGH_ECE = 0.1
+#: How far the outermost cells may exceed their share of cells before the page warns.
+LOUD_EDGES = 1.25
 FEW_IMAGES = 100
 
 
@@ -142,6 +144,18 @@ def _calibration(summary: dict[str, Any]) -> Warning_ | None:
     )
 
 
+def _edges(summary: dict[str, Any]) -> Warning_ | None:
+    found = summary.get("edges")
+    evidence, ring = share_of(found, "evidence"), share_of(found, "ring_cells")
+    if evidence is None or ring is None or evidence <= LOUD_EDGES * ring:
+        return None
+    return Warning_(
+        "The edges speak loudly.",
+        f"The outermost cells are {percent(ring, 0)} of all and hold {percent(evidence, 0)} of the evidence: an "
+        "artefact of padding, unless the objects lie there.",
+    )
+
+
 def _few(summary: dict[str, Any]) -> Warning_ | None:
     images = int(summary.get("images") or 0)
     if not 0 < images < FEW_IMAGES:
@@ -157,6 +171,7 @@ _RULES = (
     _positions,
     _rounding,
     _centre,
+    _edges,
     _calibration,
     _no_objects,
     _few,

@@ -38,6 +38,12 @@ def interval(bounds: object) -> str | None:
     return f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f}"
 
 
+def may_be_chance(value: dict[str, Any], own: Any) -> bool:
+    """Whether an aggregator's top-1 lies in the interval of another's, so that a new sample could reverse them."""
+    bounds = one_of(own, "interval")
+    return isinstance(bounds, list) and len(bounds) == 2 and bounds[0] <= value["top1"] <= bounds[1]
+
+
 def count(value: float, one: str, many: str | None = None) -> str:
     """``1 image``, ``1,300 images``."""
     return f"{value:,} {one if value == 1 else many or one + 's'}"

@@ -405,6 +405,18 @@ def test_layers_are_switched(open_report: Open, digits: dict[str, Any]) -> None:
         assert mark.evaluate(displayed) is not at_first
 
 
+def test_boxes_of_other_things_than_the_label_are_dashed(open_report: Open, digits: dict[str, Any]) -> None:
+    payload = copy.deepcopy(digits)
+    (label,) = payload["gallery"]["images"][0]["labels"]
+    payload["gallery"]["images"][0] |= {
+        "boxes": [[0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.7, 0.7], [0.6, 0.1, 0.8, 0.3]],
+        "box_classes": [[(label + 1) % 10], [label], []],
+    }
+    opened = open_report(payload)
+    marks = card(opened, 0).locator(".over .box:not(.under)")
+    assert marks.evaluate_all("all => all.map(box => box.classList.contains('other'))") == [True, False, False]
+
+
 def test_foreground_outline_is_the_border_of_its_cells(open_report: Open, digits: dict[str, Any]) -> None:
     opened = open_report(digits)
     image = opened.images[0]

@@ -97,6 +97,51 @@ def test_another_aggregator_that_is_better_is_named_with_its_gain() -> None:
     assert "Log-sum-exp (10) gains 2.5 points over the model's own mean." in text
 
 
+def test_a_gain_within_the_interval_may_be_chance() -> None:
+    text = words(aggregators={"mean": {"top1": 0.775, "interval": [0.73, 0.81]}, "max": {"top1": 0.78}})
+    assert "2 images more (78 %), which may be chance." in text
+    assert "Maximum gains 0.5 points over the model's own mean, which may be chance." in text
+    text = words(aggregators={"mean": {"top1": 0.775, "interval": [0.73, 0.81]}, "max": {"top1": 0.82}})
+    assert "18 images more (82 %), with no training." in text
+    assert "chance" not in text
+
+
+def test_edges_are_compared_with_their_share_of_cells() -> None:
+    edges = {"ring_cells": 0.4, "evidence": 0.3, "winners": 0.35, "energy": None, "padding": 0.05}
+    text = words(edges=edges)
+    assert "The outermost cells are 40 % of all and hold 30 % of the evidence." in text
+    assert "Energy" not in text.split("Edges and padding")[1].split("How this is measured")[0]
+    assert "The edges speak loudly." not in text
+    assert "The edges speak loudly." in words(edges=edges | {"evidence": 0.51})
+    assert "Edges and padding" not in words(edges={"ring_cells": 0.4, "evidence": None})
+
+
+def test_localization_takes_thresholds_and_baselines_one_by_one() -> None:
+    detail = {
+        "iou_0.3": 0.9,
+        "iou_0.5": 0.6,
+        "iou_0.7": 0.3,
+        "mean": 0.6,
+        "threshold": {"iou_0.3": 0.3, "iou_0.5": 0.35, "iou_0.7": 0.4},
+        "oracle": {"mean": 0.62},
+        "centre_box": {"iou_0.3": 0.8, "iou_0.5": 0.5, "iou_0.7": 0.2, "mean": 0.5},
+    }
+    text = words(localization=detail, maxboxacc_v2=0.6)
+    assert "MaxBoxAccV2: boxes cut from the grid 60.0 % 50.0 %" in text
+    assert "IoU of 0.7 or more 30.0 % 20.0 %" in text
+    assert "The thresholds, one for each overlap, 0.30, 0.35, 0.40, were chosen on images that are not" in text
+    assert "would give 62 %" in text
+
+
+@pytest.mark.parametrize(
+    "found", [{"grid": 10, "top1": 5, "top5": 9}, {"grid": 10 / 13, "top1": 5 / 13, "top5": 9 / 13}]
+)
+def test_several_objects_are_given_as_counts_or_shares(found: dict[str, Any]) -> None:
+    text = words(several_objects={"images": 6, "objects": 13, **found})
+    assert "6 images hold 13 objects; the cells find 77 % of them." in text
+    assert "From the image's best class 38.5 %" in text
+
+
 def test_all_errors_recoverable_and_none() -> None:
     assert "In all 90 it gets wrong" in words(recoverable={"images": 90, "share": 1.0})
     assert "In none of the 90 it gets wrong does the right class win a cell" in words(

@@ -153,10 +153,12 @@ class Stage {
         svg.append(draw("path", { d: outline, class: "foreground under" }), draw("path", { d: outline, class: "foreground" }));
       }
     }
-    for (const box of this.image.boxes || []) {
+    (this.image.boxes || []).forEach((box, place) => {
       const shape = this.rectangle(...box);
-      svg.append(draw("path", { d: shape, class: "box under" }), draw("path", { d: shape, class: "box" }));
-    }
+      const classes = (this.image.box_classes || [])[place];
+      const kind = classes && classes.length && !classes.some((one) => this.image.labels.includes(one)) ? " other" : "";
+      svg.append(draw("path", { d: shape, class: `box under${kind}` }), draw("path", { d: shape, class: `box${kind}` }));
+    });
     if (this.grid) {
       this.cursor = draw("g", { class: "cursor" });
       this.cursor.append(draw("path", { class: "under" }), draw("path"));
