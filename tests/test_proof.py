@@ -171,6 +171,117 @@ def test_window_that_fits_one_size_only_is_caught_by_the_second_size() -> None:
     assert not caught.value.report.passed
 
 
+# --- emissions ------------------------------------------------------------------------------------------------------
+
+EMIT = "argmax,certainty,peaks,topk:3,classes:4,1,scores:max,mean,noisy_or,median"
+OUTPUTS = [
+    "argmax", "certainty", "peaks", "topk_classes", "topk_grid", "classes_grid",
+    "scores_max", "scores_mean", "scores_noisy_or", "scores_median",
+]  # fmt: skip
+
+
+def redirected(model: onnx.ModelProto, output: str, change: Callable[[str], onnx.NodeProto]) -> None:
+    """Put a node between an output and what it was made of."""
+    node = next(node for node in model.graph.node if node.output[0] == f"gapmil_{output}")
+    made = change(node.input[0])
+    node.input[0] = made.output[0]
+    place = list(model.graph.node).index(node)
+    model.graph.node.insert(place, made)
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_wrong_emission_fails_and_is_named(output: str) -> None:
+    """Images exchanged, or the sign: shapes and types stay what they are."""
+    rewritten = onnx.ModelProto()
+    rewritten.CopyFrom(rewrite_model(vendor(), emit=EMIT).model)
+    rewritten.graph.initializer.append(numpy_helper.from_array(np.array([2, 0, 1]), "images"))
+    rewritten.graph.initializer.append(numpy_helper.from_array(np.float32(1.001), "factor"))
+    if output in ("argmax", "peaks", "topk_classes"):
+        redirected(rewritten, output, lambda name: onnx.helper.make_node("Gather", [name, "images"], ["w_"], axis=0))
+    else:
+        redirected(rewritten, output, lambda name: onnx.helper.make_node("Mul", [name, "factor"], ["w_"]))
+    report = verify(vendor(), rewritten, batches=[("photos", images(vendor()))])
+    assert not report.passed
+    assert any(f"'gapmil_{output}' differs from the same of the whole grid" in reason for reason in report.reasons())
+    assert report.emission(f"gapmil_{output}") > 1e-4
+    assert report.residual("y") < 2e-5
+
+
+def test_emissions_without_a_grid_are_proved_with_their_residual() -> None:
+    found = rewrite(vendor(), emit=EMIT)
+    assert found.proof is not None
+    assert [value.name for value in found.model.graph.output] == [
+        "y",
+        "gapmil_logits",
+        *(f"gapmil_{output}" for output in OUTPUTS),
+    ]
+    assert 0 < found.heads[0].residual < 2e-5
+    assert found.proof.outputs_tolerance == 0
+    assert set(found.proof.emitted) == {f"gapmil_{output}" for output in OUTPUTS}
+    assert all(found.proof.emission(name) < 1e-6 for name in found.proof.emitted)
+    assert set(found.proof.to_json()["emissions"]) == set(found.proof.emitted)
+
+
+@pytest.mark.usefixtures("wrong_rule")
+@pytest.mark.parametrize("emit", ["logits", "topk:2", "argmax"])
+def test_wrong_rule_is_found_though_the_grid_is_not_written(emit: str) -> None:
+    with pytest.raises(ProofError, match="mean over cells differs from the logits"):
+        rewrite(vendor(), emit=emit)
+
+
+def test_verify_takes_a_file_without_a_grid(tmp_path: Path) -> None:
+    onnx.save(vendor(), tmp_path / "model.onnx")
+    rewrite(tmp_path / "model.onnx", emit=EMIT)
+    report = verify(tmp_path / "model.onnx", tmp_path / "model.gapmil.onnx")
+    assert report.passed
+    assert 0 < report.residual("y") < 2e-5
+    assert len(report.emitted) == len(OUTPUTS)
+
+
+def test_verify_of_a_file_without_a_grid_sees_a_changed_weight() -> None:
+    rewritten = rewrite_model(vendor(), emit="topk:2").model
+    replace_weight(rewritten, "w", SQUARE["w"] * np.float32(1.01))
+    report = verify(vendor(), rewritten)
+    assert not report.originals_unchanged
+    assert any("'gapmil_topk_grid' differs" in reason for reason in report.reasons())
+
+
+def test_verify_of_another_models_file_without_a_grid() -> None:
+    other = text_model(BODY.replace("y =", "z ="), y="float[N,6] z", init=SQUARE)
+    both = rewrite_model(other, emit="topk:2").model
+    both.graph.node.append(onnx.helper.make_node("Identity", ["z"], ["y"]))
+    both.graph.output.append(onnx.helper.make_tensor_value_info("y", 1, ["N", 6]))
+    with pytest.raises(ModelError, match="has no head of 'z', which"):
+        verify(vendor(), both)
+
+
+def test_verify_takes_the_readout_of_the_file() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w, b)\n"
+        " h = Relu(z)\n y = Gemm<transB=1>(h, w, b)",
+        y="float[N,6] y",
+        init=SQUARE,
+    )
+    rewritten = rewrite_model(model, readout="instance", emit="topk:2,argmax").model
+    report = verify(model, rewritten)
+    assert report.passed
+    assert report.residual("y") > 1e-3
+    assert all(report.emission(name) < 2e-5 for name in report.emitted)
+
+
+def test_half_precision_head_that_ends_in_a_cast_has_the_tolerance_of_half() -> None:
+    model = text_model(
+        "h = Cast<to=10>(x)\n p = GlobalAveragePool(h)\n f = Flatten(p)\n g = Gemm<transB=1>(f, w, b)\n"
+        " y = Cast<to=1>(g)",
+        y="float[N,6] y",
+        init={name: array.astype(np.float16) for name, array in SQUARE.items()},
+    )
+    found = rewrite(model, emit="topk:2")
+    assert found.proof is not None
+    assert found.proof.tolerance == {"y": 5e-3}
+    assert verify(model, found.model).tolerance == {"y": 5e-3}
+
+
 # --- residual_of ----------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from onnx import external_data_helper
 from onnx.reference import ReferenceEvaluator
 from support import images, run, text_model, weights
 
+from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import InputError, ModelError, UnsupportedHeadError
 from onnx_gapmil.proof import rewrite
 from onnx_gapmil.rewriting import default_output_path, rewrite_model, save_model, write_whole
@@ -129,6 +130,139 @@ def test_new_outputs_follow_the_original_ones() -> None:
         for value in found.model.graph.output
     ]
     assert shapes == [["N", 5], ["N", 5], ["N", 6, 3, 5], ["N", 5, 3, 5]]
+
+
+EVERYTHING = "features,grid,argmax,certainty,peaks,topk:2,classes:4,0,1,scores:max,lse=10"
+
+
+def test_every_emission_is_declared_with_its_shape_and_type() -> None:
+    found = rewrite_model(vendor(), emit=EVERYTHING)
+    declared = {
+        value.name: (
+            value.type.tensor_type.elem_type,
+            [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim],
+        )
+        for value in found.model.graph.output
+    }
+    assert declared == {
+        "y": (1, ["N", 5]),
+        "gapmil_logits": (1, ["N", 5]),
+        "gapmil_features": (1, ["N", 6, 3, 5]),
+        "gapmil_grid": (1, ["N", 5, 3, 5]),
+        "gapmil_argmax": (7, ["N", 3, 5]),
+        "gapmil_certainty": (1, ["N", 3, 5]),
+        "gapmil_peaks": (7, ["N", 5]),
+        "gapmil_topk_classes": (7, ["N", 2]),
+        "gapmil_topk_grid": (1, ["N", 2, 3, 5]),
+        "gapmil_classes_grid": (1, ["N", 3, 3, 5]),
+        "gapmil_scores_max": (1, ["N", 5]),
+        "gapmil_scores_lse=10": (1, ["N", 5]),
+    }
+    onnx.checker.check_model(found.model, full_check=True)
+    for name, array in zip(declared, run(found.model, images(vendor())), strict=True):
+        assert list(array.shape[1:]) == declared[name][1][1:]
+        assert onnx.helper.np_dtype_to_tensor_dtype(array.dtype) == declared[name][0]
+
+
+@pytest.mark.parametrize(
+    ("emit", "operators"),
+    [
+        ("logits", ["Identity"]),
+        ("scores:mean", ["Identity", "Identity"]),
+        ("features", ["Identity", "Identity"]),
+        ("grid", ["Conv", "Identity", "Identity", "Reshape"]),
+        ("argmax", ["ArgMax", "Conv", "Identity", "Identity", "Reshape"]),
+        ("scores:max", ["Conv", "Identity", "Identity", "ReduceMax", "Reshape", "Reshape"]),
+    ],
+)
+def test_what_is_not_asked_for_is_not_in_the_graph(emit: str, operators: list[str]) -> None:
+    model = vendor()
+    added = list(rewrite_model(model, emit=emit).model.graph.node)[len(model.graph.node) :]
+    assert sorted(node.op_type for node in added) == operators
+
+
+def test_emissions_are_recorded_in_the_metadata_and_read_back() -> None:
+    found = rewrite_model(vendor(), emit="argmax,topk:2,classes:4,0,scores:lse=10")
+    again = rewrite_model(found.model)
+    assert again.unchanged
+    assert again.heads[0].emit == found.heads[0].emit == Emit.parse("argmax,topk:2,classes:4,0,scores:lse=10")
+    record = again.to_json()
+    assert record["emit"] == ["argmax", "topk:2", "classes:4,0", "scores:lse=10"]
+    (head,) = record["heads"]
+    assert (head["grid"], head["features"], head["certainty"], head["peaks"]) == (None, None, None, None)
+    assert head["grid_shape"] == ["N", 5, 3, 5]
+    assert head["argmax"] == "gapmil_argmax"
+    assert head["topk"] == {"classes": "gapmil_topk_classes", "grid": "gapmil_topk_grid", "k": 2}
+    assert head["classes"] == {"indices": [4, 0], "grid": "gapmil_classes_grid"}
+    assert head["scores"] == {"lse=10": "gapmil_scores_lse=10"}
+
+
+def test_rewriting_again_with_the_same_emissions_does_nothing_and_with_others_is_an_error() -> None:
+    model = rewrite_model(vendor(), emit="topk:2").model
+    assert rewrite_model(model, emit="topk:2").unchanged
+    with pytest.raises(ModelError, match=r"which gives topk:2; for argmax rewrite the original\."):
+        rewrite(model, emit="argmax")
+    with pytest.raises(ModelError, match=r"which gives features,grid; for grid rewrite the original\."):
+        rewrite(rewrite_model(vendor()).model, emit="grid")
+
+
+def test_more_classes_than_a_head_has_are_an_error_that_names_it() -> None:
+    with pytest.raises(InputError, match="topk:6 was asked for, and the head of 'y' has 5 classes"):
+        rewrite(vendor(), emit="topk:6")
+    with pytest.raises(InputError, match="class 5 was asked for, and the head of 'y' has 5 classes"):
+        rewrite(vendor(), emit="classes:0,5")
+
+
+def test_emissions_of_several_heads_end_in_the_outputs_name() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)\n z = Gemm<transB=1>(f, v)",
+        y="float[N,5] y, float[N,3] z",
+        init=INIT | {"v": weights(3, 6)},
+    )
+    found = rewrite_model(model, emit="topk:2,scores:max,argmax")
+    names = [value.name for value in found.model.graph.output][2:]
+    kinds = ["logits", "argmax", "topk_classes", "topk_grid", "scores_max"]
+    assert names == [f"gapmil_{kind}_{output}" for output in "yz" for kind in kinds]
+    x = images(model)
+    got = dict(zip(names, run(found.model, x)[2:], strict=True))
+    whole = dict(
+        zip("yz", run(rewrite_model(model, emit="grid").model, x, ["gapmil_grid_y", "gapmil_grid_z"]), strict=True)
+    )
+    for output, grid in whole.items():
+        np.testing.assert_array_equal(got[f"gapmil_argmax_{output}"], grid.argmax(axis=1))
+        np.testing.assert_allclose(got[f"gapmil_scores_max_{output}"], grid.max(axis=(2, 3)), rtol=1e-6)
+        expected = np.take_along_axis(grid, got[f"gapmil_topk_classes_{output}"][:, :, None, None], axis=1)
+        np.testing.assert_allclose(got[f"gapmil_topk_grid_{output}"], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match="the head of 'z' has 3 classes"):
+        rewrite_model(model, emit="topk:4")
+
+
+def test_names_that_the_vendor_has_are_avoided() -> None:
+    model = text_model(BODY.replace("f", "gapmil_topk_grid"), init=INIT)
+    found = rewrite_model(model, emit="topk:2")
+    assert found.heads[0].topk is not None
+    assert found.heads[0].topk.grid == "gapmil_topk_grid_2"
+
+
+def test_scores_of_half_precision_are_float32() -> None:
+    model = text_model(
+        BODY,
+        x="float16[N,6,3,5] x",
+        y="float16[N,5] y",
+        init={name: array.astype(np.float16) for name, array in INIT.items()},
+    )
+    found = rewrite(model, emit="grid,scores:noisy_or,mean,certainty,classes:1")
+    arrays = dict(zip([v.name for v in found.model.graph.output], run(found.model, images(model)), strict=True))
+    types = {name: array.dtype.name for name, array in arrays.items()}
+    assert types == {
+        "y": "float16",
+        "gapmil_logits": "float16",
+        "gapmil_grid": "float16",
+        "gapmil_certainty": "float32",
+        "gapmil_classes_grid": "float16",
+        "gapmil_scores_noisy_or": "float32",
+        "gapmil_scores_mean": "float32",
+    }
 
 
 def test_new_nodes_are_standard_operators_in_order() -> None:

@@ -179,7 +179,8 @@ class _Emitter:
     def _rows(self, title: str, rows: Selection) -> str:
         """Some classes of the grid: taken from it where it is computed anyway, else made by themselves."""
         lifted = self._head.lifted
-        tensors = traced_tensors(self._build, self._trace, lifted.name)
+        traced = (lifted.batch, lifted.channels, *lifted.size)
+        tensors = traced_tensors(self._build, self._trace, lifted.name, traced, lifted.dtype)
         selector = RowSelector(self._build, tensors, lifted.dtype, open_size=self._open_size)
         grid = selector.gather(lifted.name, rows) if self._whole else selector.pick(lifted.name, rows)
         shape = (self._batch, rows.count, self._height, self._width)

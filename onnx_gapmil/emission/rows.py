@@ -17,6 +17,9 @@ of P cells::
 
 which is nearly ``k < P``; where R is the same for all images it is composed once, when the model is loaded. Where an
 operator is none of these, the walk stops, and rows are taken from the tensor that is reached.
+
+All of it stays in the vendor's element type: a Cast of a half-precision tensor that the vendor's own nodes read too
+would make ONNX Runtime, which computes half precision in float32 on a CPU, round the vendor's outputs elsewhere.
 """
 
 from __future__ import annotations
@@ -42,7 +45,6 @@ _ELEMENTWISE = frozenset(
         "Tanh", "ThresholdedRelu", "Where",
     }
 )  # fmt: skip
-_FLOAT = int(onnx.TensorProto.FLOAT)
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,6 @@ class RowSelector:
         self._shapes = tensors.shapes
         self._dtype = np.dtype(dtype)
         self._open_size = open_size
-        #: Half precision is composed and applied in float32: sums over channels of products of products.
-        self._half = self._dtype.itemsize < 4
 
     def gather(self, tensor: str, rows: Selection) -> str:
         """Rows of axis 1 of a tensor that is computed anyway: (N or 1, C, h, w) to (N, k, h, w), or (1, k, h, w)."""
@@ -105,7 +105,7 @@ class RowSelector:
             return tensor
         if node.op == "Conv" and self._is_dense(node) and self._gather_pays(node, rows):
             return self._pick_dense(node, rows)
-        if node.op == "BatchNormalization" and not self._half:
+        if node.op == "BatchNormalization":
             return self._pick_normalized(node, rows)
         if node.op == "Gather" and node.attrs.get("axis") == 1:
             chosen = build.node("Gather", [node.inputs[1].name, rows.indices], axis=0)
@@ -146,15 +146,10 @@ class RowSelector:
         _, channels, height, width = self._shapes[tensor]
         numbers = build.constant(np.arange(channels, dtype=np.int64).reshape(1, 1, -1))
         hit = build.node("Equal", [build.reshape(rows.indices, [0, count, 1]), numbers])
-        kind = _FLOAT if self._dtype.itemsize <= 4 else int(onnx.TensorProto.DOUBLE)
-        matrix = build.node("Cast", [hit], to=kind)
-        wide = tensor if self._dtype.itemsize >= 4 else build.node("Cast", [tensor], to=kind)
-        product = build.node("MatMul", [matrix, build.reshape(wide, [0, channels, -1])])
-        if (height, width) == (1, 1):
-            product = build.reshape(product, [0, count, 1, 1])
-        else:
-            product = self._as_grid(product, tensor, count)
-        return product if wide == tensor else build.node("Cast", [product], to=self._elem_type)
+        matrix = build.node("Cast", [hit], to=int(onnx.helper.np_dtype_to_tensor_dtype(self._dtype)))
+        product = build.node("MatMul", [matrix, build.reshape(tensor, [0, channels, -1])])
+        flat = (height, width) == (1, 1)
+        return build.reshape(product, [0, count, 1, 1]) if flat else self._as_grid(product, tensor, count)
 
     def _gather_pays(self, node: gs.Node, rows: Selection) -> bool:
         """Whether k rows gathered for each image cost less than all rows on the map."""
@@ -170,8 +165,7 @@ class RowSelector:
         chosen = build.node("Gather", [self._matrix(names[1]), rows.indices], axis=0)
         if rows.fixed:
             chosen = build.reshape(chosen, [1, rows.count, -1])
-        grid = self._mix(names[0], self._widened(chosen), rows)
-        grid = build.node("Cast", [grid], to=self._elem_type) if self._half else grid
+        grid = self._mix(names[0], chosen, rows)
         if len(names) < 3 or not names[2]:
             return grid
         return build.node("Add", [grid, self._rows_of_vector(names[2], rows)])
@@ -192,7 +186,7 @@ class RowSelector:
     # --- mixing ----------------------------------------------------------------------------------------------------
 
     def _mix(self, tensor: str, matrix: str, rows: Selection) -> str:
-        """``R X`` for a tensor X (N, C, H, W) and R (N or 1, k, C); in float32 for half precision."""
+        """``R X`` for a tensor X (N, C, H, W) and R (N or 1, k, C), in the vendor's own type."""
         node = self._build.maker(tensor)
         if node is not None and self._dims(tensor) is not None:
             found = self._mix_node(node, matrix, rows)
@@ -227,10 +221,10 @@ class RowSelector:
         shape = self._dims(tensor) or (1, 1, 1, 1)
         if shape[1] == 1 and self._shapes[node.outputs[0].name][1] != 1:
             total = build.reshape(build.reduce("ReduceSum", matrix, [2]), [-1, rows.count, 1, 1])
-            return build.node("Mul", [total, self._widened(tensor)])
+            return build.node("Mul", [total, tensor])
         if not self._is_flat(tensor):
             return self._mix(tensor, matrix, rows)
-        column = build.reshape(self._widened(tensor), [-1, shape[1], 1])
+        column = build.reshape(tensor, [-1, shape[1], 1])
         return build.reshape(build.node("MatMul", [matrix, column]), [-1, rows.count, 1, 1])
 
     def _mix_scaled(self, node: gs.Node, matrix: str, rows: Selection) -> str | None:
@@ -243,7 +237,7 @@ class RowSelector:
         if not self._is_flat(right) or self._is_flat(left) or self._shapes[left][1] != out[1]:
             return None
         shape = self._dims(right) or (1, 1, 1, 1)
-        row = build.reshape(self._widened(right), [-1, 1, shape[1]])
+        row = build.reshape(right, [-1, 1, shape[1]])
         scaled = replace(rows, fixed=rows.fixed and self._is_fixed(right))
         return self._mix(left, build.node(node.op, [matrix, row]), scaled)
 
@@ -281,19 +275,18 @@ class RowSelector:
         """``R (W X + b) = (R W) X + R b``."""
         build = self._build
         names = [operand.name for operand in node.inputs]
-        product = build.node("MatMul", [matrix, self._widened(self._matrix(names[1]))])
+        product = build.node("MatMul", [matrix, self._matrix(names[1])])
         grid = self._mix(names[0], product, rows)
         if len(names) < 3 or not names[2]:
             return grid
-        column = build.reshape(self._widened(names[2]), [-1, 1])
+        column = build.reshape(names[2], [-1, 1])
         offset = build.reshape(build.node("MatMul", [matrix, column]), [-1, rows.count, 1, 1])
         return build.node("Add", [grid, offset])
 
     def _apply(self, tensor: str, matrix: str, rows: Selection) -> str:
         """``R X``, a product of matrices for each image."""
-        build, wide = self._build, self._widened(tensor)
-        channels = self._shapes[tensor][1]
-        product = build.node("MatMul", [matrix, build.reshape(wide, [0, channels, -1])])
+        build, channels = self._build, self._shapes[tensor][1]
+        product = build.node("MatMul", [matrix, build.reshape(tensor, [0, channels, -1])])
         return self._as_grid(product, tensor, rows.count)
 
     # --- small parts -----------------------------------------------------------------------------------------------
@@ -309,10 +302,10 @@ class RowSelector:
         return build.node("Reshape", [product, target])
 
     def _normalization(self, node: gs.Node) -> tuple[str, str, str]:
-        """Factor ``scale / sqrt(var + eps)``, mean and bias of a BatchNormalization; in float32 for half precision."""
+        """Factor ``scale / sqrt(var + eps)``, mean and bias of a BatchNormalization, vectors of its channels."""
         build = self._build
-        scale, bias, mean, variance = (self._widened(operand.name) for operand in node.inputs[1:5])
-        epsilon = np.asarray(node.attrs.get("epsilon", 1e-5), np.float32 if self._half else self._dtype)
+        scale, bias, mean, variance = (operand.name for operand in node.inputs[1:5])
+        epsilon = np.asarray(node.attrs.get("epsilon", 1e-5), self._dtype)
         deviation = build.node("Sqrt", [build.node("Add", [variance, build.constant(epsilon)])])
         return build.node("Div", [scale, deviation]), mean, bias
 
@@ -336,9 +329,6 @@ class RowSelector:
             return str(node.inputs[0].name)
         return self._build.reshape(weight, list(rows))
 
-    def _widened(self, tensor: str) -> str:
-        return self._build.node("Cast", [tensor], to=_FLOAT) if self._half else tensor
-
     def _dims(self, tensor: str) -> tuple[int, int, int, int] | None:
         """Shape as (N, C, H, W), with leading axes of 1 that broadcasting adds; None if it is not known."""
         shape = self._shapes.get(tensor)
@@ -361,7 +351,3 @@ class RowSelector:
 
     def _cells(self, tensor: str) -> int:
         return int(np.prod(self._shapes[tensor][2:]))
-
-    @property
-    def _elem_type(self) -> int:
-        return int(onnx.helper.np_dtype_to_tensor_dtype(self._dtype))

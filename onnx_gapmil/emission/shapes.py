@@ -29,8 +29,17 @@ class Tensors:
     dtypes: dict[str, np.dtype]
 
 
-def traced_tensors(build: GraphBuilder, trace: Trace, tensor: str) -> Tensors:
-    """Infer the shapes of all tensors that a new tensor is made of, from the vendor's tensors in the trace."""
+def traced_tensors(build: GraphBuilder, trace: Trace, tensor: str, shape: tuple[int, ...], dtype: np.dtype) -> Tensors:
+    """Infer the shapes of all tensors that a new tensor is made of, from the vendor's tensors in the trace.
+
+    Args:
+        build: has the new nodes.
+        trace: the vendor's tensors.
+        tensor: the new tensor.
+        shape: its shape in the trace.
+        dtype: its type, which the vendor's tensors are taken to have where theirs is not known (behind operators that
+            are not ONNX's own).
+    """
     nodes = build.nodes_for([tensor])
     made = {name for node in nodes for name in node.output}
     read = {name for node in nodes for name in node.input if name} - made
@@ -41,13 +50,13 @@ def traced_tensors(build: GraphBuilder, trace: Trace, tensor: str) -> Tensors:
         value = build.value(name)
         if value is None and name in trace.values and trace.values[name].size <= _SMALL:
             value = trace.values[name]
-        kind = _elem_type(build, trace, name)
+        kind = _elem_type(build, trace, name) or int(onnx.helper.np_dtype_to_tensor_dtype(dtype))
         kinds[name] = kind
         if value is not None:
             kinds[name] = int(onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
             known[name] = value.shape
             constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
-        elif name in known and kind:
+        elif name in known:
             inputs.append(onnx.helper.make_tensor_value_info(name, kind, known[name]))
     graph = onnx.helper.make_graph(nodes, "new", inputs, [onnx.ValueInfoProto(name=tensor)], constants)
     opsets = build.graph.proto.opset_import
@@ -59,6 +68,7 @@ def traced_tensors(build: GraphBuilder, trace: Trace, tensor: str) -> Tensors:
         kinds.setdefault(info.name, info.type.tensor_type.elem_type)
         if info.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
             known[info.name] = tuple(dim.dim_value for dim in dims)
+    known[tensor] = shape
     dtypes = {name: np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)) for name, kind in kinds.items() if kind}
     return Tensors(known, dtypes)
 

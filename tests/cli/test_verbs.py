@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -128,6 +129,54 @@ def test_rewriting_a_rewritten_model_says_so_and_does_nothing(model: Path, capsy
     assert run("rewrite", target) == 0
     assert "already" in capsys.readouterr().out
     assert (files(model.parent), target.read_bytes()) == before
+
+
+def test_rewrite_emits_what_it_is_told_and_lists_it(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rewrite", model, "--emit", "topk:3,argmax", "--emit", "scores:max,lse=10") == 0
+    printed = capsys.readouterr().out
+    for line in (
+        r"gapmil_logits +\(batch, 10\) +scores before softmax",
+        r"gapmil_argmax +\(batch, 12, 12\) +best class of each cell",
+        r"gapmil_topk_classes +\(batch, 3\) +the image's best classes",
+        r"gapmil_topk_grid +\(batch, 3, 12, 12\) +their prediction grid",
+        r"gapmil_scores_max +\(batch, 10\) +scores of each class by max",
+        r"gapmil_scores_lse=10 +\(batch, 10\) +scores of each class by lse=10",
+        r"5 reductions equal NumPy's of the whole grid to \d",
+    ):
+        assert re.search(line, " ".join(printed.split())), line
+    assert "gapmil_grid" not in printed
+    target = model.with_name("digits_torch_legacy.gapmil.onnx")
+    assert run("verify", model, target) == 0
+    assert "Proved" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("emit", "said"),
+    [
+        ("topk:11", "topk:11 was asked for, and the head of 'logits' has 10 classes"),
+        ("classes:10", "class 10 was asked for, and the head of 'logits' has 10 classes"),
+        ("everything", "'everything' is nothing that can be emitted"),
+        ("scores:average", "there is no aggregator 'average'"),
+    ],
+)
+def test_rewrite_says_what_cannot_be_emitted(
+    emit: str, said: str, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(model.parent)
+    assert run("rewrite", model, "--emit", emit) == 2
+    assert said in capsys.readouterr().err
+    assert files(model.parent) == before
+
+
+def test_rewriting_a_rewritten_model_with_another_emission_asks_for_the_original(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("rewrite", model)
+    target = model.with_name("digits_torch_legacy.gapmil.onnx")
+    assert run("rewrite", target, "--emit", "features,grid") == 0
+    capsys.readouterr()
+    assert run("rewrite", target, "--emit", "topk:5") == 2
+    assert "for topk:5 rewrite the original" in capsys.readouterr().err
 
 
 def test_a_refused_head_exits_3_with_the_reason_as_json_and_writes_nothing(
