@@ -16,9 +16,10 @@ from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, load_small_external_data
 from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.runtime.binding import make_runner, padded
 from onnx_gapmil.runtime.heads import HEADS_KEY, Head, read_heads, require_emitted
 from onnx_gapmil.runtime.ort_errors import run_error
-from onnx_gapmil.runtime.ort_values import dtype_name, to_numpy, to_ort_value
+from onnx_gapmil.runtime.ort_values import dtype_name
 from onnx_gapmil.runtime.prediction_grid import PredictionGrid
 from onnx_gapmil.runtime.providers import choose_providers
 from onnx_gapmil.runtime.session import make_session, nodes_per_provider
@@ -44,11 +45,14 @@ class GridSession:
         spinning: let idle CPU threads wait busily; turn it off where decoding wants the same cores.
         emit: what the graph is to give beside the logits, as an `Emit` or its text (``"topk:5,argmax"``). None stands
             for features and grid, or for all that a rewritten file gives.
+        allow_tf32: let CUDA round the factors of convolutions and products to 10 bits: quicker, and numbers differ.
+        cuda_graph: record all kernels of a run once and replay them, on CUDA. Each shape of batch has its own record.
 
     Raises:
         ModelError: the model cannot be read or run, has several inputs, or its input has not four axes; or it was
             rewritten before and does not give what ``emit`` asks for.
-        ProviderError: the provider was asked for by name and is not really used.
+        ProviderError: the provider was asked for by name and is not really used; or CUDA graphs were asked for, and not
+            every node runs on CUDA.
         UnsupportedHeadError: the model was not rewritten and has no head that can be lifted.
     """
 
@@ -61,9 +65,11 @@ class GridSession:
         *,
         spinning: bool = True,
         emit: Emit | str | None = None,
+        allow_tf32: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         wish = Emit.of(emit) if emit is not None else None
-        choice = choose_providers(provider)
+        choice = choose_providers(provider, allow_tf32=allow_tf32, cuda_graph=cuda_graph)
         loaded = _rewritten(model, wish)
         self._name = loaded.name
         source, folder = _session_source(loaded)
@@ -83,6 +89,7 @@ class GridSession:
             require_emitted(wish, self._heads, self._name)
         self._features = wish is not None and wish.features
         self._fixed_batch = self._find_fixed_batch()
+        self._runner = make_runner(self._session, self._input.name, used=choice.used, graphs=cuda_graph)
 
     @property
     def input(self) -> InputSpec:
@@ -161,7 +168,7 @@ class GridSession:
                 ahead = fetcher.submit(next, source, None)
                 size = size or len(batch)
                 count = len(batch)
-                grids = self.run(_padded(batch, size) if count else batch, features=features)
+                grids = self.run(padded(batch, size) if count else batch, features=features)
                 yield [grid.first(count) for grid in grids]
 
     def _fetched(self, head: Head, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
@@ -182,17 +189,11 @@ class GridSession:
         return found
 
     def _run_slice(self, part: npt.NDArray[Any], size: int, wanted: list[str]) -> dict[str, npt.NDArray[Any]]:
-        """Run one slice, padded to `size` rows, through IO binding: each array crosses to a device once."""
-        device = "cuda" if self._choice.used == "cuda" and part.dtype.name != "bfloat16" else "cpu"
-        padded = np.ascontiguousarray(_padded(part, size))
-        what = f"{self._name}: a run on a batch of shape {padded.shape}"
+        """Run one slice, padded to `size` rows."""
+        full = np.ascontiguousarray(padded(part, size))
+        what = f"{self._name}: a run on a batch of shape {full.shape}"
         try:
-            binding = self._session.io_binding()
-            binding.bind_ortvalue_input(self._input.name, to_ort_value(padded, device))
-            for name in wanted:
-                binding.bind_output(name, "cpu")
-            self._session.run_with_iobinding(binding)
-            arrays = {name: to_numpy(value) for name, value in zip(wanted, binding.get_outputs(), strict=True)}
+            arrays = self._runner.run(full, wanted)
         except Exception as error:
             raise run_error(error, what) from error
         for name, array in arrays.items():
@@ -279,13 +280,6 @@ def _heads(session: Any, what: str) -> tuple[Head, ...]:
     if heads is None:
         raise ModelError(f"{what} carries no record of lifted heads ({HEADS_KEY}).")
     return heads
-
-
-def _padded(part: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
-    """Repeat the last image until there are `size`."""
-    if len(part) >= size:
-        return part
-    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
 
 
 def _grid(head: Head, names: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> PredictionGrid:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.errors import ProviderError
@@ -70,42 +72,59 @@ class CudaStatus:
     problem: Missing | None = None
 
 
-def choose_providers(request: str = "auto", *, allow_tf32: bool = False) -> ProviderChoice:
+def choose_providers(request: str = "auto", *, allow_tf32: bool = False, cuda_graph: bool = False) -> ProviderChoice:
     """Choose the providers for a session.
 
     Args:
         request: "auto" (CUDA if it truly works, else CPU), "cuda", "cpu", or another provider of the
             installed ONNX Runtime, without "ExecutionProvider" and in any case: "tensorrt", "openvino".
         allow_tf32: let CUDA round float32 products to TensorFloat-32 (10 bits of mantissa). It is faster, and
-            residuals are then far above what float32 allows.
+            residuals are then far above what float32 allows. TensorRT decides for itself.
+        cuda_graph: let CUDA record a run's kernels and replay them.
 
     Raises:
-        ProviderError: the provider was asked for by name and cannot really be used.
+        ProviderError: the provider was asked for by name and cannot really be used, or CUDA graphs were and CUDA is not
+            what runs.
     """
-    wanted = request.strip().lower()
+    choice = _chosen(request.strip().lower())
+    if cuda_graph and choice.used != "cuda":
+        raise ProviderError(
+            f"CUDA graphs were asked for, and the model would run on {choice.used}: {choice.reason} "
+            "Leave them off, or use --provider cuda."
+        )
+    options = {
+        _CUDA: _cuda_options(allow_tf32=allow_tf32, cuda_graph=cuda_graph),
+        _TENSORRT: _tensorrt_options() if choice.used == "tensorrt" else {},
+    }
+    providers = tuple((name, options.get(name, {})) for name, _ in choice.providers)
+    extras = [word for word, on in (("with TF32", allow_tf32), ("as CUDA graphs", cuda_graph)) if on]
+    if choice.used != "cuda" or not extras:
+        return replace(choice, providers=providers)
+    return replace(choice, providers=providers, reason=f"{choice.reason.rstrip('.')}, {' and '.join(extras)}.")
+
+
+def _chosen(wanted: str) -> ProviderChoice:
+    """The choice, without the providers' options."""
     if wanted == "cpu":
         return ProviderChoice(wanted, "cpu", _listed(_CPU), "CPU, as asked for.")
     if wanted == "auto":
-        return _automatic(allow_tf32)
+        return _automatic()
     if wanted == "cuda":
         status = cuda_status()
         if status.problem is not None:
             raise ProviderError(f"CUDA cannot be used: {status.problem.what}. {status.problem.advice}")
-        return ProviderChoice(
-            wanted, "cuda", _listed(_CUDA, _CPU, allow_tf32=allow_tf32), "CUDA, as asked for.", _name(status)
-        )
-    return _by_name(wanted, allow_tf32)
+        return ProviderChoice(wanted, "cuda", _listed(_CUDA, _CPU), "CUDA, as asked for.", _name(status))
+    return _by_name(wanted)
 
 
-def _automatic(allow_tf32: bool) -> ProviderChoice:
+def _automatic() -> ProviderChoice:
     status = cuda_status()
     if status.problem is not None:
         return ProviderChoice("auto", "cpu", _listed(_CPU), f"CPU, because {status.problem.what}.")
-    providers = _listed(_CUDA, _CPU, allow_tf32=allow_tf32)
-    return ProviderChoice("auto", "cuda", providers, f"CUDA works on {_name(status)}.", _name(status))
+    return ProviderChoice("auto", "cuda", _listed(_CUDA, _CPU), f"CUDA works on {_name(status)}.", _name(status))
 
 
-def _by_name(wanted: str, allow_tf32: bool) -> ProviderChoice:
+def _by_name(wanted: str) -> ProviderChoice:
     available = onnxruntime_module().get_available_providers()
     stem = wanted.removesuffix("executionprovider")
     name = next((name for name in available if short_name(name) == stem), None)
@@ -116,14 +135,12 @@ def _by_name(wanted: str, allow_tf32: bool) -> ProviderChoice:
             "Use one of these, or install the ONNX Runtime wheel that brings it."
         )
     if name in (_CPU, _CUDA):
-        return choose_providers(short_name(name), allow_tf32=allow_tf32)
+        return _chosen(short_name(name))
     failure = provider_failure(name, {})
     if failure is not None:
         raise ProviderError(f"The provider {wanted!r} cannot be used: {failure.rstrip('.')}.")
     behind = (_CUDA, _CPU) if name == _TENSORRT and cuda_status().problem is None else (_CPU,)
-    return ProviderChoice(
-        wanted, short_name(name), _listed(name, *behind, allow_tf32=allow_tf32), f"{name}, as asked for."
-    )
+    return ProviderChoice(wanted, short_name(name), _listed(name, *behind), f"{name}, as asked for.")
 
 
 @functools.cache
@@ -181,13 +198,31 @@ def _trial_problem() -> Missing | None:
     )
 
 
-def _cuda_options(*, allow_tf32: bool) -> dict[str, str]:
+def _cuda_options(*, allow_tf32: bool, cuda_graph: bool = False) -> dict[str, str]:
     # EXHAUSTIVE, the default, searches up to a second at each new shape; DEFAULT can be 50x slower.
-    return {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": str(int(allow_tf32))}
+    options = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": str(int(allow_tf32))}
+    return options | {"enable_cuda_graph": "1"} if cuda_graph else options
 
 
-def _listed(*names: str, allow_tf32: bool = False) -> tuple[tuple[str, Mapping[str, str]], ...]:
-    return tuple((name, _cuda_options(allow_tf32=allow_tf32) if name == _CUDA else {}) for name in names)
+def _tensorrt_options() -> dict[str, str]:
+    """Engines take minutes to build and fit one card and version only: they are kept in the user's cache."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "onnx-gapmil" / "tensorrt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:  # no home to write to: engines are built anew each time
+        return {"trt_fp16_enable": "False"}
+    return {
+        "trt_fp16_enable": "False",
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+    }
+
+
+def _listed(*names: str) -> tuple[tuple[str, Mapping[str, str]], ...]:
+    return tuple((name, {}) for name in names)
 
 
 def short_name(provider: str) -> str:

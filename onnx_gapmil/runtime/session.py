@@ -8,10 +8,11 @@ from typing import Any
 
 from onnx_gapmil.errors import ModelError, ProviderError
 from onnx_gapmil.graph.ort import thread_count
-from onnx_gapmil.runtime.ort_errors import load_error
+from onnx_gapmil.runtime.ort_errors import load_error, readable
 from onnx_gapmil.runtime.providers import ProviderChoice
 from onnx_gapmil.runtime.quiet import onnxruntime_module
 
+_GRAPH_CAPTURE = "graph capture feature"  # in each of ONNX Runtime's messages that a graph cannot be recorded
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 
 
@@ -38,7 +39,8 @@ def make_session(
 
     Raises:
         ModelError: ONNX Runtime cannot load the model; the message says what it has against it.
-        ProviderError: the provider was asked for by name, and not one node of this model runs on it.
+        ProviderError: the provider was asked for by name, and not one node of this model runs on it; or CUDA graphs
+            were, and not every node does.
     """
     ort = onnxruntime_module()
     what = name or (str(model) if isinstance(model, Path) else "The model")
@@ -57,6 +59,11 @@ def make_session(
             enable_fallback=0,  # it would print, and go on without the provider
         )
     except Exception as error:
+        if _GRAPH_CAPTURE in str(error):
+            raise ProviderError(
+                f"{what} cannot run as CUDA graphs, which need every node on CUDA and no loop or branch: "
+                f"{readable(error).rstrip('.')}. Leave --cuda-graph off."
+            ) from error
         raise load_error(error, what) from error
     if choice.explicit:
         _require_use(session, choice, what)

@@ -57,7 +57,7 @@ def test_only_needed_outputs_are_bound(toy, monkeypatch):
         monkeypatch.setattr(inner, "bind_output", lambda name, device: (asked.append(name), bind(name, device)))
         return inner
 
-    session._session = SimpleNamespace(io_binding=binding, run_with_iobinding=real.run_with_iobinding)
+    session._runner._session = SimpleNamespace(io_binding=binding, run_with_iobinding=real.run_with_iobinding)
     session.run(toy.images(1))
     assert asked == ["gapmil_logits", "gapmil_grid"]
 

@@ -60,6 +60,46 @@ def test_tf32_is_only_on_when_allowed(machine):
     assert choose_providers("cuda", allow_tf32=True).providers[0][1]["use_tf32"] == "1"
 
 
+def test_cuda_graphs_are_only_on_when_asked_for_and_said(machine):
+    choice = choose_providers("cuda", cuda_graph=True)
+    assert choice.providers[0][1] == {
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",
+        "enable_cuda_graph": "1",
+    }
+    assert choice.reason == "CUDA, as asked for, as CUDA graphs."
+    both = choose_providers("auto", cuda_graph=True, allow_tf32=True)
+    assert both.reason == "CUDA works on NVIDIA H200, with TF32 and as CUDA graphs."
+
+
+@pytest.mark.parametrize("request_", ["cpu", "auto"])
+def test_cuda_graphs_without_cuda_are_an_error(machine, request_):
+    machine.driver = Missing("no NVIDIA driver was found", "Install it.")
+    with pytest.raises(ProviderError, match=r"CUDA graphs were asked for, and the model would run on cpu: CPU, "):
+        choose_providers(request_, cuda_graph=True)
+
+
+def test_tensorrt_keeps_its_engines_in_the_users_cache_and_its_precision(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (_, options), (_, behind), _ = choose_providers("tensorrt").providers
+    folder = tmp_path / "onnx-gapmil" / "tensorrt"
+    assert options == {
+        "trt_fp16_enable": "False",
+        "trt_engine_cache_enable": "True",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "True",
+        "trt_timing_cache_path": str(folder),
+    }
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert behind["cudnn_conv_algo_search"] == "HEURISTIC"
+
+
+def test_tensorrt_without_a_place_for_its_cache_runs_all_the_same(machine, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert choose_providers("tensorrt").providers[0][1] == {"trt_fp16_enable": "False"}
+
+
 def test_auto_without_a_driver_takes_the_cpu_and_never_asks_for_cuda(machine):
     machine.driver = Missing("no NVIDIA driver was found", "Install it.")
     choice = choose_providers("auto")
@@ -125,7 +165,8 @@ def test_the_trial_runs_once_in_a_process(machine):
     assert machine.tried == ["CUDAExecutionProvider"]
 
 
-def test_another_provider_by_name_is_tried_and_backed_by_cuda(machine):
+def test_another_provider_by_name_is_tried_and_backed_by_cuda(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     choice = choose_providers("TensorRT")
     assert choice.used == "tensorrt"
     assert [name for name, _ in choice.providers] == ALL

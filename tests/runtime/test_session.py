@@ -125,3 +125,19 @@ def test_an_accelerator_that_runs_no_node_is_an_error(monkeypatch, listed):
     with pytest.raises(ProviderError, match="CUDAExecutionProvider was asked for, and no node"):
         make_session(b"", ProviderChoice("cuda", "cuda", providers, "CUDA, as asked for."))
     assert make_session(b"", ProviderChoice("auto", "cuda", providers, "CUDA works.")) is session
+
+
+def test_a_model_that_cannot_be_recorded_as_cuda_graphs_is_an_error_that_says_why(monkeypatch):
+    """ONNX Runtime's own words, as its library has them."""
+
+    def refuses(*_, **__):
+        raise RuntimeError(
+            "[ONNXRuntimeError] : 1 : FAIL : This session cannot use the graph capture feature as requested by the "
+            "user  as all compute graph nodes have not been partitioned to the CUDAExecutionProvider"
+        )
+
+    fake = SimpleNamespace(**{**vars(onnxruntime_module()), "InferenceSession": refuses})
+    monkeypatch.setattr(sessions, "onnxruntime_module", lambda: fake)
+    choice = ProviderChoice("cuda", "cuda", (("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),), "CUDA.")
+    with pytest.raises(ProviderError, match=r"m\.onnx cannot run as CUDA graphs, .*every node.*Leave --cuda-graph off"):
+        make_session(b"", choice, name="m.onnx")
