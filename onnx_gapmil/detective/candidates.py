@@ -26,6 +26,7 @@ TRIED_INTERPOLATIONS: tuple[Interpolation, ...] = (
     "bicubic",
     "area",
     "nearest",
+    "bilinear-tf1",
 )
 
 _COLOUR_PRESETS = ("imagenet", "unit", "inception", "raw", "caffe", "vgg", "openai-clip", "cifar")
@@ -141,7 +142,8 @@ def _other_layout(preprocess: Preprocess, spec: InputSpec) -> Preprocess:
     layout: Layout = "NHWC" if preprocess.layout == "NCHW" else "NCHW"
     first = 2 if layout == "NCHW" else 1
     height, width = spec.shape[first], spec.shape[first + 1]
-    return replace(preprocess, layout=layout, size=(height or preprocess.size[0], width or preprocess.size[1]))
+    side = max(preprocess.size)  # where the shape leaves it open
+    return replace(preprocess, layout=layout, size=(height or side, width or side))
 
 
 def _distinct(chosen: Candidate, made: list[Preprocess]) -> list[Candidate]:

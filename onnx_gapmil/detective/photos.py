@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,13 @@ class Photos:
             # Grey is made before resizing, and the padding's colour depends on the mean: no window to share.
             return preprocess.apply(self._photo(number))[0]
         window = self._window(number, preprocess)
-        return replace(preprocess, resize="squash", crop=1.0).apply(window)[0]
+        return _of_window(preprocess).apply(window)[0]
 
     def _window(self, number: int, preprocess: Preprocess) -> npt.NDArray[np.uint8]:
         """The pixels that the network sees, resized and cropped, (H, W, 3) RGB."""
         key = (number, preprocess.size, preprocess.resize, preprocess.crop, preprocess.interpolation)
         if key not in self._windows:
-            plain = replace(
-                preprocess, layout="NHWC", color="RGB", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, dtype="uint8"
-            )
-            self._windows[key] = plain.apply(self._photo(number))[0]
+            self._windows[key] = _of_pixels(preprocess).apply(self._photo(number))[0]
         return self._windows[key]
 
     def _photo(self, number: int) -> npt.NDArray[np.uint8]:
@@ -84,3 +82,15 @@ class Photos:
         if pixels.nbytes <= self._room:
             self._room -= pixels.nbytes
             self._pixels[number] = pixels
+
+
+@lru_cache(maxsize=256)
+def _of_window(preprocess: Preprocess) -> Preprocess:
+    """What is left to do for a photo that is resized and cropped already; kept, for the table that it holds."""
+    return replace(preprocess, resize="squash", crop=1.0)
+
+
+@lru_cache(maxsize=256)
+def _of_pixels(preprocess: Preprocess) -> Preprocess:
+    """Resizing and cropping alone."""
+    return replace(preprocess, layout="NHWC", color="RGB", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3, dtype="uint8")

@@ -11,8 +11,15 @@ import numpy.typing as npt
 LOG_PROBABILITY_FLOOR = -20.0
 """Log-probabilities below this count as this, so that one overflow in fp16 does not decide alone."""
 
-SIGNIFICANCE = 0.01
-"""Two candidates are told apart where the paired test's p-value is at most this."""
+VALUES_SIGNIFICANCE = 0.05
+"""Normalizations, colours and offsets are told apart where the paired test's p-value is at most this. A wrong
+one ruins a model, and few compete that are nearly alike."""
+
+RESIZING_SIGNIFICANCE = 0.01
+"""Resize rules are told apart at this. They are nearly alike, and a dozen compete: stricter, to keep the default."""
+
+GUESSING_SIGNIFICANCE = 0.01
+"""The best candidate is better than guessing at this, shared among all candidates (Bonferroni)."""
 
 FLIPS = 4096
 """Sign flips of the paired test: all of them where there are no more, else so many at random (seeded)."""
@@ -114,24 +121,31 @@ class Score:
         return (self.top1, self.top5, self.log_probability, self.cell_top1, self.cell_top5)
 
 
-def is_worse(one: Sequence[Outcome], other: Sequence[Outcome]) -> bool:
+def is_worse(one: Sequence[Outcome], other: Sequence[Outcome], significance: float) -> bool:
     """Whether `one` is certainly worse than `other`, on the same images in the same order.
 
     Certain where the paired sign-flip test (Fisher 1935; for right and wrong it is McNemar's exact test) of
-    the difference in top-1, or of that in log-probability, is significant at `SIGNIFICANCE`, and the other
-    of the two is not significant the other way.
+    the difference in top-1, or of that in log-probability, is significant, and the other of the two is not
+    significant the other way.
+
+    Args:
+        one: an outcome for each image.
+        other: the same.
+        significance: the largest p-value that counts as certain.
     """
     votes = [
-        _direction([float(getattr(b, name)) - float(getattr(a, name)) for a, b in zip(one, other, strict=True)])
+        _direction(
+            [float(getattr(b, name)) - float(getattr(a, name)) for a, b in zip(one, other, strict=True)], significance
+        )
         for name in ("top1", "log_probability")
     ]
     return max(votes) > 0 and min(votes) >= 0
 
 
-def _direction(differences: Sequence[float]) -> int:
+def _direction(differences: Sequence[float], significance: float) -> int:
     """1 if the mean is certainly above 0, -1 if certainly below, else 0."""
     values = np.array([value for value in differences if value != 0.0])
-    if len(values) == 0 or sign_flip_p(values) > SIGNIFICANCE:
+    if len(values) == 0 or sign_flip_p(values) > significance:
         return 0
     return 1 if values.sum() > 0 else -1
 
@@ -157,7 +171,7 @@ def sign_flip_p(differences: npt.NDArray[np.float64]) -> float:
 
 
 def better_than_guessing(outcomes: Sequence[Outcome], chances: Sequence[float], *, tries: int) -> bool:
-    """Whether so many right answers are unlikely by chance, at `SIGNIFICANCE` shared among all tries (Bonferroni).
+    """Whether so many right answers are unlikely by chance, at `GUESSING_SIGNIFICANCE`.
 
     Args:
         outcomes: of n images.
@@ -168,4 +182,4 @@ def better_than_guessing(outcomes: Sequence[Outcome], chances: Sequence[float], 
     for chance in chances:
         distribution = np.convolve(distribution, [1.0 - chance, chance])
     right = sum(one.top1 for one in outcomes)
-    return float(distribution[right:].sum()) * tries <= SIGNIFICANCE
+    return float(distribution[right:].sum()) * tries <= GUESSING_SIGNIFICANCE

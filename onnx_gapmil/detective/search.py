@@ -12,7 +12,12 @@ import numpy.typing as npt
 from onnx_gapmil.detective.candidates import Candidate, interpolations, normalizations, resizings
 from onnx_gapmil.detective.photos import Photos
 from onnx_gapmil.detective.ranking import Ranking
-from onnx_gapmil.detective.scoring import better_than_guessing, is_worse
+from onnx_gapmil.detective.scoring import (
+    RESIZING_SIGNIFICANCE,
+    VALUES_SIGNIFICANCE,
+    better_than_guessing,
+    is_worse,
+)
 from onnx_gapmil.detective.summary import summarize
 from onnx_gapmil.detective.trials import Entry, Trials
 from onnx_gapmil.errors import ImageError
@@ -65,7 +70,7 @@ def rank_presets(
     Candidates are compared by top-1, then top-5, then mean log-probability of the right classes, then the
     share of cells whose best class is right. Among those that cannot be told from the best (see
     `scoring.is_worse`) the first in documented order is taken, and `base` is the first of all. With 48 images,
-    3 colour channels and float input that is 880 forward passes at most; a photo that two rules prepare
+    3 colour channels and float input that is 928 forward passes at most; a photo that two rules prepare
     alike is run once. The same arguments give the same ranking.
 
     Args:
@@ -107,7 +112,9 @@ def rank_presets(
     )
     entries, chosen = _search(trials, spec, default, base_is_known=base is not None)
     chances = [trials.chance(number) for number in range(len(photos))]
-    conclusive = better_than_guessing(chosen.outcomes, chances, tries=len(entries))
+    complete = [entry for entry in entries if len(entry.outcomes) == len(photos)]
+    best = max(complete, key=lambda entry: entry.score.key())
+    conclusive = better_than_guessing(best.outcomes, chances, tries=len(entries))
     if not conclusive:
         chosen = next(entry for entry in entries if entry.candidate.preprocess == default)
     return summarize(entries, chosen, default=default, conclusive=conclusive, trials=trials)
@@ -124,14 +131,14 @@ def _search(trials: Trials, spec: InputSpec, default: Preprocess, *, base_is_kno
     """All entries in the order in which they were tried, and the one that was chosen."""
     every = range(len(trials.photos))
     entries = _normalizations(trials, normalizations(spec, default))
-    chosen = _pick([entry for entry in entries if len(entry.outcomes) == len(every)])
+    chosen = _pick([entry for entry in entries if len(entry.outcomes) == len(every)], VALUES_SIGNIFICANCE)
     for stage in (partial(resizings, spec=spec, base_is_known=base_is_known), interpolations):
         rivals = [
             chosen if candidate == chosen.candidate else _under(chosen.offset, trials.entries(candidate, every))
             for candidate in stage(chosen.candidate)
         ]
         entries += [entry for entry in rivals if all(entry.candidate != old.candidate for old in entries)]
-        chosen = _pick(rivals)
+        chosen = _pick(rivals, RESIZING_SIGNIFICANCE)
     return entries, chosen
 
 
@@ -145,7 +152,11 @@ def _normalizations(trials: Trials, candidates: list[Candidate]) -> list[Entry]:
     first = evenly_spread(len(every), FIRST_IMAGES)
     tried = [trials.entries(candidate, first) for candidate in candidates]
     best = max((entry for group in tried for entry in group), key=lambda entry: entry.score.key())
-    hopeful = [group for group in tried if any(not is_worse(entry.outcomes, best.outcomes) for entry in group)]
+    hopeful = [
+        group
+        for group in tried
+        if any(not is_worse(entry.outcomes, best.outcomes, VALUES_SIGNIFICANCE) for entry in group)
+    ]
     hopeful.sort(key=lambda group: max(entry.score.key() for entry in group), reverse=True)
     survivors = [group[0].candidate for group in hopeful[:MAX_SURVIVORS]]
     return [
@@ -162,10 +173,10 @@ def evenly_spread(total: int, count: int) -> list[int]:
     return sorted({position * total // count for position in range(count)}) if total > count else list(range(total))
 
 
-def _pick(entries: Sequence[Entry]) -> Entry:
+def _pick(entries: Sequence[Entry], significance: float) -> Entry:
     """Of the entries that are not certainly worse than the best the first."""
     best = max(entries, key=lambda entry: entry.score.key())
-    return next(entry for entry in entries if not is_worse(entry.outcomes, best.outcomes))
+    return next(entry for entry in entries if not is_worse(entry.outcomes, best.outcomes, significance))
 
 
 def _inferred(spec: InputSpec) -> Preprocess:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from onnx_gapmil.detective.ranking import Ranking, RankingRow, resizing
-from onnx_gapmil.detective.scoring import is_worse
+from onnx_gapmil.detective.scoring import RESIZING_SIGNIFICANCE, VALUES_SIGNIFICANCE, is_worse
 from onnx_gapmil.detective.trials import Entry, Trials
 from onnx_gapmil.images.preprocess import Preprocess
 
@@ -23,7 +23,7 @@ def summarize(
         trials: what was run.
     """
     count = len(trials.photos)
-    shown = [entry for entry in entries if entry is _best_offset(entry, entries) or _same(entry, chosen)]
+    shown = [entry for entry in entries if _is_shown(entry, entries, chosen)]
     rows = [_row(entry, chosen, count) for entry in shown]
     rows.sort(key=_order)
     return Ranking(
@@ -38,13 +38,19 @@ def summarize(
     )
 
 
-def _same(entry: Entry, other: Entry) -> bool:
-    return entry.candidate == other.candidate
+def _is_shown(entry: Entry, entries: Sequence[Entry], chosen: Entry) -> bool:
+    """Of each preprocessing the best offset, and of each offset the best preprocessing."""
+    same_preprocess = [one for one in entries if one.candidate == entry.candidate]
+    same_offset = [one for one in entries if one.offset == entry.offset and len(one.outcomes) == len(chosen.outcomes)]
+    return entry is chosen or any(
+        group and entry is max(group, key=lambda one: one.score.key()) for group in (same_preprocess, same_offset)
+    )
 
 
-def _best_offset(entry: Entry, entries: Sequence[Entry]) -> Entry:
-    """Of the entries of one preprocessing the best."""
-    return max((one for one in entries if _same(one, entry)), key=lambda one: one.score.key())
+def _are_tied(one: Entry, other: Entry) -> bool:
+    values = one.candidate.name == other.candidate.name and one.offset == other.offset
+    level = RESIZING_SIGNIFICANCE if values else VALUES_SIGNIFICANCE
+    return not is_worse(one.outcomes, other.outcomes, level) and not is_worse(other.outcomes, one.outcomes, level)
 
 
 def _row(entry: Entry, chosen: Entry, count: int) -> RankingRow:
@@ -61,10 +67,7 @@ def _row(entry: Entry, chosen: Entry, count: int) -> RankingRow:
         cell_agreement=score.cell_top1,
         cell_top5=score.cell_top5,
         chosen=is_chosen,
-        tied=complete
-        and not is_chosen
-        and not is_worse(entry.outcomes, chosen.outcomes)
-        and not is_worse(chosen.outcomes, entry.outcomes),
+        tied=complete and not is_chosen and _are_tied(entry, chosen),
     )
 
 

@@ -27,7 +27,7 @@ def ranking_table(ranking: Ranking, *, rows: int | None = None) -> RenderableTyp
     parts: list[RenderableType] = [_table(ranking, shown), Text(_LEGEND, style="dim")]
     left_out = len(ranking.rows) - len(shown)
     if left_out:
-        parts.append(Text(f"{left_out} more, all ranked lower.", style="dim"))
+        parts.append(Text(f"{left_out} more rows are left out.", style="dim"))
     parts += [
         Text(f"{len(ranking.failed)} image(s) could not be read. {path}: {reason}", style="yellow")
         for path, reason in ranking.failed[:1]
