@@ -155,8 +155,8 @@ def page(digits: dict[str, dict[str, Any]], photos: dict[str, dict[str, Any]], s
         "For images answered rightly and wrongly, in percent of these images: the true class is on top of some cell on "
         "the object (any top-1), or among the five highest of some (any top-5); and, as a mean over images, the share "
         "of the object's cells, and of all other cells, that it wins. A digit model is wrong if it names another of "
-        "the scene's digits than the one that is its label, which no model can know: what it is tested for is whether the "
-        "label's digit is found all the same.",
+        "the scene's digits than the one that is its label, which no model can know: what it is tested for is whether "
+        "the label's digit is found all the same.",
         "",
         recovery,
     ]

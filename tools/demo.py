@@ -31,6 +31,7 @@ def main() -> int:
         ["inspect", MODEL],
         ["rewrite", MODEL, "-o", REWRITTEN],
         ["predict", MODEL, SCENES, "-o", OUT / "predictions"],
+        ["audit", MODEL, SCENES, "-o", OUT / "audit"],
     ):
         if code := run([str(argument) for argument in arguments]):
             return code
@@ -66,7 +67,7 @@ def summary() -> str:
         f"\n{len(scenes)} scenes show {digits} digits. The image-level prediction names one in each, "
         f"{named} of them rightly.\nIn the prediction grid {found} are found: "
         "most cells whose centres lie in the digit's box have it as their best class.\n\n"
-        f"Pictures: {OUT / 'predictions'}   Rewritten model: {REWRITTEN}"
+        f"Pictures: {OUT / 'predictions'}   Report: {OUT / 'audit' / 'report.html'}   Rewritten model: {REWRITTEN}"
     )
 
 

@@ -59,7 +59,7 @@ def percent(share: float | None) -> str:
 
 
 def _accuracy(found: dict[str, Any]) -> str:
-    low, high = found["aggregators"]["mean"]["interval"]
+    low, high = found["intervals"]["top1"]
     right = round(found["top1"] * found["images"])
     return (
         f"Whole image: {right} of {found['images']} right at top-1 ({percent(found['top1'])}, 95 % interval "
