@@ -141,7 +141,7 @@ def _read_json(file: Path, root: Path, what: str) -> DataSet:
     if file.suffix.lower() != ".json" or is_json_lines(text.text):
         placed = read_json_lines(file, text, finder)
         return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
-    data = load_json(text.text, str(file))
+    data = load_json(text.text, str(file), large=recognise(file) == "coco")
     if isinstance(data, dict) and coco.is_coco(data):
         top = file.parent.parent if root == file.parent and root.name == "annotations" else root
         found = coco.read_coco(file, data, ImageFinder(coco.image_folders(file, top)))
