@@ -162,3 +162,5 @@ def test_mask_on_the_map_knows_padding():
     assert (found[:56] == -1).all()
     assert (found[56:168] == 1).all()
     assert (found[168:] == -1).all()
+    upright = mask_on_map(np.ones((100, 50), bool), Geometry.plan((100, 50), (64, 64), "letterbox"))
+    np.testing.assert_array_equal(upright, found.T)

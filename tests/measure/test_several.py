@@ -44,6 +44,18 @@ def test_top_m_is_as_long_as_there_are_objects():
     found = several_objects(logits, np.zeros(16, int), targets, GEOMETRY, (4, 4))
     assert found is not None
     assert (found.grid, found.top1, found.top5, found.top_m) == (0, 1, 2, 2)
+    targets = targets_of([box(LEFT, 1), box(RIGHT, 3)], [1])
+    found = several_objects(logits, np.zeros(16, int), targets, GEOMETRY, (4, 4))
+    assert found is not None
+    assert (found.top5, found.top_m) == (2, 1)
+
+
+def test_one_of_several_boxes_of_a_kind_is_enough():
+    targets = targets_of([box(LEFT, 1), box(DOT, 1), box(RIGHT, 2)], [1])
+    winners = np.array([[1, 0, 0, 0]] + [[0, 0, 0, 0]] * 3)
+    found = several_objects(np.zeros(3), winners.ravel(), targets, GEOMETRY, (4, 4))
+    assert found is not None
+    assert found.grid == 1
 
 
 def test_a_winner_in_the_wrong_place_finds_nothing_and_a_small_object_has_its_best_cell():
