@@ -53,11 +53,17 @@ def build(name: str) -> onnx.ModelProto:
     Args:
         name: a key of `SHAPES`.
     """
-    proto = onnx.ModelProto()
-    proto.ParseFromString(gzip.decompress((PLACE / f"{name}.onnx.gz").read_bytes()))
+    proto = graph(name)
     for tensor in proto.graph.initializer:
         if not tensor.HasField("raw_data") and tensor.doc_string:
             _fill(tensor)
+    return proto
+
+
+def graph(name: str) -> onnx.ModelProto:
+    """The same without its weights: their values are missing."""
+    proto = onnx.ModelProto()
+    proto.ParseFromString(gzip.decompress((PLACE / f"{name}.onnx.gz").read_bytes()))
     return proto
 
 

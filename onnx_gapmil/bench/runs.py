@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from onnx_gapmil.graph.trace import InputShape, random_input
 from onnx_gapmil.runtime.ort_errors import run_error
-from onnx_gapmil.runtime.ort_values import to_ort_value
+from onnx_gapmil.runtime.ort_values import dtype_name, to_ort_value
+from onnx_gapmil.runtime.quiet import onnxruntime_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
 #: Providers whose memory is an NVIDIA device's, so that inputs are placed there beforehand.
 ON_DEVICE = ("cuda", "tensorrt")
@@ -30,6 +31,8 @@ class BoundRun:
         used: the provider's short name.
         what: the graph and the batch, for messages.
         keep: leave the outputs on the device instead.
+        like: a run of the same graph and batch that has run: inputs and outputs then have addresses that never
+            change, as a CUDA graph wants, the outputs' shapes and types being those of that run.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class BoundRun:
         what: str,
         *,
         keep: bool = False,
+        like: BoundRun | None = None,
     ) -> None:
         self._session, self._what = session, what
         on_device = used in ON_DEVICE
@@ -49,8 +53,12 @@ class BoundRun:
         for entry, array in zip(inputs, self._arrays, strict=True):
             device = "cuda" if on_device and entry.dtype.name != "bfloat16" else "cpu"
             self._binding.bind_ortvalue_input(entry.name, to_ort_value(array, device))
-        for name in outputs:
-            self._binding.bind_output(name, "cuda" if keep and on_device else "cpu")
+        where = "cuda" if keep and on_device else "cpu"
+        for index, name in enumerate(outputs):
+            if like is None:
+                self._binding.bind_output(name, where)
+            else:
+                self._binding.bind_ortvalue_output(name, _empty_like(like.values()[index], where))
 
     def __call__(self) -> None:
         """Run once; return when the outputs are there.
@@ -68,3 +76,14 @@ class BoundRun:
         """The outputs of the last run, as `OrtValue`s in the order in which they were asked for."""
         values: list[Any] = self._binding.get_outputs()
         return values
+
+    def arrays(self) -> list[np.ndarray]:
+        """The same as arrays in host memory, wherever they were kept."""
+        arrays: list[np.ndarray] = self._binding.copy_outputs_to_cpu()
+        return arrays
+
+
+def _empty_like(value: Any, device: str) -> Any:
+    """Memory of a fixed address for another run's output of the same shape and type."""
+    kind = np.dtype(dtype_name(value.data_type()))
+    return onnxruntime_module().OrtValue.ortvalue_from_shape_and_type(list(value.shape()), kind, device, 0)
