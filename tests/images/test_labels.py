@@ -4,6 +4,7 @@ import pytest
 
 from onnx_gapmil.errors import LabelsError
 from onnx_gapmil.images import find_labels, read_labels
+from onnx_gapmil.images.labels import read_wnids
 
 NAMES = ("cat", "dog, small", "newt")
 
@@ -103,3 +104,28 @@ def test_labels_beside_the_model_are_found_and_announced(tmp_path):
     assert "m.labels.txt, beside the model" in found.source
     with pytest.raises(LabelsError, match=r"m\.labels\.txt: 3 names for a model of 7"):
         find_labels(tmp_path / "m.onnx", 7)
+
+
+@pytest.mark.parametrize(
+    ("content", "count", "wnids"),
+    [
+        ("n01440764 tench, Tinca tinca\nn02012849 crane\n", 2, ("n01440764", "n02012849")),
+        ("n01440764\r\nn02012849\r\n\r\n", 2, ("n01440764", "n02012849")),
+        ("background\nn01440764 tench\nn02012849 crane\n", 3, ("", "n01440764", "n02012849")),
+        ({"1": ["n02012849", "crane"], "0": ["n01440764", "tench"]}, 2, ("n01440764", "n02012849")),
+        (["n01440764", "n02012849"], 2, ("n01440764", "n02012849")),
+        ({"id2label": {"0": "n01440764", "1": "n02012849"}}, 2, ("n01440764", "n02012849")),
+        ("n01440764 tench\nn02012849 crane\n", 3, None),
+        ("cat\nn02012849\n", 2, None),
+        ("n014407641\nn020128491\n", 2, None),
+        ({"cat": 0, "dog": 1}, 2, None),
+    ],
+)
+def test_wordnet_ids_of_a_file_of_names(tmp_path, content, count, wnids):
+    assert read_wnids(lay(tmp_path, content), count) == wnids
+
+
+def test_wordnet_ids_are_found_beside_a_model_too(tmp_path):
+    lay(tmp_path, "n01440764 tench, Tinca tinca\nn02012849 crane\n", "m.labels.txt")
+    found = find_labels(tmp_path / "m.onnx", 2)
+    assert (found.names, found.wnids) == (("tench", "crane"), ("n01440764", "n02012849"))
