@@ -18,8 +18,8 @@ import numpy.typing as npt
 TENSORFLOW_RULES = ("bilinear-tf1", "bicubic-tf1", "bicubic-tf2")
 
 _TABLE_STEPS = 1024
-_MAX_GATHERED = 2**24
-"""Floating-point numbers gathered at once: 64 MB. Rows are done in parts so that large results stay small in memory."""
+_MAX_NUMBERS = 2**22
+"""Floating-point numbers of a result that are made at once, 16 MB: large results are made in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,22 @@ def tensorflow_resize(image: npt.NDArray[np.uint8], size: tuple[int, int], rule:
     planes = image.reshape(image.shape[0], image.shape[1], -1)
     down, across = (_taps(rule, length, result) for length, result in zip(image.shape[:2], size, strict=True))
     result = np.empty((*size, planes.shape[2]), dtype=np.uint8)
-    gathered_per_row = down.indices.shape[1] * across.indices.size * planes.shape[2]
-    step = max(1, _MAX_GATHERED // gathered_per_row)
+    step = max(1, _MAX_NUMBERS // (size[1] * planes.shape[2]))
     for start in range(0, size[0], step):
-        rows, weights = down.indices[start : start + step], down.weights[start : start + step]
-        taken = planes[rows[:, :, None, None], across.indices[None, None]]  # (rows, taps, width, taps, C)
-        narrow = np.einsum("hawbc,wb->hawc", taken.astype(np.float32), across.weights)
-        values = np.einsum("hawc,ha->hwc", narrow, weights)
-        result[start : start + step] = np.clip(np.rint(values), 0, 255)
+        rows = _Taps(down.indices[start : start + step], down.weights[start : start + step])
+        result[start : start + step] = np.clip(np.rint(_weighted(planes, rows, across)), 0, 255)
     return result.reshape(*size, *image.shape[2:])
+
+
+def _weighted(planes: npt.NDArray[np.uint8], down: _Taps, across: _Taps) -> npt.NDArray[np.float32]:
+    """The weighted sum over the taps of both axes, across first, as TensorFlow does: (rows, columns, C)."""
+    total = np.zeros((len(down.indices), len(across.indices), planes.shape[2]), dtype=np.float32)
+    for row, row_weight in zip(down.indices.T, down.weights.T, strict=True):
+        line = np.zeros_like(total)
+        for column, weight in zip(across.indices.T, across.weights.T, strict=True):
+            line += planes[row[:, None], column] * weight[:, None]
+        total += line * row_weight[:, None, None]
+    return total
 
 
 def _taps(rule: str, length: int, result: int) -> _Taps:

@@ -166,6 +166,6 @@ def test_bicubic_tf2_is_keys_kernel_with_a_half():
 
 def test_a_large_result_is_made_in_parts_that_join(monkeypatch):
     whole = {rule: resize(PHOTO, (90, 70), rule) for rule in rules.TENSORFLOW_RULES}
-    monkeypatch.setattr(rules, "_MAX_GATHERED", 20_000)
+    monkeypatch.setattr(rules, "_MAX_NUMBERS", 2_000)
     for rule, expected in whole.items():
         assert np.array_equal(resize(PHOTO, (90, 70), rule), expected)
