@@ -70,7 +70,16 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     ),
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
+    click.option(
+        "--emit",
+        multiple=True,
+        metavar="WHAT,...",
+        help="What --save npz saves beside logits and cell rectangles, and what the graph is to compute for it: see "
+        "rewrite --emit. It implies --save npz. Default: grid.",
+    ),
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
+    click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
+    click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
     json_option,
 )
 def command(
@@ -83,7 +92,10 @@ def command(
     batch: int | None,
     top: int,
     save: str | None,
+    emit: tuple[str, ...],
     no_pictures: bool,
+    allow_tf32: bool,
+    cuda_graph: bool,
     as_json: bool,
 ) -> int:
     """Show which part of each photo speaks for which class.
@@ -93,16 +105,27 @@ def command(
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
+    from onnx_gapmil.emit import Emit
     from onnx_gapmil.images.sources import find_images
     from onnx_gapmil.pipeline.tuning import tune_process
     from onnx_gapmil.predict.predictor import Predictor
     from onnx_gapmil.predict.results import Results
 
     tune_process()
+    saved = save is not None or bool(emit)
+    arrays = Emit.parse(*(emit or ("grid",))) if saved else None
     paths = find_images(images)
-    results = Results(output, pictures=not no_pictures, arrays=save == "npz")
+    results = Results(output, pictures=not no_pictures, arrays=saved)
     predictor = Predictor(
-        model, preprocess=preprocess, labels=labels, provider=provider, top=top, keep_photos=not no_pictures
+        model,
+        preprocess=preprocess,
+        labels=labels,
+        provider=provider,
+        top=top,
+        pictures=not no_pictures,
+        arrays=arrays,
+        allow_tf32=allow_tf32,
+        cuda_graph=cuda_graph,
     )
     _announce(predictor, len(paths))
     with closing(results.report) as report:
@@ -112,7 +135,7 @@ def command(
             for text in report.chunks(predictor.summary()):
                 click.echo(text, nl=False)
         elif written is not None:
-            kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if save else []), written.name]
+            kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if saved else []), written.name]
             click.echo(f"{report.counts['images']} of {len(paths)} photos done; in {output}/: {', '.join(kinds)}")
         return 2 if report.counts["failed"] else 0
 

@@ -108,8 +108,8 @@ def iterate(
         batch: photos at a time; a model with a fixed batch keeps its own.
         workers: threads that decode; by default as many as cores that this process may use.
         keep_photos: hand the decoded pixels on, for drawing or cropping.
-        outputs: what to fetch of each head beside its logits: "grid", "features" and other words of `Emit`. None
-            fetches all that the session emits but the features.
+        outputs: what to fetch of each head beside its logits: names of `PredictionGrid`'s arrays, such as "grid". None
+            fetches all that the session emits, features only where its ``emit`` names them.
 
     Yields:
         An `Answered`, or the `ImageError` of a photo that cannot be read, in its place.
@@ -216,10 +216,8 @@ def _answer(
     good = [prepared.task.row for prepared in part if isinstance(prepared.entry, Photo)]
     grids: tuple[PredictionGrid, ...] = ()
     if good:
-        features = outputs is not None and "features" in outputs
-        grids = tuple(
-            _rows(grid, slice(len(good))) for grid in session.run(_dense(buffer, good, padded), features=features)
-        )
+        found = session.run(_dense(buffer, good, padded), outputs=outputs)
+        grids = tuple(grid.first(len(good)) for grid in found)
     buffers.release(buffer)
     return BatchAnswered(tuple(prepared.entry for prepared in part), grids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ class CellWinner:
         share: of all cells.
         best_cell: (row, column) of its highest cell logit.
         best_logit: that logit.
-        best_score: that cell's score, as `ClassScore.score`.
+        best_score: that cell's score, as `ClassScore.score`; NaN where the graph gives too little to know it.
     """
 
     index: int
@@ -96,7 +97,8 @@ class HeadPrediction:
         winners: classes by the number of cells they win.
         boxes: of connected cells that are sure, the largest first.
         logits: (K,).
-        grid: (K, rows, columns), logits of the cells.
+        grid: (K, rows, columns), logits of the cells; None where it was not fetched.
+        arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
     """
 
     output: str
@@ -108,7 +110,8 @@ class HeadPrediction:
     winners: tuple[CellWinner, ...]
     boxes: tuple[CellBox, ...]
     logits: np.ndarray = field(repr=False)
-    grid: np.ndarray = field(repr=False)
+    grid: np.ndarray | None = field(default=None, repr=False)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without the arrays."""

@@ -9,12 +9,14 @@ import numpy.typing as npt
 
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.predict.answers import CellBox, CellWinner, ClassScore, HeadPrediction
+from onnx_gapmil.predict.wanted import names_of
 from onnx_gapmil.report.gridmap import regions
 from onnx_gapmil.report.scores import SURE, Activation, activate, certainty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_gapmil.emit import Emit
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.runtime.heads import Head
     from onnx_gapmil.runtime.prediction_grid import PredictionGrid
@@ -32,12 +34,14 @@ class Describer:
         head: of the session.
         label: a class's name by its index.
         top: classes listed at image level.
+        arrays: what is to be saved of each photo; None for nothing.
     """
 
-    def __init__(self, head: Head, label: Callable[[int], str], top: int) -> None:
+    def __init__(self, head: Head, label: Callable[[int], str], top: int, arrays: Emit | None = None) -> None:
         self._head = head
         self._label = label
         self._top = top
+        self._arrays = arrays
         self._kind = cast("Activation", head.activation or "none")
         self._arranged = UNARRANGED not in head.note
 
@@ -45,26 +49,26 @@ class Describer:
         """Describe one photo's answer.
 
         Args:
-            found: whose arrays have one row; it needs the grid.
+            found: whose arrays have one row; it needs the grid, or argmax, certainty, peaks and scores by max.
             geometry: where the input lies in the photo.
         """
-        logits, grid = found.logits[0], found.grid[0]
-        numbers = grid.astype(np.float32) if grid.dtype.itemsize < 4 else grid
-        winning = winning_classes(numbers)
+        view = _Whole(found) if found.grid is not None else _Reduced(found)
+        winning = view.winning()
         boxes: tuple[CellBox, ...] = ()
         if self._arranged:
-            boxes = self._boxes(np.where(sure_cells(numbers), winning, -1), geometry)
+            boxes = self._boxes(np.where(view.sure(), winning, -1), geometry)
         return HeadPrediction(
             output=self._head.output,
             verdict=self._head.verdict,
             activation=self._kind,
-            grid_shape=(grid.shape[1], grid.shape[2]),
+            grid_shape=(winning.shape[0], winning.shape[1]),
             arranged=self._arranged,
-            top=self._best(logits.astype(np.float64)),
-            winners=self._winners(winning, numbers),
+            top=self._best(found.logits[0].astype(np.float64)),
+            winners=self._winners(view, winning),
             boxes=boxes,
-            logits=logits,
-            grid=grid,
+            logits=found.logits[0],
+            grid=None if found.grid is None else found.grid[0],
+            arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
         )
 
     def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
@@ -72,26 +76,23 @@ class Describer:
         order = np.argsort(-logits, kind="stable")[: self._top].tolist()
         return tuple(ClassScore(k, self._label(k), float(logits[k]), float(scores[k])) for k in order)
 
-    def _winners(self, winning: npt.NDArray[np.intp], grid: npt.NDArray[Any]) -> tuple[CellWinner, ...]:
+    def _winners(self, view: _Whole | _Reduced, winning: npt.NDArray[np.intp]) -> tuple[CellWinner, ...]:
         classes, counts = np.unique(winning[winning >= 0], return_counts=True)
         if not len(classes):
             return ()
-        cells = grid.reshape(len(grid), -1)
-        best = cells[classes].argmax(axis=1)
-        scores = activate(cells[:, best].astype(np.float64), self._kind)
+        cells, logits, scores = view.best_cells(classes, self._kind)
+        rows = zip(classes.tolist(), counts.tolist(), cells.tolist(), logits.tolist(), scores.tolist(), strict=True)
         found = [
             CellWinner(
                 index=index,
                 label=self._label(index),
                 cells=count,
                 share=count / winning.size,
-                best_cell=divmod(cell, grid.shape[2]),
-                best_logit=float(cells[index, cell]),
-                best_score=float(scores[index, column]),
+                best_cell=divmod(cell, winning.shape[1]),
+                best_logit=logit,
+                best_score=score,
             )
-            for column, (index, count, cell) in enumerate(
-                zip(classes.tolist(), counts.tolist(), best.tolist(), strict=True)
-            )
+            for index, count, cell, logit, score in rows
         ]
         return tuple(sorted(found, key=lambda entry: (-entry.cells, -entry.best_logit)))
 
@@ -105,6 +106,70 @@ class Describer:
             _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
             boxes.append(CellBox(region.value, self._label(region.value), (x0, y0, x1, y1), region.cells))
         return tuple(boxes)
+
+
+_Best = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Of some classes: the best cell, its logit, its score."""
+
+
+class _Whole:
+    """One photo's cells, from the whole grid."""
+
+    def __init__(self, found: PredictionGrid) -> None:
+        grid = cast("npt.NDArray[Any]", found.grid)[0]
+        self._grid = grid.astype(np.float32) if grid.dtype.itemsize < 4 else grid
+
+    def winning(self) -> npt.NDArray[np.intp]:
+        return winning_classes(self._grid)
+
+    def sure(self) -> npt.NDArray[np.bool_]:
+        return sure_cells(self._grid)
+
+    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
+        cells = self._grid.reshape(len(self._grid), -1)
+        best = cells[classes].argmax(axis=1)
+        scores = activate(cells[:, best].astype(np.float64), kind)
+        return best, cells[classes, best].astype(np.float64), scores[classes, np.arange(len(classes))]
+
+
+class _Reduced:
+    """One photo's cells, from what the graph made of the grid."""
+
+    def __init__(self, found: PredictionGrid) -> None:
+        fields = (found.argmax, found.certainty, found.peaks, found.scores.get("max"))
+        if any(field is None for field in fields):
+            raise ValueError("a grid, or argmax, certainty, peaks and scores by max are needed")
+        self._argmax, self._certainty, self._peaks, self._highest = (
+            cast("npt.NDArray[Any]", field)[0] for field in fields
+        )
+
+    def winning(self) -> npt.NDArray[np.intp]:
+        if len(self._peaks) == 1:
+            return np.where(self._certainty > SURE, 0, -1).astype(np.intp)
+        winners: npt.NDArray[np.intp] = self._argmax.astype(np.intp)
+        return winners
+
+    def sure(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._certainty >= SURE)
+
+    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
+        """A softmax's score is known where the class wins its best cell; elsewhere it is NaN."""
+        best, logits = self._peaks[classes].astype(np.intp), self._highest[classes].astype(np.float64)
+        if kind == "softmax":
+            own = self._argmax.ravel()[best] == classes
+            return best, logits, np.where(own, self._certainty.ravel()[best].astype(np.float64), np.nan)
+        return best, logits, activate(logits, kind)
+
+
+def saved_arrays(found: PredictionGrid, wanted: Emit) -> dict[str, npt.NDArray[Any]]:
+    """One photo's arrays as a file has them: the logits and what is wanted, without the axis of the batch."""
+    arrays = {"logits": found.logits[0]}
+    for name in names_of(wanted):
+        if name != "scores":
+            arrays[name] = getattr(found, name)[0]
+    for aggregator in wanted.scores:
+        arrays[f"scores_{aggregator.key}"] = found.scores[aggregator.key][0]
+    return arrays
 
 
 def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:

@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.pipeline import Answered, iterate
 from onnx_gapmil.predict.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.predict.describe import Describer
+from onnx_gapmil.predict.wanted import Wanted
 from onnx_gapmil.report.pictures import render_prediction
 from onnx_gapmil.rewriting import SCHEMA_VERSION, Rewrite, rewrite_model
 from onnx_gapmil.runtime.grid_session import GridSession
+from onnx_gapmil.runtime.heads import HEADS_KEY
+from onnx_gapmil.runtime.providers import choose_providers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from onnx_gapmil.runtime.heads import Head
 
+_GRID = Emit(features=False)
 _CPU_BATCH, _ACCELERATOR_BATCH = 8, 32
 
 
@@ -38,7 +44,10 @@ class Predictor:
         provider: where to run.
         threads: CPU threads.
         top: classes listed at image level.
-        keep_photos: give the decoded photos too, which `render` needs.
+        pictures: keep each photo and its whole grid, which `render` needs.
+        arrays: what is to be saved of each photo beside its logits; None keeps no arrays for that.
+        allow_tf32: see `GridSession`.
+        cuda_graph: see `GridSession`.
 
     Raises:
         InputError: model, preprocessing, labels or provider will not do; see their errors.
@@ -54,19 +63,31 @@ class Predictor:
         provider: str = "auto",
         threads: int | None = None,
         top: int = 5,
-        keep_photos: bool = True,
+        pictures: bool = True,
+        arrays: Emit | None = _GRID,
+        allow_tf32: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         self.model = model
-        self.rewrite: Rewrite = rewrite_model(model)
-        self.session = GridSession(_loadable(self.rewrite, model), provider=provider, threads=threads)
+        wanted = Wanted(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
+        self.rewrite: Rewrite = rewrite_model(model, emit=None if _is_rewritten(model) else wanted.emit)
+        self._outputs = wanted.outputs(self.rewrite.heads, [head.activation for head in self.rewrite.heads])
+        self.session = GridSession(
+            _loadable(self.rewrite, model),
+            provider=provider,
+            threads=threads,
+            spinning=False,  # decoding wants the same cores
+            allow_tf32=allow_tf32,
+            cuda_graph=cuda_graph,
+        )
         metadata = {entry.key: entry.value for entry in self.rewrite.model.metadata_props}
         self.preprocess: ResolvedPreprocess = resolve_preprocess(
             self.session.input, request=preprocess, model_path=model, metadata=metadata
         )
         self.top = max(1, top)
         self.labels, self.labels_source = self._find_labels(labels)
-        self._keep_photos = keep_photos
-        self._describers = [Describer(head, self.label, self.top) for head in self.session.heads]
+        self._keep_photos = pictures
+        self._describers = [Describer(head, self.label, self.top, arrays) for head in self.session.heads]
 
     def _find_labels(self, path: Path | None) -> tuple[tuple[str, ...] | None, str]:
         """Class names; those found beside the model must fit, those of a model with several heads fit the first."""
@@ -104,6 +125,7 @@ class Predictor:
             images,
             batch=batch or choose_batch(self.session),
             keep_photos=self._keep_photos,
+            outputs=self._outputs,
         )
         with closing(answers):
             for answered in answers:
@@ -123,9 +145,9 @@ class Predictor:
         return self.labels[index]
 
     def render(self, found: ImagePrediction, head: HeadPrediction) -> np.ndarray:
-        """The picture of one head's answer to one photo: (height, width, 3) RGB uint8; needs `keep_photos`."""
-        if found.photo is None:
-            raise ValueError("the photo was not kept, so it cannot be drawn")
+        """The picture of one head's answer to one photo: (height, width, 3) RGB uint8; needs `pictures`."""
+        if found.photo is None or head.grid is None:
+            raise ValueError("the photo and its grid were not kept, so there is nothing to draw")
         several = f", output {head.output}" if len(found.heads) > 1 else ""
         subtitle = f"{self.model.name}{several} · {head.verdict} head · {self.preprocess.preprocess.describe()}"
         picture: np.ndarray = render_prediction(
@@ -158,6 +180,10 @@ class Predictor:
 def choose_batch(session: GridSession) -> int:
     """Photos at a time that keep the hardware busy without much memory."""
     return _CPU_BATCH if session.provider["used"] == "cpu" else _ACCELERATOR_BATCH
+
+
+def _is_rewritten(model: Path) -> bool:
+    return any(entry.key == HEADS_KEY for entry in load_model(model).proto.metadata_props)
 
 
 def _loadable(rewrite: Rewrite, model: Path) -> Any:

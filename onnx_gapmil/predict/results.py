@@ -43,9 +43,9 @@ class Results:
     Args:
         folder: where to.
         pictures: write a PNG for each photo and head.
-        arrays: write an NPZ for each photo: ``logits`` (K,), ``grid`` (K, rows, columns) and ``cells`` (rows,
-            columns, 4), the cells' rectangles [x0, y0, x1, y1] in pixels of the photo; with several heads each name
-            ends in ``_`` and the output's name.
+        arrays: write an NPZ for each photo: what the predictor was asked to keep, by default ``logits`` (K,) and
+            ``grid`` (K, rows, columns), and ``cells`` (rows, columns, 4), the cells' rectangles [x0, y0, x1, y1] in
+            pixels of the photo; with several heads each name ends in ``_`` and the output's name.
 
     Raises:
         InputError: the folder cannot be made or written to.
@@ -139,8 +139,7 @@ def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:
     arrays: dict[str, npt.NDArray[Any]] = {}
     for head in found.heads:
         suffix = f"_{head.output}" if len(found.heads) > 1 else ""
-        arrays[f"logits{suffix}"] = head.logits
-        arrays[f"grid{suffix}"] = head.grid
+        arrays |= {f"{name}{suffix}": array for name, array in head.arrays.items()}
         arrays[f"cells{suffix}"] = cell_rectangles(found.geometry, head.grid_shape)
     return arrays
 

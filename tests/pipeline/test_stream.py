@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -42,12 +43,17 @@ class FakeSession:
         self.batches: list[np.ndarray] = []
         self.failure: Exception | None = None
 
-    def run(self, batch: np.ndarray, *, features: bool = False) -> list[PredictionGrid]:
+    def run(self, batch: np.ndarray, *, outputs: Collection[str] | None = None) -> list[PredictionGrid]:
         if self.failure is not None:
             raise self.failure
         self.batches.append(batch.copy())
         return [
-            PredictionGrid(name, factor * batch.mean((2, 3)), factor * batch, batch.copy() if features else None)
+            PredictionGrid(
+                name,
+                factor * batch.mean((2, 3)),
+                factor * batch,
+                batch.copy() if "features" in (outputs or ()) else None,
+            )
             for name, factor in (("once", 1), ("twice", 2))
         ]
 
