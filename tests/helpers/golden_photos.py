@@ -13,6 +13,27 @@ import numpy as np
 SAMPLES = 10
 """Rows and columns of a result that are kept: the corners and evenly between."""
 
+#: (library's function, our rule, grey levels apart at most: on hard pictures, on soft ones), as documented in
+#: docs/preprocessing.md. Where both are exact but one rounds to whole grey levels that is 0.5.
+EQUALS = (
+    ("tf.image.resize bilinear", "bilinear", 0.75, 0.75),
+    ("tf.image.resize bilinear antialias", "bilinear-antialias", 1.0, 1.0),
+    ("tf.image.resize bicubic", "bicubic-tf2", 0.5, 0.5),
+    ("tf.image.resize bicubic antialias", "bicubic-antialias", 20.0, 1.0),
+    ("tf.image.resize area", "area", 0.75, 0.75),
+    ("tf.image.resize nearest", "nearest-exact", 0.0, 0.0),
+    ("tf.compat.v1.image.resize_bilinear", "bilinear-tf1", 0.5, 0.5),
+    ("tf.compat.v1.image.resize_bicubic", "bicubic-tf1", 0.5, 0.5),
+    ("tf.compat.v1.image.resize_nearest_neighbor", "nearest", 0.0, 0.0),
+    ("F.interpolate bilinear", "bilinear", 0.75, 0.75),
+    ("F.interpolate bilinear antialias", "bilinear-antialias", 1.0, 1.0),
+    ("F.interpolate bicubic", "bicubic", 0.6, 0.6),
+    ("F.interpolate bicubic antialias", "bicubic-antialias", 20.0, 1.0),
+    ("F.interpolate nearest", "nearest", 0.0, 0.0),
+    ("F.interpolate nearest-exact", "nearest-exact", 0.0, 0.0),
+    ("torchvision uint8 tensor bilinear antialias", "bilinear-antialias", 1.0, 1.0),
+)
+
 
 @functools.lru_cache(maxsize=32)
 def photo(height, width, contrast="hard"):

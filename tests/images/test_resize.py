@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from golden_photos import photo, sampled
+from golden_photos import EQUALS, photo, sampled
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -66,27 +66,6 @@ def test_every_rule_takes_grey_colour_and_views(rule):
 
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-
-# (library's function, our rule, grey levels apart at most: on hard pictures, on soft ones). Where both are
-# exact but one rounds to whole grey levels that is 0.5; each further rounding between passes adds up to 0.5.
-EQUALS = [
-    ("tf.image.resize bilinear", "bilinear", 1.0, 1.0),
-    ("tf.image.resize bilinear antialias", "bilinear-antialias", 1.0, 1.0),
-    ("tf.image.resize bicubic", "bicubic-tf2", 0.51, 0.51),
-    ("tf.image.resize bicubic antialias", "bicubic-antialias", 20.0, 1.0),
-    ("tf.image.resize area", "area", 1.0, 1.0),
-    ("tf.image.resize nearest", "nearest-exact", 0.0, 0.0),
-    ("tf.compat.v1.image.resize_bilinear", "bilinear-tf1", 0.51, 0.51),
-    ("tf.compat.v1.image.resize_bicubic", "bicubic-tf1", 0.51, 0.51),
-    ("tf.compat.v1.image.resize_nearest_neighbor", "nearest", 0.0, 0.0),
-    ("F.interpolate bilinear", "bilinear", 1.0, 1.0),
-    ("F.interpolate bilinear antialias", "bilinear-antialias", 1.0, 1.0),
-    ("F.interpolate bicubic", "bicubic", 1.0, 1.0),
-    ("F.interpolate bicubic antialias", "bicubic-antialias", 20.0, 1.0),
-    ("F.interpolate nearest", "nearest", 0.0, 0.0),
-    ("F.interpolate nearest-exact", "nearest-exact", 0.0, 0.0),
-    ("torchvision uint8 tensor bilinear antialias", "bilinear-antialias", 1.0, 1.0),
-]
 
 
 @functools.cache
