@@ -74,6 +74,16 @@ def measure(logits: np.ndarray, grid: np.ndarray, label: int, boxes: list, recta
     result["only_background"] = bool(won) and not any(p in foreground for p in won)
     evidence = [max(column[prediction] - sum(column) / count, 0.0) for column in columns]
     result["evidence"] = evidence
+    ring = [p for p in range(rows * cols) if p // cols in (0, rows - 1) or p % cols in (0, cols - 1)]
+    energy = [sum((value - sum(column) / count) ** 2 for value in column) for column in columns]
+    result["ring"] = {
+        name: sum(values[p] for p in ring) / sum(values) if sum(values) > 1e-9 else None
+        for name, values in (
+            ("evidence", evidence),
+            ("energy", energy),
+            ("winners", [float(winner == prediction) for winner in winners]),
+        )
+    }
     best = max(range(rows * cols), key=lambda p: (columns[p][label], -p))
     result["pointing"] = shares[best] > 0.0
     return result

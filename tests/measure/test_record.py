@@ -83,6 +83,9 @@ def test_a_record_is_what_loops_over_cells_find(scene):
     if evidence.sum() > 1e-9:
         outside = 1 - cell_cover(boxes, geometry, shape[1:]).ravel()
         assert found["background"]["share"] == pytest.approx((evidence * outside).sum() / evidence.sum())
+    assert (found["edges"] is None) == (min(shape[1:]) < 3)
+    for key, value in expected["ring"].items() if found["edges"] is not None else ():
+        assert value is None or found["edges"][key] == pytest.approx(value, abs=1e-9)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -148,6 +151,41 @@ def test_with_several_labels_each_counts_where_its_boxes_are():
     assert found["several"]["grid"] == 0
     assert found["pointing"]["hits"] == 0
     assert found["right"]
+
+
+def test_any_label_on_top_makes_the_image_right():
+    logits, grid = half_and_half(1, 2)
+    assert measure_image(logits, grid, labels=[3, 2], geometry=PHOTO)["right"]
+    assert not measure_image(logits, grid, labels=[1, 3], geometry=PHOTO)["right"]
+
+
+def test_a_cell_that_boxes_only_touch_has_the_classes_of_those():
+    logits, grid = half_and_half(1, 2)
+    dots = [(1.0, 1.0, 5.0, 5.0), (61.0, 1.0, 62.0, 2.0)]  # the first is the larger: its cell is the foreground
+    for classes, right in (((1, 2), 1.0), ((2, 1), 0.0)):
+        boxes = [box(dot, index) for dot, index in zip(dots, classes, strict=True)]
+        found = measure_image(logits, grid, labels=[1, 2], geometry=PHOTO, boxes=boxes)
+        assert found["foreground_cells"] == [0]
+        assert found["foreground"]["cell_share"] == right
+
+
+def test_a_cell_of_the_mask_that_no_box_touches_may_show_any_label():
+    logits, grid = half_and_half(1, 2)
+    mask = np.zeros((80, 80), bool)
+    mask[:, :40] = True
+    boxes = [box((41.0, 0.0, 59.0, 80.0), 1), box((61.0, 0.0, 80.0, 80.0), 2)]
+    found = measure_image(logits, grid, labels=[1, 2], geometry=PHOTO, boxes=boxes, mask=mask)
+    assert found["foreground"]["cell_share"] == 1.0
+
+
+def test_an_object_outside_the_crop_plays_no_game():
+    logits, grid = half_and_half(1, 2)
+    cropped = Geometry.plan((80, 240), (64, 64), "shortest")  # sees columns 80..160
+    boxes = [box((0.0, 0.0, 70.0, 80.0), 1), box((120.0, 0.0, 160.0, 80.0), 2)]
+    found = measure_image(logits, grid, labels=[1, 2], geometry=cropped, boxes=boxes)
+    assert found["pointing"] == {"games": 1, "hits": 1, "centre": 1, "hit": True}
+    assert found["several"] is None
+    assert len(found["localization"]) == 1
 
 
 def test_a_box_without_classes_has_those_of_the_image():

@@ -204,6 +204,7 @@ def test_intervals_hold_their_figures_and_do_not_hang_together():
         assert low <= high
     only_right = summarise([record for record in RECORDS if record["right"]])
     assert only_right["intervals"]["foreground.right.any_top1"] == SUMMARY["intervals"]["foreground.right.any_top1"]
+    assert only_right["intervals"]["background.right"] == SUMMARY["intervals"]["background.right"]
     assert only_right["foreground"]["wrong"]["any_top1"] is None
     assert "foreground.wrong.any_top1" not in only_right["intervals"]
     assert only_right["error_causes"] == {"dilution": 0, "distraction": 0, "absent": 0}
