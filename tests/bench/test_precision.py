@@ -35,6 +35,13 @@ def test_a_quantized_file_is_int8_although_its_scales_are_float() -> None:
     assert precision_of(text_model(body, x="float[N,3,6,6] x", init=init)) == "int8"
 
 
+def test_many_small_tensors_do_not_outvote_one_large_one() -> None:
+    proto = model()
+    for index in range(5):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.int8([1]), f"zero_point_{index}"))
+    assert precision_of(proto) == "fp32"
+
+
 def test_no_weights_are_fp32() -> None:
     assert precision_of(text_model("p = GlobalAveragePool(x)  y = Flatten(p)", y="float[N,6] y")) == "fp32"
 

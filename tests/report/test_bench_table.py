@@ -19,6 +19,7 @@ def report(*, interrupted: bool = False, device: str | None = None) -> BenchRepo
         Measurement("original", 8, SECONDS, None, 1000, 1.0, memory),
         Measurement("grid", 8, SECONDS, Spread(1.021, 0.9, 1.1, 1.015, 1.03, 90), 1025, 1.025, memory),
         Measurement("argmax", 8, SECONDS, Spread(1.3, 1.2, 1.4, 1.25, 1.35, 90), 1025, 1.025),
+        Measurement("peaks", 8, SECONDS, Spread(1.2, 0.9, 1.4, 1.03, 1.35, 90), 1025, 1.025),
         Measurement("[grid]", 1, Spread(0.00012, 0.0001, 0.0002, 0.0001, 0.0002, 90), None, 0, None),
     )
     series = Series(
@@ -74,6 +75,6 @@ def test_an_interrupted_report_says_so() -> None:
     assert "Interrupted: this is what was measured until then." in text(report(interrupted=True))
 
 
-@pytest.mark.parametrize(("word", "color"), [("1.021", "36"), ("1.300", "33")])
+@pytest.mark.parametrize(("word", "color"), [("1.021", "36"), ("1.300", "33"), ("1.200", "36")])
 def test_only_a_ratio_clearly_above_its_bound_is_yellow(word: str, color: str) -> None:
     assert f"\x1b[{color}m{word}\x1b[0m" in text(report(), color=True)
