@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Page
 
-#: Ends a script, starts an element, opens a comment, breaks out of an attribute, looks like a place-holder.
-EVIL = '</script><img src=x onerror="alert(1)"><!--\'{{data}}&amp;'
+#: Ends a script, starts an element, breaks out of an attribute, looks like a place-holder, and opens a comment in
+#: which a script's end would not count.
+EVIL = '</script ></script><img src=x onerror="alert(1)">\'{{data}}&amp;<!--<script >'
 
 
 @dataclass

@@ -45,10 +45,10 @@ def findings_section(payload: dict[str, Any]) -> Markup | None:
         _recovery(summary),
         _causes(summary),
         _background(summary),
-        _edges(summary),
         localization(summary),
-        several_objects(summary),
         calibration(summary, payload.get("reliability")),
+        several_objects(summary),
+        _edges(summary),
     ]
     shown = [item for item in plots if item is not None]
     if not shown:

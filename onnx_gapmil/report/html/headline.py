@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from onnx_gapmil.report.html.cautions import cautions_of, verdict_word
 from onnx_gapmil.report.html.charts import stacked_bar
 from onnx_gapmil.report.html.markup import Markup, join, tag
-from onnx_gapmil.report.html.warnings import verdict_word, warnings_of
 from onnx_gapmil.report.html.words import aggregator_name, count, interval, may_be_chance, of_images, percent, share_of
 
 _VERDICTS = {
@@ -191,7 +191,7 @@ def _within(bounds: object) -> str:
 
 
 def _warnings(summary: dict[str, Any]) -> Markup | None:
-    found = warnings_of(summary)
+    found = cautions_of(summary)
     if not found:
         return None
     return tag(

@@ -144,8 +144,10 @@ def gallery_section(gallery: dict[str, Any]) -> Markup | None:
 
 def _gallery_note(gallery: dict[str, Any]) -> str:
     shown, total = int(gallery.get("shown") or len(gallery["images"])), int(gallery.get("total") or 0)
+    if gallery.get("note"):
+        return str(gallery["note"])
     text = f"{shown:,} of {count(total, 'image')}" if total > shown else f"All {count(shown, 'image')}"
-    return " ".join(part for part in (f"{text}, the most telling first.", str(gallery.get("note") or "")) if part)
+    return f"{text}, the most telling first."
 
 
 def _controls(images: list[dict[str, Any]]) -> Markup:

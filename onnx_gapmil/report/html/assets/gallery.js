@@ -7,11 +7,12 @@ function setLayer(name, on) {
   for (const layer of document.querySelectorAll(`[data-layer="${name}"]`)) layer.checked = on;
 }
 
-const chipOf = (image) => {
+// The cause of an error; at large also that it is recoverable, which all causes but "absent" are.
+const chipOf = (image, all = false) => {
   if (image.right) return make("span", { class: "chip-right" }, "right");
   const kinds = [];
   if (image.cause) kinds.push(make("span", { class: "cause" }, make("span", { class: `swatch ${image.cause}` }), image.cause));
-  if (image.recoverable) kinds.push(make("span", { class: "cause" }, make("span", { class: "swatch recoverable" }), "recoverable"));
+  if (image.recoverable && (all || !image.cause)) kinds.push(make("span", { class: "cause" }, make("span", { class: "swatch recoverable" }), "recoverable"));
   if (!kinds.length) kinds.push(make("span", { class: "cause" }, "wrong"));
   return make("span", { class: "causes" }, ...kinds);
 };

@@ -67,7 +67,7 @@ if (byId("viewer")) {
       { class: "story" },
       make("p", {}, make("span", { class: "soft" }, "Label "), make("b", {}, labelsOf(image))),
       answer === null ? null : make("p", {}, make("span", { class: "soft" }, "Answer "), make("b", {}, nameOf(answer)), ` ${percent(image.prediction[0][1])}`),
-      make("p", {}, chipOf(image)),
+      make("p", {}, chipOf(image, true)),
       image.cause ? make("p", { class: "soft" }, CAUSES[image.cause] || "") : null,
     );
   };

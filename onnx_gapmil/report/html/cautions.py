@@ -19,44 +19,44 @@ FEW_IMAGES = 100
 
 
 @dataclass(frozen=True)
-class Warning_:  # noqa: N801 - Warning is Python's
+class Caution:
     """A title of a few words and a sentence or two."""
 
     title: str
     text: str
 
 
-def warnings_of(summary: dict[str, Any]) -> list[Warning_]:
-    """All warnings that a summary gives rise to, the gravest first."""
+def cautions_of(summary: dict[str, Any]) -> list[Caution]:
+    """All cautions that a summary gives rise to, the gravest first."""
     found = (rule(summary) for rule in _RULES)
-    return [warning for warning in found if warning is not None]
+    return [caution for caution in found if caution is not None]
 
 
-def _failed(summary: dict[str, Any]) -> Warning_ | None:
+def _failed(summary: dict[str, Any]) -> Caution | None:
     failed = int(summary.get("failed") or 0)
     if not failed:
         return None
-    return Warning_(
+    return Caution(
         f"{count(failed, 'image')} could not be measured.",
         "They are named below and kept out of every number.",
     )
 
 
-def _preprocess(summary: dict[str, Any]) -> Warning_ | None:
+def _preprocess(summary: dict[str, Any]) -> Caution | None:
     assumed = one_of(summary, "preprocess_assumed") or one_of(summary.get("preprocess"), "assumed", "guessed")
     if not assumed:
         return None
-    return Warning_(
+    return Caution(
         "Preprocessing was guessed.",
         "Wrong preprocessing is the commonest silent failure: the vendor should confirm it. "
         "All numbers here hold for the preprocessing listed below.",
     )
 
 
-def _no_objects(summary: dict[str, Any]) -> Warning_ | None:
+def _no_objects(summary: dict[str, Any]) -> Caution | None:
     if summary.get("foreground") is not None or not summary.get("images"):
         return None
-    return Warning_(
+    return Caution(
         "No boxes or masks.",
         "The data do not say where the objects are, so nothing here tells object from background.",
     )
@@ -69,9 +69,9 @@ def verdict_word(summary: dict[str, Any]) -> str:
     return next((word for word in ("conditional", "exact") if word in text), "")
 
 
-def _head(summary: dict[str, Any]) -> Warning_ | None:
+def _head(summary: dict[str, Any]) -> Caution | None:
     if verdict_word(summary) == "conditional":
-        return Warning_(
+        return Caution(
             "The head is conditional.",
             "The cells' mean is exactly the model's answer, but a cell's value also depends on the rest of the image: "
             "read a cell as its share in this answer, not as an answer to the cell alone.",
@@ -79,19 +79,19 @@ def _head(summary: dict[str, Any]) -> Warning_ | None:
     return None
 
 
-def _positions(summary: dict[str, Any]) -> Warning_ | None:
+def _positions(summary: dict[str, Any]) -> Caution | None:
     if not _flag(summary, "position_dependent", "position-dependent"):
         return None
-    return Warning_(
+    return Caution(
         "The head is position-dependent.",
         "Each cell has weights of its own, so cells of equal content may answer differently.",
     )
 
 
-def _rounding(summary: dict[str, Any]) -> Warning_ | None:
+def _rounding(summary: dict[str, Any]) -> Caution | None:
     if not _flag(summary, "quantized", "up to rounding", "up_to_rounding"):
         return None
-    return Warning_(
+    return Caution(
         "The head computes in integers.", "Cells and the model's own answer agree up to rounding, not to the last bit."
     )
 
@@ -104,63 +104,63 @@ def _flag(summary: dict[str, Any], *names: str) -> bool:
     return any(flag is True for flag in flags) or any(name in text for text in texts for name in names)
 
 
-def _background(summary: dict[str, Any]) -> Warning_ | None:
+def _background(summary: dict[str, Any]) -> Caution | None:
     share = share_of(summary.get("background_reliance"))
     if share is None:
         return None
     random = share_of(summary.get("background"), "random_box")
     if random is not None and share >= random:
-        return Warning_(
+        return Caution(
             "The evidence follows the object no better than a random box.",
             f"{percent(share)} of it lies outside the marked object, "
             f"{percent(random)} outside a box of its size anywhere.",
         )
     if share < HIGH_BACKGROUND:
         return None
-    return Warning_(
+    return Caution(
         "Much of the evidence is background.",
         f"{percent(share)} of it lies outside the marked object. Where surroundings change, so may the answers.",
     )
 
 
-def _centre(summary: dict[str, Any]) -> Warning_ | None:
+def _centre(summary: dict[str, Any]) -> Caution | None:
     game, centre = share_of(summary.get("pointing_game")), share_of(summary.get("pointing_game_centre"))
     if game is None or centre is None or game - centre > CLOSE_TO_CENTRE:
         return None
-    return Warning_(
+    return Caution(
         "The pointing game shows little here.",
         f"The best cell lies on the object in {percent(game)}, but so does the middle of the image in "
         f"{percent(centre)}: the objects are centred.",
     )
 
 
-def _calibration(summary: dict[str, Any]) -> Warning_ | None:
+def _calibration(summary: dict[str, Any]) -> Caution | None:
     error = share_of(summary.get("calibration"), "ece")
     if error is None or error <= HIGH_ECE:
         return None
-    return Warning_(
+    return Caution(
         "Confidence is not probability.",
         f"It misses the accuracy by {percent(error)} on average (expected calibration error).",
     )
 
 
-def _edges(summary: dict[str, Any]) -> Warning_ | None:
+def _edges(summary: dict[str, Any]) -> Caution | None:
     found = summary.get("edges")
     evidence, ring = share_of(found, "evidence"), share_of(found, "ring_cells")
     if evidence is None or ring is None or evidence <= LOUD_EDGES * ring:
         return None
-    return Warning_(
+    return Caution(
         "The edges speak loudly.",
         f"The outermost cells are {percent(ring, 0)} of all and hold {percent(evidence, 0)} of the evidence: an "
         "artefact of padding, unless the objects lie there.",
     )
 
 
-def _few(summary: dict[str, Any]) -> Warning_ | None:
+def _few(summary: dict[str, Any]) -> Caution | None:
     images = int(summary.get("images") or 0)
     if not 0 < images < FEW_IMAGES:
         return None
-    return Warning_(f"Only {count(images, 'image')}.", "Differences of a few points may be chance; see the intervals.")
+    return Caution(f"Only {count(images, 'image')}.", "Differences of a few points may be chance; see the intervals.")
 
 
 _RULES = (
