@@ -108,3 +108,24 @@ def test_an_interrupt_while_waiting_ends_the_threads() -> None:
     with pytest.raises(KeyboardInterrupt):
         list(ordered_map(lambda _: begun.set(), source(), workers=1, ahead=2, name="stage-d"))
     assert stage_threads("stage-d") == []
+
+
+@pytest.mark.parametrize("finish", [False, True])
+def test_work_that_leaves_something_behind_can_be_finished_when_the_stream_breaks(finish: bool) -> None:
+    """The second item waits behind the first when the source breaks: it is done with `finish`, else dropped."""
+    broken, done = threading.Event(), []
+
+    def source():
+        yield 1
+        yield 2
+        broken.set()
+        raise KeyboardInterrupt
+
+    def work(item: int) -> None:
+        assert broken.wait(10)
+        time.sleep(0.05)  # long enough for the stage to be told to end
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(ordered_map(work, source(), workers=1, ahead=4, finish=finish))
+    assert done == ([1, 2] if finish else [1])
