@@ -42,6 +42,15 @@ def test_the_json_beside_a_model_stands(name):
     assert ranking.best == truth(name)
 
 
+def test_rules_that_are_not_alike_may_still_be_tied():
+    ranking = rank_presets(GridSession(SAMPLES / "digits_torch_legacy.onnx"), digits())
+    (chosen,) = [row for row in ranking.rows if row.chosen]
+    tied = [row for row in ranking.rows if row.tied and row.name == chosen.name]
+    assert any(row.log_prob != chosen.log_prob for row in tied)
+    worse = [row for row in ranking.rows if not row.tied and not row.chosen]
+    assert {"unit", "inception"} <= {row.name for row in worse}
+
+
 @pytest.fixture(scope="module")
 def photos(shared):
     folder = shared / "real" / "images" / "ilsvrc_val_227"

@@ -164,6 +164,32 @@ def test_labels_that_mean_nothing_are_said_to_be_no_better_than_guessing(samples
     assert "default is kept: unit, RGB" in ranking.sentence
 
 
+@dataclass
+class LinearModel:
+    """Knows nothing: its logits are a fixed random map of the mean colour, the louder the larger the input."""
+
+    @property
+    def input(self):
+        return SPEC
+
+    def run(self, batch):
+        weights = np.random.default_rng(0).normal(0, 1, (8, 3))
+        grid = np.einsum("kc,nchw->nkhw", weights, batch[:, :, ::8, ::8].astype(np.float64))
+        return [Answer(grid.mean(axis=(2, 3)), grid)]
+
+
+def test_a_candidate_that_is_only_less_sure_of_its_guesses_does_not_replace_the_default(samples):
+    """In 0..255 the guesses are loud and their log-probability certainly worse, but no other is right either."""
+    random = np.random.default_rng(4)
+    guessed = [(path, frozenset([int(random.integers(8))])) for path, _ in samples]
+    base = PRESETS["raw"](SPEC)
+    ranking = rank_presets(LinearModel(), guessed, base=base)
+    by_name = {row.name: row.log_prob for row in ranking.rows if row.preprocess.resize == base.resize}
+    assert by_name["unit"] > by_name["raw"] + 5
+    assert not ranking.conclusive
+    assert ranking.best == base
+
+
 def test_passes_are_few_and_batches_no_larger_than_asked(samples):
     model = ColourModel(PRESETS["imagenet"](SPEC))
     seen = []
