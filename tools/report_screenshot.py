@@ -1,7 +1,7 @@
 """Pictures of a report in both themes, for the README: `python tools/report_screenshot.py report.html OUT.png`.
 
 Needs playwright and an installed Chromium or Chrome. With one output name, the two themes stand side by side; `--width`
-and `--height` choose the window, `--scroll` an element to begin at, `--full` takes the whole page.
+and `--height` choose the window, `--scroll` an element to begin at, `--maps` the maps that are on, `--full` takes the whole page.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def screenshots(
     width: int,
     height: int,
     scroll: str | None = None,
+    maps: str | None = None,
     full: bool = False,
     scale: float = 2,
 ) -> dict[str, Path]:
@@ -54,6 +55,7 @@ def screenshots(
         width: of the window in CSS pixels.
         height: of the window.
         scroll: selector of an element to begin at.
+        maps: the class whose map lies on every photo, ``truth`` or ``answer``.
         full: the whole page instead of the window.
         scale: pixels of the picture for each CSS pixel.
 
@@ -72,7 +74,9 @@ def screenshots(
         browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
         try:
             return {
-                theme: _shot(browser, report, folder / f"{theme}.png", theme, (width, height), scroll, full, scale)
+                theme: _shot(
+                    browser, report, folder / f"{theme}.png", theme, (width, height), scroll, maps, full, scale
+                )
                 for theme in ("light", "dark")
             }
         finally:
@@ -86,6 +90,7 @@ def _shot(
     theme: str,
     size: tuple[int, int],
     scroll: str | None,
+    maps: str | None,
     full: bool,
     scale: float,
 ) -> Path:
@@ -97,6 +102,8 @@ def _shot(
     )
     page = context.new_page()
     page.goto(report.resolve().as_uri())
+    if maps:
+        page.select_option("#map-of", maps)
     if scroll:
         page.locator(scroll).evaluate("element => element.scrollIntoView({block: 'start'})")
     page.wait_for_timeout(300)
@@ -128,9 +135,10 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--scroll", metavar="SELECTOR", help="begin at this element, such as '#images'")
+    parser.add_argument("--maps", choices=["truth", "answer"], help="lay the map of this class over every photo")
     parser.add_argument("--full", action="store_true", help="the whole page")
     arguments = parser.parse_args()
-    options = {key: getattr(arguments, key) for key in ("width", "height", "scale", "scroll", "full")}
+    options = {key: getattr(arguments, key) for key in ("width", "height", "scale", "scroll", "maps", "full")}
     try:
         if arguments.out.suffix.lower() == ".png":
             with tempfile.TemporaryDirectory() as folder:
