@@ -35,7 +35,7 @@ class _Model:
 
 
 _ADVICE = (
-    "Give the model's class names (a file STEM.labels.txt beside it), or a map file: "
+    "Give the model's class names (--names, or STEM.labels.txt beside it), or a map file (--class-map): "
     '{"label": class index or name, ...}'
 )
 
@@ -82,7 +82,7 @@ def resolve_classes(
     if len(labels) > classes:
         raise DataError(
             f"The data set has {len(labels):,} labels ({_some(labels)}), and the model only {model.described()}. "
-            f"If several labels mean one class, or some are to be left out, give a map file."
+            f"If several labels mean one class, or some are to be left out, give --class-map FILE."
         )
     texts = [label for label in labels if isinstance(label, str)]
     numbers = [label for label in labels if isinstance(label, int)]
@@ -184,7 +184,7 @@ def _refuse_shared(matched: Mapping[str, tuple[int, str]], model: _Model) -> Non
         if other != text and (way in LENIENT or matched[other][1] in LENIENT):
             name = repr(model.names[index]) if model.names else f"class {index}"
             raise DataError(
-                f"Labels {other!r} and {text!r} both match {name}; say with a map file which classes they mean."
+                f"Labels {other!r} and {text!r} both match {name}; say with --class-map which classes they mean."
             )
 
 

@@ -100,6 +100,8 @@ def _has_voc(folder: Path) -> bool:
 def _open_file(file: Path) -> DataSet:
     if file.suffix.lower() == ".txt" and file.parent.parent.name == "ImageSets":
         return _open_labelled(file.parents[2], file)
+    if file.suffix.lower() == ".xml":
+        raise DataError(f"{file}: this is the annotation of one image; give the folder of the data set.")
     if is_image(file.name):
         raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
     return _read_label_file(file, file.parent)

@@ -56,7 +56,7 @@ def test_names_that_two_classes_share_match_neither():
     assert message.startswith(
         "1 of 2 labels match no class of the model: 'crane'. The model has 4 classes ('n01440764 "
     )
-    assert "Give the model's class names (a file STEM.labels.txt beside it), or a map file" in message
+    assert "Give the model's class names (--names, or STEM.labels.txt beside it), or a map file" in message
 
 
 def test_wordnet_ids_beside_the_names():
@@ -84,7 +84,7 @@ def test_two_spellings_of_one_class_are_one_and_two_things_are_not():
     assert found.table == {"cat": (0,), "Cat": (0,)}
     message = told(labelled("tank suit", "maillot"), classes=4, names=SYNSETS)
     assert message.startswith(
-        "Labels 'tank suit' and 'maillot' both match 'n03710721 maillot, tank suit'; say with a map"
+        "Labels 'tank suit' and 'maillot' both match 'n03710721 maillot, tank suit'; say with --class-map"
     )
 
 

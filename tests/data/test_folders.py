@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from onnx_gapmil.data import open_data
+from onnx_gapmil.data import open_data, resolve_classes
 from onnx_gapmil.errors import DataError
 
 
@@ -114,3 +114,13 @@ def test_only_deep_images_are_noted(tmp_path, photo):
     assert open_data(tmp_path).notes == (
         "All images lie in deeper folders; the top folders are taken for the classes.",
     )
+
+
+@pytest.mark.parametrize("above", ["set", ".", "set/val"])
+def test_words_of_wordnet_ids_come_from_a_list_nearby(tmp_path, photo, lay, above):
+    photo("set/val/n02012849/a.png")
+    lines = ("n01440764 tench, Tinca tinca", "n02012849 crane")
+    lay(f"{above}/LOC_synset_mapping.txt", "\n".join(lines))
+    data = open_data(tmp_path / "set/val")
+    assert data.class_names == lines
+    assert resolve_classes(data, classes=3, names=["newt", "Crane", "tench"]).table == {"n02012849": (1,)}

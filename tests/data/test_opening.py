@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from onnx_gapmil.data import open_data
+from onnx_gapmil.data import apply_class_map, check_sample, open_data, resolve_classes
 from onnx_gapmil.errors import DataError
 
 CSV = "image,label\nx/a.png,3\n"
@@ -64,6 +66,7 @@ def test_a_list_needs_a_folder_without_folders(tmp_path, photo, lay):
     [
         ("a.parquet", b"PAR1", "not a label file that is known. Known layouts: folders of classes"),
         ("a.png", b"\x89PNG", "this is one image; a labelled data set was expected"),
+        ("a.xml", "<annotation/>", "this is the annotation of one image; give the folder of the data set"),
         ("a.json", "3", "its fields are none. A list of objects is read"),
     ],
 )
@@ -101,3 +104,14 @@ def test_json_of_a_data_set(tmp_path, photo, lay):
         "images": 1,
         "notes": [],
     }
+
+
+def test_the_scenes_of_the_sample_models():
+    scenes = Path(__file__).resolve().parents[2] / "sample_models/scenes"
+    data = open_data(scenes)
+    assert data.source == f"scenes.json in {scenes}: 8 images, 10 labels, 23 boxes."
+    samples = apply_class_map(data, resolve_classes(data, classes=10))
+    assert samples[1].labels == (3,)
+    assert [box.classes for box in samples[1].boxes] == [(3,), (7,)]
+    for sample in samples:
+        assert check_sample(sample, (96, 96)) is sample

@@ -104,8 +104,9 @@ def test_masks_of_objects_come_before_masks_of_classes(voc):
     index = np.zeros((30, 40), np.uint8)
     index[5:10, 5:10] = 2
     index[4, 4:11] = 255
-    for folder, name in (("SegmentationObject", "2007_000032"), ("SegmentationClass", "2007_000033")):
-        (voc / folder).mkdir()
+    both, one = "2007_000032", "2007_000033"
+    for folder, name in (("SegmentationObject", both), ("SegmentationClass", both), ("SegmentationClass", one)):
+        (voc / folder).mkdir(exist_ok=True)
         image = Image.frombytes("P", (40, 30), index.tobytes())
         image.putpalette([level for level in range(256) for _ in range(3)])
         image.save(voc / folder / f"{name}.png")
