@@ -61,7 +61,7 @@ def time_case(options: argparse.Namespace, work: Path, threads: int, size: int, 
         peers = [stack.enter_context(PeerProcess(tool, options.place, work, threads)) for tool in TOOLS]
         found: dict[str, dict[str, Any]] = {}
         for peer in peers:
-            opened = peer.ask(do="open", size=size, batch=batch, threads=threads)
+            opened = peer.ask(do="open", size=size, batch=batch, threads=threads, clock=options.clock)
             found[peer.tool.key] = {
                 "cannot": opened["cannot"],
                 "plain": [],
@@ -165,6 +165,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": versions(options.place, work),
+        "clock": options.clock,
         "cases": cases,
         "parity": {str(size): found for size, found in grids.items()},
         "bytes": sizes,
@@ -188,11 +189,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="for each case, at least (default 7)")
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS, help="default: 1 2")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="default: 1 8")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: for a busy machine, with 1 thread (default wall)"
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing, show the last run")
     parser.add_argument("--golden", type=Path, metavar="FILE", help="only write the maps that the tests compare with")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw FILE.svg and FILE-dark.svg")
     options = parser.parse_args()
+    if options.clock == "cpu" and list(options.threads) != [1]:
+        parser.error("--clock cpu adds up all threads' time: give --threads 1 with it.")
     options.place = options.place.resolve()
     work = options.place / "peers-work"
     if not options.report:

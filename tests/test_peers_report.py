@@ -48,6 +48,7 @@ def run() -> dict[str, Any]:
         "machine": "a machine",
         "python": "3.11.0",
         "versions": {"torch": "2.0"},
+        "clock": "wall",
         "cases": [case(size, batch) for batch in (1, 8) for size in (224, 448)],
         "parity": {"224": {"maps": 1e-6}, "448": {"maps": 2e-6}},
         "bytes": {tool: {"224": [100, 101], "448": [100, 400]} for tool in ("onnx_gapmil", "openvino_xai")},

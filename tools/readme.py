@@ -22,6 +22,7 @@ _BLOCK = re.compile(r"(<!-- \$ onnx-gapmil (?P<command>.*?) -->\n```\n)(?P<outpu
 _ROUNDING = re.compile(r"\d\.\de-\d\d")
 _GROWTH = re.compile(r"\+[\d,]+ bytes, [\d.]+ %")
 _PROVIDER = re.compile(r"^running on .*$", re.MULTILINE)
+_SPEED = re.compile(r"\d+ photos in [\d.]+ s, [\d.]+ photos/s")
 
 
 def run(command: str) -> str:
@@ -41,7 +42,14 @@ def fresh(text: str) -> str:
 
 def comparable(text: str) -> str:
     """The text without figures that differ between machines."""
-    return _GROWTH.sub("+... bytes", _PROVIDER.sub("running on ...", _ROUNDING.sub("0.0e-00", text)))
+    for figure, stand_in in (
+        (_ROUNDING, "0.0e-00"),
+        (_PROVIDER, "running on ..."),
+        (_GROWTH, "+... bytes"),
+        (_SPEED, "... photos"),
+    ):
+        text = figure.sub(stand_in, text)
+    return text
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """Pictures of a report in both themes, for the README: `python tools/report_screenshot.py report.html OUT.png`.
 
 Needs playwright and an installed Chromium or Chrome. With one output name, the two themes stand side by side; `--width`
-and `--height` choose the window, `--scroll` an element to begin at, `--maps` the maps that are on, `--full` takes the whole page.
+and `--height` choose the window, `--scroll` an element to begin at, `--maps` the maps that are on, `--full` takes the
+whole page.
 """
 
 from __future__ import annotations

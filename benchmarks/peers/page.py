@@ -40,8 +40,12 @@ state dict by the PyTorch tools. float32 on the CPU. Each tool runs in a process
 In a round each process runs its framework's **plain inference** and each variant alternately; a ratio is that of one
 run with maps to the mean of the plain runs right before and after it. Given are medians over rounds ({fewest} to {most}
 of them), and in brackets the quartiles of the ratio. The frameworks' plain times differ; the ratios compare what the
-*maps* add.
+*maps* add. {clock}
 """
+CLOCKS = {
+    "wall": "Times are those of a wall clock.",
+    "cpu": "Times are the processor's (`--clock cpu`), because the machine had other work too.",
+}
 OPENVINO = """
 - OpenVINO is told to compute in float32 (`INFERENCE_PRECISION_HINT`): where the processor has bfloat16, that is its
 default. `insert_xai` wants a fixed height and width, and is called with `embed_scaling=False`. openvino_xai 1.1.0
@@ -109,7 +113,7 @@ def _top(results: dict[str, Any]) -> list[str]:
         '  <img alt="Extra time over plain inference, by tool, at 224 and 448 px" src="../images/peers.svg">',
         "</picture>",
         "",
-        *wrap(METHOD.format(fewest=rounds[0], most=rounds[-1])),
+        *wrap(METHOD.format(fewest=rounds[0], most=rounds[-1], clock=CLOCKS[results["clock"]])),
     ]
 
 

@@ -3,8 +3,8 @@
 A peer answers these requests, one JSON line each (``zoo/protocol.py`` reads and writes them):
 
 - ``{"do": "versions"}``: the packages that it measures.
-- ``{"do": "open", "size", "batch", "threads"}``: load the shared ResNet-50 and warm up; names its variants, and those
-  that cannot do the case, each with the reason.
+- ``{"do": "open", "size", "batch", "threads", "clock"}``: load the shared ResNet-50 and warm up; names its variants,
+  and those that cannot do the case, each with the reason. The clock is the ``wall`` or the process' ``cpu`` time.
 - ``{"do": "round"}``: run each variant once, between two runs of plain inference; milliseconds and ratios.
 - ``{"do": "maps", "model", "file"}``: the maps of that model's image, in ``file`` (npz).
 - ``{"do": "head", "model"}``: what it makes of that head.
@@ -47,6 +47,7 @@ ONE_CLASS = 7
 #: What one may say of a map whose class is known: values of all heads in `models.HEADS` have so many classes.
 HEAD_CLASSES = 10
 WARM_UP = 2
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class CannotError(Exception):
@@ -65,6 +66,7 @@ class Peer(ABC):
     def __init__(self) -> None:
         self._runs: dict[str, Callable[[], Any]] = {}
         self._turn = 0
+        self._clock = time.perf_counter
 
     @abstractmethod
     def variants(self, batch: int) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ class Peer(ABC):
             case "versions":
                 return {"versions": {name: version(name) for name in self.packages}}
             case "open":
+                self._clock = CLOCKS[request["clock"]]
                 return self._open(folder, request["size"], request["batch"], request["threads"])
             case "round":
                 return self._round()
@@ -132,13 +135,18 @@ class Peer(ABC):
             return {"plain": [], "with_maps": {}, "ratio": {}}
         start = self._turn % len(names)
         self._turn += 1
-        plain = [milliseconds(self._runs[PLAIN])]
+        plain = [self._milliseconds(self._runs[PLAIN])]
         with_maps, ratio = {}, {}
         for name in names[start:] + names[:start]:
-            with_maps[name] = milliseconds(self._runs[name])
-            plain.append(milliseconds(self._runs[PLAIN]))
+            with_maps[name] = self._milliseconds(self._runs[name])
+            plain.append(self._milliseconds(self._runs[PLAIN]))
             ratio[name] = with_maps[name] / (0.5 * (plain[-2] + plain[-1]))
         return {"plain": plain, "with_maps": with_maps, "ratio": ratio}
+
+    def _milliseconds(self, run: Callable[[], Any]) -> float:
+        start = self._clock()
+        run()
+        return 1000 * (self._clock() - start)
 
     def _memory(self, folder: Path, size: int, threads: int, variant: str) -> dict[str, Any]:
         run = self.prepare(folder, variant, case_images(size, 1), threads)
@@ -151,12 +159,6 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in a process of its own: what it takes to write a file is no part of what it takes to run it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
-
-
-def milliseconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    run()
-    return 1000 * (time.perf_counter() - start)
 
 
 def case_images(size: int, batch: int) -> Array:

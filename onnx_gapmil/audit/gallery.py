@@ -106,7 +106,11 @@ def build_gallery(run: Run, most: int) -> tuple[dict[str, Any], set[int]]:
                 )
             )
     note = "" if len(images) == total else f"The {len(images)} most telling of {total} images; --gallery N shows more."
-    named = {index for image in images for index in (*image["classes"], *image["labels"])}
+    named = {
+        index
+        for image in images
+        for index in (*image["classes"], *image["labels"], *itertools.chain(*image["box_classes"]))
+    }
     return {"total": total, "shown": len(images), "note": note, "images": images}, named
 
 
@@ -139,6 +143,7 @@ def _entry(
             [round(side / scale, 5) for side, scale in zip(box.box, (width, height, width, height), strict=True)]
             for box in boxes
         ],
+        "box_classes": [list(box.classes) for box in boxes],
         "foreground": measures.get("foreground_cells") or [],
         **encode_maps(grid, classes),
         **({} if subject.arranged else {"grid": None}),

@@ -85,7 +85,7 @@ class Results:
             partial(self._write, predictor),
             self._staged(paths, answers),
             workers=threads,
-            ahead=2 * threads,
+            ahead=max(4, 2 * threads),
             finish=True,
             name="write",
         )

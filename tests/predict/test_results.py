@@ -31,13 +31,20 @@ def answer(path: Path, *heads: HeadPrediction) -> ImagePrediction:
     return ImagePrediction(path, None, GEOMETRY, heads or (head(),))
 
 
+@pytest.fixture
+def results(tmp_path: Path):
+    made = Results(tmp_path, pictures=False, arrays=True)
+    yield made
+    made.report.close()
+
+
 def written(results: Results, paths: list[Path], answers) -> list:
     return list(results.write(SimpleNamespace(), paths, answers))
 
 
-def test_arrays_have_the_cells_of_the_geometry(tmp_path: Path) -> None:
+def test_arrays_have_the_cells_of_the_geometry(results: Results) -> None:
     path = Path("a.jpg")
-    (found,) = written(Results(tmp_path, pictures=False, arrays=True), [path], (entry for entry in [answer(path)]))
+    (found,) = written(results, [path], (entry for entry in [answer(path)]))
     with np.load(found.npz) as arrays:
         assert list(arrays) == ["logits", "grid", "cells"]
         for row in range(3):
@@ -46,9 +53,8 @@ def test_arrays_have_the_cells_of_the_geometry(tmp_path: Path) -> None:
                 np.testing.assert_array_equal(arrays["cells"][row, column], expected)
 
 
-def test_several_heads_end_in_their_outputs_names(tmp_path: Path) -> None:
+def test_several_heads_end_in_their_outputs_names(results: Results) -> None:
     path = Path("a.jpg")
-    results = Results(tmp_path, pictures=False, arrays=True)
     (found,) = written(results, [path], (entry for entry in [answer(path, head("one"), head("two"))]))
     with np.load(found.npz) as arrays:
         assert set(arrays) == {f"{name}_{output}" for name in ("logits", "grid", "cells") for output in ("one", "two")}
@@ -60,31 +66,27 @@ def test_photos_of_one_size_share_their_rectangles_and_nobody_can_change_them() 
     assert not first.flags.writeable
 
 
-def test_a_name_that_a_number_would_take_is_not_taken_twice(tmp_path: Path) -> None:
+def test_a_name_that_a_number_would_take_is_not_taken_twice(results: Results) -> None:
     paths = [Path(name) for name in ("x/a.png", "a_2.png", "y/a.png", "z/a.png")]
-    results = Results(tmp_path, pictures=False, arrays=True)
     found = written(results, paths, (answer(path) for path in paths))
     names = [entry.npz.name for entry in found]
     assert len(set(names)) == 4
     assert names[:2] == ["a.npz", "a_2.npz"]
 
 
-def test_failures_keep_their_place_and_take_no_name(tmp_path: Path) -> None:
+def test_failures_keep_their_place_and_take_no_name(results: Results) -> None:
     paths = [Path("a.png"), Path("b/a.png")]
-    results = Results(tmp_path, pictures=False, arrays=True)
     error = ImageError("a.png is damaged")
     found = written(results, paths, (entry for entry in [error, answer(paths[1])]))
     assert found[0] is error
     assert found[1].npz.name == "a.npz"
     text = json.loads("".join(results.report.chunks({"schema_version": 1})))
     assert text["failed"] == [{"image": "a.png", "error": "a.png is damaged"}]
-    results.report.close()
 
 
-def test_what_was_predicted_when_ctrl_c_came_is_written_and_reported(tmp_path: Path) -> None:
+def test_what_was_predicted_when_ctrl_c_came_is_written_and_reported(results: Results, tmp_path: Path) -> None:
     """The second photo waits behind the first one's writing when the source is interrupted."""
     interrupted, closed = threading.Event(), []
-    results = Results(tmp_path, pictures=False, arrays=True)
     real = results.report.add
 
     def slow(*arguments):
@@ -107,6 +109,5 @@ def test_what_was_predicted_when_ctrl_c_came_is_written_and_reported(tmp_path: P
         written(results, [Path(f"{name}.png") for name in "abc"], answers())
     assert closed == [True]
     path = results.report.save({"schema_version": 1}, interrupted=True)
-    results.report.close()
     assert [entry["image"] for entry in json.loads(path.read_text())["images"]] == ["a.png", "b.png"]
     assert {entry.name for entry in tmp_path.iterdir()} == {"a.npz", "b.npz", "predictions.json"}
