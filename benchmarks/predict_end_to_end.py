@@ -1,10 +1,12 @@
-"""``predict`` end to end against the bare ONNX Runtime session: photos a second, CPU time, memory over time.
+"""``predict`` and ``audit`` against the bare ONNX Runtime session: photos a second, CPU time, memory over time.
 
-Every figure is of a fresh process, and the processes take turns, so that a slow minute hits all of them. Photos are
-synthesized JPEG files of 500 x 375 pixels with much detail (110 kB each, as ImageNet's). The bare session runs the
-model as it was before rewriting, on numbers that lie in memory, at its best batch, with ONNX Runtime's own settings;
-the time of ``predict`` is from the first photo's file to the last photo's results: decoding, preparing, running,
-describing and writing. Loading and rewriting the model are not in it, and are said beside it.
+Every figure is of a fresh process. A run stands between two of the bare session, and its ratio is to their mean, so
+that a slow minute hits both. Photos are synthesized JPEG files of 500 x 375 pixels with much detail (110 kB each, as
+ImageNet's). The bare session runs the model as it was before rewriting, on numbers that lie in memory, at its best
+batch, with ONNX Runtime's own settings; the time of ``predict`` is from the first photo's file to the last photo's
+results: decoding, preparing, running, describing and writing. Loading and rewriting the model are not in it, and are
+said beside it. The weights are random, so that most cells are sure of something and have a box to describe: with a
+trained model there is less to write.
 """
 
 from __future__ import annotations
@@ -34,12 +36,13 @@ SIDE = 224
 WANTED = 0.9
 _SPEED = re.compile(r"(\d+) photos in ([\d.]+) s")
 
-#: Title and options of each way to call ``predict``; the first is the one that the target is for.
-MODES: dict[str, tuple[str, list[str]]] = {
-    "npz": ("NPZ and JSON", ["--no-pictures", "--save", "npz"]),
-    "json": ("JSON", ["--no-pictures"]),
-    "batch1": ("NPZ and JSON, batch 1", ["--no-pictures", "--save", "npz", "--batch", "1"]),
-    "pictures": ("pictures, NPZ and JSON", ["--save", "npz"]),
+#: Title, verb and options of each way to run; the first is the one that the target is for.
+MODES: dict[str, tuple[str, str, list[str]]] = {
+    "npz": ("predict: NPZ and JSON", "predict", ["--no-pictures", "--save", "npz"]),
+    "json": ("predict: JSON", "predict", ["--no-pictures"]),
+    "batch1": ("predict: NPZ and JSON, batch 1", "predict", ["--no-pictures", "--save", "npz", "--batch", "1"]),
+    "pictures": ("predict: pictures, NPZ and JSON", "predict", ["--save", "npz"]),
+    "audit": ("audit, a box in each photo", "audit", ["--gallery", "0"]),
 }
 
 
@@ -65,8 +68,12 @@ def photo(seed: int, width: int = 500, height: int = 375) -> Any:
 
 
 def make_photos(folder: Path, count: int, different: int = 100) -> None:
-    """Write `count` files, of which `different` differ; the others are links to them."""
+    """Write `count` files, of which `different` differ; the others are links to them. And labels with boxes."""
     folder.mkdir()
+    with folder.with_suffix(".jsonl").open("w") as stream:
+        for place in range(count):
+            label = {"image": f"{folder.name}/{place:05}.jpg", "label": place % 1000, "boxes": [[120, 80, 380, 300]]}
+            stream.write(json.dumps(label) + "\n")
     for place in range(count):
         path = folder / f"{place:05}.jpg"
         if place < different:
@@ -100,16 +107,18 @@ def bare(model: str, batch: int, count: int) -> dict[str, float]:
     }
 
 
-def predict(model: str, photos: str, output: str, options: list[str]) -> dict[str, float]:
+def verb(model: str, photos: str, output: str, name: str, options: list[str]) -> dict[str, float]:
     """In this process: the command line, whose own clock runs from the first photo to the last result."""
     from onnx_gapmil.cli import main
     from onnx_gapmil.cli.progress import PhotoProgress
 
     cpu: list[float] = []
-    for name in ("__enter__", "__exit__"):
-        setattr(PhotoProgress, name, _clocked(getattr(PhotoProgress, name), cpu))
-    code = main(["predict", model, photos, "-o", output, "--preprocess", "imagenet", *options])
-    assert code == 0, code
+    for method in ("__enter__", "__exit__"):
+        setattr(PhotoProgress, method, _clocked(getattr(PhotoProgress, method), cpu))
+    data = photos if name == "predict" else f"{photos}.jsonl"
+    code = main([name, model, data, "-o", output, "--preprocess", "imagenet", *options])
+    if code:
+        raise SystemExit(f"{name} ended with {code}")
     return {"cpu": cpu[1] - cpu[0]}
 
 
@@ -145,7 +154,7 @@ class Memory:
 
 
 def child(kind: str, *arguments: object) -> dict[str, Any]:
-    """Run `bare` or `predict` in a fresh process."""
+    """Run `bare` or `verb` in a fresh process."""
     command = [sys.executable, __file__, "--child", kind, json.dumps(arguments, default=str)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = time.perf_counter()
@@ -169,19 +178,34 @@ def child(kind: str, *arguments: object) -> dict[str, Any]:
 
 @dataclass
 class Series:
-    """One way to run, over the rounds."""
+    """One way to run, over the rounds; ratios are those of a round."""
 
     rates: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    of_bare: list[float] = field(default_factory=list)
+    of_bare_cpu: list[float] = field(default_factory=list)
     memories: list[Memory] = field(default_factory=list)
     around: list[float] = field(default_factory=list)
 
-    def add(self, found: dict[str, Any]) -> None:
-        """One round's result."""
-        self.rates.append(found["photos"] / found["seconds"])
-        self.cpu.append(1e3 * found["cpu"] / found["photos"])
+    def add(self, found: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> None:
+        """One round's result, and those of the bare session before and after it."""
+        bare_rate = 0.5 * (rate(before) + rate(after))
+        self.rates.append(rate(found))
+        self.cpu.append(cpu(found))
+        self.of_bare.append(rate(found) / bare_rate)
+        self.of_bare_cpu.append(0.5 * (cpu(before) + cpu(after)) / cpu(found))
         self.memories.append(found["memory"])
         self.around.append(found["process"] - found["seconds"])
+
+
+def rate(found: dict[str, Any]) -> float:
+    """Photos a second."""
+    return float(found["photos"] / found["seconds"])
+
+
+def cpu(found: dict[str, Any]) -> float:
+    """Processor milliseconds a photo."""
+    return float(1e3 * found["cpu"] / found["photos"])
 
 
 def best_batch(model: Path, count: int) -> int:
@@ -189,43 +213,47 @@ def best_batch(model: Path, count: int) -> int:
     rates: dict[int, list[float]] = defaultdict(list)
     for _ in range(2):
         for batch in BATCHES:
-            found = child("bare", model, batch, max(count // 10, 2 * batch))
-            rates[batch].append(found["photos"] / found["seconds"])
+            rates[batch].append(rate(child("bare", model, batch, max(count // 10, 2 * batch))))
     best = max(rates, key=lambda batch: max(rates[batch]))
     print(f"  bare session: {', '.join(f'{max(r):.1f}/s at batch {b}' for b, r in rates.items())}; best {best}")
     return best
 
 
-def measure(model: Path, photos: Path, modes: list[str], options: argparse.Namespace) -> tuple[int, dict[str, Series]]:
-    """All ways to run, taking turns."""
+def measure(
+    model: Path, photos: dict[str, Path], modes: list[str], options: argparse.Namespace
+) -> tuple[int, dict[str, Series]]:
+    """All ways to run, each between two runs of the bare session."""
     batch = best_batch(model, options.photos)
     series: dict[str, Series] = defaultdict(Series)
+    before = child("bare", model, batch, options.photos // 2)
     for turn in range(options.rounds):
-        steps = ["bare", *modes]
-        for step in steps if turn % 2 == 0 else steps[::-1]:
-            if step == "bare":
-                found = child("bare", model, batch, options.photos)
-            else:
-                with tempfile.TemporaryDirectory() as output:
-                    found = child("predict", model, photos, Path(output) / "out", MODES[step][1])
-            series[step].add(found)
-            print(f"  round {turn + 1}, {step}: {series[step].rates[-1]:.1f}/s, {series[step].cpu[-1]:.1f} ms CPU")
+        for mode in modes if turn % 2 == 0 else modes[::-1]:
+            title, name, arguments = MODES[mode]
+            with tempfile.TemporaryDirectory() as output:
+                found = child("verb", model, photos[mode], Path(output) / "out", name, arguments)
+            after = child("bare", model, batch, options.photos // 2)
+            series["bare"].add(after, after, after)
+            series[mode].add(found, before, after)
+            before = after
+            print(
+                f"  round {turn + 1}, {title}: {rate(found):.1f}/s, {series[mode].of_bare[-1]:.3f} of the bare "
+                f"session's {rate(after):.1f}/s"
+            )
     return batch, series
 
 
 def rows_of(title: str, batch: int, series: dict[str, Series]) -> list[list[str]]:
-    """The rows of one model: ratios are medians of the rounds' own ratios."""
-    reference = series["bare"]
+    """The rows of one model."""
     rows = []
-    for step, found in series.items():
-        ratio = statistics.median(mine / theirs for mine, theirs in zip(found.rates, reference.rates, strict=True))
-        work = statistics.median(theirs / mine for mine, theirs in zip(found.cpu, reference.cpu, strict=True))
-        name = f"bare session, batch {batch}" if step == "bare" else f"predict: {MODES[step][0]}"
+    for mode, found in series.items():
+        name = f"bare session, batch {batch}" if mode == "bare" else MODES[mode][0]
         last = found.memories[-1]
-        memory = f"{last.at(0.3):.0f}, {last.at(0.6):.0f}, {last.at(0.95):.0f}" if step != "bare" else ""
-        around = f"{statistics.median(found.around):.1f}" if step != "bare" else ""
-        speed, cost = f"{statistics.median(found.rates):.1f}", f"{statistics.median(found.cpu):.1f}"
-        rows.append([title, name, speed, f"{ratio:.3f}", cost, f"{work:.3f}", memory, around])
+        memory = f"{last.at(0.3):.0f}, {last.at(0.6):.0f}, {last.at(0.95):.0f}" if mode != "bare" else ""
+        around = f"{statistics.median(found.around):.1f}" if mode != "bare" else ""
+        spread = f"{min(found.of_bare):.3f} to {max(found.of_bare):.3f}" if mode != "bare" else ""
+        figures = (f"{statistics.median(found.rates):.1f}", f"{statistics.median(found.of_bare):.3f}", spread)
+        work = (f"{statistics.median(found.cpu):.1f}", f"{statistics.median(found.of_bare_cpu):.3f}")
+        rows.append([title, name, *figures, *work, memory, around])
     return rows
 
 
@@ -234,6 +262,7 @@ HEADER = [
     "run",
     "photos/s",
     "of bare",
+    "least to most",
     "CPU ms a photo",
     "bare's CPU of it",
     "MB at 30, 60, 95 %",
@@ -249,7 +278,7 @@ def page(rows: list[list[str]], options: argparse.Namespace) -> list[str]:
         "# predict, end to end",
         "",
         *made_by(COMMAND, (*PACKAGES, "pillow", "opencv-python-headless")),
-        f"{options.photos} photos; medians of {options.rounds} rounds.",
+        f"{options.photos} photos ({_fewer(options.photos)} with pictures); medians of {options.rounds} rounds.",
         "",
         *(__doc__ or "").strip().splitlines()[2:],
         "",
@@ -261,26 +290,32 @@ def page(rows: list[list[str]], options: argparse.Namespace) -> list[str]:
     ]
 
 
+def _fewer(count: int) -> int:
+    """Photos of the runs that draw, which take several times as long."""
+    return max(1, count // 5)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=int, default=1000, help="photos in each run (default 1000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which ways to run predict")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which ways to run")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         kind, arguments = options.child[0], json.loads(options.child[1])
-        print(json.dumps({"bare": bare, "predict": predict}[kind](*arguments)))
+        print(json.dumps({"bare": bare, "verb": verb}[kind](*arguments)))
         return 0
     from pages import write
     from shapes import build
 
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as place:
-        photos = Path(place) / "photos"
-        make_photos(photos, options.photos)
+        photos = dict.fromkeys(MODES, Path(place) / "photos") | {"pictures": Path(place) / "fewer"}
+        make_photos(photos["npz"], options.photos)
+        make_photos(photos["pictures"], _fewer(options.photos))
         for name in options.models:
             print(MODELS[name])
             model = Path(place) / f"{name}.onnx"

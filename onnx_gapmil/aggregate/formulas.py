@@ -13,6 +13,9 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Formula = Callable[[Array, float], Array]
 
+#: Below, a sum of exponentials has lost digits to underflow.
+_SMALLEST_SUM = 1e-290
+
 
 def mean(cells: Array, _: float) -> Array:
     """``mean_p x_p``: global average pooling, the model's own."""
@@ -52,14 +55,41 @@ def noisy_or(cells: Array, _: float) -> Array:
 
     Noisy-or (Zhang, Platt and Viola, *Multiple instance boosting*, NIPS 2005) rounds to 1 for several classes at
     once, where no order is left; ``-log(1 - noisy-or)`` has the same order and is finite.
-    With z the log-odds of a cell's class, ``-log(1 - p) = log(1 + exp z)``.
+
+    Taking the winning class's p, which rounds to 1, from 1 would lose it: so its others are summed by themselves.
     """
-    return np.asarray(np.logaddexp(0.0, log_odds(cells)).sum(axis=-1))
+    if cells.shape[-2] == 1:
+        return np.asarray(np.logaddexp(0.0, cells).sum(axis=-1))
+    shifted = cells - cells.max(axis=-2, keepdims=True)
+    best = cells.argmax(axis=-2)[..., None, :]
+    others = np.exp(shifted)
+    np.put_along_axis(others, best, 0.0, axis=-2)
+    rest = others.sum(axis=-2, keepdims=True)  # the best one's part would be 1
+    costs = -np.log1p(-others / (1.0 + rest))
+    np.put_along_axis(costs, best, np.log1p(rest) - _log_of_rest(shifted, best, rest), axis=-2)
+    return np.asarray(costs.sum(axis=-1))
+
+
+def _log_of_rest(shifted: Array, best: npt.NDArray[np.intp], rest: Array) -> Array:
+    """Logarithm of the sum over all but the best class (..., 1, P), also where the sum itself is too small to be."""
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(rest)
+    small = rest < _SMALLEST_SUM
+    if small.any():
+        others = shifted.copy()
+        np.put_along_axis(others, best, -np.inf, axis=-2)
+        second = others.max(axis=-2, keepdims=True)
+        exact = second + np.log(np.exp(others - second).sum(axis=-2, keepdims=True))
+        logarithm = np.where(small, exact, logarithm)
+    return logarithm
 
 
 def median(cells: Array, _: float) -> Array:
     """The middle cell; of an even number the mean of the two middle ones."""
-    return np.asarray(np.median(cells, axis=-1))
+    middle = cells.shape[-1] // 2
+    ordered = np.sort(cells, axis=-1)  # which is quicker than `np.median`, and has NaN last
+    found = ordered[..., middle] if cells.shape[-1] % 2 else 0.5 * (ordered[..., middle - 1] + ordered[..., middle])
+    return np.where(np.isnan(ordered[..., -1]), np.nan, found)
 
 
 def generalized_mean(cells: Array, r: float) -> Array:
@@ -78,24 +108,3 @@ def log_probability(cells: Array) -> Array:
         return -np.logaddexp(0.0, -cells)
     shifted = cells - cells.max(axis=-2, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-2, keepdims=True)))
-
-
-def log_odds(cells: Array) -> Array:
-    """``log(p / (1 - p))`` of each cell's softmax: a logit less the log-sum-exp of all the *others*.
-
-    Taking 1 - p from p would lose the winning class, whose p rounds to 1; so its others are summed by themselves.
-    """
-    classes = cells.shape[-2]
-    if classes == 1:
-        return cells
-    best = cells.argmax(axis=-2)[..., None, :]
-    is_best = np.arange(classes)[:, None] == best
-    top = cells.max(axis=-2, keepdims=True)
-    second = np.where(is_best, -np.inf, cells).max(axis=-2, keepdims=True)
-    parts = np.exp(cells - top)
-    # Beside any other class stands the best one, whose part is 1: nothing cancels.
-    others = top + np.log(np.where(is_best, 1.0, parts.sum(axis=-2, keepdims=True) - parts))
-    others_of_best = second + np.log(
-        np.where(is_best, 0.0, np.exp(np.minimum(cells - second, 0.0))).sum(axis=-2, keepdims=True)
-    )
-    return np.asarray(cells - np.where(is_best, others_of_best, others))

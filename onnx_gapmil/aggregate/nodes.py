@@ -200,7 +200,7 @@ class CellNodes:
 
     @cached_property
     def _odds(self) -> str:
-        """Log-odds of each class in each cell, (N, K, P); see `formulas.log_odds`."""
+        """Log-odds of each class in each cell, (N, K, P): its logit less the log-sum-exp of all *others*."""
         if self._channels == 1:
             return self._flat
         build = self._build

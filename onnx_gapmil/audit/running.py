@@ -12,7 +12,7 @@ from onnx_gapmil.audit.journal import Journal
 from onnx_gapmil.audit.recording import record_batch
 from onnx_gapmil.audit.subject import Exhibit, Request, Subject, prepare
 from onnx_gapmil.errors import DataError, InputError
-from onnx_gapmil.pipeline import iterate_batches
+from onnx_gapmil.pipeline import batch_size, iterate_batches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def _identity(request: Request, subject: Subject) -> dict[str, Any]:
 
 
 def _batch(request: Request, subject: Subject) -> int:
-    return subject.session.fixed_batch or request.batch
+    return batch_size(subject.session, request.batch)
 
 
 def run(

@@ -40,7 +40,7 @@ class Request:
         preprocess: preset, JSON file, or ``auto``.
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
-        batch: images at a time.
+        batch: images at a time; see `onnx_gapmil.pipeline.batch_size`.
     """
 
     model: Path
@@ -52,7 +52,7 @@ class Request:
     preprocess: str | None = None
     provider: str = "auto"
     head: str | None = None
-    batch: int = 8
+    batch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; paths as they were given."""
@@ -81,6 +81,7 @@ class Subject:
         self.session = GridSession(
             request.model if self.rewrite.unchanged else self.rewrite,
             provider=request.provider,
+            by_image=True,
         )
         self.place = _place_of_head(self.session, request.head, request.model)
         self.logits = int(cast("int", self.head.grid_shape[1]))

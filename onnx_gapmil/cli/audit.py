@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    batch_option,
     json_option,
     model_argument,
     print_json,
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     ),
     provider_option,
     click.option("--head", metavar="OUTPUT", help="The output to audit, of a model with several."),
-    click.option("--batch", type=click.IntRange(1, 4096), default=8, show_default=True, help="Images at a time."),
+    batch_option,
     click.option(
         "--gallery",
         type=click.IntRange(0, 5000),
@@ -88,7 +89,7 @@ def command(
     preprocess: str | None,
     provider: str,
     head: str | None,
-    batch: int,
+    batch: int | None,
     gallery: int,
     restart: bool,
     as_json: bool,
@@ -103,9 +104,11 @@ def command(
     named, counted and kept out.
     """
     from onnx_gapmil.audit import Request, audit
+    from onnx_gapmil.pipeline.tuning import tune_process
     from onnx_gapmil.report.audit_notes import audit_note
     from onnx_gapmil.report.notes import console
 
+    tune_process()
     request = Request(
         model=model,
         data=data,

@@ -11,6 +11,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Photos at a time, at the most.
+_LARGEST_BATCH = 4096
+
 model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
 provider_option = click.option(
@@ -26,6 +29,27 @@ preprocess_option = click.option(
     metavar="PRESET|FILE",
     help="How photos become inputs: imagenet, inception, caffe, unit, raw, or a JSON file (ours, timm's, Hugging "
     "Face's). Default: a JSON beside the model, else a guess that is announced.",
+)
+
+
+def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of photos, or "auto", which is None."""
+    if value == "auto":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= _LARGEST_BATCH:
+        raise click.BadParameter(
+            f"{value!r} is neither auto nor a number from 1 to {_LARGEST_BATCH}.", context, parameter
+        )
+    return int(value)
+
+
+batch_option = click.option(
+    "--batch",
+    callback=_batch_size,
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Photos at a time; a model with a fixed batch keeps its own.",
 )
 readout_option = click.option(
     "--readout",

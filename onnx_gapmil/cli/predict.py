@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    batch_option,
     json_option,
     model_argument,
     preprocess_option,
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 
 #: With more photos than this, only what fails is told one by one.
 _TOLD_ONE_BY_ONE = 20
-_LARGEST_BATCH = 4096
-
-
-def _batch_size(context: click.Context, parameter: click.Parameter, value: str) -> int | None:
-    """A number of photos, or "auto", which is None."""
-    if value == "auto":
-        return None
-    if not value.isdecimal() or not 1 <= int(value) <= _LARGEST_BATCH:
-        raise click.BadParameter(
-            f"{value!r} is neither auto nor a number from 1 to {_LARGEST_BATCH}.", context, parameter
-        )
-    return int(value)
 
 
 @click.command(name="predict")
@@ -60,14 +49,7 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     ),
     preprocess_option,
     provider_option,
-    click.option(
-        "--batch",
-        callback=_batch_size,
-        default="auto",
-        show_default=True,
-        metavar="N|auto",
-        help="Photos at a time; a model with a fixed batch keeps its own.",
-    ),
+    batch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
     click.option(
@@ -124,6 +106,7 @@ def command(
         top=top,
         pictures=not no_pictures,
         arrays=arrays,
+        photos=len(paths),
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
     )

@@ -7,6 +7,6 @@ are made of, and that what comes after (drawing, writing) uses too.
 from __future__ import annotations
 
 from onnx_gapmil.pipeline.ordered import ordered_map
-from onnx_gapmil.pipeline.stream import Answered, BatchAnswered, Photo, iterate, iterate_batches
+from onnx_gapmil.pipeline.stream import Answered, BatchAnswered, Photo, batch_size, iterate, iterate_batches
 
-__all__ = ["Answered", "BatchAnswered", "Photo", "iterate", "iterate_batches", "ordered_map"]
+__all__ = ["Answered", "BatchAnswered", "Photo", "batch_size", "iterate", "iterate_batches", "ordered_map"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.runtime.grid_session import GridSession
     from onnx_gapmil.runtime.prediction_grid import PredictionGrid
 
+_CPU_BATCH, _ACCELERATOR_BATCH = 8, 32
 _AHEAD = 2
 """Batches that are being decoded, and batches that wait to be run, beside the one that runs."""
 
@@ -91,7 +92,7 @@ def iterate(
     preprocess: Preprocess,
     paths: Sequence[Path],
     *,
-    batch: int = 8,
+    batch: int | None = None,
     workers: int | None = None,
     keep_photos: bool = False,
     outputs: Collection[str] | None = None,
@@ -105,7 +106,7 @@ def iterate(
         session: the model.
         preprocess: how a photo becomes its input.
         paths: image files.
-        batch: photos at a time; a model with a fixed batch keeps its own.
+        batch: photos at a time; see `batch_size`.
         workers: threads that decode; by default as many as cores that this process may use.
         keep_photos: hand the decoded pixels on, for drawing or cropping.
         outputs: what to fetch of each head beside its logits: names of `PredictionGrid`'s arrays, such as "grid". None
@@ -132,7 +133,7 @@ def iterate_batches(
     preprocess: Preprocess,
     paths: Sequence[Path],
     *,
-    batch: int = 8,
+    batch: int | None = None,
     workers: int | None = None,
     keep_photos: bool = False,
     outputs: Collection[str] | None = None,
@@ -142,7 +143,9 @@ def iterate_batches(
     Each batch has one shape: the last one, and those with photos that cannot be read, are filled up where the
     provider takes long over a new shape, and run as they are on the CPU.
     """
-    size = session.fixed_batch or max(1, min(batch, len(paths)))
+    size = batch_size(session, batch)
+    if session.fixed_batch is None:
+        size = max(1, min(size, len(paths)))
     threads = workers or thread_count()
     buffers = _Buffers(preprocess, size)
     ahead = max(_AHEAD * size, 2 * threads)
@@ -151,7 +154,23 @@ def iterate_batches(
     )
     padded = session.provider["used"] != "cpu"
     answer = partial(_answer, session, buffers, padded, outputs)
-    yield from ordered_map(answer, _batches(decoded, size), workers=1, ahead=_AHEAD, name="infer")
+    # A session of several lanes has them idle at a batch's end, unless another batch is at hand.
+    running = 1 if session.lanes == 1 else 2
+    yield from ordered_map(answer, _batches(decoded, size), workers=running, ahead=running + 1, name="infer")
+
+
+def batch_size(session: GridSession, asked: int | None = None) -> int:
+    """Photos at a time.
+
+    Args:
+        session: the model. One with a fixed batch keeps it, and runs one in each of its lanes.
+        asked: for another model; None for what keeps the hardware busy without much memory.
+    """
+    if session.fixed_batch is not None:
+        return session.fixed_batch * session.lanes
+    if asked is not None:
+        return max(1, asked)
+    return max(_CPU_BATCH, session.lanes) if session.provider["used"] == "cpu" else _ACCELERATOR_BATCH
 
 
 @dataclass(frozen=True, eq=False)

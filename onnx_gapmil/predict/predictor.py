@@ -11,6 +11,7 @@ import numpy as np
 from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.graph.ort import thread_count
 from onnx_gapmil.images.labels import find_labels, read_labels
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.pipeline import Answered, iterate
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.runtime.heads import Head
 
 _GRID = Emit(features=False)
-_CPU_BATCH, _ACCELERATOR_BATCH = 8, 32
 
 
 class Predictor:
@@ -46,6 +46,7 @@ class Predictor:
         top: classes listed at image level.
         pictures: keep each photo and its whole grid, which `render` needs.
         arrays: what is to be saved of each photo beside its logits; None keeps no arrays for that.
+        photos: how many there will be, if that is known: of a few, each is to be answered soon; of many, all are.
         allow_tf32: see `GridSession`.
         cuda_graph: see `GridSession`.
 
@@ -65,6 +66,7 @@ class Predictor:
         top: int = 5,
         pictures: bool = True,
         arrays: Emit | None = _GRID,
+        photos: int | None = None,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
     ) -> None:
@@ -76,7 +78,8 @@ class Predictor:
             _loadable(self.rewrite, model),
             provider=provider,
             threads=threads,
-            spinning=False,  # decoding wants the same cores
+            spinning=not wanted.accelerated,  # decoding wants the same cores
+            by_image=photos is None or photos >= 2 * (threads or thread_count()),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
         )
@@ -114,7 +117,7 @@ class Predictor:
 
         Args:
             images: paths.
-            batch: photos at a time, where the model takes more than one; chosen by `choose_batch` if None.
+            batch: photos at a time, where the model takes more than one; see `batch_size`.
 
         Raises:
             ModelError: the model cannot be run on them.
@@ -123,7 +126,7 @@ class Predictor:
             self.session,
             self.preprocess.preprocess,
             images,
-            batch=batch or choose_batch(self.session),
+            batch=batch,
             keep_photos=self._keep_photos,
             outputs=self._outputs,
         )
@@ -175,11 +178,6 @@ class Predictor:
             "preprocess_assumed": self.preprocess.assumed,
             "labels_source": self.labels_source,
         }
-
-
-def choose_batch(session: GridSession) -> int:
-    """Photos at a time that keep the hardware busy without much memory."""
-    return _CPU_BATCH if session.provider["used"] == "cpu" else _ACCELERATOR_BATCH
 
 
 def _is_rewritten(model: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import onnx
 from onnx_gapmil.emit import Emit
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, load_small_external_data
+from onnx_gapmil.graph.ort import thread_count
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.runtime.binding import make_runner, padded
 from onnx_gapmil.runtime.heads import HEADS_KEY, Head, read_heads, require_emitted
@@ -43,6 +44,9 @@ class GridSession:
         threads: CPU threads; by default all cores that this process may use.
         optimize: let ONNX Runtime fuse and fold the graph.
         spinning: let idle CPU threads wait busily; turn it off where decoding wants the same cores.
+        by_image: on the CPU, give each thread images of its own instead of a share of each operator. No thread waits
+            for another before its images are done, which is quicker where batches have images for all threads and
+            other work (decoding, writing) wants the cores too; a single image takes longer. Accelerators ignore it.
         emit: what the graph is to give beside the logits, as an `Emit` or its text (``"topk:5,argmax"``). None stands
             for features and grid, or for all that a rewritten file gives.
         allow_tf32: let CUDA round the factors of convolutions and products to 10 bits: quicker, and numbers differ.
@@ -64,6 +68,7 @@ class GridSession:
         optimize: bool = True,
         *,
         spinning: bool = True,
+        by_image: bool = False,
         emit: Emit | str | None = None,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
@@ -73,10 +78,11 @@ class GridSession:
         loaded = _rewritten(model, wish)
         self._name = loaded.name
         source, folder = _session_source(loaded)
+        self._lanes = (threads or thread_count()) if by_image and choice.used == "cpu" else 1
         self._session = make_session(
             source,
             choice,
-            threads=threads,
+            threads=1 if self._lanes > 1 else threads,
             optimize=optimize,
             external_data_folder=folder,
             name=loaded.name,
@@ -90,6 +96,7 @@ class GridSession:
         self._features = wish is not None and wish.features
         self._fixed_batch = self._find_fixed_batch()
         self._runner = make_runner(self._session, self._input.name, used=choice.used, graphs=cuda_graph)
+        self._pool = ThreadPoolExecutor(self._lanes, thread_name_prefix="gapmil-run") if self._lanes > 1 else None
 
     @property
     def input(self) -> InputSpec:
@@ -105,6 +112,11 @@ class GridSession:
     def fixed_batch(self) -> int | None:
         """The one batch size that the graph takes; None if it takes any. `run` takes any in both cases."""
         return self._fixed_batch
+
+    @property
+    def lanes(self) -> int:
+        """Images that are run at the same time, each by a thread of its own; 1 unless ``by_image``."""
+        return self._lanes
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -139,8 +151,7 @@ class GridSession:
         self._require_fitting(batch)
         fetched = [self._fetched(head, features, outputs) for head in self._heads]
         wanted = list(dict.fromkeys(name for names in fetched for name in names.values()))
-        size = self._fixed_batch or len(batch)
-        slices = [self._run_slice(batch[start : start + size], size, wanted) for start in range(0, len(batch), size)]
+        slices = self._run_slices(batch, wanted)
         arrays = {
             name: np.concatenate([part[name] for part in slices]) if len(slices) > 1 else slices[0][name]
             for name in wanted
@@ -187,6 +198,16 @@ class GridSession:
                 f"{', '.join(sorted(absent))} was asked for."
             )
         return found
+
+    def _run_slices(self, batch: npt.NDArray[Any], wanted: list[str]) -> list[dict[str, npt.NDArray[Any]]]:
+        """Run a batch in as many slices as the graph's fixed batch and the lanes ask for."""
+        size = self._fixed_batch or -(-len(batch) // self._lanes)
+        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        if self._pool is None or len(parts) == 1:
+            return [self._run_slice(part, self._fixed_batch or len(part), wanted) for part in parts]
+        running = [self._pool.submit(self._run_slice, part, self._fixed_batch or len(part), wanted) for part in parts]
+        wait(running)  # all of them, also when one failed: the caller may write to the batch afterwards
+        return [part.result() for part in running]
 
     def _run_slice(self, part: npt.NDArray[Any], size: int, wanted: list[str]) -> dict[str, npt.NDArray[Any]]:
         """Run one slice, padded to `size` rows."""

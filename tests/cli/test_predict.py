@@ -146,9 +146,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_files(
 ) -> None:
     full_after(monkeypatch, 5)
     out = tmp_path / "out"
-    before = set(threading.enumerate())
     assert predict(photos, "-o", out, "--no-pictures", "--save", "npz") == 2
-    assert set(threading.enumerate()) <= before
+    stages = ("decode", "infer", "write")  # the session's own threads end when it is forgotten
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(stages)]
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("Error: ")
     assert last.endswith("cannot be written: No space left on device.")

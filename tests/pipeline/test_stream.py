@@ -39,6 +39,7 @@ class FakeSession:
 
     def __init__(self, *, fixed_batch: int | None = None, used: str = "cpu") -> None:
         self.fixed_batch = fixed_batch
+        self.lanes = 1
         self.provider = {"used": used}
         self.batches: list[np.ndarray] = []
         self.failure: Exception | None = None
