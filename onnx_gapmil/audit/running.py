@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,16 @@ from onnx_gapmil.audit.journal import Journal
 from onnx_gapmil.audit.recording import record_batch
 from onnx_gapmil.audit.subject import Exhibit, Request, Subject, prepare
 from onnx_gapmil.errors import DataError, InputError
-from onnx_gapmil.pipeline import batch_size, iterate_batches
+from onnx_gapmil.graph.ort import thread_count
+from onnx_gapmil.pipeline import batch_size, iterate_batches, ordered_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from onnx_gapmil.audit.journal import Found, Record
+    from onnx_gapmil.data import Sample
+    from onnx_gapmil.pipeline import BatchAnswered
 
 #: The journal's folder inside the result folder.
 JOURNAL = ".audit"
@@ -148,19 +152,33 @@ def run(
         batch=size,
         outputs=("grid",),
     )
+    parts = (remaining[start : start + size] for start in range(0, len(remaining), size))
+    measured = ordered_map(
+        lambda pair: record_batch(subject, *pair),
+        _side_by_side(parts, batches),
+        workers=thread_count(),
+        ahead=2 * thread_count(),
+        name="measure",
+    )
     try:
-        for place, answered in enumerate(batches):
-            new = record_batch(subject, remaining[place * size : (place + 1) * size], answered)
+        for new in measured:
             journal.add(new)
             records.extend(new)
             failed += sum("error" in record for record in new)
             progress(Progress(len(records), len(samples), failed))
     finally:
-        batches.close()
+        measured.close()
         journal.close()
     if failed == len(records):
         raise DataError(f"Not one of the {failed} images could be measured. The first: {records[0]['error']}")
     return Run(request, subject, exhibit, tuple(records), resumed)
+
+
+def _side_by_side(
+    parts: Iterator[list[Sample]], batches: Generator[BatchAnswered, None, None]
+) -> Generator[tuple[list[Sample], BatchAnswered], None, None]:
+    with closing(batches):
+        yield from zip(parts, batches, strict=True)
 
 
 def _digest(exhibit: Exhibit) -> str:
