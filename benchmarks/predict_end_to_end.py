@@ -300,7 +300,9 @@ def main() -> int:
     parser.add_argument("--photos", type=int, default=1000, help="photos in each run (default 1000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models")
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which ways to run")
+    parser.add_argument(
+        "--modes", nargs="+", choices=MODES, default=["npz", "pictures", "audit"], help="which ways to run"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -22,7 +22,7 @@ from onnx_gapmil.rewritten import Rewrite, RewrittenHead
 from onnx_gapmil.runtime.heads import HEADS_KEY
 from onnx_gapmil.runtime.ort_errors import explain
 from onnx_gapmil.runtime.providers import choose_providers
-from onnx_gapmil.runtime.session import make_session
+from onnx_gapmil.runtime.session import make_session, nodes_per_provider
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -206,6 +206,7 @@ def prove(
         skipped=tuple(skipped),
         rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
         provider=runner.provider,
+        nodes=runner.nodes(),
         failures=tuple(failures),
     )
 
@@ -237,6 +238,10 @@ class _Runner:
 
         self._first, self._second = session(original), session(rewritten)
         self._third = session(whole.model) if whole is not None and self._grids else None
+
+    def nodes(self) -> dict[str, dict[str, int | None]]:
+        """How many nodes of each model run on which provider."""
+        return {"original": nodes_per_provider(self._first), "rewritten": nodes_per_provider(self._second)}
 
     def original(self, feeds: dict[str, np.ndarray]) -> list[Any]:
         """The vendor's own outputs."""

@@ -47,6 +47,8 @@ class ProofReport:
         rounding_bound: by head's output, how far rounding to integers may move a logit, where that is known.
         skipped: inputs that the original itself does not take.
         provider: what it ran on.
+        nodes: of the original and of the rewritten model, how many nodes ran on which of ONNX Runtime's providers;
+            empty where only the head ran.
         kind: ``model`` if original and rewritten model ran whole; ``head`` if the model is too large for that, so
             that only its head ran, with its real weights, on made-up feature maps, and the original outputs are known
             to be unchanged because the vendor's part of the graph is.
@@ -59,6 +61,7 @@ class ProofReport:
     skipped: tuple[str, ...] = ()
     rounding_bound: dict[str, float] = field(default_factory=dict)
     provider: str = "cpu"
+    nodes: dict[str, dict[str, int | None]] = field(default_factory=dict)
     failures: tuple[str, ...] = field(default=())
     kind: Literal["model", "head"] = "model"
     emitted: dict[str, str] = field(default_factory=dict)
@@ -127,6 +130,7 @@ class ProofReport:
             "rounding_bound": self.rounding_bound,
             "emissions": {name: self.emission(name) for name in self.emitted},
             "provider": self.provider,
+            "nodes": self.nodes,
             "trials": [
                 {
                     "inputs": trial.inputs,

@@ -19,6 +19,7 @@ from onnx_gapmil.lift import registry
 from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.proof import ProofReport, Trial, prove, residual_of, rewrite, verify
+from onnx_gapmil.report.notes import proof_note
 from onnx_gapmil.rewriting import rewrite_model
 
 SQUARE = {"w": weights(6, 6), "b": weights(6)}
@@ -99,6 +100,19 @@ def test_undamaged_model_passes_and_says_what_it_ran() -> None:
     assert [trial.inputs for trial in report.trials] == ["random (3, 6, 3, 5)", "random (1, 6, 3, 5)"]
     assert report.residual("y") < report.tolerance["y"] == 2e-5
     assert report.provider in ("cpu", "cuda")
+    first, second = (report.nodes[which] for which in ("original", "rewritten"))
+    assert sum(first.values()) < sum(second.values())
+    assert report.to_json()["nodes"] == report.nodes
+
+
+def test_the_note_names_the_providers_that_share_a_graph() -> None:
+    report = verify(vendor(), rewrite_model(vendor()).model)
+    shared = replace(
+        report, provider="cuda", nodes={"rewritten": {"CUDAExecutionProvider": 9, "CPUExecutionProvider": 1}}
+    )
+    assert "2 inputs on cuda (nodes: 9 CUDAExecutionProvider, 1 CPUExecutionProvider)" in proof_note(shared).plain
+    alone = replace(report, provider="cpu", nodes={"rewritten": {"CPUExecutionProvider": 10}})
+    assert "2 inputs on cpu: original" in proof_note(alone).plain
 
 
 def test_changed_original_weight_fails_by_the_outputs() -> None:

@@ -251,7 +251,7 @@ def proof_note(report: ProofReport) -> Text:
     if report.emitted:
         worst = max((report.emission(name) or 0.0 for name in report.emitted), default=0.0)
         outputs += f"; {len(report.emitted)} reductions equal NumPy's of the whole grid to {worst:.1e}"
-    inputs = f"{len(report.trials)} inputs on {report.provider}"
+    inputs = f"{len(report.trials)} inputs on {report.provider}{_shared_nodes(report)}"
     text = Text.assemble(
         (word, f"bold {color}"),
         f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
@@ -259,6 +259,14 @@ def proof_note(report: ProofReport) -> Text:
     for reason in report.reasons():
         text.append(f"\n  {reason}", style="red")
     return text
+
+
+def _shared_nodes(report: ProofReport) -> str:
+    """Which providers share the rewritten graph, where one does not run all of it."""
+    nodes = report.nodes.get("rewritten", {})
+    if len(nodes) < 2:
+        return ""
+    return f" (nodes: {', '.join(f'{number} {name}' for name, number in nodes.items())})"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -44,6 +44,7 @@ def test_image_level_figures_are_the_vendors_own(tmp_path: Path) -> None:
     assert found["top1"] == np.mean(logits.argmax(axis=1) == labels)
     assert found["top5"] == np.mean([label in row for label, row in zip(labels, top5, strict=True)])
     assert found["aggregators"]["mean"]["top1"] == found["top1"]
+    assert found["aggregators"]["mean"]["interval"] == found["intervals"]["top1"]
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
     assert [row["prediction"] for row in rows] == logits.argmax(axis=1).tolist()
