@@ -10,7 +10,7 @@ if (byId("class-table")) {
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const labelled = new Set(images.flatMap((image) => image.labels));
   const rows = data.classes.map((item) => {
-    const confused = (item.most_confused || []).map(([index, times]) => `${nameOf(index)} ${times}`);
+    const confused = (item.most_confused || []).map(([index, times]) => `${nameOf(index)} ×${times}`);
     const name = item.name || nameOf(item.index);
     return { ...item, name, confused: confused.join(", "), words: `${name} ${item.index}`.toLowerCase() };
   });
@@ -38,7 +38,7 @@ if (byId("class-table")) {
     return make(
       "tr",
       { "data-index": item.index },
-      make("th", { scope: "row" }, link, make("span", { class: "soft index" }, String(item.index))),
+      make("th", { scope: "row" }, link, item.name === `class ${item.index}` ? null : make("span", { class: "soft index" }, String(item.index))),
       make("td", { class: "num" }, (item.images ?? 0).toLocaleString("en")),
       ...["top1", "top5", "any_top1", "cell_share"].map((key) => shareCell(item[key])),
       make("td", { class: "confused" }, item.confused || "–"),
