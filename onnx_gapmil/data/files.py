@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 
@@ -16,8 +17,6 @@ MAX_BYTES = 512 * 2**20
 
 MAX_PATH = 2_000
 """Letters of a path in a label file."""
-
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,7 @@ def read_text(path: Path) -> Text:
     Raises:
         DataError: missing, a folder, larger than `MAX_BYTES`, a Git LFS pointer, or bytes that are no text.
     """
-    data = _read_bytes(path)
-    if data.startswith(_LFS_POINTER):
-        raise DataError(f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
+    data = read_bytes(path, DataError, expected="a label file", limit=MAX_BYTES)
     try:
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             return Text(data.decode("utf-16"))
@@ -53,20 +50,6 @@ def read_text(path: Path) -> Text:
             raise DataError(f"{path}: starts like UTF-16, but is none (byte {error.start}).") from error
         note = f"{path.name} is not UTF-8 (byte {error.start}); it was read as Latin-1 (Windows-1252)."
         return Text(_latin(data), (note,))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise DataError(f"{path}: this is a folder, and a label file was expected.")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path}: {size:,} bytes are more than a label file may have ({MAX_BYTES:,}); split it.")
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the path.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
 
 
 def _latin(data: bytes) -> str:

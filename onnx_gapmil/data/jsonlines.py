@@ -9,6 +9,7 @@ from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.records import NEEDED, check_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.images.textfile import no_duplicates
 
 _SNIFFED = 2**16
 
@@ -60,7 +61,7 @@ def load_json(text: str, where: str, *, line: int | None = None, large: bool = F
         if large:
             parsed: object = json.loads(text, object_hook=_without_outline)
         else:
-            parsed = json.loads(text, object_pairs_hook=_no_duplicates)
+            parsed = json.loads(text, object_pairs_hook=no_duplicates)
     except json.JSONDecodeError as error:
         place = f"column {error.colno}" if line is not None else f"line {error.lineno}, column {error.colno}"
         raise DataError(f"{where}: not JSON: {error.msg} ({place}).") from error
@@ -106,12 +107,3 @@ def _object(value: object, where: str) -> dict[str, object]:
 def _without_outline(item: dict[str, object]) -> dict[str, object]:
     item.pop("segmentation", None)
     return item
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    result: dict[str, object] = {}
-    for key, value in pairs:
-        if key in result:
-            raise ValueError(f"key {key!r} occurs twice")
-        result[key] = value
-    return result

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import DataError
 
 VOID = 255
@@ -41,14 +42,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         DataError: the file is missing, damaged, lossy, transparent, of another size, or cannot be told.
     """
     file = Path(path)
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{file}: more than {MAX_FILE_BYTES:,} bytes; this is no mask.")
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: the mask is not there.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: the mask cannot be read ({error}).") from error
+    data = read_bytes(file, DataError, expected="a mask", limit=MAX_FILE_BYTES)
     try:
         with Image.open(io.BytesIO(data)) as image:
             _check(file, image, size)

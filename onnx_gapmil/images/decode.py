@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import ImageError
 
 MAX_PIXELS = 2**27
@@ -22,8 +22,6 @@ MAX_FILE_BYTES = 2**30
 
 # No EPS (Pillow runs Ghostscript for it) and no format that is a container of programs or vectors.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
-
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -98,25 +96,12 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
 
 def _read_bytes(file: Path) -> bytes:
     """The file's bytes, or an ImageError that names the everyday mishap."""
-    try:
-        if file.is_dir():
-            raise ImageError(f"{file}: this is a folder, and one image file was expected here.")
-        size = file.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{file}: {size:,} bytes is more than an image should have ({MAX_FILE_BYTES:,}).")
-        data = file.read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{file}: no such file; check the path.") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{file}: cannot be read ({error}).") from error
+    data = read_bytes(file, ImageError, expected="an image", limit=MAX_FILE_BYTES)
     if not data:
         raise ImageError(f"{file}: the file is empty; fetch or export it again.")
-    if data.startswith(_LFS_POINTER):
-        raise ImageError(f"{file}: this is a Git LFS pointer, not the image itself; run `git lfs pull`.")
     return data
 
 
-@lru_cache(maxsize=1)
 def _formats() -> tuple[str, ...]:
     """The accepted formats that this build of Pillow knows."""
     Image.init()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import InputError
 
 MAX_BYTES = 16 * 2**20
@@ -21,21 +22,11 @@ def read_text(path: Path, error: type[InputError]) -> str:
     Raises:
         InputError: of class `error`: missing, a folder, too large, a Git LFS pointer, or no UTF-8 text.
     """
+    data = read_bytes(path, error, expected="a small text file", limit=MAX_BYTES)
     try:
-        if path.is_dir():
-            raise error(f"{path}: this is a folder, and a file was expected.")
-        if path.stat().st_size > MAX_BYTES:
-            raise error(f"{path}: more than {MAX_BYTES:,} bytes; this is not a small text file.")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as cause:
-        raise error(f"{path}: no such file; check the path.") from cause
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise error(f"{path}: not UTF-8 text (byte {cause.start}); save it as UTF-8.") from cause
-    except (OSError, ValueError) as cause:
-        raise error(f"{path}: cannot be read ({cause}).") from cause
-    if text.startswith("version https://git-lfs.github.com/spec/"):
-        raise error(f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
-    return text
 
 
 def parse_json(text: str, where: str, error: type[InputError]) -> object:
@@ -45,7 +36,7 @@ def parse_json(text: str, where: str, error: type[InputError]) -> object:
         InputError: of class `error`, with the line of the mistake.
     """
     try:
-        parsed: object = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        parsed: object = json.loads(text, object_pairs_hook=no_duplicates, parse_constant=_no_constant)
     except json.JSONDecodeError as cause:
         raise error(f"{where}: not JSON: {cause.msg} in line {cause.lineno}, column {cause.colno}.") from cause
     except (ValueError, RecursionError) as cause:
@@ -53,7 +44,8 @@ def parse_json(text: str, where: str, error: type[InputError]) -> object:
     return parsed
 
 
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object's pairs as a dict, for `json.loads`; a key that occurs twice is a ValueError."""
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:

@@ -21,7 +21,7 @@ def test_text_that_is_none(tmp_path, lay, monkeypatch):
     assert "starts like UTF-16, but is none" in told(read_text, lay("x", b"\xff\xfea"))
     assert "Git LFS pointer" in told(read_text, lay("x", "version https://git-lfs.github.com/spec/v1\noid"))
     monkeypatch.setattr(files_module, "MAX_BYTES", 10)
-    assert "11 bytes are more than a label file may have (10)" in told(read_text, lay("x", b"x" * 11))
+    assert "11 bytes are more than a label file should have (10)" in told(read_text, lay("x", b"x" * 11))
 
 
 def test_all_bytes_of_latin_1_are_read(lay):

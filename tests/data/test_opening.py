@@ -78,7 +78,7 @@ def test_labels_need_a_folder_of_images(tmp_path, photo, lay):
     photo("x/a.png")
     file = lay("a.csv", CSV)
     assert "with a label file in --labels, DATA has to be the folder of its images" in told(file, labels=file)
-    assert "no such file; check the path" in told(tmp_path, labels=tmp_path / "none.csv")
+    assert "no such file, and a label file was expected; check the path" in told(tmp_path, labels=tmp_path / "none.csv")
     assert "the folder given with --labels has no XML file" in told(tmp_path, labels=tmp_path / "x")
     assert "no such file or folder" in told("x" * 5000)
 
