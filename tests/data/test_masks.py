@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_told(save, tmp_path):
     assert "the mask is 8 x 6 and its image 9 x 6" in told(path, (6, 9))
     assert "a mask in JPEG is lossy" in told(save(levels(0, 255), name="m.jpg"))
     assert "no such file, and a mask was expected" in told(tmp_path / "none.png")
-    assert "the mask cannot be read" in told(tmp_path)
+    assert "this is a folder, and a mask was expected" in told(tmp_path)
     path.write_bytes(path.read_bytes()[:40])
     assert "the mask is damaged, or no image" in told(path)
     path.write_bytes(b"")
