@@ -275,7 +275,7 @@ def page(rows: list[list[str]], options: argparse.Namespace) -> list[str]:
     from pages import PACKAGES, made_by, table
 
     return [
-        "# predict, end to end",
+        "# predict and audit, end to end",
         "",
         *made_by(COMMAND, (*PACKAGES, "pillow", "opencv-python-headless")),
         f"{options.photos} photos ({_fewer(options.photos)} with pictures); medians of {options.rounds} rounds.",

@@ -27,16 +27,23 @@ def main() -> int:
     """Run the verbs one after the other; returns the exit code of the first that fails."""
     shutil.rmtree(ROOT / OUT, ignore_errors=True)
     (ROOT / OUT).mkdir()
+    make_scenes(OUT / "scenes")
     for arguments in (
         ["inspect", MODEL],
         ["rewrite", MODEL, "-o", REWRITTEN],
         ["predict", MODEL, SCENES, "-o", OUT / "predictions"],
-        ["audit", MODEL, SCENES, "-o", OUT / "audit"],
+        ["audit", MODEL, OUT / "scenes", "-o", OUT / "audit"],
     ):
         if code := run([str(argument) for argument in arguments]):
             return code
     print(summary())
     return 0
+
+
+def make_scenes(folder: Path) -> None:
+    """Draw scenes that the model has not seen, enough of them for an audit."""
+    command = [sys.executable, "sample_models/scenes.py", "--count", "200", "--seed", "7", "--out", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
 
 
 def run(arguments: list[str]) -> int:

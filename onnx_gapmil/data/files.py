@@ -87,6 +87,12 @@ def absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
+def shown(path: Path) -> str:
+    """The path as a reader wants it: from the current folder where it lies below that, else from the root."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if here in path.parents else str(path)
+
+
 class ImageFinder:
     """Finds the files that a label file names, in the folders that the user gave and nowhere else.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import absolute, is_image, printable
+from onnx_gapmil.data.files import absolute, is_image, printable, shown
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
@@ -46,7 +46,7 @@ def read_folders(root: Path, what_else: str) -> DataSet:
         for image in images[folder]
     ]
     synsets = find_synset_mapping(root) if all(WNID.fullmatch(folder.name) for folder in classes) else None
-    what, notes = f"Folders of classes in {root}", _notes(folders, images, loose)
+    what, notes = f"Folders of classes in {shown(root)}", _notes(folders, images, loose)
     return build(placed, kind="folders", root=root, what=what, class_names=synsets, notes=notes)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onnx_gapmil.data import coco, ilsvrc
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, exists, is_image, read_text
+from onnx_gapmil.data.files import ImageFinder, absolute, exists, is_image, read_text, shown
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
@@ -120,7 +120,7 @@ def _open_labelled(root: Path, labels: Path) -> DataSet:
 def _read_label_file(file: Path, root: Path) -> DataSet:
     ending = file.suffix.lower()
     text = read_text(file)
-    what = f"{file.name} in {file.parent}"
+    what = f"{file.name} in {shown(file.parent)}"
     if ending in TABLES and recognise(file) != "loc":
         placed = read_table(file, text, ImageFinder([root, file.parent]))
         return build(placed, kind="csv", root=root, what=what, notes=text.notes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import is_image, printable, read_text
+from onnx_gapmil.data.files import is_image, printable, read_text, shown
 from onnx_gapmil.data.folders import SPLITS
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import Corners, DataSet, RawBox, RawSample
@@ -74,7 +74,7 @@ def read_voc(root: Path, annotations: Path, *, image_set: Path | None = None) ->
     notes += _notes(read, len(placed), zero=zero and not ilsvrc)
     kind, what = ("ilsvrc", "ILSVRC boxes") if ilsvrc else ("voc", "Pascal VOC")
     mapping = find_synset_mapping(root) if ilsvrc else None
-    return build(placed, kind=kind, root=root, what=f"{what} in {annotations}", class_names=mapping, notes=notes)
+    return build(placed, kind=kind, root=root, what=f"{what} in {shown(annotations)}", class_names=mapping, notes=notes)
 
 
 def _edges(box: Corners, *, ilsvrc: bool, zero: bool) -> Corners:

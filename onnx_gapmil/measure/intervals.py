@@ -4,12 +4,16 @@ The percentile bootstrap (Efron 1979): images are drawn with replacement, as man
 anew, 2,000 times; the interval is what lies between the 2.5th and 97.5th percentile. Drawing n of n images is drawing
 how often each distinct value occurs, so a share needs one multinomial draw for each resample and not n.
 
+Where all values are 0, or all are 1, every resample is the same, and the percentiles would claim certainty: there
+Wilson's interval of the share stands.
+
 Seeds are fixed: the same values give the same interval, to the last bit.
 """
 
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +40,10 @@ def bootstrap_mean(
     Raises:
         ValueError: there are no values.
     """
-    return _percentiles(resampled_means(values, resamples=resamples, seed=seed), level)
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.size and (numbers[0] in (0.0, 1.0)) and (numbers == numbers[0]).all():
+        return wilson(int(numbers.sum()), numbers.size, NormalDist().inv_cdf((1.0 + level) / 2))
+    return _percentiles(resampled_means(numbers, resamples=resamples, seed=seed), level)
 
 
 def share_interval(successes: int, trials: int, *, seed: int = 0) -> Interval:

@@ -88,10 +88,10 @@ def _causes(found: dict[str, Any]) -> list[str]:
     if not causes or not sum(causes.values()):
         return []
     lost = causes["dilution"] + causes["distraction"]
+    absent = f" In {causes['absent']} no cell on the object has the true class on top." if causes["absent"] else ""
     return [
         f"Of {sum(causes.values())} errors {lost} are recoverable: the mean lost what cells on the object know "
-        f"(dilution {causes['dilution']}, distraction {causes['distraction']}). In {causes['absent']} no cell on the "
-        "object has the true class on top."
+        f"(dilution {causes['dilution']}, distraction {causes['distraction']}).{absent}"
     ]
 
 

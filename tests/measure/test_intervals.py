@@ -55,10 +55,9 @@ def test_drawing_values_and_drawing_counts_of_values_agree(count):
     assert means.std() == pytest.approx(values.std() / np.sqrt(count), rel=0.06)
 
 
-def test_a_share_of_all_has_no_width_and_one_value_is_itself():
-    assert bootstrap_mean([1, 1, 1]) == (1.0, 1.0)
+def test_equal_values_that_are_no_share_have_no_width():
+    assert bootstrap_mean([2, 2, 2]) == (2.0, 2.0)
     assert bootstrap_mean([0.3]) == (0.3, 0.3)
-    assert share_interval(0, 7) == (0.0, 0.0)
 
 
 def test_share_interval_is_the_mean_of_ones_and_zeros():
@@ -117,3 +116,11 @@ def test_no_values_have_no_interval(call):
 def test_what_is_no_share_is_an_error(share, interval):
     with pytest.raises(ValueError, match="is no share"):
         interval(*share)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_a_share_without_exception_is_not_certain(value, level):
+    expected = stats.binomtest(20 * value, 20).proportion_ci(level, method="wilson")
+    assert bootstrap_mean([value] * 20, level=level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert share_interval(20 * value, 20) == bootstrap_mean([value] * 20)
