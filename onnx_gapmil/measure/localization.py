@@ -9,7 +9,9 @@ late, as there.
 
 What the source reports is the accuracy at the best threshold, chosen on the images it is measured on: that is the
 *oracle* here, where each IoU has its own best threshold. The headline takes one threshold for all three, as a user of
-the boxes would have to: the best in the mean over IoUs on every other object, measured on the rest.
+the boxes would have to, and never measures an object at a threshold that it helped to choose: the objects are halved,
+every other one to each half, and each half is measured at the threshold that is best in the mean over IoUs on the other
+(two-fold cross-fitting).
 
 The baseline is a box of the window's shape in its centre, of 100 sizes from 1/100 of the sides to all of them, its size
 chosen in the same way.
@@ -100,16 +102,17 @@ def intersection_over_union(some: Boxes, others: Boxes) -> npt.NDArray[np.float6
 
 
 def box_accuracy(hits: Sequence[BoxHits]) -> dict[str, Any]:
-    """MaxBoxAccV2 of a data set, at a threshold chosen on half of it, and beside it the oracle's.
+    """MaxBoxAccV2 of a data set, each half at the other's threshold, and beside it the oracle's.
 
     Args:
-        hits: one for each object, in the order of the data set; the first, third, ... choose the threshold.
+        hits: one for each object, in the order of the data set.
 
     Returns:
-        ``iou_0.3``, ``iou_0.5``, ``iou_0.7``, ``mean``: accuracies on the half that did not choose (on the only object,
-        if there is one); ``threshold``; ``oracle``: the same four on all objects, each IoU at its best threshold, which
-        is what the source reports; ``split``: the objects of each half; ``centre_box``: all of it for the baseline,
-        where ``threshold`` is the share of the window's sides.
+        ``iou_0.3``, ``iou_0.5``, ``iou_0.7``, ``mean``: accuracies over all objects, each at the threshold of the half
+        that it is not in (of itself, if there is but one); ``halves``: their ``objects`` and ``thresholds``;
+        ``threshold``: the best one on all objects, for whoever wants boxes; ``oracle``: the same four figures with each
+        IoU at its best threshold on all objects, which is what the source reports; ``centre_box``: all of it for the
+        baseline, where thresholds are shares of the window's sides.
 
     Raises:
         ValueError: there are no objects.
@@ -122,30 +125,42 @@ def box_accuracy(hits: Sequence[BoxHits]) -> dict[str, Any]:
 
 
 def successes(hits: Sequence[BoxHits]) -> npt.NDArray[np.float64]:
-    """For each object of the half that did not choose, the mean over IoUs of success; their mean is the headline."""
+    """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
     flags = _unpacked([each.grid for each in hits])
-    shares: npt.NDArray[np.float64] = _test(flags)[:, :, _best(flags)].mean(axis=1)
+    shares: npt.NDArray[np.float64] = _held_out(flags, _thresholds(flags)).mean(axis=1)
     return shares
 
 
 def _chosen(flags: Flags, values: npt.NDArray[np.float64]) -> dict[str, Any]:
     """Accuracies of (objects, IoUs, thresholds) flags."""
-    index, test = _best(flags), _test(flags)
+    indices = _thresholds(flags)
     return {
-        **_named(test[:, :, index].mean(axis=0)),
-        "threshold": round(float(values[index]), 2),
+        **_named(_held_out(flags, indices).mean(axis=0)),
+        "threshold": round(float(values[_best(flags)]), 2),
         "oracle": _named(flags.mean(axis=0).max(axis=1)),
-        "split": {"validation": len(flags[0::2]), "test": len(test)},
+        "halves": {
+            "objects": [len(flags[half::2]) for half in (0, 1)],
+            "thresholds": [round(float(values[index]), 2) for index in indices],
+        },
     }
 
 
 def _best(flags: Flags) -> int:
-    """The threshold of the most successes over all IoUs in the half that chooses, the lowest among equal ones."""
-    return int(np.count_nonzero(flags[0::2], axis=(0, 1)).argmax())
+    """The threshold of the most successes over all IoUs, the lowest among equal ones."""
+    return int(np.count_nonzero(flags, axis=(0, 1)).argmax())
 
 
-def _test(flags: Flags) -> Flags:
-    return flags[1::2] if len(flags) > 1 else flags
+def _thresholds(flags: Flags) -> tuple[int, int]:
+    """At which threshold each half is measured: the other's best."""
+    return _best(flags[1::2] if len(flags) > 1 else flags), _best(flags[0::2])
+
+
+def _held_out(flags: Flags, thresholds: tuple[int, int]) -> Flags:
+    """(objects, IoUs): each half at its threshold."""
+    measured = np.empty(flags.shape[:2], dtype=np.bool_)
+    for half, index in enumerate(thresholds):
+        measured[half::2] = flags[half::2, :, index]
+    return measured
 
 
 def _named(shares: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -90,6 +90,21 @@ def test_intersection_over_union_counts_both_corners():
     assert intersection_over_union(one, other).tolist() == [[50 / 150, 1.0, 0.0]]
 
 
+def best_threshold(table) -> int:
+    sums = [sum(each[:, t].sum() for each in table) for t in range(100)]
+    return sums.index(max(sums))
+
+
+def test_no_object_is_measured_at_a_threshold_that_it_chose():
+    """Each half succeeds at its own threshold and at no other: chosen on the other half, nothing succeeds."""
+    flags = np.zeros((6, 3, 100), bool)
+    flags[0::2, :, 20], flags[1::2, :, 60] = True, True
+    found = box_accuracy([BoxHits(pack(each), pack(each)) for each in flags])
+    assert found["mean"] == 0
+    assert found["halves"]["thresholds"] == [0.6, 0.2]
+    assert found["oracle"]["mean"] == 0.5
+
+
 @settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
@@ -99,13 +114,15 @@ def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
     result = box_accuracy(hits)
     for place, found in ((0, result), (1, result["centre_box"])):
         table = flags[:, place]
-        choosing = [each for number, each in enumerate(table) if number % 2 == 0]
-        testing = [each for number, each in enumerate(table) if number % 2 == 1] or list(table)
-        sums = [sum(each[:, t].sum() for each in choosing) for t in range(100)]
-        chosen = sums.index(max(sums))
-        assert found["threshold"] == pytest.approx(THRESHOLDS[chosen] + 0.01 * place)
-        assert found["split"] == {"validation": len(choosing), "test": len(testing)}
-        expected = [np.mean([each[i, chosen] for each in testing]) for i in range(3)]
+        measured, cuts = [], []
+        for half in (0, 1):
+            others = [each for number, each in enumerate(table) if number % 2 != half] or list(table)
+            cuts.append(best_threshold(others))
+            measured += [each[:, cuts[-1]] for number, each in enumerate(table) if number % 2 == half]
+        assert found["threshold"] == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
+        assert found["halves"]["objects"] == [(count + 1) // 2, count // 2]
+        assert found["halves"]["thresholds"] == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
+        expected = np.mean(measured, axis=0)
         assert [found[f"iou_{iou}"] for iou in IOUS] == pytest.approx(expected)
         assert found["mean"] == pytest.approx(np.mean(expected))
         best = [max(np.mean([each[i, t] for each in table]) for t in range(100)) for i in range(3)]

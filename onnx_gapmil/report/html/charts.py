@@ -30,7 +30,8 @@ class Axis:
         low, high = (0.0 if zero else min(values, default=0.0)), max(values, default=1.0)
         step = next(step for step in _STEPS if (high - low) / step <= (4 if zero else 5) or step == _STEPS[-1])
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        last = max(last, first + 1)
+        if first == last:  # all values are one, on a line
+            first, last = (first, last + 1) if (last + 1) * step <= 1 + 1e-9 else (first - 1, last)
         ticks = tuple(round(index * step, 6) for index in range(first, last + 1) if index * step <= 1 + 1e-9)
         return cls(ticks[0], max(ticks[-1], min(1.0, high)), ticks)
 

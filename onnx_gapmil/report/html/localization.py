@@ -28,11 +28,12 @@ def localization(summary: dict[str, Any]) -> Markup | None:
         (
             "MaxBoxAccV2: boxes cut from the grid",
             share_of(summary.get("maxboxacc_v2")),
-            _centre(centre, "maxboxacc_v2", "mean"),
+            share_of(centre, "mean"),
         ),
     ]
     lines += [
-        (f"IoU of {name} or more", _at(detail, name), _centre(centre, f"iou_{name}", name)) for name in _THRESHOLDS
+        (f"IoU of {name} or more", share_of(detail, f"iou_{name}"), share_of(centre, f"iou_{name}"))
+        for name in _THRESHOLDS
     ]
     lines.append(("PxAP: pixels of the mask", share_of(summary.get("pxap")), None))
     known: list[_Line] = [(label, value, baseline) for label, value, baseline in lines if value is not None]
@@ -74,27 +75,15 @@ def _reading(known: list[_Line]) -> str:
     return f"Boxes cut from the grid are right in {percent(value, 0)}{against}."
 
 
-def _at(detail: dict[str, Any], name: str) -> float | None:
-    return share_of(detail, f"iou_{name}", name)
-
-
-def _centre(value: Any, *keys: str) -> float | None:
-    """The centre box's score: one number stands for the mean of the thresholds."""
-    if isinstance(value, dict):
-        return share_of(value, *keys)
-    return share_of(value) if "mean" in keys else None
-
-
 def _threshold(detail: dict[str, Any]) -> str | None:
-    chosen, oracle = detail.get("threshold"), detail.get("oracle")
-    values = list(chosen.values()) if isinstance(chosen, dict) else [chosen] if chosen is not None else []
-    best = share_of(oracle, "maxboxacc_v2", "mean") if isinstance(oracle, dict) else share_of(oracle)
+    cuts, oracle = (detail.get("halves") or {}).get("thresholds"), detail.get("oracle")
+    best = share_of(oracle, "mean")
     parts = []
-    if values:
-        cut = ", ".join(f"{value:.2f}" for value in values)
-        one = "threshold, " if len(values) == 1 else "thresholds, one for each overlap, "
-        were = ", was" if len(values) == 1 else ", were"
-        parts.append(f"The {one}{cut}{were} chosen on images that are not scored here")
+    if cuts:
+        parts.append(
+            "Each half of the objects is scored at the threshold that is best on the other half "
+            f"({' and '.join(f'{cut:.2f}' for cut in cuts)})"
+        )
     if best is not None:
         parts.append(f"{'the' if parts else 'The'} best threshold in hindsight (the oracle) would give {percent(best)}")
     return "; ".join(parts) + "." if parts else None
@@ -110,7 +99,7 @@ def several_objects(summary: dict[str, Any]) -> Markup | None:
         ("From the image's five best", found.get("top5"), "baseline"),
         ("From as many best as there are objects", found.get("top_m"), "baseline"),
     )
-    known = [(label, _share(value, objects), kind) for label, value, kind in lines if value is not None and objects]
+    known = [(label, value / objects, kind) for label, value, kind in lines if value is not None and objects]
     if not known:
         return None
     axis = Axis.of([1.0], zero=True)
@@ -129,8 +118,3 @@ def several_objects(summary: dict[str, Any]) -> Markup | None:
         "An object counts as found by the cells if one of its classes is the best of a cell at least half in its box. "
         "At image level it counts if it is the best class, or among the five best.",
     )
-
-
-def _share(value: Any, objects: Any) -> float:
-    """Recall is given as a share, or as a count of objects found."""
-    return float(value) if isinstance(value, float) and value <= 1 else float(value) / float(objects)
