@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -293,6 +292,18 @@ def _has_sparse_files(folder: Path) -> bool:
     return sparse
 
 
+#: The command line, which then says how much memory it took. Not `getrusage`: its peak begins with that of the process
+#: it was forked from.
+MEASURED_REWRITE = """
+import sys
+from onnx_gapmil.bench.memory import peak_resident
+from onnx_gapmil.cli import main
+code = main(["rewrite", "--json", sys.argv[1]])
+print("peak:", peak_resident(), file=sys.stderr)
+sys.exit(code)
+"""
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files are not sparse by themselves there")
 def test_ten_gigabytes_are_referenced_and_neither_read_nor_copied(tmp_path: Path) -> None:
     if not _has_sparse_files(tmp_path):
@@ -301,7 +312,7 @@ def test_ten_gigabytes_are_referenced_and_neither_read_nor_copied(tmp_path: Path
     data = tmp_path / "large.data"
     before = data.stat()
     assert before.st_size > 10e9
-    command = [sys.executable, "-m", "onnx_gapmil", "rewrite", "--json", str(path)]
+    command = [sys.executable, "-c", MEASURED_REWRITE, str(path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
@@ -318,7 +329,8 @@ def test_ten_gigabytes_are_referenced_and_neither_read_nor_copied(tmp_path: Path
     old, new = (onnx.load(str(file), load_external_data=False).graph.initializer for file in (path, target))
     assert list(new)[: len(old)] == list(old)
     # An order of magnitude below the weights; the figure itself is in docs/benchmarks/rewriting_size.md.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < 2e9
+    peak = done.stderr.rsplit("peak:", 1)[1].strip()
+    assert peak == "None" or 1e7 < int(peak) < 1e9, peak
 
 
 # --- weights inside the file --------------------------------------------------------------------------------------
