@@ -121,11 +121,16 @@ def command(
         head=head,
         batch=batch,
     )
-    with contextlib.ExitStack() as stack:
-        teller = _Teller(stack)
-        summary = audit(
-            request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
-        )
+    teller = _Teller()
+    try:
+        with teller:
+            summary = audit(
+                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+            )
+    except KeyboardInterrupt:
+        if teller.done:
+            click.echo(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
+        raise
     if as_json:
         print_json(summary.to_json())
     else:
@@ -133,13 +138,19 @@ def command(
     return 0
 
 
-class _Teller:
-    """Says on stderr what was decided, then how far the run is."""
+class _Teller(contextlib.ExitStack):
+    """Says on stderr what was decided, then how far the run is.
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        self._stack = stack
+    Attributes:
+        done: images that are measured, those of earlier runs included.
+        total: images of the data set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self._bar: PhotoProgress | None = None
-        self._done = 0
+        self.done = 0
+        self.total = 0
 
     def announce(self, subject: Subject, exhibit: Exhibit, resumed: int) -> None:
         """Before the first image."""
@@ -148,12 +159,12 @@ class _Teller:
         from onnx_gapmil.report.notes import console
 
         console(stderr=True).print(exhibit_note(subject, exhibit, resumed))
-        self._done = resumed
-        self._bar = self._stack.enter_context(PhotoProgress(len(exhibit.samples) - resumed, shown=True))
+        self.done, self.total = resumed, len(exhibit.samples)
+        self._bar = self.enter_context(PhotoProgress(self.total - resumed, shown=True))
 
     def update(self, progress: Progress) -> None:
         """After every batch."""
         if self._bar is not None:
-            for _ in range(progress.done - self._done):
+            for _ in range(progress.done - self.done):
                 self._bar.advance()
-        self._done = progress.done
+        self.done = progress.done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -280,6 +281,24 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, images: int) -> No
     audit(request, tmp_path / "whole")
     assert resumed == [-(-images // 3) * 3 if images < 16 else 16]
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal to one process there")
+def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(tmp_path: Path) -> None:
+    data = scenes.write_scenes(tmp_path / "data", copies=40)
+    command = [sys.executable, "-m", "onnx_gapmil", "audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
+    journal = tmp_path / "stopped" / ".audit" / "batches.jsonl"
+    with subprocess.Popen([*command, str(tmp_path / "stopped")], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    told = re.search(r"^(\d+) of 320 images are measured: the same command goes on\.$", said, re.MULTILINE)
+    assert told is not None
+    assert 3 <= int(told[1]) <= journal.read_bytes().count(b"\n")
+    assert said.splitlines()[-1] == "Interrupted."
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
