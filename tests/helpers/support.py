@@ -17,6 +17,7 @@ import onnxruntime
 from onnx import numpy_helper, parser
 
 from onnx_gapmil.errors import UnsupportedHeadError
+from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import ADVICE, Refusal
 from onnx_gapmil.rewriting import Rewrite, rewrite_model
 
@@ -292,3 +293,21 @@ def chain(*steps: Head) -> Head:
         return cells
 
     return apply
+
+
+def raw_pixels(height: int, width: int) -> Preprocess:
+    """A preprocessing that hands pixels on as they are: NCHW, RGB, float32, squashed by the nearest pixel."""
+    return Preprocess.from_json(
+        {
+            "layout": "NCHW",
+            "color": "RGB",
+            "size": [height, width],
+            "resize": "squash",
+            "crop": 1.0,
+            "interpolation": "nearest",
+            "scale": 1.0,
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "dtype": "float32",
+        }
+    )

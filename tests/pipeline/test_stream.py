@@ -11,27 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support import raw_pixels
 
 from onnx_gapmil.errors import ImageError, ModelError
 from onnx_gapmil.images.decode import read_image
-from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.pipeline import Answered, iterate, iterate_batches
 from onnx_gapmil.runtime.prediction_grid import PredictionGrid
 
-PREPROCESS = Preprocess.from_json(
-    {
-        "layout": "NCHW",
-        "color": "RGB",
-        "size": [4, 6],
-        "resize": "squash",
-        "crop": 1.0,
-        "interpolation": "nearest",
-        "scale": 1.0,
-        "mean": [0.0, 0.0, 0.0],
-        "std": [1.0, 1.0, 1.0],
-        "dtype": "float32",
-    }
-)
+PREPROCESS = raw_pixels(4, 6)
 
 
 class FakeSession:

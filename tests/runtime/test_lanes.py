@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from support import raw_pixels
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.ort import thread_count
-from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.pipeline import batch_size, iterate
 from onnx_gapmil.runtime.grid_session import GridSession
 
@@ -105,20 +105,7 @@ def test_photos_through_lanes_keep_their_order_and_their_answers(toy, tmp_path: 
     for place, photo in enumerate(pixels):
         paths.append(tmp_path / f"{place}.png")
         Image.fromarray(photo).save(paths[-1])
-    preprocess = Preprocess.from_json(
-        {
-            "layout": "NCHW",
-            "color": "RGB",
-            "size": [4, 4],
-            "resize": "squash",
-            "crop": 1.0,
-            "interpolation": "nearest",
-            "scale": 1.0,
-            "mean": [0.0, 0.0, 0.0],
-            "std": [1.0, 1.0, 1.0],
-            "dtype": "float32",
-        }
-    )
+    preprocess = raw_pixels(4, 4)
     answers = list(iterate(by_image(toy.model(), 3), preprocess, paths, batch=batch))
     assert [answer.path for answer in answers] == paths
     expected = toy.grid(pixels.transpose(0, 3, 1, 2).astype(np.float32))
