@@ -90,7 +90,7 @@ def _causes(found: dict[str, Any]) -> list[str]:
     lost = causes["dilution"] + causes["distraction"]
     absent = f" In {causes['absent']} no cell on the object has the true class on top." if causes["absent"] else ""
     return [
-        f"Of {sum(causes.values())} errors {lost} are recoverable: the mean lost what cells on the object know "
+        f"Recoverable errors: {lost} of {sum(causes.values())}. There the mean lost what cells on the object know "
         f"(dilution {causes['dilution']}, distraction {causes['distraction']}).{absent}"
     ]
 
@@ -122,7 +122,7 @@ def _several(found: dict[str, Any]) -> list[str]:
     if not several or not several.get("objects"):
         return []
     return [
-        f"Several objects in one photo ({several['objects']} objects in {several['images']} photos): the grid finds "
+        f"Several objects in one photo (photos: {several['images']}, objects: {several['objects']}): the grid finds "
         f"{several['grid']}, top-1 names {several['top1']}, top-5 {several['top5']}."
     ]
 
