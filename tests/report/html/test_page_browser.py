@@ -286,22 +286,22 @@ def test_names_sort_by_their_numbers(open_report: Open, digits: dict[str, Any]) 
 
 
 def test_themes(open_report: Open, digits: dict[str, Any]) -> None:
-    def paper(opened: Opened) -> str:
-        return str(opened.page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    def expect_paper(opened: Opened, colour: str) -> None:
+        expect(opened.page.locator("body")).to_have_css("background-color", colour)  # which waits for the repaint
 
     light, dark = "rgb(255, 255, 255)", "rgb(17, 20, 23)"
     opened = open_report(digits, color_scheme="light")
-    assert paper(opened) == light
+    expect_paper(opened, light)
     button = opened.page.locator("#theme")
     for name, colour in (("light", light), ("dark", dark), ("system", light)):
         button.click()
         expect(button).to_have_text(f"Theme: {name}")
-        assert paper(opened) == colour
+        expect_paper(opened, colour)
     button.click()
     button.click()
     opened.page.reload()
-    assert paper(opened) == dark  # remembered
-    assert paper(open_report(digits, color_scheme="dark")) == dark
+    expect_paper(opened, dark)  # remembered
+    expect_paper(open_report(digits, color_scheme="dark"), dark)
 
 
 def test_storage_that_is_forbidden_does_no_harm(open_report: Open, digits: dict[str, Any]) -> None:
