@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _CPU_BATCH, _ACCELERATOR_BATCH = 8, 32
 _AHEAD = 2
-"""Batches that are being decoded, and batches that wait to be run, beside the one that runs."""
+"""Batches that are being decoded, or wait to be run."""
 
 
 @dataclass(frozen=True, eq=False)

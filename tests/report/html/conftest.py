@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,14 @@ from report_pages import Open, Opened
 
 from onnx_gapmil.report.html import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
+
+from report_screenshot import BROWSERS, FLAGS, find_browser
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    program = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    program = find_browser()
     if program is None:
         pytest.skip(f"NO BROWSER: none of {', '.join(BROWSERS)} is on the PATH, so report.html is NOT tested in one")
     with sync_playwright() as play:

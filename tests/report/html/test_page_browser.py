@@ -81,7 +81,7 @@ def test_it_loads_without_complaints_and_without_requests(open_report: Open, dig
     expect(opened.page.locator(".card").first).to_be_visible()
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith("data:")] == [opened.page.url]
-    assert opened.page.locator("img").first.evaluate("image => image.naturalWidth") == 96
+    expect(opened.page.locator("img").first).to_have_js_property("naturalWidth", 96)  # loaded when it comes into view
 
 
 @pytest.mark.parametrize("place", [0, 5])
