@@ -105,7 +105,7 @@ def main() -> int:
         results = json.loads(place.read_text(encoding="utf-8"))
     else:
         from onnx_gapmil.errors import ProviderError
-        from onnx_gapmil.runtime.providers import choose_providers
+        from onnx_gapmil.ort.providers import choose_providers
 
         try:
             choose_providers(options.provider)

@@ -17,8 +17,8 @@ import shapes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnx_gapmil.bench.runs import BoundRun
-    from onnx_gapmil.bench.variants import Variant
+    from onnx_gapmil.benchmarking.runs import BoundRun
+    from onnx_gapmil.benchmarking.variants import Variant
     from onnx_gapmil.graph.trace import InputShape
 
 EMISSIONS = ("grid", "features,grid", "topk:5", "argmax", "scores:max,lse")
@@ -29,8 +29,8 @@ TOLERANCE, EQUAL_SHARE = 1e-4, 0.99
 
 def _prepared(name: str, emissions: Sequence[str], batch: int) -> tuple[list[Variant], tuple[InputShape, ...]]:
     """The variants of a model, the original first, and its inputs at 224 px."""
-    from onnx_gapmil.bench.inputs import bench_inputs
-    from onnx_gapmil.bench.variants import build_variants
+    from onnx_gapmil.benchmarking.inputs import bench_inputs
+    from onnx_gapmil.benchmarking.variants import build_variants
     from onnx_gapmil.graph.loading import load_model
     from onnx_gapmil.graph.view import ModelGraph
 
@@ -43,8 +43,8 @@ def bench_table(
     name: str, provider: str, batches: tuple[int, ...], precisions: tuple[str, ...], seconds: float
 ) -> dict[str, Any]:
     """`bench` of one model: every emission, batch size and precision, device memory included."""
-    from onnx_gapmil.bench.benchmark import bench
-    from onnx_gapmil.bench.plan import BenchPlan
+    from onnx_gapmil.benchmarking.benchmark import bench
+    from onnx_gapmil.benchmarking.plan import BenchPlan
 
     size = None if shapes.SHAPES[name].fixed else (224, 224)
     plan = BenchPlan(EMISSIONS, batches, (provider,), precisions, size, seconds, memory=True)
@@ -53,11 +53,11 @@ def bench_table(
 
 def whole_on_provider(name: str, provider: str) -> dict[str, Any]:
     """For each graph its nodes by provider, and whether it loads where the CPU may not help out at all."""
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.runtime.ort_errors import readable
-    from onnx_gapmil.runtime.providers import choose_providers
-    from onnx_gapmil.runtime.quiet import onnxruntime_module
-    from onnx_gapmil.runtime.session import nodes_per_provider
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.ort.errors import readable
+    from onnx_gapmil.ort.providers import choose_providers
+    from onnx_gapmil.ort.quiet import onnxruntime_module
+    from onnx_gapmil.ort.session import nodes_per_provider
 
     ort, choice = onnxruntime_module(), choose_providers(provider)
     found = {}
@@ -81,9 +81,9 @@ def whole_on_provider(name: str, provider: str) -> dict[str, Any]:
 
 def equality(name: str, provider: str, batch: int = 4) -> dict[str, Any]:
     """Every output on the provider against the CPU's, on the same random images."""
-    from onnx_gapmil.bench.runs import BoundRun
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.runtime.providers import choose_providers
+    from onnx_gapmil.benchmarking.runs import BoundRun
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.ort.providers import choose_providers
 
     found: dict[str, Any] = {}
     emissions = ("features,grid,argmax,certainty,peaks,scores:max,lse", "topk:5")
@@ -122,12 +122,12 @@ def compare(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> dict
 
 def copies(name: str, provider: str, batch: int, seconds: float) -> dict[str, Any]:
     """Milliseconds of a run whose outputs stay on the device against one whose outputs come to the host; the upload."""
-    from onnx_gapmil.bench.runs import ON_DEVICE, BoundRun
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.bench.timing import Spread, interleave, ratios
+    from onnx_gapmil.benchmarking.runs import ON_DEVICE, BoundRun
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.benchmarking.timing import Spread, interleave, ratios
     from onnx_gapmil.graph.trace import random_input
-    from onnx_gapmil.runtime.ort_values import to_ort_value
-    from onnx_gapmil.runtime.providers import choose_providers
+    from onnx_gapmil.ort.providers import choose_providers
+    from onnx_gapmil.ort.values import to_ort_value
 
     choice = choose_providers(provider)
     variants, inputs = _prepared(name, ("features,grid", "topk:5"), batch)
@@ -154,10 +154,10 @@ def copies(name: str, provider: str, batch: int, seconds: float) -> dict[str, An
 
 def tensor_float(name: str, provider: str, batch: int, seconds: float) -> dict[str, Any]:
     """What TensorFloat-32 saves, and what it changes in the grid."""
-    from onnx_gapmil.bench.runs import BoundRun
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.bench.timing import Spread, interleave, ratios
-    from onnx_gapmil.runtime.providers import choose_providers
+    from onnx_gapmil.benchmarking.runs import BoundRun
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.benchmarking.timing import Spread, interleave, ratios
+    from onnx_gapmil.ort.providers import choose_providers
 
     variants, inputs = _prepared(name, ("grid",), batch)
     runs: list[BoundRun] = []
@@ -178,11 +178,11 @@ def tensor_float(name: str, provider: str, batch: int, seconds: float) -> dict[s
 
 def cuda_graphs(name: str, provider: str, batch: int, seconds: float) -> dict[str, Any]:
     """Each graph launched node by node against captured once as a CUDA graph and replayed; outputs on the device."""
-    from onnx_gapmil.bench.runs import BoundRun
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.bench.timing import Spread, interleave, ratios
+    from onnx_gapmil.benchmarking.runs import BoundRun
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.benchmarking.timing import Spread, interleave, ratios
     from onnx_gapmil.errors import GapmilError
-    from onnx_gapmil.runtime.providers import choose_providers
+    from onnx_gapmil.ort.providers import choose_providers
 
     choice = choose_providers(provider)
     options = {"enable_cuda_graph": "1"} if provider != "cpu" else {}
@@ -231,8 +231,8 @@ def predict_speed(name: str, provider: str, counts: tuple[int, int], batch: int,
 
     Two runs of different length, so that the start-up falls out of their difference.
     """
-    from onnx_gapmil.bench.benchmark import bench
-    from onnx_gapmil.bench.plan import BenchPlan
+    from onnx_gapmil.benchmarking.benchmark import bench
+    from onnx_gapmil.benchmarking.plan import BenchPlan
 
     size = None if shapes.SHAPES[name].fixed else (224, 224)
     batches = tuple(dict.fromkeys((8, 32, batch)))

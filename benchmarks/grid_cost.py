@@ -20,7 +20,7 @@ import pages
 import shapes
 
 if TYPE_CHECKING:
-    from onnx_gapmil.bench.results import Measurement
+    from onnx_gapmil.benchmarking.results import Measurement
 
 COMMAND = "python benchmarks/grid_cost.py --markdown docs/benchmarks/grid_cost.md"
 EMISSIONS = ("grid", "features,grid", "topk:5", "argmax", "classes:3,17", "scores:max,lse")
@@ -34,8 +34,8 @@ _WARM_UP, _PROFILED = 3, 25
 
 def measure(name: str, size: int, batches: tuple[int, ...], emissions: tuple[str, ...], seconds: float) -> list[Any]:
     """All measurements of one classifier at one size."""
-    from onnx_gapmil.bench.benchmark import bench
-    from onnx_gapmil.bench.plan import BenchPlan
+    from onnx_gapmil.benchmarking.benchmark import bench
+    from onnx_gapmil.benchmarking.plan import BenchPlan
 
     plan = BenchPlan(
         emissions=emissions,
@@ -130,13 +130,13 @@ def profile(name: str, size: int, batch: int, emission: str) -> dict[str, Any]:
         ``original`` and ``rewritten``: by node name, (operator, milliseconds); ``added``: by operator, how much more
         the rewritten graph takes.
     """
-    from onnx_gapmil.bench.inputs import bench_inputs
-    from onnx_gapmil.bench.runs import BoundRun
-    from onnx_gapmil.bench.sessions import timed_session
-    from onnx_gapmil.bench.variants import build_variants
+    from onnx_gapmil.benchmarking.inputs import bench_inputs
+    from onnx_gapmil.benchmarking.runs import BoundRun
+    from onnx_gapmil.benchmarking.sessions import timed_session
+    from onnx_gapmil.benchmarking.variants import build_variants
     from onnx_gapmil.graph.loading import load_model
     from onnx_gapmil.graph.view import ModelGraph
-    from onnx_gapmil.runtime.providers import choose_providers
+    from onnx_gapmil.ort.providers import choose_providers
 
     proto = shapes.build(name)
     variants, _, _ = build_variants(load_model(proto), proto, (emission,))

@@ -15,7 +15,7 @@ PACKAGES = ("onnx-gapmil", "onnx", "onnxruntime-gpu", "onnxruntime", "onnx-graph
 
 def made_by(command: str, packages: Iterable[str] = PACKAGES) -> list[str]:
     """The lines under a page's title: the command, versions, processor, cores and date."""
-    from onnx_gapmil.bench.machine import machine
+    from onnx_gapmil.benchmarking.machine import machine
 
     found = []
     for name in packages:

@@ -90,7 +90,7 @@ def write_preprocess(model: Path, changed: dict[str, Any], out: Path) -> Path:
 
 def run_audit(name: str, out: Path, **request: Any) -> dict[str, Any]:
     """Audit one model; returns the content of its ``summary.json``."""
-    from onnx_gapmil.audit import Request, audit
+    from onnx_gapmil.auditing import Request, audit
 
     print(f"{name} ...", file=sys.stderr, flush=True)
     return audit(Request(**request), out / name).to_json()

@@ -117,9 +117,9 @@ class _Clocked:
 def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
     """In this process: imports, rewriting, proof and saving, in seconds; the peak of its memory in bytes."""
     start = time.perf_counter()
-    from onnx_gapmil.bench.memory import peak_resident
-    from onnx_gapmil.proof import prove
-    from onnx_gapmil.rewriting import rewrite_model, save_model
+    from onnx_gapmil.benchmarking.memory import peak_resident
+    from onnx_gapmil.rewriting.proof.prover import prove
+    from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
 
     runtime = _Clocked()
     marks = [time.perf_counter()]

@@ -63,7 +63,7 @@ def measure(table: list[tuple[str, list[str]]], times: int) -> dict[str, list[fl
 
 def rows(measured: dict[str, list[float]]) -> list[tuple[str, ...]]:
     """Lines of the table."""
-    from onnx_gapmil.bench.timing import Spread
+    from onnx_gapmil.benchmarking.timing import Spread
 
     found = []
     for name, taken in measured.items():

@@ -10,11 +10,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
     from onnx_gapmil.aggregate.aggregator import Aggregator
-    from onnx_gapmil.emit import Emit
     from onnx_gapmil.errors import (
         GapmilError,
         ImageError,
@@ -27,38 +26,39 @@ if TYPE_CHECKING:
         UnsupportedHeadError,
     )
     from onnx_gapmil.images.preprocess import Preprocess
-    from onnx_gapmil.inspection import Inspection, inspect
     from onnx_gapmil.lift.verdict import Refusal, Verdict
-    from onnx_gapmil.proof import rewrite, verify
-    from onnx_gapmil.proof_report import ProofReport
-    from onnx_gapmil.rewritten import Rewrite
-    from onnx_gapmil.runtime.grid_session import GridSession
-    from onnx_gapmil.runtime.prediction_grid import PredictionGrid
+    from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.rewriting.inspection import Inspection, inspect
+    from onnx_gapmil.rewriting.proof.prover import rewrite, verify
+    from onnx_gapmil.rewriting.proof.report import ProofReport
+    from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.running.grid_session import GridSession
+    from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 #: Public name -> module. Imported on first use: ``onnx-gapmil --help`` must not wait for ONNX Runtime.
 _PUBLIC = {
     "Aggregator": "aggregate.aggregator",
-    "Emit": "emit",
+    "Emit": "rewriting.emission.emit",
     "GapmilError": "errors",
-    "GridSession": "runtime.grid_session",
+    "GridSession": "running.grid_session",
     "ImageError": "errors",
     "InputError": "errors",
-    "Inspection": "inspection",
+    "Inspection": "rewriting.inspection",
     "LabelsError": "errors",
     "ModelError": "errors",
-    "PredictionGrid": "runtime.prediction_grid",
+    "PredictionGrid": "running.prediction_grid",
     "Preprocess": "images.preprocess",
     "PreprocessError": "errors",
     "ProofError": "errors",
-    "ProofReport": "proof_report",
+    "ProofReport": "rewriting.proof.report",
     "ProviderError": "errors",
     "Refusal": "lift.verdict",
-    "Rewrite": "rewritten",
+    "Rewrite": "rewriting.result",
     "UnsupportedHeadError": "errors",
     "Verdict": "lift.verdict",
-    "inspect": "inspection",
-    "rewrite": "proof",
-    "verify": "proof",
+    "inspect": "rewriting.inspection",
+    "rewrite": "rewriting.proof.prover",
+    "verify": "rewriting.proof.prover",
 }
 
 __all__ = [

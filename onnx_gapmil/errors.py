@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.verdict import Refusal
-    from onnx_gapmil.proof_report import ProofReport
+    from onnx_gapmil.rewriting.proof.report import ProofReport
 
 
 class GapmilError(Exception):

@@ -30,7 +30,7 @@ def _no_shared_zoo() -> str | None:
 @functools.cache
 def _no_cuda() -> str | None:
     """Why tests of CUDA cannot run; None if a trial model really runs there."""
-    from onnx_gapmil.runtime.providers import cuda_status
+    from onnx_gapmil.ort.providers import cuda_status
 
     problem = cuda_status().problem
     return None if problem is None else f"CUDA does not work here: {problem.what}"

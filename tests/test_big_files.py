@@ -24,11 +24,11 @@ import runtimes  # noqa: E402
 
 import onnx_gapmil.graph.loading as loading  # noqa: E402
 import onnx_gapmil.graph.trace as tracing  # noqa: E402
-import onnx_gapmil.proof_head as proof_head  # noqa: E402
+import onnx_gapmil.rewriting.proof.head_alone as proof_head  # noqa: E402
 from onnx_gapmil.errors import GapmilError, ModelError, ProofError, UnsupportedHeadError  # noqa: E402
 from onnx_gapmil.graph.loading import load_model  # noqa: E402
-from onnx_gapmil.proof import prove_head, rewrite  # noqa: E402
-from onnx_gapmil.rewriting import rewrite_model  # noqa: E402
+from onnx_gapmil.rewriting.proof.prover import prove_head, rewrite  # noqa: E402
+from onnx_gapmil.rewriting.rewriter import rewrite_model  # noqa: E402
 
 SAMPLES = sorted((ROOT / "sample_models").glob("*.onnx"))
 W, B = weights(5, 6), weights(5)
@@ -274,7 +274,7 @@ def test_a_head_too_large_to_run_is_not_written_without_a_word(tmp_path: Path, m
 def test_a_failed_proof_of_the_head_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.onnx"
     path.write_bytes(_head("exact").SerializeToString())
-    monkeypatch.setattr("onnx_gapmil.proof.residual_of", lambda logits, grid: (1.0, 1.0))
+    monkeypatch.setattr("onnx_gapmil.rewriting.proof.prover.residual_of", lambda logits, grid: (1.0, 1.0))
     with pytest.raises(ProofError):
         rewrite(path)
     assert [file.name for file in tmp_path.iterdir()] == ["large.onnx"]
@@ -296,7 +296,7 @@ def _has_sparse_files(folder: Path) -> bool:
 #: it was forked from.
 MEASURED_REWRITE = """
 import sys
-from onnx_gapmil.bench.memory import peak_resident
+from onnx_gapmil.benchmarking.memory import peak_resident
 from onnx_gapmil.cli import main
 code = main(["rewrite", "--json", sys.argv[1]])
 print("peak:", peak_resident(), file=sys.stderr)

@@ -19,7 +19,7 @@ import onnx
 import pytest
 
 from onnx_gapmil import GridSession
-from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden" / "peers_parity.npz"

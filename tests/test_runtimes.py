@@ -23,7 +23,7 @@ import runtimes  # noqa: E402
 
 from onnx_gapmil.errors import GapmilError  # noqa: E402
 from onnx_gapmil.graph.functions import inline_functions  # noqa: E402
-from onnx_gapmil.rewriting import rewrite_model  # noqa: E402
+from onnx_gapmil.rewriting.rewriter import rewrite_model  # noqa: E402
 
 SAMPLES = sorted((ROOT / "sample_models").glob("*.onnx"))
 #: Where `npm install onnxruntime-web` was run, for the test of ONNX Runtime Web.

@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from onnx_gapmil import __version__
+        from onnx_gapmil.version import __version__
 
         click.echo(f"onnx-gapmil {__version__}")
         ctx.exit()

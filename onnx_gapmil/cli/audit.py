@@ -18,7 +18,7 @@ from onnx_gapmil.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from onnx_gapmil.audit import Exhibit, Progress, Subject
+    from onnx_gapmil.auditing import Exhibit, Progress, Subject
     from onnx_gapmil.cli.progress import PhotoProgress
 
 
@@ -103,10 +103,10 @@ def command(
     A run that was stopped goes on where it was when the same command is given again. Images that cannot be used are
     named, counted and kept out.
     """
-    from onnx_gapmil.audit import Request, audit
-    from onnx_gapmil.pipeline.tuning import tune_process
-    from onnx_gapmil.report.audit_notes import audit_note
-    from onnx_gapmil.report.notes import console
+    from onnx_gapmil.auditing import Request, audit
+    from onnx_gapmil.auditing.text import audit_note
+    from onnx_gapmil.running.pipeline.tuning import tune_process
+    from onnx_gapmil.show.terminal.notes import console
 
     tune_process()
     request = Request(
@@ -154,9 +154,9 @@ class _Teller(contextlib.ExitStack):
 
     def announce(self, subject: Subject, exhibit: Exhibit, resumed: int) -> None:
         """Before the first image."""
+        from onnx_gapmil.auditing.text import exhibit_note
         from onnx_gapmil.cli.progress import PhotoProgress
-        from onnx_gapmil.report.audit_notes import exhibit_note
-        from onnx_gapmil.report.notes import console
+        from onnx_gapmil.show.terminal.notes import console
 
         console(stderr=True).print(exhibit_note(subject, exhibit, resumed))
         self.done, self.total = resumed, len(exhibit.samples)

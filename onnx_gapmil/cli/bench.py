@@ -14,8 +14,8 @@ from onnx_gapmil.cli.options import json_option, model_argument, print_json, ver
 from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
-    from onnx_gapmil.bench.plan import BenchPlan
-    from onnx_gapmil.bench.results import BenchReport
+    from onnx_gapmil.benchmarking.plan import BenchPlan
+    from onnx_gapmil.benchmarking.results import BenchReport
 
 
 @click.command(name="bench")
@@ -75,7 +75,7 @@ def command(
     Original and rewritten graphs run in turn, so that the ratio holds on a busy machine too; beside it stands the FLOP
     bound, which arithmetic alone would cost. Ctrl-C ends it and prints what was measured.
     """
-    from onnx_gapmil.bench.plan import EMISSIONS, BenchPlan, parse_batches, parse_size, parse_words
+    from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan, parse_batches, parse_size, parse_words
 
     plan = BenchPlan(
         emissions=tuple(dict.fromkeys(emission.strip() for emission in emissions)) or EMISSIONS,
@@ -91,12 +91,12 @@ def command(
     if as_json:
         print_json(report.to_json())
     else:
-        from onnx_gapmil.report.bench_table import bench_note
-        from onnx_gapmil.report.notes import console
+        from onnx_gapmil.benchmarking.text import bench_note
+        from onnx_gapmil.show.terminal.notes import console
 
         console().print(bench_note(report))
     if output is not None:
-        from onnx_gapmil.rewriting import write_whole
+        from onnx_gapmil.rewriting.rewriter import write_whole
 
         write_whole(output, (json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n").encode())
     if report.interrupted:
@@ -106,7 +106,7 @@ def command(
 
 def _measured(model: Path, plan: BenchPlan) -> BenchReport:
     """Measure, with a line on a terminal's stderr that says what is going on."""
-    from onnx_gapmil.bench.benchmark import bench
+    from onnx_gapmil.benchmarking.benchmark import bench
 
     if not sys.stderr.isatty():
         return bench(model, plan)

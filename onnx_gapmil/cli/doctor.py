@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from onnx_gapmil.runtime.doctor import Diagnosis
+    from onnx_gapmil.ort.doctor import Diagnosis
 
 _GOOD, _BAD = "[green]✓[/]", "[red]✗[/]"
 
@@ -26,7 +26,7 @@ def command(as_json: bool) -> int:
     Each provider that ONNX Runtime lists runs a small convolution by itself: being listed proves nothing.
     Exit code 0 if any works, 1 if none does.
     """
-    from onnx_gapmil.runtime.doctor import diagnose
+    from onnx_gapmil.ort.doctor import diagnose
 
     diagnosis = diagnose()
     if as_json:

@@ -20,13 +20,13 @@ def command(model: Path, as_json: bool) -> int:
 
     Exit code 3 if no output has a head that can be lifted.
     """
-    from onnx_gapmil.inspection import inspect
+    from onnx_gapmil.rewriting.inspection import inspect
 
     found = inspect(model)
     if as_json:
         print_json(found.to_json())
     else:
-        from onnx_gapmil.report.notes import console, inspection_note
+        from onnx_gapmil.show.terminal.notes import console, inspection_note
 
         console().print(inspection_note(found))
     return 0 if found.heads or found.rewritten else 3

@@ -19,9 +19,9 @@ from onnx_gapmil.cli.options import (
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
-    from onnx_gapmil.predict.answers import ImagePrediction
-    from onnx_gapmil.predict.predictor import Predictor
-    from onnx_gapmil.predict.results import Results
+    from onnx_gapmil.prediction.answers import ImagePrediction
+    from onnx_gapmil.prediction.classifier import Predictor
+    from onnx_gapmil.prediction.results import Results
 
 #: With more photos than this, only what fails is told one by one.
 _TOLD_ONE_BY_ONE = 20
@@ -87,11 +87,11 @@ def command(
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
-    from onnx_gapmil.emit import Emit
     from onnx_gapmil.images.sources import find_images
-    from onnx_gapmil.pipeline.tuning import tune_process
-    from onnx_gapmil.predict.predictor import Predictor
-    from onnx_gapmil.predict.results import Results
+    from onnx_gapmil.prediction.classifier import Predictor
+    from onnx_gapmil.prediction.results import Results
+    from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.running.pipeline.tuning import tune_process
 
     tune_process()
     saved = save is not None or bool(emit)

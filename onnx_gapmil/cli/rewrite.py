@@ -40,14 +40,14 @@ def command(model: Path, output: Path | None, readout: Readout, emit: tuple[str,
     The original outputs stay first and unchanged, the weights are shared. A rewrite that fails its proof writes
     nothing (exit code 1); a head that does not decompose is refused with a reason (exit code 3).
     """
-    from onnx_gapmil.emit import Emit
-    from onnx_gapmil.proof import rewrite
+    from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.rewriting.proof.prover import rewrite
 
     result = rewrite(model, output, readout=readout, emit=Emit.parse(*emit) if emit else None)
     if as_json:
         print_json(result.to_json())
     else:
-        from onnx_gapmil.report.notes import console, rewrite_note
+        from onnx_gapmil.show.terminal.notes import console, rewrite_note
 
         console().print(rewrite_note(result))
     return 0

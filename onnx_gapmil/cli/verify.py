@@ -37,9 +37,9 @@ def command(
     Runs both on random inputs, and on IMAGES (files, folders, globs) if any are given. Without REWRITTEN,
     ORIGINAL.gapmil.onnx beside the original is taken. Exit code 1 if the proof fails.
     """
-    from onnx_gapmil.proof import verify
-    from onnx_gapmil.proof_images import image_batches
-    from onnx_gapmil.rewriting import default_output_path
+    from onnx_gapmil.rewriting.proof.photos import image_batches
+    from onnx_gapmil.rewriting.proof.prover import verify
+    from onnx_gapmil.rewriting.rewriter import default_output_path
 
     second = rewritten if rewritten is not None else default_output_path(original)
     batches = image_batches(original, images, preprocess) if images else []
@@ -47,7 +47,7 @@ def command(
     if as_json:
         print_json({"schema_version": 1, "model": str(original), "rewritten": str(second), **report.to_json()})
     else:
-        from onnx_gapmil.report.notes import console, proof_note
+        from onnx_gapmil.show.terminal.notes import console, proof_note
 
         console().print(proof_note(report))
     return 0 if report.passed else 1

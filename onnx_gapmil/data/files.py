@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 
 MAX_BYTES = 512 * 2**20

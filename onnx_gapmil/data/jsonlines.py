@@ -9,7 +9,7 @@ from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.records import NEEDED, check_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
-from onnx_gapmil.images.textfile import no_duplicates
+from onnx_gapmil.files.text import no_duplicates
 
 _SNIFFED = 2**16
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.reading import read_bytes
 
 VOID = 255
 """The index of a border that belongs to no object, in Pascal VOC's palette images."""

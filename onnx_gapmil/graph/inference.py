@@ -16,7 +16,7 @@ import onnx.shape_inference
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.loading import is_external, tensor_bytes
-from onnx_gapmil.graph.ort import evaluate
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

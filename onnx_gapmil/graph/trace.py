@@ -15,8 +15,8 @@ import onnx
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
-from onnx_gapmil.graph.ort import cpu_session
-from onnx_gapmil.runtime.ort_errors import explain
+from onnx_gapmil.ort.cpu import cpu_session
+from onnx_gapmil.ort.errors import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import is_external
-from onnx_gapmil.graph.ort import evaluate
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,9 +1,9 @@
 """Images in: files found and decoded, prepared for the network, mapped back; names for the classes."""
 
+from onnx_gapmil.data.class_names import FoundLabels, find_labels, read_labels
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.images.input_spec import InputSpec
-from onnx_gapmil.images.labels import FoundLabels, find_labels, read_labels
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess

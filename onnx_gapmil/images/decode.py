@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from onnx_gapmil.bounded import read_bytes
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.reading import read_bytes
 
 MAX_PIXELS = 2**27
 """Pixels (width x height) above which an image is refused: 134 million, 403 MB once decoded."""

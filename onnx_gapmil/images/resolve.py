@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.errors import PreprocessError
+from onnx_gapmil.files.text import parse_json, read_text
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
-from onnx_gapmil.images.textfile import parse_json, read_text
 
 METADATA_KEY = "gapmil.preprocess"
 """Key of the model's `metadata_props` under which `Preprocess.to_json` is kept."""

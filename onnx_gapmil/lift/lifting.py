@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnx_gapmil.graph.ort import evaluate
 from onnx_gapmil.graph.view import RANDOM_OPS
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.registry import find_rule
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

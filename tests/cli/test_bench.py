@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnx_gapmil.bench import benchmark
+from onnx_gapmil.benchmarking import benchmark
 from onnx_gapmil.cli import main
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
@@ -71,8 +71,8 @@ def test_a_refused_head_is_exit_code_3_with_its_reason_as_json(capsys: pytest.Ca
 def test_a_provider_that_is_not_really_used_is_an_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnx_gapmil.bench import sessions
-    from onnx_gapmil.runtime.providers import ProviderChoice
+    from onnx_gapmil.benchmarking import sessions
+    from onnx_gapmil.ort.providers import ProviderChoice
 
     pretended = ProviderChoice("cuda", "cuda", (("CPUExecutionProvider", {}),), "CUDA, as asked for.")
     monkeypatch.setattr(benchmark, "choose_providers", lambda name: pretended)

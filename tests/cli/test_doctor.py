@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from onnx_gapmil.cli import main
-from onnx_gapmil.runtime import doctor
-from onnx_gapmil.runtime.cuda import CudaDevice, CudaDriver, Missing
-from onnx_gapmil.runtime.doctor import diagnose
-from onnx_gapmil.runtime.providers import CudaStatus
+from onnx_gapmil.ort import doctor
+from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, Missing
+from onnx_gapmil.ort.doctor import diagnose
+from onnx_gapmil.ort.providers import CudaStatus
 
 H200 = CudaDevice("NVIDIA H200", 140 * 2**30, "9.0")
 

@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_files(
 SLOW = """
 import sys, time
 from onnx_gapmil.images import decode
-from onnx_gapmil.pipeline import stream
+from onnx_gapmil.running.pipeline import stream
 real = stream.read_image
 def slow(path):
     if path.stem > "03":

@@ -420,7 +420,7 @@ def test_wrong_labels_preprocessing_or_provider_exits_2_and_writes_nothing(
 def test_cuda_asked_for_by_name_and_not_there_is_an_error_that_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnx_gapmil.runtime import providers
+    from onnx_gapmil.ort import providers
 
     if providers.cuda_status().problem is None:
         pytest.skip("CUDA works here")
@@ -433,7 +433,7 @@ def test_cuda_asked_for_by_name_and_not_there_is_an_error_that_says_what_is_miss
 def test_ctrl_c_keeps_the_photos_that_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from onnx_gapmil.predict.predictor import Predictor
+    from onnx_gapmil.prediction.classifier import Predictor
 
     real = Predictor.predict
 

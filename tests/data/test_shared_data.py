@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil.data import apply_class_map, candidate_offsets, check_sample, open_data, read_mask, resolve_classes
+from onnx_gapmil.data.class_names import read_wnids
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.images import read_image, read_labels
-from onnx_gapmil.images.labels import read_wnids
 
 pytestmark = pytest.mark.shared
 

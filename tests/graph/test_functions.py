@@ -8,7 +8,7 @@ import pytest
 from support import cell_by_cell, images, lift, text_model, weights
 
 from onnx_gapmil.graph.functions import has_functions, inline_functions
-from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 INIT = {"w": weights(5, 6), "b": weights(5)}
 

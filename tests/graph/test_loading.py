@@ -16,7 +16,7 @@ from support import text_model, weights
 
 from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.loading import external_locations, has_external_data, load_model
-from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 BODY = "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)"
 

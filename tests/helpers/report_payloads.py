@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from onnx_gapmil import GridSession
-from onnx_gapmil.report.html import encode_maps
+from onnx_gapmil.show.html.maps import encode_maps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CAUSES = ("dilution", "distraction", "absent")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from golden_photos import EQUALS
 
-from onnx_gapmil.detective.candidates import TRIED_INTERPOLATIONS
+from onnx_gapmil.fitting.preprocessing.candidates import TRIED_INTERPOLATIONS
 from onnx_gapmil.images import PRESETS, InputSpec, Preprocess
 from onnx_gapmil.images.resize import INTERPOLATIONS
 

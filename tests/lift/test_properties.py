@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import cell_by_cell, run, text_model, to_nchw
 
-from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 
 @dataclass

@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.ort import evaluate
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.graph.ort import evaluate
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.places import find_crop
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

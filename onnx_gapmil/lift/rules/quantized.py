@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.integers import (
+from onnx_gapmil.lift.joining import align
+from onnx_gapmil.lift.lifted import Quantization
+from onnx_gapmil.lift.quantization import (
     FLOAT,
     Scale,
     as_real,
@@ -28,8 +30,6 @@ from onnx_gapmil.lift.integers import (
     values_of,
     words,
 )
-from onnx_gapmil.lift.joining import align
-from onnx_gapmil.lift.lifted import Quantization
 from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.affine import aligned_batch
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense

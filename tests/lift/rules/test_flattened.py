@@ -23,7 +23,7 @@ from support import (
 )
 
 from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.rewriting import rewrite_model
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 CONV = weights(6, 6, 1, 1)
 W, B = weights(5, 90), weights(5)

@@ -25,8 +25,8 @@ from support import (
     weights,
 )
 
-from onnx_gapmil.proof import prove
-from onnx_gapmil.rewriting import RewrittenHead, rewrite_model
+from onnx_gapmil.rewriting.proof.prover import prove
+from onnx_gapmil.rewriting.rewriter import RewrittenHead, rewrite_model
 
 CONTRIB = '"com.microsoft" : 1'
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)"

@@ -1,0 +1,10 @@
+"""The audit: what a classifier sees in labelled images, measured, with a folder of results."""
+
+from __future__ import annotations
+
+from onnx_gapmil.auditing.audit import audit
+from onnx_gapmil.auditing.measuring import Progress
+from onnx_gapmil.auditing.preparation import Exhibit, Request, Subject
+from onnx_gapmil.auditing.summary import AuditSummary
+
+__all__ = ["AuditSummary", "Exhibit", "Progress", "Request", "Subject", "audit"]

@@ -1,0 +1,138 @@
+"""What an unfinished audit knows already: one line for each batch of images, safe against being killed.
+
+A batch's line is written and flushed to the disk before the next batch is measured. Whatever kills the run, the file
+then holds whole lines, of which the last one may be cut short; that batch is measured again. The batches are cut from
+the data set by place alone, so that a resumed run feeds the model the very batches that an unbroken one would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.rewriting.rewriter import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import BinaryIO, Self
+
+Record = dict[str, Any]
+"""What was measured on one image, as JSON values; ``{"name": ..., "error": ...}`` for one that failed."""
+
+_SETTINGS = "settings.json"
+_BATCHES = "batches.jsonl"
+
+
+@dataclass(frozen=True)
+class Found:
+    """An unfinished audit that was found in a folder.
+
+    Attributes:
+        request: what had been asked for, as JSON values.
+        resolved: what had been decided from it (preprocessing, class map), as JSON values.
+        batches: the records of each batch that was finished.
+    """
+
+    request: dict[str, Any]
+    resolved: dict[str, Any]
+    batches: tuple[tuple[Record, ...], ...]
+
+
+class Journal:
+    """The journal of one audit, in a folder of its own inside the result folder.
+
+    Args:
+        folder: made when the first line is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stream: BinaryIO | None = None
+
+    def find(self) -> Found | None:
+        """Read what an earlier run left; None if there is nothing.
+
+        Raises:
+            InputError: there is something that is no journal of an audit.
+        """
+        if not (self.folder / _SETTINGS).is_file():
+            return None
+        try:
+            settings = json.loads((self.folder / _SETTINGS).read_text("utf-8"))
+            return Found(settings["request"], settings["resolved"], tuple(self._whole_batches()))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.folder} is not the journal of an audit ({error}). Choose another folder, or begin anew with "
+                "--restart."
+            ) from error
+
+    def start(self, request: dict[str, Any], resolved: dict[str, Any]) -> None:
+        """Begin a new journal; an older one is lost."""
+        self.clear()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
+        text = json.dumps({"request": request, "resolved": resolved}, indent=2) + "\n"
+        write_whole(self.folder / _SETTINGS, text.encode())
+
+    def resume(self, batches: int) -> None:
+        """Cut off what follows the first `batches` lines: a line that was not written to its end."""
+        path = self.folder / _BATCHES
+        if path.is_file():
+            lines = path.read_bytes().split(b"\n")[:batches]
+            write_whole(path, b"".join(line + b"\n" for line in lines))
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Append the records of the next batch, and wait until they are on the disk.
+
+        Raises:
+            InputError: the disk does not take them.
+        """
+        line = json.dumps(list(records), separators=(",", ":"), allow_nan=False)
+        try:
+            if self._stream is None:
+                self._stream = (self.folder / _BATCHES).open("ab")
+            self._stream.write(line.encode() + b"\n")
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{self.folder / _BATCHES} cannot be written: {error.strerror or error}. Make room and run the same "
+                "command again: it goes on where it stopped."
+            ) from error
+
+    def clear(self) -> None:
+        """Remove the journal: its audit is finished, or is begun anew."""
+        self.close()
+        for name in (_BATCHES, _SETTINGS):
+            (self.folder / name).unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def close(self) -> None:
+        """Close the file; what was added stays."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _whole_batches(self) -> list[tuple[Record, ...]]:
+        path = self.folder / _BATCHES
+        if not path.is_file():
+            return []
+        lines = path.read_bytes().split(b"\n")
+        # What follows the last line break was being written when the run was killed.
+        return [tuple(json.loads(line)) for line in lines[:-1]]

@@ -1,0 +1,133 @@
+"""The reliability diagram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx_gapmil.show.html.charts import finding
+from onnx_gapmil.show.html.formatting import percent, share_of
+from onnx_gapmil.show.html.markup import Markup, join, tag
+
+_SIDE, _LEFT, _TOP, _HISTOGRAM = 240, 34, 24, 44
+_SMALL_GAP = 0.01
+_WIDTH, _HEIGHT = _LEFT + _SIDE + 12, _TOP + _SIDE + _HISTOGRAM + 52
+
+
+def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
+    """Accuracy against confidence by bins, with how many images each holds."""
+    value = summary.get("calibration") or {}
+    error = share_of(value, "ece")
+    every = bins or value.get("bins") or []
+    known = [item for item in every if item.get("images") and item.get("accuracy") is not None]
+    if not known:
+        return None
+    total = sum(item["images"] for item in known)
+    gap = sum(item["images"] * (item["confidence"] - item["accuracy"]) for item in known) / total
+    return finding(
+        "calibration",
+        "Can its confidence be believed?",
+        _reading(error, gap),
+        join(
+            _diagram(known),
+            tag(
+                "table",
+                tag("caption", "Accuracy by confidence"),
+                tag("tr", [tag("th", name, scope="col") for name in ("confidence", "accuracy", "images")]),
+                [
+                    tag(
+                        "tr",
+                        tag("td", percent(item["confidence"])),
+                        tag("td", percent(item["accuracy"])),
+                        tag("td", f"{item['images']:,}"),
+                    )
+                    for item in known
+                ],
+                class_="unseen",
+            ),
+        ),
+        "Images are binned by the probability of the model's best class. A dot's height is the share of its bin that "
+        "is right; on the diagonal, a confidence of 80 % is right 80 % of the time. Below it the model is too sure of "
+        "itself. The bars count images.",
+        "The expected calibration error is the mean distance from the diagonal, weighted by images.",
+    )
+
+
+def _reading(error: float | None, gap: float) -> str:
+    if abs(gap) <= _SMALL_GAP:
+        how = "about as sure as it is right"
+    else:
+        how = "too sure of itself" if gap > 0 else "right more often than it says"
+    missing = f"; its confidence misses the accuracy by {percent(error)} on average" if error is not None else ""
+    return f"On the whole the model is {how}{missing}."
+
+
+def _diagram(bins: list[dict[str, Any]]) -> Markup:
+    most = max(item["images"] for item in bins)
+    base = _TOP + _SIDE
+    floor = base + 22 + _HISTOGRAM
+    places = [(_x(item["confidence"]), _y(item["accuracy"])) for item in bins]
+    return tag(
+        "svg",
+        [_tick(step / 4) for step in range(5)],
+        tag("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="reference"),
+        [
+            tag("line", x1=x, x2=x, y1=y, y2=_y(item["confidence"]), class_="gap")
+            for item, (x, y) in zip(bins, places, strict=True)
+        ],
+        tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places), class_="curve"),
+        [
+            tag(
+                "circle",
+                tag(
+                    "title",
+                    f"{percent(item['accuracy'])} of {item['images']:,} right at {percent(item['confidence'])}",
+                ),
+                cx=x,
+                cy=y,
+                r=3 + 4 * (item["images"] / most) ** 0.5,
+                class_="point",
+            )
+            for item, (x, y) in zip(bins, places, strict=True)
+        ],
+        [
+            tag(
+                "rect",
+                x=_x(item["low"]) + 1,
+                width=max(1.0, _SIDE * (item["high"] - item["low"]) - 2),
+                y=floor - _HISTOGRAM * item["images"] / most,
+                height=_HISTOGRAM * item["images"] / most,
+                class_="count",
+            )
+            for item in bins
+        ],
+        tag("line", x1=_x(0), x2=_x(1), y1=floor, y2=floor, class_="base"),
+        tag("text", "right, %", x=4, y=9),
+        tag("text", "confidence, %; the bars count images", x=_x(0.5), y=floor + 18, text_anchor="middle"),
+        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
+        class_="reliability",
+        role="img",
+        aria_label="Reliability diagram: share of right answers against confidence; the numbers are in the next table",
+    )
+
+
+def _x(value: float) -> float:
+    return _LEFT + _SIDE * value
+
+
+def _y(value: float) -> float:
+    return _TOP + _SIDE * (1 - value)
+
+
+def _tick(value: float) -> Markup:
+    return join(
+        tag("line", x1=_x(0), x2=_x(1), y1=_y(value), y2=_y(value), class_="tick"),
+        tag("line", x1=_x(value), x2=_x(value), y1=_y(0), y2=_y(1), class_="tick"),
+        tag("text", f"{100 * value:.0f}", x=_LEFT - 6, y=_y(value) + 4, text_anchor="end"),
+        tag(
+            "text",
+            f"{100 * value:.0f}",
+            x=_x(value),
+            y=_y(0) + 15,
+            text_anchor="middle",
+        ),
+    )

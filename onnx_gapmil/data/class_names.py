@@ -1,0 +1,182 @@
+"""Names for the classes, from a file; none are shipped."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx_gapmil.errors import LabelsError
+from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.images.resolve import model_stems
+
+_SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
+_WNID = re.compile(r"(n\d{8})(?![\w])")
+_NUMBERED_LINE = re.compile(r"(\d+)(?:\s*[:=]\s*|\s+)(\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLabels:
+    """Class names that were found beside a model.
+
+    Attributes:
+        names: one for each class, in the order of the logits.
+        source: one sentence, to be printed.
+        wnids: WordNet ids, in the same order, where the file has one for each class.
+    """
+
+    names: tuple[str, ...]
+    source: str
+    wnids: tuple[str, ...] | None = None
+
+
+def read_labels(path: str | Path, count: int) -> tuple[str, ...]:
+    """Read class names, in the order of the logits.
+
+    Forms, told apart by content:
+
+    - text, one name a line; lines that are all numbered (`0 cat`, `1: dog`) are put in that order;
+    - ImageNet's synset words (`n01440764 tench, Tinca tinca`): the first name, `tench`, is kept. Where
+      classes share it (there are two cranes), all their names are kept, and the synset too if that does not
+      help;
+    - a JSON list of names; a JSON object from index to name, or from name to index; Keras' `{"0": [synset,
+      name]}`; a Hugging Face `config.json` with `id2label`.
+
+    Args:
+        path: the file, UTF-8.
+        count: the number of classes K of the model.
+
+    Returns:
+        K names.
+
+    Raises:
+        LabelsError: the file cannot be read, has another form, or names a different number of classes.
+    """
+    file = Path(path)
+    if file.suffix.lower() in {".csv", ".tsv"}:
+        raise LabelsError(f"{file}: tables are not read; write one name a line in a .txt, or a JSON list.")
+    text = read_text(file, LabelsError)
+    if file.suffix.lower() == ".json" or text.lstrip()[:1] in ("[", "{"):
+        names = _from_json(parse_json(text, str(file), LabelsError), file)
+    else:
+        names = _from_lines(text, file)
+    if len(names) != count:
+        raise LabelsError(f"{file}: {len(names)} names for a model of {count} classes.{_advice(len(names), count)}")
+    return tuple(names)
+
+
+def read_wnids(path: str | Path, count: int) -> tuple[str, ...] | None:
+    """Read the WordNet ids of a file of class names, in the order of the logits.
+
+    They stand in ImageNet's synset words (`n01440764 tench, Tinca tinca`), in files of bare ids, and in Keras'
+    `{"0": ["n01440764", "tench"]}`; a background class may be without one.
+
+    Args:
+        path: the file, UTF-8, in a form that `read_labels` reads.
+        count: the number of classes K of the model.
+
+    Returns:
+        K ids, empty where a class has none; None if at most one class has an id, or the number is not K.
+
+    Raises:
+        LabelsError: the file cannot be read.
+    """
+    text = read_text(Path(path), LabelsError)
+    if text.lstrip()[:1] in ("[", "{"):
+        words = _json_words(parse_json(text, str(path), LabelsError))
+    else:
+        words = text.rstrip().splitlines()
+    found = [match[1] if (match := _WNID.match(word.strip())) else "" for word in words]
+    return tuple(found) if len(found) == count and sum(map(bool, found)) > 1 else None
+
+
+def _json_words(data: object) -> list[str]:
+    """What stands first in each entry of a JSON list, or of an object from index."""
+    if isinstance(data, Mapping) and isinstance(data.get("id2label"), Mapping):
+        data = data["id2label"]
+    if isinstance(data, Mapping) and all(re.fullmatch(r"\d{1,9}", key) for key in data):
+        data = [data[key] for key in sorted(data, key=int)]
+    if not isinstance(data, list):
+        return []
+    return [str(item[0] if isinstance(item, list) and item else item) for item in data]
+
+
+def find_labels(model_path: str | Path, count: int) -> FoundLabels | None:
+    """Look for names beside a model: `STEM.labels.txt`, `STEM.labels.json`, `labels.txt`, `labels.json`.
+
+    STEM is the model's name without `.onnx`, and without `.gapmil` too.
+
+    Raises:
+        LabelsError: the first of them that is there cannot be read or does not fit.
+    """
+    model = Path(model_path)
+    bases = [f"{stem}.labels" for stem in model_stems(model)] + ["labels"]
+    for name in [base + ending for base in bases for ending in (".txt", ".json")]:
+        path = model.parent / name
+        if path.is_file():
+            names, source = read_labels(path, count), f"Class names from {path}, beside the model."
+            return FoundLabels(names, source, read_wnids(path, count))
+    return None
+
+
+def _advice(names: int, classes: int) -> str:
+    if names == classes - 1:
+        return " One is missing: the model likely has a background class, often index 0; add its line."
+    if names == classes + 1:
+        return " One too many: the file likely names a background class that the model lacks."
+    return " Give the file that was made for this model."
+
+
+def _from_lines(text: str, file: Path) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    if "" in lines:
+        raise LabelsError(f"{file}: line {lines.index('') + 1} is empty; every class needs a name.")
+    synsets = [_SYNSET_LINE.fullmatch(line) for line in lines]
+    if lines and all(synsets):
+        return _short_names([(match[1], match[2]) for match in synsets if match])
+    numbered = [_NUMBERED_LINE.fullmatch(line) for line in lines]
+    if lines and all(numbered):
+        by_index = {int(match[1]): match[2] for match in numbered if match}
+        if sorted(by_index) == list(range(len(lines))):
+            return [by_index[index] for index in range(len(lines))]
+    return lines
+
+
+def _short_names(words: Sequence[tuple[str, str]]) -> list[str]:
+    """The first of each class's names; more where that is not unique."""
+    first = [names.split(",")[0].strip() for _, names in words]
+    occurs, occurs_in_full = Counter(first), Counter(names for _, names in words)
+    return [
+        short if occurs[short] == 1 else names if occurs_in_full[names] == 1 else f"{names} ({synset})"
+        for short, (synset, names) in zip(first, words, strict=True)
+    ]
+
+
+def _from_json(data: object, file: Path) -> list[str]:
+    if isinstance(data, Mapping) and isinstance(data.get("id2label"), Mapping):
+        data = data["id2label"]
+    if isinstance(data, list):
+        return [_name(item, file) for item in data]
+    if not isinstance(data, Mapping) or not data:
+        raise LabelsError(f"{file}: a JSON list of names, or an object from index to name, was expected.")
+    if all(type(value) is int for value in data.values()):
+        by_index = {int(value): str(key) for key, value in data.items()}
+    elif all(re.fullmatch(r"\d{1,9}", key) for key in data):
+        by_index = {int(key): _name(value, file) for key, value in data.items()}
+    else:
+        raise LabelsError(f"{file}: the JSON object's keys are not class indexes, and its values are not either.")
+    if len(by_index) != len(data) or sorted(by_index) != list(range(len(by_index))):
+        raise LabelsError(f"{file}: the indexes have to run from 0 to {len(data) - 1} without a gap or a double.")
+    return [by_index[index] for index in range(len(by_index))]
+
+
+def _name(value: object, file: Path) -> str:
+    if isinstance(value, list) and len(value) == 2:  # Keras' imagenet_class_index.json
+        value = value[1]
+    if not isinstance(value, str) or not value.strip():
+        raise LabelsError(f"{file}: a class name is {str(value)[:40]!r}, which is no text.")
+    return value.strip()

@@ -1,6 +1,0 @@
-"""The preprocessing detective: a few dozen labelled images tell how the model wants its photos."""
-
-from onnx_gapmil.detective.ranking import Ranking, RankingRow
-from onnx_gapmil.detective.search import rank_presets
-
-__all__ = ["Ranking", "RankingRow", "rank_presets"]

@@ -1,1 +1,0 @@
-"""The outputs of a rewritten graph: which rows of the head they need, and how they are made and checked."""

@@ -1,0 +1,1 @@
+"""What labelled images choose: which preprocessing fits a model."""

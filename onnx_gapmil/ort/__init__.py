@@ -1,0 +1,1 @@
+"""ONNX Runtime: providers that truly work, sessions, values, errors in one sentence."""

@@ -1,0 +1,114 @@
+"""Make ONNX Runtime sessions: quiet, sized to the cores one may use, never with foreign code, checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from onnx_gapmil.errors import ModelError, ProviderError
+from onnx_gapmil.ort.cpu import thread_count
+from onnx_gapmil.ort.errors import load_error, readable
+from onnx_gapmil.ort.providers import ProviderChoice
+from onnx_gapmil.ort.quiet import onnxruntime_module
+
+_GRAPH_CAPTURE = "graph capture feature"  # in each of ONNX Runtime's messages that a graph cannot be recorded
+_RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+
+
+def make_session(
+    model: bytes | Path,
+    choice: ProviderChoice,
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
+    external_data_folder: Path | None = None,
+    spinning: bool = True,
+    name: str | None = None,
+) -> Any:
+    """Create an `onnxruntime.InferenceSession`.
+
+    Args:
+        model: a path, or a serialized model. A path is best for a model with external data.
+        choice: from `choose_providers`.
+        threads: threads within an operator; by default all cores that this process may use.
+        optimize: let ONNX Runtime fuse and fold the graph.
+        external_data_folder: where a serialized model's external data lies.
+        spinning: let idle threads wait busily. Faster by itself; slower where decoding wants the same cores.
+        name: what messages call a serialized model.
+
+    Raises:
+        ModelError: ONNX Runtime cannot load the model; the message says what it has against it.
+        ProviderError: the provider was asked for by name, and not one node of this model runs on it; or CUDA graphs
+            were, and not every node does.
+    """
+    ort = onnxruntime_module()
+    what = name or (str(model) if isinstance(model, Path) else "The model")
+    if isinstance(model, Path) and not model.is_file():
+        raise ModelError(f"{model} is not a file.")
+    settings = _settings(threads, optimize, spinning)
+    if external_data_folder is not None:
+        settings.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(external_data_folder)
+        )
+    try:
+        session = ort.InferenceSession(
+            str(model) if isinstance(model, Path) else model,
+            settings,
+            providers=[(provider, dict(options)) for provider, options in choice.providers],
+            enable_fallback=0,  # it would print, and go on without the provider
+        )
+    except Exception as error:
+        if _GRAPH_CAPTURE in str(error):
+            raise ProviderError(
+                f"{what} cannot run as CUDA graphs, which need every node on CUDA and no loop or branch: "
+                f"{readable(error).rstrip('.')}. Leave --cuda-graph off."
+            ) from error
+        raise load_error(error, what) from error
+    if choice.explicit:
+        _require_use(session, choice, what)
+    return session
+
+
+def _settings(threads: int | None, optimize: bool, spinning: bool) -> Any:
+    ort = onnxruntime_module()
+    settings = ort.SessionOptions()
+    settings.log_severity_level = 4  # what goes wrong arrives as an exception
+    settings.intra_op_num_threads = threads or thread_count()
+    settings.inter_op_num_threads = 1
+    level = ort.GraphOptimizationLevel
+    settings.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    settings.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    return settings
+
+
+def nodes_per_provider(session: Any) -> dict[str, int | None]:
+    """Count the optimized graph's nodes by the provider that runs them, by ONNX Runtime's provider names.
+
+    A count is None where the session does not tell (an older ONNX Runtime, or a session not made here).
+    """
+    assignment = getattr(session, "get_provider_graph_assignment_info", None)
+    if assignment is not None and _recorded(session):
+        counts: Counter[str] = Counter()
+        for part in assignment():
+            counts[part.ep_name] += len(part.get_nodes())
+        return dict(counts)
+    return dict.fromkeys(session.get_providers())
+
+
+def _recorded(session: Any) -> bool:
+    try:
+        entry = session.get_session_options().get_session_config_entry(_RECORD_ASSIGNMENT)
+    except RuntimeError:  # no such entry
+        return False
+    return bool(entry == "1")
+
+
+def _require_use(session: Any, choice: ProviderChoice, what: str) -> None:
+    name = choice.providers[0][0]
+    nodes = nodes_per_provider(session)
+    if name not in session.get_providers() or nodes.get(name, 0) == 0:
+        raise ProviderError(
+            f"{name} was asked for, and no node of the model runs on it ({what}). Use --provider auto or cpu."
+        )

@@ -1,0 +1,208 @@
+"""From one photo's grid to classes, cells and boxes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.lift.lifted import UNARRANGED
+from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
+from onnx_gapmil.prediction.outputs import names_of
+from onnx_gapmil.show.drawing.gridmap import regions
+from onnx_gapmil.show.drawing.scores import SURE, Activation, activate, certainty
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.running.prediction_grid import PredictionGrid
+
+#: Connected cells of one class smaller than this share of the grid are counted but get no box.
+_MIN_BOX_SHARE = 0.02
+#: float32's softmax is off by less; cells nearer to `SURE` are decided in float64.
+_NEAR = 1e-4
+
+
+class Describer:
+    """Puts one head's numbers into words.
+
+    Args:
+        head: of the session.
+        label: a class's name by its index.
+        top: classes listed at image level.
+        arrays: what is to be saved of each photo; None for nothing.
+    """
+
+    def __init__(self, head: Head, label: Callable[[int], str], top: int, arrays: Emit | None = None) -> None:
+        self._head = head
+        self._label = label
+        self._top = top
+        self._arrays = arrays
+        self._kind = cast("Activation", head.activation or "none")
+        self._arranged = UNARRANGED not in head.note
+
+    def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:
+        """Describe one photo's answer.
+
+        Args:
+            found: whose arrays have one row; it needs the grid, or argmax, certainty, peaks and scores by max.
+            geometry: where the input lies in the photo.
+        """
+        view = _Whole(found) if found.grid is not None else _Reduced(found)
+        winning = view.winning()
+        boxes: tuple[CellBox, ...] = ()
+        if self._arranged:
+            boxes = self._boxes(np.where(view.sure(), winning, -1), geometry)
+        return HeadPrediction(
+            output=self._head.output,
+            verdict=self._head.verdict,
+            activation=self._kind,
+            grid_shape=(winning.shape[0], winning.shape[1]),
+            arranged=self._arranged,
+            top=self._best(found.logits[0].astype(np.float64)),
+            winners=self._winners(view, winning),
+            boxes=boxes,
+            logits=found.logits[0],
+            grid=None if found.grid is None else found.grid[0],
+            arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
+        )
+
+    def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
+        scores = activate(logits, self._kind)
+        order = np.argsort(-logits, kind="stable")[: self._top].tolist()
+        return tuple(ClassScore(k, self._label(k), float(logits[k]), float(scores[k])) for k in order)
+
+    def _winners(self, view: _Whole | _Reduced, winning: npt.NDArray[np.intp]) -> tuple[CellWinner, ...]:
+        classes, counts = np.unique(winning[winning >= 0], return_counts=True)
+        if not len(classes):
+            return ()
+        cells, logits, scores = view.best_cells(classes, self._kind)
+        rows = zip(classes.tolist(), counts.tolist(), cells.tolist(), logits.tolist(), scores.tolist(), strict=True)
+        found = [
+            CellWinner(
+                index=index,
+                label=self._label(index),
+                cells=count,
+                share=count / winning.size,
+                best_cell=divmod(cell, winning.shape[1]),
+                best_logit=logit,
+                best_score=score,
+            )
+            for index, count, cell, logit, score in rows
+        ]
+        return tuple(sorted(found, key=lambda entry: (-entry.cells, -entry.best_logit)))
+
+    def _boxes(self, winning: npt.NDArray[np.intp], geometry: Geometry) -> tuple[CellBox, ...]:
+        shape = (winning.shape[0], winning.shape[1])
+        boxes = []
+        for region in regions(winning):
+            if region.value < 0 or region.cells < max(1, _MIN_BOX_SHARE * winning.size):
+                continue
+            x0, y0, _, _ = geometry.cell_rectangle(region.rows[0], region.cols[0], shape)
+            _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
+            boxes.append(CellBox(region.value, self._label(region.value), (x0, y0, x1, y1), region.cells))
+        return tuple(boxes)
+
+
+_Best = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Of some classes: the best cell, its logit, its score."""
+
+
+class _Whole:
+    """One photo's cells, from the whole grid."""
+
+    def __init__(self, found: PredictionGrid) -> None:
+        grid = cast("npt.NDArray[Any]", found.grid)[0]
+        self._grid = grid.astype(np.float32) if grid.dtype.itemsize < 4 else grid
+
+    def winning(self) -> npt.NDArray[np.intp]:
+        return winning_classes(self._grid)
+
+    def sure(self) -> npt.NDArray[np.bool_]:
+        return sure_cells(self._grid)
+
+    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
+        cells = self._grid.reshape(len(self._grid), -1)
+        best = cells[classes].argmax(axis=1)
+        scores = activate(cells[:, best].astype(np.float64), kind)
+        return best, cells[classes, best].astype(np.float64), scores[classes, np.arange(len(classes))]
+
+
+class _Reduced:
+    """One photo's cells, from what the graph made of the grid."""
+
+    def __init__(self, found: PredictionGrid) -> None:
+        fields = (found.argmax, found.certainty, found.peaks, found.scores.get("max"))
+        if any(field is None for field in fields):
+            raise ValueError("a grid, or argmax, certainty, peaks and scores by max are needed")
+        self._argmax, self._certainty, self._peaks, self._highest = (
+            cast("npt.NDArray[Any]", field)[0] for field in fields
+        )
+
+    def winning(self) -> npt.NDArray[np.intp]:
+        if len(self._peaks) == 1:
+            return np.where(self._certainty > SURE, 0, -1).astype(np.intp)
+        winners: npt.NDArray[np.intp] = self._argmax.astype(np.intp)
+        return winners
+
+    def sure(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self._certainty >= SURE)
+
+    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
+        """A softmax's score is known where the class wins its best cell; elsewhere it is NaN."""
+        best, logits = self._peaks[classes].astype(np.intp), self._highest[classes].astype(np.float64)
+        if kind == "softmax":
+            own = self._argmax.ravel()[best] == classes
+            return best, logits, np.where(own, self._certainty.ravel()[best].astype(np.float64), np.nan)
+        return best, logits, activate(logits, kind)
+
+
+def saved_arrays(found: PredictionGrid, wanted: Emit) -> dict[str, npt.NDArray[Any]]:
+    """One photo's arrays as a file has them: the logits and what is wanted, without the axis of the batch."""
+    arrays = {"logits": found.logits[0]}
+    for name in names_of(wanted):
+        if name != "scores":
+            arrays[name] = getattr(found, name)[0]
+    for aggregator in wanted.scores:
+        arrays[f"scores_{aggregator.key}"] = found.scores[aggregator.key][0]
+    return arrays
+
+
+def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The class with the highest logit in each cell.
+
+    Args:
+        grid: (K, rows, columns).
+
+    Returns:
+        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
+        class) elsewhere.
+    """
+    if grid.shape[0] == 1:
+        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
+    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
+    return winners
+
+
+def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
+
+    Args:
+        grid: (K, rows, columns), float32 or float64.
+
+    Returns:
+        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
+    """
+    if len(grid) == 1 or grid.dtype != np.float32:
+        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
+    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
+        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
+    sure = np.asarray(share >= SURE)
+    near = np.abs(share - SURE) < _NEAR
+    if near.any():
+        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
+    return sure

@@ -1,1 +1,0 @@
-"""Show results: text for a terminal, pictures for a report."""

@@ -1,0 +1,1 @@
+"""What is done with a lift: analyse a model, explain it, write its prediction grid, prove it."""

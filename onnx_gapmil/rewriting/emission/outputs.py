@@ -1,0 +1,199 @@
+"""From a lifted head to its graph outputs: only what is asked for, by the cheapest way there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.aggregate.nodes import CellNodes
+from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.rewriting.emission.rows import RowSelector, Selection
+from onnx_gapmil.rewriting.emission.shapes import traced_tensors
+from onnx_gapmil.rewriting.record import ClassesOutput, HeadOutputs, TopKOutputs
+
+if TYPE_CHECKING:
+    from onnx_gapmil.graph.builder import GraphBuilder
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.verdict import Readout
+    from onnx_gapmil.rewriting.emission.emit import Emit
+
+_INT64 = int(onnx.TensorProto.INT64)
+Axis = int | str
+
+
+@dataclass(frozen=True)
+class EmittedHead:
+    """The outputs of one head, named and built.
+
+    Attributes:
+        names: the graph outputs.
+        values: the same as the graph declares them, in order.
+        grid: the prediction grid's tensor, whether it is an output or not.
+        grid_shape: (N, K, H, W); open axes by a symbol's name.
+    """
+
+    names: HeadOutputs
+    values: tuple[onnx.ValueInfoProto, ...]
+    grid: str
+    grid_shape: tuple[Axis, Axis, Axis, Axis]
+
+
+def emit_head(
+    build: GraphBuilder, trace: Trace, head: Head, emit: Emit, readout: Readout, *, suffix: str = ""
+) -> EmittedHead:
+    """Build one head's outputs.
+
+    Args:
+        build: has the lifted head, and collects the new nodes.
+        trace: the real shapes of the vendor's tensors.
+        head: the lifted head.
+        emit: what to give.
+        readout: how the head was lifted.
+        suffix: ends each output's name, where there are several heads.
+
+    Raises:
+        InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
+    """
+    emit.require_classes(head.output, head.classes)
+    return _Emitter(build, trace, head, emit, readout, suffix).run()
+
+
+class _Emitter:
+    """The outputs of one head, one after another."""
+
+    def __init__(
+        self, build: GraphBuilder, trace: Trace, head: Head, emit: Emit, readout: Readout, suffix: str
+    ) -> None:
+        self._build = build
+        self._trace = trace
+        self._head = head
+        self._emit = emit
+        self._readout = readout
+        self._suffix = suffix
+        self._values: list[onnx.ValueInfoProto] = []
+        lifted = head.lifted
+        self._open_size = any(entry.space_is_open for entry in trace.inputs)
+        self._batch, self._height, self._width = _open_axes(trace, lifted.size)
+        self._cells = CellNodes(
+            build,
+            lifted.name,
+            channels=lifted.channels,
+            dtype=lifted.dtype,
+            cells=None if self._open_size else lifted.size[0] * lifted.size[1],
+        )
+        # The scores "mean" of a contribution grid are the logits; all other scores look at every cell.
+        needed = [entry for entry in emit.scores if entry.name != "mean" or readout != "contribution"]
+        self._whole = emit.grid or emit.argmax or emit.certainty or emit.peaks or bool(needed)
+
+    def run(self) -> EmittedHead:
+        emit, lifted, cells = self._emit, self._head.lifted, self._cells
+        shape = (self._batch, lifted.channels, self._height, self._width)
+        plane = (self._batch, self._height, self._width)
+        kind = elem_type(lifted.dtype)
+        logits = self._logits()
+        names = HeadOutputs(
+            logits=logits,
+            features=self._features() if emit.features else None,
+            grid=self._output("grid", lifted.name, kind, shape) if emit.grid else None,
+            argmax=self._output("argmax", cells.argmax, _INT64, plane) if emit.argmax else None,
+            certainty=self._output("certainty", cells.certainty, elem_type(cells.dtype), plane)
+            if emit.certainty
+            else None,
+            peaks=self._output("peaks", cells.peaks, _INT64, shape[:2]) if emit.peaks else None,
+            topk=self._topk(logits, emit.topk) if emit.topk is not None else None,
+            classes=self._classes(emit.classes) if emit.classes else None,
+            scores=self._scores(logits),
+        )
+        return EmittedHead(names, tuple(self._values), lifted.name, shape)
+
+    def _output(self, title: str, tensor: str, kind: int, shape: tuple[Axis, ...]) -> str:
+        """Give a tensor its final name and declare it."""
+        name = self._build.node("Identity", [tensor], output=self._build.unique(f"gapmil_{title}{self._suffix}"))
+        self._values.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def _logits(self) -> str:
+        """The head's scores as (N, K)."""
+        build, head, lifted = self._build, self._head, self._head.lifted
+        scores = head.logits.tensor
+        if lifted.batch_axis is not None and lifted.batch_axis > 0:
+            order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
+            scores = build.node("Transpose", [scores], perm=order)
+        if lifted.quantization is not None and not lifted.quantization.dynamic:
+            # Logits that leave as integers: what they stand for is what the grid is of.
+            whole = build.node("Cast", [scores], to=elem_type(lifted.dtype))
+            shift, step = (
+                build.constant(np.asarray(value, lifted.dtype))
+                for value in (lifted.quantization.zero, lifted.quantization.step)
+            )
+            scores = build.node("Mul", [build.node("Sub", [whole, shift]), step])
+        squeezed = any(step.op == "Squeeze" for step in head.chain)  # which may drop the batch too, where it is 1
+        if lifted.batch_axis != 0 or len(lifted.shape) != 2 or squeezed:
+            scores = build.node("Reshape", [scores, build.ints([-1, lifted.channels])])
+        # Else not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then
+        # does not load what it made (opset 23).
+        return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, lifted.channels))
+
+    def _features(self) -> str:
+        found = self._head.features
+        maps = [grid.name for grid in found]
+        joined = maps[0] if len(maps) == 1 else self._build.node("Concat", maps, axis=1)
+        channels = sum(grid.channels for grid in found)
+        shape = (self._batch, channels, self._height, self._width)
+        return self._output("features", joined, elem_type(found[0].dtype), shape)
+
+    def _scores(self, logits: str) -> dict[str, str]:
+        """Scores by other aggregators; each ``(N, K)``, float32 or wider."""
+        names = {}
+        kind = elem_type(self._cells.dtype)
+        for aggregator in self._emit.scores:
+            if aggregator.name == "mean" and self._readout == "contribution":
+                scores = self._widened(logits)
+            else:
+                scores = self._cells.scores(aggregator)
+            shape = (self._batch, self._head.classes)
+            names[aggregator.key] = self._output(f"scores_{aggregator.key}", scores, kind, shape)
+        return names
+
+    def _widened(self, logits: str) -> str:
+        """Logits in a type that every runtime sorts."""
+        if self._head.lifted.dtype == self._cells.dtype:
+            return logits
+        return self._build.node("Cast", [logits], to=elem_type(self._cells.dtype))
+
+    # --- rows of the grid ------------------------------------------------------------------------------------------
+
+    def _topk(self, logits: str, count: int) -> TopKOutputs:
+        _, best = self._build.topk(self._widened(logits), count, 1)
+        classes = self._output("topk_classes", best, _INT64, (self._batch, count))
+        return TopKOutputs(count, classes, self._rows("topk_grid", Selection(best, count, fixed=False)))
+
+    def _classes(self, indices: tuple[int, ...]) -> ClassesOutput:
+        rows = Selection(self._build.ints(indices), len(indices), fixed=True)
+        return ClassesOutput(indices, self._rows("classes_grid", rows))
+
+    def _rows(self, title: str, rows: Selection) -> str:
+        """Some classes of the grid: taken from it where it is computed anyway, else made by themselves."""
+        lifted = self._head.lifted
+        traced = (lifted.batch, lifted.channels, *lifted.size)
+        tensors = traced_tensors(self._build, self._trace, lifted.name, traced, lifted.dtype)
+        selector = RowSelector(self._build, tensors, lifted.dtype, open_size=self._open_size)
+        grid = selector.gather(lifted.name, rows) if self._whole else selector.pick(lifted.name, rows)
+        shape = (self._batch, rows.count, self._height, self._width)
+        return self._output(title, grid, elem_type(lifted.dtype), shape)
+
+
+def _open_axes(trace: Trace, size: tuple[int, int]) -> tuple[Axis, Axis, Axis]:
+    """Batch, height and width of the grid: numbers where the input fixes them, symbols where it leaves them open."""
+    inputs = trace.inputs
+    batch: Axis = trace.batch
+    if any(entry.batch_is_open for entry in inputs):
+        first = next(entry.declared[0] for entry in inputs if entry.batch_is_open)
+        batch = first if isinstance(first, str) else "gapmil_batch"
+    if any(entry.space_is_open for entry in inputs):
+        return batch, "gapmil_height", "gapmil_width"
+    return batch, size[0], size[1]

@@ -1,0 +1,111 @@
+"""Every emission against float64 NumPy on the whole grid: for the proof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.aggregate.aggregator import parse_aggregator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx_gapmil.rewriting.record import HeadOutputs
+
+Array = npt.NDArray[np.float64]
+#: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.
+_LINEAR = frozenset({"mean", "max", "topk", "median"})
+
+
+def reductions(head: HeadOutputs) -> dict[str, str]:
+    """The outputs that are made of the grid or of the logits, by what they are; their tensors."""
+    return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid")}
+
+
+def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array, grid: Array) -> dict[str, float]:
+    """Compare the reductions of one head.
+
+    Args:
+        head: which outputs there are.
+        got: the reductions by what they are, as `reductions` names them.
+        logits: (N, K).
+        grid: (N, K, H, W), of the same images.
+
+    Returns:
+        By tensor name. For a place or a class that was chosen: how far its value is below the best one's. For values:
+        the largest difference. Both relative to the largest value; infinity where shapes or numbers do not fit.
+    """
+    checks: dict[str, Any] = {
+        "argmax": lambda found: _shortfall(np.moveaxis(grid, 1, -1), found),
+        "certainty": lambda found: _gap(found, certainty(grid), _unit(grid)),
+        "peaks": lambda found: _shortfall(grid.reshape(*grid.shape[:2], -1), found),
+        "topk_classes": lambda found: _best_classes(logits, found),
+        "topk_grid": lambda found: _rows(grid, found, got["topk_classes"]),
+        "classes_grid": lambda found: _rows(grid, found, np.asarray([head.classes.indices] if head.classes else [])),
+    }
+    result = {}
+    for key, name in reductions(head).items():
+        found = np.asarray(got[key])
+        check = checks.get(key) or (lambda found, key=key: _scores(grid, found, key.removeprefix("scores.")))
+        result[name] = float(check(found if found.dtype.kind in "iu" else found.astype(np.float64)))
+    return result
+
+
+def certainty(grid: Array) -> Array:
+    """Softmax share of the best class in each cell, (N, H, W); the sigmoid where there is one class."""
+    if grid.shape[1] == 1:
+        return np.asarray(np.exp(-np.logaddexp(0.0, -grid[:, 0])))
+    return np.asarray(1 / np.exp(grid - grid.max(axis=1, keepdims=True)).sum(axis=1))
+
+
+def _unit(grid: Array) -> float:
+    """What a difference of an exponential is relative to: logits are compared with 1."""
+    return max(1.0, float(np.abs(grid).max()))
+
+
+def _gap(found: np.ndarray, expected: Array, scale: float) -> float:
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        return float("inf")
+    gap = float(np.abs(found - expected).max(initial=0.0))
+    return gap / scale if scale > 0 else gap
+
+
+def _shortfall(values: Array, chosen: np.ndarray) -> float:
+    """How far the chosen element of the last axis is below the largest."""
+    if chosen.shape != values.shape[:-1] or chosen.min() < 0 or chosen.max() >= values.shape[-1]:
+        return float("inf")
+    taken = np.take_along_axis(values, chosen[..., None].astype(np.int64), axis=-1)[..., 0]
+    return _gap(taken, values.max(axis=-1), float(np.abs(values).max()))
+
+
+def _best_classes(logits: Array, chosen: np.ndarray) -> float:
+    """How far the logits of the chosen classes are from the largest ones, in order; each class once."""
+    count = chosen.shape[-1] if chosen.ndim == 2 else 0
+    fits = len(chosen) == len(logits) and 0 < count <= logits.shape[1]
+    if not fits or chosen.min() < 0 or chosen.max() >= logits.shape[1]:
+        return float("inf")
+    if any(len(set(row)) != count for row in chosen.tolist()):
+        return float("inf")
+    taken = np.take_along_axis(logits, chosen.astype(np.int64), axis=1)
+    return _gap(taken, -np.sort(-logits, axis=1)[:, :count], float(np.abs(logits).max()))
+
+
+def _rows(grid: Array, found: np.ndarray, classes: np.ndarray) -> float:
+    """Some classes' grids against the same rows of the whole one."""
+    indices = np.broadcast_to(classes.astype(np.int64), (len(grid), classes.shape[-1]))
+    if indices.min() < 0 or indices.max() >= grid.shape[1]:
+        return float("inf")
+    expected = np.take_along_axis(grid, indices[:, :, None, None], axis=1)
+    return _gap(found, expected, float(np.abs(grid).max()))
+
+
+def _scores(grid: Array, found: np.ndarray, key: str) -> float:
+    aggregator = parse_aggregator(key)
+    expected = aggregator(grid)
+    scale = max(float(np.abs(grid).max()), float(np.abs(expected).max()))
+    if aggregator.name not in _LINEAR:
+        blunt = min(aggregator.parameter or 1.0, 1.0)  # the logarithm is divided by r, its rounding too
+        scale = max(scale, 1.0) / blunt
+    return _gap(found, expected, scale)

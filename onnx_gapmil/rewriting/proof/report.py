@@ -1,0 +1,147 @@
+"""What a proof ran and measured, and whether that is good enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+#: Largest |mean over cells - logits| / max |logits| that rounding explains, by the bytes of the element type.
+TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 1e-10}
+#: The same where the head rounds to integers of 8 bits on the way.
+QUANTIZED_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of original and rewritten model on the same input.
+
+    Attributes:
+        inputs: what was fed, for people: ``random (2, 3, 224, 224)``, or an image's path.
+        outputs_equal: the original outputs are equal bit for bit.
+        outputs_difference: largest difference of an original output, relative to its largest value.
+        residuals: by head's output, largest |mean over cells - logits| / max |logits|.
+        scale: by head's output, max |logits|.
+        emissions: by graph output, largest difference of a reduction from the same of the whole grid in float64 NumPy,
+            relative to the largest value (`onnx_gapmil.rewriting.proof.reductions`).
+    """
+
+    inputs: str
+    outputs_equal: bool
+    outputs_difference: float
+    residuals: dict[str, float]
+    scale: dict[str, float]
+    emissions: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProofReport:
+    """What the proof ran and measured.
+
+    Attributes:
+        trials: every run.
+        tolerance: by head's output, what rounding in its type explains.
+        emitted: by graph output of a reduction, the head's output that it belongs to.
+        checked: outputs whose residual must stay within it; the instance readout of a conditional head is only
+            reported.
+        outputs_tolerance: how far original outputs may move; 0 asks for equality bit for bit.
+        rounding_bound: by head's output, how far rounding to integers may move a logit, where that is known.
+        skipped: inputs that the original itself does not take.
+        provider: what it ran on.
+        nodes: of the original and of the rewritten model, how many nodes ran on which of ONNX Runtime's providers;
+            empty where only the head ran.
+        kind: ``model`` if original and rewritten model ran whole; ``head`` if the model is too large for that, so
+            that only its head ran, with its real weights, on made-up feature maps, and the original outputs are known
+            to be unchanged because the vendor's part of the graph is.
+    """
+
+    trials: tuple[Trial, ...]
+    tolerance: dict[str, float]
+    checked: tuple[str, ...]
+    outputs_tolerance: float
+    skipped: tuple[str, ...] = ()
+    rounding_bound: dict[str, float] = field(default_factory=dict)
+    provider: str = "cpu"
+    nodes: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    failures: tuple[str, ...] = field(default=())
+    kind: Literal["model", "head"] = "model"
+    emitted: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def originals_unchanged(self) -> bool:
+        """Whether every original output stayed what it was."""
+        return all(trial.outputs_equal or trial.outputs_difference <= self.outputs_tolerance for trial in self.trials)
+
+    def residual(self, output: str) -> float | None:
+        """The largest residual of one head over all trials."""
+        return max((trial.residuals[output] for trial in self.trials if output in trial.residuals), default=None)
+
+    def emission(self, name: str) -> float | None:
+        """The largest difference of one reduction from NumPy's over all trials; None if it was not run."""
+        return max((trial.emissions[name] for trial in self.trials if name in trial.emissions), default=None)
+
+    @property
+    def passed(self) -> bool:
+        """Whether outputs are unchanged and every head that must hold the identity holds it."""
+        return not self.reasons()
+
+    def reasons(self) -> list[str]:
+        """Why the proof failed, one sentence each; empty if it passed."""
+        reasons = list(self.failures)
+        if not self.trials:
+            reasons.append("no input could be run.")
+        if not self.originals_unchanged:
+            worst = max(trial.outputs_difference for trial in self.trials)
+            reasons.append(f"an original output changed by {worst:.2g} of its largest value.")
+        for output in self.checked:
+            residual = self.residual(output)
+            bound = self.rounding_bound.get(output)
+            if bound is not None and not all(
+                trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
+                for trial in self.trials
+                if output in trial.residuals
+            ):
+                reasons.append(
+                    f"output '{output}': the mean over cells differs from the logits by more than the {bound:.2g} that "
+                    "rounding to its scales explains."
+                )
+            if residual is not None and not residual <= self.tolerance[output]:
+                reasons.append(
+                    f"output '{output}': the mean over cells differs from the logits by {residual:.2g} of the largest "
+                    f"logit; {self.tolerance[output]:.0e} is allowed."
+                )
+        for name, output in self.emitted.items():
+            difference = self.emission(name)
+            if difference is not None and not difference <= self.tolerance[output]:
+                reasons.append(
+                    f"'{name}' differs from the same of the whole grid by {difference:.2g}; "
+                    f"{self.tolerance[output]:.0e} is allowed."
+                )
+        return reasons
+
+    def to_json(self) -> dict[str, Any]:
+        """The proof as the command line prints it."""
+        return {
+            "passed": self.passed,
+            "kind": self.kind,
+            "originals_unchanged": self.originals_unchanged,
+            "outputs_difference": max((trial.outputs_difference for trial in self.trials), default=None),
+            "residuals": {output: self.residual(output) for output in self.tolerance},
+            "tolerance": self.tolerance,
+            "rounding_bound": self.rounding_bound,
+            "emissions": {name: self.emission(name) for name in self.emitted},
+            "provider": self.provider,
+            "nodes": self.nodes,
+            "trials": [
+                {
+                    "inputs": trial.inputs,
+                    "outputs_equal": trial.outputs_equal,
+                    "outputs_difference": trial.outputs_difference,
+                    "residuals": trial.residuals,
+                    "max_logit": trial.scale,
+                    "emissions": trial.emissions,
+                }
+                for trial in self.trials
+            ],
+            "skipped": list(self.skipped),
+            "failures": self.reasons(),
+        }

@@ -1,0 +1,71 @@
+"""Write a rewritten model: whole or not at all, beside its weights, and never over the original."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.graph.loading import has_external_data, serialize
+
+if TYPE_CHECKING:
+    from onnx_gapmil.rewriting.result import Rewrite
+
+
+def default_output_path(path: Path) -> Path:
+    """``MODEL.onnx`` becomes ``MODEL.gapmil.onnx`` beside it."""
+    return path.with_name(f"{path.stem}.gapmil.onnx")
+
+
+def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
+    """Write a rewritten model, whole or not at all.
+
+    Args:
+        rewrite: what to write.
+        path: where to; for a model with external data it must be in the same folder as that data.
+
+    Raises:
+        InputError: the folder does not exist, or is not where the external data lies, or cannot be written.
+        ModelError: the rewritten model would exceed the 2 GiB of a protobuf file.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; make it first, or choose another place for the rewritten model.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the file to write.")
+    source = rewrite.source.path
+    if source is not None and path.resolve() == source.resolve():
+        raise InputError(f"{path} is the original model, which is never overwritten; choose another name.")
+    if has_external_data(rewrite.model) and (source is None or path.parent.resolve() != source.parent.resolve()):
+        where = source.parent if source is not None else "the weights' folder"
+        raise InputError(
+            f"the model's weights are in a file beside it that the rewritten model shares; write it into {where} too."
+        )
+    write_whole(path, serialize(rewrite.model, "the rewritten model"))
+    return replace(rewrite, output_path=path)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by way of a temporary one in the same folder, so that it is there whole or not at all."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

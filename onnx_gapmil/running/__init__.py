@@ -1,0 +1,1 @@
+"""Run a rewritten model: batches in, prediction grids out; photos through it as a stream."""

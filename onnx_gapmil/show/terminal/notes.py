@@ -1,0 +1,290 @@
+"""Text for a terminal: the doctor's note of ``inspect``, and the reports of ``rewrite`` and ``verify``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.verdict import LiftStep, Refusal
+    from onnx_gapmil.rewriting.inspection import Inspection
+    from onnx_gapmil.rewriting.proof.report import ProofReport
+    from onnx_gapmil.rewriting.result import Rewrite, RewrittenHead
+
+#: Columns where the output is no terminal: a file, a pipe, a document.
+_PLAIN_WIDTH = 110
+#: Longest name of a node in a table; exporters write names of hundreds of letters. JSON has them whole.
+_NAME_WIDTH = 34
+
+#: What each new output is.
+_MEANINGS = {
+    "logits": "scores before softmax",
+    "grid": "prediction grid",
+    "features": "feature grid",
+    "argmax": "best class of each cell",
+    "certainty": "softmax share of the best class",
+    "peaks": "best cell of each class",
+    "topk_classes": "the image's best classes",
+    "topk_grid": "their prediction grid",
+    "classes_grid": "prediction grid of the chosen classes",
+}
+_VERDICTS = {
+    "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
+    "conditional": (
+        "yellow",
+        "exact for each image (mean over cells = logits), but a cell's value also depends on the pooled features",
+    ),
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The console that reports are printed on."""
+    plain = Console(stderr=stderr, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+
+
+def inspection_note(found: Inspection) -> RenderableType:
+    """The note on one model."""
+    parts: list[RenderableType] = [_facts(found), Text()]
+    if found.rewritten:
+        parts += [
+            Text(
+                "It is a rewritten model already: its new outputs are "
+                + ", ".join(name for head in found.rewritten for name in head.tensors)
+                + ".",
+                style="bold",
+            ),
+            Text(),
+        ]
+    for head in found.heads:
+        parts += [_head_table(head), Text()]
+    for output, refusal in found.refusals.items():
+        parts += [refusal_note(output, refusal, found), Text()]
+    others = [pool for pool in found.pools if not pool.is_head]
+    if others or found.local_pools:
+        parts += [_other_pools(found), Text()]
+    parts.append(_verdict_line(found))
+    return Group(*parts)
+
+
+def _facts(found: Inspection) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("model", Text(found.model, style="bold"))
+    opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
+    table.add_row("written by", f"{found.exporter}; IR {found.ir_version}; {opsets}")
+    functions = (
+        f", {found.functions} local functions{' (inlined to see the head)' if found.inlined else ''}"
+        if found.functions
+        else ""
+    )
+    table.add_row(
+        "size",
+        f"{_bytes(found.size)}, {found.parameters:,} parameters, {found.nodes:,} nodes{functions}",
+    )
+    for label, values in (("input", found.inputs), ("output", found.outputs)):
+        for name, shape, dtype in values:
+            table.add_row(label, f"{name}  {_shape(shape)}  {dtype}")
+    table.add_row("sha-256", found.sha256)
+    return table
+
+
+def _head_table(head: Head) -> RenderableType:
+    color, _ = _VERDICTS[head.verdict]
+    title = Text.assemble(
+        ("Head of ", "bold"),
+        (", ".join(f"'{name}'" for name in head.outputs), "bold"),
+        ": ",
+        (head.verdict, f"bold {color}"),
+        _qualities(head),
+    )
+    table = Table.grid(padding=(0, 2))
+    for style in ("bold", "dim", "", "cyan"):
+        table.add_column(style=style, overflow="fold")
+    for grid in head.features:
+        height, width = grid.size
+        note = f"; {grid.note}" if grid.note else ""
+        detail = f"the feature grid, kept as {grid.layout}{note}"
+        table.add_row(
+            f"{height}×{width} cells", _short(grid.source), f"(N, {grid.channels}, {height}, {width})", detail
+        )
+    for step in head.chain:
+        table.add_row(f"↓ {step.op}", _short(step.node or step.output), _batch_shape(step), _step_text(step))
+    tail = " → ".join(head.logits.tail)
+    table.add_row(
+        "logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {tail}" if tail else "the output itself"
+    )
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _qualities(head: Head) -> str:
+    """What else is to be known of a head beside its verdict."""
+    words = []
+    if head.quantized:
+        bound = head.rounding_bound
+        words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
+    if head.position_dependent:
+        words.append("position-dependent (each cell has weights of its own)")
+    return "".join(f"; {word}" for word in words)
+
+
+def _step_text(step: LiftStep) -> Text:
+    return Text(step.detail, style="yellow" if step.conditional else "cyan")
+
+
+def refusal_note(output: str, refusal: Refusal, found: Inspection) -> RenderableType:
+    """Why one output has no grid, how far the walk came, and what can be done."""
+    title = Text.assemble(
+        ("Head of ", "bold"), (f"'{output}'", "bold"), ": ", ("refused", "bold red"), f" ({refusal.code})"
+    )
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    table.add_row("found", refusal.message)
+    if refusal.walked:
+        table.add_row("walked", Text(" ← ".join(["logits", *refusal.walked])))
+    nearest = found.nearest_pool
+    if nearest is not None:
+        table.add_row(
+            "nearest", f"{nearest.op} {_short(nearest.node)} {_shape(('N', *nearest.before[1:]))}: {nearest.role}"
+        )
+    elif not found.pools:
+        table.add_row("nearest", "no operator of the graph pools a whole map")
+    table.add_row("advice", refusal.advice)
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _other_pools(found: Inspection) -> RenderableType:
+    others = [pool for pool in found.pools if not pool.is_head]
+    count = f"{len(others)} other pools over a whole map" if len(others) != 1 else "1 other pool over a whole map"
+    title = Text(f"{count}, {found.local_pools} with a smaller window", style="bold")
+    table = Table.grid(padding=(0, 2))
+    for style in ("", "dim", "", ""):
+        table.add_column(style=style, overflow="fold")
+    for pool in others[:12]:
+        table.add_row(pool.op, _short(pool.node), _shape(("N", *pool.before[1:])), pool.role)
+    if len(others) > 12:
+        table.add_row("…", f"{len(others) - 12} more", "", "see --json")
+    return Group(title, Padding(table, (0, 0, 0, 2)))
+
+
+def _verdict_line(found: Inspection) -> Text:
+    if found.verdict is None:
+        return Text.assemble(
+            ("Verdict: refused. ", "bold red"),
+            "No prediction grid exists for this model; a map drawn anyway would be made up.",
+        )
+    color, meaning = _VERDICTS[found.verdict]
+    return Text.assemble((f"Verdict: {found.verdict}. ", f"bold {color}"), meaning[0].upper() + meaning[1:] + ".")
+
+
+def rewrite_note(result: Rewrite) -> RenderableType:
+    """What ``rewrite`` did and measured."""
+    if result.unchanged:
+        names = ", ".join(name for head in result.heads for name in head.tensors)
+        return Text(f"{result.source.name} is a rewritten model already ({names}); nothing was done.")
+    lines: list[RenderableType] = []
+    for head in result.heads:
+        color, _ = _VERDICTS[head.verdict]
+        lines.append(
+            Text.assemble(
+                (head.verdict, f"bold {color}"),
+                f"  output '{head.output}': ",
+                " → ".join(step.op for step in head.chain),
+            )
+        )
+        lines.append(Padding(_new_outputs(result, head), (0, 0, 0, 2)))
+    for output, refusal in result.refusals.items():
+        lines.append(Text.assemble(("refused", "bold red"), f"  output '{output}' ({refusal.code}): {refusal.message}"))
+    if result.proof is not None:
+        lines.append(proof_note(result.proof))
+    if result.inlined:
+        lines.append(Text("Local functions were inlined, because they hid the head."))
+    if result.output_path is not None:
+        growth = result.output_path.stat().st_size - (result.source.path.stat().st_size if result.source.path else 0)
+        lines.append(
+            Text.assemble(
+                "Written: ",
+                (str(result.output_path), "bold"),
+                f"  (+{growth:,} bytes, {100 * growth / result.source.size:.2f} %)",
+            )
+        )
+    return Group(*lines)
+
+
+def _new_outputs(result: Rewrite, head: RewrittenHead) -> Table:
+    """Every new output of one head with its shape, and what it is."""
+    declared = {value.name: value for value in result.model.graph.output}
+    table = Table.grid(padding=(0, 2))
+    for style in ("bold", "", "dim"):
+        table.add_column(style=style, overflow="fold")
+    for key, name in head.by_name().items():
+        dims = declared[name].type.tensor_type.shape.dim
+        shape = _shape(tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims))
+        table.add_row(name, shape, _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}")
+    return table
+
+
+def proof_note(report: ProofReport) -> Text:
+    """The result of a proof in one or two lines."""
+    residuals = ", ".join(
+        f"{report.residual(output):.1e} (allowed {limit:.0e})"
+        for output, limit in report.tolerance.items()
+        if report.residual(output) is not None
+    )
+    exact = all(trial.outputs_equal for trial in report.trials)
+    worst = max((trial.outputs_difference for trial in report.trials), default=0.0)
+    outputs = "original outputs equal bit for bit" if exact else f"original outputs equal to {worst:.1e}"
+    if report.kind == "head":
+        outputs = "the model is too large to run, so its head ran alone; " + (
+            "the vendor's part of the graph is unchanged" if exact else "the vendor's part of the graph is changed"
+        )
+    word, color = ("Proved", "green") if report.passed else ("Not proved", "red")
+    if report.emitted:
+        worst = max((report.emission(name) or 0.0 for name in report.emitted), default=0.0)
+        outputs += f"; {len(report.emitted)} reductions equal NumPy's of the whole grid to {worst:.1e}"
+    inputs = f"{len(report.trials)} inputs on {report.provider}{_shared_nodes(report)}"
+    text = Text.assemble(
+        (word, f"bold {color}"),
+        f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
+    )
+    for reason in report.reasons():
+        text.append(f"\n  {reason}", style="red")
+    return text
+
+
+def _shared_nodes(report: ProofReport) -> str:
+    """Which providers share the rewritten graph, where one does not run all of it."""
+    nodes = report.nodes.get("rewritten", {})
+    if len(nodes) < 2:
+        return ""
+    return f" (nodes: {', '.join(f'{number} {name}' for name, number in nodes.items())})"
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(str(dim) for dim in shape) + ")"
+
+
+def _batch_shape(step: LiftStep) -> str:
+    return _shape(("N", *step.shape[1:])) if len(step.shape) > 1 else _shape(step.shape)
+
+
+def _short(name: str) -> str:
+    """A long name with its middle left out."""
+    if len(name) <= _NAME_WIDTH:
+        return name
+    half = (_NAME_WIDTH - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def _bytes(size: int) -> str:
+    """A file's size for people."""
+    return f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"

@@ -1,0 +1,350 @@
+"""The audit from end to end: its figures against the vendor's model run by hand, and every way to stop and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+sys.path.append(str(Path(__file__).parent))
+
+import scene_data as scenes
+
+from onnx_gapmil.auditing import Progress, Request, audit
+from onnx_gapmil.errors import DataError, InputError, UnsupportedHeadError
+
+RESULTS = {"summary.json", "images.parquet", "classes.parquet", "report.html"}
+
+
+def audited(output: Path, data: Path, model: Path = scenes.MODEL, **request: Any) -> dict[str, Any]:
+    return audit(Request(model=model, data=data, **request), output).to_json()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- figures ----------------------------------------------------------------------------------------------------
+
+
+def test_image_level_figures_are_the_vendors_own(tmp_path: Path) -> None:
+    found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"))
+    logits, labels = scenes.vendor_answers(), [entry["label"] for entry in scenes.entries()]
+    top5 = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    assert found["top1"] == np.mean(logits.argmax(axis=1) == labels)
+    assert found["top5"] == np.mean([label in row for label, row in zip(labels, top5, strict=True)])
+    assert found["aggregators"]["mean"]["top1"] == found["top1"]
+    assert found["aggregators"]["mean"]["interval"] == found["intervals"]["top1"]
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert [row["prediction"] for row in rows] == logits.argmax(axis=1).tolist()
+    assert np.allclose(
+        [row["probability"] for row in rows], (shifted / shifted.sum(1, keepdims=True)).max(1), atol=1e-5
+    )
+    assert rows[0]["label_names"] == ["nine"]
+
+
+def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
+    found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"))
+    assert set(contents(tmp_path / "out")) == RESULTS
+    assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8")) == found
+    promised = "schema_version model data images failed top1 top5 aggregators foreground error_causes"
+    promised += " background_reliance pointing_game pointing_game_centre maxboxacc_v2 calibration"
+    assert set(promised.split()) <= set(found)
+    assert {"mean", "max", "lse", "topk", "softmax_weighted", "noisy_or", "median", "prob_mean"} <= set(
+        found["aggregators"]
+    )
+    for part in found["foreground"].values():
+        assert {"images", "any_top1", "any_top5", "cell_share", "background_share"} <= set(part)
+    assert sum(found["error_causes"].values()) == round((1 - found["top1"]) * found["images"])
+    assert found["provider"]["nodes"]
+
+
+def test_all_digits_of_a_scene_are_counted_though_it_has_one_label(tmp_path: Path) -> None:
+    found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"))
+    several = [entry for entry in scenes.entries() if len(entry["objects"]) > 1]
+    present = [{thing["class"] for thing in entry["objects"]} for entry in several]
+    answers = scenes.vendor_answers().argmax(axis=1)
+    named = [answers[place] for place, entry in enumerate(scenes.entries()) if len(entry["objects"]) > 1]
+    assert found["several_objects"]["images"] == len(several)
+    assert found["several_objects"]["objects"] == sum(map(len, present))
+    assert found["several_objects"]["top1"] == sum(name in own for name, own in zip(named, present, strict=True))
+    assert found["several_objects"]["grid"] > found["several_objects"]["top1"]
+
+
+def test_masks_of_the_boxes_shape_give_the_boxes_foreground(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    labels = scenes.write_scenes(folder)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    for line in lines:
+        mask = np.zeros((96, 96), np.uint8)
+        for thing in line.pop("objects"):
+            if thing["class"] == line["label"]:
+                x0, y0, x1, y1 = thing["box"]
+                mask[y0:y1, x0:x1] = 255
+        line["mask"] = f"mask_{line['image']}"
+        Image.fromarray(mask).save(folder / line["mask"])
+    masked = folder / "masked.jsonl"
+    masked.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    by_mask, by_box = audited(tmp_path / "masks", masked), audited(tmp_path / "boxes", labels)
+    assert by_mask["foreground"] == by_box["foreground"]
+    assert by_mask["error_causes"] == by_box["error_causes"]
+    assert by_mask["pxap"] is not None
+    assert by_box["pxap"] is None
+
+
+def test_folders_of_classes_have_no_foreground_and_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx_gapmil.cli import main
+
+    for entry in scenes.entries():
+        folder = (
+            tmp_path
+            / "data"
+            / (["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"][entry["label"]])
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / entry["image"]).write_bytes((scenes.SCENES / entry["image"]).read_bytes())
+    assert main(["audit", str(scenes.MODEL), str(tmp_path / "data"), "-o", str(tmp_path / "out")]) == 0
+    assert "No boxes or masks were given" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert (found["images"], found["foreground"], found["error_causes"], found["pointing_game"]) == (
+        8,
+        None,
+        None,
+        None,
+    )
+    labels = [entry["label"] for entry in scenes.entries()]
+    assert found["top1"] == np.mean(scenes.vendor_answers().argmax(axis=1) == labels)
+
+
+def test_a_model_of_one_logit_is_audited_as_two_classes(tmp_path: Path) -> None:
+    scenes.one_logit_model(tmp_path / "red.onnx")
+    colours = {"red": (200, 30, 30), "not red": (30, 200, 30)}
+    for name, colour in colours.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for place in range(3):
+            Image.new("RGB", (40, 32), colour).save(tmp_path / "data" / name / f"{place}.png")
+    Image.new("RGB", (40, 32), colours["not red"]).save(tmp_path / "data" / "red" / "wrong.png")
+    found = audited(tmp_path / "out", tmp_path / "data", tmp_path / "red.onnx")
+    assert (found["images"], found["top1"]) == (7, 6 / 7)
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert [row["prediction_name"] for row in rows if row["image"].endswith("wrong.png")] == ["not red"]
+    # The logit of (200, 30, 30) is 8 (200 - 30) / 255; the sigmoid of it is the probability.
+    assert rows[-1]["probability"] == pytest.approx(1 / (1 + np.exp(-8 * 170 / 255)), abs=1e-6)
+
+
+# --- labels, preprocessing --------------------------------------------------------------------------------------
+
+
+def test_an_offset_that_only_answers_can_tell_is_found_and_announced(tmp_path: Path) -> None:
+    """Labels from 1 to 9 fit ten classes as they are, and less one."""
+    labels = scenes.write_scenes(tmp_path / "data", copies=2)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    kept = [
+        {"image": line["image"], "labels": [thing["class"] + 1 for thing in line["objects"]]}
+        for line in lines
+        if all(thing["class"] + 1 <= 9 for thing in line["objects"])
+    ]
+    labels.write_text("\n".join(map(json.dumps, kept)), "utf-8")
+    found = audited(tmp_path / "out", labels)
+    assert found["class_map"]["offset"] == -1
+    assert "found out by the model's answers" in found["class_map"]["source"]
+    assert found["top1"] == 1.0
+
+
+def test_an_offset_that_is_given_is_not_doubted(tmp_path: Path) -> None:
+    found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"), offset=0)
+    assert found["class_map"]["offset"] == 0
+    assert "found out" not in found["class_map"]["source"]
+
+
+def test_preprocessing_is_found_out_from_the_images(tmp_path: Path) -> None:
+    """The file that states it is not beside this copy of the model."""
+    model = tmp_path / "digits.onnx"
+    model.write_bytes(scenes.MODEL.read_bytes())
+    labels = scenes.write_scenes(tmp_path / "data", copies=3)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    kept = [{"image": line["image"], "labels": [thing["class"] for thing in line["objects"]]} for line in lines]
+    labels.write_text("\n".join(map(json.dumps, kept)), "utf-8")
+    found = audited(tmp_path / "out", labels, model, preprocess="auto")
+    assert np.allclose(found["preprocess"]["mean"], [0.485, 0.456, 0.406], atol=1e-3)
+    assert found["preprocess_assumed"]
+    assert found["top1"] == 1.0
+
+
+# --- what fails -------------------------------------------------------------------------------------------------
+
+
+def test_broken_images_are_named_counted_and_kept_out(tmp_path: Path) -> None:
+    labels = scenes.write_scenes(tmp_path / "data", copies=2)
+    (tmp_path / "data" / "00_scene_01.png").write_bytes(b"not a picture")
+    (tmp_path / "data" / "00_scene_05.png").write_bytes((scenes.SCENES / "scene_05.png").read_bytes()[:900])
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    lines[3]["objects"][0]["box"] = [90, 90, 300, 300]
+    labels.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    found = audited(tmp_path / "out", labels)
+    assert (found["images"], found["failed"]) == (13, 3)
+    assert [failure["image"] for failure in found["failures"]] == [
+        "00_scene_01.png",
+        "00_scene_03.png",
+        "00_scene_05.png",
+    ]
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert [row["image"] for row in rows if row["error"]] == [failure["image"] for failure in found["failures"]]
+    whole = audited(tmp_path / "whole", scenes.write_scenes(tmp_path / "good"))
+    assert rows[8]["probability"] == pq.read_table(tmp_path / "whole" / "images.parquet").to_pylist()[0]["probability"]
+    assert whole["failed"] == 0
+
+
+def test_no_image_that_can_be_measured_is_an_error(tmp_path: Path) -> None:
+    labels = scenes.write_scenes(tmp_path / "data")
+    for image in (tmp_path / "data").glob("*.png"):
+        image.write_bytes(b"not a picture")
+    with pytest.raises(InputError):
+        audited(tmp_path / "out", labels)
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"label": "penguin", "objects": []}, "penguin"),
+        ({"label": 77, "objects": []}, "77"),
+        ({"image": "nowhere.png"}, "nowhere.png"),
+    ],
+)
+def test_a_bad_data_set_gives_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changed: dict[str, Any], words: str
+) -> None:
+    from onnx_gapmil.cli import main
+
+    labels = scenes.write_scenes(tmp_path / "data", **changed)
+    assert main(["audit", str(scenes.MODEL), str(labels), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("Error: ")
+    assert words in said[0]
+
+
+def test_missing_and_empty_data_are_told(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for data in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(DataError, match=str(data)):
+            audited(tmp_path / "out", data)
+
+
+def test_a_head_that_is_refused_is_not_audited(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedHeadError):
+        audited(tmp_path / "out", scenes.SCENES, scenes.SAMPLES / "digits_torch_vit.onnx")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_was_not_lifted_cannot_be_chosen(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'logits'"):
+        audited(tmp_path / "out", scenes.SCENES, head="features")
+
+
+# --- stop and go on ---------------------------------------------------------------------------------------------
+
+
+class StoppedError(Exception):
+    """Stands for whatever stops a run."""
+
+
+def stop_after(images: int) -> Any:
+    def progress(now: Progress) -> None:
+        if now.done >= images:
+            raise StoppedError
+
+    return progress
+
+
+@pytest.mark.parametrize("images", [3, 9, 16])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, images: int) -> None:
+    request = Request(model=scenes.MODEL, data=scenes.write_scenes(tmp_path / "data", copies=2), batch=3)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "broken", progress=stop_after(images))
+    assert not (tmp_path / "broken" / "summary.json").exists()
+    resumed: list[int] = []
+    audit(request, tmp_path / "broken", announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "whole")
+    assert resumed == [-(-images // 3) * 3 if images < 16 else 16]
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal to one process there")
+def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(tmp_path: Path) -> None:
+    data = scenes.write_scenes(tmp_path / "data", copies=40)
+    command = [sys.executable, "-m", "onnx_gapmil", "audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
+    journal = tmp_path / "stopped" / ".audit" / "batches.jsonl"
+    with subprocess.Popen([*command, str(tmp_path / "stopped")], stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    told = re.search(r"^(\d+) of 320 images are measured: the same command goes on\.$", said, re.MULTILINE)
+    assert told is not None
+    assert 3 <= int(told[1]) <= journal.read_bytes().count(b"\n")
+    assert said.splitlines()[-1] == "Interrupted."
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
+    data = scenes.write_scenes(tmp_path / "data", copies=20)
+    command = [sys.executable, "-m", "onnx_gapmil", "audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
+    journal = tmp_path / "killed" / ".audit" / "batches.jsonl"
+    with subprocess.Popen(
+        [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
+            time.sleep(0.001)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "summary.json").exists()
+    done = subprocess.run([*command, str(tmp_path / "killed")], capture_output=True, text=True, check=True)
+    assert "were measured by an earlier run" in done.stderr
+    subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=True)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_an_unfinished_run_of_another_audit_is_not_mixed_in(tmp_path: Path) -> None:
+    data = scenes.write_scenes(tmp_path / "data")
+    request = Request(model=scenes.MODEL, data=data, batch=2)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(2))
+    with pytest.raises(InputError, match=r"batch.*--restart"):
+        audit(Request(model=scenes.MODEL, data=data, batch=4), tmp_path / "out")
+    audit(Request(model=scenes.MODEL, data=data, batch=4), tmp_path / "out", restart=True)
+    assert set(contents(tmp_path / "out")) == RESULTS
+
+
+def test_data_that_changed_since_are_not_mixed_in(tmp_path: Path) -> None:
+    data = scenes.write_scenes(tmp_path / "data")
+    request = Request(model=scenes.MODEL, data=data, batch=2)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(2))
+    text = data.read_text("utf-8")
+    data.write_text(text.replace('"label": 9', '"label": 8'), "utf-8")
+    with pytest.raises(InputError, match="has changed"):
+        audit(request, tmp_path / "out")
+
+
+def test_json_is_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx_gapmil.cli import main
+
+    data = scenes.write_scenes(tmp_path / "data")
+    assert main(["audit", str(scenes.MODEL), str(data), "-o", str(tmp_path / "out"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))

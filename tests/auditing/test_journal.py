@@ -1,0 +1,84 @@
+"""The journal: what was written before a kill is there, and what was cut short is not believed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from onnx_gapmil.auditing.journal import Journal
+from onnx_gapmil.errors import InputError
+
+REQUEST, RESOLVED = {"model": "m.onnx", "batch": 2}, {"offset": 0}
+FIRST = [{"name": "a.png", "value": 0.1}, {"name": "b.png", "error": "broken"}]
+SECOND = [{"name": "c.png", "value": 1 / 3}]
+
+
+def started(folder: Path) -> Journal:
+    journal = Journal(folder)
+    journal.start(REQUEST, RESOLVED)
+    return journal
+
+
+def test_a_new_folder_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    assert Journal(tmp_path / "journal").find() is None
+
+
+def test_what_was_added_is_found_to_the_last_bit(tmp_path: Path) -> None:
+    with started(tmp_path / "journal") as journal:
+        journal.add(FIRST)
+        journal.add(SECOND)
+    found = Journal(tmp_path / "journal").find()
+    assert found is not None
+    assert found.request == REQUEST
+    assert found.resolved == RESOLVED
+    assert [list(batch) for batch in found.batches] == [FIRST, SECOND]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10])
+def test_a_line_that_was_cut_short_is_no_batch_and_is_overwritten(tmp_path: Path, cut: int) -> None:
+    folder = tmp_path / "journal"
+    with started(folder) as journal:
+        journal.add(FIRST)
+        journal.add(SECOND)
+    path = folder / "batches.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    again = Journal(folder)
+    found = again.find()
+    assert found is not None
+    assert [list(batch) for batch in found.batches] == [FIRST]
+    with again:
+        again.resume(1)
+        again.add(SECOND)
+    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [FIRST, SECOND]
+
+
+def test_a_finished_audit_leaves_no_journal(tmp_path: Path) -> None:
+    journal = started(tmp_path / "journal")
+    journal.add(FIRST)
+    journal.clear()
+    assert not (tmp_path / "journal").exists()
+
+
+def test_starting_anew_forgets_the_batches(tmp_path: Path) -> None:
+    with started(tmp_path / "journal") as journal:
+        journal.add(FIRST)
+    started(tmp_path / "journal").close()
+    found = Journal(tmp_path / "journal").find()
+    assert found is not None
+    assert found.batches == ()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"request": {}}'])
+def test_a_damaged_journal_is_told(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "journal"
+    started(folder).close()
+    (folder / "settings.json").write_text(text)
+    with pytest.raises(InputError, match="--restart"):
+        Journal(folder).find()
+
+
+def test_a_number_that_is_not_finite_never_gets_into_the_journal(tmp_path: Path) -> None:
+    with started(tmp_path / "journal") as journal, pytest.raises(ValueError, match="JSON compliant"):
+        journal.add([{"name": "a.png", "value": float("nan")}])

@@ -1,0 +1,183 @@
+"""MaxBoxAccV2 against the published algorithm, threshold by threshold."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from naive_measures import maxboxacc_successes
+
+from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.metrics.localization import (
+    IOUS,
+    THRESHOLDS,
+    BoxHits,
+    box_accuracy,
+    box_hits,
+    intersection_over_union,
+    successes,
+)
+from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
+
+
+def unpack(digits: tuple[str, ...]) -> np.ndarray:
+    """(3, 100) from hexadecimal digits, without NumPy's unpackbits."""
+    return np.array([[bit == "1" for bit in f"{int(text, 16):0{4 * len(text)}b}"[:100]] for text in digits])
+
+
+def pack(flags: np.ndarray) -> tuple[str, ...]:
+    texts = []
+    for row in flags:
+        bits = "".join("1" if flag else "0" for flag in row).ljust(104, "0")
+        texts.append(f"{int(bits, 2):026x}")
+    return tuple(texts)
+
+
+def random_plane(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    plane = rng.normal(size=(int(rng.integers(1, 15)), int(rng.integers(1, 15)))).astype(np.float32)
+    return cv2.GaussianBlur(plane, (3, 3), 1.0) if rng.random() < 0.5 else plane
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.tuples(*[st.integers(0, 223)] * 4), min_size=1, max_size=3),
+)
+def test_successes_are_the_published_ones(seed, corners):
+    boxes = np.array([[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners], dtype=np.int64)
+    plane = random_plane(seed)
+    np.testing.assert_array_equal(unpack(box_hits(score_map(plane), boxes).grid), maxboxacc_successes(plane, boxes))
+
+
+def test_a_box_from_a_hole_counts_as_published():
+    plane = np.ones((9, 9), np.float32)
+    plane[3:6, 3:6] = 0.0
+    inner = np.array([[70, 70, 152, 152]])
+    hits = unpack(box_hits(score_map(plane), inner).grid)
+    np.testing.assert_array_equal(hits, maxboxacc_successes(plane, inner))
+    assert hits[2].any()  # the ring around the hole is far larger: its own box has an IoU of 0.14
+
+
+def test_a_flat_class_finds_nothing():
+    assert not unpack(box_hits(score_map(np.full((7, 7), 3.0)), np.array([[50, 50, 200, 200]])).grid).any()
+
+
+def test_finer_thresholds_of_the_source_change_little():
+    """At its default interval of 0.001 the source has 255 distinct thresholds; the best of 100 is nearly theirs."""
+    fine, coarse = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        plane, corner = random_plane(seed), rng.integers(0, 112, size=2)
+        boxes = np.array([[*corner, *(corner + rng.integers(40, 111, size=2))]])
+        fine.append(maxboxacc_successes(plane, boxes, 0.004))
+        coarse.append(unpack(box_hits(score_map(plane), boxes).grid))
+    best = [np.mean(each, axis=0).max(axis=1) for each in (fine, coarse)]
+    assert np.abs(best[0] - best[1]).max() <= 1 / 12 + 1e-9
+
+
+def test_centred_boxes_grow_with_the_threshold():
+    hits = unpack(box_hits(score_map(np.eye(7)), np.array([[56, 56, 168, 168]])).centre)
+    assert hits[2, 49]  # half of the sides is this very box
+    assert not hits[2, 30]
+    assert not hits[2, 80]
+
+
+def test_intersection_over_union_counts_both_corners():
+    one, other = np.array([[0, 0, 9, 9]]), np.array([[5, 0, 14, 9], [0, 0, 9, 9], [10, 10, 12, 12]])
+    assert intersection_over_union(one, other).tolist() == [[50 / 150, 1.0, 0.0]]
+
+
+def best_threshold(table) -> int:
+    sums = [sum(each[:, t].sum() for each in table) for t in range(100)]
+    return sums.index(max(sums))
+
+
+def test_no_object_is_measured_at_a_threshold_that_it_chose():
+    """Each half succeeds at its own threshold and at no other: chosen on the other half, nothing succeeds."""
+    flags = np.zeros((6, 3, 100), bool)
+    flags[0::2, :, 20], flags[1::2, :, 60] = True, True
+    found = box_accuracy([BoxHits(pack(each), pack(each)) for each in flags])
+    assert found["mean"] == 0
+    assert found["halves"]["thresholds"] == [0.6, 0.2]
+    assert found["oracle"]["mean"] == 0.5
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
+    rng = np.random.default_rng(seed)
+    flags = rng.random((count, 2, 3, 100)) < rng.random((1, 2, 3, 100))
+    hits = [BoxHits(pack(each[0]), pack(each[1])) for each in flags]
+    result = box_accuracy(hits)
+    for place, found in ((0, result), (1, result["centre_box"])):
+        table = flags[:, place]
+        measured, cuts = [], []
+        for half in (0, 1):
+            others = [each for number, each in enumerate(table) if number % 2 != half] or list(table)
+            cuts.append(best_threshold(others))
+            measured += [each[:, cuts[-1]] for number, each in enumerate(table) if number % 2 == half]
+        assert found["threshold"] == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
+        assert found["halves"]["objects"] == [(count + 1) // 2, count // 2]
+        assert found["halves"]["thresholds"] == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
+        expected = np.mean(measured, axis=0)
+        assert [found[f"iou_{iou}"] for iou in IOUS] == pytest.approx(expected)
+        assert found["mean"] == pytest.approx(np.mean(expected))
+        best = [max(np.mean([each[i, t] for each in table]) for t in range(100)) for i in range(3)]
+        assert [found["oracle"][f"iou_{iou}"] for iou in IOUS] == pytest.approx(best)
+        assert found["oracle"]["mean"] == pytest.approx(np.mean(best))
+    assert successes(hits).mean() == pytest.approx(result["mean"])
+
+
+def test_no_objects_have_no_accuracy():
+    with pytest.raises(ValueError, match="no objects"):
+        box_accuracy([])
+
+
+@given(st.integers(10, 500), st.integers(10, 500), st.integers(0, 2**32 - 1))
+def test_boxes_land_where_the_source_puts_them(width, height, seed):
+    x = np.sort(np.random.default_rng(seed).integers(0, width + 1, size=2))
+    y = np.sort(np.random.default_rng(seed + 1).integers(0, height + 1, size=2))
+    found = boxes_on_map(
+        ((*map(float, (x[0], y[0], x[1], y[1])),),), Geometry.plan((height, width), (64, 96), "squash")
+    )
+    expected = [
+        int(x[0] * 224.0 / width),
+        int(y[0] * 224.0 / height),
+        int(x[1] * 224.0 / width),
+        int(y[1] * 224.0 / height),
+    ]
+    if x[0] == x[1] or y[0] == y[1]:
+        assert len(found) == 0
+    else:
+        assert found.tolist() == [expected]
+
+
+def test_boxes_are_cut_at_the_window_and_dropped_outside():
+    geometry = Geometry.plan((100, 300), (50, 50), "shortest")  # sees columns 100..200
+    boxes = ((0.0, 0.0, 100.0, 100.0), (50.0, 25.0, 150.0, 75.0), (150.0, 0.0, 300.0, 50.0))
+    assert boxes_on_map(boxes, geometry).tolist() == [[0, 56, 112, 168], [112, 0, 224, 112]]
+
+
+def test_score_map_reaches_both_ends():
+    found = score_map(np.random.default_rng(0).normal(size=(7, 7)) * 30)
+    assert (found.shape, found.dtype, found.min(), found.max()) == ((224, 224), np.float32, 0.0, 1.0)
+
+
+def test_mask_on_the_map_is_nearest_by_centres():
+    mask = np.random.default_rng(0).random((37, 53)) < 0.5
+    geometry = Geometry.plan((37, 53), (64, 64), "squash")
+    expected = cv2.resize(mask.astype(np.uint8), (224, 224), interpolation=cv2.INTER_NEAREST_EXACT)
+    np.testing.assert_array_equal(mask_on_map(mask, geometry), expected)
+
+
+def test_mask_on_the_map_knows_padding():
+    geometry = Geometry.plan((50, 100), (64, 64), "letterbox")
+    found = mask_on_map(np.ones((50, 100), bool), geometry)
+    assert (found[:56] == -1).all()
+    assert (found[56:168] == 1).all()
+    assert (found[168:] == -1).all()
+    upright = mask_on_map(np.ones((100, 50), bool), Geometry.plan((100, 50), (64, 64), "letterbox"))
+    np.testing.assert_array_equal(upright, found.T)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.rewriting.record import Head, read_heads
+
+OUTPUTS = ["scores", "gapmil_logits", "gapmil_grid"]
+ENTRY = {
+    "output": "scores",
+    "verdict": "conditional",
+    "logits": "gapmil_logits",
+    "features": None,
+    "grid": "gapmil_grid",
+    "grid_shape": [None, 4, 2, "w"],
+    "activation": "softmax",
+    "readout": "instance",
+    "from a later version": 1,
+}
+
+
+def test_heads_are_read_from_the_metadata():
+    (head,) = read_heads({"gapmil.heads": json.dumps([ENTRY])}, OUTPUTS, "m.onnx") or ()
+    assert head == Head(
+        output="scores",
+        verdict="conditional",
+        logits="gapmil_logits",
+        features=None,
+        grid="gapmil_grid",
+        grid_shape=(None, 4, 2, "w"),
+        activation="softmax",
+        readout="instance",
+    )
+    assert head.tensors == ("gapmil_logits", "gapmil_grid")
+
+
+def test_a_model_that_was_not_rewritten_has_no_record():
+    assert read_heads({"author": "vendor"}, OUTPUTS, "m.onnx") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "JSONDecodeError"),
+        ("7", "TypeError"),
+        ("[]", "it names no head"),
+        ('["gapmil_grid"]', "TypeError"),
+        ('[{"output": "scores"}]', "KeyError: 'verdict'"),
+        (json.dumps([ENTRY | {"grid": 3}]), "3 is not text"),
+        (json.dumps([ENTRY | {"features": "absent"}]), "the graph has no output 'absent'"),
+        ("[" * 100_000, "RecursionError"),
+    ],
+)
+def test_a_damaged_record_is_an_error_that_names_the_model(text, said):
+    with pytest.raises(ModelError, match=r"^m\.onnx: its record of lifted heads") as caught:
+        read_heads({"gapmil.heads": text}, OUTPUTS, "m.onnx")
+    assert said in str(caught.value)
