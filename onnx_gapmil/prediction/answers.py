@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from onnx_gapmil.aggregate.activation import Activation
     from onnx_gapmil.images.geometry import Geometry
-    from onnx_gapmil.show.drawing.scores import Activation
 
 
 @dataclass(frozen=True)

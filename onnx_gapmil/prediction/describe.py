@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.activation import Activation, activate
+from onnx_gapmil.aggregate.cells import SURE, sure_cells, winning_classes
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
 from onnx_gapmil.prediction.outputs import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
-from onnx_gapmil.show.drawing.scores import SURE, Activation, activate, certainty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Connected cells of one class smaller than this share of the grid are counted but get no box.
 _MIN_BOX_SHARE = 0.02
-#: float32's softmax is off by less; cells nearer to `SURE` are decided in float64.
-_NEAR = 1e-4
 
 
 class Describer:
@@ -170,39 +169,3 @@ def saved_arrays(found: PredictionGrid, wanted: Emit) -> dict[str, npt.NDArray[A
     for aggregator in wanted.scores:
         arrays[f"scores_{aggregator.key}"] = found.scores[aggregator.key][0]
     return arrays
-
-
-def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """The class with the highest logit in each cell.
-
-    Args:
-        grid: (K, rows, columns).
-
-    Returns:
-        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
-        class) elsewhere.
-    """
-    if grid.shape[0] == 1:
-        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
-    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
-    return winners
-
-
-def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
-
-    Args:
-        grid: (K, rows, columns), float32 or float64.
-
-    Returns:
-        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
-    """
-    if len(grid) == 1 or grid.dtype != np.float32:
-        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
-    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
-        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
-    sure = np.asarray(share >= SURE)
-    near = np.abs(share - SURE) < _NEAR
-    if near.any():
-        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
-    return sure
