@@ -111,14 +111,16 @@ def command(
     _announce(run)
     with closing(run):
         _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
-        written, counts = run.save(), run.results.report.counts
+        written = run.save()
         if as_json:
-            for text in run.report():
+            for text in run.report.chunks(run.summary()):
                 click.echo(text, nl=False)
         elif written is not None:
             kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if saved else []), written.name]
-            click.echo(f"{counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}")
-        return 2 if counts["failed"] else 0
+            click.echo(
+                f"{run.report.counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}"
+            )
+        return 2 if run.report.counts["failed"] else 0
 
 
 def _follow(run: PredictionRun, *, quiet: bool) -> None:

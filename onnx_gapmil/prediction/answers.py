@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import winning_classes
-from onnx_gapmil.errors import InputError
+from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.overlay import overlay
 
@@ -268,6 +268,87 @@ class ImagePrediction:
             f"  {head.grid_shape[0]} x {head.grid_shape[1]} cells  {winners}\n"
             f"  boxes        {boxes}"
         )
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """A photo that could not be read.
+
+    Attributes:
+        image: its path.
+        error: why.
+    """
+
+    image: Path
+    error: ImageError
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"image": str(self.image), "error": str(self.error)}
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a model says of several photos.
+
+    Attributes:
+        images: one for each photo that could be read, in order.
+        failed: the others.
+        summary: what all have in common: model, verdict, provider, preprocessing, where names come from; JSON types.
+        report: where ``predictions.json`` was written; None if it was not.
+    """
+
+    images: tuple[ImagePrediction, ...]
+    failed: tuple[FailedImage, ...]
+    summary: Mapping[str, Any]
+    report: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``predictions.json``."""
+        images, failed = [found.to_json() for found in self.images], [found.to_json() for found in self.failed]
+        return {**self.summary, "images": images, "failed": failed}
+
+    def table(self) -> pa.Table:
+        """A row for each photo.
+
+        Returns:
+            An Arrow table of ``image``, ``index``, ``name`` and ``score`` of the image's best class, and ``winner`` and
+            ``winner_cells`` of the class that wins most cells, null where none wins any; all of the first head.
+        """
+        import pyarrow as pa
+
+        rows = []
+        for found in self.images:
+            head = found.heads[0]
+            best, winner = head.top[0], head.winners[0] if head.winners else None
+            rows.append(
+                {
+                    "image": str(found.image),
+                    "index": best.index,
+                    "name": best.label,
+                    "score": best.score,
+                    "winner": winner.label if winner is not None else None,
+                    "winner_cells": winner.cells if winner is not None else None,
+                }
+            )
+        return pa.Table.from_pylist(rows, schema=_photo_rows())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ImagePrediction]:
+        return iter(self.images)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} could not be read" if self.failed else ""
+        return f"Predictions of {self.summary['model']} for {len(self.images)} photos{failed}"
+
+
+def _photo_rows() -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {"image": "string", "index": "int64", "name": "string", "score": "double"}
+    return pa.schema({**kinds, "winner": "string", "winner_cells": "int64"})
 
 
 @lru_cache(maxsize=64)

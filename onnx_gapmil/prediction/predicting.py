@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.sources import find_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
-from onnx_gapmil.prediction.answers import ImagePrediction
+from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.output_plan import OutputPlan
+from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class PredictionRun:
     Args:
         model: path of an ``.onnx`` file, or a ModelProto.
         images: files, folders or globs.
-        output: the folder of results; made when the first one is written.
+        output: the folder of results, made when the first one is written; None writes none.
         preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
@@ -42,7 +44,7 @@ class PredictionRun:
     Attributes:
         classifier: the model.
         paths: of the photos.
-        results: the folder, and what was done so far.
+        results: the folder, and what was done so far; None where nothing is written.
 
     Raises:
         InputError: model, images, preprocessing, names, provider or folder will not do; see their errors.
@@ -53,7 +55,7 @@ class PredictionRun:
         self,
         model: str | Path | onnx.ModelProto | LoadedModel,
         images: Sequence[str],
-        output: Path,
+        output: Path | None,
         *,
         preprocess: Preprocess | str | Path | None = None,
         names: str | Path | Sequence[str] | None = None,
@@ -67,7 +69,7 @@ class PredictionRun:
         cuda_graph: bool = False,
     ) -> None:
         self.paths = find_images(images)
-        self.results = Results(output, pictures=pictures, arrays=arrays is not None)
+        self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         loaded = load_model(model)
         self.classifier = Classifier(
@@ -104,6 +106,10 @@ class PredictionRun:
             saved=self._arrays,
             keep_photos=self._pictures,
         )
+        if self.results is None:
+            with closing(answers):
+                yield from answers
+            return
         try:
             with closing(self.results.write(self.classifier, self.paths, answers)) as written:
                 yield from written
@@ -112,17 +118,31 @@ class PredictionRun:
                 self.save(interrupted=True)
             raise
 
+    def all(self) -> Predictions:
+        """Run every photo, and write the report; the photos' own pixels are not kept."""
+        images: list[ImagePrediction] = []
+        failed: list[FailedImage] = []
+        for path, found in zip(self.paths, self, strict=True):
+            if isinstance(found, ImageError):
+                failed.append(FailedImage(path, found))
+            else:
+                images.append(replace(found, photo=None))
+        return Predictions(tuple(images), tuple(failed), self.summary(), self.save())
+
     def save(self, *, interrupted: bool = False) -> Path | None:
-        """Write ``predictions.json``; None if no photo was done.
+        """Write ``predictions.json``; None if no photo was done, or nothing is to be written.
 
         Raises:
             InputError: it cannot be written.
         """
-        return self.results.report.save(self.summary(), interrupted=interrupted)
+        return self.results.report.save(self.summary(), interrupted=interrupted) if self.results is not None else None
 
-    def report(self) -> Iterator[str]:
-        """The text of ``predictions.json``, in parts."""
-        return self.results.report.chunks(self.summary())
+    @property
+    def report(self) -> Report:
+        """What ``predictions.json`` holds so far; only where a folder is written."""
+        if self.results is None:
+            raise ValueError("nothing is written, so there is no report")
+        return self.results.report
 
     def summary(self) -> dict[str, Any]:
         """What every prediction of this model has in common, as JSON types."""
@@ -141,4 +161,5 @@ class PredictionRun:
 
     def close(self) -> None:
         """Let go of what was kept on disk."""
-        self.results.report.close()
+        if self.results is not None:
+            self.results.report.close()
