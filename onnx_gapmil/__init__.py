@@ -21,17 +21,15 @@ if TYPE_CHECKING:
         LabelsError,
         ModelError,
         PreprocessError,
-        ProofError,
         ProviderError,
-        UnsupportedHeadError,
     )
     from onnx_gapmil.images.preprocess import Preprocess
-    from onnx_gapmil.lift.verdict import Refusal, Verdict
+    from onnx_gapmil.lift.verdict import Refusal, UnsupportedHeadError, Verdict
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.inspection import Inspection, inspect
-    from onnx_gapmil.rewriting.proof.prover import rewrite, verify
-    from onnx_gapmil.rewriting.proof.report import ProofReport
+    from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
     from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.rewriting.verbs import rewrite, verify
     from onnx_gapmil.running.grid_session import GridSession
     from onnx_gapmil.running.prediction_grid import PredictionGrid
 
@@ -49,16 +47,16 @@ _PUBLIC = {
     "PredictionGrid": "running.prediction_grid",
     "Preprocess": "images.preprocess",
     "PreprocessError": "errors",
-    "ProofError": "errors",
+    "ProofError": "rewriting.proof.report",
     "ProofReport": "rewriting.proof.report",
     "ProviderError": "errors",
     "Refusal": "lift.verdict",
     "Rewrite": "rewriting.result",
-    "UnsupportedHeadError": "errors",
+    "UnsupportedHeadError": "lift.verdict",
     "Verdict": "lift.verdict",
     "inspect": "rewriting.inspection",
-    "rewrite": "rewriting.proof.prover",
-    "verify": "rewriting.proof.prover",
+    "rewrite": "rewriting.verbs",
+    "verify": "rewriting.verbs",
 }
 
 __all__ = [

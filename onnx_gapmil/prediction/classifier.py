@@ -18,8 +18,8 @@ from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.outputs import Wanted
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HEADS_KEY
-from onnx_gapmil.rewriting.rewriter import SCHEMA_VERSION, Rewrite, rewrite_model
+from onnx_gapmil.rewriting.result import SCHEMA_VERSION, Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import Answered, iterate
 from onnx_gapmil.show.drawing.pictures import render_prediction
@@ -27,7 +27,7 @@ from onnx_gapmil.show.drawing.pictures import render_prediction
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
 
 _GRID = Emit(features=False)
 
@@ -105,7 +105,7 @@ class Predictor:
             )
         return found.names, found.source
 
-    def _classes(self, head: Head) -> int:
+    def _classes(self, head: HeadRecord) -> int:
         return int(cast("int", head.grid_shape[1]))
 
     def predict(
@@ -181,7 +181,7 @@ class Predictor:
 
 
 def _is_rewritten(model: Path) -> bool:
-    return any(entry.key == HEADS_KEY for entry in load_model(model).proto.metadata_props)
+    return load_model(model).is_rewritten
 
 
 def _loadable(rewrite: Rewrite, model: Path) -> Any:

@@ -22,7 +22,8 @@ sys.path.append(str(Path(__file__).parent))
 import scene_data as scenes
 
 from onnx_gapmil.auditing import Progress, Request, audit
-from onnx_gapmil.errors import DataError, InputError, UnsupportedHeadError
+from onnx_gapmil.errors import DataError, InputError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 
 RESULTS = {"summary.json", "images.parquet", "classes.parquet", "report.html"}
 

@@ -22,7 +22,7 @@ from support import (
     weights,
 )
 
-from onnx_gapmil.errors import UnsupportedHeadError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 CONV = weights(6, 6, 1, 1)
