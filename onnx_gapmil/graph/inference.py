@@ -21,7 +21,7 @@ from onnx_gapmil.ort.cpu import evaluate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
     from onnx_gapmil.graph.view import ModelGraph
 
 #: Operators whose outputs are no tensors, or none whose shape is ever asked for.

@@ -11,13 +11,13 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
+from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
-from onnx_gapmil.lift.places import in_reading_order
 
 #: Nodes looked at for the two-dimensional arrangement of a row of tokens.
 _SEARCH_LIMIT = 5000

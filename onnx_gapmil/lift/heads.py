@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import onnx_gapmil.lift.rules  # noqa: F401 - registers the rules
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
-from onnx_gapmil.lift.rules.quantized import QUANTIZING
+from onnx_gapmil.lift.quantization import QUANTIZING
+from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+    from onnx_gapmil.lift.lifting import Rule
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ class HeadSearch:
     refusals: dict[str, Refusal]
 
 
-def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout = "contribution") -> HeadSearch:
+def lift_heads(
+    graph: ModelGraph,
+    trace: Trace,
+    build: GraphBuilder,
+    readout: Readout = "contribution",
+    rules: Mapping[tuple[str, str], Rule] = RULES,
+) -> HeadSearch:
     """Follow every output back to its pool and lift its head.
 
     Args:
@@ -96,8 +105,9 @@ def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Re
         trace: its real shapes.
         build: collects the new nodes.
         readout: which grid to build.
+        rules: the lift rule of each operator; with one of your own, ``RULES | rule_table([lift_mine])``.
     """
-    walk = Lifting(graph, trace, build, readout)
+    walk = Lifting(graph, trace, build, readout, rules)
     found: dict[str, tuple[Logits, list[str]]] = {}
     for output in real_outputs(graph):
         logits = find_logits(graph, output)

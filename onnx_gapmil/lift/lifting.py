@@ -10,18 +10,19 @@ import numpy as np
 
 from onnx_gapmil.graph.view import RANDOM_OPS
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
-from onnx_gapmil.lift.registry import find_rule
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+
+    Rule = Callable[[gs.Node, "Lifting"], Lifted]
 
 #: Operators between logits and pool; real heads have fewer than forty. The walk also looks into the trunk behind a
 #: reduction, to see whether its input is pooled already, and must end there.
@@ -36,13 +37,22 @@ class Lifting:
         trace: its real shapes.
         build: where new nodes go.
         readout: which grid is being built.
+        rules: the lift rule of each operator, by (domain, operator type); "" is ONNX's own domain.
     """
 
-    def __init__(self, graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout) -> None:
+    def __init__(
+        self,
+        graph: ModelGraph,
+        trace: Trace,
+        build: GraphBuilder,
+        readout: Readout,
+        rules: Mapping[tuple[str, str], Rule],
+    ) -> None:
         self.graph = graph
         self.trace = trace
         self.build = build
         self.readout = readout
+        self.rules = rules
         self._memo: dict[str, Lifted | Refusal] = {}
         self._stack: list[str] = []
 
@@ -109,7 +119,8 @@ class Lifting:
             )
         if "nchwc" in (node.domain or ""):
             raise self.refuse("blocked-layout", node, f"{node.op} works on a blocked channel layout (NCHWc)")
-        rule = find_rule(node.domain or "", node.op)
+        # The default domain has two names.
+        rule = self.rules.get(("" if node.domain in (None, "ai.onnx") else node.domain, node.op))
         if rule is None:
             raise self.no_rule(node)
         return rule(node, self)

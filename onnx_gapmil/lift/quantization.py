@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 FLOAT = np.dtype(np.float32)
+#: Operators that round.
+QUANTIZING = frozenset(
+    {
+        "ConvInteger",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConv",
+        "QLinearGlobalAveragePool",
+        "QLinearMatMul",
+        "QLinearReduceMean",
+        "QuantizeLinear",
+    }
+)
 #: Operators that keep the range of their input.
 _KEEP_RANGE = frozenset(
     {

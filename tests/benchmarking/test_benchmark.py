@@ -16,7 +16,7 @@ from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan
 from onnx_gapmil.benchmarking.runs import BoundRun
 from onnx_gapmil.benchmarking.timing import MIN_ROUNDS, Spread, interleave
 from onnx_gapmil.errors import InputError, ModelError, ProviderError, UnsupportedHeadError
-from onnx_gapmil.graph.trace import concrete_inputs
+from onnx_gapmil.graph.inputs import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.rewriting.rewriter import rewrite_model

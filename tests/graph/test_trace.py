@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 from support import text_model, weights
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.trace import candidate_inputs, random_input, trace
+from onnx_gapmil.graph.inputs import candidate_inputs, random_input
+from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
 
 HEAD = "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w)"

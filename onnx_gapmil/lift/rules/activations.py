@@ -17,7 +17,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import numpy as np
 
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
-from onnx_gapmil.lift.rules.pools import lift_reduction
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -165,9 +164,3 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     if not np.array_equal(channels, np.arange(total)):
         name = walk.build.node("Gather", [name, walk.build.ints(channels.tolist())], axis=1)
     return walk.result(node, name, parts, "affine", f"{len(parts)} pooled tensors side by side", batch_axis=batch_axis)
-
-
-@rule("ReduceMean", "ReduceSum")
-def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
-    """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
-    return lift_reduction(node, walk)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.affine import lift_companion
 from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
 from onnx_gapmil.lift.rules.pools import lift_sum_einsum
 from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:

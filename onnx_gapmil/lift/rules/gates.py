@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import origins
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import activate
 from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal, StepKind
 
 if TYPE_CHECKING:

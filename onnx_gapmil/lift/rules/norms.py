@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs

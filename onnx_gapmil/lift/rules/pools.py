@@ -11,8 +11,8 @@ import numpy as np
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.places import find_crop
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
 from onnx_gapmil.ort.cpu import evaluate
 
@@ -158,8 +158,9 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
     return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.wanted, pooled.shape, 0)]))
 
 
-def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
-    """ReduceMean and ReduceSum: over channels of a pooled tensor affine, over cells of a map the pool."""
+@rule("ReduceMean", "ReduceSum")
+def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
+    """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
     data = node.inputs[0].name
     axes = reduced_axes(node, walk)
     found = walk.try_lift(data)

@@ -30,10 +30,10 @@ from onnx_gapmil.lift.quantization import (
     values_of,
     words,
 )
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.affine import aligned_batch
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
+from onnx_gapmil.lift.table import rule
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -42,23 +42,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 _CONTRIB = "com.microsoft"
-#: Operators that round.
-QUANTIZING = frozenset(
-    {
-        "ConvInteger",
-        "DynamicQuantizeLinear",
-        "DynamicQuantizeMatMul",
-        "MatMulInteger",
-        "QGemm",
-        "QLinearAdd",
-        "QLinearAveragePool",
-        "QLinearConv",
-        "QLinearGlobalAveragePool",
-        "QLinearMatMul",
-        "QLinearReduceMean",
-        "QuantizeLinear",
-    }
-)
 
 
 @rule("QuantizeLinear")

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.lifted import MERGED
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:

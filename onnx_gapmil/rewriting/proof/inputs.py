@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, concrete_inputs, random_input
 from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
-from onnx_gapmil.graph.trace import InputShape, candidate_inputs, concrete_inputs, random_input
 from onnx_gapmil.graph.view import ModelGraph
 
 if TYPE_CHECKING:
