@@ -74,18 +74,17 @@ def trace(graph: ModelGraph) -> Trace:
     """
     if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
-    probe = _with_probes(graph)
-    wanted = probe.wanted
-    session = cpu_session(probe.proto, graph.folder, weights=probe.weights)
+    copy = _instrumented(graph)
+    session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     last: Exception | None = None
     for shapes in candidate_inputs(graph):
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
-            results = session.run([output for output, _ in wanted], feeds)
+            results = session.run([output for output, _ in copy.added], feeds)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
             last = error
             continue
-        found = {name: array for (_, name), array in zip(wanted, results, strict=True)}
+        found = {name: array for (_, name), array in zip(copy.added, results, strict=True)}
         values = {name: array for name, array in found.items() if name in graph.shape_computed}
         measured = {
             name: array.shape if name in graph.shape_computed else tuple(int(dim) for dim in array)
@@ -116,25 +115,25 @@ def _trace_by_inference(graph: ModelGraph) -> Trace:
 
 
 @dataclass(frozen=True)
-class _Probe:
+class _Instrumented:
     """A copy of a model that also outputs the shape of every tensor, and the value of every computed shape.
 
     Attributes:
         proto: the copy; its large weights are declared, and lie in ``weights``.
         weights: by initializer.
-        wanted: (output, tensor) of what was added.
+        added: (output, tensor) of what was added.
     """
 
     proto: onnx.ModelProto
     weights: dict[str, np.ndarray]
-    wanted: list[tuple[str, str]]
+    added: list[tuple[str, str]]
 
 
-def _with_probes(graph: ModelGraph) -> _Probe:
+def _instrumented(graph: ModelGraph) -> _Instrumented:
     proto, weights = _light_copy(graph)
     load_small_external_data(proto, graph.folder)
     existing = {value.name for value in proto.graph.output}
-    wanted: list[tuple[str, str]] = []
+    added: list[tuple[str, str]] = []
     for node in graph.proto.graph.node:
         if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
             continue
@@ -144,12 +143,12 @@ def _with_probes(graph: ModelGraph) -> _Probe:
             if name in graph.shape_computed:
                 output = name
             else:
-                output = f"gapmil_trace/{len(wanted)}"
+                output = f"gapmil_trace/{len(added)}"
                 proto.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
             if output not in existing:
                 proto.graph.output.append(onnx.ValueInfoProto(name=output))
-            wanted.append((output, name))
-    return _Probe(proto, weights, wanted)
+            added.append((output, name))
+    return _Instrumented(proto, weights, added)
 
 
 def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:

@@ -140,15 +140,15 @@ class ModelGraph:
         return evaluate(nodes, feeds, [name], self.proto.opset_import)[0]
 
     def _constant_ancestors(self, name: str) -> list[onnx.NodeProto]:
-        wanted, seen, found = [name], set[str](), set[int]()
-        while wanted:
-            current = wanted.pop()
+        pending, seen, found = [name], set[str](), set[int]()
+        while pending:
+            current = pending.pop()
             node = self._protos.get(current)
             if current in seen or node is None:
                 continue
             seen.add(current)
             found.add(id(node))
-            wanted.extend(read for read in node.input if read)
+            pending.extend(read for read in node.input if read)
         return [node for node in self.proto.graph.node if id(node) in found]
 
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray | None:

@@ -68,7 +68,7 @@ class Lifting:
         if isinstance(found, Refusal):
             raise HeadRefused(found)
         if found.batch_axis == MERGED and self._stack:
-            node = self.graph.producer(self.wanted)
+            node = self.graph.producer(self.output)
             raise self.refuse(
                 "spatial-mixing-after-pool",
                 node,
@@ -77,8 +77,8 @@ class Lifting:
         return found
 
     @property
-    def wanted(self) -> str:
-        """The tensor whose rule is running: which of a node's outputs is meant."""
+    def output(self) -> str:
+        """The tensor whose rule is running: which of the node's outputs is to be lifted."""
         return self._stack[-1]
 
     def try_lift(self, tensor: str) -> Lifted | Refusal:
@@ -240,7 +240,7 @@ class Lifting:
         Refuses if the pooled tensor has another number of elements than the lift has channels: a wrong grid is worse
         than none.
         """
-        tensor = self.wanted
+        tensor = self.output
         shape = self.shape(tensor)
         batch = parents[0].batch
         count = math.prod(shape) // batch
@@ -299,11 +299,11 @@ class Lifting:
         aligned = (1,) * (len(out_shape) - len(own)) + own
         axis = batch_axis if batch_axis is not None else -1
         inner = [dim for place, dim in enumerate(aligned) if place != axis]
-        wanted = [dim for place, dim in enumerate(out_shape) if place != axis]
-        if inner != wanted and math.prod(inner) != 1:
+        full = [dim for place, dim in enumerate(out_shape) if place != axis]
+        if inner != full and math.prod(inner) != 1:
             target = [1 if place == axis else dim for place, dim in enumerate(out_shape)]
             tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
-            inner, aligned = wanted, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
+            inner, aligned = full, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
         if axis > 0 and aligned[axis] != 1:
             order = [axis, *(place for place in range(len(out_shape)) if place != axis)]
             tensor = self.build.node("Transpose", [tensor], perm=order)

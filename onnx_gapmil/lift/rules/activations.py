@@ -90,7 +90,7 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
     def function(values: np.ndarray) -> np.ndarray:
         return walk.run_node(node, {data: values})[0]
 
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = None if lifted.batch_axis is None else lifted.batch_axis + len(out) - len(lifted.shape)
     if walk.readout == "instance":
         operands = [
@@ -107,7 +107,7 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
             batch_axis=axis,
             channels=lifted.channels,
         )
-    name = _frozen(node, walk, lifted, data, walk.wanted, function)
+    name = _frozen(node, walk, lifted, data, walk.output, function)
     return walk.result(
         node,
         name,
@@ -152,7 +152,7 @@ def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
         name = walk.build.node(operator, [lifted.name], **extras)
     else:
         dense = walk.build.node("Gemm", [tensor.name for tensor in node.inputs], **attrs)
-        name = _frozen(node, walk, lifted, dense, walk.wanted, function)
+        name = _frozen(node, walk, lifted, dense, walk.output, function)
     detail = f"{lifted.step.detail}, then {operator}, its slope frozen at the pooled value"
     parents = [walk.lift(node.inputs[0].name)]
     return walk.result(node, name, parents, "activation", detail, conditional=True, channels=lifted.channels)

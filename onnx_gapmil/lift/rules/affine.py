@@ -47,7 +47,7 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_cast(node: gs.Node, walk: Lifting) -> Lifted:
     """Between float types: a cast of the grid. To integers it rounds, which does not commute with the mean."""
     lifted = walk.lift(node.inputs[0].name)
-    target = walk.dtype(walk.wanted, np.dtype(np.float32))
+    target = walk.dtype(walk.output, np.dtype(np.float32))
     if target.kind != "f" and target.name != "bfloat16":
         raise walk.refuse("unknown-operator", node, f"it rounds to {target}, which does not commute with averaging")
     name = lifted.name if target == lifted.dtype else walk.build.node("Cast", [lifted.name], to=elem_type(target))
@@ -67,7 +67,7 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     """A fixed tensor added to every cell, or two lifts added cell by cell."""
     left, right = node.inputs[0].name, node.inputs[1].name
     fixed = [walk.is_fixed(left), walk.is_fixed(right)]
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     if any(fixed):
         lifted = walk.lift(right if fixed[0] else left)
         axis = aligned_batch(lifted, out)
@@ -128,7 +128,7 @@ def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
 def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
     """Several pooled tensors added, or averaged, cell by cell."""
     lifted = align(node, walk, [walk.lift(tensor.name) for tensor in node.inputs])
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     if len({part.channels for part in lifted}) > 1:
         raise walk.refuse("unknown-operator", node, "its pooled operands do not match")
     name = walk.build.node(node.op, [part.name for part in lifted])

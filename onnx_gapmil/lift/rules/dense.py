@@ -96,7 +96,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     if not flipped:
         kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
     name = pointwise(walk, lifted, kernel, fan_out, "")
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
     detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
     rounding = None
@@ -121,7 +121,7 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     data, weight = node.inputs[0].name, node.inputs[1].name
     shape, kernel = walk.shape(data), walk.shape(weight)
     if math.prod(shape[2:]) != 1:
-        out = walk.shape(walk.wanted)
+        out = walk.shape(walk.output)
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             return lift_whole_map_conv(node, walk)
         raise walk.no_rule(node)

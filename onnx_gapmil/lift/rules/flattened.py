@@ -158,11 +158,11 @@ def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, 
 def _result(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, channels: int, detail: str) -> Lifted:
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("flatten-head", node, "its weights are for one size of the input, which is left open")
-    shape = walk.shape(walk.wanted)
+    shape = walk.shape(walk.output)
     batch = walk.shape(grid.source)[0]
     if math.prod(shape) != batch * channels:
         raise walk.refuse("flatten-head", node, f"its output {list(shape)} is no vector for each image")
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "flatten", False, detail)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "flatten", False, detail)
     axis = 0 if shape[0] == batch else None
     return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
 

@@ -45,7 +45,7 @@ def lift_div(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
     """Chooses between two pooled tensors element by element: so does every cell, by the pooled condition."""
     condition, *choices = (tensor.name for tensor in node.inputs)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     lifted = [walk.lift(name) for name in choices if not walk.is_fixed(name)]
     if not lifted or any(math.prod(out) // part.batch != part.channels for part in lifted):
         raise walk.refuse("unknown-operator", node, "none of its choices is a pooled tensor of the shape it makes")
@@ -64,7 +64,7 @@ def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
 
 def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
     lifted = walk.lift(data)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = aligned_batch(lifted, out)
     if math.prod(out) // lifted.batch != lifted.channels and lifted.channels != 1:
         raise walk.refuse(
@@ -87,7 +87,7 @@ def _scaled(node: gs.Node, walk: Lifting, rounding: np.ndarray, factor: str) -> 
 
 def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str]:
     """Which factor is lifted and which is the gate: the one with fewer image-conditioned steps is lifted."""
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     usable: list[tuple[int, str]] = []
     reasons: list[Refusal] = []
     for name in (left, right):
@@ -107,7 +107,7 @@ def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, s
 def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     """``lift(kept)`` times or over ``frozen``, which stays at its pooled value (or, read per instance, is lifted)."""
     lifted = walk.lift(kept)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     if math.prod(out) // lifted.batch != lifted.channels:
         raise walk.refuse(
             "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"

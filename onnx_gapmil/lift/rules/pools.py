@@ -39,7 +39,7 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """A window whose output has one position: a weighted mean, by the weights that the runtime gives each position."""
     data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.wanted)
+    before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
         return _pool_of_one(node, walk, data)
     if math.prod(after[2:]) != 1:
@@ -88,7 +88,7 @@ def lift_global_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """A max pool whose kernel covers the whole map."""
     data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.wanted)
+    before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
         return _pool_of_one(node, walk, data)
     kernel = tuple(node.attrs.get("kernel_shape", ()))
@@ -132,7 +132,7 @@ def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
     pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
     if walk.readout == "instance":
         return pooled
-    top = walk.per_cell(walk.wanted, pooled.shape, 0)
+    top = walk.per_cell(walk.output, pooled.shape, 0)
     share = walk.build.node("Exp", [walk.build.node("Sub", [pooled.name, top])])
     scaled = walk.build.node("Mul", [share, _cell_count(walk, pooled.features[0], pooled.dtype)])
     return _renamed(pooled, walk.build.node("Mul", [scaled, top]))
@@ -155,7 +155,7 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
         return _renamed(pooled, build.node("Pow", [build.node("Mul", [size, count]), root]))
     tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
     share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
-    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.wanted, pooled.shape, 0)]))
+    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
 
 
 @rule("ReduceMean", "ReduceSum")
@@ -194,7 +194,7 @@ def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[i
     """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     keep = bool(node.attrs.get("keepdims", 1))
     axis = lifted.batch_axis
     if axis is not None and axis > 0 and not keep:
@@ -217,7 +217,7 @@ def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[i
 
 def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
     """Reduced axes, those of extent 1 included."""
-    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.wanted)
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
     axes = list(reduced_axes(node, walk))
     spare = [axis for axis, dim in enumerate(before) if dim == 1 and axis not in axes]
     return axes + spare[: len(before) - len(after) - len(axes)]
@@ -268,9 +268,9 @@ def end_at_pool(
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     if summed:
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
-    shape = walk.shape(walk.wanted)
+    shape = walk.shape(walk.output)
     batch = walk.shape(grid.source)[0]
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, detail)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail)
     return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
 
 

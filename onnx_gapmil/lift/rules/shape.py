@@ -26,7 +26,7 @@ _NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"}
 def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
     """Row-major order stays, so the lift passes through; only where the batch ends up must be known."""
     lifted = _lift_or_flatten_head(node, walk)
-    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.wanted)))
+    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.output)))
 
 
 @rule("Identity")
@@ -63,13 +63,13 @@ def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
 
 @rule("Split")
 def lift_split(node: gs.Node, walk: Lifting) -> Lifted:
-    """One part of the channels: the selection that the wanted output is."""
+    """One part of the channels: the selection that this output is."""
     lifted = walk.lift(node.inputs[0].name)
     axis = int(node.attrs.get("axis", 0)) % len(lifted.shape)
     start = 0
     for tensor in node.outputs:
         extent = walk.shape(tensor.name)[axis]
-        if tensor.name == walk.wanted:
+        if tensor.name == walk.output:
             break
         start += extent
     return select(node, walk, lifted, np.take(lifted.index(), np.arange(start, start + extent), axis=axis))

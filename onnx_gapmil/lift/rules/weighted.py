@@ -101,8 +101,8 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     detail = (
         "sum over positions by learned weights" if fixed else "attention: sum over positions, weights from the image"
     )
-    shape = walk.shape(walk.wanted)
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", not fixed, detail + note)
+    shape = walk.shape(walk.output)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note)
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
