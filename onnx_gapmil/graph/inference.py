@@ -145,6 +145,7 @@ def _without_weights(
     light.graph.name = "light"
     for node in source.graph.node:
         large = next((tensor for tensor in _constant_tensors(node) if tensor_bytes(tensor) > _SMALL), None)
+        # Weights in Constant nodes are set aside as initializers are.
         if large is not None:
             light.graph.input.append(
                 onnx.helper.make_tensor_value_info(node.output[0], large.data_type, list(large.dims))
@@ -181,6 +182,7 @@ def _fixed_shape_inputs(graph: ModelGraph) -> dict[str, np.ndarray]:
     for node in graph.proto.graph.node:
         if node.domain not in _DEFAULT_DOMAINS:
             continue
+        # The axes of a reduction, an input from operator set 18 (ReduceSum: 13).
         places = (1,) if node.op_type.startswith("Reduce") else _SHAPE_INPUTS.get(node.op_type, ())
         for place in places:
             name = node.input[place] if place < len(node.input) else ""
@@ -238,6 +240,7 @@ def _require_consistent(graph: ModelGraph, found: Inferred) -> None:
         after = found.shapes.get(node.output[0]) if node.output else None
         if node.domain not in _DEFAULT_DOMAINS or not shapes or shapes[0] is None or after is None:
             continue
+        # Wrong guesses of an open size show here first: the flattened map does not fit the layer.
         if node.op_type in _SAME_COUNT:
             fits = math.prod(shapes[0]) == math.prod(after)
         elif node.op_type == "Gemm" and shapes[1] is not None:

@@ -111,9 +111,11 @@ def _channels_last(graph: ModelGraph, name: str, dims: tuple[int | str | None, .
     """Whether a rank-4 input is NHWC: by its declared sizes, else by what reads it first."""
     if len(dims) != 4:
         return False
+    # Grey, colour, or colour and alpha.
     channels = (1, 3, 4)
     if dims[1] in channels or dims[3] in channels:
         return dims[1] not in channels
+    # tf2onnx, Keras and jax2onnx keep the image in NHWC and begin with a Transpose.
     reader = next(iter(graph.consumers.get(name, ())), None)
     return reader is not None and reader.op == "Transpose"
 

@@ -78,6 +78,7 @@ def trace(graph: ModelGraph) -> Trace:
     session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     last: Exception | None = None
     for shapes in candidate_inputs(graph):
+        # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
             results = session.run([output for output, _ in copy.added], feeds)
@@ -135,11 +136,13 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
     existing = {value.name for value in proto.graph.output}
     added: list[tuple[str, str]] = []
     for node in graph.proto.graph.node:
+        # Maps, sequences and what comes out of branches have no shape to ask for.
         if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
             continue
         for name in node.output:
             if not name or (name in graph.constants and node.op_type == "Constant"):
                 continue
+            # The value itself: targets that PyTorch's legacy exporter and paddle2onnx compute for an open batch.
             if name in graph.shape_computed:
                 output = name
             else:
@@ -163,6 +166,8 @@ def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarra
     weights: dict[str, np.ndarray] = {}
     listed = {value.name for value in source.graph.input}
     for tensor in source.graph.initializer:
+        # Weights that are inputs too (IR 3: MXNet, Chainer and the Caffe2 zoo list them all) may be overridden, and
+        # stay.
         apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name not in listed
         if is_external(tensor) or not apart:
             proto.graph.initializer.append(tensor)

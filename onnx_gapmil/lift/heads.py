@@ -111,6 +111,7 @@ def lift_heads(
     found: dict[str, tuple[Logits, list[str]]] = {}
     for output in real_outputs(graph):
         logits = find_logits(graph, output)
+        # Scores and their ArgMax are two outputs of one head; the one with an activation says how it is read.
         found.setdefault(logits.tensor, (logits, []))[1].append(output)
         if found[logits.tensor][0].activation == "none" and logits.activation != "none":
             found[logits.tensor] = (logits, found[logits.tensor][1])
@@ -131,12 +132,14 @@ def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
     shape = walk.trace.shapes.get(tensor)
     if shape is None:
         return None
+    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1).
     wide = [dim for axis, dim in enumerate(shape) if dim != 1 and not (axis == 0 and dim == walk.trace.batch)]
     dtype = walk.trace.dtypes.get(tensor)
     if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
         found = walk.try_lift(tensor)
+        # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
         if isinstance(found, Refusal) and found.code == "blocked-layout":
             return found
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"

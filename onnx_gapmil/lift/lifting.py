@@ -67,6 +67,8 @@ class Lifting:
         found = self.try_lift(tensor)
         if isinstance(found, Refusal):
             raise HeadRefused(found)
+        # PyTorch dynamo merges batch and channels around the Gather that it leaves of a channels-last map. Rules for
+        # shapes ask try_lift and split them again; no other rule can tell the images apart.
         if found.batch_axis == MERGED and self._stack:
             node = self.graph.producer(self.output)
             raise self.refuse(
@@ -117,6 +119,7 @@ class Lifting:
             raise self.refuse(
                 "head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool"
             )
+        # Saved by ONNX Runtime with ORT_ENABLE_ALL: the shape says NCHW, the memory holds blocks of channels.
         if "nchwc" in (node.domain or ""):
             raise self.refuse("blocked-layout", node, f"{node.op} works on a blocked channel layout (NCHWc)")
         # The default domain has two names.
@@ -193,6 +196,7 @@ class Lifting:
 
     def dtype(self, tensor: str, default: np.dtype) -> np.dtype:
         """Element type where inference knew it, else the type of the lift it comes from."""
+        # onnx's inference has no schema of ONNX Runtime's own operators, so that nothing is known behind them.
         return self.trace.dtypes.get(tensor, default)
 
     def is_fixed(self, tensor: str) -> bool:
@@ -201,6 +205,7 @@ class Lifting:
 
     def value(self, tensor: str) -> np.ndarray | None:
         """Value of a fixed tensor (in the trace, where it depends on the input's size); else None."""
+        # Targets computed from a shape: PyTorch's legacy exporter and Keras, where the batch is open.
         if tensor in self.trace.values:
             return self.trace.values[tensor]
         return self.graph.value(tensor)
@@ -251,6 +256,7 @@ class Lifting:
                 node,
                 f"its output {list(shape)} is no rearrangement of pooled channels",
             )
+        # Flatten or Reshape between QLinearGlobalAveragePool and QGemm only moves integers.
         if kind == "shape":
             quantization, dtype = parents[0].quantization, parents[0].dtype
         step = LiftStep(self.operator(node), node.name or "", tensor, shape, kind, conditional, detail)
@@ -294,6 +300,7 @@ class Lifting:
             shape: shape of the operand, if it is a new tensor that was not traced.
         """
         own = shape if shape is not None else self.shape(tensor)
+        # One number broadcasts as it is, in whatever of its spellings: (), (1,), (1, 1), (1, 1, 1, 1).
         if math.prod(own) == 1 and len(own) <= 4:
             return tensor
         aligned = (1,) * (len(out_shape) - len(own)) + own

@@ -126,6 +126,7 @@ def saturate(walk: Lifting, grid: str, pooled: str, quantization: Quantization, 
         dtype: element type of both.
     """
     build = walk.build
+    # The calibrated range may lie beyond the largest float16.
     limits = np.finfo(dtype if dtype.kind == "f" else np.float32)
     low, high = (
         walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (quantization.low, quantization.high)
@@ -134,6 +135,7 @@ def saturate(walk: Lifting, grid: str, pooled: str, quantization: Quantization, 
         return build.node("Min", [build.node("Max", [grid, low]), high])
     inside = build.node("Min", [build.node("Max", [pooled, low]), high])
     tiny = walk.scalar(float(limits.tiny), dtype)
+    # At z = 0 the quotient is 0 / 0; 1 is put in its place. Less, since Equal takes no floats before operator set 11.
     zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
     share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
     return build.node("Mul", [grid, share])
@@ -178,6 +180,7 @@ def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, floa
     unknown = (-math.inf, math.inf)
     if node is None or depth > 20:
         return unknown
+    # A Relu that is still there; ONNX Runtime's static quantizer deletes it where the range does its work.
     if node.op in _KNOWN_RANGES:
         return _KNOWN_RANGES[node.op]
     if node.op == "DequantizeLinear" and node.inputs[0].name not in walk.graph.constants:
@@ -197,6 +200,7 @@ def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, floa
 
 
 def _clip_range(node: gs.Node, walk: Lifting) -> tuple[float, float]:
+    # Attributes to operator set 10, inputs from 11.
     bounds = [float(node.attrs.get("min", -math.inf)), float(node.attrs.get("max", math.inf))]
     for place in (1, 2):
         value = walk.value(input_name(node, place)) if input_name(node, place) else None
@@ -235,6 +239,7 @@ def without_zero_point(walk: Lifting, tensor: str, zero_point: str, *, axis: int
 def _broadcast(walk: Lifting, scale: str, tensor: str, axis: int) -> str:
     """A scale for each channel, shaped to lie along an axis of the tensor."""
     count = math.prod(walk.shape(scale)) if scale in walk.trace.shapes else 1
+    # One scale for the tensor; quantized per channel it has one for each output channel.
     if count == 1:
         return scale if len(walk.trace.shapes.get(scale, ())) == 0 else walk.build.reshape(scale, [1])
     shape = [1] * len(walk.shape(tensor))

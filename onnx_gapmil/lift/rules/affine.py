@@ -31,6 +31,8 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
             node,
             "its training_mode is on, so it normalizes by the batch and not by fixed numbers",
         )
+    # On a map it belongs to the trunk. Most exporters fold it into the convolution; jax2onnx and dynamo without its
+    # optimizer do not.
     if math.prod(shape[2:]) != 1:
         raise walk.no_rule(node)
     lifted = walk.lift(data)
@@ -50,6 +52,8 @@ def lift_cast(node: gs.Node, walk: Lifting) -> Lifted:
     target = walk.dtype(walk.output, np.dtype(np.float32))
     if target.kind != "f" and target.name != "bfloat16":
         raise walk.refuse("unknown-operator", node, f"it rounds to {target}, which does not commute with averaging")
+    # Dynamic quantization casts its integer products to float, which their lift is already; a float16 model that keeps
+    # its inputs and outputs casts its logits.
     name = lifted.name if target == lifted.dtype else walk.build.node("Cast", [lifted.name], to=elem_type(target))
     return walk.result(node, name, [lifted], "affine", f"to {target}", dtype=target, batch_axis=lifted.batch_axis)
 
@@ -68,6 +72,7 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     left, right = node.inputs[0].name, node.inputs[1].name
     fixed = [walk.is_fixed(left), walk.is_fixed(right)]
     out = walk.shape(walk.output)
+    # The bias of a dense layer spelled MatMul, Add: Keras, tf2onnx, paddle2onnx and ONNX Runtime's dynamic quantizer.
     if any(fixed):
         lifted = walk.lift(right if fixed[0] else left)
         axis = aligned_batch(lifted, out)
@@ -76,6 +81,7 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
         _require_broadcast(node, walk, lifted, out)
         name = walk.build.node(node.op, operands)
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
+    # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
     first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
     if first.channels != second.channels and 1 not in (first.channels, second.channels):
         raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
@@ -101,6 +107,7 @@ def lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
     """Lift the other operand of a sum or a concatenation; what comes from elsewhere is a side input."""
     found = walk.try_lift(tensor)
     if isinstance(found, Refusal):
+        # Features of a second input, such as a patient's age.
         if found.code == "side-input":
             raise walk.refuse(
                 "side-input",
@@ -161,6 +168,7 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     rows = places if batch_axis is None else np.moveaxis(places, batch_axis, 0).reshape(first.batch, -1)
     channels = rows.reshape(first.batch if batch_axis is not None else 1, -1)[0] % total
     name = walk.build.node("Concat", [part.name for part in parts], axis=1)
+    # Joined behind another axis of extent, the channels interleave.
     if not np.array_equal(channels, np.arange(total)):
         name = walk.build.node("Gather", [name, walk.build.ints(channels.tolist())], axis=1)
     return walk.result(node, name, parts, "affine", f"{len(parts)} pooled tensors side by side", batch_axis=batch_axis)

@@ -50,6 +50,8 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
     """``clip(round(t / s) + z)`` stands for ``t``, but for rounding and for what the range clips."""
     data = node.inputs[0].name
     lifted = walk.lift(data)
+    # Static quantization puts pairs around pool, Flatten and Gemm; only where no value can leave the range is a pair
+    # nothing but rounding.
     quantization = quantization_of(node, walk, QuantParams(node.inputs[1].name, input_name(node, 2)))
     clips = not provably_inside(walk, data, quantization)
     name = lifted.name
@@ -111,6 +113,8 @@ def _require_own_zero(node: gs.Node, walk: Lifting, quantization: Quantization, 
 @rule("DynamicQuantizeLinear")
 def lift_dynamic_quantize(node: gs.Node, walk: Lifting) -> Lifted:
     """Quantized by the range of the pooled tensor itself: it never clips."""
+    # Its other outputs are the scale and the zero point, which are no pooled tensors; the walk comes by them when it
+    # asks which factor of a later Mul lifts.
     if walk.output != node.outputs[0].name:
         raise walk.refuse("quantized-nonuniform", node, "a scale has no lift")
     lifted = walk.lift(node.inputs[0].name)
@@ -157,6 +161,7 @@ def _pool(node: gs.Node, walk: Lifting, axes: tuple[int, ...]) -> Lifted:
     pooled = end_at_pool(node, walk, data, axes, detail, dequantize=lambda name: dequantized(walk, name, source))
     target = quantization_of(node, walk, QuantParams(node.inputs[3].name, input_name(node, 4)))
     origin = quantization_of(node, walk, source, tensor=data)
+    # The mean lies within the range of the map, so only a narrower range of its own can clip it.
     clips = not (target.low <= origin.low and origin.high <= target.high)
     name = pooled.name
     if clips:
@@ -191,6 +196,7 @@ def lift_q_gemm(node: gs.Node, walk: Lifting) -> Lifted:
     kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     rows = walk.shape(b)[0 if transposed else 1]
     bias = dequantized_bias(walk, input_name(node, 6), a_scale, b_scale)
+    # Without a scale for its output QGemm gives floats.
     target = QuantParams(input_name(node, 7), input_name(node, 8)) if input_name(node, 7) else None
     values = dequantized_values(walk, b, QuantParams(b_scale, b_zero), axis=0 if transposed else 1)
     values = values.T if values is not None and not transposed else values
@@ -288,6 +294,7 @@ def _integer_dense(node: gs.Node, walk: Lifting, kernel: str, rows: int, *, grou
         if value is None or value.size != 1:
             raise walk.refuse("quantized-nonuniform", node, "the zero point of its input is not one fixed number")
         lifted = _rescaled(walk, lifted, quantization, quantization.step, float(value.reshape(-1)[0]))
+    # The int32 product is in steps of the input's scale; the weights' scale comes in the Mul behind it.
     scale = quantization.scale if quantization.dynamic else walk.scalar(quantization.step, lifted.dtype)
     grid = pointwise(walk, lifted, kernel, rows, "", group=group)
     name = walk.build.node("Div", [grid, scale])
@@ -329,6 +336,7 @@ def _dense(
     if target is None:
         return walk.result(node, grid, [lifted], "affine", detail, channels=rows, dtype=FLOAT, rounding=lifted.rounding)
     quantization = quantization_of(node, walk, target)
+    # The gate needs the layer's result before it was clipped, and the file holds it only afterwards.
     if walk.readout == "contribution":
         vector = walk.per_cell(dequantized(walk, name, params), lifted.shape, lifted.batch_axis, shape=lifted.shape)
         inputs = [vector, weight, *([bias] if bias else [])]
