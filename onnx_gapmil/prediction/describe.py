@@ -11,11 +11,11 @@ from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import SURE, sure_cells, winning_classes
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
-from onnx_gapmil.prediction.outputs import names_of
+from onnx_gapmil.prediction.output_plan import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.rewriting.emission.emit import Emit
@@ -31,14 +31,14 @@ class Describer:
 
     Args:
         head: of the session.
-        label: a class's name by its index.
+        names: of its K classes; None for numbers.
         top: classes listed at image level.
         arrays: what is to be saved of each photo; None for nothing.
     """
 
-    def __init__(self, head: HeadRecord, label: Callable[[int], str], top: int, arrays: Emit | None = None) -> None:
+    def __init__(self, head: HeadRecord, names: Sequence[str] | None, top: int, arrays: Emit | None = None) -> None:
         self._head = head
-        self._label = label
+        self._names = names
         self._top = top
         self._arrays = arrays
         self._kind = head.activation
@@ -65,10 +65,14 @@ class Describer:
             top=self._best(found.logits[0].astype(np.float64)),
             winners=self._winners(view, winning),
             boxes=boxes,
+            names=self._names,
             logits=found.logits[0],
             grid=None if found.grid is None else found.grid[0],
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
         )
+
+    def _label(self, index: int) -> str:
+        return f"class {index}" if self._names is None else self._names[index]
 
     def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
         scores = activate(logits, self._kind)

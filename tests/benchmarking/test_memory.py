@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import text_model
 
 from onnx_gapmil.benchmarking.inputs import bench_inputs
 from onnx_gapmil.benchmarking.memory import DeviceMemory, peak_memory, peak_resident
@@ -15,6 +14,7 @@ from onnx_gapmil.benchmarking.variants import Variant
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model
 
 BODY = "f = Conv(x, w)  p = GlobalAveragePool(f)  y = Flatten(p)"
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_measures import maxboxacc_successes, measure
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry
 from onnx_gapmil.metrics import measure_image
 from onnx_gapmil.metrics.overlap import cell_cover
 from onnx_gapmil.metrics.scoremap import boxes_on_map
+from tests.references.naive_measures import maxboxacc_successes, measure
 
 PLACES = ("foreground_cells", "foreground", "cause", "recoverable", "margin", "background", "edges", "pointing")
 PHOTO = Geometry.plan((80, 80), (64, 64), "squash")

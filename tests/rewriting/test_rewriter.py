@@ -12,7 +12,6 @@ import onnx
 import pytest
 from onnx import external_data_helper
 from onnx.reference import ReferenceEvaluator
-from support import images, run, text_model, weights
 
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.writing import write_whole
@@ -21,6 +20,7 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, save_model
 from onnx_gapmil.rewriting.verbs import rewrite
+from tests.helpers.support import images, run, text_model, weights
 
 W, B = weights(5, 6), weights(5)
 INIT = {"w": W, "b": B}

@@ -10,7 +10,11 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import (
+
+from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.record import HeadRecord
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import (
     Head,
     assert_close,
     chain,
@@ -24,10 +28,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil.rewriting.proof.whole_model import prove
-from onnx_gapmil.rewriting.record import HeadRecord
-from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 CONTRIB = '"com.microsoft" : 1'
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)"
