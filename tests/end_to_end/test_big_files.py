@@ -16,11 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnx_gapmil.graph.loading as loading
 import onnx_gapmil.graph.trace as tracing
-import onnx_gapmil.rewriting.proof.head_alone as head_alone
 from benchmarks import rewriting_size
 from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.proof import head_alone
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -42,6 +42,14 @@ DENSE = " y = Gemm<transB=1>(f, w, b)"
 def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every model's weights were too large for a trial run."""
     monkeypatch.setattr(tracing, "MAX_TRACED_BYTES", -1)
+
+
+def proved_by_its_head(found: Rewrite) -> ProofReport:
+    assert found.whole is not None
+    assert found.trace is not None
+    return head_alone.prove_head(
+        found.source, found.model, found.heads, whole=found.whole, trace=found.trace, inlined=found.inlined
+    )
 
 
 def _result(model: Any) -> tuple[Any, ...]:
@@ -233,14 +241,6 @@ def test_a_large_model_is_proved_by_its_head_alone(name: str, tmp_path: Path) ->
     assert report["originals_unchanged"] is True
     assert all("head alone" in trial["inputs"] and max(trial["max_logit"].values()) > 0 for trial in report["trials"])
     assert (tmp_path / "large.gapmil.onnx").is_file()
-
-
-def proved_by_its_head(found: Rewrite) -> ProofReport:
-    assert found.whole is not None
-    assert found.trace is not None
-    return head_alone.prove_head(
-        found.source, found.model, found.heads, whole=found.whole, trace=found.trace, inlined=found.inlined
-    )
 
 
 @pytest.mark.usefixtures("too_large")
