@@ -24,10 +24,11 @@ demo: $(READY) ## Find, lift and look: a small digit classifier, its scenes, pic
 test: $(READY) ## Run the tests.
 	@$(RUN) -m pytest -q -n $(JOBS)
 
-lint: $(LINTERS) ## Check style and types: ruff, mypy --strict.
+lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-linter.
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .

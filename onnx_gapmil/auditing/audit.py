@@ -11,7 +11,7 @@ from onnx_gapmil.auditing.page import write_report
 from onnx_gapmil.auditing.preparation import Request, Subject
 from onnx_gapmil.auditing.summary import SCHEMA_VERSION, AuditSummary, summarise_run
 from onnx_gapmil.auditing.tables import write_classes, write_images
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:

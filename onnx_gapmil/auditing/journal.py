@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

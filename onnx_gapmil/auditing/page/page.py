@@ -17,7 +17,7 @@ from onnx_gapmil.auditing.page.conditions import facts_section
 from onnx_gapmil.auditing.page.findings import findings_section
 from onnx_gapmil.auditing.page.headline import headline_section
 from onnx_gapmil.auditing.page.interactive import classes_section, gallery_section, header, navigation
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.drawing.palette import sequential
 from onnx_gapmil.show.html.markup import join, tag
 
