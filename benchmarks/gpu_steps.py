@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pages
-import shapes
+
+from benchmarks import pages, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,13 +16,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pages
-import shapes
+from benchmarks import pages, shapes
 
 if TYPE_CHECKING:
     from onnx_gapmil.benchmarking.results import Measurement
 
-COMMAND = "python benchmarks/grid_cost.py --markdown docs/benchmarks/grid_cost.md"
+COMMAND = "python -m benchmarks.grid_cost --markdown docs/benchmarks/grid_cost.md"
 EMISSIONS = ("grid", "features,grid", "topk:5", "argmax", "classes:3,17", "scores:max,lse")
 #: Targets: the full grid may cost its bound and this much more, topk:5 on ResNet-50 this in all.
 ABOVE_BOUND, TOPK_RATIO = 0.02, 1.01
@@ -207,5 +206,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pages.ROOT))
     sys.exit(main())

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import pages
+
+from benchmarks import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = "python benchmarks/rewriting_cost.py --markdown docs/benchmarks/rewriting.md"
+COMMAND = "python -m benchmarks.rewriting_cost --markdown docs/benchmarks/rewriting.md"
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 CLASSES = 1000
 #: Targets of the design.
@@ -145,8 +146,16 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
 
 def _fresh(path: Path, target: Path, times: int, *, proof: bool) -> dict[str, float]:
     """Medians over fresh processes."""
-    command = [sys.executable, __file__, "--child", str(path), str(target), *(["--proof"] if proof else [])]
-    runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(times)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.rewriting_cost",
+        "--child",
+        str(path),
+        str(target),
+        *(["--proof"] if proof else []),
+    ]
+    runs = [json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout) for _ in range(times)]
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
@@ -216,5 +225,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -14,7 +14,7 @@ from onnx_gapmil.auditing.resuming import open_journal
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.auditing.records import read_record
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.serial import from_json, to_json
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.rewriting.rewriter import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

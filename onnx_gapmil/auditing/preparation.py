@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
-from onnx_gapmil.data.class_names import FoundLabels, find_labels, read_labels, read_wnids
+from onnx_gapmil.data.class_names import class_names
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.lift.lifted import UNARRANGED
@@ -109,14 +109,8 @@ class Subject:
 
     def _find_names(self, path: Path | None) -> tuple[tuple[str, ...] | None, str, tuple[str, ...] | None]:
         """Names, where they come from, and WordNet ids; two names for a model of one logit."""
-        found = find_labels(self.path, self.logits) if path is None else None
-        if path is not None:
-            source = f"Class names from {path}, as asked for."
-            found = FoundLabels(read_labels(path, self.logits), source, read_wnids(path, self.logits))
-        if found is None:
-            return None, "No class names were given or found beside the model: classes are shown by number.", None
-        names = found.names if self.logits > 1 else (f"not {found.names[0]}", found.names[0])
-        return names, found.source, found.wnids
+        found = class_names(self.path, self.logits, asked=path).of_two_classes()
+        return found.names, found.source, found.wnids
 
 
 def _place_of_head(session: GridSession, wanted: str | None, model: Path) -> int:

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.metrics import measure_image
 from onnx_gapmil.metrics.accuracy import label_ranks
-from onnx_gapmil.show.drawing.scores import activate
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing.preparation import Subject

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ _PACKED = frozenset(
     for name, number in onnx.TensorProto.DataType.items()
     if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
 )
+#: Metadata key of the heads that a rewrite recorded.
+HEADS_KEY = "gapmil.heads"
 _LFS_PREFIX = b"version https://git-lfs"
 
 
@@ -59,18 +62,31 @@ class LoadedModel:
         """The model's name for people: its path, or its graph's name."""
         return str(self.path) if self.path is not None else (self.proto.graph.name or "model")
 
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        """The file's `metadata_props` by key."""
+        return {entry.key: entry.value for entry in self.proto.metadata_props}
 
-def load_model(model: str | Path | onnx.ModelProto) -> LoadedModel:
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether the file says that it was rewritten before."""
+        return HEADS_KEY in self.metadata
+
+
+def load_model(model: str | Path | onnx.ModelProto | LoadedModel) -> LoadedModel:
     """Read a model from a path, or take one that is in memory.
 
     Args:
-        model: path of an ``.onnx`` file, or a ModelProto (which is not copied and not changed).
+        model: path of an ``.onnx`` file, or a ModelProto (which is not copied and not changed), or a model that was
+            read before, which is given back.
 
     Raises:
         ModelError: missing, empty, truncated or garbage file; a Git LFS pointer; a graph that is cyclic or
             names tensors that nothing makes; external data that is missing, too short or lies elsewhere
             than beside the model.
     """
+    if isinstance(model, LoadedModel):
+        return model
     if isinstance(model, onnx.ModelProto):
         data = serialize(model, model.graph.name or "the model")
         loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), len(data))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
@@ -134,7 +135,7 @@ def measure_image(
     """
     values = np.asarray(grid, dtype=np.float64)
     scores = np.asarray(logits, dtype=np.float64)
-    chances = _softmax(scores) if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    chances = activate(scores, "softmax") if probabilities is None else np.asarray(probabilities, dtype=np.float64)
     cells = cells_first(values)
     targets = targets_of(boxes, labels)
     scene = _Scene(
@@ -273,9 +274,3 @@ def _pixel_scores(scene: _Scene) -> PixelScores | None:
     if scene.mask is None:
         return None
     return pixel_scores(score_map(scene.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))
-
-
-def _softmax(logits: Array) -> Array:
-    raised = np.exp(logits - logits.max())
-    shares: Array = raised / raised.sum()
-    return shares

@@ -19,7 +19,7 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
 from onnx_gapmil.rewriting.record import HEADS_KEY, VERSION_KEY, HeadOutputs, read_heads
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION, Rewrite, RewrittenHead, WholeGrids
-from onnx_gapmil.rewriting.saving import default_output_path, save_model, write_whole
+from onnx_gapmil.rewriting.saving import default_output_path, save_model
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ __all__ = [
     "default_output_path",
     "rewrite_model",
     "save_model",
-    "write_whole",
 ]
 
 _PREFIX = "gapmil."

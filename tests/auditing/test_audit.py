@@ -17,12 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parent))
-
-import scene_data as scenes
-
 from onnx_gapmil.auditing import Progress, Request, audit
 from onnx_gapmil.errors import DataError, InputError, UnsupportedHeadError
+from tests.helpers import scene_data as scenes
 
 RESULTS = {"summary.json", "images.parquet", "classes.parquet", "report.html"}
 

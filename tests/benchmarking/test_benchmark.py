@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support import text_model, weights
 
 from onnx_gapmil.benchmarking import benchmark, variants
 from onnx_gapmil.benchmarking.benchmark import bench
@@ -20,6 +19,7 @@ from onnx_gapmil.graph.trace import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import text_model, weights
 
 BODY = "f = Conv<pads=[1,1,1,1]>(x, w)  r = Relu(f)  p = GlobalAveragePool(r)  q = Flatten(p)  y = Gemm<transB=1>(q, d)"
 QUICK = BenchPlan(emissions=("features,grid",), batches=(2, 1), providers=("cpu",), seconds=0.001, memory=False)

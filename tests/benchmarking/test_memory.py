@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import text_model
 
 from onnx_gapmil.benchmarking.inputs import bench_inputs
 from onnx_gapmil.benchmarking.memory import DeviceMemory, peak_memory, peak_resident
 from onnx_gapmil.benchmarking.variants import Variant
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model
 
 BODY = "f = Conv(x, w)  p = GlobalAveragePool(f)  y = Flatten(p)"
 

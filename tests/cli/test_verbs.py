@@ -433,17 +433,17 @@ def test_cuda_asked_for_by_name_and_not_there_is_an_error_that_says_what_is_miss
 def test_ctrl_c_keeps_the_photos_that_were_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from onnx_gapmil.prediction.classifier import Predictor
+    from onnx_gapmil.prediction.classifier import Classifier
 
-    real = Predictor.predict
+    real = Classifier.stream
 
-    def interrupted(self, images, *, batch):
-        for place, found in enumerate(real(self, images, batch=batch)):
+    def interrupted(self, images, **options):
+        for place, found in enumerate(real(self, images, **options)):
             if place == 2:
                 raise KeyboardInterrupt
             yield found
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Classifier, "stream", interrupted)
     out = tmp_path / "out"
     assert run("predict", SAMPLES / "digits_torch_legacy.onnx", SCENES, "-o", out) == 130
     report = json.loads((out / "predictions.json").read_text())

@@ -7,9 +7,7 @@ the audit's own.
 from __future__ import annotations
 
 import base64
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,8 +15,9 @@ import numpy as np
 
 from onnx_gapmil import GridSession
 from onnx_gapmil.show.html.maps import encode_maps
+from sample_models.scenes import make_scene
+from tests.helpers.scene_data import MODEL, prepared
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 CAUSES = ("dilution", "distraction", "absent")
 
 
@@ -43,16 +42,8 @@ def digits_payload(count: int = 120, seed: int = 5, shown: int = 1000) -> dict[s
 
 def digit_cases(count: int, seed: int) -> list[Case]:
     """Scenes with the grid of `digits_torch_legacy.onnx`."""
-    sys.path.insert(0, str(ROOT / "sample_models"))
-    try:
-        from evaluate import Preprocess
-        from scenes import make_scene
-    finally:
-        sys.path.pop(0)
-    model = ROOT / "sample_models" / "digits_torch_legacy.onnx"
-    preprocess = Preprocess.read(model.with_suffix(".preprocess.json"))
     scenes = [make_scene("held_out", seed, index) for index in range(count)]
-    (answer,) = GridSession(model).run(preprocess.apply(np.stack([scene.image for scene in scenes])))
+    (answer,) = GridSession(MODEL).run(prepared(np.stack([scene.image for scene in scenes])))
     side = float(scenes[0].image.shape[0])
     return [
         Case(
@@ -366,4 +357,4 @@ def _thumb(photo: np.ndarray) -> str:
 
 
 def _digit_names() -> list[str]:
-    return (ROOT / "sample_models" / "digits_torch_legacy.labels.txt").read_text(encoding="utf-8").split()
+    return MODEL.with_suffix(".labels.txt").read_text(encoding="utf-8").split()

@@ -4,11 +4,10 @@ import json
 import re
 from pathlib import Path
 
-from golden_photos import EQUALS
-
 from onnx_gapmil.fitting.preprocessing.candidates import TRIED_INTERPOLATIONS
 from onnx_gapmil.images import PRESETS, InputSpec, Preprocess
 from onnx_gapmil.images.resize import INTERPOLATIONS
+from tests.helpers.golden_photos import EQUALS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "preprocessing.md").read_text(encoding="utf-8")
 

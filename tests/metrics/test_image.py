@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_measures import maxboxacc_successes, measure
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.serial import from_json, to_json
@@ -22,6 +21,7 @@ from onnx_gapmil.metrics.overlap import cell_cover
 from onnx_gapmil.metrics.pointing import Pointing
 from onnx_gapmil.metrics.scoremap import boxes_on_map
 from onnx_gapmil.metrics.several import Several
+from tests.references.naive_measures import maxboxacc_successes, measure
 
 PLACES = ("foreground_cells", "foreground", "cause", "recoverable", "margin", "background", "edges", "pointing")
 PHOTO = Geometry.plan((80, 80), (64, 64), "squash")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_measures import maxboxacc_successes
 
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.geometry import Geometry
@@ -21,6 +20,7 @@ from onnx_gapmil.metrics.localization import (
     successes,
 )
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
+from tests.references.naive_measures import maxboxacc_successes
 
 
 def unpack(digits: tuple[str, ...]) -> np.ndarray:

@@ -22,7 +22,7 @@ def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
     head = SimpleNamespace(output="y", verdict="exact", activation=activation, note=note)
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])
-    return Describer(head, lambda index: f"class {index}", top).describe(found, GEOMETRY)
+    return Describer(head, None, top).describe(found, GEOMETRY)
 
 
 def random_grid(seed=0, classes=7, rows=4, columns=5, scale=3.0):

@@ -12,12 +12,12 @@ import onnx
 import pytest
 from onnx import external_data_helper
 from onnx.reference import ReferenceEvaluator
-from support import images, run, text_model, weights
 
 from onnx_gapmil.errors import InputError, ModelError, UnsupportedHeadError
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.proof.prover import rewrite
 from onnx_gapmil.rewriting.rewriter import default_output_path, rewrite_model, save_model, write_whole
+from tests.helpers.support import images, run, text_model, weights
 
 W, B = weights(5, 6), weights(5)
 INIT = {"w": W, "b": B}

@@ -16,7 +16,7 @@ from onnx_gapmil.auditing.page.header import header
 from onnx_gapmil.auditing.page.headline import headline_section
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
-from onnx_gapmil.rewriting.rewriter import write_whole
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.html.document import Document, render_document
 from onnx_gapmil.show.html.maps import colour_scale
 from onnx_gapmil.show.html.markup import join, tag

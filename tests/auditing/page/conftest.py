@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import report_payloads
 from playwright.sync_api import Browser, sync_playwright
-from report_pages import Open, Opened
 
 from onnx_gapmil.auditing.page import write_report
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tools"))
-
-from report_screenshot import BROWSERS, FLAGS, find_browser
+from tests.helpers import report_payloads
+from tests.helpers.report_pages import Open, Opened
+from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 
 
 @pytest.fixture(scope="session")

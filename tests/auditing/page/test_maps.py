@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report_pages import decode
 from scipy.special import expit, softmax
 
 from onnx_gapmil.show.html.maps import encode_maps
+from tests.helpers.report_pages import decode
 
 
 @pytest.mark.parametrize(("depth", "tolerance"), [(8, 0.06), (16, 3e-4)])

@@ -9,11 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import report_payloads
 from playwright.sync_api import Locator, expect
-from report_pages import EVIL, Open, Opened, decode, hostile
 
 from onnx_gapmil.show.drawing.palette import sequential
+from tests.helpers import report_payloads
+from tests.helpers.report_pages import EVIL, Open, Opened, decode, hostile
 
 PORTION = 24
 """Cards made at a time."""

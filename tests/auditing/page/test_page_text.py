@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import report_payloads
 from hypothesis import example, given
 from hypothesis import strategies as st
-from report_pages import EVIL, hostile
 
 from onnx_gapmil.auditing.page import render_report, write_report
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.show.html.charts import Axis
 from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
+from tests.helpers import report_payloads
+from tests.helpers.report_pages import EVIL, hostile
 
 
 class Elements(HTMLParser):

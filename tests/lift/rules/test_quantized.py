@@ -10,7 +10,10 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import (
+
+from onnx_gapmil.rewriting.proof.prover import prove
+from onnx_gapmil.rewriting.rewriter import RewrittenHead, rewrite_model
+from tests.helpers.support import (
     Head,
     assert_close,
     chain,
@@ -24,9 +27,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil.rewriting.proof.prover import prove
-from onnx_gapmil.rewriting.rewriter import RewrittenHead, rewrite_model
 
 CONTRIB = '"com.microsoft" : 1'
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)"

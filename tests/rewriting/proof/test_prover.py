@@ -11,7 +11,6 @@ import onnx
 import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper
-from support import images, text_model, weights
 
 from onnx_gapmil.errors import ModelError, ProofError
 from onnx_gapmil.graph.loading import load_model
@@ -21,6 +20,7 @@ from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.rewriting.proof.prover import ProofReport, Trial, prove, residual_of, rewrite, verify
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.show.terminal.notes import proof_note
+from tests.helpers.support import images, text_model, weights
 
 SQUARE = {"w": weights(6, 6), "b": weights(6)}
 BODY = "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)"

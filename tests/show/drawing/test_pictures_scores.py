@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from onnx_gapmil.show.drawing.scores import Scores, activate
+from onnx_gapmil.aggregate.activation import activate
+from onnx_gapmil.show.drawing.scores import Scores
 
 
 def grid_of(winners, classes, height=5.0):

@@ -17,7 +17,7 @@ _REDUCED = Emit(features=False, grid=False, argmax=True, certainty=True, peaks=T
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputPlan:
     """What a prediction needs of the graph.
 
     Attributes:

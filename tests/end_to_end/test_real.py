@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT / "benchmarks") not in sys.path:
-    sys.path.append(str(ROOT / "benchmarks"))
-
-import real_table  # noqa: E402
+from tests.references import real
 
 pytestmark = pytest.mark.shared
 
@@ -19,24 +14,24 @@ MOBILENET = "in1k_mobilenetv2_100_224_tflite_fp32"
 
 
 def _entry(name: str) -> dict[str, object]:
-    return next(entry for entry in real_table.read_manifest(real_table.REAL) if Path(entry["file"]).stem == name)
+    return next(entry for entry in real.read_manifest(real.REAL) if Path(entry["file"]).stem == name)
 
 
-@pytest.mark.parametrize("name", real_table.REQUIRED)
+@pytest.mark.parametrize("name", real.REQUIRED)
 def test_real_model_is_lifted_or_refused_as_its_manifest_says(name: str) -> None:
-    row = real_table.check_model(_entry(name), real_table.REAL, max_cells=12)
+    row = real.check_model(_entry(name), real.REAL, max_cells=12)
     assert row.met, f"{row.expected} expected, {row.got} {row.code}: {row.why}"
     if row.got != "refused":
         assert row.residual is not None
-        assert row.residual <= real_table.tolerance(_entry(name))
+        assert row.residual <= real.tolerance(_entry(name))
 
 
 def test_grid_finds_ten_of_thirteen_objects_where_the_image_names_five() -> None:
-    objects = real_table.several_objects(_entry(MOBILENET), real_table.REAL)
-    assert tuple(sum(thing[key] for thing in objects) for key in ("grid", "top1", "top5")) == real_table.OBJECTS
+    objects = real.several_objects(_entry(MOBILENET), real.REAL)
+    assert tuple(sum(thing[key] for thing in objects) for key in ("grid", "top1", "top5")) == real.OBJECTS
 
 
 def test_mean_over_cells_classifies_as_the_model_does() -> None:
-    right = real_table.accuracy(_entry(MOBILENET), real_table.REAL, 40)
+    right = real.accuracy(_entry(MOBILENET), real.REAL, 40)
     assert (right["top1"] == right["grid_top1"]).all()
     assert right["top1"].mean() > 0.6

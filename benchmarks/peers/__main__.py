@@ -23,15 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent / "peers"))
-
-import chart
 import numpy as np
-import page
-import parity
-from client import HERE, TOOLS, PeerProcess, interpreter
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.peers import chart, page, parity
+from benchmarks.peers.client import ROOT, TOOLS, PeerProcess, interpreter
+
 THREADS, SIZES, BATCHES = (1, 2), (224, 448), (1, 8)
 HEADS = ("resnet18", "mobilenet_v3", "max_pooled", "vgg", "vit")
 #: Whose peak memory is taken, by tool.
@@ -50,8 +46,8 @@ def make_models(place: Path, work: Path) -> None:
     print("Making the models ...", flush=True)
     work.mkdir(parents=True, exist_ok=True)
     with (work / "make_models.log").open("w", encoding="utf-8") as log:
-        command = [str(interpreter("torch", place)), str(HERE / "make_models.py"), str(work)]
-        subprocess.run(command, check=True, stdout=log, stderr=log)
+        command = [str(interpreter("torch", place)), "-m", "benchmarks.peers.make_models", str(work)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=log, stderr=log)
     (work / ".made").touch()
 
 

@@ -11,7 +11,7 @@ from onnx_gapmil import rewrite
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.lift.verdict import ADVICE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_refusal_code_has_its_section_and_no_section_lacks_its_code() -> None:

@@ -13,22 +13,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support import text_model, weights
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT / "benchmarks") not in sys.path:
-    sys.path.append(str(ROOT / "benchmarks"))
+import onnx_gapmil.graph.loading as loading
+import onnx_gapmil.graph.trace as tracing
+import onnx_gapmil.rewriting.proof.head_alone as proof_head
+from benchmarks import rewriting_size
+from onnx_gapmil.errors import GapmilError, ModelError, ProofError, UnsupportedHeadError
+from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.rewriting.proof.prover import prove_head, rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import text_model, weights
+from tests.references import zoo
 
-import rewriting_size  # noqa: E402
-import runtimes  # noqa: E402
-
-import onnx_gapmil.graph.loading as loading  # noqa: E402
-import onnx_gapmil.graph.trace as tracing  # noqa: E402
-import onnx_gapmil.rewriting.proof.head_alone as proof_head  # noqa: E402
-from onnx_gapmil.errors import GapmilError, ModelError, ProofError, UnsupportedHeadError  # noqa: E402
-from onnx_gapmil.graph.loading import load_model  # noqa: E402
-from onnx_gapmil.rewriting.proof.prover import prove_head, rewrite  # noqa: E402
-from onnx_gapmil.rewriting.rewriter import rewrite_model  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SAMPLES = sorted((ROOT / "sample_models").glob("*.onnx"))
 W, B = weights(5, 6), weights(5)
@@ -78,7 +75,7 @@ def test_inferred_shapes_give_a_sample_model_the_same_rewrite(path: Path, monkey
 
 
 def _zoo() -> list[object]:
-    entries = runtimes.read_catalogue(runtimes.ZOO)
+    entries = zoo.read_catalogue(zoo.ZOO)
     if not entries:
         return [pytest.param(None, marks=pytest.mark.skip(reason="there is no shared zoo beside the checkout"))]
     return [pytest.param(entry, id=entry["file"]) for entry in entries]
@@ -89,7 +86,7 @@ def _zoo() -> list[object]:
 def test_inferred_shapes_give_a_zoo_file_the_same_rewrite(
     entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = runtimes.ZOO / entry["file"]
+    path = zoo.ZOO / entry["file"]
     if _compare(path, monkeypatch) == "not inferred":
         # Operators of ONNX Runtime's own have no shape inference in onnx, nor has what its tools write with a newer
         # attribute than the operator set has.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,15 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from support import text_model, weights
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT / "benchmarks") not in sys.path:
-    sys.path.append(str(ROOT / "benchmarks"))
+from benchmarks.runtimes import export_cases
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.graph.functions import inline_functions
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import text_model, weights
+from tests.references import runtimes, zoo
 
-import runtimes  # noqa: E402
-
-from onnx_gapmil.errors import GapmilError  # noqa: E402
-from onnx_gapmil.graph.functions import inline_functions  # noqa: E402
-from onnx_gapmil.rewriting.rewriter import rewrite_model  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 SAMPLES = sorted((ROOT / "sample_models").glob("*.onnx"))
 #: Where `npm install onnxruntime-web` was run, for the test of ONNX Runtime Web.
@@ -211,7 +208,7 @@ def test_sample_model_has_the_same_grid_in_each_runtime(path: Path, runtime: str
 
 @pytest.mark.skipif(not WEB, reason="NOT RUN: set GAPMIL_NODE_MODULES to a node_modules that has onnxruntime-web")
 def test_sample_models_have_the_same_grid_in_the_browsers_runtime(tmp_path: Path) -> None:
-    runtimes.export_cases(SAMPLES, tmp_path)
+    export_cases(SAMPLES, tmp_path)
     node = shutil.which("node")
     assert node is not None
     command = [node, str(ROOT / "benchmarks" / "runtimes_web.mjs"), str(tmp_path), WEB]
@@ -220,7 +217,7 @@ def test_sample_models_have_the_same_grid_in_the_browsers_runtime(tmp_path: Path
 
 
 def _spread() -> list[object]:
-    entries = runtimes.spread(runtimes.read_catalogue(runtimes.ZOO))
+    entries = zoo.spread(zoo.read_catalogue(zoo.ZOO))
     if not entries:
         return [pytest.param(None, marks=pytest.mark.skip(reason="there is no shared zoo beside the checkout"))]
     return [pytest.param(entry, id=entry["file"]) for entry in entries]
@@ -229,7 +226,7 @@ def _spread() -> list[object]:
 @pytest.mark.shared
 @pytest.mark.parametrize("entry", _spread())
 def test_zoo_file_has_the_same_grid_in_each_runtime(entry: dict[str, Any]) -> None:
-    row = runtimes.check_file(runtimes.ZOO / entry["file"], entry["file"])
+    row = runtimes.check_file(zoo.ZOO / entry["file"], entry["file"])
     wrong = {name: answer.why for name, answer in row.answers.items() if answer.state in ("differs", "fails")}
     assert not wrong
 
@@ -360,7 +357,7 @@ def test_the_comparison_sees_a_change(path: str) -> None:
 
 
 def _zoo_files() -> list[object]:
-    entries = runtimes.read_catalogue(runtimes.ZOO)
+    entries = zoo.read_catalogue(zoo.ZOO)
     if not entries:
         return [pytest.param(None, marks=pytest.mark.skip(reason="there is no shared zoo beside the checkout"))]
     return [entry["file"] for entry in entries]
@@ -369,7 +366,7 @@ def _zoo_files() -> list[object]:
 @pytest.mark.shared
 @pytest.mark.parametrize("file", _zoo_files())
 def test_zoo_file_keeps_all_that_its_vendor_wrote(file: str) -> None:
-    path = runtimes.ZOO / file
+    path = zoo.ZOO / file
     try:
         found = rewrite_model(path)
     except GapmilError:

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "benchmarks"))
+from benchmarks import gpu, gpu_page, gpu_steps
 
-import gpu  # noqa: E402
-import gpu_page  # noqa: E402
-import gpu_steps  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 RATIO = {"median": 1.021, "p10": 1.0, "p90": 1.1, "interval_95": [1.01, 1.03], "count": 9}
 
@@ -137,7 +134,7 @@ def test_a_machine_without_cuda_is_said_and_ends_with_2() -> None:
 
     if cuda_status().problem is None:
         pytest.skip("CUDA works here")
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "benchmarks.gpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Not measured: CUDA cannot be used: ")

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from vendor import Vendor, open_model
+
+from tests.references.vendor import Vendor, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pytest
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.prediction.describe import Describer
-from onnx_gapmil.prediction.outputs import Wanted, names_of
+from onnx_gapmil.prediction.output_plan import OutputPlan, names_of
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
@@ -22,19 +22,19 @@ def giving(text: str) -> list[SimpleNamespace]:
     return [SimpleNamespace(emit=Emit.parse(text))]
 
 
-def fetched(wanted: Wanted, activation: str = "none", gives: str | None = None) -> set[str]:
+def fetched(wanted: OutputPlan, activation: str = "none", gives: str | None = None) -> set[str]:
     return set(wanted.outputs(giving(gives or str(wanted.emit)), [activation]))
 
 
 def test_on_the_cpu_the_grid_is_all_that_is_made() -> None:
     for pictures in (False, True):
-        wanted = Wanted(pictures=pictures)
+        wanted = OutputPlan(pictures=pictures)
         assert str(wanted.emit) == "grid"
         assert fetched(wanted) == {"grid"}
 
 
 def test_from_a_device_the_grid_does_not_cross_for_the_report_alone() -> None:
-    wanted = Wanted(accelerated=True)
+    wanted = OutputPlan(accelerated=True)
     assert set(wanted.emit.words) == {"grid", "argmax", "certainty", "peaks", "scores:max"}
     assert fetched(wanted) == fetched(wanted, "sigmoid") == REDUCED
 
@@ -42,38 +42,38 @@ def test_from_a_device_the_grid_does_not_cross_for_the_report_alone() -> None:
 @pytest.mark.parametrize(
     ("wanted", "activation"),
     [
-        (Wanted(accelerated=True), "softmax"),
-        (Wanted(accelerated=True, pictures=True), "none"),
-        (Wanted(Emit.parse("grid"), accelerated=True), "none"),
+        (OutputPlan(accelerated=True), "softmax"),
+        (OutputPlan(accelerated=True, pictures=True), "none"),
+        (OutputPlan(Emit.parse("grid"), accelerated=True), "none"),
     ],
 )
-def test_the_grid_crosses_for_a_cells_probability_a_picture_or_a_file(wanted: Wanted, activation: str) -> None:
+def test_the_grid_crosses_for_a_cells_probability_a_picture_or_a_file(wanted: OutputPlan, activation: str) -> None:
     assert fetched(wanted, activation) == {"grid"}
 
 
 def test_what_is_saved_is_emitted_and_fetched() -> None:
     arrays = Emit.parse("topk:5,classes:1,2,scores:lse=10,features")
-    wanted = Wanted(arrays)
+    wanted = OutputPlan(arrays)
     assert wanted.emit == Emit.parse("grid,topk:5,classes:1,2,scores:lse=10,features")
     assert fetched(wanted) == {"grid", "features", "topk_classes", "topk_grid", "classes_grid", "scores"}
-    assert Wanted(Emit.parse("scores:max,lse"), accelerated=True).emit.scores == Emit.parse("scores:max,lse").scores
+    assert OutputPlan(Emit.parse("scores:max,lse"), accelerated=True).emit.scores == Emit.parse("scores:max,lse").scores
 
 
 def test_a_rewritten_file_that_gives_enough_is_taken_as_it_is() -> None:
-    assert fetched(Wanted(pictures=True), gives="features,grid") == {"grid"}
-    assert fetched(Wanted(), gives="argmax,certainty,peaks,scores:max") == REDUCED
-    assert fetched(Wanted(), "softmax", gives="argmax,certainty,peaks,scores:max") == REDUCED
+    assert fetched(OutputPlan(pictures=True), gives="features,grid") == {"grid"}
+    assert fetched(OutputPlan(), gives="argmax,certainty,peaks,scores:max") == REDUCED
+    assert fetched(OutputPlan(), "softmax", gives="argmax,certainty,peaks,scores:max") == REDUCED
 
 
 @pytest.mark.parametrize(
     ("wanted", "gives", "missing"),
     [
-        (Wanted(), "topk:5", "argmax, certainty, peaks, scores:max"),
-        (Wanted(pictures=True), "argmax,certainty,peaks,scores:max", "grid"),
-        (Wanted(Emit.parse("features")), "grid", "features"),
+        (OutputPlan(), "topk:5", "argmax, certainty, peaks, scores:max"),
+        (OutputPlan(pictures=True), "argmax,certainty,peaks,scores:max", "grid"),
+        (OutputPlan(Emit.parse("features")), "grid", "features"),
     ],
 )
-def test_a_rewritten_file_that_gives_too_little_is_told(wanted: Wanted, gives: str, missing: str) -> None:
+def test_a_rewritten_file_that_gives_too_little_is_told(wanted: OutputPlan, gives: str, missing: str) -> None:
     with pytest.raises(ModelError, match=f"predict needs {missing} as well: give it the original"):
         wanted.outputs(giving(gives), ["none"])
 
@@ -105,11 +105,11 @@ def test_the_report_is_the_same_from_the_grid_and_from_what_the_graph_made_of_it
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    result = rewrite_model(model, emit=Wanted(accelerated=True).emit)
+    result = rewrite_model(model, emit=OutputPlan(accelerated=True).emit)
     session = GridSession(result, provider="cpu")
     batch = (3 * rng.standard_normal((1, 3, 5, 4))).astype(np.float32)
     head = SimpleNamespace(output="y", verdict="exact", activation=activation, note="")
-    describer = Describer(head, str, 3)
+    describer = Describer(head, None, 3)
     geometry = Geometry.plan((50, 40), (50, 40), "squash")
     whole = describer.describe(session.run(batch, outputs={"grid"})[0], geometry).to_json()
     reduced = describer.describe(session.run(batch, outputs=REDUCED)[0], geometry).to_json()

@@ -1,4 +1,4 @@
-"""The page and the chart of `benchmarks/peers.py`, made from a run that was never measured."""
+"""The page and the chart of `benchmarks.peers`, made from a run that was never measured."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 RATIOS = [1.02, 1.03, 1.01, 1.06, 1.00]
 
 
@@ -66,9 +66,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("peers")
     (place / "peers-work").mkdir()
     (place / "peers-work" / "results.json").write_text(json.dumps(run()), encoding="utf-8")
-    command = [sys.executable, str(ROOT / "benchmarks" / "peers.py"), "--report", "--place", str(place)]
+    command = [sys.executable, "-m", "benchmarks.peers", "--report", "--place", str(place)]
     command += ["--markdown", str(place / "peers.md"), "--plot", str(place / "peers.svg")]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     (place / "text").write_text(ran.stdout, encoding="utf-8")
     return place
 

@@ -1,44 +1,29 @@
 """The grid against what other tools say of the same model: their maps are functions of it, to float32 rounding.
 
-The maps were made by the tools themselves (`python benchmarks/peers.py --golden tests/golden/peers_parity.npz`), from
+The maps were made by the tools themselves (`python -m benchmarks.peers --golden tests/golden/peers_parity.npz`), from
 one small classifier with average pooling and a linear head, in PyTorch and exported to ONNX; the tests need neither.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from benchmarks.peers import parity
 from onnx_gapmil import GridSession
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "tests" / "golden" / "peers_parity.npz"
 #: Largest difference as a share of the largest value: two float32 sums of 12 terms, in different orders.
 TOLERANCE = 1e-6
 #: Grad-CAM is stretched to 0..1 twice and resized.
 PICTURE_TOLERANCE = 2e-6
-
-
-@cache
-def formulas() -> ModuleType:
-    """``benchmarks/peers/parity.py``, by its path."""
-    spec = importlib.util.spec_from_file_location("peers_parity", ROOT / "benchmarks" / "peers" / "parity.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +72,7 @@ def test_reciprocam_is_an_affine_copy_of_the_grid(golden: dict[str, Any], grid: 
 def test_grad_cam_is_the_grids_positive_part_stretched(golden: dict[str, Any], grid: np.ndarray) -> None:
     theirs = golden["grad_cam"]
     some = theirs.shape[1]
-    ours = formulas().grad_cam_of(grid[:, :some], golden["bias"][:some], theirs.shape[2:])
+    ours = parity.grad_cam_of(grid[:, :some], golden["bias"][:some], theirs.shape[2:])
     assert ours.max() > 0.99
     assert difference(theirs, ours) < PICTURE_TOLERANCE
 
@@ -96,10 +81,10 @@ def test_formulas_of_the_benchmark_are_those_of_these_tests(golden: dict[str, An
     """What the page prints as differences is what is asserted here."""
     maps = {name: golden[name] for name in ("cam", "reciprocam", "grad_cam")}
     known = {"zero": golden["bias"][None], "logits": golden["logits"]}
-    found = formulas().differences(known, {"grid": grid, **maps})
+    found = parity.differences(known, {"grid": grid, **maps})
     assert len(found) == 4
     assert max(found.values()) < 35 * TOLERANCE
-    swapped = formulas().differences(known, {"grid": grid[:, ::-1], **maps})
+    swapped = parity.differences(known, {"grid": grid[:, ::-1], **maps})
     assert min(swapped.values()) > 0.1
 
 

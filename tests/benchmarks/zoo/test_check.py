@@ -13,15 +13,10 @@ from pathlib import Path
 import onnx
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-SAMPLES = ROOT / "sample_models"
-ZOO = ROOT / "benchmarks" / "zoo"
-for folder in (ROOT / "benchmarks", ZOO):
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
+from benchmarks.zoo import check, zoo_report
 
-import check  # noqa: E402
-import zoo_report  # noqa: E402
+ROOT = Path(__file__).resolve().parents[3]
+SAMPLES = ROOT / "sample_models"
 
 #: By sample: the verdict that its head must get.
 VERDICTS = {
@@ -67,10 +62,10 @@ def test_max_pool_in_its_place_is_conditional_and_a_file_nobody_can_open_is_its_
 def test_script_answers_each_line_with_one_line_and_errors_as_such(tmp_path: Path) -> None:
     cases = [{"file": "digits_torch_legacy.onnx"}, {"no": "file"}]
     (tmp_path / "in").write_text("".join(f"{json.dumps(case)}\n" for case in cases), encoding="utf-8")
-    command = [sys.executable, str(ZOO / "check.py"), "--serve", str(SAMPLES)]
+    command = [sys.executable, "-m", "benchmarks.zoo.check", "--serve", str(SAMPLES)]
     with (tmp_path / "in").open(encoding="utf-8") as lines:
-        answers = subprocess.run(command, stdin=lines, capture_output=True, text=True, check=True, timeout=300).stdout
-    good, bad = (json.loads(line) for line in answers.splitlines())
+        done = subprocess.run(command, cwd=ROOT, stdin=lines, capture_output=True, text=True, check=True, timeout=300)
+    good, bad = (json.loads(line) for line in done.stdout.splitlines())
     assert good["got"] == "exact"
     assert bad["error"].startswith("KeyError")
 
@@ -97,9 +92,8 @@ def test_report_counts_a_refused_pool_against_us_and_a_failed_export_against_the
 
 
 def test_timm_list_has_every_module_once() -> None:
-    listed = subprocess.run(
-        [sys.executable, str(ZOO / "export_timm.py"), "--list"], capture_output=True, text=True, check=True, timeout=60
-    )
+    command = [sys.executable, "-m", "benchmarks.zoo.export_timm", "--list"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     cases = [json.loads(line) for line in listed.stdout.splitlines()]
     modules = [case["group"] for case in cases if case["exporter"] == "torch legacy"]
     assert len(modules) == len(set(modules)) == 98

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-import shapes
-
+from benchmarks import shapes
 from onnx_gapmil.benchmarking.macs import count_work
 from onnx_gapmil.graph.trace import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
