@@ -59,8 +59,8 @@ def audit(
             request, subject, journal, found, lambda prepared, resumed: announce(subject, prepared, resumed), progress
         )
         summary = summarise_run(done)
-        write_images(output / "images.parquet", subject, done.records)
-        write_classes(output / "classes.parquet", summary.classes, subject)
+        write_images(output / "images.parquet", done.records, subject.name)
+        write_classes(output / "classes.parquet", summary.classes, subject.name)
         write_report(output / "report.html", report_of(done, summary, gallery))
         text = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
         write_whole(output / "summary.json", text.encode())

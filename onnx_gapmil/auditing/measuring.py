@@ -114,7 +114,9 @@ def _measured(
     )
     parts = (list(samples[start : start + size]) for start in range(0, len(samples), size))
     return ordered_map(
-        lambda pair: record_batch(subject, *pair),
+        lambda pair: record_batch(
+            *pair, head=subject.place, independent=subject.independent, arranged=subject.arranged
+        ),
         _side_by_side(parts, batches),
         workers=thread_count(),
         ahead=2 * thread_count(),

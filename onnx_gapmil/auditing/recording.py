@@ -17,20 +17,25 @@ from onnx_gapmil.metrics import measure_image
 from onnx_gapmil.metrics.accuracy import label_ranks
 
 if TYPE_CHECKING:
-    from onnx_gapmil.auditing.preparation import Subject
+    from collections.abc import Sequence
+
     from onnx_gapmil.data import Sample
     from onnx_gapmil.running.pipeline import BatchAnswered, Photo
 
 _TOP = 5
 
 
-def record_batch(subject: Subject, samples: list[Sample], answered: BatchAnswered) -> list[Record]:
+def record_batch(
+    samples: Sequence[Sample], answered: BatchAnswered, *, head: int, independent: bool, arranged: bool
+) -> list[Record]:
     """Measure a batch.
 
     Args:
-        subject: the model.
         samples: those of the batch, in order.
         answered: what the model said of them.
+        head: which of its heads is measured.
+        independent: whether several classes may be true at once, so that probabilities are sigmoids and no softmax.
+        arranged: whether rows and columns of the grid are known; without them no place is measured.
 
     Returns:
         A record for each sample; a failure for an image that cannot be read, or whose boxes or mask do not fit it.
@@ -41,11 +46,12 @@ def record_batch(subject: Subject, samples: list[Sample], answered: BatchAnswere
         if isinstance(entry, Exception):
             records.append(Failure(sample.name, str(entry)))
             continue
-        grids = answered.grids[subject.place]
+        grids = answered.grids[head]
         if grids.grid is None:
             raise TypeError("an audit needs the prediction grid of each image")
         try:
-            records.append(_record(subject, sample, entry, grids.logits[row], grids.grid[row]))
+            answer = (grids.logits[row], grids.grid[row])
+            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged))
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1
@@ -53,14 +59,20 @@ def record_batch(subject: Subject, samples: list[Sample], answered: BatchAnswere
 
 
 def _record(
-    subject: Subject, sample: Sample, photo: Photo, logits: npt.NDArray[Any], grid: npt.NDArray[Any]
+    sample: Sample,
+    photo: Photo,
+    logits: npt.NDArray[Any],
+    grid: npt.NDArray[Any],
+    *,
+    independent: bool,
+    arranged: bool,
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
     scores, cells = with_two_classes(logits), with_two_classes(grid)
     if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
         raise DataError(f"{sample.name}: the model's answer is not finite (overflow or NaN).")
-    probabilities = activate(scores, "sigmoid" if subject.independent else "softmax")
+    probabilities = activate(scores, "sigmoid" if independent else "softmax")
     order = np.argsort(-scores, kind="stable")[:_TOP]
     aggregated = {name: label_ranks(aggregator(cells), checked.labels) for name, aggregator in AGGREGATORS.items()}
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
@@ -77,6 +89,6 @@ def _record(
             boxes=checked.boxes,
             mask=mask,
             probabilities=probabilities,
-            arranged=subject.arranged,
+            arranged=arranged,
         ),
     )

@@ -13,13 +13,14 @@ from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from onnx_gapmil.auditing.preparation import Subject
     from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.metrics.figures import ClassRow
+
+    NameOf = Callable[[int], str]
 
 _IMAGES: Mapping[str, pa.DataType] = {
     "image": pa.string(),
@@ -59,16 +60,16 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, subject: Subject, records: Sequence[Record]) -> None:
+def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
 
     Raises:
         InputError: the file cannot be written.
     """
-    _write(path, [_image_row(subject, record) for record in records], _IMAGES)
+    _write(path, [_image_row(record, name_of) for record in records], _IMAGES)
 
 
-def write_classes(path: Path, rows: Sequence[ClassRow], subject: Subject) -> None:
+def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None:
     """Write a row for each class that labels an image, in the order of the model's classes.
 
     Raises:
@@ -77,7 +78,7 @@ def write_classes(path: Path, rows: Sequence[ClassRow], subject: Subject) -> Non
     table = [
         {
             "index": row.index,
-            "name": subject.name(row.index),
+            "name": name_of(row.index),
             "images": row.images,
             "top1": row.top1,
             "top5": row.top5,
@@ -98,7 +99,7 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, 
     write_whole(path, stream.getvalue())
 
 
-def _image_row(subject: Subject, record: Record) -> dict[str, Any]:
+def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
     if isinstance(record, Failure):
         return {"image": record.image, "error": record.error}
     measures = record.measures
@@ -108,9 +109,9 @@ def _image_row(subject: Subject, record: Record) -> dict[str, Any]:
         "width": record.size[0],
         "height": record.size[1],
         "labels": measures.labels,
-        "label_names": [subject.name(index) for index in measures.labels],
+        "label_names": [name_of(index) for index in measures.labels],
         "prediction": answer,
-        "prediction_name": subject.name(answer),
+        "prediction_name": name_of(answer),
         "probability": probability,
         "top5": [index for index, _ in record.top],
         "right": measures.right,
