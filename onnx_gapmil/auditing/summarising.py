@@ -73,7 +73,7 @@ def _head(subject: Subject) -> AuditedHead:
         activation=head.activation,
         grid_shape=head.grid_shape,
         quantized=head.quantized,
-        position_dependent=subject.rewrite.heads[subject.place].position_dependent,
+        position_dependent=head.position_dependent,
         note=head.note,
     )
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.rewriting.record import Head, read_heads
+from onnx_gapmil.rewriting.record import HeadRecord, read_heads
 
 OUTPUTS = ["scores", "gapmil_logits", "gapmil_grid"]
 ENTRY = {
@@ -23,13 +23,14 @@ ENTRY = {
 
 def test_heads_are_read_from_the_metadata():
     (head,) = read_heads({"gapmil.heads": json.dumps([ENTRY])}, OUTPUTS, "m.onnx") or ()
-    assert head == Head(
+    assert head == HeadRecord(
         output="scores",
+        outputs=("scores",),
         verdict="conditional",
         logits="gapmil_logits",
         features=None,
         grid="gapmil_grid",
-        grid_shape=(None, 4, 2, "w"),
+        grid_shape=("?", 4, 2, "w"),
         activation="softmax",
         readout="instance",
     )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from onnx_gapmil.aggregate import AGGREGATORS
-from onnx_gapmil.rewriting.proof.prover import rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite
 
 ZOO = Path(__file__).resolve().parents[4] / "shared" / "zoo"
 #: Files above this are left to the coverage benchmark.
