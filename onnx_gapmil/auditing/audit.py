@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.auditing.gallery import build_gallery
 from onnx_gapmil.auditing.measuring import Progress, run
 from onnx_gapmil.auditing.page import Report, write_report
-from onnx_gapmil.auditing.preparation import Request, Subject
+from onnx_gapmil.auditing.preparation import Request, classifier_of
 from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import open_journal
 from onnx_gapmil.auditing.summarising import summarise_run
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
+    from onnx_gapmil.prediction.classifier import Classifier
 
 
 def audit(
@@ -30,7 +31,7 @@ def audit(
     *,
     gallery: int = 300,
     restart: bool = False,
-    announce: Callable[[Subject, PreparedData, int], None] = lambda *_: None,
+    announce: Callable[[Classifier, PreparedData, int], None] = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images.
@@ -52,15 +53,20 @@ def audit(
         InputError: model, data set, labels, preprocessing, provider or folder will not do.
         UnsupportedHeadError: the model has no head that can be lifted.
     """
-    subject = Subject(request)
-    journal, found = open_journal(request, subject, output, restart=restart)
+    classifier = classifier_of(request)
+    journal, found = open_journal(request, classifier, output, restart=restart)
     with journal:
         done = run(
-            request, subject, journal, found, lambda prepared, resumed: announce(subject, prepared, resumed), progress
+            request,
+            classifier,
+            journal,
+            found,
+            lambda prepared, resumed: announce(classifier, prepared, resumed),
+            progress,
         )
         summary = summarise_run(done)
-        write_images(output / "images.parquet", done.records, subject.name)
-        write_classes(output / "classes.parquet", summary.classes, subject.name)
+        write_images(output / "images.parquet", done.records, classifier.class_names.name)
+        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name)
         write_report(output / "report.html", report_of(done, summary, gallery))
         text = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
         write_whole(output / "summary.json", text.encode())
@@ -83,7 +89,7 @@ def report_of(run: Run, summary: AuditSummary, most: int) -> Report:
     named |= {record.top[0][0] for record in measured(run.records)}
     return Report(
         summary=summary,
-        names={index: run.subject.name(index) for index in sorted(named)},
-        activation="sigmoid" if run.subject.independent else "softmax",
+        names={index: run.classifier.class_names.name(index) for index in sorted(named)},
+        activation="sigmoid" if run.classifier.independent else "softmax",
         gallery=gallery,
     )

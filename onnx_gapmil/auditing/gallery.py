@@ -143,7 +143,7 @@ def build_gallery(run: Run, most: int) -> Gallery:
     samples = [run.prepared.samples[place] for place in chosen]
     images: list[GalleryImage] = []
     batches = iterate_batches(
-        run.subject.session,
+        run.classifier.session,
         run.prepared.preprocess.preprocess,
         [sample.image for sample in samples],
         batch=run.request.batch,
@@ -152,7 +152,7 @@ def build_gallery(run: Run, most: int) -> Gallery:
     )
     for batch in batches:
         for row, photo in enumerate(batch.photos):
-            grid, record = batch.grids[run.subject.place].grid, run.records[chosen[photo.place]]
+            grid, record = batch.grids[run.classifier.place].grid, run.records[chosen[photo.place]]
             if grid is None or photo.pixels is None or not isinstance(record, ImageRecord):
                 raise TypeError("a gallery needs pixels and grids of images that were measured")
             images.append(
@@ -162,7 +162,7 @@ def build_gallery(run: Run, most: int) -> Gallery:
                     photo.pixels,
                     photo.geometry,
                     with_two_classes(grid[row]),
-                    arranged=run.subject.arranged,
+                    arranged=run.classifier.arranged,
                 )
             )
     total = len(measured(run.records))

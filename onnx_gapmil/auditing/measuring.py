@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.auditing.preparation import PreparedData, Request, Subject, prepare
+from onnx_gapmil.auditing.preparation import PreparedData, Request, prepare
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.resuming import earlier_records
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Found, Journal
     from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.running.pipeline import BatchAnswered
 
 
@@ -44,20 +45,20 @@ class Run:
 
     Attributes:
         request: what was asked for.
-        subject: the model.
+        classifier: the model.
         prepared: the data set.
         records: one for each of its samples, in order.
     """
 
     request: Request
-    subject: Subject
+    classifier: Classifier
     prepared: PreparedData
     records: tuple[Record, ...]
 
 
 def run(
     request: Request,
-    subject: Subject,
+    classifier: Classifier,
     journal: Journal,
     found: Found | None,
     announce: Callable[[PreparedData, int], None] = lambda *_: None,
@@ -67,7 +68,7 @@ def run(
 
     Args:
         request: what was asked for.
-        subject: the model.
+        classifier: the model.
         journal: where records go.
         found: what an earlier run left, or None.
         announce: is told what was decided, and how many images are measured already, before the next one is run.
@@ -76,11 +77,11 @@ def run(
     Raises:
         InputError: data set, labels, preprocessing or disk will not do, or not one image could be measured.
     """
-    prepared = prepare(subject, request, found.settings.resolved if found is not None else None)
-    records = earlier_records(request, subject, prepared, journal, found)
+    prepared = prepare(classifier, request, found.settings.resolved if found is not None else None)
+    records = earlier_records(request, classifier, prepared, journal, found)
     announce(prepared, len(records))
     failed = _failures(records)
-    measured = _measured(request, subject, prepared, prepared.samples[len(records) :])
+    measured = _measured(request, classifier, prepared, prepared.samples[len(records) :])
     try:
         for new in measured:
             journal.add(new)
@@ -93,7 +94,7 @@ def run(
     first = records[0]
     if failed == len(records) and isinstance(first, Failure):
         raise DataError(f"Not one of the {failed} images could be measured. The first: {first.error}")
-    return Run(request, subject, prepared, tuple(records))
+    return Run(request, classifier, prepared, tuple(records))
 
 
 def _failures(records: list[Record]) -> int:
@@ -101,12 +102,12 @@ def _failures(records: list[Record]) -> int:
 
 
 def _measured(
-    request: Request, subject: Subject, prepared: PreparedData, samples: tuple[Sample, ...]
+    request: Request, classifier: Classifier, prepared: PreparedData, samples: tuple[Sample, ...]
 ) -> Generator[list[Record], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
-    size = batch_size(subject.session, request.batch)
+    size = batch_size(classifier.session, request.batch)
     batches = iterate_batches(
-        subject.session,
+        classifier.session,
         prepared.preprocess.preprocess,
         [sample.image for sample in samples],
         batch=size,
@@ -115,7 +116,7 @@ def _measured(
     parts = (list(samples[start : start + size]) for start in range(0, len(samples), size))
     return ordered_map(
         lambda pair: record_batch(
-            *pair, head=subject.place, independent=subject.independent, arranged=subject.arranged
+            *pair, head=classifier.place, independent=classifier.independent, arranged=classifier.arranged
         ),
         _side_by_side(parts, batches),
         workers=thread_count(),

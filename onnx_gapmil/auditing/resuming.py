@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx_gapmil.auditing.journal import Found
-    from onnx_gapmil.auditing.preparation import PreparedData, Request, Subject
+    from onnx_gapmil.auditing.preparation import PreparedData, Request
     from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.prediction.classifier import Classifier
 
 #: The journal's folder inside the result folder.
 JOURNAL = ".audit"
 _WORDS = {"sha256": "model file", "version": "version of onnx-gapmil", "used": "provider in use"}
 
 
-def open_journal(request: Request, subject: Subject, folder: Path, *, restart: bool) -> tuple[Journal, Found | None]:
+def open_journal(
+    request: Request, classifier: Classifier, folder: Path, *, restart: bool
+) -> tuple[Journal, Found | None]:
     """The journal of the result folder, and what an unfinished run of the same audit left in it.
 
     Raises:
@@ -35,7 +38,7 @@ def open_journal(request: Request, subject: Subject, folder: Path, *, restart: b
     journal = Journal(folder / JOURNAL)
     found = None if restart else journal.find()
     if found is not None:
-        here, there = identity(request, subject), found.settings.request
+        here, there = identity(request, classifier), found.settings.request
         keys = [field.name for field in dataclasses.fields(Identity)]
         other = [key for key in keys if getattr(here, key) != getattr(there, key)]
         if other:
@@ -47,7 +50,7 @@ def open_journal(request: Request, subject: Subject, folder: Path, *, restart: b
     return journal, found
 
 
-def identity(request: Request, subject: Subject) -> Identity:
+def identity(request: Request, classifier: Classifier) -> Identity:
     """What has to be the same for a run to go on."""
     return Identity(
         model=str(request.model),
@@ -59,21 +62,21 @@ def identity(request: Request, subject: Subject) -> Identity:
         preprocess=request.preprocess,
         provider=request.provider,
         head=request.head,
-        batch=batch_size(subject.session, request.batch),
+        batch=batch_size(classifier.session, request.batch),
         version=__version__,
-        sha256=subject.rewrite.source.sha256,
-        used=subject.session.provider["used"],
+        sha256=classifier.rewrite.source.sha256,
+        used=classifier.session.provider["used"],
     )
 
 
 def earlier_records(
-    request: Request, subject: Subject, prepared: PreparedData, journal: Journal, found: Found | None
+    request: Request, classifier: Classifier, prepared: PreparedData, journal: Journal, found: Found | None
 ) -> list[Record]:
     """Make the journal ready for the next batch, and give the records of the batches that it has already.
 
     Args:
         request: what was asked for.
-        subject: the model.
+        classifier: the model.
         prepared: the data set.
         journal: is begun, or cut off behind its last whole batch.
         found: what an earlier run left in it, or None.
@@ -83,7 +86,7 @@ def earlier_records(
     """
     digest = _digest(prepared)
     if found is None:
-        journal.start(Settings(identity(request, subject), _decisions(prepared, digest)))
+        journal.start(Settings(identity(request, classifier), _decisions(prepared, digest)))
         return []
     if found.settings.resolved.samples != digest:
         raise InputError(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.auditing.measuring import Run
-    from onnx_gapmil.auditing.preparation import Subject
     from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.prediction.classifier import Classifier
 
 
 def summarise_run(run: Run) -> AuditSummary:
@@ -42,15 +42,15 @@ def _conditions(run: Run) -> Conditions:
     import numpy as np
     import onnxruntime
 
-    subject, prepared = run.subject, run.prepared
+    classifier, prepared = run.classifier, run.prepared
     good = measured(run.records)
     failures = tuple(record for record in run.records if isinstance(record, Failure))
     return Conditions(
         schema_version=SCHEMA_VERSION,
-        model=str(subject.path),
-        model_sha256=subject.rewrite.source.sha256,
-        verdict=subject.head.verdict,
-        head=_head(subject),
+        model=classifier.name,
+        model_sha256=classifier.rewrite.source.sha256,
+        verdict=classifier.head.verdict,
+        head=_head(classifier),
         data=from_json(AuditedData, prepared.data.to_json()),
         images=len(good),
         failed=len(failures),
@@ -59,15 +59,15 @@ def _conditions(run: Run) -> Conditions:
         preprocess_source=prepared.preprocess.source,
         preprocess_assumed=prepared.preprocess.assumed,
         class_map=from_json(LabelMapping, prepared.class_map.to_json()),
-        names_source=subject.names_source,
-        provider=from_json(ProviderUse, subject.session.provider),
+        names_source=classifier.class_names.source,
+        provider=from_json(ProviderUse, classifier.session.provider),
         versions={"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         aggregators={name: _aggregated(good, name) for name in AGGREGATORS},
     )
 
 
-def _head(subject: Subject) -> AuditedHead:
-    head = subject.head
+def _head(classifier: Classifier) -> AuditedHead:
+    head = classifier.head
     return AuditedHead(
         output=head.output,
         activation=head.activation,

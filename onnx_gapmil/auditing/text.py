@@ -13,26 +13,27 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from onnx_gapmil.auditing import AuditSummary, PreparedData, Subject
+    from onnx_gapmil.auditing import AuditSummary, PreparedData
+    from onnx_gapmil.prediction.classifier import Classifier
 
 
-def conditions_note(subject: Subject, prepared: PreparedData, resumed: int = 0) -> RenderableType:
+def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int = 0) -> RenderableType:
     """What is assumed, before anything is measured."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    provider = subject.session.provider
-    table.add_row("model", f"{subject.path}  ({subject.head.verdict}, output '{subject.head.output}')")
+    provider = classifier.session.provider
+    table.add_row("model", f"{classifier.name}  ({classifier.head.verdict}, output '{classifier.head.output}')")
     table.add_row("data", prepared.data.source)
     for note in prepared.data.notes:
         table.add_row("", note)
     table.add_row("preprocessing", prepared.preprocess.preprocess.describe())
     table.add_row("", prepared.preprocess.source)
     table.add_row("classes", prepared.class_map.source)
-    table.add_row("names", subject.names_source)
+    table.add_row("names", classifier.class_names.source)
     table.add_row("running on", f"{provider['used']}: {provider['reason']}")
-    if subject.head.note:
-        table.add_row("note", subject.head.note)
+    if classifier.head.note:
+        table.add_row("note", classifier.head.note)
     if resumed:
         table.add_row("resumed", f"{resumed} of {len(prepared.samples)} images were measured by an earlier run")
     parts: list[RenderableType] = [table, Text()]
