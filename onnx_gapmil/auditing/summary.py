@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.figures import ClassRow, Figures
 from onnx_gapmil.metrics.intervals import Interval
 
@@ -22,15 +24,15 @@ class AuditedHead:
     Attributes:
         output: the vendor's output that it ends in.
         activation: what the vendor's graph makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
-        grid_shape: (N, K, H, W) of the prediction grid; an open axis has a symbol's name, or None.
+        grid_shape: (N, K, H, W) of the prediction grid; an open axis has a symbol's name.
         quantized: whether it rounds to integers on the way, so that cells and logits agree up to rounding.
         position_dependent: whether each cell has weights of its own.
         note: what else a reader of the grid must know; empty for nothing.
     """
 
     output: str
-    activation: str
-    grid_shape: tuple[int | str | None, ...]
+    activation: Activation
+    grid_shape: tuple[int | str, int | str, int | str, int | str]
     quantized: bool
     position_dependent: bool
     note: str
@@ -135,7 +137,7 @@ class Conditions:
     schema_version: int
     model: str
     model_sha256: str
-    verdict: str
+    verdict: Verdict
     head: AuditedHead
     data: AuditedData
     images: int

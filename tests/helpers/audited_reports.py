@@ -17,13 +17,12 @@ from onnx_gapmil.auditing.gallery import Gallery
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.files.serial import from_json
 from sample_models.scenes import make_scene, write_scenes
-from tests.helpers.scene_data import MODEL
+from tests.helpers.scene_data import MODEL, SCENES
 from tests.helpers.support import text_model, weights
 
 
 def digits(folder: Path, count: int, seed: int = 5) -> Report:
     """Digit scenes that the sample model has not seen; each has one label and one to four digits."""
-    folder.mkdir(exist_ok=True)
     write_scenes((make_scene("held_out", seed, index) for index in range(count)), folder / "scenes")
     return audited(folder, MODEL, folder / "scenes")
 
@@ -54,10 +53,14 @@ def many_classes(folder: Path, *, classes: int, images: int, seed: int = 0) -> R
 
 def flattened(folder: Path) -> Report:
     """The scenes of the repository by a model whose head has weights of its own for each cell."""
-    folder.mkdir(exist_ok=True)
+    return audited(folder, flattened_model(folder), SCENES)
+
+
+def flattened_model(folder: Path) -> Path:
+    """Pixels averaged to 6 x 6, flattened, and a dense layer."""
     body = "a = AveragePool<kernel_shape=[16, 16], strides=[16, 16]>(x)\n f = Flatten(a)\n y = Gemm<transB=1>(f, w)"
     model = text_model(body, x="float[N,3,96,96] x", y="float[N,10] y", init={"w": weights(10, 3 * 6 * 6)})
-    return audited(folder, saved(model, folder), MODEL.parent / "scenes")
+    return saved(model, folder)
 
 
 def saved(model: onnx.ModelProto, folder: Path, names: list[str] | None = None, **recipe: Any) -> Path:

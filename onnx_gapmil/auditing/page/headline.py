@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
 from onnx_gapmil.auditing.page.cautions import cautions_of
 from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, of_images, percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
-_VERDICTS = {
+_VERDICTS: dict[Verdict, str] = {
     "exact": "a cell’s value is the head’s own answer to that cell alone.",
     "conditional": "the cells’ mean is the model’s answer, but a cell’s value also depends on the rest of the image.",
 }
@@ -63,12 +64,10 @@ def headline_section(summary: AuditSummary) -> Markup:
     )
 
 
-def _eyebrow(summary: AuditSummary) -> Markup | None:
+def _eyebrow(summary: AuditSummary) -> Markup:
     """The verdict on the head, before everything else: what the cells below may be taken for."""
-    meaning = _VERDICTS.get(summary.verdict)
-    if meaning is None:  # a rewritten file's record may say anything
-        return None
-    return tag("p", tag("b", f"{summary.verdict.capitalize()} head"), f": {meaning}", class_="eyebrow")
+    verdict = summary.verdict
+    return tag("p", tag("b", f"{verdict.capitalize()} head"), f": {_VERDICTS[verdict]}", class_="eyebrow")
 
 
 def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
