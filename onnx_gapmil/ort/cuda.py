@@ -23,11 +23,11 @@ INSTALL_CUDA = "pip install 'onnx-gapmil[cuda]'"
 
 
 @dataclass(frozen=True)
-class Missing:
-    """What CUDA lacks on this machine.
+class CudaProblem:
+    """Why CUDA cannot be used on this machine.
 
     Attributes:
-        what: the thing that is missing, as the end of a sentence: "no NVIDIA driver was found".
+        what: what is missing or wrong, as the end of a sentence: "no NVIDIA driver was found".
         advice: what to do about it, one sentence.
     """
 
@@ -57,13 +57,13 @@ class CudaDriver:
     devices: tuple[CudaDevice, ...]
 
 
-def probe_driver() -> CudaDriver | Missing:
+def probe_driver() -> CudaDriver | CudaProblem:
     """Load the driver's library and list its devices (`CUDA_VISIBLE_DEVICES` counts)."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         library = ctypes.CDLL(name)
     except OSError:
-        return Missing(
+        return CudaProblem(
             f"no NVIDIA driver was found ({name} cannot be loaded)",
             "Install the NVIDIA driver; in a container, start it with --gpus all.",
         )
@@ -82,20 +82,20 @@ def probe_driver() -> CudaDriver | Missing:
     )
 
 
-def _no_device() -> Missing:
-    return Missing(
+def _no_device() -> CudaProblem:
+    return CudaProblem(
         "the NVIDIA driver is there but shows no CUDA device",
         "Check nvidia-smi and CUDA_VISIBLE_DEVICES; in a container, start it with --gpus all.",
     )
 
 
-def _init_failure(library: ctypes.CDLL, status: int) -> Missing:
+def _init_failure(library: ctypes.CDLL, status: int) -> CudaProblem:
     if status == _NO_DEVICE:
         return _no_device()
     text = ctypes.c_char_p()
     library.cuGetErrorString(status, ctypes.byref(text))
     said = text.value.decode(errors="replace") if text.value else "no explanation"
-    return Missing(
+    return CudaProblem(
         f"the NVIDIA driver cannot be initialised (cuInit: error {status}, {said})",
         "Check nvidia-smi; a restart helps after a driver update.",
     )

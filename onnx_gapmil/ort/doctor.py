@@ -15,7 +15,7 @@ from typing import Any
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.cuda import (
     CudaDriver,
-    Missing,
+    CudaProblem,
     built_for_cuda,
     library_names,
     missing_libraries,
@@ -180,7 +180,9 @@ def _cuda_report(status: CudaStatus) -> CudaReport:
     return CudaReport(
         built_for=None if built_for is None else _dotted(built_for),
         driver=_dotted(driver.cuda_version) if isinstance(driver, CudaDriver) else None,
-        devices=() if isinstance(driver, Missing) else tuple(dataclasses.asdict(device) for device in driver.devices),
+        devices=()
+        if isinstance(driver, CudaProblem)
+        else tuple(dataclasses.asdict(device) for device in driver.devices),
         libraries=libraries,
         problem=None if problem is None else problem.what,
         advice=None if problem is None else problem.advice,

@@ -14,7 +14,7 @@ from onnx_gapmil.ort.cuda import (
     INSTALL_CUDA,
     CudaDevice,
     CudaDriver,
-    Missing,
+    CudaProblem,
     built_for_cuda,
     missing_libraries,
     probe_driver,
@@ -69,7 +69,7 @@ class CudaStatus:
     """
 
     device: CudaDevice | None = None
-    problem: Missing | None = None
+    problem: CudaProblem | None = None
 
 
 def choose_providers(request: str = "auto", *, allow_tf32: bool = False, cuda_graph: bool = False) -> ProviderChoice:
@@ -147,52 +147,52 @@ def _by_name(requested: str) -> ProviderChoice:
 def cuda_status() -> CudaStatus:
     """Find out, once in a process, whether CUDA works: driver, wheel, libraries, then a convolution."""
     driver = probe_driver()
-    if isinstance(driver, Missing):
+    if isinstance(driver, CudaProblem):
         return CudaStatus(problem=driver)
     problem = _wheel_problem() or _driver_too_old(driver) or _libraries_problem() or _probe_problem()
     return CudaStatus(problem=problem) if problem is not None else CudaStatus(device=driver.devices[0])
 
 
-def _wheel_problem() -> Missing | None:
+def _wheel_problem() -> CudaProblem | None:
     if _CUDA in onnxruntime_module().get_available_providers():
         return None
     wheels = installed_wheels(ONNXRUNTIME)
     if len(wheels) > 1:
-        return Missing(
+        return CudaProblem(
             f"{' and '.join(wheels)} are both installed and overwrite each other's files",
             f"Run: pip uninstall -y {' '.join(wheels)}; then {INSTALL_CUDA}",
         )
     name = next(iter(wheels), "onnxruntime")
-    return Missing(
+    return CudaProblem(
         f"the installed ONNX Runtime wheel ({name}) is built for the CPU only",
         f"Run: pip uninstall -y {name}; then {INSTALL_CUDA}",
     )
 
 
-def _driver_too_old(driver: CudaDriver) -> Missing | None:
+def _driver_too_old(driver: CudaDriver) -> CudaProblem | None:
     needed = built_for_cuda()
     if needed is None or driver.cuda_version[0] >= needed[0]:
         return None
     served = ".".join(map(str, driver.cuda_version))
-    return Missing(
+    return CudaProblem(
         f"the NVIDIA driver serves CUDA {served} at most and this ONNX Runtime is built for CUDA {needed[0]}",
         f"Update the NVIDIA driver to one that serves CUDA {needed[0]}.",
     )
 
 
-def _libraries_problem() -> Missing | None:
+def _libraries_problem() -> CudaProblem | None:
     missing = missing_libraries()
     if not missing:
         return None
     verb = "is" if len(missing) == 1 else "are"
-    return Missing(f"{', '.join(missing)} {verb} missing", f"Run: {INSTALL_CUDA}")
+    return CudaProblem(f"{', '.join(missing)} {verb} missing", f"Run: {INSTALL_CUDA}")
 
 
-def _probe_problem() -> Missing | None:
+def _probe_problem() -> CudaProblem | None:
     failure = provider_failure(_CUDA, _cuda_options(allow_tf32=False))
     if failure is None:
         return None
-    return Missing(
+    return CudaProblem(
         f"a trial model did not run on CUDA ({failure.rstrip('.')})",
         f"Run onnx-gapmil doctor; reinstalling helps often: {INSTALL_CUDA}",
     )

@@ -7,7 +7,7 @@ import pytest
 
 from onnx_gapmil.cli import main
 from onnx_gapmil.ort import doctor
-from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, Missing
+from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, CudaProblem
 from onnx_gapmil.ort.doctor import diagnose
 from onnx_gapmil.ort.providers import CudaStatus
 
@@ -33,7 +33,7 @@ def machine(monkeypatch):
     return pretend
 
 
-NO_CUDNN = CudaStatus(problem=Missing("libcudnn.so.9 is missing", "Run: pip install 'onnx-gapmil[cuda]'"))
+NO_CUDNN = CudaStatus(problem=CudaProblem("libcudnn.so.9 is missing", "Run: pip install 'onnx-gapmil[cuda]'"))
 
 
 def test_the_real_machine_runs_something_and_prints_no_noise(capfd):

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from onnx_gapmil.ort.cuda import Missing, probe_driver
+from onnx_gapmil.ort.cuda import CudaProblem, probe_driver
 
 CHANNELS, CLASSES = 3, 4
 #: (K, C) and (K,): logits are exact in float32, so that expectations are too.
@@ -79,5 +79,5 @@ def toy() -> SimpleNamespace:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests of CUDA need a card; a card that does not work makes them fail, and is no reason to skip them."""
-    if item.get_closest_marker("gpu") and isinstance(driver := probe_driver(), Missing):
+    if item.get_closest_marker("gpu") and isinstance(driver := probe_driver(), CudaProblem):
         pytest.skip(driver.what)

@@ -8,7 +8,7 @@ from onnx_gapmil.ort import cuda
 from onnx_gapmil.ort.cuda import (
     CudaDevice,
     CudaDriver,
-    Missing,
+    CudaProblem,
     library_names,
     missing_libraries,
     probe_driver,
@@ -74,7 +74,7 @@ def test_no_driver_library_is_said(monkeypatch):
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
     found = probe_driver()
-    assert isinstance(found, Missing)
+    assert isinstance(found, CudaProblem)
     assert found.what.startswith("no NVIDIA driver was found")
     assert "driver" in found.advice
 
@@ -83,14 +83,14 @@ def test_no_driver_library_is_said(monkeypatch):
 def test_driver_without_a_device_is_said(driver, answers):
     driver(**answers)
     found = probe_driver()
-    assert isinstance(found, Missing)
+    assert isinstance(found, CudaProblem)
     assert found.what == "the NVIDIA driver is there but shows no CUDA device"
 
 
 def test_driver_that_does_not_start_gives_its_own_words(driver):
     driver(status=803)
     found = probe_driver()
-    assert isinstance(found, Missing)
+    assert isinstance(found, CudaProblem)
     assert found.what.endswith("(cuInit: error 803, system has unsupported driver)")
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from onnx_gapmil.ort import doctor
-from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, Missing
+from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, CudaProblem
 from onnx_gapmil.ort.doctor import Diagnosis, diagnose
 from onnx_gapmil.ort.providers import CudaStatus
 
 CARD = CudaDevice("NVIDIA H100", 80 * 2**30, "9.0")
 DRIVER = CudaDriver((13, 1), (CARD,))
-NO_DRIVER = Missing("no NVIDIA driver was found", "Install the NVIDIA driver.")
+NO_DRIVER = CudaProblem("no NVIDIA driver was found", "Install the NVIDIA driver.")
 LISTED = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 Pretend = Callable[..., Diagnosis]

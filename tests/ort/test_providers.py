@@ -6,7 +6,7 @@ import pytest
 
 from onnx_gapmil.errors import ProviderError
 from onnx_gapmil.ort import providers
-from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, Missing
+from onnx_gapmil.ort.cuda import CudaDevice, CudaDriver, CudaProblem
 from onnx_gapmil.ort.providers import choose_providers, cuda_status
 
 H200 = CudaDevice("NVIDIA H200", 140 * 2**30, "9.0")
@@ -18,7 +18,7 @@ class Machine:
     """A pretended machine: the wheel, the driver, the libraries, and how the probe ends."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.driver: CudaDriver | Missing = DRIVER
+        self.driver: CudaDriver | CudaProblem = DRIVER
         self.available = ALL
         self.missing: tuple[str, ...] = ()
         self.wheels = {"onnxruntime-gpu": "1.31.1"}
@@ -74,7 +74,7 @@ def test_cuda_graphs_are_only_on_when_asked_for_and_said(machine):
 
 @pytest.mark.parametrize("request_", ["cpu", "auto"])
 def test_cuda_graphs_without_cuda_are_an_error(machine, request_):
-    machine.driver = Missing("no NVIDIA driver was found", "Install it.")
+    machine.driver = CudaProblem("no NVIDIA driver was found", "Install it.")
     with pytest.raises(ProviderError, match=r"CUDA graphs were asked for, and the model would run on cpu: CPU, "):
         choose_providers(request_, cuda_graph=True)
 
@@ -101,7 +101,7 @@ def test_tensorrt_without_a_place_for_its_cache_runs_all_the_same(machine, tmp_p
 
 
 def test_auto_without_a_driver_takes_the_cpu_and_never_asks_for_cuda(machine):
-    machine.driver = Missing("no NVIDIA driver was found", "Install it.")
+    machine.driver = CudaProblem("no NVIDIA driver was found", "Install it.")
     choice = choose_providers("auto")
     assert choice.used == "cpu"
     assert choice.providers == (("CPUExecutionProvider", {}),)
@@ -115,7 +115,7 @@ def test_explicit_cpu_does_not_look_for_cuda(machine):
 
 
 def no_driver(machine):
-    machine.driver = Missing("no NVIDIA driver was found", "Install the driver.")
+    machine.driver = CudaProblem("no NVIDIA driver was found", "Install the driver.")
 
 
 def old_driver(machine):

@@ -18,6 +18,7 @@ from onnx_gapmil.rewriting.emission.names import TopKOutputs
 from onnx_gapmil.rewriting.inspection import inspect
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict, read_heads, write_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.saving import save_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.running.grid_session import GridSession
 from tests.helpers.support import text_model, weights
@@ -247,3 +248,21 @@ def test_a_damaged_record_is_an_error_that_names_the_model(text: str, said: str)
     with pytest.raises(ModelError, match=r"^m\.onnx: its record of lifted heads") as caught:
         read_heads({"gapmil.heads": text}, OUTPUTS, "m.onnx")
     assert said in str(caught.value)
+
+
+def test_a_rounding_bound_survives_the_rewritten_file(tmp_path: Path) -> None:
+    scale, zero = np.float32(0.03), np.uint8(128)
+    weight = weights(5, 6)
+    model = text_model(
+        """p = GlobalAveragePool(x)  f = Flatten(p)
+        q = QuantizeLinear(f, s, z)  d = DequantizeLinear(q, s, z)  y = Gemm<transB=1>(d, w, b)""",
+        init={"s": scale, "z": zero, "w": weight, "b": weights(5)},
+    )
+    made = rewrite_model(model)
+    # Half a step of each pooled feature, through the dense layer's weights; by hand.
+    expected = float(np.abs(weight).sum(axis=1).max() * scale / 2)
+    assert made.heads[0].rounding_bound == pytest.approx(expected)
+    path = tmp_path / "rewritten.onnx"
+    save_model(made, path)
+    assert GridSession(path, provider="cpu").heads[0].rounding_bound == made.heads[0].rounding_bound
+    assert rewrite_model(path).heads[0].rounding_bound == made.heads[0].rounding_bound

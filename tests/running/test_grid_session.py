@@ -11,7 +11,7 @@ from scipy import special
 
 from onnx_gapmil.errors import InputError, ModelError, ProviderError
 from onnx_gapmil.graph.loading import load_model
-from onnx_gapmil.ort.cuda import Missing
+from onnx_gapmil.ort.cuda import CudaProblem
 from onnx_gapmil.ort.providers import CudaStatus, choose_providers
 from onnx_gapmil.ort.values import dtype_name, to_numpy, to_ort_value
 from onnx_gapmil.rewriting.result import Rewrite
@@ -314,7 +314,7 @@ def test_external_data_of_a_path_is_found(toy, tmp_path):
 
 
 def test_explicit_cuda_without_cuda_is_an_error(toy, monkeypatch):
-    status = CudaStatus(problem=Missing("no NVIDIA driver was found", "Install it."))
+    status = CudaStatus(problem=CudaProblem("no NVIDIA driver was found", "Install it."))
     monkeypatch.setattr("onnx_gapmil.ort.providers.cuda_status", lambda: status)
     with pytest.raises(ProviderError, match="no NVIDIA driver was found"):
         GridSession(toy.model(), provider="cuda")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +10,17 @@ import pytest
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite
+from tests.references.zoo import ZOO, read_catalogue
 
-ZOO = Path(__file__).resolve().parents[4] / "shared" / "zoo"
 #: Files above this are left to the coverage benchmark.
 MAX_BYTES = 3_000_000
 
 
 def _sample() -> list[object]:
     """One small file of each exporter, operator set, class and expectation, and of those every second."""
-    catalogue = ZOO / "catalog.jsonl"
-    if not catalogue.is_file():
+    entries = read_catalogue(ZOO)
+    if not entries:
         return [pytest.param(None, marks=pytest.mark.skip(reason="there is no shared zoo beside the checkout"))]
-    entries = [json.loads(line) for line in catalogue.read_text("utf-8").splitlines()]
     kinds: dict[tuple[str, ...], dict[str, Any]] = {}
     for entry in entries:
         made_anew = entry["framework"] == "onnx-light"  # up to 500 MB of weights in every run
