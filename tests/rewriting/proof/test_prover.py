@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from support import images, text_model, weights
 
 from onnx_gapmil.errors import ModelError, ProofError
 from onnx_gapmil.graph.loading import load_model
-from onnx_gapmil.lift import registry
+from onnx_gapmil.lift.heads import lift_heads
 from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.lifting import Lifting
+from onnx_gapmil.lift.rules import RULES
+from onnx_gapmil.rewriting import rewriter
 from onnx_gapmil.rewriting.proof.prover import ProofReport, Trial, prove, residual_of, rewrite, verify
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.show.terminal.notes import proof_note
@@ -356,13 +359,14 @@ def test_report_with_a_bad_residual_did_not_pass(residual: float) -> None:
 @pytest.fixture
 def wrong_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rule for dense layers that adds a bit to every cell."""
-    right = registry._RULES["", "Gemm"]
+    right = RULES["", "Gemm"]
 
     def wrong(node: gs.Node, walk: Lifting) -> Lifted:
         lifted = right(node, walk)
         return replace(lifted, name=walk.build.node("Add", [lifted.name, walk.scalar(0.01, lifted.dtype)]))
 
-    monkeypatch.setitem(registry._RULES, ("", "Gemm"), wrong)
+    rules = RULES | {("", "Gemm"): wrong}
+    monkeypatch.setattr(rewriter, "lift_heads", functools.partial(lift_heads, rules=rules))
 
 
 @pytest.mark.usefixtures("wrong_rule")
