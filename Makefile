@@ -19,15 +19,16 @@ help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Find, lift and look: a small digit classifier, its scenes, pictures in demo_output/.
-	@$(RUN) tools/demo.py
+	@$(RUN) -m tools.demo
 
 test: $(READY) ## Run the tests.
 	@$(RUN) -m pytest -q -n $(JOBS)
 
-lint: $(LINTERS) ## Check style and types: ruff, mypy --strict.
+lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-linter.
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(BIN)/lint-imports --no-logo
 
 format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .
@@ -43,10 +44,10 @@ samples-%: $(READY)
 	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(RUN)) sample_models/train_$*.py
 
 zoo-table: $(READY) ## Lift every model of the shared zoo and count, by exporter and class.
-	@$(RUN) benchmarks/zoo_table.py
+	@$(RUN) -m benchmarks.zoo_table
 
 zoo: $(READY) ## Export anew from timm, torchvision, Keras, Paddle, JAX, ... and lift all (fetches them; hours).
-	@$(RUN) benchmarks/make_zoo.py $(ZOO)
+	@$(RUN) -m benchmarks.make_zoo $(ZOO)
 
 clean: ## Remove .venv and everything that was made.
 	@rm -rf $(VENV) demo_output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

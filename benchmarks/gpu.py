@@ -15,15 +15,13 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gpu_page
-import gpu_steps as steps
-import pages
-import shapes
+from benchmarks import gpu_page, pages, shapes
+from benchmarks import gpu_steps as steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMMAND = "python benchmarks/gpu.py --markdown docs/benchmarks/gpu.md"
+COMMAND = "python -m benchmarks.gpu --markdown docs/benchmarks/gpu.md"
 MODELS = ("resnet50", "efficientnet_b0", "mobilenetv2", "convnext_tiny", "vit_b16_gap")
 
 
@@ -126,5 +124,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pages.ROOT))
     sys.exit(main())

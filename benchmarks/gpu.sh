@@ -64,7 +64,7 @@ run() {
     install
     "$PYTHON" -m onnx_gapmil doctor | tee "$OUT/doctor.txt" || true
     "$PYTHON" -m pytest -q -p no:cacheprovider -m gpu tests 2>&1 | tee "$OUT/tests.txt" || true
-    PYTHONUNBUFFERED=1 "$PYTHON" benchmarks/gpu.py --folder "$OUT" --markdown "$OUT/gpu.md" "$@"
+    PYTHONUNBUFFERED=1 "$PYTHON" -m benchmarks.gpu --folder "$OUT" --markdown "$OUT/gpu.md" "$@"
 }
 
 case ${1:-} in

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pages
-import shapes
+from benchmarks import pages, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

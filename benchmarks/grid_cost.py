@@ -16,13 +16,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pages
-import shapes
+from benchmarks import pages, shapes
 
 if TYPE_CHECKING:
     from onnx_gapmil.benchmarking.results import Measurement
 
-COMMAND = "python benchmarks/grid_cost.py --markdown docs/benchmarks/grid_cost.md"
+COMMAND = "python -m benchmarks.grid_cost --markdown docs/benchmarks/grid_cost.md"
 EMISSIONS = ("grid", "features,grid", "topk:5", "argmax", "classes:3,17", "scores:max,lse")
 #: Targets: the full grid may cost its bound and this much more, topk:5 on ResNet-50 this in all.
 ABOVE_BOUND, TOPK_RATIO = 0.02, 1.01
@@ -139,14 +138,14 @@ def profile(name: str, size: int, batch: int, emission: str) -> dict[str, Any]:
     from onnx_gapmil.ort.providers import choose_providers
 
     proto = shapes.build(name)
-    variants, _, _ = build_variants(load_model(proto), proto, (emission,))
+    variants, _, _ = build_variants(load_model(proto), (emission,))
     inputs = bench_inputs(ModelGraph(proto), batch, (size, size), name)
     choice = choose_providers("cpu")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for variant in variants:
             prefix = Path(folder) / variant.name.replace(":", "_")
-            session = timed_session(variant.serialized()[0], choice, what=variant.name, profile=prefix)
+            session = timed_session(variant.model.session_source()[0], choice, what=variant.name, profile=prefix)
             run = BoundRun(session, inputs, variant.outputs, "cpu", variant.name)
             for _ in range(_WARM_UP + _PROFILED):
                 run()
@@ -207,5 +206,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pages.ROOT))
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Export classifiers anew from the frameworks themselves, lift each, check each grid, and print the coverage table.
 
-One environment for each framework, in ``.venv-zoo``; a script for each in ``benchmarks/zoo``, with its pins beside it.
+One environment for each framework, in ``.venv-zoo``; a module for each in ``benchmarks/zoo``, with its pins beside it.
 One file lies on the disk at a time. Each result is a line of ``.venv-zoo/results.jsonl``: an interrupted run goes on
 where it was, and only ``--again`` does a case anew. The page is made from that file.
 
@@ -29,9 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-sys.path.insert(0, str(Path(__file__).parent / "zoo"))
-
-import zoo_report
+from benchmarks.zoo import zoo_report
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "benchmarks" / "zoo"
@@ -92,7 +90,13 @@ class Worker:
     def _start(self) -> None:
         with self.log.open("a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()
+                self.command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=_environment(),
             )
         self.lines, self.asked = queue.Queue(), 0
         threading.Thread(target=self._read, args=(self.process, self.lines), daemon=True).start()
@@ -171,19 +175,19 @@ def key(row: dict[str, Any]) -> str:
 def run_framework(framework: str, results: Results, again: str, only: str, limit: float) -> None:
     """Export and check every case that has no result yet; the next export runs while the last one is checked."""
     python = environment(framework)
-    script = SCRIPTS / f"export_{framework}.py"
+    script = f"benchmarks.zoo.export_{framework}"
     log = PLACE / f"{framework}.log"
     with log.open("a", encoding="utf-8") as errors:
-        command = [str(python), str(script), "--list"]
+        command = [str(python), "-m", script, "--list"]
         listed = subprocess.run(
-            command, check=True, text=True, stdout=subprocess.PIPE, stderr=errors, env=_environment()
+            command, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE, stderr=errors, env=_environment()
         )
     known = results.read()
     cases = [{"framework": framework, **json.loads(line)} for line in listed.stdout.splitlines()]
     cases = [case for case in cases if only in key(case) and _due(known.get(key(case)), again)]
     with tempfile.TemporaryDirectory(prefix="gapmil-zoo-") as folder, contextlib.ExitStack() as stack:
-        exporter = Worker([str(python), str(script), "--serve", folder], log)
-        checker = Worker([sys.executable, str(SCRIPTS / "check.py"), "--serve", folder], PLACE / "check.log")
+        exporter = Worker([str(python), "-m", script, "--serve", folder], log)
+        checker = Worker([sys.executable, "-m", "benchmarks.zoo.check", "--serve", folder], PLACE / "check.log")
         stack.callback(exporter.stop)
         stack.callback(checker.stop)
         pool = stack.enter_context(ThreadPoolExecutor(1))

@@ -49,8 +49,7 @@ PHOTOS = {
 
 def make_scenes(folder: Path, count: int) -> Path:
     """Write held-out scenes and a JSON-lines file of their labels and labelled boxes."""
-    sys.path.insert(0, str(SAMPLES))
-    from scenes import iter_scenes, write_scenes
+    from sample_models.scenes import iter_scenes, write_scenes
 
     write_scenes(iter_scenes("held_out", SEED, count), folder)
     return folder / "scenes.json"
@@ -201,5 +200,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

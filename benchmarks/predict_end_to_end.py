@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = "python benchmarks/predict_end_to_end.py --markdown docs/benchmarks/predict.md"
+from benchmarks.pages import PACKAGES, ROOT, made_by, table, write
+
+COMMAND = "python -m benchmarks.predict_end_to_end --markdown docs/benchmarks/predict.md"
 MODELS = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2"}
 BATCHES = (1, 2, 4, 8, 16, 32)
 SIDE = 224
@@ -155,10 +156,16 @@ class Memory:
 
 def child(kind: str, *arguments: object) -> dict[str, Any]:
     """Run `bare` or `verb` in a fresh process."""
-    command = [sys.executable, __file__, "--child", kind, json.dumps(arguments, default=str)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.predict_end_to_end",
+        "--child",
+        kind,
+        json.dumps(arguments, default=str),
+    ]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     memory, stop = Memory(process.pid), threading.Event()
     watcher = threading.Thread(target=memory.watch, args=(stop,))
     watcher.start()
@@ -272,8 +279,6 @@ HEADER = [
 
 def page(rows: list[list[str]], options: argparse.Namespace) -> list[str]:
     """The page's lines."""
-    from pages import PACKAGES, made_by, table
-
     return [
         "# predict and audit, end to end",
         "",
@@ -310,8 +315,7 @@ def main() -> int:
         kind, arguments = options.child[0], json.loads(options.child[1])
         print(json.dumps({"bare": bare, "verb": verb}[kind](*arguments)))
         return 0
-    from pages import write
-    from shapes import build
+    from benchmarks.shapes import build  # with onnx, whose memory is none of a child's
 
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as place:
@@ -329,5 +333,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import pages
+
+from benchmarks import pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = "python benchmarks/rewriting_cost.py --markdown docs/benchmarks/rewriting.md"
+COMMAND = "python -m benchmarks.rewriting_cost --markdown docs/benchmarks/rewriting.md"
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 CLASSES = 1000
 #: Targets of the design.
@@ -118,8 +119,9 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
     """In this process: imports, rewriting, proof and saving, in seconds; the peak of its memory in bytes."""
     start = time.perf_counter()
     from onnx_gapmil.benchmarking.memory import peak_resident
-    from onnx_gapmil.rewriting.proof.prover import prove
-    from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
+    from onnx_gapmil.rewriting.proof.whole_model import prove
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.saving import save_model
 
     runtime = _Clocked()
     marks = [time.perf_counter()]
@@ -145,8 +147,16 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
 
 def _fresh(path: Path, target: Path, times: int, *, proof: bool) -> dict[str, float]:
     """Medians over fresh processes."""
-    command = [sys.executable, __file__, "--child", str(path), str(target), *(["--proof"] if proof else [])]
-    runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(times)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.rewriting_cost",
+        "--child",
+        str(path),
+        str(target),
+        *(["--proof"] if proof else []),
+    ]
+    runs = [json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout) for _ in range(times)]
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
@@ -216,5 +226,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

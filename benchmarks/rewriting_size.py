@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pages
 from onnx import helper
 
+from benchmarks import pages
+
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = "python benchmarks/rewriting_size.py --markdown docs/benchmarks/rewriting_size.md"
+COMMAND = "python -m benchmarks.rewriting_size --markdown docs/benchmarks/rewriting_size.md"
 #: Targets of the design, for 10 GB.
 SECONDS, MEGABYTES = 3.0, 500.0
 #: Bytes above which weights beside the model are zeros, but for the dense layer's.
@@ -151,8 +151,9 @@ class _Weights:
 def measure(path: Path, *, proof: bool) -> dict[str, Any]:
     """In this process: rewrite and save, with proof or without; seconds since the interpreter started, and memory."""
     from onnx_gapmil.benchmarking.memory import peak_resident
-    from onnx_gapmil.rewriting.proof.prover import rewrite
-    from onnx_gapmil.rewriting.rewriter import default_output_path, rewrite_model, save_model
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.saving import default_output_path, save_model
+    from onnx_gapmil.rewriting.verbs import rewrite
 
     if proof:
         result = rewrite(path)
@@ -175,8 +176,15 @@ def _fresh(path: Path, times: int, *, proof: bool) -> dict[str, Any]:
     runs = []
     for _ in range(times):
         start = time.perf_counter()
-        command = [sys.executable, __file__, "--child", str(path), *(["--proof"] if proof else [])]
-        done = subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.rewriting_size",
+            "--child",
+            str(path),
+            *(["--proof"] if proof else []),
+        ]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         runs.append({**json.loads(done.stdout), "seconds": time.perf_counter() - start})
     assert _state(path.with_name("large.data")) == before
     return {**runs[0], **{key: max(run[key] for run in runs) for key in ("peak", "seconds")}}
@@ -255,5 +263,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

@@ -1,4 +1,4 @@
-// Run the cases that `python benchmarks/runtimes.py --export FOLDER` wrote in ONNX Runtime Web (WebAssembly, CPU), and
+// Run the cases that `python -m benchmarks.runtimes --export FOLDER` wrote in ONNX Runtime Web (WebAssembly, CPU), and
 // compare each rewritten model's grid with ONNX Runtime's. Prints JSON for `runtimes.py --web`.
 //
 //   npm install onnxruntime-web            (in any folder outside the repository)

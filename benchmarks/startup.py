@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-import pages
+from benchmarks import pages
 
-COMMAND = "python benchmarks/startup.py --markdown docs/benchmarks/startup.md"
+COMMAND = "python -m benchmarks.startup --markdown docs/benchmarks/startup.md"
 MODEL = "sample_models/digits_torch_legacy.onnx"
 #: Target of the design.
 HELP_SECONDS = 0.3
@@ -101,5 +101,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(pages.ROOT))
     sys.exit(main())

@@ -24,122 +24,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from independent import check_rewrite
-from vendor import Vendor
+from tests.references.zoo import ZOO, Row, check_file, read_catalogue
 
-ROOT = Path(__file__).resolve().parents[1]
-ZOO = ROOT.parent / "shared" / "zoo"
-COMMAND = "python benchmarks/zoo_table.py --markdown docs/coverage.md"
+COMMAND = "python -m benchmarks.zoo_table --markdown docs/coverage.md"
 #: Share of each gated group that must be lifted and right.
 SHARE = 1.0
-#: What heads that are fully connected over a flattened map must do: ``refuse``, or ``lift`` and be right.
-FLATTENED_HEADS = "lift"
 HEADINGS = ("files", "lifted", "right", "refused", "wrong", "crashed", "mean residual", "cell residual", "codes")
-
-
-@dataclass
-class Row:
-    """What became of one file.
-
-    Attributes:
-        file: its path in the zoo.
-        exporter: framework and exporter.
-        klass: the catalogue's class.
-        expect: the catalogue's expectation.
-        got: ``exact``, ``conditional``, ``refused``, ``unreadable``, ``wrong`` or ``crashed``.
-        code: of a refusal.
-        mean_residual: worst over the file's heads, relative to max |logit|.
-        cell_residual: the same, cell by cell; None where it was not compared.
-        cells: cells compared.
-        size: (H, W) of the first grid.
-        why: the problems, or the refusal's message.
-        seconds: rewriting and checking.
-    """
-
-    file: str
-    exporter: str
-    klass: str
-    expect: str
-    got: str = "crashed"
-    code: str = ""
-    mean_residual: float | None = None
-    cell_residual: float | None = None
-    cells: int = 0
-    size: tuple[int, ...] = ()
-    why: str = ""
-    seconds: float = 0.0
-
-    @property
-    def lifted(self) -> bool:
-        """Whether there is a grid, right or wrong."""
-        return self.got in ("exact", "conditional", "wrong")
-
-    @property
-    def met(self) -> bool:
-        """Whether the file did as the catalogue expects."""
-        if self.expect in ("exact", "conditional"):
-            return self.got == self.expect
-        if self.expect == "flatten" and FLATTENED_HEADS == "lift":
-            return self.got in ("exact", "conditional")
-        if self.expect in ("refused", "flatten"):
-            return self.got == "refused"
-        if self.expect == "quantized":
-            return self.got in ("exact", "conditional")
-        return self.got not in ("wrong", "crashed")
-
-    @property
-    def gate(self) -> str:
-        """The gated group that it belongs to; empty if it is only shown."""
-        if self.expect == "exact":
-            return "exact"
-        if self.expect == "conditional" and ("norm in head" in self.klass or "nonlinearity in head" in self.klass):
-            return "conditional (norm or nonlinearity)"
-        refused = ("refused",) if FLATTENED_HEADS == "lift" else ("refused", "flatten")
-        return "to refuse" if self.expect in refused else ""
-
-
-def read_catalogue(zoo: Path) -> list[dict[str, Any]]:
-    """The lines of ``catalog.jsonl``."""
-    return [json.loads(line) for line in (zoo / "catalog.jsonl").read_text("utf-8").splitlines() if line]
-
-
-def check_file(entry: dict[str, Any], zoo: Path, max_cells: int = 200) -> Row:
-    """Rewrite one file and check every grid of it; never raises for what the package does."""
-    from onnx_gapmil import GapmilError, ProofError, UnsupportedHeadError, rewrite
-
-    row = Row(entry["file"], f"{entry['framework']} {entry['exporter']}", entry["klass"], entry["expect"])
-    if entry["framework"] == "onnx-light":
-        max_cells = min(max_cells, 4)  # up to 500 MB of weights that are all the same, made anew in every run
-    start = time.perf_counter()
-    try:
-        result = rewrite(zoo / entry["file"], write=False)
-    except UnsupportedHeadError as error:
-        row.got, row.code, row.why = "refused", error.refusal.code, error.refusal.message
-    except ProofError as error:
-        # Found by the package itself, and not written; a rule is wrong all the same.
-        row.got, row.why = "wrong", str(error).replace(f"{zoo}/", "")
-    except GapmilError as error:
-        row.got, row.why = "unreadable", str(error).replace(f"{zoo}/", "")
-    except Exception as error:  # noqa: BLE001 - a crash is what the table is there to find
-        row.why = f"{type(error).__name__}: {error}"
-    else:
-        try:
-            _check(row, entry, zoo, result, max_cells)
-        except Exception as error:  # noqa: BLE001 - the rewritten model may not even run
-            row.got, row.why = "crashed", f"while it was checked: {type(error).__name__}: {error}"
-    row.seconds = time.perf_counter() - start
-    return row
-
-
-def _check(row: Row, entry: dict[str, Any], zoo: Path, result: Any, max_cells: int) -> None:
-    vendor = Vendor(zoo / entry["file"], inlined=result.inlined)
-    findings = check_rewrite(vendor, result, entry, max_cells)
-    problems = [problem for finding in findings for problem in finding.problems]
-    row.got, row.why = "wrong" if problems else result.verdict, "; ".join(problems)
-    row.mean_residual = max(finding.mean_residual for finding in findings)
-    row.cell_residual = max((f.cell_residual for f in findings if f.cell_residual is not None), default=None)
-    row.cells = sum(finding.cells for finding in findings)
-    row.size = findings[0].size
 
 
 @dataclass
@@ -299,5 +189,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     sys.exit(main())

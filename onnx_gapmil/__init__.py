@@ -7,71 +7,74 @@ package finds that head, rewrites the graph to emit the prediction grid, proves 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
-    from onnx_gapmil.aggregate.aggregator import Aggregator
-    from onnx_gapmil.errors import (
+    from onnx_gapmil.api import (
+        Aggregator,
+        AuditSummary,
+        BenchPlan,
+        BenchReport,
+        Classifier,
+        DataError,
+        DataSet,
+        Diagnosis,
+        Emit,
         GapmilError,
+        GridSession,
+        HeadPrediction,
         ImageError,
+        ImagePrediction,
         InputError,
+        Inspection,
         LabelsError,
         ModelError,
+        PredictionGrid,
+        Predictions,
+        Preprocess,
         PreprocessError,
         ProofError,
+        ProofReport,
         ProviderError,
+        Refusal,
+        Rewrite,
         UnsupportedHeadError,
+        Verdict,
+        audit,
+        bench,
+        diagnose,
+        inspect,
+        load_preprocess,
+        open_data,
+        predict,
+        read_image,
+        rewrite,
+        verify,
     )
-    from onnx_gapmil.images.preprocess import Preprocess
-    from onnx_gapmil.lift.verdict import Refusal, Verdict
-    from onnx_gapmil.rewriting.emission.emit import Emit
-    from onnx_gapmil.rewriting.inspection import Inspection, inspect
-    from onnx_gapmil.rewriting.proof.prover import rewrite, verify
-    from onnx_gapmil.rewriting.proof.report import ProofReport
-    from onnx_gapmil.rewriting.result import Rewrite
-    from onnx_gapmil.running.grid_session import GridSession
-    from onnx_gapmil.running.prediction_grid import PredictionGrid
-
-#: Public name -> module. Imported on first use: ``onnx-gapmil --help`` must not wait for ONNX Runtime.
-_PUBLIC = {
-    "Aggregator": "aggregate.aggregator",
-    "Emit": "rewriting.emission.emit",
-    "GapmilError": "errors",
-    "GridSession": "running.grid_session",
-    "ImageError": "errors",
-    "InputError": "errors",
-    "Inspection": "rewriting.inspection",
-    "LabelsError": "errors",
-    "ModelError": "errors",
-    "PredictionGrid": "running.prediction_grid",
-    "Preprocess": "images.preprocess",
-    "PreprocessError": "errors",
-    "ProofError": "errors",
-    "ProofReport": "rewriting.proof.report",
-    "ProviderError": "errors",
-    "Refusal": "lift.verdict",
-    "Rewrite": "rewriting.result",
-    "UnsupportedHeadError": "errors",
-    "Verdict": "lift.verdict",
-    "inspect": "rewriting.inspection",
-    "rewrite": "rewriting.proof.prover",
-    "verify": "rewriting.proof.prover",
-}
 
 __all__ = [
     "Aggregator",
+    "AuditSummary",
+    "BenchPlan",
+    "BenchReport",
+    "Classifier",
+    "DataError",
+    "DataSet",
+    "Diagnosis",
     "Emit",
     "GapmilError",
     "GridSession",
+    "HeadPrediction",
     "ImageError",
+    "ImagePrediction",
     "InputError",
     "Inspection",
     "LabelsError",
     "ModelError",
     "PredictionGrid",
+    "Predictions",
     "Preprocess",
     "PreprocessError",
     "ProofError",
@@ -82,16 +85,26 @@ __all__ = [
     "UnsupportedHeadError",
     "Verdict",
     "__version__",
+    "audit",
+    "bench",
+    "diagnose",
     "inspect",
+    "load_preprocess",
+    "open_data",
+    "predict",
+    "read_image",
     "rewrite",
     "verify",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"onnx_gapmil.{_PUBLIC[name]}"), name)
-    raise AttributeError(f"module 'onnx_gapmil' has no attribute '{name}'")
+    """Import what is public on first use: ``onnx-gapmil --help`` must not wait for ONNX Runtime."""
+    if name not in __all__:
+        raise AttributeError(f"module 'onnx_gapmil' has no attribute '{name}'")
+    from onnx_gapmil import api
+
+    return getattr(api, name)
 
 
 def __dir__() -> list[str]:

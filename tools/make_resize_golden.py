@@ -3,8 +3,8 @@
 Run it once in an environment that has TensorFlow, and once in one that has PyTorch, torchvision, timm and
 transformers; it writes what it can, and says which versions made it (key "versions" of each file)::
 
-    python tools/make_resize_golden.py tensorflow
-    python tools/make_resize_golden.py torch timm transformers
+    python -m tools.make_resize_golden tensorflow
+    python -m tools.make_resize_golden torch timm transformers
 
 Of each result 10 x 10 pixels are kept: of a resize as fixed-point numbers, `(grey level + 64) * 128`; of a whole
 preprocessing, the normalized numbers in half precision.
@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.helpers.golden_photos import photo, sampled
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
-sys.path.append(str(ROOT / "tests" / "helpers"))
-
-from golden_photos import photo, sampled  # noqa: E402
 
 #: (height, width) of the picture and of the result: odd, portrait, tiny, enlarged, halved, and a huge one made small.
 SIZES = (

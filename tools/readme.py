@@ -1,6 +1,6 @@
 """Run the commands that the README shows, and paste what they print: documents that cannot drift.
 
-``python tools/readme.py`` rewrites the README and its picture; ``--check`` only says whether they are up to date.
+``python -m tools.readme`` rewrites the README and its picture; ``--check`` only says whether they are up to date.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> int:
     after = fresh(before)
     if "--check" in sys.argv[1:]:
         current = comparable(before) == comparable(after)
-        print("README.md is up to date." if current else "README.md has drifted: run python tools/readme.py")
+        print("README.md is up to date." if current else "README.md has drifted: run python -m tools.readme")
         return 0 if current else 1
     README.write_text(after, encoding="utf-8")
     with Image.open(ROOT / "demo_output" / "readme" / "scene_06.png") as picture:

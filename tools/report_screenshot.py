@@ -1,4 +1,4 @@
-"""Pictures of a report in both themes, for the README: `python tools/report_screenshot.py report.html OUT.png`.
+"""Pictures of a report in both themes, for the README: `python -m tools.report_screenshot report.html OUT.png`.
 
 Needs playwright and an installed Chromium or Chrome. With one output name, the two themes stand side by side; `--width`
 and `--height` choose the window, `--scroll` an element to begin at, `--maps` the maps that are on, `--full` takes the

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from client import TOOLS
-from results import HEAD_SHARE, VARIANTS, Summary, Variant, find_case, ratio_text, summary
+from benchmarks.peers.client import TOOLS
+from benchmarks.peers.results import HEAD_SHARE, VARIANTS, Summary, Variant, find_case, ratio_text, summary
 
 WIDTH, LEFT, RIGHT, TOP, ROW, GROUP = 920, 318, 176, 106, 30, 40
 SIZES = (224, 448)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Tool:
     """A tool that is measured.
 
     Attributes:
-        key: names its script, ``peer_KEY.py``.
+        key: names its module, ``peer_KEY``.
         title: for people.
         runtime: what its plain inference runs on.
         environment: of the framework; empty for this very interpreter.
@@ -74,10 +75,22 @@ class PeerProcess:
 
     def __init__(self, tool: Tool, place: Path, work: Path, threads: int = 1) -> None:
         self.tool = tool
-        command = [str(interpreter(tool.environment, place)), str(HERE / f"peer_{tool.key}.py"), "--serve", str(work)]
+        command = [
+            str(interpreter(tool.environment, place)),
+            "-m",
+            f"benchmarks.peers.peer_{tool.key}",
+            "--serve",
+            str(work),
+        ]
         with (work / f"{tool.key}.log").open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment(threads)
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=_environment(threads),
             )
 
     def ask(self, **request: Any) -> dict[str, Any]:

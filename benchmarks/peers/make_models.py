@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from models import HEADS, MODELS, RESNET50, Model, restore
-from torch_common import export, settle
+
+from benchmarks.peers.models import HEADS, MODELS, RESNET50, Model, restore
+from benchmarks.zoo.torch_common import export, settle
 
 #: The ResNet-50s whose weights another size has made.
 LATER = tuple(RESNET50)[1:]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "zoo"))
-
-import torch_common  # noqa: F401 - torchvision imports on a CPU once it has run
 import torchvision
 from torch import nn
+
+from benchmarks.zoo import torch_common  # noqa: F401 - torchvision imports on a CPU once it has run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

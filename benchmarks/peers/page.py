@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from client import TOOLS
-from results import (
+from benchmarks.peers.client import TOOLS
+from benchmarks.peers.results import (
     CLASSES,
     HEAD_MACS,
     HEAD_SHARE,
@@ -21,7 +21,7 @@ from results import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-COMMAND = "python benchmarks/peers.py --markdown docs/benchmarks/peers.md --plot docs/images/peers.svg"
+COMMAND = "python -m benchmarks.peers --markdown docs/benchmarks/peers.md --plot docs/images/peers.svg"
 SIZES = (224, 448)
 NAMES = {tool.key: tool.title for tool in TOOLS}
 HEAD_TITLES = {
@@ -204,7 +204,8 @@ def _same_numbers(results: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        "`tests/test_peers_parity.py` keeps these equalities to 1e-6 (Grad-CAM's pictures: 2e-6), on a small model.",
+        "`tests/benchmarks/peers/test_parity.py` keeps these equalities to 1e-6 (Grad-CAM's pictures: 2e-6), "
+        "on a small model.",
     ]
 
 

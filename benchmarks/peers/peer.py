@@ -1,4 +1,4 @@
-"""What every peer speaks with ``peers.py``: JSON lines, rounds that alternate with plain inference, and memory.
+"""What every peer speaks with ``__main__.py``: JSON lines, rounds that alternate with plain inference, and memory.
 
 A peer answers these requests, one JSON line each (``zoo/protocol.py`` reads and writes them):
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import resource
-import sys
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -30,9 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "zoo"))
-
-from protocol import main
+from benchmarks.zoo.protocol import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

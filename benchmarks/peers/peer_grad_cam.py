@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import models
 import numpy as np
 import torch
-from peer import HEAD_CLASSES, ONE_CLASS, PLAIN, Peer, first_line, load
 from pytorch_grad_cam import EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from benchmarks.peers import models
+from benchmarks.peers.peer import HEAD_CLASSES, ONE_CLASS, PLAIN, Peer, first_line, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from peer import Array
+    from benchmarks.peers.peer import Array
 
 #: Each class is a pass forward and back of its own; so many are timed to see that the cost is so many times one.
 SEVERAL = 4

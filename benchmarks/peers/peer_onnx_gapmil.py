@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
-from peer import ONE_CLASS, PLAIN, Peer, additivity, apart, first_line, load
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.rewriting.proof.prover import rewrite
-from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
+from benchmarks.peers.peer import ONE_CLASS, PLAIN, Peer, additivity, apart, first_line, load
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.saving import save_model
+from onnx_gapmil.rewriting.verbs import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from peer import Array
+    from benchmarks.peers.peer import Array
 
 #: By variant: what to emit, and the outputs to fetch beside the model's own.
 EMIT = {

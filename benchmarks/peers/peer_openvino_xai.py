@@ -9,13 +9,14 @@ import openvino as ov
 import openvino_xai as xai
 from openvino_xai.common.parameters import Method, Task
 from openvino_xai.common.utils import SALIENCY_MAP_OUTPUT_NAME
-from peer import PLAIN, CannotError, Peer, additivity, apart, first_line, load
+
+from benchmarks.peers.peer import PLAIN, CannotError, Peer, additivity, apart, first_line, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from peer import Array
+    from benchmarks.peers.peer import Array
 
 CORE = ov.Core()
 

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from models import MODELS, restore
-from peer import ONE_CLASS, PLAIN, Peer, additivity, first_line, load
 from torchcam.methods import CAM
+
+from benchmarks.peers.models import MODELS, restore
+from benchmarks.peers.peer import ONE_CLASS, PLAIN, Peer, additivity, first_line, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from peer import Array
+    from benchmarks.peers.peer import Array
 
 CLASSES = 1000
 

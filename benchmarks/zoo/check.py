@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+import numpy as np
 
-import numpy as np  # noqa: E402
-import protocol  # noqa: E402
-from independent import check_rewrite  # noqa: E402
-from vendor import Vendor, open_model  # noqa: E402
-
-from onnx_gapmil import GapmilError, ProofError, UnsupportedHeadError, rewrite  # noqa: E402
+from benchmarks.zoo import protocol
+from onnx_gapmil import GapmilError, ProofError, UnsupportedHeadError, rewrite
+from tests.references.independent import check_rewrite
+from tests.references.vendor import Vendor, open_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
-    from independent import Finding
+    from tests.references.independent import Finding
 
 #: Cells compared in each grid.
 CELLS = 64

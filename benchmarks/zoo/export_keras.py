@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-import protocol
+from benchmarks.zoo import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

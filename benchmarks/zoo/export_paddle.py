@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import protocol
+from benchmarks.zoo import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

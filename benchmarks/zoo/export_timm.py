@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import protocol
+from benchmarks.zoo import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ def cases() -> Iterable[dict[str, Any]]:
 
 def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Export one variant."""
-    import torch_common
+    from benchmarks.zoo import torch_common
 
     path = folder / f"timm-{case['model']}-{case['exporter'].split()[-1]}.onnx"
     problem: Exception | None = None
@@ -73,7 +73,8 @@ def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _model(name: str, module: str, size: str, shorter: dict[str, Any]) -> tuple[Any, Any]:
     import timm
     import torch
-    import torch_common
+
+    from benchmarks.zoo import torch_common
 
     problem: Exception | None = None
     channels, *own = (int(extent) for extent in size.rstrip("!").split("x"))
@@ -178,7 +179,7 @@ def _after_pool(model: Any) -> list[str]:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--choose"]:
-        import torch_common  # noqa: F401 - before torchvision
+        from benchmarks.zoo import torch_common  # noqa: F401 - before torchvision
 
         choose()
     else:

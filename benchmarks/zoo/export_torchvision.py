@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import protocol
+from benchmarks.zoo import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,8 +46,9 @@ def cases() -> Iterable[dict[str, Any]]:
 def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Export one model."""
     import torch
-    import torch_common
     import torchvision
+
+    from benchmarks.zoo import torch_common
 
     torch.manual_seed(0)
     name = case["model"]

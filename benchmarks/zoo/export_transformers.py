@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import protocol
+from benchmarks.zoo import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,8 +143,9 @@ def cases() -> Iterable[dict[str, Any]]:
 def answer(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Export one architecture; only its logits."""
     import torch
-    import torch_common
     import transformers
+
+    from benchmarks.zoo import torch_common
 
     stem, _, _, small = MODELS[case["model"]]
     torch.manual_seed(0)

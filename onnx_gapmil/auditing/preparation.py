@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from onnx_gapmil.auditing.label_offsets import OffsetTrial, try_offsets
+from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
-from onnx_gapmil.data.class_names import FoundLabels, find_labels, read_labels, read_wnids
-from onnx_gapmil.errors import InputError
-from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
-from onnx_gapmil.lift.lifted import UNARRANGED
-from onnx_gapmil.rewriting.rewriter import Rewrite, rewrite_model
-from onnx_gapmil.running.grid_session import GridSession
+from onnx_gapmil.images.resolve import ResolvedPreprocess
+from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.rewriting.emission.emit import Emit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
-    from onnx_gapmil.rewriting.record import Head
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"
@@ -54,91 +50,27 @@ class Request:
     head: str | None = None
     batch: int | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; paths as they were given."""
-        return {
-            key: str(value) if value is not None and key in _PATHS else value for key, value in self.__dict__.items()
-        }
 
-
-_PATHS = ("model", "data", "labels", "names", "class_map")
-
-
-class Subject:
-    """A model with its session, one of its heads, and its class names.
-
-    Args:
-        request: see `Request`.
+def classifier_of(request: Request) -> Classifier:
+    """The model that is audited, with the preprocessing that was asked for or is found beside or in it.
 
     Raises:
-        InputError: the model, its names or the provider will not do.
+        InputError: the model, its preprocessing, its names or the provider will not do.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-
-    def __init__(self, request: Request) -> None:
-        self.path = request.model
-        self.rewrite: Rewrite = rewrite_model(request.model)
-        self.session = GridSession(
-            request.model if self.rewrite.unchanged else self.rewrite,
-            provider=request.provider,
-            by_image=True,
-        )
-        self.place = _place_of_head(self.session, request.head, request.model)
-        self.logits = int(cast("int", self.head.grid_shape[1]))
-        self.names, self.names_source, self.wnids = self._find_names(request.names)
-
-    @property
-    def head(self) -> Head:
-        """The head that is audited."""
-        return self.session.heads[self.place]
-
-    @property
-    def classes(self) -> int:
-        """Number of classes; a model of one logit has two: 0 without, 1 with the class."""
-        return max(2, self.logits)
-
-    @property
-    def arranged(self) -> bool:
-        """Whether the cells have known rows and columns; without them nothing is measured by place."""
-        return UNARRANGED not in self.head.note
-
-    @property
-    def independent(self) -> bool:
-        """Whether several classes may be true at once: the model ends in a sigmoid for each."""
-        return self.head.activation == "sigmoid" and self.logits > 1
-
-    def name(self, index: int) -> str:
-        """A class's name, or its number."""
-        return self.names[index] if self.names is not None else f"class {index}"
-
-    def resolve(self, preprocess: str | None) -> ResolvedPreprocess:
-        """The preprocessing that was asked for or is found beside or in the model."""
-        metadata = {entry.key: entry.value for entry in self.rewrite.model.metadata_props}
-        return resolve_preprocess(self.session.input, request=preprocess, model_path=self.path, metadata=metadata)
-
-    def _find_names(self, path: Path | None) -> tuple[tuple[str, ...] | None, str, tuple[str, ...] | None]:
-        """Names, where they come from, and WordNet ids; two names for a model of one logit."""
-        found = find_labels(self.path, self.logits) if path is None else None
-        if path is not None:
-            source = f"Class names from {path}, as asked for."
-            found = FoundLabels(read_labels(path, self.logits), source, read_wnids(path, self.logits))
-        if found is None:
-            return None, "No class names were given or found beside the model: classes are shown by number.", None
-        names = found.names if self.logits > 1 else (f"not {found.names[0]}", found.names[0])
-        return names, found.source, found.wnids
-
-
-def _place_of_head(session: GridSession, wanted: str | None, model: Path) -> int:
-    if wanted is None:
-        return 0
-    outputs = [head.output for head in session.heads]
-    if wanted not in outputs:
-        raise InputError(f"{model} has no lifted output {wanted!r}; it has {', '.join(map(repr, outputs))}.")
-    return outputs.index(wanted)
+    return Classifier(
+        request.model,
+        preprocess=None if request.preprocess == AUTO else request.preprocess,
+        names=request.names,
+        head=request.head,
+        provider=request.provider,
+        emit=Emit(),
+        by_image=True,
+    )
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class PreparedData:
     """A data set prepared for a model: what is fed, and what the right answers are.
 
     Attributes:
@@ -147,7 +79,6 @@ class Exhibit:
         preprocess: how photos become inputs, and where that comes from.
         class_map: how labels became classes.
         ranking: what the detective found, where it was asked.
-        trial: how the offset of the labels was decided, where only the model's answers could tell.
     """
 
     data: DataSet
@@ -155,68 +86,59 @@ class Exhibit:
     preprocess: ResolvedPreprocess
     class_map: ClassMap
     ranking: Ranking | None = None
-    trial: OffsetTrial | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """What was decided, for the journal."""
-        return {
-            "preprocess": self.preprocess.preprocess.to_json(),
-            "source": self.preprocess.source,
-            "assumed": self.preprocess.assumed,
-            "offset": self.class_map.offset,
-            "class_map_source": self.class_map.source,
-        }
 
 
-def prepare(subject: Subject, request: Request, resolved: dict[str, Any] | None = None) -> Exhibit:
+def prepare(classifier: Classifier, request: Request, decided: Decisions | None = None) -> PreparedData:
     """Open the data set, and decide the preprocessing and the classes.
 
     Args:
-        subject: the model.
+        classifier: the model.
         request: what was asked for.
-        resolved: what an unfinished run of the same request had decided (`Exhibit.to_json`).
+        decided: what an unfinished run of the same request had decided.
 
     Raises:
         InputError: the data set, the labels or the preprocessing will not do.
     """
     data = open_data(request.data, labels=request.labels)
-    offset = request.offset if resolved is None else resolved["offset"]
+    offset = request.offset if decided is None else decided.offset
     class_map = resolve_classes(
         data,
-        classes=subject.classes,
-        names=subject.names,
-        wnids=subject.wnids,
+        classes=classifier.classes,
+        names=classifier.class_names.names,
+        wnids=classifier.class_names.wnids,
         map_file=request.class_map,
         offset=offset,
     )
-    if resolved is not None:
-        chosen = ResolvedPreprocess(
-            Preprocess.from_json(resolved["preprocess"]), resolved["source"], bool(resolved["assumed"])
-        )
-        class_map = ClassMap(class_map.offset, class_map.table, resolved["class_map_source"])
-        return Exhibit(data, apply_class_map(data, class_map), chosen, class_map)
-    possible = _possible_offsets(data, subject, class_map, offset)
+    if decided is not None:
+        chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed)
+        class_map = ClassMap(class_map.offset, class_map.table, decided.class_map_source)
+        return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+    possible = _possible_offsets(data, classifier, class_map, offset)
     if request.preprocess == AUTO:
-        return _investigate(subject, data, class_map, possible)
-    chosen = subject.resolve(request.preprocess)
-    trial = None
+        return _investigate(classifier, data, class_map, possible)
+    chosen = classifier.preprocess
     if len(possible) > 1:
-        trial = try_offsets(subject, chosen.preprocess, apply_class_map(data, class_map), class_map, possible)
+        samples = apply_class_map(data, class_map)
+        trial = try_offsets(classifier.session, chosen.preprocess, samples, class_map, possible, head=classifier.place)
         class_map = resolve_classes(
-            data, classes=subject.classes, names=subject.names, wnids=subject.wnids, offset=trial.offset
+            data,
+            classes=classifier.classes,
+            names=classifier.class_names.names,
+            wnids=classifier.class_names.wnids,
+            offset=trial.offset,
         )
         class_map = ClassMap(class_map.offset, class_map.table, trial.sentence())
-    return Exhibit(data, apply_class_map(data, class_map), chosen, class_map, trial=trial)
+    return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
 
 
-def _possible_offsets(data: DataSet, subject: Subject, class_map: ClassMap, given: int | None) -> tuple[int, ...]:
+def _possible_offsets(data: DataSet, classifier: Classifier, class_map: ClassMap, given: int | None) -> tuple[int, ...]:
     """Offsets that only the model's answers can decide between; empty where all is known."""
     if given is not None or class_map.offset is None:
         return ()
-    return candidate_offsets(data, subject.classes, subject.names)
+    return candidate_offsets(data, classifier.classes, classifier.class_names.names)
 
 
-def _investigate(subject: Subject, data: DataSet, class_map: ClassMap, possible: tuple[int, ...]) -> Exhibit:
+def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, possible: tuple[int, ...]) -> PreparedData:
     """Let the detective rank preprocessings, and offsets with them."""
     from onnx_gapmil.fitting.preprocessing import rank_presets
 
@@ -226,15 +148,19 @@ def _investigate(subject: Subject, data: DataSet, class_map: ClassMap, possible:
         for sample in apply_class_map(data, class_map)
     ]
     ranking = rank_presets(
-        subject.session,
+        classifier.session,
         labelled,
-        base=subject.resolve(None).preprocess,
+        base=classifier.preprocess.preprocess,
         offsets=possible or (known,),
-        head=subject.place,
+        head=classifier.place,
     )
     if len(possible) > 1:
         class_map = resolve_classes(
-            data, classes=subject.classes, names=subject.names, wnids=subject.wnids, offset=ranking.offset
+            data,
+            classes=classifier.classes,
+            names=classifier.class_names.names,
+            wnids=classifier.class_names.wnids,
+            offset=ranking.offset,
         )
     found = ResolvedPreprocess(ranking.best, ranking.sentence, assumed=True)
-    return Exhibit(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)
+    return PreparedData(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,9 +95,10 @@ def command(
 
         console().print(bench_note(report))
     if output is not None:
-        from onnx_gapmil.rewriting.rewriter import write_whole
+        from onnx_gapmil.files.json_text import json_text
+        from onnx_gapmil.files.writing import write_whole
 
-        write_whole(output, (json.dumps(report.to_json(), indent=2, allow_nan=False) + "\n").encode())
+        write_whole(output, (json_text(report.to_json(), indent=2) + "\n").encode())
     if report.interrupted:
         click.echo("Interrupted.", err=True)
     return INTERRUPTED if report.interrupted else 0

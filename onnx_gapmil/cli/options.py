@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,17 +62,9 @@ readout_option = click.option(
 
 def print_json(data: dict[str, Any]) -> None:
     """Print a report on stdout; numbers that JSON has no word for become null."""
-    click.echo(json.dumps(_finite(data), indent=2, allow_nan=False))
+    from onnx_gapmil.files.json_text import json_text
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
+    click.echo(json_text(data, indent=2))
 
 
 def verb_options(*options: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -19,9 +19,10 @@ from onnx_gapmil.cli.options import (
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from onnx_gapmil.prediction.answers import ImagePrediction
-    from onnx_gapmil.prediction.classifier import Predictor
-    from onnx_gapmil.prediction.results import Results
+    from onnx_gapmil.prediction.predicting import PredictionRun
 
 #: With more photos than this, only what fails is told one by one.
 _TOLD_ONE_BY_ONE = 20
@@ -87,74 +88,69 @@ def command(
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
-    from onnx_gapmil.images.sources import find_images
-    from onnx_gapmil.prediction.classifier import Predictor
-    from onnx_gapmil.prediction.results import Results
+    from onnx_gapmil.prediction.predicting import PredictionRun
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.running.pipeline.tuning import tune_process
 
     tune_process()
     saved = save is not None or bool(emit)
-    arrays = Emit.parse(*(emit or ("grid",))) if saved else None
-    paths = find_images(images)
-    results = Results(output, pictures=not no_pictures, arrays=saved)
-    predictor = Predictor(
+    run = PredictionRun(
         model,
+        images,
+        output,
         preprocess=preprocess,
-        labels=labels,
+        names=labels,
         provider=provider,
+        batch=batch,
         top=top,
         pictures=not no_pictures,
-        arrays=arrays,
-        photos=len(paths),
+        arrays=Emit.parse(*(emit or ("grid",))) if saved else None,
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
     )
-    _announce(predictor, len(paths))
-    with closing(results.report) as report:
-        _run(predictor, results, paths, batch, quiet=as_json or len(paths) > _TOLD_ONE_BY_ONE)
-        written = report.save(predictor.summary())
+    _announce(run)
+    with closing(run):
+        _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
+        written = run.save()
         if as_json:
-            for text in report.chunks(predictor.summary()):
+            for text in run.report.chunks(run.summary()):
                 click.echo(text, nl=False)
         elif written is not None:
             kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if saved else []), written.name]
-            click.echo(f"{report.counts['images']} of {len(paths)} photos done; in {output}/: {', '.join(kinds)}")
-        return 2 if report.counts["failed"] else 0
+            click.echo(
+                f"{run.report.counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}"
+            )
+        return 2 if run.report.counts["failed"] else 0
 
 
-def _run(predictor: Predictor, results: Results, paths: list[Path], batch: int | None, *, quiet: bool) -> None:
-    """Predict, write and tell each photo; those that cannot be read are named and left out."""
-    from onnx_gapmil.errors import GapmilError, ImageError
+def _follow(run: PredictionRun, *, quiet: bool) -> None:
+    """Tell each photo as it is done; those that cannot be read are named."""
+    from onnx_gapmil.errors import ImageError
 
-    answers = results.write(predictor, paths, predictor.predict(paths, batch=batch))
-    try:
-        with closing(answers), PhotoProgress(len(paths), shown=quiet) as progress:
-            for found in answers:
-                progress.advance()
-                if isinstance(found, ImageError):
-                    progress.say(f"Error: {found}")
-                elif not quiet:
-                    _tell(found)
-    except (KeyboardInterrupt, GapmilError):
-        with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
-            results.report.save(predictor.summary(), interrupted=True)
-        raise
+    answers = iter(run)
+    with closing(cast("Generator[object, None, None]", answers)), PhotoProgress(len(run.paths), shown=quiet) as bar:
+        for found in answers:
+            bar.advance()
+            if isinstance(found, ImageError):
+                bar.say(f"Error: {found}")
+            elif not quiet:
+                _tell(found)
 
 
-def _announce(predictor: Predictor, count: int) -> None:
+def _announce(run: PredictionRun) -> None:
     """Say what is assumed, before anything is shown."""
-    provider = predictor.session.provider
+    model = run.classifier
+    provider = model.session.provider
     lines = [
-        f"model          {predictor.model}  ({predictor.rewrite.verdict}; "
-        f"{'rewritten file' if predictor.rewrite.unchanged else 'rewritten in memory'})",
-        f"preprocessing  {predictor.preprocess.preprocess.describe()}",
-        f"               {predictor.preprocess.source}",
-        f"classes        {predictor.labels_source}",
+        f"model          {model.name}  ({model.rewrite.verdict}; "
+        f"{'rewritten file' if model.rewrite.unchanged else 'rewritten in memory'})",
+        f"preprocessing  {model.preprocess.preprocess.describe()}",
+        f"               {model.preprocess.source}",
+        f"classes        {model.names.source}",
         f"running on     {provider['used']}: {provider['reason']}",
-        f"photos         {count}",
+        f"photos         {len(run.paths)}",
     ]
-    lines += [f"note           {head.output}: {head.note}" for head in predictor.session.heads if head.note]
+    lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     click.echo("\n".join(lines) + "\n", err=True)
 
 

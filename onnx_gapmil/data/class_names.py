@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx_gapmil.errors import LabelsError
@@ -18,21 +18,55 @@ _NUMBERED_LINE = re.compile(r"(\d+)(?:\s*[:=]\s*|\s+)(\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class FoundLabels:
-    """Class names that were found beside a model.
+class ClassNames:
+    """The names of a head's classes, and where they come from.
 
     Attributes:
-        names: one for each class, in the order of the logits.
+        names: one for each class, in the order of the logits; None where nothing names them.
         source: one sentence, to be printed.
         wnids: WordNet ids, in the same order, where the file has one for each class.
     """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None
     source: str
     wnids: tuple[str, ...] | None = None
 
+    def name(self, index: int) -> str:
+        """A class's name, or its number."""
+        return self.names[index] if self.names is not None and index < len(self.names) else f"class {index}"
 
-def read_labels(path: str | Path, count: int) -> tuple[str, ...]:
+    def of_two_classes(self) -> ClassNames:
+        """Of a head of one logit: *not x* before *x*, as `with_two_classes` puts its logits."""
+        if self.names is None or len(self.names) != 1:
+            return self
+        return replace(self, names=(f"not {self.names[0]}", self.names[0]))
+
+
+def class_names(model_path: Path | None, count: int, *, asked: str | Path | Sequence[str] | None = None) -> ClassNames:
+    """The names of a model's classes: those asked for, else those of a file beside the model, else numbers.
+
+    Args:
+        model_path: where the model lies; None for one in memory.
+        count: the number of logits K.
+        asked: a file of names, or K names.
+
+    Raises:
+        LabelsError: the file, or the first one beside the model, cannot be read or does not fit.
+    """
+    if isinstance(asked, str | Path):
+        source = f"Class names from {asked}, as asked for."
+        return ClassNames(read_class_names(asked, count), source, read_wnids(asked, count))
+    if asked is not None:
+        if len(asked) != count:
+            raise LabelsError(f"{len(asked)} class names were given, and the model has {count} classes.")
+        return ClassNames(tuple(asked), "Class names as given.")
+    found = find_class_names(model_path, count) if model_path is not None else None
+    if found is not None:
+        return found
+    return ClassNames(None, "No class names were given or found beside the model: classes are shown by number.")
+
+
+def read_class_names(path: str | Path, count: int) -> tuple[str, ...]:
     """Read class names, in the order of the logits.
 
     Forms, told apart by content:
@@ -74,7 +108,7 @@ def read_wnids(path: str | Path, count: int) -> tuple[str, ...] | None:
     `{"0": ["n01440764", "tench"]}`; a background class may be without one.
 
     Args:
-        path: the file, UTF-8, in a form that `read_labels` reads.
+        path: the file, UTF-8, in a form that `read_class_names` reads.
         count: the number of classes K of the model.
 
     Returns:
@@ -103,7 +137,7 @@ def _json_words(data: object) -> list[str]:
     return [str(item[0] if isinstance(item, list) and item else item) for item in data]
 
 
-def find_labels(model_path: str | Path, count: int) -> FoundLabels | None:
+def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
     """Look for names beside a model: `STEM.labels.txt`, `STEM.labels.json`, `labels.txt`, `labels.json`.
 
     STEM is the model's name without `.onnx`, and without `.gapmil` too.
@@ -116,8 +150,8 @@ def find_labels(model_path: str | Path, count: int) -> FoundLabels | None:
     for name in [base + ending for base in bases for ending in (".txt", ".json")]:
         path = model.parent / name
         if path.is_file():
-            names, source = read_labels(path, count), f"Class names from {path}, beside the model."
-            return FoundLabels(names, source, read_wnids(path, count))
+            names, source = read_class_names(path, count), f"Class names from {path}, beside the model."
+            return ClassNames(names, source, read_wnids(path, count))
     return None
 
 

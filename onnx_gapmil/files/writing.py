@@ -38,6 +38,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all.
+
+    Raises:
+        InputError: the folder cannot be written to, or the disk is full.
+    """
+    with whole_file(path) as stream:
+        stream.write(data)
+
+
 def require_writable(folder: Path) -> None:
     """Make sure, before any work is done, that a folder of results can be made; nothing is made yet.
 

@@ -1,6 +1,5 @@
-"""Images in: files found and decoded, prepared for the network, mapped back; names for the classes."""
+"""Images in: files found and decoded, prepared for the network, mapped back."""
 
-from onnx_gapmil.data.class_names import FoundLabels, find_labels, read_labels
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.images.input_spec import InputSpec
@@ -11,14 +10,11 @@ from onnx_gapmil.images.sources import find_images
 
 __all__ = [
     "PRESETS",
-    "FoundLabels",
     "Geometry",
     "InputSpec",
     "Preprocess",
     "ResolvedPreprocess",
     "find_images",
-    "find_labels",
     "read_image",
-    "read_labels",
     "resolve_preprocess",
 ]

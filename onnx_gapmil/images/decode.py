@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,17 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     except _DECODER_ERRORS as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{file}: the image is damaged or cut short ({reason}); fetch or export it again.") from error
+
+
+def check_pixels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Pixels that a caller has decoded himself, as `read_image` gives them.
+
+    Raises:
+        ImageError: they are not (H, W, 3) uint8.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ImageError(f"a photo is an array (H, W, 3) of uint8, RGB, not {pixels.shape} of {pixels.dtype.name}.")
+    return pixels
 
 
 def _read_bytes(file: Path) -> bytes:

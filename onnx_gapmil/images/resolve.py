@@ -72,6 +72,26 @@ def resolve_preprocess(
     return ResolvedPreprocess(preprocess, " ".join(notes), guessed or size_guessed or layout_guessed)
 
 
+def load_preprocess(source: str | Path, *, input_spec: InputSpec | None = None) -> Preprocess:
+    """Read a preprocessing: a JSON file (ours, timm's, Hugging Face's), or a preset by its name.
+
+    Args:
+        source: the file, or a name in `PRESETS`.
+        input_spec: the model's input (`GridSession.input`), which presets and the files of others take the layout, the
+            type and perhaps the size from. Our own JSON states all of them.
+
+    Raises:
+        PreprocessError: neither a preset nor a file that can be read and followed; or it needs `input_spec`.
+    """
+    if input_spec is not None:
+        return _requested(str(source), input_spec)[0]
+    path = Path(source)
+    data = _json(path) if str(source) not in PRESETS else None
+    if data is None or foreign.is_timm(data) or foreign.is_hugging_face(data):
+        raise PreprocessError(f"{source} says nothing about the model's input; give `input_spec` with it.")
+    return _located(path, Preprocess.from_json, data)
+
+
 _Found = tuple[Preprocess, str, bool, bool]
 """Preprocess, source, whether the preset is a guess, whether the source states size and layout itself."""
 

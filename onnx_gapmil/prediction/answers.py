@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.aggregate.activation import Activation, activate
+from onnx_gapmil.aggregate.cells import winning_classes
+from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.show.drawing.overlay import overlay
 
 if TYPE_CHECKING:
-    from onnx_gapmil.images.geometry import Geometry
-    from onnx_gapmil.show.drawing.scores import Activation
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,7 @@ class HeadPrediction:
         top: the highest classes at image level.
         winners: classes by the number of cells they win.
         boxes: of connected cells that are sure, the largest first.
+        names: of the K classes; None where nothing names them.
         logits: (K,).
         grid: (K, rows, columns), logits of the cells; None where it was not fetched.
         arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
@@ -109,9 +117,46 @@ class HeadPrediction:
     top: tuple[ClassScore, ...]
     winners: tuple[CellWinner, ...]
     boxes: tuple[CellBox, ...]
-    logits: np.ndarray = field(repr=False)
-    grid: np.ndarray | None = field(default=None, repr=False)
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    logits: npt.NDArray[np.floating] = field(repr=False)
+    grid: npt.NDArray[np.floating] | None = field(default=None, repr=False)
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    names: Sequence[str] | None = field(default=None, repr=False)
+
+    def name(self, index: int) -> str:
+        """A class's name, or its number."""
+        return f"class {index}" if self.names is None else self.names[index]
+
+    def table(self) -> pa.Table:
+        """A row for each of the K classes, the highest logit first.
+
+        Returns:
+            An Arrow table of ``index``, ``name``, ``logit``, ``score`` (probability by the model's own activation, or
+            the logit), and, null where the grid was not fetched, ``cells`` that it wins, and ``best_row``,
+            ``best_column`` and ``best_logit`` of its highest cell.
+        """
+        import pyarrow as pa
+
+        logits = np.asarray(self.logits, dtype=np.float64)
+        order = np.argsort(-logits, kind="stable")
+        columns: dict[str, Any] = {
+            "index": order,
+            "name": [self.name(int(index)) for index in order],
+            "logit": logits[order],
+            "score": activate(logits, self.activation)[order],
+        }
+        if self.grid is not None:
+            cells = np.asarray(self.grid, dtype=np.float64).reshape(len(logits), -1)
+            winners = winning_classes(np.asarray(self.grid))
+            best = cells.argmax(axis=1)[order]
+            columns |= {
+                "cells": np.bincount(winners[winners >= 0].ravel(), minlength=len(logits))[order],
+                "best_row": best // self.grid_shape[1],
+                "best_column": best % self.grid_shape[1],
+                "best_logit": cells[order, best],
+            }
+        else:
+            columns |= dict.fromkeys(("cells", "best_row", "best_column", "best_logit"), [None] * len(order))
+        return pa.table(columns)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without the arrays."""
@@ -127,12 +172,14 @@ class HeadPrediction:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImagePrediction:
     """What the model says of one photo, and where.
 
+    ``logits``, ``grid``, ``names``, ``places``, `table` and `overlay` are those of the first head.
+
     Attributes:
-        image: its path.
+        image: its path; None where pixels were given.
         photo: (H, W, 3) RGB uint8; None where nobody draws it.
         geometry: where the input lies in the photo.
         heads: one for each lifted output.
@@ -140,12 +187,61 @@ class ImagePrediction:
         npz: where the arrays were written.
     """
 
-    image: Path
-    photo: np.ndarray | None = field(repr=False)
-    geometry: Geometry = field(repr=False)
+    image: Path | None
+    photo: npt.NDArray[np.uint8] | None
+    geometry: Geometry
     heads: tuple[HeadPrediction, ...] = ()
     picture: Path | None = None
     npz: Path | None = None
+
+    @property
+    def logits(self) -> npt.NDArray[np.floating]:
+        """(K,), the model's answer to the whole photo: the mean of `grid` over its cells."""
+        return self.heads[0].logits
+
+    @property
+    def grid(self) -> npt.NDArray[np.floating] | None:
+        """(K, rows, columns), logits of the cells; None where it was not fetched."""
+        return self.heads[0].grid
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """Of the K classes; None where nothing names them."""
+        return self.heads[0].names
+
+    @property
+    def places(self) -> npt.NDArray[np.float32] | None:
+        """(rows, columns, 4): each cell's rectangle (x0, y0, x1, y1) in pixels of the photo; None if not known."""
+        head = self.heads[0]
+        return cell_rectangles(self.geometry, head.grid_shape) if head.arranged else None
+
+    def table(self) -> pa.Table:
+        """A row for each class; see `HeadPrediction.table`."""
+        return self.heads[0].table()
+
+    def overlay(self, index: int | None = None) -> npt.NDArray[np.uint8]:
+        """The photo under the map of one class, the colour stronger where a cell speaks more for it.
+
+        Args:
+            index: of the class; the image's best if None.
+
+        Returns:
+            (H, W, 3) RGB uint8, of the photo's own size. What the network does not see is faded.
+
+        Raises:
+            InputError: the photo or the grid was not kept, places are not known, or there is no such class.
+        """
+        head = self.heads[0]
+        if self.photo is None or head.grid is None:
+            raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
+        if not head.arranged:
+            raise InputError(
+                f"where the cells of {head.output!r} lie is not known, so they are not drawn on the photo."
+            )
+        chosen = int(np.argmax(head.logits)) if index is None else index
+        if not 0 <= chosen < len(head.grid):
+            raise InputError(f"class {chosen} was asked for, and {head.output!r} has {len(head.grid)}, from 0.")
+        return overlay(self.photo, self.geometry, head.grid[chosen])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; sizes are [width, height] in pixels."""
@@ -157,3 +253,112 @@ class ImagePrediction:
             "picture": str(self.picture) if self.picture is not None else None,
             "npz": str(self.npz) if self.npz is not None else None,
         }
+
+    def __repr__(self) -> str:
+        height, width = self.geometry.image_size
+        head = self.heads[0]
+        as_score = "{:.2f}" if head.activation == "none" else "{:.1%}"
+        top = ", ".join(f"{entry.label} {as_score.format(entry.score)}" for entry in head.top[:3])
+        winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:3]) or "won by no class"
+        boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
+        return (
+            f"ImagePrediction of {self.image or 'pixels'} ({width} x {height})\n"
+            f"  head         {head.output!r}, {head.verdict}{', the first of several' if len(self.heads) > 1 else ''}\n"
+            f"  whole image  {top}\n"
+            f"  {head.grid_shape[0]} x {head.grid_shape[1]} cells  {winners}\n"
+            f"  boxes        {boxes}"
+        )
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """A photo that could not be read.
+
+    Attributes:
+        image: its path.
+        error: why.
+    """
+
+    image: Path
+    error: ImageError
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {"image": str(self.image), "error": str(self.error)}
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions:
+    """What a model says of several photos.
+
+    Attributes:
+        images: one for each photo that could be read, in order.
+        failed: the others.
+        summary: what all have in common: model, verdict, provider, preprocessing, where names come from; JSON types.
+        report: where ``predictions.json`` was written; None if it was not.
+    """
+
+    images: tuple[ImagePrediction, ...]
+    failed: tuple[FailedImage, ...]
+    summary: Mapping[str, Any]
+    report: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``predictions.json``."""
+        images, failed = [found.to_json() for found in self.images], [found.to_json() for found in self.failed]
+        return {**self.summary, "images": images, "failed": failed}
+
+    def table(self) -> pa.Table:
+        """A row for each photo.
+
+        Returns:
+            An Arrow table of ``image``, ``index``, ``name`` and ``score`` of the image's best class, and ``winner`` and
+            ``winner_cells`` of the class that wins most cells, null where none wins any; all of the first head.
+        """
+        import pyarrow as pa
+
+        rows = []
+        for found in self.images:
+            head = found.heads[0]
+            best, winner = head.top[0], head.winners[0] if head.winners else None
+            rows.append(
+                {
+                    "image": str(found.image),
+                    "index": best.index,
+                    "name": best.label,
+                    "score": best.score,
+                    "winner": winner.label if winner is not None else None,
+                    "winner_cells": winner.cells if winner is not None else None,
+                }
+            )
+        return pa.Table.from_pylist(rows, schema=_photo_rows())
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ImagePrediction]:
+        return iter(self.images)
+
+    def __repr__(self) -> str:
+        failed = f", {len(self.failed)} could not be read" if self.failed else ""
+        return f"Predictions of {self.summary['model']} for {len(self.images)} photos{failed}"
+
+
+def _photo_rows() -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {"image": "string", "index": "int64", "name": "string", "score": "double"}
+    return pa.schema({**kinds, "winner": "string", "winner_cells": "int64"})
+
+
+@lru_cache(maxsize=64)
+def cell_rectangles(geometry: Geometry, grid_shape: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """(rows, columns, 4), read-only: `Geometry.cell_rectangle` of each cell; photos of one size share it."""
+    rows, columns = grid_shape
+    across = np.array([geometry.cell_rectangle(0, column, grid_shape) for column in range(columns)], np.float32)
+    down = np.array([geometry.cell_rectangle(row, 0, grid_shape) for row in range(rows)], np.float32)
+    cells = np.empty((rows, columns, 4), np.float32)
+    cells[:, :, 0::2] = across[None, :, 0::2]
+    cells[:, :, 1::2] = down[:, None, 1::2]
+    cells.flags.writeable = False
+    return cells

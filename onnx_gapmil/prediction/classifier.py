@@ -1,189 +1,304 @@
-"""A model with its preprocessing and class names, ready for photos."""
+"""`Classifier`: model, session, preprocessing, class names and head in one; photos in, answers by place out."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
+import numpy.typing as npt
+import onnx
 
-from onnx_gapmil.data.class_names import find_labels, read_labels
-from onnx_gapmil.errors import ImageError
-from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.data.class_names import ClassNames, class_names
+from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.images.decode import check_pixels, read_image
+from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
-from onnx_gapmil.ort.cpu import thread_count
-from onnx_gapmil.ort.providers import choose_providers
+from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.describe import Describer
-from onnx_gapmil.prediction.outputs import Wanted
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HEADS_KEY
-from onnx_gapmil.rewriting.rewriter import SCHEMA_VERSION, Rewrite, rewrite_model
+from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
-from onnx_gapmil.running.pipeline import Answered, iterate
+from onnx_gapmil.running.pipeline import iterate
 from onnx_gapmil.show.drawing.pictures import render_prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection
 
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.rewriting.record import HeadRecord
+    from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 _GRID = Emit(features=False)
 
+Image = str | Path | npt.NDArray[np.uint8]
+"""A photo: its path, or its pixels (H, W, 3), RGB, uint8, upright."""
 
-class Predictor:
-    """A model with its preprocessing and class names, ready for photos.
 
-    A model that was not rewritten is rewritten in memory.
+class Classifier:
+    """A model ready for photos.
+
+    A model that was not rewritten is rewritten in memory. The model is read once.
+
+    >>> Classifier("sample_models/digits_torch_legacy.onnx").predict("sample_models/scenes/scene_00.png").grid.shape
+    (10, 12, 12)
 
     Args:
-        model: path of an ``.onnx`` file.
-        preprocess: a preset's name or a JSON file; see `resolve_preprocess`.
-        labels: a file of class names; looked for beside the model if None.
-        provider: where to run.
+        model: path of an ``.onnx`` file, a ModelProto, or what `rewrite` gave.
+        preprocess: how photos become inputs: a `Preprocess`, a preset's name, or a JSON file. None looks beside the
+            model and in it, else guesses from its input; `preprocess.source` says which.
+        names: class names: a file of them, or one for each logit; looked for beside the model if None.
+        head: the output to use, of a model with several; all lifted ones if None.
+        provider: where to run; see `GridSession`, as for what follows.
         threads: CPU threads.
-        top: classes listed at image level.
-        pictures: keep each photo and its whole grid, which `render` needs.
-        arrays: what is to be saved of each photo beside its logits; None keeps no arrays for that.
-        photos: how many there will be, if that is known: of a few, each is to be answered soon; of many, all are.
-        allow_tf32: see `GridSession`.
-        cuda_graph: see `GridSession`.
+        emit: what a model that was not rewritten is to give beside the logits; the prediction grid by default.
+        spinning: let idle CPU threads wait busily; decoding wants the same cores.
+        by_image: give each CPU thread photos of its own: quicker for many, slower for one.
+        allow_tf32: let CUDA round the factors of convolutions and products to 10 bits.
+        cuda_graph: record all kernels of a run once and replay them, on CUDA.
+
+    Attributes:
+        rewrite: the rewritten model, and what was found on the way.
+        session: runs it.
+        heads: the heads that are described; the first is the one that `head` and `names` are of.
+        preprocess: how photos become inputs, where that comes from, and whether it was guessed.
+        names: of the head's K logits, and where they come from.
 
     Raises:
-        InputError: model, preprocessing, labels or provider will not do; see their errors.
+        ModelError: the model cannot be read or run, or has several inputs.
         UnsupportedHeadError: no output has a head that can be lifted.
+        InputError: ``head`` is no lifted output; or preprocessing, names or provider will not do: see
+            `PreprocessError`, `LabelsError`, `ProviderError`.
     """
 
     def __init__(
         self,
-        model: Path,
+        model: str | Path | onnx.ModelProto | LoadedModel | Rewrite,
         *,
-        preprocess: str | None = None,
-        labels: Path | None = None,
+        preprocess: Preprocess | str | Path | None = None,
+        names: str | Path | Sequence[str] | None = None,
+        head: str | None = None,
         provider: str = "auto",
         threads: int | None = None,
-        top: int = 5,
-        pictures: bool = True,
-        arrays: Emit | None = _GRID,
-        photos: int | None = None,
+        emit: Emit | str | None = None,
+        spinning: bool = False,
+        by_image: bool = False,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
     ) -> None:
-        self.model = model
-        wanted = Wanted(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
-        self.rewrite: Rewrite = rewrite_model(model, emit=None if _is_rewritten(model) else wanted.emit)
-        self._outputs = wanted.outputs(self.rewrite.heads, [head.activation for head in self.rewrite.heads])
+        self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit)
         self.session = GridSession(
-            _loadable(self.rewrite, model),
+            self.rewrite,
             provider=provider,
             threads=threads,
-            spinning=not wanted.accelerated,  # decoding wants the same cores
-            by_image=photos is None or photos >= 2 * (threads or thread_count()),
+            spinning=spinning,
+            by_image=by_image,
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
         )
-        metadata = {entry.key: entry.value for entry in self.rewrite.model.metadata_props}
-        self.preprocess: ResolvedPreprocess = resolve_preprocess(
-            self.session.input, request=preprocess, model_path=model, metadata=metadata
-        )
-        self.top = max(1, top)
-        self.labels, self.labels_source = self._find_labels(labels)
-        self._keep_photos = pictures
-        self._describers = [Describer(head, self.label, self.top, arrays) for head in self.session.heads]
+        self._place = self._place_of(head)
+        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
+        self.preprocess = self._resolve(preprocess)
+        self.names = class_names(self.path, self.logits, asked=names)
 
-    def _find_labels(self, path: Path | None) -> tuple[tuple[str, ...] | None, str]:
-        """Class names; those found beside the model must fit, those of a model with several heads fit the first."""
-        count = self._classes(self.session.heads[0])
-        if path is not None:
-            return read_labels(path, count), f"Class names from {path}, as asked for."
-        found = find_labels(self.model, count)
-        if found is None:
-            return (
-                None,
-                "No class names were given or found beside the model: classes are shown by number (--labels).",
-            )
-        return found.names, found.source
+    @property
+    def path(self) -> Path | None:
+        """Where the model lies; None for one in memory."""
+        return self.rewrite.source.path
 
-    def _classes(self, head: Head) -> int:
-        return int(cast("int", head.grid_shape[1]))
+    @property
+    def name(self) -> str:
+        """The model's name for people: its path, or its graph's name."""
+        return self.rewrite.source.name
 
-    def predict(
-        self, images: Sequence[Path], *, batch: int | None = None
+    @property
+    def place(self) -> int:
+        """Which of the session's heads is `head`."""
+        return self._place
+
+    @property
+    def head(self) -> HeadRecord:
+        """The head that was asked for, or the first."""
+        return self.session.heads[self._place]
+
+    @property
+    def logits(self) -> int:
+        """K, the number of logits."""
+        return int(cast("int", self.head.grid_shape[1]))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; a model of one logit has two: 0 without, 1 with what it looks for."""
+        return max(2, self.logits)
+
+    @cached_property
+    def class_names(self) -> ClassNames:
+        """Names of the `classes`."""
+        return self.names.of_two_classes()
+
+    @property
+    def arranged(self) -> bool:
+        """Whether the cells have known rows and columns; without them nothing is said of places."""
+        return UNARRANGED not in self.head.note
+
+    @property
+    def independent(self) -> bool:
+        """Whether several classes may be true at once: the model ends in a sigmoid for each of several logits."""
+        return self.head.activation == "sigmoid" and self.logits > 1
+
+    @overload
+    def predict(self, images: Image, *, top: int = ...) -> ImagePrediction: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, images: Sequence[Image], *, top: int = ...) -> list[ImagePrediction]: ...
+    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> ImagePrediction | list[ImagePrediction]:
+        """What the model says of a photo and of each of its places; of several photos, a list.
+
+        For more photos than memory holds, see `stream`.
+
+        Args:
+            images: a path, or pixels (H, W, 3) RGB uint8; or several of them.
+            top: classes listed at image level.
+
+        Raises:
+            ImageError: a photo cannot be read.
+            ModelError: the model cannot be run, or does not give the prediction grid.
+        """
+        if isinstance(images, str | Path | np.ndarray):
+            return self._one(images, top)
+        return [self._one(image, top) for image in images]
+
+    def stream(
+        self,
+        images: Sequence[Path],
+        *,
+        batch: int | None = None,
+        top: int = 5,
+        outputs: Collection[str] = ("grid",),
+        saved: Emit | None = None,
+        keep_photos: bool = False,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
-        """Run photos in batches, in order; a photo that cannot be read gives its error in its place.
+        """Run photos in batches, in order; one that cannot be read gives its error in its place.
 
         Photos are decoded while the model runs; memory does not grow with their number.
 
         Args:
             images: paths.
-            batch: photos at a time, where the model takes more than one; see `batch_size`.
+            batch: photos at a time, where the model takes more than one; None keeps the hardware busy.
+            top: classes listed at image level.
+            outputs: names of `PredictionGrid`'s arrays to fetch: the grid, or argmax, certainty, peaks and scores.
+            saved: arrays that each prediction is to hold for a file; None for none.
+            keep_photos: keep the pixels, which `render` and overlays need.
 
         Raises:
             ModelError: the model cannot be run on them.
         """
+        describers = self._describers(top, saved)
         answers = iterate(
             self.session,
             self.preprocess.preprocess,
             images,
             batch=batch,
-            keep_photos=self._keep_photos,
-            outputs=self._outputs,
+            keep_photos=keep_photos,
+            outputs=outputs,
         )
         with closing(answers):
-            for answered in answers:
-                yield answered if isinstance(answered, ImageError) else self._describe(answered)
+            for found in answers:
+                if isinstance(found, ImageError):
+                    yield found
+                else:
+                    yield self._described(found.path, found.pixels, found.geometry, found.grids, describers)
 
-    def _describe(self, answered: Answered) -> ImagePrediction:
-        heads = tuple(
-            describer.describe(found, answered.geometry)
-            for describer, found in zip(self._describers, answered.grids, strict=True)
-        )
-        return ImagePrediction(answered.path, answered.pixels, answered.geometry, heads)
+    def render(self, found: ImagePrediction, head: HeadPrediction | None = None) -> npt.NDArray[np.uint8]:
+        """The picture of a head's answer to a photo: photo, winners, evidence, scores.
 
-    def label(self, index: int) -> str:
-        """A class's name, or its number."""
-        if self.labels is None or index >= len(self.labels):
-            return f"class {index}"
-        return self.labels[index]
+        Args:
+            found: with its photo and grid.
+            head: which of its heads; the first if None.
 
-    def render(self, found: ImagePrediction, head: HeadPrediction) -> np.ndarray:
-        """The picture of one head's answer to one photo: (height, width, 3) RGB uint8; needs `pictures`."""
-        if found.photo is None or head.grid is None:
-            raise ValueError("the photo and its grid were not kept, so there is nothing to draw")
-        several = f", output {head.output}" if len(found.heads) > 1 else ""
-        subtitle = f"{self.model.name}{several} · {head.verdict} head · {self.preprocess.preprocess.describe()}"
-        picture: np.ndarray = render_prediction(
+        Returns:
+            (height, width, 3) RGB uint8.
+
+        Raises:
+            InputError: the photo or the grid was not kept.
+        """
+        chosen = found.heads[0] if head is None else head
+        if found.photo is None or chosen.grid is None:
+            raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
+        several = f", output {chosen.output}" if len(found.heads) > 1 else ""
+        model = self.path.name if self.path is not None else self.name
+        return render_prediction(
             found.photo,
             found.geometry,
-            head.grid,
-            head.logits,
-            labels=[self.label(index) for index in range(len(head.logits))],
-            activation=head.activation,
-            title=found.image.name,
-            subtitle=subtitle,
+            chosen.grid,
+            chosen.logits,
+            labels=chosen.names,
+            activation=chosen.activation,
+            title=found.image.name if found.image is not None else "Photo",
+            subtitle=f"{model}{several} · {chosen.verdict} head · {self.preprocess.preprocess.describe()}",
         )
-        return picture
 
-    def summary(self) -> dict[str, Any]:
-        """What every prediction of this model has in common, as JSON types."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "model": str(self.model),
-            "verdict": self.rewrite.verdict,
-            "rewritten_in_memory": not self.rewrite.unchanged,
-            "provider": self.session.provider,
-            "preprocess": self.preprocess.preprocess.to_json(),
-            "preprocess_source": self.preprocess.source,
-            "preprocess_assumed": self.preprocess.assumed,
-            "labels_source": self.labels_source,
-        }
+    def _one(self, image: Image, top: int) -> ImagePrediction:
+        path = None if isinstance(image, np.ndarray) else Path(image)
+        pixels = check_pixels(image) if isinstance(image, np.ndarray) else read_image(image)
+        prepared, geometry = self.preprocess.preprocess.apply(pixels)
+        grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
+        return self._described(path, pixels, geometry, grids, self._describers(top, None))
+
+    def _described(
+        self,
+        path: Path | None,
+        pixels: npt.NDArray[np.uint8] | None,
+        geometry: Geometry,
+        grids: Sequence[PredictionGrid],
+        describers: Sequence[tuple[int, Describer]],
+    ) -> ImagePrediction:
+        heads = tuple(describer.describe(grids[place], geometry) for place, describer in describers)
+        return ImagePrediction(path, pixels, geometry, heads)
+
+    def _describers(self, top: int, saved: Emit | None) -> list[tuple[int, Describer]]:
+        places = range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
+        return [(place, self._describer(self.session.heads[place], max(1, top), saved)) for place in places]
+
+    def _describer(self, head: HeadRecord, top: int, saved: Emit | None) -> Describer:
+        """The names belong to heads with as many logits; the classes of others are numbers."""
+        fits = head.grid_shape[1] == self.logits
+        return Describer(head, self.names.names if fits else None, top, saved)
+
+    def _place_of(self, output: str | None) -> int:
+        if output is None:
+            return 0
+        outputs = [head.output for head in self.session.heads]
+        if output not in outputs:
+            raise InputError(f"{self.name} has no lifted output {output!r}; it has {', '.join(map(repr, outputs))}.")
+        return outputs.index(output)
+
+    def _resolve(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
+        if isinstance(asked, Preprocess):
+            asked.check_fits(self.session.input)
+            return ResolvedPreprocess(asked, "As given.", assumed=False)
+        request = str(asked) if asked is not None else None
+        metadata = self.rewrite.source.metadata
+        return resolve_preprocess(self.session.input, request=request, model_path=self.path, metadata=metadata)
+
+    def __repr__(self) -> str:
+        guessed = " (guessed)" if self.preprocess.assumed else ""
+        used = self.session.provider["used"]
+        return (
+            f"Classifier of {self.name}\n"
+            f"  head           {self.head.output!r}, {self.head.verdict}, {self.logits} logits, "
+            f"grid {' x '.join(map(str, self.head.grid_shape[2:]))}\n"
+            f"  preprocessing  {self.preprocess.preprocess.describe()}{guessed}\n"
+            f"  classes        {self.names.source}\n"
+            f"  running on     {used}"
+        )
 
 
-def _is_rewritten(model: Path) -> bool:
-    return any(entry.key == HEADS_KEY for entry in load_model(model).proto.metadata_props)
-
-
-def _loadable(rewrite: Rewrite, model: Path) -> Any:
-    """What `GridSession` is given: a file that is a rewritten model is loaded by its path."""
-    return model if rewrite.unchanged else rewrite
+def _rewritten(loaded: LoadedModel, emit: Emit | str | None) -> Rewrite:
+    """A file that was rewritten before gives what it gives."""
+    return rewrite_model(loaded, emit=emit if loaded.is_rewritten else Emit.of(emit if emit is not None else _GRID))

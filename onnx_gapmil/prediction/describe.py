@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.activation import Activation, activate
+from onnx_gapmil.aggregate.cells import SURE, sure_cells, winning_classes
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
-from onnx_gapmil.prediction.outputs import names_of
+from onnx_gapmil.prediction.output_plan import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
-from onnx_gapmil.show.drawing.scores import SURE, Activation, activate, certainty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.rewriting.emission.emit import Emit
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 #: Connected cells of one class smaller than this share of the grid are counted but get no box.
 _MIN_BOX_SHARE = 0.02
-#: float32's softmax is off by less; cells nearer to `SURE` are decided in float64.
-_NEAR = 1e-4
 
 
 class Describer:
@@ -32,17 +31,17 @@ class Describer:
 
     Args:
         head: of the session.
-        label: a class's name by its index.
+        names: of its K classes; None for numbers.
         top: classes listed at image level.
         arrays: what is to be saved of each photo; None for nothing.
     """
 
-    def __init__(self, head: Head, label: Callable[[int], str], top: int, arrays: Emit | None = None) -> None:
+    def __init__(self, head: HeadRecord, names: Sequence[str] | None, top: int, arrays: Emit | None = None) -> None:
         self._head = head
-        self._label = label
+        self._names = names
         self._top = top
         self._arrays = arrays
-        self._kind = cast("Activation", head.activation or "none")
+        self._kind = head.activation
         self._arranged = UNARRANGED not in head.note
 
     def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:
@@ -66,10 +65,14 @@ class Describer:
             top=self._best(found.logits[0].astype(np.float64)),
             winners=self._winners(view, winning),
             boxes=boxes,
+            names=self._names,
             logits=found.logits[0],
             grid=None if found.grid is None else found.grid[0],
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
         )
+
+    def _label(self, index: int) -> str:
+        return f"class {index}" if self._names is None else self._names[index]
 
     def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
         scores = activate(logits, self._kind)
@@ -170,39 +173,3 @@ def saved_arrays(found: PredictionGrid, wanted: Emit) -> dict[str, npt.NDArray[A
     for aggregator in wanted.scores:
         arrays[f"scores_{aggregator.key}"] = found.scores[aggregator.key][0]
     return arrays
-
-
-def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """The class with the highest logit in each cell.
-
-    Args:
-        grid: (K, rows, columns).
-
-    Returns:
-        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
-        class) elsewhere.
-    """
-    if grid.shape[0] == 1:
-        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
-    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
-    return winners
-
-
-def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
-
-    Args:
-        grid: (K, rows, columns), float32 or float64.
-
-    Returns:
-        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
-    """
-    if len(grid) == 1 or grid.dtype != np.float32:
-        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
-    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
-        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
-    sure = np.asarray(share >= SURE)
-    near = np.abs(share - SURE) < _NEAR
-    if near.any():
-        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
-    return sure

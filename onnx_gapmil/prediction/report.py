@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import tempfile
 import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.writing import make_folder, whole_file
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Report:
         Raises:
             InputError: the disk is full.
         """
-        line = compact(entry)
+        line = json_text(entry)
         with self._lock:
             self.counts[part] += 1
             self._waiting[place] = (part, line)
@@ -72,7 +71,7 @@ class Report:
         with self._lock:
             for place in sorted(self._waiting):  # those behind a photo that was not done
                 self._spool(*self._waiting.pop(place))
-        yield json.dumps(finite(summary), indent=2, allow_nan=False).removesuffix("\n}")
+        yield json_text(summary, indent=2).removesuffix("\n}")
         for part in ("images", "failed"):
             yield f',\n  "{part}": ['
             yield from self._lines(part)
@@ -109,22 +108,3 @@ class Report:
             make_folder(self._folder)
         folder = self._folder if self._folder.is_dir() else None
         return tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)
-
-
-def compact(entry: dict[str, Any]) -> str:
-    """One line of JSON."""
-    try:
-        return json.dumps(entry, allow_nan=False)
-    except ValueError:  # rare: the model computes NaN or infinity
-        return json.dumps(finite(entry), allow_nan=False)
-
-
-def finite(value: Any) -> Any:
-    """The value with null for each number that is not finite."""
-    if isinstance(value, dict):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

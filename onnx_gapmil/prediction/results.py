@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,14 +15,13 @@ import numpy.typing as npt
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.ort.cpu import thread_count
-from onnx_gapmil.prediction.answers import ImagePrediction
+from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.running.pipeline.ordered import ordered_map
 from onnx_gapmil.show.drawing.pictures import save_png
 
 if TYPE_CHECKING:
-    from onnx_gapmil.images.geometry import Geometry
-    from onnx_gapmil.prediction.classifier import Predictor
+    from onnx_gapmil.prediction.classifier import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class Results:
     Args:
         folder: where to.
         pictures: write a PNG for each photo and head.
-        arrays: write an NPZ for each photo: what the predictor was asked to keep, by default ``logits`` (K,) and
+        arrays: write an NPZ for each photo: what was asked for, by default ``logits`` (K,) and
             ``grid`` (K, rows, columns), and ``cells`` (rows, columns, 4), the cells' rectangles [x0, y0, x1, y1] in
             pixels of the photo; with several heads each name ends in ``_`` and the output's name.
 
@@ -61,7 +60,7 @@ class Results:
 
     def write(
         self,
-        predictor: Predictor,
+        classifier: Classifier,
         paths: Iterable[Path],
         answers: Generator[ImagePrediction | ImageError, None, None],
     ) -> Generator[ImagePrediction | ImageError, None, None]:
@@ -70,7 +69,7 @@ class Results:
         When it is left early (Ctrl-C), what was taken from `answers` is written to its end and is in the report.
 
         Args:
-            predictor: that gives the answers.
+            classifier: that gives the answers.
             paths: of the photos.
             answers: to them, in the same order; closed at the end.
 
@@ -82,7 +81,7 @@ class Results:
         """
         threads = thread_count() if self._pictures else 1
         written = ordered_map(
-            partial(self._write, predictor),
+            partial(self._write, classifier),
             self._staged(paths, answers),
             workers=threads,
             ahead=max(4, 2 * threads),
@@ -101,24 +100,24 @@ class Results:
                 stem = "" if isinstance(found, ImageError) else self._unique(path.stem)
                 yield _Staged(place, path, stem, found)
 
-    def _write(self, predictor: Predictor, staged: _Staged) -> ImagePrediction | ImageError:
+    def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
             self.report.add(staged.place, "failed", {"image": str(staged.path), "error": str(found)})
             return found
         make_folder(self.folder)
-        picture = self._draw(predictor, found, staged.stem) if self._pictures else None
+        picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
         done = replace(found, picture=picture, npz=npz)
         self.report.add(staged.place, "images", done.to_json())
         return done
 
-    def _draw(self, predictor: Predictor, found: ImagePrediction, stem: str) -> Path | None:
+    def _draw(self, classifier: Classifier, found: ImagePrediction, stem: str) -> Path | None:
         """A picture of each head; returns the first one's path."""
         first = None
         for place, head in enumerate(head for head in found.heads if head.arranged):
             path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
-            save_png(predictor.render(found, head), path)
+            save_png(classifier.render(found, head), path)
             first = first or path
         return first
 
@@ -142,19 +141,6 @@ def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:
         arrays |= {f"{name}{suffix}": array for name, array in head.arrays.items()}
         arrays[f"cells{suffix}"] = cell_rectangles(found.geometry, head.grid_shape)
     return arrays
-
-
-@lru_cache(maxsize=64)
-def cell_rectangles(geometry: Geometry, grid_shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """(rows, columns, 4), read-only: `Geometry.cell_rectangle` of each cell; photos of one size share it."""
-    rows, columns = grid_shape
-    across = np.array([geometry.cell_rectangle(0, column, grid_shape) for column in range(columns)], np.float32)
-    down = np.array([geometry.cell_rectangle(row, 0, grid_shape) for row in range(rows)], np.float32)
-    cells = np.empty((rows, columns, 4), np.float32)
-    cells[:, :, 0::2] = across[None, :, 0::2]
-    cells[:, :, 1::2] = down[:, None, 1::2]
-    cells.flags.writeable = False
-    return cells
 
 
 def _safe(name: str) -> str:

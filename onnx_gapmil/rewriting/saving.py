@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.graph.loading import has_external_data, serialize
 
 if TYPE_CHECKING:
@@ -45,27 +44,3 @@ def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
         )
     write_whole(path, serialize(rewrite.model, "the rewritten model"))
     return replace(rewrite, output_path=path)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by way of a temporary one in the same folder, so that it is there whole or not at all."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
-from support import session, text_model
 
 from onnx_gapmil.aggregate import AGGREGATORS, parse_aggregator
 from onnx_gapmil.aggregate.nodes import CellNodes, append_scores
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import session, text_model
 
 KEYS = [*AGGREGATORS, "lse=10", "lse=0.05", "topk=0.5", "topk=1", "softmax_weighted=0.2", "generalized_mean=1"]
 OPSETS = [7, 8, 9, 10, 11, 13, 17, 18, 20, 23]

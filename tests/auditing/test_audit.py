@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parent))
-
-import scene_data as scenes
-
+from onnx_gapmil import rewrite
 from onnx_gapmil.auditing import Progress, Request, audit
-from onnx_gapmil.errors import DataError, InputError, UnsupportedHeadError
+from onnx_gapmil.errors import DataError, InputError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from tests.helpers import audited_reports
+from tests.helpers import scene_data as scenes
+from tests.helpers.held import held_at, wait_until
 
 RESULTS = {"summary.json", "images.parquet", "classes.parquet", "report.html"}
 
@@ -142,6 +142,29 @@ def test_a_model_of_one_logit_is_audited_as_two_classes(tmp_path: Path) -> None:
     assert [row["prediction_name"] for row in rows if row["image"].endswith("wrong.png")] == ["not red"]
     # The logit of (200, 30, 30) is 8 (200 - 30) / 255; the sigmoid of it is the probability.
     assert rows[-1]["probability"] == pytest.approx(1 / (1 + np.exp(-8 * 170 / 255)), abs=1e-6)
+
+
+def test_weights_of_its_own_for_each_cell_are_told_of_a_rewritten_file_too(tmp_path: Path) -> None:
+    model = audited_reports.flattened_model(tmp_path)
+    rewritten = tmp_path / "rewritten.onnx"
+    rewrite(model, output=rewritten)
+    for place, path in enumerate((model, rewritten)):
+        recipe = model.with_suffix(".preprocess.json")
+        found = audited(tmp_path / f"out{place}", scenes.SCENES, path, preprocess=str(recipe))
+        assert found["head"]["position_dependent"] is True
+        page = (tmp_path / f"out{place}" / "report.html").read_text("utf-8")
+        assert "The head is position-dependent." in page
+    plain = audited(tmp_path / "plain", scenes.SCENES)
+    assert plain["head"]["position_dependent"] is False
+    assert "The head is position-dependent." not in (tmp_path / "plain" / "report.html").read_text("utf-8")
+
+
+def test_a_gallery_that_has_not_all_images_says_so(tmp_path: Path) -> None:
+    audit(Request(model=scenes.MODEL, data=scenes.SCENES), tmp_path / "out", gallery=3)
+    gallery = audited_reports.read_report(tmp_path / "out" / "report.html").gallery
+    assert (gallery.total, gallery.shown, len(gallery.images)) == (8, 3, 3)
+    assert gallery.note == "The 3 most telling of 8 images; --gallery N shows more."
+    assert gallery.note in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
 # --- labels, preprocessing --------------------------------------------------------------------------------------
@@ -283,39 +306,42 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, images: int) -> No
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
+def measured(folder: Path) -> int:
+    """Batches in the journal of an unfinished run."""
+    journal = folder / ".audit" / "batches.jsonl"
+    return journal.read_bytes().count(b"\n") if journal.is_file() else 0
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal to one process there")
 def test_ctrl_c_says_how_far_it_came_and_how_to_go_on(tmp_path: Path) -> None:
-    data = scenes.write_scenes(tmp_path / "data", copies=40)
-    command = [sys.executable, "-m", "onnx_gapmil", "audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
-    journal = tmp_path / "stopped" / ".audit" / "batches.jsonl"
-    with subprocess.Popen([*command, str(tmp_path / "stopped")], stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
-            time.sleep(0.001)
+    data = scenes.write_scenes(tmp_path / "data", copies=4)
+    command = held_at("02", "audit", scenes.MODEL, data, "--batch", "1", "-o", tmp_path / "stopped")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: measured(tmp_path / "stopped") > 3, process)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == 130
     assert "Traceback" not in said
-    told = re.search(r"^(\d+) of 320 images are measured: the same command goes on\.$", said, re.MULTILINE)
+    told = re.search(r"^(\d+) of 32 images are measured: the same command goes on\.$", said, re.MULTILINE)
     assert told is not None
-    assert 3 <= int(told[1]) <= journal.read_bytes().count(b"\n")
+    # The signal may fall between an image's record and the line that says so.
+    assert 3 <= int(told[1]) <= measured(tmp_path / "stopped") <= 16
     assert said.splitlines()[-1] == "Interrupted."
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path: Path) -> None:
-    data = scenes.write_scenes(tmp_path / "data", copies=20)
-    command = [sys.executable, "-m", "onnx_gapmil", "audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
-    journal = tmp_path / "killed" / ".audit" / "batches.jsonl"
-    with subprocess.Popen(
-        [*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") > 3):
-            time.sleep(0.001)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    data = scenes.write_scenes(tmp_path / "data", copies=4)
+    arguments = ["audit", str(scenes.MODEL), str(data), "--batch", "1", "-o"]
+    command = held_at("02", *arguments, tmp_path / "killed")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: measured(tmp_path / "killed") > 3, process)
+        process.kill()
+    assert process.returncode != 0
     assert not (tmp_path / "killed" / "summary.json").exists()
-    done = subprocess.run([*command, str(tmp_path / "killed")], capture_output=True, text=True, check=True)
+    again = [sys.executable, "-m", "onnx_gapmil", *arguments]
+    done = subprocess.run([*again, str(tmp_path / "killed")], capture_output=True, text=True, check=True)
     assert "were measured by an earlier run" in done.stderr
-    subprocess.run([*command, str(tmp_path / "whole")], capture_output=True, check=True)
+    subprocess.run([*again, str(tmp_path / "whole")], capture_output=True, check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
@@ -328,6 +354,41 @@ def test_an_unfinished_run_of_another_audit_is_not_mixed_in(tmp_path: Path) -> N
         audit(Request(model=scenes.MODEL, data=data, batch=4), tmp_path / "out")
     audit(Request(model=scenes.MODEL, data=data, batch=4), tmp_path / "out", restart=True)
     assert set(contents(tmp_path / "out")) == RESULTS
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"provider": "cpu"}, "another provider"),
+        ({"head": "logits"}, "another head"),
+        ({"offset": 0}, "another offset"),
+    ],
+)
+def test_an_unfinished_run_with_another_request_is_not_mixed_in(
+    tmp_path: Path, changed: dict[str, Any], words: str
+) -> None:
+    request = Request(model=scenes.MODEL, data=scenes.write_scenes(tmp_path / "data"), batch=2)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(2))
+    with pytest.raises(InputError, match=words) as refused:
+        audit(replace(request, **changed), tmp_path / "out")
+    assert "provider in use" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("used", "provider in use"), ("sha256", "model file"), ("version", "version of onnx-gapmil")],
+)
+def test_an_unfinished_run_under_other_conditions_is_not_mixed_in(tmp_path: Path, key: str, words: str) -> None:
+    request = Request(model=scenes.MODEL, data=scenes.write_scenes(tmp_path / "data"), batch=2)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(2))
+    journal = tmp_path / "out" / ".audit" / "settings.json"
+    settings = json.loads(journal.read_text("utf-8"))
+    settings["request"][key] = "another"
+    journal.write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(InputError, match=f"an unfinished audit with another {words}. Choose"):
+        audit(request, tmp_path / "out")
 
 
 def test_data_that_changed_since_are_not_mixed_in(tmp_path: Path) -> None:

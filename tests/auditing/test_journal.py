@@ -7,17 +7,45 @@ from pathlib import Path
 
 import pytest
 
-from onnx_gapmil.auditing.journal import Journal
+from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.serial import to_json
+from tests.helpers.audit_records import record
+from tests.helpers.support import raw_pixels
 
-REQUEST, RESOLVED = {"model": "m.onnx", "batch": 2}, {"offset": 0}
-FIRST = [{"name": "a.png", "value": 0.1}, {"name": "b.png", "error": "broken"}]
-SECOND = [{"name": "c.png", "value": 1 / 3}]
+SETTINGS = Settings(
+    Identity(
+        model="m.onnx",
+        data="photos",
+        labels=None,
+        names="names.txt",
+        class_map=None,
+        offset=-1,
+        preprocess=None,
+        provider="auto",
+        head=None,
+        batch=2,
+        version="1",
+        sha256="ab",
+        used="cpu",
+    ),
+    Decisions(
+        preprocess=raw_pixels(8, 9),
+        source="a file",
+        assumed=False,
+        offset=None,
+        class_map_source="names",
+        samples="cd",
+    ),
+)
+FIRST = [record("a.png", share=0.1), Failure("b.png", "broken")]
+SECOND = [record("c.png", answer=2, sure=1 / 3, cause="distraction", share=1 / 7)]
 
 
 def started(folder: Path) -> Journal:
     journal = Journal(folder)
-    journal.start(REQUEST, RESOLVED)
+    journal.start(SETTINGS)
     return journal
 
 
@@ -31,8 +59,7 @@ def test_what_was_added_is_found_to_the_last_bit(tmp_path: Path) -> None:
         journal.add(SECOND)
     found = Journal(tmp_path / "journal").find()
     assert found is not None
-    assert found.request == REQUEST
-    assert found.resolved == RESOLVED
+    assert found.settings == SETTINGS
     assert [list(batch) for batch in found.batches] == [FIRST, SECOND]
 
 
@@ -51,7 +78,7 @@ def test_a_line_that_was_cut_short_is_no_batch_and_is_overwritten(tmp_path: Path
     with again:
         again.resume(1)
         again.add(SECOND)
-    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [FIRST, SECOND]
+    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [to_json(FIRST), to_json(SECOND)]
 
 
 def test_a_finished_audit_leaves_no_journal(tmp_path: Path) -> None:
@@ -70,6 +97,27 @@ def test_starting_anew_forgets_the_batches(tmp_path: Path) -> None:
     assert found.batches == ()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"7",
+        b'["a.png"]',
+        b'[{"image": "a.png"}]',
+        b'[{"image": "a.png", "error": 3}]',
+        b'[{"image": "a.png", "error": "broken", "label": 3}]',
+    ],
+)
+def test_a_line_that_is_no_batch_is_told(tmp_path: Path, line: bytes) -> None:
+    folder = tmp_path / "journal"
+    with started(folder) as journal:
+        journal.add(FIRST)
+    path = folder / "batches.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(InputError, match=r"is not the journal of an audit.*--restart"):
+        Journal(folder).find()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"request": {}}'])
 def test_a_damaged_journal_is_told(tmp_path: Path, text: str) -> None:
     folder = tmp_path / "journal"
@@ -81,4 +129,4 @@ def test_a_damaged_journal_is_told(tmp_path: Path, text: str) -> None:
 
 def test_a_number_that_is_not_finite_never_gets_into_the_journal(tmp_path: Path) -> None:
     with started(tmp_path / "journal") as journal, pytest.raises(ValueError, match="JSON compliant"):
-        journal.add([{"name": "a.png", "value": float("nan")}])
+        journal.add([record("a.png", sure=float("nan"))])

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support import text_model
 
 from onnx_gapmil.benchmarking.inputs import bench_inputs, choose_size, fixed_batch
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model
 
 BODY = "f = Conv(x, w)  p = GlobalAveragePool(f)  y = Flatten(p)"
 WEIGHTS = {"w": np.ones((5, 3, 1, 1), np.float32)}

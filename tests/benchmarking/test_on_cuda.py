@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-from support import text_model, weights
 
+from benchmarks import gpu_steps
 from onnx_gapmil.benchmarking.benchmark import bench
 from onnx_gapmil.benchmarking.plan import BenchPlan
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-import gpu_steps
+from tests.helpers.support import text_model, weights
 
 pytestmark = pytest.mark.gpu
 

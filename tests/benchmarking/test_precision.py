@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from support import run, text_model, weights
 
 from onnx_gapmil.benchmarking import precision
 from onnx_gapmil.benchmarking.precision import precision_of, to_half
 from onnx_gapmil.errors import InputError
+from tests.helpers.support import run, text_model, weights
 
 BODY = "f = Conv(x, w)  r = Relu(f)  p = GlobalAveragePool(r)  q = Flatten(p)  y = Gemm<transB=1>(q, d)"
 

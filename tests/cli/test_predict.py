@@ -1,4 +1,4 @@
-"""``predict`` where things go wrong, and its options, as a user meets them."""
+"""``predict`` as a user meets it: its results, its options, and what is left where things go wrong."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil.cli import main
+from tests.helpers.held import held_at, wait_until
+from tests.helpers.verbs import REFUSED, SAMPLES, SCENES, files, run, run_json
 
-SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
-SCENES = SAMPLES / "scenes"
 MODEL = SAMPLES / "digits_torch_legacy.onnx"
 
 
 def predict(*arguments: object) -> int:
     return main(["predict", str(MODEL), *(str(argument) for argument in arguments)])
-
-
-def files(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def report_of(folder: Path) -> dict:
@@ -161,34 +157,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_files(
             assert set(arrays) == {"logits", "grid", "cells"}
 
 
-SLOW = """
-import sys, time
-from onnx_gapmil.images import decode
-from onnx_gapmil.running.pipeline import stream
-real = stream.read_image
-def slow(path):
-    if path.stem > "03":
-        time.sleep(0.05)
-    return real(path)
-stream.read_image = slow
-from onnx_gapmil.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a signal")
 def test_ctrl_c_leaves_whole_results_behind(tmp_path: Path) -> None:
-    """A process of its own, interrupted when its first results are there; most of its photos are then to come."""
+    """Interrupted when its first results are there; most of its photos are then to come."""
     folder, out = tmp_path / "photos", tmp_path / "out"
     folder.mkdir()
-    for place in range(400):
+    for place in range(40):
         shutil.copy(SCENES / "scene_00.png", folder / f"{place:03}.png")
-    command = [sys.executable, "-c", SLOW, "predict", str(MODEL), str(folder), "-o", str(out), "--no-pictures"]
-    process = subprocess.Popen(
-        [*command, "--save", "npz", "--batch", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not list(out.glob("*.npz") if out.exists() else []):
-        threading.Event().wait(0.02)
+    command = held_at("012", "predict", MODEL, folder, "-o", out, "--no-pictures", "--save", "npz", "--batch", "2")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: any(out.glob("*.npz")), process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
@@ -196,7 +174,7 @@ def test_ctrl_c_leaves_whole_results_behind(tmp_path: Path) -> None:
     assert err.splitlines()[-1] == "Interrupted."
     report = report_of(out)
     assert report["interrupted"] is True
-    assert 0 < len(report["images"]) < 400
+    assert 0 < len(report["images"]) <= 12
     assert files(out) == {Path(entry["npz"]).name for entry in report["images"]} | {"predictions.json"}
     for entry in report["images"]:
         with np.load(entry["npz"]) as arrays:
@@ -291,3 +269,143 @@ def test_the_report_says_which_provider_ran_how_many_nodes(tmp_path: Path) -> No
     provider = report_of(tmp_path / "out")["provider"]
     assert (provider["requested"], provider["used"]) == ("auto", provider["used"])
     assert all(count > 0 for count in provider["nodes"].values())
+
+
+# --- the results ---------------------------------------------------------------------------------------------------
+
+
+def test_predict_finds_the_digits_of_a_scene_in_their_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = json.loads((SCENES / "scenes.json").read_text())
+    model = SAMPLES / "digits_torch_legacy.onnx"
+    code, report = run_json(capsys, "predict", model, SCENES, "-o", tmp_path / "out", "--save", "npz")
+    assert code == 0
+    assert len(report["images"]) == len(truth)
+    found = total = 0
+    for image in report["images"]:
+        arrays = np.load(image["npz"])
+        np.testing.assert_allclose(arrays["grid"].mean((1, 2)), arrays["logits"], atol=1e-4)
+        (objects,) = [entry["objects"] for entry in truth if entry["image"] == Path(image["image"]).name]
+        for thing in objects:
+            x0, y0, x1, y1 = thing["box"]
+            cells = arrays["cells"]
+            centre_x, centre_y = (cells[..., 0] + cells[..., 2]) / 2, (cells[..., 1] + cells[..., 3]) / 2
+            inside = (centre_x > x0) & (centre_x < x1) & (centre_y > y0) & (centre_y < y1)
+            total += 1
+            found += bool((arrays["grid"].argmax(0)[inside] == thing["class"]).any())
+    assert found >= 0.9 * total
+
+
+def test_predict_writes_one_picture_for_each_photo_and_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("predict", SAMPLES / "digits_keras.onnx", SCENES / "scene_0[01].png", "-o", out) == 0
+    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json"}
+    with Image.open(out / "scene_00.png") as picture:
+        assert picture.width == 1680
+    streams = capsys.readouterr()
+    assert "preprocessing" in streams.err
+    assert "whole image" in streams.out
+
+
+def test_predict_takes_a_rewritten_model_as_it_is(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("rewrite", model)
+    capsys.readouterr()
+    rewritten = model.with_name("digits_torch_legacy.gapmil.onnx")
+    _, first = run_json(capsys, "predict", model, SCENES / "scene_00.png", "-o", tmp_path / "a", "--no-pictures")
+    _, second = run_json(capsys, "predict", rewritten, SCENES / "scene_00.png", "-o", tmp_path / "b", "--no-pictures")
+    assert first["rewritten_in_memory"] is True
+    assert second["rewritten_in_memory"] is False
+    assert first["images"][0]["heads"] == second["images"][0]["heads"]
+
+
+def test_photos_of_one_name_from_two_folders_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(SCENES / "scene_00.png", tmp_path / name / "photo.png")
+    model = SAMPLES / "digits_torch_legacy.onnx"
+    assert run("predict", model, tmp_path / "a", tmp_path / "b", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == {"photo.png", "photo_2.png", "predictions.json"}
+
+
+def test_an_unreadable_photo_alone_exits_2_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes((SCENES / "scene_00.png").read_bytes()[:900])
+    assert run("predict", SAMPLES / "digits_torch_legacy.onnx", bad, "-o", tmp_path / "out") == 2
+    assert str(bad) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_photo_among_others_is_named_and_the_others_are_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(SCENES / "scene_00.png", tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    code, report = run_json(
+        capsys, "predict", SAMPLES / "digits_torch_legacy.onnx", tmp_path / "*.png", "-o", tmp_path / "out"
+    )
+    assert code == 2
+    assert [Path(entry["image"]).name for entry in report["images"]] == ["good.png"]
+    assert [Path(entry["image"]).name for entry in report["failed"]] == ["bad.png"]
+
+
+def test_predict_refuses_a_model_without_a_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("predict", SAMPLES / f"{REFUSED}.onnx", SCENES / "scene_00.png", "-o", tmp_path / "out") == 3
+    assert "class-token" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--labels", "no_such.txt"], "no_such.txt"),
+        (["--preprocess", "no_such_preset"], "no_such_preset"),
+        (["--provider", "no_such_provider"], "no_such_provider"),
+    ],
+)
+def test_wrong_labels_preprocessing_or_provider_exits_2_and_writes_nothing(
+    options: list[str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = SAMPLES / "digits_torch_legacy.onnx"
+    assert run("predict", model, SCENES / "scene_00.png", "-o", tmp_path / "out", *options) == 2
+    assert word in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_cuda_asked_for_by_name_and_not_there_is_an_error_that_says_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnx_gapmil.ort import providers
+
+    if providers.cuda_status().problem is None:
+        pytest.skip("CUDA works here")
+    model = SAMPLES / "digits_torch_legacy.onnx"
+    assert run("predict", model, SCENES / "scene_00.png", "-o", tmp_path / "out", "--provider", "cuda") == 2
+    assert "cuda" in capsys.readouterr().err.lower()
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_the_photos_that_were_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onnx_gapmil.prediction.classifier import Classifier
+
+    real = Classifier.stream
+
+    def interrupted(self, images, **options):
+        for place, found in enumerate(real(self, images, **options)):
+            if place == 2:
+                raise KeyboardInterrupt
+            yield found
+
+    monkeypatch.setattr(Classifier, "stream", interrupted)
+    out = tmp_path / "out"
+    assert run("predict", SAMPLES / "digits_torch_legacy.onnx", SCENES, "-o", out) == 130
+    report = json.loads((out / "predictions.json").read_text())
+    assert report["interrupted"] is True
+    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json"}
+    assert len(report["images"]) == 2

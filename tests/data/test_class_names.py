@@ -2,9 +2,8 @@ import json
 
 import pytest
 
-from onnx_gapmil.data.class_names import read_wnids
+from onnx_gapmil.data.class_names import find_class_names, read_class_names, read_wnids
 from onnx_gapmil.errors import LabelsError
-from onnx_gapmil.images import find_labels, read_labels
 
 NAMES = ("cat", "dog, small", "newt")
 
@@ -30,7 +29,7 @@ def lay(folder, content, name="labels.txt"):
     ],
 )
 def test_every_form_gives_the_names_in_order(tmp_path, content):
-    assert read_labels(lay(tmp_path, content), 3) == NAMES
+    assert read_class_names(lay(tmp_path, content), 3) == NAMES
 
 
 def test_synset_words_keep_the_first_name_and_more_where_it_is_shared(tmp_path):
@@ -38,7 +37,7 @@ def test_synset_words_keep_the_first_name_and_more_where_it_is_shared(tmp_path):
         "n01440764 tench, Tinca tinca\nn02012849 crane\nn03126707 crane\n"
         "n03710637 maillot\nn03710721 maillot, tank suit\n"
     )
-    assert read_labels(lay(tmp_path, words), 5) == (
+    assert read_class_names(lay(tmp_path, words), 5) == (
         "tench",
         "crane (n02012849)",
         "crane (n03126707)",
@@ -48,8 +47,8 @@ def test_synset_words_keep_the_first_name_and_more_where_it_is_shared(tmp_path):
 
 
 def test_bare_synsets_and_numbers_that_are_names_stay(tmp_path):
-    assert read_labels(lay(tmp_path, "n01440764\nn02012849\n"), 2) == ("n01440764", "n02012849")
-    assert read_labels(lay(tmp_path, "7 up\n20 euros\n"), 2) == ("7 up", "20 euros")
+    assert read_class_names(lay(tmp_path, "n01440764\nn02012849\n"), 2) == ("n01440764", "n02012849")
+    assert read_class_names(lay(tmp_path, "7 up\n20 euros\n"), 2) == ("7 up", "20 euros")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_bare_synsets_and_numbers_that_are_names_stay(tmp_path):
 )
 def test_a_wrong_count_tells_both_numbers_and_guesses_a_background_class(tmp_path, count, says):
     with pytest.raises(LabelsError, match=says):
-        read_labels(lay(tmp_path, "a\nb\nc\n"), count)
+        read_class_names(lay(tmp_path, "a\nb\nc\n"), count)
 
 
 @pytest.mark.parametrize(
@@ -81,29 +80,29 @@ def test_a_wrong_count_tells_both_numbers_and_guesses_a_background_class(tmp_pat
 )
 def test_what_cannot_be_read_says_why(tmp_path, name, content, says):
     with pytest.raises(LabelsError, match=says):
-        read_labels(lay(tmp_path, content, name), 2)
+        read_class_names(lay(tmp_path, content, name), 2)
 
 
 def test_unreadable_files_are_labels_errors(tmp_path):
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(LabelsError, match="UTF-8"):
-        read_labels(tmp_path / "latin.txt", 1)
+        read_class_names(tmp_path / "latin.txt", 1)
     with pytest.raises(LabelsError, match="no such file"):
-        read_labels(tmp_path / "none.txt", 1)
+        read_class_names(tmp_path / "none.txt", 1)
     with pytest.raises(LabelsError, match="folder"):
-        read_labels(tmp_path, 1)
+        read_class_names(tmp_path, 1)
 
 
 def test_labels_beside_the_model_are_found_and_announced(tmp_path):
-    assert find_labels(tmp_path / "m.onnx", 3) is None
+    assert find_class_names(tmp_path / "m.onnx", 3) is None
     lay(tmp_path, "x\ny\nz\n", "labels.txt")
-    assert find_labels(tmp_path / "m.onnx", 3).names == ("x", "y", "z")
+    assert find_class_names(tmp_path / "m.onnx", 3).names == ("x", "y", "z")
     lay(tmp_path, "a\nb\nc\n", "m.labels.txt")
-    found = find_labels(tmp_path / "m.gapmil.onnx", 3)
+    found = find_class_names(tmp_path / "m.gapmil.onnx", 3)
     assert found.names == ("a", "b", "c")
     assert "m.labels.txt, beside the model" in found.source
     with pytest.raises(LabelsError, match=r"m\.labels\.txt: 3 names for a model of 7"):
-        find_labels(tmp_path / "m.onnx", 7)
+        find_class_names(tmp_path / "m.onnx", 7)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +126,5 @@ def test_wordnet_ids_of_a_file_of_names(tmp_path, content, count, wnids):
 
 def test_wordnet_ids_are_found_beside_a_model_too(tmp_path):
     lay(tmp_path, "n01440764 tench, Tinca tinca\nn02012849 crane\n", "m.labels.txt")
-    found = find_labels(tmp_path / "m.onnx", 2)
+    found = find_class_names(tmp_path / "m.onnx", 2)
     assert (found.names, found.wnids) == (("tench", "crane"), ("n01440764", "n02012849"))

@@ -1,10 +1,10 @@
 """ImageNet's layouts: wnids in XML, Kaggle's solution, Caffe's lists, and files that look like labels and are none."""
 
 import pytest
-from voc_xml import annotation
 
 from onnx_gapmil.data import RawBox, open_data, resolve_classes
 from onnx_gapmil.errors import DataError
+from tests.helpers.voc_xml import annotation
 
 MAPPING = "n01440764 tench, Tinca tinca\nn01443537 goldfish, Carassius auratus\nn02012849 crane\n"
 

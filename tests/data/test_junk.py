@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
-from voc_xml import annotation
 
 from onnx_gapmil.data import DataSet, check_sample, open_data, resolve_classes
 from onnx_gapmil.data.classes import apply_class_map
 from onnx_gapmil.errors import DataError
+from tests.helpers.voc_xml import annotation
 
 FIELDS = ["image", "label", "labels", "boxes", "box_labels", "objects", "mask", "box", "class"]
 FIELDS += [

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil.data import apply_class_map, candidate_offsets, check_sample, open_data, read_mask, resolve_classes
-from onnx_gapmil.data.class_names import read_wnids
+from onnx_gapmil.data.class_names import read_class_names, read_wnids
 from onnx_gapmil.errors import DataError
-from onnx_gapmil.images import read_image, read_labels
+from onnx_gapmil.images import read_image
 
 pytestmark = pytest.mark.shared
 
@@ -35,7 +35,7 @@ def ilsvrc(shared, tmp_path):
 def names(shared):
     def read(name, count):
         path = shared / "real/models/labels" / name
-        return read_labels(path, count), read_wnids(path, count)
+        return read_class_names(path, count), read_wnids(path, count)
 
     return read
 

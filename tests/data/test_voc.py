@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
-from voc_xml import annotation
 
 from onnx_gapmil.data import RawBox, open_data, read_mask
 from onnx_gapmil.errors import DataError
+from tests.helpers.voc_xml import annotation
 
 
 def told(path, **options):

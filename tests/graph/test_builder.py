@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from support import run, text_model, weights
 
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import run, text_model, weights
 
 
 def vendor(opset: int = 17, ir: int = 8) -> onnx.ModelProto:

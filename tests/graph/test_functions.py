@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from support import cell_by_cell, images, lift, text_model, weights
 
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import cell_by_cell, images, lift, text_model, weights
 
 INIT = {"w": weights(5, 6), "b": weights(5)}
 

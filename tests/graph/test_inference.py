@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from support import run, text_model, weights
 
 from onnx_gapmil.graph import inference
 from onnx_gapmil.graph.inference import ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.inputs import concrete_inputs, random_input
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import run, text_model, weights
 
 W = weights(5, 6)
 MODELS = {

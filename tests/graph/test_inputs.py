@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import text_model
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import OPEN_SIZES, InputShape, candidate_inputs, concrete_inputs, random_input
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model
 
 
 def graph_of(declared: str, *, kind: str = "float", first: str = "ReduceMean<axes=[1, 2, 3]>(x)") -> ModelGraph:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import external_data_helper, helper
-from support import text_model, weights
 
 from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.loading import external_locations, has_external_data, load_model
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import text_model, weights
 
 BODY = "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)"
 

@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support import text_model, weights
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model, weights
 
 HEAD = "p = GlobalAveragePool(x)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w)"
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from support import text_model, weights
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.validation import MAX_ELEMENTS, validate_structure
+from tests.helpers.support import text_model, weights
 
 
 def whole() -> onnx.ModelProto:

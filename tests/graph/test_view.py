@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import text_model, weights
 
 from onnx_gapmil.graph.view import ModelGraph
+from tests.helpers.support import text_model, weights
 
 W = weights(5, 6)
 

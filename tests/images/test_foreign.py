@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_photos import photo, sampled
 from PIL import Image
 
 from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.images import InputSpec
 from onnx_gapmil.images.foreign import from_hugging_face, from_timm
 from onnx_gapmil.images.geometry import Geometry
+from tests.helpers.golden_photos import photo, sampled
 
 SPEC = InputSpec("input", (None, None, None, 3), "float16")
 TIMM = {

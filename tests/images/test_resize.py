@@ -5,7 +5,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from golden_photos import EQUALS, photo, sampled
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -14,6 +13,7 @@ from onnx_gapmil.images import InputSpec, Preprocess
 from onnx_gapmil.images import tensorflow as rules
 from onnx_gapmil.images.presets import imagenet
 from onnx_gapmil.images.resize import INTERPOLATIONS, resize
+from tests.helpers.golden_photos import EQUALS, photo, sampled
 
 PHOTO = np.random.default_rng(1).integers(0, 256, (61, 47, 3), dtype=np.uint8)
 GRADIENT = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))

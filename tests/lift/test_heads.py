@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from support import text_model, weights
 
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from tests.helpers.support import text_model, weights
 
 W = weights(5, 6)
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 
 import ml_dtypes
 import numpy as np
@@ -48,18 +47,6 @@ def test_index_without_a_batch_axis() -> None:
 
 def test_size_is_that_of_the_grid() -> None:
     assert lifted((2, 6), 0, 2).size == (3, 5)
-
-
-def test_grid_as_json_keeps_what_the_command_line_promises() -> None:
-    assert json.loads(json.dumps(GRID.to_json())) == {
-        "source": "x",
-        "pool": "pool (ReduceMean)",
-        "layout": "NCHW",
-        "channels": 6,
-        "size": [3, 5],
-        "axes": [2, 3],
-        "note": "a note",
-    }
 
 
 def test_a_scale_found_at_run_time_is_dynamic() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support import run, text_model, weights
 
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.trace import trace
@@ -17,6 +16,7 @@ from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+from tests.helpers.support import run, text_model, weights
 
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)"
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from support import assert_close, images, run, text_model, weights
 
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.logits import find_logits, real_outputs
+from tests.helpers.support import assert_close, images, run, text_model, weights
 
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w)"
 W = weights(5, 6)

@@ -12,9 +12,9 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import cell_by_cell, run, text_model, to_nchw
 
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import cell_by_cell, run, text_model, to_nchw
 
 
 @dataclass

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from support import assert_close, run, text_model, weights
 
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.trace import trace
@@ -25,6 +24,7 @@ from onnx_gapmil.lift.quantization import (
 )
 from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import HeadRefused, Readout
+from tests.helpers.support import assert_close, run, text_model, weights
 
 Q = np.arange(-9, 9, dtype=np.int8).reshape(3, 6)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from support import check_refused, lift, text_model, weights
 
-from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.lift.verdict import ADVICE
+from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
+from tests.helpers.support import check_refused, lift, text_model, weights
 
 W = weights(5, 6)
 CONV = {"c": weights(6, 6, 1, 1)}

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support import run, text_model, weights
 
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.trace import trace
@@ -17,6 +16,7 @@ from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.rules import RULES, affine
 from onnx_gapmil.lift.table import rule, rule_table, rules_in
+from tests.helpers.support import run, text_model, weights
 
 #: No rule is for Det: of the 1x1 matrices that a pooled map is made of it is the identity.
 MODEL = text_model(

@@ -9,7 +9,10 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import (
+
+from onnx_gapmil import UnsupportedHeadError, rewrite
+from onnx_gapmil.lift.joining import overlap
+from tests.helpers.support import (
     Lifted,
     assert_close,
     assert_mean_is_logits,
@@ -22,9 +25,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil import UnsupportedHeadError, rewrite
-from onnx_gapmil.lift.joining import overlap
 
 CONV = weights(6, 6, 1, 1)
 W, W2 = weights(5, 6), weights(5, 12)

@@ -6,12 +6,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import ndimage, special
 
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.prediction.describe import Describer, sure_cells, winning_classes
+from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
@@ -22,7 +20,7 @@ def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
     head = SimpleNamespace(output="y", verdict="exact", activation=activation, note=note)
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])
-    return Describer(head, lambda index: f"class {index}", top).describe(found, GEOMETRY)
+    return Describer(head, None, top).describe(found, GEOMETRY)
 
 
 def random_grid(seed=0, classes=7, rows=4, columns=5, scale=3.0):
@@ -102,29 +100,3 @@ def test_a_single_logit_wins_where_it_is_positive():
     assert entry.best_score == pytest.approx(special.expit(3.0))
     assert [box.cells for box in found.boxes] == [1, 1]
     assert described(-np.abs(grid), activation="sigmoid").winners == ()
-
-
-@given(st.integers(0, 10_000), st.sampled_from([1, 2, 5]), st.sampled_from([0.1, 1.0, 10.0]))
-def test_sure_cells_are_those_of_float64(seed, classes, scale):
-    grid = (np.random.default_rng(seed).standard_normal((classes, 6, 6)) * scale).astype(np.float32)
-    share = special.expit(grid[0].astype(float)) if classes == 1 else special.softmax(grid.astype(float), axis=0).max(0)
-    np.testing.assert_array_equal(sure_cells(grid), share >= 0.5)
-
-
-def test_a_cell_at_the_very_border_is_decided_in_float64():
-    """Two equal classes and a third at -18: the best has a share of 0.5 - 4e-9, which float32 calls 0.5."""
-    grid = np.array([0.0, 0.0, -18.0], np.float32).reshape(3, 1, 1)
-    assert 1 / np.exp(grid).sum(dtype=np.float32) == 0.5
-    assert not sure_cells(grid).any()
-    assert sure_cells(np.array([0.0, 0.0, -200.0], np.float32).reshape(3, 1, 1)).all()
-
-
-def test_overflowing_cells_are_not_sure_and_make_no_noise():
-    grid = np.zeros((3, 1, 2), np.float32)
-    grid[:2, 0, 0] = np.inf
-    grid[1, 0, 1] = 9
-    np.testing.assert_array_equal(sure_cells(grid), [[False, True]])
-
-
-def test_ties_go_to_the_first_class():
-    assert winning_classes(np.zeros((4, 2, 2), np.float32)).tolist() == [[0, 0], [0, 0]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.files import writing as files_module
-from onnx_gapmil.files.writing import require_writable, whole_file
-from onnx_gapmil.prediction.report import Report, compact
+from onnx_gapmil.prediction.report import Report
 
 SUMMARY = {"schema_version": 1, "model": "m.onnx", "provider": {"used": "cpu", "nodes": {"CPU": 3}}}
 
@@ -80,9 +77,6 @@ def test_one_line_for_each_photo(report: Report) -> None:
 
 
 def test_numbers_that_json_has_no_word_for_are_null(report: Report) -> None:
-    assert (
-        compact({"a": float("nan"), "b": [float("inf"), 1.5], "c": (2,)}) == '{"a": null, "b": [null, 1.5], "c": [2]}'
-    )
     report.add(0, "images", {"score": float("-inf")})
     assert json.loads("".join(report.chunks({"x": float("nan")}))) == {
         "x": None,
@@ -101,50 +95,6 @@ def test_threads_may_add_at_once(report: Report) -> None:
     for thread in threads:
         thread.join()
     assert [entry["k"] for entry in text(report)["images"]] == list(range(400))
-
-
-def write(path: Path, data: bytes, error: Exception | None = None) -> None:
-    with whole_file(path) as stream:
-        stream.write(data)
-        if error is not None:
-            raise error
-
-
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    with pytest.raises(RuntimeError, match="half"):
-        write(path, b"half", RuntimeError("half"))
-    assert list(tmp_path.iterdir()) == []
-    write(path, b"old")
-    with pytest.raises(InputError, match=r"a\.bin cannot be written: No space left"):
-        write(path, b"new", OSError(28, "No space left on device"))
-    assert path.read_bytes() == b"old"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
-    files_module._umask.cache_clear()
-    before = os.umask(0o027)
-    try:
-        with whole_file(tmp_path / "a") as stream:
-            stream.write(b"x")
-    finally:
-        os.umask(before)
-        files_module._umask.cache_clear()
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
-
-
-def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"file is a file; name a folder"):
-        require_writable(tmp_path / "file")
-    with pytest.raises(InputError, match=r"cannot be made: .*file is a file"):
-        require_writable(tmp_path / "file" / "deeper" / "still")
-    require_writable(tmp_path / "new" / "folder")
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(InputError, match=r"cannot be written to: no permission in"):
-        require_writable(tmp_path / "new" / "folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_while_the_report_grows_is_one_sentence(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from support import raw_pixels
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import batch_size, iterate
+from tests.helpers.support import raw_pixels
 
 
 def by_image(model, lanes: int) -> GridSession:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.two_classes import with_two_classes
+
 LOG_PROBABILITY_FLOOR = -20.0
 """Log-probabilities below this count as this, so that one overflow in fp16 does not decide alone."""
 
@@ -64,8 +66,7 @@ def outcome(logits: npt.ArrayLike, grid: npt.ArrayLike, right: Collection[int]) 
     cells = np.asarray(grid, dtype=np.float64)
     if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
         return WRONG
-    if len(scores) == 1:
-        scores, cells = np.append(0.0, scores), np.concatenate([np.zeros_like(cells), cells])
+    scores, cells = with_two_classes(scores), with_two_classes(cells)
     classes = sorted(right)
     shifted = scores - scores.max()
     log_probability = np.logaddexp.reduce(shifted[classes]) - np.log(np.exp(shifted).sum())

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.cells import SURE
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.canvas import Canvas, text_width
 from onnx_gapmil.show.drawing.gridmap import Panel, Region, blend, borders, regions
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, HAIRLINE, INK, MUTED, OTHER, PAPER, Color, evidence
-from onnx_gapmil.show.drawing.scores import SURE, ClassScores, Scores
+from onnx_gapmil.show.drawing.scores import ClassScores, Scores
 
 WIDTH = 1680
 """Width of every picture in pixels; its height follows from its contents."""

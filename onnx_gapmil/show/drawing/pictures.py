@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onnx_gapmil.errors import InputError
+from onnx_gapmil.aggregate.activation import Activation
+from onnx_gapmil.files.writing import whole_file
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.canvas import drawable
 from onnx_gapmil.show.drawing.layout import Sheet
-from onnx_gapmil.show.drawing.scores import Activation, Scores
+from onnx_gapmil.show.drawing.scores import Scores
 
 
 def render_prediction(
@@ -61,24 +60,13 @@ def render_prediction(
 
 
 def save_png(array: npt.NDArray[np.uint8], path: str | Path) -> None:
-    """Write a picture, (H, W, 3) RGB uint8, whole or not at all: to a temporary file beside it, then renamed.
+    """Write a picture, (H, W, 3) RGB uint8, whole or not at all.
 
     Raises:
         InputError: the folder is missing or cannot be written to.
     """
-    target = Path(path)
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "wb") as stream:
-            Image.fromarray(array).save(stream, format="PNG", compress_level=2)  # 6: three times slower, 7 % smaller
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        raise InputError(f"{target}: cannot be written ({error}).") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with whole_file(Path(path)) as stream:
+        Image.fromarray(array).save(stream, format="PNG", compress_level=2)  # 6: three times slower, 7 % smaller
 
 
 def _readable(name: str, index: int) -> str:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Activation = Literal["softmax", "sigmoid", "none"]
+from onnx_gapmil.aggregate.activation import Activation, activate
+from onnx_gapmil.aggregate.cells import certainty
 
 _FEW = 0.02
 """Winners of less than this share of the cells are summed up as other classes."""
-
-
-SURE = 0.5
-"""Boxes surround connected cells whose winner has at least this share of the cell's softmax."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,24 +136,6 @@ class Scores:
             if len(chosen) < top and candidate not in chosen:
                 chosen.append(candidate)
         return sorted(chosen, key=ranked.index)
-
-
-def activate(logits: npt.NDArray[np.float64], activation: Activation) -> npt.NDArray[np.float64]:
-    """Scores from logits, classes on the first axis."""
-    if activation == "softmax":
-        exp = np.exp(logits - logits.max(axis=0, keepdims=True))
-        total: npt.NDArray[np.float64] = exp / exp.sum(axis=0, keepdims=True)
-        return total
-    if activation == "sigmoid":
-        half: npt.NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * logits))  # never overflows
-        return half
-    return logits
-
-
-def certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(h, w) in 0..1: the winner's share of the softmax over a cell's classes; of one logit the sigmoid."""
-    kind: Activation = "softmax" if len(grid) > 1 else "sigmoid"
-    return np.asarray(activate(grid, kind).max(axis=0), dtype=np.float64)
 
 
 def _finite(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

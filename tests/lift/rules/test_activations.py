@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support import (
+
+from onnx_gapmil.lift.rules import activations
+from tests.helpers.support import (
     assert_close,
     chain,
     check_conditional,
@@ -20,8 +22,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil.lift.rules import activations
 
 W, V = weights(5, 6), weights(6, 6, seed=4)
 POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import check_exact, check_refused, text_model, weights
+
+from tests.helpers.support import check_exact, check_refused, text_model, weights
 
 W, B = weights(5, 6), weights(5)
 POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"

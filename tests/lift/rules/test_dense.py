@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import assert_close, check_exact, check_refused, images, lift, text_model, weights
+
+from tests.helpers.support import assert_close, check_exact, check_refused, images, lift, text_model, weights
 
 W, B = weights(5, 6), weights(5)
 POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import (
+
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import (
     Head,
     assert_close,
     assert_mean_is_logits,
@@ -21,9 +24,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 CONV = weights(6, 6, 1, 1)
 W, B = weights(5, 90), weights(5)

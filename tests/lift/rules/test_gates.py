@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from support import (
+
+from onnx_gapmil import rewrite
+from tests.helpers.support import (
     assert_close,
     assert_mean_is_logits,
     chain,
@@ -18,8 +20,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil import rewrite
 
 W, V = weights(5, 6), weights(6, 6, seed=4)
 POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"

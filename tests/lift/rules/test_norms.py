@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import (
+
+from tests.helpers.support import (
     chain,
     check_conditional,
     check_exact,

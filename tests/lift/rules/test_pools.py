@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import (
+
+from onnx_gapmil import rewrite
+from tests.helpers.support import (
     assert_close,
     assert_mean_is_logits,
     check_conditional,
@@ -18,8 +20,6 @@ from support import (
     text_model,
     weights,
 )
-
-from onnx_gapmil import rewrite
 
 W, B = weights(5, 6), weights(5)
 INIT = {"w": W, "b": B}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import (
+
+from tests.helpers.support import (
     assert_close,
     cell_by_cell,
     check_exact,

@@ -10,7 +10,8 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import (
+
+from tests.helpers.support import (
     Head,
     assert_close,
     assert_mean_is_logits,

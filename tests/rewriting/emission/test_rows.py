@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
-from support import assert_close, images, run, text_model, weights
 
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import assert_close, images, run, text_model, weights
 
 OPSETS = [7, 8, 9, 10, 11, 12, 13, 17, 18, 21]
 INIT = {

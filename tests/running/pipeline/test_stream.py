@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support import raw_pixels
 
 from onnx_gapmil.errors import ImageError, ModelError
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.running.pipeline import Answered, iterate, iterate_batches
 from onnx_gapmil.running.prediction_grid import PredictionGrid
+from tests.helpers.support import raw_pixels
 
 PREPROCESS = raw_pixels(4, 6)
 

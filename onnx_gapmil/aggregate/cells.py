@@ -1,0 +1,57 @@
+"""What a cell answers: the class that wins it, and how surely."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.aggregate.activation import Activation, activate
+
+#: A cell is sure whose winner has at least this share of the cell's softmax; boxes surround such cells.
+SURE = 0.5
+#: float32's softmax is off by less; cells nearer to `SURE` are decided in float64.
+_NEAR = 1e-4
+
+
+def certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(h, w) in 0..1: the winner's share of the softmax over a cell's classes; of one logit the sigmoid."""
+    kind: Activation = "softmax" if len(grid) > 1 else "sigmoid"
+    return np.asarray(activate(grid, kind).max(axis=0), dtype=np.float64)
+
+
+def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """The class with the highest logit in each cell.
+
+    Args:
+        grid: (K, rows, columns).
+
+    Returns:
+        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
+        class) elsewhere.
+    """
+    if grid.shape[0] == 1:
+        return np.where(grid[0] > 0, 0, -1).astype(np.intp)
+    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
+    return winners
+
+
+def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
+
+    Args:
+        grid: (K, rows, columns), float32 or float64.
+
+    Returns:
+        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
+    """
+    if len(grid) == 1 or grid.dtype != np.float32:
+        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
+    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
+        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
+    sure = np.asarray(share >= SURE)
+    near = np.abs(share - SURE) < _NEAR
+    if near.any():
+        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
+    return sure

@@ -1,0 +1,165 @@
+"""`PredictionRun`: photos through a model into a folder of pictures, arrays and ``predictions.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx_gapmil.errors import GapmilError, ImageError
+from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.images.sources import find_images
+from onnx_gapmil.ort.cpu import thread_count
+from onnx_gapmil.ort.providers import choose_providers
+from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
+from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.output_plan import OutputPlan
+from onnx_gapmil.prediction.report import Report
+from onnx_gapmil.prediction.results import Results
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnx_gapmil.images.preprocess import Preprocess
+    from onnx_gapmil.rewriting.emission.emit import Emit
+
+SCHEMA_VERSION = 1
+
+
+class PredictionRun:
+    """A run over photos; to iterate over it runs and writes them, one after the other.
+
+    Args:
+        model: path of an ``.onnx`` file, or a ModelProto.
+        images: files, folders or globs.
+        output: the folder of results, made when the first one is written; None writes none.
+        preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
+        batch: photos at a time; None keeps the hardware busy.
+        top: classes listed at image level.
+        pictures: write a PNG for each photo and head.
+        arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
+
+    Attributes:
+        classifier: the model.
+        paths: of the photos.
+        results: the folder, and what was done so far; None where nothing is written.
+
+    Raises:
+        InputError: model, images, preprocessing, names, provider or folder will not do; see their errors.
+        UnsupportedHeadError: no output has a head that can be lifted.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | onnx.ModelProto | LoadedModel,
+        images: Sequence[str],
+        output: Path | None,
+        *,
+        preprocess: Preprocess | str | Path | None = None,
+        names: str | Path | Sequence[str] | None = None,
+        head: str | None = None,
+        provider: str = "auto",
+        batch: int | None = None,
+        top: int = 5,
+        pictures: bool = True,
+        arrays: Emit | None = None,
+        allow_tf32: bool = False,
+        cuda_graph: bool = False,
+    ) -> None:
+        self.paths = find_images(images)
+        self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
+        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
+        loaded = load_model(model)
+        self.classifier = Classifier(
+            loaded,
+            preprocess=preprocess,
+            names=names,
+            head=head,
+            provider=provider,
+            emit=None if loaded.is_rewritten else plan.emit,
+            spinning=plan.accelerated,
+            # Of a few photos each is to be answered soon; of many, all are.
+            by_image=len(self.paths) >= 2 * thread_count(),
+            allow_tf32=allow_tf32,
+            cuda_graph=cuda_graph,
+        )
+        heads = self.classifier.heads
+        self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
+        self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
+
+    def __iter__(self) -> Iterator[ImagePrediction | ImageError]:
+        """Run and write each photo, in order; one that cannot be read gives its error in its place.
+
+        When it is left early (Ctrl-C, a full disk), what was done is in ``predictions.json``.
+
+        Raises:
+            ModelError: the model cannot be run on them.
+            InputError: the folder cannot be written to, or the disk is full.
+        """
+        answers = self.classifier.stream(
+            self.paths,
+            batch=self._batch,
+            top=self._top,
+            outputs=self._outputs,
+            saved=self._arrays,
+            keep_photos=self._pictures,
+        )
+        if self.results is None:
+            with closing(answers):
+                yield from answers
+            return
+        try:
+            with closing(self.results.write(self.classifier, self.paths, answers)) as written:
+                yield from written
+        except (KeyboardInterrupt, GeneratorExit, GapmilError):
+            with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
+                self.save(interrupted=True)
+            raise
+
+    def all(self) -> Predictions:
+        """Run every photo, and write the report; the photos' own pixels are not kept."""
+        images: list[ImagePrediction] = []
+        failed: list[FailedImage] = []
+        for path, found in zip(self.paths, self, strict=True):
+            if isinstance(found, ImageError):
+                failed.append(FailedImage(path, found))
+            else:
+                images.append(replace(found, photo=None))
+        return Predictions(tuple(images), tuple(failed), self.summary(), self.save())
+
+    def save(self, *, interrupted: bool = False) -> Path | None:
+        """Write ``predictions.json``; None if no photo was done, or nothing is to be written.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        return self.results.report.save(self.summary(), interrupted=interrupted) if self.results is not None else None
+
+    @property
+    def report(self) -> Report:
+        """What ``predictions.json`` holds so far; only where a folder is written."""
+        if self.results is None:
+            raise ValueError("nothing is written, so there is no report")
+        return self.results.report
+
+    def summary(self) -> dict[str, Any]:
+        """What every prediction of this model has in common, as JSON types."""
+        model = self.classifier
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "model": model.name,
+            "verdict": model.rewrite.verdict,
+            "rewritten_in_memory": not model.rewrite.unchanged,
+            "provider": model.session.provider,
+            "preprocess": model.preprocess.preprocess.to_json(),
+            "preprocess_source": model.preprocess.source,
+            "preprocess_assumed": model.preprocess.assumed,
+            "labels_source": model.names.source,
+        }
+
+    def close(self) -> None:
+        """Let go of what was kept on disk."""
+        if self.results is not None:
+            self.results.report.close()

@@ -1,0 +1,56 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.files import writing
+from onnx_gapmil.files.writing import require_writable, whole_file
+
+
+def write(path: Path, data: bytes, error: Exception | None = None) -> None:
+    with whole_file(path) as stream:
+        stream.write(data)
+        if error is not None:
+            raise error
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(RuntimeError, match="half"):
+        write(path, b"half", RuntimeError("half"))
+    assert list(tmp_path.iterdir()) == []
+    write(path, b"old")
+    with pytest.raises(InputError, match=r"a\.bin cannot be written: No space left"):
+        write(path, b"new", OSError(28, "No space left on device"))
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path: Path) -> None:
+    writing._umask.cache_clear()
+    before = os.umask(0o027)
+    try:
+        with whole_file(tmp_path / "a") as stream:
+            stream.write(b"x")
+    finally:
+        os.umask(before)
+        writing._umask.cache_clear()
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"file is a file; name a folder"):
+        require_writable(tmp_path / "file")
+    with pytest.raises(InputError, match=r"cannot be made: .*file is a file"):
+        require_writable(tmp_path / "file" / "deeper" / "still")
+    require_writable(tmp_path / "new" / "folder")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=r"cannot be written to: no permission in"):
+        require_writable(tmp_path / "new" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

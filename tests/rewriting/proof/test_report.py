@@ -1,0 +1,70 @@
+"""When a proof counts as passed, and what it says where it did not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
+
+
+def trial(**changes: object) -> Trial:
+    values = {"inputs": "random", "outputs_equal": True, "outputs_difference": 0.0, "residuals": {"y": 1e-7}}
+    return Trial(**(values | {"scale": {"y": 1.0}} | changes))
+
+
+def report(**changes: object) -> ProofReport:
+    values = {"trials": (trial(),), "tolerance": {"y": 2e-5}, "checked": ("y",), "outputs_tolerance": 0.0} | changes
+    return ProofReport(**values)
+
+
+def test_report_without_a_trial_did_not_pass() -> None:
+    assert report().passed
+    assert not report(trials=()).passed
+
+
+def test_report_with_a_failed_run_did_not_pass() -> None:
+    assert not report(failures=("the rewritten model fails.",)).passed
+
+
+@pytest.mark.parametrize("residual", [np.nan, np.inf, 3e-5])
+def test_report_with_a_bad_residual_did_not_pass(residual: float) -> None:
+    assert not report(trials=(trial(residuals={"y": residual}),)).passed
+
+
+def test_the_worst_trial_decides() -> None:
+    found = report(trials=(trial(), trial(residuals={"y": 3e-5}), trial(residuals={"y": 1e-6})))
+    assert found.residual("y") == 3e-5
+    (said,) = found.reasons()
+    assert said == (
+        "output 'y': the mean over cells differs from the logits by 3e-05 of the largest logit; 2e-05 is allowed."
+    )
+
+
+def test_a_changed_output_fails_unless_rounding_is_allowed() -> None:
+    moved = (trial(), trial(outputs_equal=False, outputs_difference=1e-4))
+    assert report(trials=moved).reasons() == ["an original output changed by 0.0001 of its largest value."]
+    assert report(trials=moved, outputs_tolerance=1e-4).passed
+
+
+def test_a_head_that_is_not_checked_is_reported_all_the_same() -> None:
+    found = report(trials=(trial(residuals={"y": 0.3}),), checked=())
+    assert found.passed
+    assert found.to_json()["residuals"] == {"y": 0.3}
+
+
+def test_a_rounding_bound_is_of_the_logits_themselves_and_not_of_their_share() -> None:
+    """The residual is a share of the largest logit, 8: 0.01 of it is 0.08."""
+    large = (trial(residuals={"y": 0.01}, scale={"y": 8.0}),)
+    wide = {"y": 0.05}
+    assert report(trials=large, tolerance=wide, rounding_bound={"y": 0.081}).passed
+    (said,) = report(trials=large, tolerance=wide, rounding_bound={"y": 0.079}).reasons()
+    assert "more than the 0.079 that rounding to its scales explains" in said
+
+
+def test_a_reduction_that_is_not_numpys_fails_by_its_name() -> None:
+    found = report(trials=(trial(emissions={"m": 1e-3}),), emitted={"m": "y"})
+    (said,) = found.reasons()
+    assert said == "'m' differs from the same of the whole grid by 0.001; 2e-05 is allowed."
+    assert report(trials=(trial(emissions={"m": np.nan}),), emitted={"m": "y"}).reasons()
+    assert report(emitted={"m": "y"}).passed, "what was not run is not judged here"
