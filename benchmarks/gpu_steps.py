@@ -35,7 +35,7 @@ def _prepared(name: str, emissions: Sequence[str], batch: int) -> tuple[list[Var
     from onnx_gapmil.graph.view import ModelGraph
 
     proto = shapes.build(name)
-    variants, _, _ = build_variants(load_model(proto), proto, tuple(emissions))
+    variants, _, _ = build_variants(load_model(proto), tuple(emissions))
     return list(variants), bench_inputs(ModelGraph(proto), batch, (224, 224), name)
 
 
@@ -62,7 +62,7 @@ def whole_on_provider(name: str, provider: str) -> dict[str, Any]:
     ort, choice = onnxruntime_module(), choose_providers(provider)
     found = {}
     for variant in _prepared(name, EMISSIONS, 1)[0]:
-        data, _ = variant.serialized()
+        data, _ = variant.model.session_source()
         nodes = nodes_per_provider(timed_session(data, choice, what=variant.name))
         alone = True
         why = ""
@@ -92,7 +92,7 @@ def equality(name: str, provider: str, batch: int = 4) -> dict[str, Any]:
         arrays = []
         for where in ("cpu", provider):
             choice = choose_providers(where)
-            session = timed_session(variant.serialized()[0], choice, what=variant.name)
+            session = timed_session(variant.model.session_source()[0], choice, what=variant.name)
             run = BoundRun(session, inputs, variant.outputs, choice.used, variant.name)
             run()
             arrays.append(_arrays(run, variant))
@@ -135,7 +135,7 @@ def copies(name: str, provider: str, batch: int, seconds: float) -> dict[str, An
     device = "cuda" if choice.used in ON_DEVICE else "cpu"
     found: dict[str, Any] = {}
     for variant in variants:
-        session = timed_session(variant.serialized()[0], choice, what=variant.name)
+        session = timed_session(variant.model.session_source()[0], choice, what=variant.name)
         kept, fetched = (
             BoundRun(session, inputs, variant.outputs, choice.used, variant.name, keep=keep) for keep in (True, False)
         )
@@ -163,7 +163,7 @@ def tensor_float(name: str, provider: str, batch: int, seconds: float) -> dict[s
     runs: list[BoundRun] = []
     for allowed in (False, True):
         choice = choose_providers(provider, allow_tf32=allowed)
-        session = timed_session(variants[1].serialized()[0], choice, what="grid")
+        session = timed_session(variants[1].model.session_source()[0], choice, what="grid")
         runs.append(BoundRun(session, inputs, variants[1].outputs, choice.used, "grid"))
     times, _ = interleave(runs, seconds=seconds)
     exact, rounded = (_arrays(run, variants[1]) for run in runs)
@@ -189,7 +189,7 @@ def cuda_graphs(name: str, provider: str, batch: int, seconds: float) -> dict[st
     variants, inputs = _prepared(name, EMISSIONS, batch)
     found: dict[str, Any] = {}
     for variant in variants:
-        data, _ = variant.serialized()
+        data, _ = variant.model.session_source()
         plain = BoundRun(
             timed_session(data, choice, what=variant.name), inputs, variant.outputs, choice.used, "plain", keep=True
         )

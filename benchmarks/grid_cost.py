@@ -138,14 +138,14 @@ def profile(name: str, size: int, batch: int, emission: str) -> dict[str, Any]:
     from onnx_gapmil.ort.providers import choose_providers
 
     proto = shapes.build(name)
-    variants, _, _ = build_variants(load_model(proto), proto, (emission,))
+    variants, _, _ = build_variants(load_model(proto), (emission,))
     inputs = bench_inputs(ModelGraph(proto), batch, (size, size), name)
     choice = choose_providers("cpu")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for variant in variants:
             prefix = Path(folder) / variant.name.replace(":", "_")
-            session = timed_session(variant.serialized()[0], choice, what=variant.name, profile=prefix)
+            session = timed_session(variant.model.session_source()[0], choice, what=variant.name, profile=prefix)
             run = BoundRun(session, inputs, variant.outputs, "cpu", variant.name)
             for _ in range(_WARM_UP + _PROFILED):
                 run()

@@ -119,8 +119,9 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
     """In this process: imports, rewriting, proof and saving, in seconds; the peak of its memory in bytes."""
     start = time.perf_counter()
     from onnx_gapmil.benchmarking.memory import peak_resident
-    from onnx_gapmil.rewriting.proof.prover import prove
-    from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
+    from onnx_gapmil.rewriting.proof.whole_model import prove
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.saving import save_model
 
     runtime = _Clocked()
     marks = [time.perf_counter()]

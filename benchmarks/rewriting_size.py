@@ -151,8 +151,9 @@ class _Weights:
 def measure(path: Path, *, proof: bool) -> dict[str, Any]:
     """In this process: rewrite and save, with proof or without; seconds since the interpreter started, and memory."""
     from onnx_gapmil.benchmarking.memory import peak_resident
-    from onnx_gapmil.rewriting.proof.prover import rewrite
-    from onnx_gapmil.rewriting.rewriter import default_output_path, rewrite_model, save_model
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.saving import default_output_path, save_model
+    from onnx_gapmil.rewriting.verbs import rewrite
 
     if proof:
         result = rewrite(path)

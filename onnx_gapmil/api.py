@@ -23,22 +23,20 @@ from onnx_gapmil.errors import (
     LabelsError,
     ModelError,
     PreprocessError,
-    ProofError,
     ProviderError,
-    UnsupportedHeadError,
 )
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import load_preprocess
-from onnx_gapmil.lift.verdict import Refusal, Verdict
+from onnx_gapmil.lift.verdict import Refusal, UnsupportedHeadError, Verdict
 from onnx_gapmil.ort.doctor import Diagnosis, diagnose
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
-from onnx_gapmil.rewriting.proof.prover import rewrite, verify
-from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 

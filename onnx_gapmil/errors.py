@@ -13,16 +13,15 @@
     ├── UnsupportedHeadError  the head does not decompose; carries the `Refusal`  (exit code 3)
     └── ProofError            a rewritten model failed its proof; nothing is kept (exit code 1)
 
+The last two carry what was found, so they stand beside it: in `onnx_gapmil.lift.verdict` and
+`onnx_gapmil.rewriting.proof.report`.
+
 Messages say what was found, where (file, node, output) and what to do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from onnx_gapmil.lift.verdict import Refusal
-    from onnx_gapmil.rewriting.proof.report import ProofReport
+from typing import ClassVar
 
 
 class GapmilError(Exception):
@@ -59,31 +58,3 @@ class PreprocessError(InputError):
 
 class ProviderError(InputError):
     """An execution provider was asked for by name and is not really used."""
-
-
-class UnsupportedHeadError(GapmilError):
-    """No output of the model has a head that can be lifted.
-
-    Attributes:
-        refusal: the first output's reason.
-        refusals: every output's reason, by output name.
-    """
-
-    exit_code = 3
-
-    def __init__(self, refusal: Refusal, refusals: dict[str, Refusal] | None = None) -> None:
-        super().__init__(f"the head is refused ({refusal.code}): {refusal.message}. {refusal.advice}")
-        self.refusal = refusal
-        self.refusals = refusals if refusals is not None else {}
-
-
-class ProofError(GapmilError):
-    """A rewritten model did not reproduce the original's outputs or its logits.
-
-    Attributes:
-        report: what was run and measured.
-    """
-
-    def __init__(self, message: str, report: ProofReport) -> None:
-        super().__init__(message)
-        self.report = report

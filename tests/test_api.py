@@ -62,7 +62,7 @@ def test_errors_form_the_tree_that_their_module_draws() -> None:
         "ProofError": ("GapmilError", 1),
     }
     for name, (parent, exit_code) in tree.items():
-        kind = getattr(errors, name)
+        kind = getattr(onnx_gapmil, name)
         assert kind.__base__.__name__ == parent
         assert kind.exit_code == exit_code
         assert name in (errors.__doc__ or "")

@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime as ort
 
 from benchmarks.peers.peer import ONE_CLASS, PLAIN, Peer, additivity, apart, first_line, load
-from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.rewriting.proof.prover import rewrite
-from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.saving import save_model
+from onnx_gapmil.rewriting.verbs import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.lift.lifted import UNARRANGED
-from onnx_gapmil.rewriting.rewriter import Rewrite, rewrite_model
+from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"
@@ -88,7 +89,7 @@ class Subject:
         self.names, self.names_source, self.wnids = self._find_names(request.names)
 
     @property
-    def head(self) -> Head:
+    def head(self) -> HeadRecord:
         """The head that is audited."""
         return self.session.heads[self.place]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.journal import Record
     from onnx_gapmil.auditing.measuring import Run
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
 
 SCHEMA_VERSION = 1
 
@@ -113,7 +113,7 @@ def _aggregated(good: Sequence[Record], name: str) -> dict[str, Any]:
     }
 
 
-def _head(head: Head) -> dict[str, Any]:
+def _head(head: HeadRecord) -> dict[str, Any]:
     return {
         "output": head.output,
         "activation": head.activation,

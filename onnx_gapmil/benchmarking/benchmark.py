@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import onnx
 
 from onnx_gapmil.benchmarking.inputs import InputSize, bench_inputs, choose_size, fixed_batch
 from onnx_gapmil.benchmarking.machine import machine, versions
@@ -18,7 +15,7 @@ from onnx_gapmil.benchmarking.runs import ON_DEVICE, BoundRun
 from onnx_gapmil.benchmarking.timing import FEWEST, Spread, interleave, ratios
 from onnx_gapmil.benchmarking.variants import Variant, added_share, build_variants
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.ort.providers import ProviderChoice, choose_providers, cuda_status
 from onnx_gapmil.ort.session import nodes_per_provider
@@ -53,9 +50,7 @@ class _Prepared:
     verdict: str
 
 
-def bench(
-    model: str | Path | onnx.ModelProto, plan: BenchPlan | None = None, progress: Progress | None = None
-) -> BenchReport:
+def bench(model: ModelSource, plan: BenchPlan | None = None, progress: Progress | None = None) -> BenchReport:
     """Measure what a model's prediction grid costs on this machine.
 
     Ctrl-C ends the measuring: the report then has what was measured so far.
@@ -120,9 +115,9 @@ def _prepare(source: LoadedModel, plan: BenchPlan, wanted: str | None) -> _Prepa
     converted = wanted == "fp16" and precision != "fp16"
     if wanted == "fp32" and precision != "fp32":
         raise InputError(f"--precision fp32: {source.name} is {precision} and is measured as it is; leave it out.")
-    proto = to_half(source.proto, source.folder, source.name) if converted else source.proto
-    variants, traced, verdict = build_variants(source, proto, plan.emissions)
-    graph = ModelGraph(proto, source.folder)
+    model = replace(source, proto=to_half(source.proto, source.folder, source.name)) if converted else source
+    variants, traced, verdict = build_variants(model, plan.emissions)
+    graph = ModelGraph(model.proto, model.folder)
     size = choose_size(graph, source, traced, plan.size)
     only = fixed_batch(traced)
     batches = plan.batches or ((only,) if only is not None else BATCHES)

@@ -115,6 +115,5 @@ def _stated_size(spec: InputSpec, loaded: LoadedModel) -> tuple[int, int] | None
     """The size that a preprocessing states; None where none does, or the input is no picture."""
     if _size(spec) is None or spec.shape[1 if spec.layout() == "NCHW" else 3] not in (1, 3):
         return None
-    metadata = {entry.key: entry.value for entry in loaded.proto.metadata_props}
-    resolved = resolve_preprocess(spec, request=None, model_path=loaded.path, metadata=metadata)
+    resolved = resolve_preprocess(spec, request=None, model_path=loaded.path, metadata=loaded.metadata)
     return None if resolved.assumed else resolved.preprocess.size

@@ -61,7 +61,7 @@ def peak_memory(variant: Variant, provider: str, inputs: Sequence[InputShape], *
     Raises:
         ModelError: the process failed; its last words are in the message.
     """
-    data, folder = variant.serialized()
+    data, folder = variant.model.session_source()
     with tempfile.TemporaryDirectory(prefix="gapmil-bench-") as place:
         path = Path(place) / "graph.onnx"
         path.write_bytes(data)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-
-import onnx
 
 from onnx_gapmil.benchmarking.macs import count_work
 from onnx_gapmil.benchmarking.sessions import timed_session
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
+from onnx_gapmil.graph.loading import LoadedModel
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HEADS_KEY
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 if TYPE_CHECKING:
@@ -32,24 +28,13 @@ class Variant:
 
     Attributes:
         name: `ORIGINAL`, or the emission as it was asked for.
-        proto: the model.
-        folder: where its external data lies.
+        model: the graph, and where its external data lies.
         outputs: what a run asks for: the vendor's outputs, then the new ones.
     """
 
     name: str
-    proto: onnx.ModelProto
-    folder: Path | None
+    model: LoadedModel
     outputs: tuple[str, ...]
-
-    def serialized(self) -> tuple[bytes, Path | None]:
-        """The model's bytes, and the folder of its external data if it has any; large weights stay where they are."""
-        if not has_external_data(self.proto) or self.folder is None:
-            return self.proto.SerializeToString(), None
-        light = onnx.ModelProto()
-        light.CopyFrom(self.proto)
-        load_small_external_data(light, self.folder)
-        return light.SerializeToString(), self.folder.resolve()
 
     def session(self, choice: ProviderChoice) -> Any:
         """A session of its own.
@@ -58,18 +43,15 @@ class Variant:
             ModelError: ONNX Runtime cannot load the model.
             ProviderError: the provider was asked for by name, and not one node runs on it.
         """
-        data, folder = self.serialized()
+        data, folder = self.model.session_source()
         return timed_session(data, choice, what=f"The graph of {self.name!r}", external_data_folder=folder)
 
 
-def build_variants(
-    source: LoadedModel, proto: onnx.ModelProto, emissions: tuple[str, ...]
-) -> tuple[tuple[Variant, ...], Trace, Verdict]:
+def build_variants(model: LoadedModel, emissions: tuple[str, ...]) -> tuple[tuple[Variant, ...], Trace, Verdict]:
     """The original and one rewritten graph for each emission.
 
     Args:
-        source: the model as it was read.
-        proto: the same, or a copy of it in another precision.
+        model: as it was read, or a copy of it in another precision.
         emissions: as `rewrite --emit` spells them.
 
     Returns:
@@ -80,25 +62,24 @@ def build_variants(
         ModelError: the model cannot be read or run.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-    if any(entry.key == HEADS_KEY for entry in proto.metadata_props):
+    if model.is_rewritten:
         raise InputError(
-            f"{source.name} is a rewritten model already, so there is no original to hold it against; "
+            f"{model.name} is a rewritten model already, so there is no original to hold it against; "
             "name the vendor's model."
         )
     wishes = [(emission, Emit.of(emission)) for emission in emissions]
-    model = source.path if proto is source.proto and source.path is not None else proto
-    variants = [Variant(ORIGINAL, proto, source.folder, _outputs(proto))]
+    variants = [_variant(ORIGINAL, model)]
     found: list[tuple[Trace, Verdict]] = []
     for emission, wish in wishes:
         rewritten = rewrite_model(model, emit=wish)
         if rewritten.trace is not None:
             found.append((rewritten.trace, rewritten.verdict))
-        variants.append(Variant(emission, rewritten.model, source.folder, _outputs(rewritten.model)))
+        variants.append(_variant(emission, replace(model, proto=rewritten.model)))
     return tuple(variants), *found[0]
 
 
-def _outputs(proto: onnx.ModelProto) -> tuple[str, ...]:
-    return tuple(value.name for value in proto.graph.output)
+def _variant(name: str, model: LoadedModel) -> Variant:
+    return Variant(name, model, tuple(value.name for value in model.proto.graph.output))
 
 
 def added_share(variants: tuple[Variant, ...], inputs: tuple[InputShape, ...]) -> dict[str, tuple[int, float | None]]:
@@ -106,6 +87,6 @@ def added_share(variants: tuple[Variant, ...], inputs: tuple[InputShape, ...]) -
 
     None where the original has no multiply-adds that are counted.
     """
-    counts = {variant.name: count_work(variant.proto, variant.folder, inputs).macs for variant in variants}
+    counts = {variant.name: count_work(variant.model.proto, variant.model.folder, inputs).macs for variant in variants}
     whole = counts[ORIGINAL]
     return {name: (count, count / whole if whole else None) for name, count in counts.items()}

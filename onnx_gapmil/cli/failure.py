@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import click
 
-from onnx_gapmil.errors import GapmilError, UnsupportedHeadError
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 
 USAGE = 2
 BUG = 70

@@ -41,7 +41,7 @@ def command(model: Path, output: Path | None, readout: Readout, emit: tuple[str,
     nothing (exit code 1); a head that does not decompose is refused with a reason (exit code 3).
     """
     from onnx_gapmil.rewriting.emission.emit import Emit
-    from onnx_gapmil.rewriting.proof.prover import rewrite
+    from onnx_gapmil.rewriting.verbs import rewrite
 
     result = rewrite(model, output, readout=readout, emit=Emit.parse(*emit) if emit else None)
     if as_json:

@@ -37,13 +37,15 @@ def command(
     Runs both on random inputs, and on IMAGES (files, folders, globs) if any are given. Without REWRITTEN,
     ORIGINAL.gapmil.onnx beside the original is taken. Exit code 1 if the proof fails.
     """
+    from onnx_gapmil.graph.loading import load_model
     from onnx_gapmil.rewriting.proof.photos import image_batches
-    from onnx_gapmil.rewriting.proof.prover import verify
-    from onnx_gapmil.rewriting.rewriter import default_output_path
+    from onnx_gapmil.rewriting.saving import default_output_path
+    from onnx_gapmil.rewriting.verbs import verify
 
+    first = load_model(original)
     second = rewritten if rewritten is not None else default_output_path(original)
-    batches = image_batches(original, images, preprocess) if images else []
-    report = verify(original, second, batches=batches, provider=provider)
+    batches = image_batches(first, images, preprocess) if images else []
+    report = verify(first, second, batches=batches, provider=provider)
     if as_json:
         print_json({"schema_version": 1, "model": str(original), "rewritten": str(second), **report.to_json()})
     else:

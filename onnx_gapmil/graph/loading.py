@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import onnx
@@ -19,6 +19,8 @@ from onnx_gapmil.graph.validation import validate_structure
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+#: Key of `metadata_props` that a rewritten model has and a vendor's has not: the record of its heads.
+HEADS_KEY = "gapmil.heads"
 #: Protobuf cannot hold a larger message; larger models keep their weights in external data.
 MAX_PROTO_BYTES = 2**31 - 1
 #: From this size on the memory that a file will take is compared with what is free.
@@ -31,8 +33,6 @@ _PACKED = frozenset(
     for name, number in onnx.TensorProto.DataType.items()
     if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
 )
-#: Metadata key of the heads that a rewrite recorded.
-HEADS_KEY = "gapmil.heads"
 _LFS_PREFIX = b"version https://git-lfs"
 
 
@@ -64,21 +64,42 @@ class LoadedModel:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The file's `metadata_props` by key."""
+        """The model's `metadata_props`; of a key that occurs twice, the last value."""
         return {entry.key: entry.value for entry in self.proto.metadata_props}
 
     @property
     def is_rewritten(self) -> bool:
-        """Whether the file says that it was rewritten before."""
+        """Whether it carries the record of a rewrite."""
         return HEADS_KEY in self.metadata
 
+    def session_source(self) -> tuple[bytes, Path | None]:
+        """What ONNX Runtime is given: the model's bytes, and the folder of its external data if it has any.
 
-def load_model(model: str | Path | onnx.ModelProto | LoadedModel) -> LoadedModel:
-    """Read a model from a path, or take one that is in memory.
+        The checked graph goes in, not the file, which may have changed since. Large external data stays in its files,
+        which ONNX Runtime maps.
+
+        Raises:
+            ModelError: the model keeps weights in other files, and it is not known where they lie.
+        """
+        if not has_external_data(self.proto):
+            return self.proto.SerializeToString(), None
+        if self.folder is None:
+            raise ModelError(f"{self.name} keeps weights in other files; give its path instead of a ModelProto.")
+        light = onnx.ModelProto()
+        light.CopyFrom(self.proto)
+        load_small_external_data(light, self.folder)
+        return light.SerializeToString(), self.folder.resolve()
+
+
+#: What every function that works on a model takes: a path, a model in memory, or one that was read already.
+ModelSource: TypeAlias = str | Path | onnx.ModelProto | LoadedModel
+
+
+def load_model(model: ModelSource) -> LoadedModel:
+    """Read a model from a path, or take one that is in memory; one that was read already is given back.
 
     Args:
-        model: path of an ``.onnx`` file, or a ModelProto (which is not copied and not changed), or a model that was
-            read before, which is given back.
+        model: path of an ``.onnx`` file, a ModelProto (which is not copied and not changed), or a `LoadedModel`.
 
     Raises:
         ModelError: missing, empty, truncated or garbage file; a Git LFS pointer; a graph that is cyclic or

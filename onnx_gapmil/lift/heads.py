@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Head:
-    """A head that was lifted.
+class LiftedHead:
+    """What the walk made of one head; `onnx_gapmil.rewriting.record.HeadRecord` is what is kept of it.
 
     Attributes:
         logits: where it starts.
@@ -84,7 +84,7 @@ class HeadSearch:
         refusals: by output, why the others do not.
     """
 
-    heads: tuple[Head, ...]
+    heads: tuple[LiftedHead, ...]
     refusals: dict[str, Refusal]
 
 
@@ -104,12 +104,12 @@ def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Re
         found.setdefault(logits.tensor, (logits, []))[1].append(output)
         if found[logits.tensor][0].activation == "none" and logits.activation != "none":
             found[logits.tensor] = (logits, found[logits.tensor][1])
-    heads: list[Head] = []
+    heads: list[LiftedHead] = []
     refusals: dict[str, Refusal] = {}
     for tensor, (logits, outputs) in found.items():
         result = _not_scores(walk, tensor) or walk.try_lift(tensor)
         if not isinstance(result, Refusal):
-            heads.append(Head(logits, tuple(outputs), result, tuple(walk.chain(tensor))))
+            heads.append(LiftedHead(logits, tuple(outputs), result, tuple(walk.chain(tensor))))
             continue
         refusals |= dict.fromkeys(outputs, result)
     return HeadSearch(tuple(heads), refusals)

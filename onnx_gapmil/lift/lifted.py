@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -45,18 +45,6 @@ class FeatureGrid:
     layout: str
     dtype: np.dtype
     note: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The grid as the command line prints it."""
-        return {
-            "source": self.source,
-            "pool": self.pool,
-            "layout": self.layout,
-            "channels": self.channels,
-            "size": list(self.size),
-            "axes": list(self.axes),
-            "note": self.note,
-        }
 
 
 @dataclass(frozen=True)

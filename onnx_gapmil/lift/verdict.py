@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from onnx_gapmil.errors import GapmilError
+
 #: ``exact``: every operator is affine, a cell's value is the head's answer to that cell alone. ``conditional``: exact
 #: for each image too, but a cell's value also depends on the pooled tensor.
 Verdict = Literal["exact", "conditional"]
@@ -63,6 +65,22 @@ class Refusal:
     def to_json(self) -> dict[str, Any]:
         """The refusal as the command line prints it."""
         return {**asdict(self), "walked": list(self.walked)}
+
+
+class UnsupportedHeadError(GapmilError):
+    """No output of the model has a head that can be lifted.
+
+    Attributes:
+        refusal: the first output's reason.
+        refusals: every output's reason, by output name.
+    """
+
+    exit_code = 3
+
+    def __init__(self, refusal: Refusal, refusals: dict[str, Refusal] | None = None) -> None:
+        super().__init__(f"the head is refused ({refusal.code}): {refusal.message}. {refusal.advice}")
+        self.refusal = refusal
+        self.refusals = refusals if refusals is not None else {}
 
 
 class HeadRefused(Exception):  # noqa: N818 - a walk that ends is an answer, not an error; it never leaves the package

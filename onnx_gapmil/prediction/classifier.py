@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from onnx_gapmil.images.geometry import Geometry
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 _GRID = Emit(features=False)
@@ -123,7 +123,7 @@ class Classifier:
         return self._place
 
     @property
-    def head(self) -> Head:
+    def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
         return self.session.heads[self._place]
 
@@ -265,7 +265,7 @@ class Classifier:
         places = range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
         return [(place, self._describer(self.session.heads[place], max(1, top), saved)) for place in places]
 
-    def _describer(self, head: Head, top: int, saved: Emit | None) -> Describer:
+    def _describer(self, head: HeadRecord, top: int, saved: Emit | None) -> Describer:
         """The names belong to heads with as many logits; the classes of others are numbers."""
         fits = head.grid_shape[1] == self.logits
         return Describer(head, self.names.names if fits else None, top, saved)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.rewriting.emission.emit import Emit
-    from onnx_gapmil.rewriting.record import Head
+    from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 #: Connected cells of one class smaller than this share of the grid are counted but get no box.
@@ -36,12 +36,12 @@ class Describer:
         arrays: what is to be saved of each photo; None for nothing.
     """
 
-    def __init__(self, head: Head, names: Sequence[str] | None, top: int, arrays: Emit | None = None) -> None:
+    def __init__(self, head: HeadRecord, names: Sequence[str] | None, top: int, arrays: Emit | None = None) -> None:
         self._head = head
         self._names = names
         self._top = top
         self._arrays = arrays
-        self._kind = cast("Activation", head.activation or "none")
+        self._kind = head.activation
         self._arranged = UNARRANGED not in head.note
 
     def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:

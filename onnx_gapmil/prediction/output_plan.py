@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from onnx_gapmil.aggregate import Aggregator
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HeadOutputs
+from onnx_gapmil.rewriting.emission.names import HeadOutputs
 
 _NOTHING = Emit(features=False, grid=False)
 _MAX = Aggregator("max", None)

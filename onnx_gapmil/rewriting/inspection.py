@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnx_gapmil.graph.loading import is_external
+from onnx_gapmil.graph.loading import ModelSource, is_external
 from onnx_gapmil.lift.layout import Layout
-from onnx_gapmil.rewriting.record import HEADS_KEY
-from onnx_gapmil.rewriting.rewriter import SCHEMA_VERSION, Analysis, RewrittenHead, analyse, rewrite_model
+from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict, read_heads
+from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import Refusal, Verdict
 
 _POOLS = frozenset(
@@ -87,7 +86,7 @@ class Inspection:
         pools: every whole-map pool, and what it is for.
         local_pools: how many pools have a window smaller than their map.
         traced: the shape of the first input in the trace.
-        rewritten: whether the file is a rewritten one already.
+        rewritten: the heads that a rewritten file records; empty for a vendor's.
     """
 
     model: str
@@ -102,19 +101,19 @@ class Inspection:
     parameters: int
     functions: int
     inlined: bool
-    heads: tuple[Head, ...]
+    heads: tuple[LiftedHead, ...]
     refusals: dict[str, Refusal]
     pools: tuple[PoolNote, ...]
     local_pools: int
     traced: tuple[int, ...]
-    rewritten: tuple[RewrittenHead, ...] = ()
+    rewritten: tuple[HeadRecord, ...] = ()
 
     @property
     def verdict(self) -> Verdict | None:
         """``exact`` if every lifted head is; None if none lifts."""
         if not self.heads:
             return None
-        return "exact" if all(head.verdict == "exact" for head in self.heads) else "conditional"
+        return joint_verdict(head.verdict for head in self.heads)
 
     @property
     def nearest_pool(self) -> PoolNote | None:
@@ -149,7 +148,7 @@ class Inspection:
         }
 
 
-def _head_json(head: Head) -> dict[str, Any]:
+def _head_json(head: LiftedHead) -> dict[str, Any]:
     return {
         "output": head.output,
         "outputs": list(head.outputs),
@@ -162,16 +161,16 @@ def _head_json(head: Head) -> dict[str, Any]:
         "tail": list(head.logits.tail),
         "classes": head.classes,
         "grid_size": list(head.lifted.size),
-        "feature_grids": [grid.to_json() for grid in head.features],
+        "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "chain": [step.to_json() for step in head.chain],
     }
 
 
-def inspect(model: str | Path | onnx.ModelProto) -> Inspection:
+def inspect(model: ModelSource) -> Inspection:
     """Say what a model is; nothing is written.
 
     Args:
-        model: path of an ``.onnx`` file, or a ModelProto.
+        model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
 
     Raises:
         ModelError: the model cannot be read or run.
@@ -179,8 +178,8 @@ def inspect(model: str | Path | onnx.ModelProto) -> Inspection:
     analysis = analyse(model)
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
-    rewritten = any(entry.key == HEADS_KEY for entry in proto.metadata_props)
-    own = {name for head in rewrite_model(proto).heads for name in head.tensors} if rewritten else set()
+    rewritten = read_heads(source.metadata, [value.name for value in graph.outputs], source.name) or ()
+    own = {name for head in rewritten for name in head.tensors}
     pools, local = _pools(analysis)
     return Inspection(
         model=source.name,
@@ -200,7 +199,7 @@ def inspect(model: str | Path | onnx.ModelProto) -> Inspection:
         pools=pools,
         local_pools=local,
         traced=traced.inputs[0].traced,
-        rewritten=rewrite_model(proto).heads if rewritten else (),
+        rewritten=rewritten,
     )
 
 

@@ -1,148 +1,126 @@
-"""The heads of a rewritten model, as its metadata names them."""
+"""The one record of a lifted head: what the rewriter writes into a model's metadata, and all others read from there."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, get_args
 
-from onnx_gapmil.aggregate.aggregator import parse_aggregator
+from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.graph.loading import HEADS_KEY
+from onnx_gapmil.lift.verdict import LiftStep, Readout, StepKind, Verdict
+from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
+from onnx_gapmil.version import __version__
 
-HEADS_KEY = "gapmil.heads"
+if TYPE_CHECKING:
+    import onnx
+
+    from onnx_gapmil.lift.lifted import FeatureGrid
+    from onnx_gapmil.rewriting.emission.emit import Emit
+
 VERSION_KEY = "gapmil.version"
+VERDICT_KEY = "gapmil.verdict"
+SOURCE_KEY = "gapmil.source_sha256"
+INLINED_KEY = "gapmil.functions_inlined"
 
 
 @dataclass(frozen=True)
-class TopKOutputs:
-    """Graph outputs of the image's best classes.
+class FeatureGridRecord:
+    """A map of the vendor's that a head pools.
 
     Attributes:
-        k: how many.
-        classes: output (N, k) int64, best first.
-        grid: output (N, k, H, W).
+        source: the vendor's tensor.
+        pool: the pooling node, as ``name (operator)``.
+        layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
+        channels: C.
+        size: (H, W) in the trace.
+        axes: the source's axes that are cells, in the order rows, columns.
+        note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
     """
 
-    k: int
-    classes: str
-    grid: str
+    source: str
+    pool: str
+    layout: str
+    channels: int
+    size: tuple[int, int]
+    axes: tuple[int, ...]
+    note: str = ""
 
+    @classmethod
+    def of(cls, grid: FeatureGrid) -> FeatureGridRecord:
+        """What is kept of a grid that a walk ended at."""
+        return cls(**{entry.name: getattr(grid, entry.name) for entry in fields(cls)})
 
-@dataclass(frozen=True)
-class ClassesOutput:
-    """The graph output of some classes.
-
-    Attributes:
-        indices: which.
-        grid: output (N, len(indices), H, W).
-    """
-
-    indices: tuple[int, ...]
-    grid: str
+    def to_json(self) -> dict[str, Any]:
+        """The map as JSON types."""
+        return {**asdict(self), "size": list(self.size), "axes": list(self.axes)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOutputs:
-    """Names of the graph outputs of one head; None for what is not emitted.
+class HeadRecord(HeadOutputs):
+    """One head of a rewritten model, with the names of its graph outputs.
 
     Attributes:
-        logits: (N, K).
-        features: (N, C, H, W), the feature grid.
-        grid: (N, K, H, W), the prediction grid.
-        argmax: (N, H, W) int64, the best class of each cell.
-        certainty: (N, H, W), its softmax share.
-        peaks: (N, K) int64, the best cell of each class.
-        topk: the image's best classes and their grid.
-        classes: the grid of chosen classes.
-        scores: by the aggregator's key, (N, K).
-    """
-
-    logits: str
-    features: str | None = None
-    grid: str | None = None
-    argmax: str | None = None
-    certainty: str | None = None
-    peaks: str | None = None
-    topk: TopKOutputs | None = None
-    classes: ClassesOutput | None = None
-    scores: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """The graph outputs that belong to this head."""
-        return tuple(self.by_name().values())
-
-    def by_name(self) -> dict[str, str]:
-        """Each output's tensor by what it is; scores as ``scores.KEY``."""
-        named = {
-            "logits": self.logits,
-            "grid": self.grid,
-            "features": self.features,
-            "argmax": self.argmax,
-            "certainty": self.certainty,
-            "peaks": self.peaks,
-            "topk_classes": self.topk.classes if self.topk is not None else None,
-            "topk_grid": self.topk.grid if self.topk is not None else None,
-            "classes_grid": self.classes.grid if self.classes is not None else None,
-        }
-        found = {key: tensor for key, tensor in named.items() if tensor is not None}
-        return found | {f"scores.{key}": tensor for key, tensor in self.scores.items()}
-
-    @property
-    def emit(self) -> Emit:
-        """What the graph gives of this head."""
-        return Emit(
-            features=self.features is not None,
-            grid=self.grid is not None,
-            argmax=self.argmax is not None,
-            certainty=self.certainty is not None,
-            peaks=self.peaks is not None,
-            topk=self.topk.k if self.topk is not None else None,
-            classes=self.classes.indices if self.classes is not None else (),
-            scores=tuple(parse_aggregator(key) for key in self.scores),
-        )
-
-    def outputs_record(self) -> dict[str, Any]:
-        """The outputs as JSON types; null for what is not emitted."""
-        topk, classes = self.topk, self.classes
-        return {
-            "logits": self.logits,
-            "features": self.features,
-            "grid": self.grid,
-            "argmax": self.argmax,
-            "certainty": self.certainty,
-            "peaks": self.peaks,
-            "topk": {"classes": topk.classes, "grid": topk.grid, "k": topk.k} if topk is not None else None,
-            "classes": {"indices": list(classes.indices), "grid": classes.grid} if classes is not None else None,
-            "scores": dict(self.scores),
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head(HeadOutputs):
-    """One output of the vendor's model that was lifted.
-
-    Attributes:
-        output: the vendor's output that the head ends in; the first, if it has several.
-        verdict: "exact" or "conditional".
-        grid_shape: the grid's shape as the rewrite saw it; None or a symbol for an open axis.
-        activation: what the vendor's graph makes of the logits: "softmax", "sigmoid" or "none".
-        readout: "contribution" (mean over cells = logits) or "instance".
-        quantized: whether the head rounds to integers on the way.
-        note: anything a reader of the grid must know.
-        rounding_bound: how far that alone may move a logit; None where no bound is known.
+        output: the vendor's first output that the head makes; ``outputs`` has them all.
+        verdict: ``exact`` or ``conditional``.
+        activation: what the vendor's graph makes of the logits: ``softmax``, ``sigmoid`` or ``none``.
+        readout: ``contribution`` (mean over cells = logits) or ``instance``.
+        quantized: whether the head rounds to integers on the way, so that the identity holds up to rounding.
+        rounding_bound: how far rounding alone may move a logit of a quantized head, from its scales and weights;
+            None where it does not round, or no bound follows from them.
+        position_dependent: whether the head has weights of its own for each position.
+        note: anything a reader of the grid must know, e.g. that its positions have no known arrangement.
+        grid_shape: (N, K, H, W) of the prediction grid, emitted or not; open axes by a symbol's name.
+        residual: largest |mean over cells - logits| / max |logits| that the proof measured; None before it.
+        feature_grids: the vendor's maps that the head pools; nearly always one.
+        chain: the head, operator by operator, from the pool to the logits.
+        source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
     """
 
     output: str
-    verdict: str
-    grid_shape: tuple[int | str | None, ...]
-    activation: str = "none"
-    readout: str = "contribution"
+    outputs: tuple[str, ...]
+    verdict: Verdict
+    activation: Activation = "none"
+    readout: Readout = "contribution"
     quantized: bool = False
     rounding_bound: float | None = None
+    position_dependent: bool = False
     note: str = ""
+    grid_shape: tuple[int | str, int | str, int | str, int | str]
+    residual: float | None = None
+    feature_grids: tuple[FeatureGridRecord, ...] = ()
+    chain: tuple[LiftStep, ...] = ()
+    source_sha256: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The head as the metadata keep it and the command line prints it.
+
+        The source's SHA-256 stands beside it, once for all heads of a model.
+        """
+        return {
+            "output": self.output,
+            "verdict": self.verdict,
+            **self.outputs_json(),
+            "activation": self.activation,
+            "readout": self.readout,
+            "quantized": self.quantized,
+            "rounding_bound": self.rounding_bound,
+            "position_dependent": self.position_dependent,
+            "note": self.note,
+            "outputs": list(self.outputs),
+            "grid_shape": list(self.grid_shape),
+            "residual": self.residual,
+            "feature_grids": [grid.to_json() for grid in self.feature_grids],
+            "chain": [step.to_json() for step in self.chain],
+        }
+
+
+def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on a model: ``exact`` if that on each of its lifted heads is."""
+    return "exact" if all(verdict == "exact" for verdict in verdicts) else "conditional"
 
 
 def require_emitted(wish: Emit, heads: Iterable[HeadOutputs], what: str) -> None:
@@ -160,8 +138,33 @@ def require_emitted(wish: Emit, heads: Iterable[HeadOutputs], what: str) -> None
             )
 
 
-def read_heads(metadata: Mapping[str, str], outputs: Iterable[str], what: str) -> tuple[Head, ...] | None:
+def write_heads(proto: onnx.ModelProto, heads: tuple[HeadRecord, ...], *, inlined: bool) -> None:
+    """Write the heads into a model's metadata, in place of an earlier record of ours.
+
+    Args:
+        proto: the rewritten model, which is changed.
+        heads: its heads.
+        inlined: whether the vendor's local functions were inlined.
+    """
+    entries = {
+        VERSION_KEY: __version__,
+        VERDICT_KEY: joint_verdict(head.verdict for head in heads),
+        HEADS_KEY: json_text([head.to_json() for head in heads]),
+        SOURCE_KEY: heads[0].source_sha256,
+        INLINED_KEY: str(inlined).lower(),
+    }
+    held = {entry.key: entry for entry in proto.metadata_props}
+    for key, value in entries.items():
+        if key in held:
+            held[key].value = value
+        else:
+            proto.metadata_props.add(key=key, value=value)
+
+
+def read_heads(metadata: Mapping[str, str], outputs: Iterable[str], what: str) -> tuple[HeadRecord, ...] | None:
     """Read the heads that a rewrite recorded; None for a model that was not rewritten.
+
+    What an older version did not write yet has its default.
 
     Args:
         metadata: the model's `metadata_props`.
@@ -175,8 +178,8 @@ def read_heads(metadata: Mapping[str, str], outputs: Iterable[str], what: str) -
     if text is None:
         return None
     try:
-        heads = tuple(_head(entry) for entry in json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError) as error:
+        heads = tuple(_head(entry, metadata.get(SOURCE_KEY, "")) for entry in json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, InputError) as error:
         raise _damaged(what, f"it cannot be read ({type(error).__name__}: {error})") from error
     if not heads:
         raise _damaged(what, "it names no head")
@@ -187,49 +190,66 @@ def read_heads(metadata: Mapping[str, str], outputs: Iterable[str], what: str) -
     return heads
 
 
-def _head(entry: Mapping[str, Any]) -> Head:
-    head = Head(
-        output=_text(entry["output"]),
-        verdict=_text(entry["verdict"]),
-        logits=_text(entry["logits"]),
-        features=_optional(entry.get("features")),
-        grid=_optional(entry.get("grid")),
-        argmax=_optional(entry.get("argmax")),
-        certainty=_optional(entry.get("certainty")),
-        peaks=_optional(entry.get("peaks")),
-        topk=_topk(entry.get("topk")),
-        classes=_classes(entry.get("classes")),
-        scores={_text(key): _text(name) for key, name in (entry.get("scores") or {}).items()},
-        grid_shape=tuple(entry.get("grid_shape") or ()),
-        activation=_text(entry.get("activation", "none")),
-        readout=_text(entry.get("readout", "contribution")),
+def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
+    output, verdict = text_of(entry["output"]), _word(entry["verdict"], Verdict)
+    batch, classes, height, width = (_axis(axis) for axis in entry["grid_shape"])
+    bound, residual = entry.get("rounding_bound"), entry.get("residual")
+    return HeadRecord(
+        output=output,
+        verdict=verdict,
+        **read_outputs(entry),
+        activation=_word(entry.get("activation", "none"), Activation),
+        readout=_word(entry.get("readout", "contribution"), Readout),
         quantized=entry.get("quantized", False) is True,
-        note=_text(entry.get("note", "")),
-        rounding_bound=float(entry["rounding_bound"]) if entry.get("rounding_bound") is not None else None,
+        rounding_bound=float(bound) if bound is not None else None,
+        position_dependent=entry.get("position_dependent", False) is True,
+        note=text_of(entry.get("note", "")),
+        outputs=tuple(text_of(name) for name in entry.get("outputs") or [output]),
+        grid_shape=(batch, classes, height, width),
+        residual=float(residual) if residual is not None else None,
+        feature_grids=tuple(_feature_grid(grid) for grid in entry.get("feature_grids") or ()),
+        chain=tuple(_step(step) for step in entry.get("chain") or ()),
+        source_sha256=source_sha256,
     )
-    _ = head.emit  # a key that names no aggregator, a class below 0
-    return head
 
 
-def _topk(entry: Mapping[str, Any] | None) -> TopKOutputs | None:
-    if entry is None:
-        return None
-    return TopKOutputs(int(entry["k"]), _text(entry["classes"]), _text(entry["grid"]))
+def _feature_grid(entry: Mapping[str, Any]) -> FeatureGridRecord:
+    height, width = (int(dim) for dim in entry["size"])
+    return FeatureGridRecord(
+        source=text_of(entry["source"]),
+        pool=text_of(entry["pool"]),
+        layout=text_of(entry["layout"]),
+        channels=int(entry["channels"]),
+        size=(height, width),
+        axes=tuple(int(axis) for axis in entry["axes"]),
+        note=text_of(entry["note"]),
+    )
 
 
-def _classes(entry: Mapping[str, Any] | None) -> ClassesOutput | None:
-    if entry is None:
-        return None
-    return ClassesOutput(tuple(int(index) for index in entry["indices"]), _text(entry["grid"]))
+def _step(entry: Mapping[str, Any]) -> LiftStep:
+    return LiftStep(
+        op=text_of(entry["op"]),
+        node=text_of(entry["node"]),
+        output=text_of(entry["output"]),
+        shape=tuple(int(dim) for dim in entry["shape"]),
+        kind=_word(entry["kind"], StepKind),
+        conditional=entry["conditional"] is True,
+        detail=text_of(entry["detail"]),
+    )
 
 
-def _optional(value: object) -> str | None:
-    return None if value is None else _text(value)
+def _axis(value: object) -> int | str:
+    """A length, or the name of an open axis; null, which names none, is ``?``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return "?" if value is None else text_of(value)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
+def _word(value: object, choices: Any) -> Any:
+    """One of a `Literal`'s words."""
+    words = get_args(choices)
+    if value not in words:
+        raise ValueError(f"{value!r} is none of {', '.join(words)}")
     return value
 
 

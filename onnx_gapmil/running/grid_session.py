@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_model, load_small_external_data
+from onnx_gapmil.graph.loading import HEADS_KEY, LoadedModel, ModelSource, load_model
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.ort.binding import make_runner, padded
 from onnx_gapmil.ort.cpu import thread_count
@@ -22,11 +20,9 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session, nodes_per_provider
 from onnx_gapmil.ort.values import dtype_name
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HEADS_KEY, Head, read_heads, require_emitted
+from onnx_gapmil.rewriting.record import HeadRecord, read_heads, require_emitted
+from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.prediction_grid import PredictionGrid
-
-if TYPE_CHECKING:
-    from onnx_gapmil.rewriting.rewriter import Rewrite
 
 
 class GridSession:
@@ -39,7 +35,7 @@ class GridSession:
     be in the graph, which is what ``emit`` is for.
 
     Args:
-        model: a path, a ModelProto, or the result of a rewrite.
+        model: a path, a ModelProto, a model that was read already, or the result of a rewrite.
         provider: see `choose_providers`.
         threads: CPU threads; by default all cores that this process may use.
         optimize: let ONNX Runtime fuse and fold the graph.
@@ -62,7 +58,7 @@ class GridSession:
 
     def __init__(
         self,
-        model: str | Path | onnx.ModelProto | Rewrite,
+        model: ModelSource | Rewrite,
         provider: str = "auto",
         threads: int | None = None,
         optimize: bool = True,
@@ -77,7 +73,7 @@ class GridSession:
         choice = choose_providers(provider, allow_tf32=allow_tf32, cuda_graph=cuda_graph)
         loaded = _rewritten(model, wish)
         self._name = loaded.name
-        source, folder = _session_source(loaded)
+        source, folder = loaded.session_source()
         self._lanes = (threads or thread_count()) if by_image and choice.used == "cpu" else 1
         self._session = make_session(
             source,
@@ -90,7 +86,8 @@ class GridSession:
         )
         self._choice = choice
         self._input = _only_image_input(self._session, self._name)
-        self._heads = _heads(self._session, self._name)
+        self._metadata = loaded.metadata
+        self._heads = _heads(self._session, loaded)
         if wish is not None:
             require_emitted(wish, self._heads, self._name)
         self._features = wish is not None and wish.features
@@ -104,7 +101,7 @@ class GridSession:
         return self._input
 
     @property
-    def heads(self) -> tuple[Head, ...]:
+    def heads(self) -> tuple[HeadRecord, ...]:
         """The heads that were lifted; `run` returns a grid for each, in this order."""
         return self._heads
 
@@ -121,7 +118,7 @@ class GridSession:
     @property
     def metadata(self) -> dict[str, str]:
         """The model's own metadata (`metadata_props`), the vendor's and the rewrite's."""
-        return dict(self._session.get_modelmeta().custom_metadata_map)
+        return dict(self._metadata)
 
     @property
     def provider(self) -> dict[str, Any]:
@@ -182,7 +179,7 @@ class GridSession:
                 grids = self.run(padded(batch, size) if count else batch, features=features)
                 yield [grid.first(count) for grid in grids]
 
-    def _fetched(self, head: Head, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
+    def _fetched(self, head: HeadRecord, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
         """The tensors of a head that a run fetches, by what they are."""
         named = head.by_name()
         if outputs is None:
@@ -246,35 +243,18 @@ class GridSession:
         return next((axis for axis in first_axes if axis is not None), None)
 
 
-def _rewritten(model: str | Path | onnx.ModelProto | Rewrite, emit: Emit | None) -> LoadedModel:
+def _rewritten(model: ModelSource | Rewrite, emit: Emit | None) -> LoadedModel:
     """Read the model, and rewrite it in memory if that was not done before."""
-    if not isinstance(model, str | Path | onnx.ModelProto):
+    if isinstance(model, Rewrite):
         return replace(model.source, proto=model.model)
     loaded = load_model(model)
-    if any(entry.key == HEADS_KEY for entry in loaded.proto.metadata_props):
-        return loaded
-    rewrite = _rewrite(loaded, emit)
-    return replace(rewrite.source, proto=rewrite.model)
+    return loaded if loaded.is_rewritten else _rewritten(_rewrite(loaded, emit), emit)
 
 
 def _rewrite(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
-    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.rewriter import rewrite_model  # the rules and onnx-graphsurgeon: seldom needed here
 
-    return rewrite_model(loaded.path if loaded.path is not None else loaded.proto, emit=emit)
-
-
-def _session_source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
-    """Serialize the checked graph; large external data stays in its files, which ONNX Runtime maps."""
-    proto, folder = loaded.proto, None
-    if has_external_data(proto):
-        folder = loaded.folder
-        if folder is None:
-            raise ModelError(f"{loaded.name} keeps weights in other files; give its path instead of a ModelProto.")
-        proto = onnx.ModelProto()
-        proto.CopyFrom(loaded.proto)
-        load_small_external_data(proto, folder)
-        folder = folder.resolve()
-    return proto.SerializeToString(), folder
+    return rewrite_model(loaded, emit=emit)
 
 
 def _only_image_input(session: Any, what: str) -> InputSpec:
@@ -295,15 +275,14 @@ def _axes(value: Any) -> tuple[int | None, ...]:
     return tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in value.shape)
 
 
-def _heads(session: Any, what: str) -> tuple[Head, ...]:
-    outputs = [value.name for value in session.get_outputs()]
-    heads = read_heads(session.get_modelmeta().custom_metadata_map, outputs, what)
+def _heads(session: Any, loaded: LoadedModel) -> tuple[HeadRecord, ...]:
+    heads = read_heads(loaded.metadata, [value.name for value in session.get_outputs()], loaded.name)
     if heads is None:
-        raise ModelError(f"{what} carries no record of lifted heads ({HEADS_KEY}).")
+        raise ModelError(f"{loaded.name} carries no record of lifted heads ({HEADS_KEY}).")
     return heads
 
 
-def _grid(head: Head, names: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> PredictionGrid:
+def _grid(head: HeadRecord, names: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> PredictionGrid:
     """One head's arrays by the names of the dataclass."""
     found = {key: arrays[name] for key, name in names.items()}
     scores = {key: found.pop(f"scores.{key}") for key in head.scores if f"scores.{key}" in found}

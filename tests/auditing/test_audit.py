@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil.auditing import Progress, Request, audit
-from onnx_gapmil.errors import DataError, InputError, UnsupportedHeadError
+from onnx_gapmil.errors import DataError, InputError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from tests.helpers import scene_data as scenes
 from tests.helpers.held import held_at, wait_until
 

@@ -14,9 +14,10 @@ from onnx_gapmil.benchmarking.benchmark import bench
 from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan
 from onnx_gapmil.benchmarking.runs import BoundRun
 from onnx_gapmil.benchmarking.timing import MIN_ROUNDS, Spread, interleave
-from onnx_gapmil.errors import InputError, ModelError, ProviderError, UnsupportedHeadError
+from onnx_gapmil.errors import InputError, ModelError, ProviderError
 from onnx_gapmil.graph.trace import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import text_model, weights
@@ -172,7 +173,7 @@ def test_control_c_before_anything_was_measured_is_just_that(monkeypatch: pytest
 
 def test_what_is_timed_gives_the_vendors_outputs_and_the_grid() -> None:
     original = model()
-    built, _, _ = variants.build_variants(benchmark.load_model(original), original, ("features,grid",))
+    built, _, _ = variants.build_variants(benchmark.load_model(original), ("features,grid",))
     assert built[0].outputs == ("y",)
     assert built[1].outputs == ("y", "gapmil_logits", "gapmil_features", "gapmil_grid")
     inputs = concrete_inputs(ModelGraph(original), 2, (6, 5))

@@ -12,6 +12,7 @@ from onnx_gapmil.benchmarking.inputs import bench_inputs
 from onnx_gapmil.benchmarking.memory import DeviceMemory, peak_memory, peak_resident
 from onnx_gapmil.benchmarking.variants import Variant
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.graph.view import ModelGraph
 from tests.helpers.support import text_model
 
@@ -21,11 +22,11 @@ BODY = "f = Conv(x, w)  p = GlobalAveragePool(f)  y = Flatten(p)"
 def variant(channels: int = 5, outputs: tuple[str, ...] = ("y",)) -> Variant:
     init = {"w": np.ones((channels, 3, 1, 1), np.float32)}
     proto = text_model(BODY, x="float[N,3,512,512] x", y=f"float[N,{channels}] y", init=init)
-    return Variant("original", proto, None, outputs)
+    return Variant("original", load_model(proto), outputs)
 
 
 def peak(of: Variant, batch: int = 1) -> int:
-    inputs = bench_inputs(ModelGraph(of.proto), batch, None, "m")
+    inputs = bench_inputs(ModelGraph(of.model.proto), batch, None, "m")
     found = peak_memory(of, "cpu", inputs, runs=1)
     assert found.device_bytes is None
     assert found.host_bytes is not None

@@ -12,8 +12,9 @@ import pytest
 import onnx_gapmil
 from onnx_gapmil import cli
 from onnx_gapmil.cli import VERBS, main
-from onnx_gapmil.errors import ModelError, ProofError, UnsupportedHeadError
-from onnx_gapmil.lift.verdict import Refusal
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.verdict import Refusal, UnsupportedHeadError
+from onnx_gapmil.rewriting.proof.report import ProofError
 
 HEAVY = {"numpy", "onnx", "onnxruntime", "cv2", "PIL", "rich", "onnx_graphsurgeon"}
 

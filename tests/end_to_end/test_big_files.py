@@ -16,12 +16,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 import onnx_gapmil.graph.loading as loading
 import onnx_gapmil.graph.trace as tracing
-import onnx_gapmil.rewriting.proof.head_alone as proof_head
 from benchmarks import rewriting_size
-from onnx_gapmil.errors import GapmilError, ModelError, ProofError, UnsupportedHeadError
+from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.loading import load_model
-from onnx_gapmil.rewriting.proof.prover import prove_head, rewrite
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.proof import head_alone
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.helpers.support import text_model, weights
 from tests.references import zoo
 
@@ -39,6 +42,14 @@ DENSE = " y = Gemm<transB=1>(f, w, b)"
 def too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every model's weights were too large for a trial run."""
     monkeypatch.setattr(tracing, "MAX_TRACED_BYTES", -1)
+
+
+def proved_by_its_head(found: Rewrite) -> ProofReport:
+    assert found.whole is not None
+    assert found.trace is not None
+    return head_alone.prove_head(
+        found.source, found.model, found.heads, whole=found.whole, trace=found.trace, inlined=found.inlined
+    )
 
 
 def _result(model: Any) -> tuple[Any, ...]:
@@ -235,10 +246,10 @@ def test_a_large_model_is_proved_by_its_head_alone(name: str, tmp_path: Path) ->
 @pytest.mark.usefixtures("too_large")
 def test_a_wrong_grid_fails_the_proof_of_the_head() -> None:
     result = rewrite_model(_head("exact"))
-    assert prove_head(result).passed
+    assert proved_by_its_head(result).passed
     grid = next(node for node in result.model.graph.node if node.output[0] == result.heads[0].grid)
     grid.op_type = "Neg"
-    assert not prove_head(result).passed
+    assert not proved_by_its_head(result).passed
 
 
 @pytest.mark.usefixtures("too_large")
@@ -252,14 +263,14 @@ def test_a_change_to_the_vendors_part_fails_the_proof_of_the_head(what: str) -> 
         graph.initializer[0].CopyFrom(numpy_helper.from_array(CONV["k"] * 2, "k"))
     else:
         del graph.output[0]
-    report = prove_head(result)
+    report = proved_by_its_head(result)
     assert not report.originals_unchanged
     assert not report.passed
 
 
 @pytest.mark.usefixtures("too_large")
 def test_a_head_too_large_to_run_is_not_written_without_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof_head, "MAX_HEAD_BYTES", 10)
+    monkeypatch.setattr(head_alone, "MAX_HEAD_BYTES", 10)
     path = tmp_path / "large.onnx"
     path.write_bytes(_head("exact").SerializeToString())
     with pytest.raises(ModelError, match="cannot be proved here and nothing is written"):
@@ -271,7 +282,7 @@ def test_a_head_too_large_to_run_is_not_written_without_a_word(tmp_path: Path, m
 def test_a_failed_proof_of_the_head_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "large.onnx"
     path.write_bytes(_head("exact").SerializeToString())
-    monkeypatch.setattr("onnx_gapmil.rewriting.proof.prover.residual_of", lambda logits, grid: (1.0, 1.0))
+    monkeypatch.setattr("onnx_gapmil.rewriting.proof.comparison.residual_of", lambda logits, grid: (1.0, 1.0))
     with pytest.raises(ProofError):
         rewrite(path)
     assert [file.name for file in tmp_path.iterdir()] == ["large.onnx"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from onnx_gapmil.aggregate import AGGREGATORS
-from onnx_gapmil.rewriting.proof.prover import rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.references.zoo import ZOO, read_catalogue
 
 #: Files above this are left to the coverage benchmark.

@@ -16,10 +16,10 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
-from onnx_gapmil.errors import UnsupportedHeadError
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.lift.verdict import ADVICE, Refusal
-from onnx_gapmil.rewriting.rewriter import Rewrite, rewrite_model
+from onnx_gapmil.lift.verdict import ADVICE, Refusal, UnsupportedHeadError
+from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 #: Largest |difference| / max |value| that rounding explains, by the bytes of the element type.
 TOLERANCE = {2: 5e-3, 4: 1e-5, 8: 1e-9}

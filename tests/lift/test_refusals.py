@@ -6,8 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_gapmil.errors import UnsupportedHeadError
-from onnx_gapmil.lift.verdict import ADVICE
+from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
 from tests.helpers.support import check_refused, lift, text_model, weights
 
 W = weights(5, 6)

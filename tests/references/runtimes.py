@@ -113,7 +113,8 @@ def make_case(path: Path, folder: Path) -> Case | None:
     from onnx_gapmil.graph.loading import external_locations
     from onnx_gapmil.graph.trace import candidate_inputs, random_input
     from onnx_gapmil.graph.view import ModelGraph
-    from onnx_gapmil.rewriting.rewriter import rewrite_model, save_model
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+    from onnx_gapmil.rewriting.saving import save_model
 
     original = Path(shutil.copy(path, folder))
     try:

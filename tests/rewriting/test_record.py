@@ -8,7 +8,7 @@ import pytest
 
 from onnx_gapmil import GridSession
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.rewriting.record import Head, read_heads
+from onnx_gapmil.rewriting.record import HeadRecord, read_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import save_model
 from tests.helpers.support import text_model, weights
@@ -29,13 +29,14 @@ ENTRY = {
 
 def test_heads_are_read_from_the_metadata():
     (head,) = read_heads({"gapmil.heads": json.dumps([ENTRY])}, OUTPUTS, "m.onnx") or ()
-    assert head == Head(
+    assert head == HeadRecord(
         output="scores",
+        outputs=("scores",),
         verdict="conditional",
         logits="gapmil_logits",
         features=None,
         grid="gapmil_grid",
-        grid_shape=(None, 4, 2, "w"),
+        grid_shape=("?", 4, 2, "w"),
         activation="softmax",
         readout="instance",
     )

@@ -13,10 +13,13 @@ import pytest
 from onnx import external_data_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_gapmil.errors import InputError, ModelError, UnsupportedHeadError
+from onnx_gapmil.errors import InputError, ModelError
+from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.proof.prover import rewrite
-from onnx_gapmil.rewriting.rewriter import default_output_path, rewrite_model, save_model, write_whole
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.saving import default_output_path, save_model
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.helpers.support import images, run, text_model, weights
 
 W, B = weights(5, 6), weights(5)
@@ -299,7 +302,7 @@ def test_metadata_record_what_was_done() -> None:
     assert metadata["gapmil.source_sha256"] == found.source.sha256
     assert metadata["licence"] == "none of your business"
     (head,) = json.loads(metadata["gapmil.heads"])
-    assert head == found.heads[0].record()
+    assert head == found.heads[0].to_json()
     assert head["grid"] == "gapmil_grid"
 
 
@@ -319,7 +322,7 @@ def test_rewriting_a_rewritten_model_does_nothing(tmp_path: Path) -> None:
     again = rewrite_model(first.model)
     assert again.unchanged
     assert again.model.SerializeToString() == first.model.SerializeToString()
-    assert [head.record() for head in again.heads] == [head.record() for head in first.heads]
+    assert [head.to_json() for head in again.heads] == [head.to_json() for head in first.heads]
     path = tmp_path / "once.onnx"
     path.write_bytes(first.model.SerializeToString())
     assert rewrite(path).output_path is None

@@ -10,9 +10,12 @@ from onnx import parser
 from scipy import special
 
 from onnx_gapmil.errors import InputError, ModelError, ProviderError
+from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.ort.cuda import Missing
 from onnx_gapmil.ort.providers import CudaStatus, choose_providers
 from onnx_gapmil.ort.values import dtype_name, to_numpy, to_ort_value
+from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running import grid_session
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
@@ -278,7 +281,8 @@ def test_path_proto_and_rewrite_result_are_the_same_model(toy, tmp_path):
     path = tmp_path / "m.gapmil.onnx"
     path.write_bytes(model.SerializeToString())
     expected = session_of(model).run(batch)[0].grid
-    for source in (path, str(path), SimpleNamespace(model=model, source=grid_session.load_model(path))):
+    loaded = load_model(path)
+    for source in (path, str(path), loaded, rewrite_model(loaded), rewrite_model(toy.model(heads=None))):
         np.testing.assert_array_equal(session_of(source).run(batch)[0].grid, expected)
 
 
@@ -290,7 +294,7 @@ def test_a_model_that_was_not_rewritten_is_rewritten_in_memory(toy, tmp_path, mo
     def rewrite(loaded, emit):
         assert emit is None
         seen.append(loaded.path)
-        return SimpleNamespace(model=toy.model(), source=loaded)
+        return Rewrite(toy.model(), loaded, (), {})
 
     monkeypatch.setattr(grid_session, "_rewrite", rewrite)
     batch = toy.images(1)

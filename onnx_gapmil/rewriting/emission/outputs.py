@@ -10,14 +10,14 @@ import onnx
 
 from onnx_gapmil.aggregate.nodes import CellNodes
 from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.rewriting.emission.names import ClassesOutput, HeadOutputs, TopKOutputs
 from onnx_gapmil.rewriting.emission.rows import RowSelector, Selection
 from onnx_gapmil.rewriting.emission.shapes import traced_tensors
-from onnx_gapmil.rewriting.record import ClassesOutput, HeadOutputs, TopKOutputs
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
-    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.emission.emit import Emit
 
@@ -43,7 +43,7 @@ class EmittedHead:
 
 
 def emit_head(
-    build: GraphBuilder, trace: Trace, head: Head, emit: Emit, readout: Readout, *, suffix: str = ""
+    build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, *, suffix: str = ""
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -66,7 +66,7 @@ class _Emitter:
     """The outputs of one head, one after another."""
 
     def __init__(
-        self, build: GraphBuilder, trace: Trace, head: Head, emit: Emit, readout: Readout, suffix: str
+        self, build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, suffix: str
     ) -> None:
         self._build = build
         self._trace = trace

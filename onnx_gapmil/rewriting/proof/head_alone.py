@@ -1,4 +1,4 @@
-"""Run the head of a rewritten model alone, on made-up feature maps: for models too large to be run whole.
+"""Prove a rewritten model by its head alone, on made-up feature maps: for models too large to be run whole.
 
 The trunk's weights are never read. The vendor's own nodes from the pooled map to the logits, with the weights that they
 really have, and the new nodes from the same map to the grid are cut out of the rewritten model and run together.
@@ -6,7 +6,7 @@ really have, and the new nodes from the same map to the grid are cut out of the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,13 +18,17 @@ from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
 from onnx_gapmil.graph.trace import InputShape, random_input
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.rewriting.proof.comparison import compare, report_of
+from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.graph.trace import Trace
-    from onnx_gapmil.rewriting.rewriter import RewrittenHead
+    from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
+    from onnx_gapmil.rewriting.record import HeadRecord
 
 #: Heads whose own weights exceed this are not run either.
 MAX_HEAD_BYTES = 1_500_000_000
@@ -43,6 +47,54 @@ class HeadRun:
     inputs: str
     outputs: dict[str, np.ndarray]
     grid: np.ndarray
+
+
+def prove_head(
+    original: LoadedModel,
+    rewritten: onnx.ModelProto,
+    heads: Sequence[HeadRecord],
+    *,
+    whole: WholeGrids,
+    trace: Trace,
+    inlined: bool,
+) -> ProofReport:
+    """Prove a rewritten model that is too large to run: its head alone, and its vendor's part by comparison.
+
+    Args:
+        original: the vendor's model.
+        rewritten: what is to be proved.
+        heads: its heads.
+        whole: its whole grids.
+        trace: the real shapes of the original's tensors.
+        inlined: whether local functions were inlined on the way.
+
+    Raises:
+        ModelError: the head cannot be run alone.
+    """
+    unchanged = vendor_part_is_unchanged(original.proto, rewritten, inlined=inlined)
+    proto = whole.make()
+    trials: list[Trial] = []
+    skipped: list[str] = []
+    failures: list[str] = []
+    for head in heads:
+        runs, left_out = run_head(proto, original.folder, head, whole.names[head.output], trace, original.name)
+        skipped += left_out
+        if not runs:
+            failures.append(f"the logits of '{head.output}' are finite on none of the maps that were tried.")
+        for run in runs:
+            residual, scale, emissions = compare(head, run.outputs, run.grid)
+            trials.append(
+                Trial(
+                    f"{run.inputs}, for '{head.output}'",
+                    unchanged,
+                    0.0 if unchanged else float("inf"),
+                    {} if residual is None else {head.output: residual},
+                    {head.output: scale},
+                    emissions,
+                )
+            )
+    report = report_of(heads, trials, rewritten, whole)
+    return replace(report, skipped=tuple(skipped), failures=tuple(failures), kind="head")
 
 
 def vendor_part_is_unchanged(original: onnx.ModelProto, rewritten: onnx.ModelProto, *, inlined: bool) -> bool:
@@ -67,7 +119,7 @@ def vendor_part_is_unchanged(original: onnx.ModelProto, rewritten: onnx.ModelPro
 
 
 def run_head(
-    proto: onnx.ModelProto, folder: Path | None, head: RewrittenHead, grid: str, trace: Trace, name: str
+    proto: onnx.ModelProto, folder: Path | None, head: HeadRecord, grid: str, trace: Trace, name: str
 ) -> tuple[list[HeadRun], list[str]]:
     """Feed the maps that a head pools with random numbers, of either sign and none below 0.
 

@@ -1,20 +1,19 @@
-"""What a proof feeds to a model, and how the model gets into a session."""
+"""What a proof feeds to a model: random arrays of its own shapes and types, and what the user gives."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import onnx
-
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import LoadedModel, has_external_data, load_small_external_data
 from onnx_gapmil.graph.trace import InputShape, candidate_inputs, concrete_inputs, random_input
 from onnx_gapmil.graph.view import ModelGraph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import numpy as np
+
+    from onnx_gapmil.graph.loading import LoadedModel
 
 #: Batches that an open batch axis is proved with.
 _BATCHES = (3, 1)
@@ -49,15 +48,3 @@ def _shapes(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:
     sizes = _SIZES if any(entry.space_is_open for entry in first) else (_SIZES[0], _SIZES[0])
     for batch, size in zip(batches, sizes, strict=True):
         yield concrete_inputs(graph, batch, size)
-
-
-def session_source(loaded: LoadedModel) -> tuple[bytes, Path | None]:
-    """A model for a session: its bytes, and the folder of its external data."""
-    if not has_external_data(loaded.proto):
-        return loaded.proto.SerializeToString(), None
-    if loaded.folder is None:
-        raise ModelError(f"{loaded.name} keeps weights in other files; give its path instead of a ModelProto.")
-    proto = onnx.ModelProto()
-    proto.CopyFrom(loaded.proto)
-    load_small_external_data(proto, loaded.folder)
-    return proto.SerializeToString(), loaded.folder.resolve()

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.resolve import resolve_preprocess
@@ -16,10 +15,11 @@ from onnx_gapmil.images.sources import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from onnx_gapmil.graph.loading import LoadedModel
 
 
-def image_batches(model: Path, images: Sequence[str], preprocess: str | None) -> list[tuple[str, np.ndarray]]:
+def image_batches(model: LoadedModel, images: Sequence[str], preprocess: str | None) -> list[tuple[str, np.ndarray]]:
     """Each photo as a batch of one, for `onnx_gapmil.verify`.
 
     Args:
@@ -35,16 +35,14 @@ def image_batches(model: Path, images: Sequence[str], preprocess: str | None) ->
         PreprocessError: no preprocessing fits the model.
         ModelError: the model does not take one image.
     """
-    loaded = load_model(model)
-    names = {tensor.name for tensor in loaded.proto.graph.initializer}
-    inputs = [value for value in loaded.proto.graph.input if value.name not in names]
+    weights = {tensor.name for tensor in model.proto.graph.initializer}  # which IR 3 lists among the inputs
+    inputs = [value for value in model.proto.graph.input if value.name not in weights]
     if len(inputs) != 1:
-        raise ModelError(f"{model} has {len(inputs)} inputs; photos can only be fed to a model with one.")
+        raise ModelError(f"{model.name} has {len(inputs)} inputs; photos can only be fed to a model with one.")
     kind = inputs[0].type.tensor_type
     shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
     spec = InputSpec(inputs[0].name, shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
-    metadata = {entry.key: entry.value for entry in loaded.proto.metadata_props}
-    recipe = resolve_preprocess(spec, request=preprocess, model_path=model, metadata=metadata).preprocess
+    recipe = resolve_preprocess(spec, request=preprocess, model_path=model.path, metadata=model.metadata).preprocess
     fixed = shape[0] or 1
     return [
         (str(path), np.repeat(recipe.apply(read_image(path))[0][None], fixed, axis=0)) for path in find_images(images)

@@ -12,7 +12,7 @@ from onnx_gapmil.aggregate.aggregator import parse_aggregator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx_gapmil.rewriting.record import HeadOutputs
+    from onnx_gapmil.rewriting.emission.names import HeadOutputs
 
 Array = npt.NDArray[np.float64]
 #: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from onnx_gapmil.errors import GapmilError
+
 #: Largest |mean over cells - logits| / max |logits| that rounding explains, by the bytes of the element type.
 TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 1e-10}
 #: The same where the head rounds to integers of 8 bits on the way.
@@ -145,3 +147,15 @@ class ProofReport:
             "skipped": list(self.skipped),
             "failures": self.reasons(),
         }
+
+
+class ProofError(GapmilError):
+    """A rewritten model did not reproduce the original's outputs or its logits.
+
+    Attributes:
+        report: what was run and measured.
+    """
+
+    def __init__(self, message: str, report: ProofReport) -> None:
+        super().__init__(message)
+        self.report = report

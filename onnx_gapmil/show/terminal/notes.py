@@ -12,11 +12,12 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from onnx_gapmil.lift.heads import Head
+    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import LiftStep, Refusal
     from onnx_gapmil.rewriting.inspection import Inspection
     from onnx_gapmil.rewriting.proof.report import ProofReport
-    from onnx_gapmil.rewriting.result import Rewrite, RewrittenHead
+    from onnx_gapmil.rewriting.record import HeadRecord
+    from onnx_gapmil.rewriting.result import Rewrite
 
 #: Columns where the output is no terminal: a file, a pipe, a document.
 _PLAIN_WIDTH = 110
@@ -97,7 +98,7 @@ def _facts(found: Inspection) -> Table:
     return table
 
 
-def _head_table(head: Head) -> RenderableType:
+def _head_table(head: LiftedHead) -> RenderableType:
     color, _ = _VERDICTS[head.verdict]
     title = Text.assemble(
         ("Head of ", "bold"),
@@ -125,7 +126,7 @@ def _head_table(head: Head) -> RenderableType:
     return Group(title, Padding(table, (0, 0, 0, 2)))
 
 
-def _qualities(head: Head) -> str:
+def _qualities(head: LiftedHead) -> str:
     """What else is to be known of a head beside its verdict."""
     words = []
     if head.quantized:
@@ -220,7 +221,7 @@ def rewrite_note(result: Rewrite) -> RenderableType:
     return Group(*lines)
 
 
-def _new_outputs(result: Rewrite, head: RewrittenHead) -> Table:
+def _new_outputs(result: Rewrite, head: HeadRecord) -> Table:
     """Every new output of one head with its shape, and what it is."""
     declared = {value.name: value for value in result.model.graph.output}
     table = Table.grid(padding=(0, 2))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_gapmil.errors import UnsupportedHeadError
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import (
     Head,

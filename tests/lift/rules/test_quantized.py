@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnx_gapmil.rewriting.proof.prover import prove
-from onnx_gapmil.rewriting.rewriter import RewrittenHead, rewrite_model
+from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.record import HeadRecord
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import (
     Head,
     assert_close,
@@ -75,7 +76,7 @@ def params(dtype: type = np.uint8, zero: int = 128, step: float = STEP, **more: 
     return {"s": F32(step), "z": np.asarray(zero, dtype), "w": W, "b": B} | more
 
 
-def gap(model: onnx.ModelProto, x: np.ndarray) -> tuple[RewrittenHead, float]:
+def gap(model: onnx.ModelProto, x: np.ndarray) -> tuple[HeadRecord, float]:
     """The head, and the largest |mean over cells - logits|."""
     rewritten = rewrite_model(model)
     head = rewritten.heads[0]
@@ -83,7 +84,7 @@ def gap(model: onnx.ModelProto, x: np.ndarray) -> tuple[RewrittenHead, float]:
     return head, float(np.abs(grid.mean(axis=(2, 3)) - logits).max())
 
 
-def assert_holds_up_to_rounding(model: onnx.ModelProto, x: np.ndarray) -> RewrittenHead:
+def assert_holds_up_to_rounding(model: onnx.ModelProto, x: np.ndarray) -> HeadRecord:
     head, residual = gap(model, x)
     assert head.quantized
     assert head.rounding_bound is not None

@@ -12,13 +12,16 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper
 
-from onnx_gapmil.errors import ModelError, ProofError
+from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.lift import registry
 from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.lifting import Lifting
-from onnx_gapmil.rewriting.proof.prover import prove, residual_of, rewrite, verify
+from onnx_gapmil.rewriting.proof.comparison import residual_of
+from onnx_gapmil.rewriting.proof.report import ProofError
+from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.show.terminal.notes import proof_note
 from tests.helpers.support import images, text_model, weights
 

@@ -9,8 +9,8 @@ import pytest
 from scipy import special
 
 from onnx_gapmil.aggregate import parse_aggregator
+from onnx_gapmil.rewriting.emission.names import ClassesOutput, HeadOutputs, TopKOutputs
 from onnx_gapmil.rewriting.proof.reductions import certainty, differences, reductions
-from onnx_gapmil.rewriting.record import ClassesOutput, HeadOutputs, TopKOutputs
 
 KEYS = ("max", "lse=0.1", "noisy_or", "prob_mean")
 HEAD = HeadOutputs(

@@ -1,0 +1,74 @@
+"""Read a model, trace it and lift what heads it has: what ``inspect`` shows and ``rewrite`` writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.builder import GraphBuilder
+from onnx_gapmil.graph.functions import has_functions, inline_functions
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.graph.trace import Trace, trace
+from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnx_gapmil.lift.verdict import Readout
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A model read, traced and searched for heads.
+
+    Attributes:
+        source: the model as it was read.
+        graph: a view of it, after inlining where that was needed.
+        trace: the real shapes of its tensors.
+        build: the nodes of all lifted heads; none of them is in the graph yet.
+        search: what became of each output.
+        inlined: whether local functions were inlined.
+        readout: which grid was built.
+    """
+
+    source: LoadedModel
+    graph: ModelGraph
+    trace: Trace
+    build: GraphBuilder
+    search: HeadSearch
+    inlined: bool
+    readout: Readout
+
+
+def analyse(model: ModelSource, *, readout: Readout = "contribution") -> Analysis:
+    """Read a model, trace it and lift what heads it has; nothing is written.
+
+    Args:
+        model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
+        readout: which grid to build.
+
+    Raises:
+        ModelError: the model cannot be read or run.
+    """
+    source = load_model(model)
+    analysis = _analyse(source, source.proto, readout, inlined=False)
+    # Local functions, as jax2onnx writes them, may hide the pool. Inlining is the one change to the vendor's graph, so
+    # it is made only where a head cannot be found without.
+    if analysis.search.refusals and has_functions(source.proto):
+        again = _analyse(source, inline_functions(source.proto), readout, inlined=True)
+        if len(again.search.heads) > len(analysis.search.heads):
+            return again
+    return analysis
+
+
+def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, inlined: bool) -> Analysis:
+    graph = ModelGraph(proto, source.folder)
+    try:
+        traced = trace(graph)
+    except ModelError as error:
+        raise ModelError(f"{source.name}: {error}") from error
+    build = GraphBuilder(graph)
+    search = lift_heads(graph, traced, build, readout)
+    return Analysis(source, graph, traced, build, search, inlined, readout)

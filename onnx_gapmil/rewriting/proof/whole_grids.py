@@ -1,0 +1,27 @@
+"""The whole prediction grids of a rewrite, which the proof compares with whether the file emits them or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    import onnx
+
+
+@dataclass(frozen=True)
+class WholeGrids:
+    """The rewritten model with the whole prediction grid of every head among its outputs.
+
+    Attributes:
+        names: the grid's graph output, by head's output.
+        dtypes: element types of the maps that the head pools, by head's output.
+        make: gives the model; the rewritten model itself where it emits all grids.
+    """
+
+    names: Mapping[str, str]
+    dtypes: Mapping[str, tuple[np.dtype, ...]]
+    make: Callable[[], onnx.ModelProto]

@@ -1,0 +1,144 @@
+"""Prove a rewritten model whole: its original outputs are what they were, and the mean over cells is the logits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import LoadedModel
+from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.ort.providers import choose_providers
+from onnx_gapmil.ort.session import make_session, nodes_per_provider
+from onnx_gapmil.rewriting.proof.comparison import compare, difference, report_of
+from onnx_gapmil.rewriting.proof.inputs import proof_inputs
+from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
+    from onnx_gapmil.rewriting.record import HeadRecord
+
+
+def prove(
+    original: LoadedModel,
+    rewritten: onnx.ModelProto | LoadedModel,
+    heads: Sequence[HeadRecord],
+    *,
+    batches: Sequence[tuple[str, np.ndarray]] = (),
+    provider: str = "cpu",
+    optimize: bool = False,
+    whole: WholeGrids | None = None,
+) -> ProofReport:
+    """Run original and rewritten model on the same inputs and compare.
+
+    Random inputs in the graph's own types: two batches where the batch is open, two sizes where height and width
+    are. Unoptimized, both run the same kernels, so the original outputs must be equal bit for bit; optimized, the
+    runtime fuses them differently, and the tolerance of their type holds. Reductions of the grid are compared with
+    those of float64 NumPy.
+
+    Args:
+        original: the vendor's model.
+        rewritten: what is to be proved.
+        heads: its heads.
+        batches: further inputs.
+        provider: where to run.
+        optimize: let ONNX Runtime fuse and fold.
+        whole: gives the whole grids of heads that ``rewritten`` does not emit them of; without it, only the original
+            outputs and what is made of the logits is compared there.
+
+    Raises:
+        ModelError: one of the models cannot be run at all.
+    """
+    second = rewritten if isinstance(rewritten, LoadedModel) else replace(original, proto=rewritten)
+    names = [value.name for value in original.proto.graph.output]
+    missing = set(names) - {value.name for value in second.proto.graph.output}
+    if missing:
+        raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {original.name}; it is another model's.")
+    runner = _Runner(original, second, heads, whole, provider=provider, optimize=optimize)
+    trials: list[Trial] = []
+    skipped: list[str] = []
+    failures: list[str] = []
+    for label, feeds, spare in proof_inputs(original, batches):
+        if spare and trials:
+            break
+        try:
+            expected = runner.original(feeds)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+            skipped.append(f"{label}: {explain(error)}")
+            continue
+        try:
+            trials.append(runner.trial(label, expected, feeds))
+        except Exception as error:  # noqa: BLE001 - as above
+            failures.append(f"the rewritten model fails where the original runs ({label}): {explain(error)}.")
+    if not trials and not failures:
+        raise ModelError(f"{original.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
+    report = report_of(heads, trials, second.proto, whole)
+    return replace(
+        report,
+        outputs_tolerance=max(report.tolerance.values()) if optimize else 0.0,
+        skipped=tuple(skipped),
+        rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
+        provider=runner.provider,
+        nodes=runner.nodes(),
+        failures=tuple(failures),
+    )
+
+
+class _Runner:
+    """The sessions of one proof."""
+
+    def __init__(
+        self,
+        original: LoadedModel,
+        rewritten: LoadedModel,
+        heads: Sequence[HeadRecord],
+        whole: WholeGrids | None,
+        *,
+        provider: str,
+        optimize: bool,
+    ) -> None:
+        choice = choose_providers(provider)
+        self.provider = choice.used
+        self._names = [value.name for value in original.proto.graph.output]
+        self._heads = heads
+        self._grids = (
+            {} if whole is None else {head.output: whole.names[head.output] for head in heads if not head.grid}
+        )
+
+        def session(loaded: LoadedModel) -> Any:
+            data, folder = loaded.session_source()
+            return make_session(data, choice, optimize=optimize, external_data_folder=folder, name=loaded.name)
+
+        self._first, self._second = session(original), session(rewritten)
+        self._third = session(replace(original, proto=whole.make())) if whole is not None and self._grids else None
+
+    def nodes(self) -> dict[str, dict[str, int | None]]:
+        """How many nodes of each model run on which provider."""
+        return {"original": nodes_per_provider(self._first), "rewritten": nodes_per_provider(self._second)}
+
+    def original(self, feeds: dict[str, np.ndarray]) -> list[Any]:
+        """The vendor's own outputs."""
+        found: list[Any] = self._first.run(self._names, feeds)
+        return found
+
+    def trial(self, label: str, expected: list[Any], feeds: dict[str, np.ndarray]) -> Trial:
+        """Run the rewritten model and compare."""
+        wanted = list(dict.fromkeys([*self._names, *(name for head in self._heads for name in head.tensors)]))
+        got = dict(zip(wanted, self._second.run(wanted, feeds), strict=True))
+        grids = {head.output: got[head.grid] for head in self._heads if head.grid}
+        if self._third is not None:
+            grids |= dict(zip(self._grids, self._third.run(list(self._grids.values()), feeds), strict=True))
+        gaps = [difference(before, got[name]) for name, before in zip(self._names, expected, strict=True)]
+        parts = [
+            compare(head, {key: got[name] for key, name in head.by_name().items()}, grids.get(head.output))
+            for head in self._heads
+        ]
+        residuals = {head.output: part[0] for head, part in zip(self._heads, parts, strict=True) if part[0] is not None}
+        scale = {head.output: part[1] for head, part in zip(self._heads, parts, strict=True)}
+        emissions = {name: gap for part in parts for name, gap in part[2].items()}
+        return Trial(label, max(gaps) == 0.0, max(gaps), residuals, scale, emissions)

@@ -1,0 +1,111 @@
+"""`rewrite` and `verify`, as a user calls them: a model is proved before it is written, and as it lies on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import ModelSource, load_model
+from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.proof.head_alone import prove_head
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.saving import default_output_path, save_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from onnx_gapmil.lift.verdict import Readout
+    from onnx_gapmil.rewriting.result import Rewrite
+
+
+def rewrite(
+    model: ModelSource,
+    output: str | Path | None = None,
+    *,
+    readout: Readout = "contribution",
+    emit: Emit | str | None = None,
+    write: bool = True,
+) -> Rewrite:
+    """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
+
+    Args:
+        model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
+        output: where to write; ``MODEL.gapmil.onnx`` beside the model if None. A ModelProto is only written if
+            this is given.
+        readout: ``contribution`` (mean over cells = logits, always) or ``instance`` (the head applied to each cell).
+        emit: what the graph is to give beside the logits, as an `Emit` or its text; features and grid if None. Nothing
+            else is computed. The proof knows the whole grid all the same.
+        write: False leaves the disk alone.
+
+    Returns:
+        The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
+
+    Raises:
+        ModelError: the model cannot be read or run; or it was rewritten before, with other emissions than those asked
+            for.
+        UnsupportedHeadError: no output has a head that can be lifted; the refusal says why.
+        ProofError: the rewritten model failed its proof; nothing is written.
+        InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
+    """
+    result = rewrite_model(model, readout=readout, emit=emit)
+    if result.trace is None or result.whole is None:  # rewritten before
+        return result
+    source, new, heads, whole = result.source, result.model, result.heads, result.whole
+    if result.trace.measured:
+        report = prove(source, new, heads, whole=whole)
+    else:  # its weights exceed what a trial run may read
+        report = prove_head(source, new, heads, whole=whole, trace=result.trace, inlined=result.inlined)
+    if not report.passed:
+        raise ProofError(
+            f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
+            report,
+        )
+    result = result.with_proof(report)
+    path = Path(output) if output is not None else None
+    if path is None and result.source.path is not None:
+        path = default_output_path(result.source.path)
+    return save_model(result, path) if write and path is not None else result
+
+
+def verify(
+    original: ModelSource,
+    rewritten: ModelSource,
+    *,
+    batches: Sequence[tuple[str, np.ndarray]] = (),
+    provider: str = "auto",
+) -> ProofReport:
+    """Prove that one file is the rewritten form of another, as they would be deployed.
+
+    A file without its whole grid is compared with a rewrite of the original that is made in memory.
+
+    Args:
+        original: the vendor's model.
+        rewritten: the model that is claimed to be its rewritten form.
+        batches: further inputs as (name for people, array of the input's shape and dtype); random ones are always
+            run.
+        provider: where to run; ``auto``, ``cuda``, ``cpu``, ...
+
+    Returns:
+        What was measured; ``passed`` tells the result.
+
+    Raises:
+        ModelError: one of them cannot be read or run, or the second is not a rewritten model, or of another one.
+        ProviderError: the provider was asked for by name and is not really used.
+    """
+    first, second = load_model(original), load_model(rewritten)
+    if not second.is_rewritten:
+        raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
+    heads = rewrite_model(second).heads
+    whole = None
+    if any(head.grid is None for head in heads):
+        whole = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False)).whole
+        known = whole.names if whole is not None else {}
+        absent = [head.output for head in heads if head.grid is None and head.output not in known]
+        if absent:
+            raise ModelError(f"{first.name} has no head of '{absent[0]}', which {second.name} says it was made from.")
+    return prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
