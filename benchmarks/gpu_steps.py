@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.benchmarking.runs import BoundRun
     from onnx_gapmil.benchmarking.variants import Variant
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
 
 EMISSIONS = ("grid", "features,grid", "topk:5", "argmax", "scores:max,lse")
 #: Largest |CUDA - CPU| / max |CPU| that float32 without TF32 may show, and the least share of equal integers (two
@@ -125,7 +125,7 @@ def copies(name: str, provider: str, batch: int, seconds: float) -> dict[str, An
     from onnx_gapmil.benchmarking.runs import ON_DEVICE, BoundRun
     from onnx_gapmil.benchmarking.sessions import timed_session
     from onnx_gapmil.benchmarking.timing import Spread, interleave, ratios
-    from onnx_gapmil.graph.trace import random_input
+    from onnx_gapmil.graph.inputs import random_input
     from onnx_gapmil.ort.providers import choose_providers
     from onnx_gapmil.ort.values import to_ort_value
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.gallery import build_gallery
-from onnx_gapmil.auditing.measuring import Progress, open_journal, run
-from onnx_gapmil.auditing.page import write_report
+from onnx_gapmil.auditing.measuring import Progress, run
+from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, Subject
-from onnx_gapmil.auditing.summary import SCHEMA_VERSION, AuditSummary, summarise_run
+from onnx_gapmil.auditing.records import measured
+from onnx_gapmil.auditing.resuming import open_journal
+from onnx_gapmil.auditing.summarising import summarise_run
+from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
 from onnx_gapmil.files.writing import write_whole
-from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from onnx_gapmil.auditing.measuring import Run
-    from onnx_gapmil.auditing.preparation import Exhibit
+    from onnx_gapmil.auditing.preparation import PreparedData
 
 
 def audit(
@@ -28,7 +30,7 @@ def audit(
     *,
     gallery: int = 300,
     restart: bool = False,
-    announce: Callable[[Subject, Exhibit, int], None] = lambda *_: None,
+    announce: Callable[[Subject, PreparedData, int], None] = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images.
@@ -54,32 +56,34 @@ def audit(
     journal, found = open_journal(request, subject, output, restart=restart)
     with journal:
         done = run(
-            request, subject, journal, found, lambda exhibit, resumed: announce(subject, exhibit, resumed), progress
+            request, subject, journal, found, lambda prepared, resumed: announce(subject, prepared, resumed), progress
         )
         summary = summarise_run(done)
-        write_images(output / "images.parquet", subject, done.records)
-        write_classes(output / "classes.parquet", summary.classes, subject)
-        write_report(output / "report.html", payload(done, summary, gallery))
+        write_images(output / "images.parquet", done.records, subject.name)
+        write_classes(output / "classes.parquet", summary.classes, subject.name)
+        write_report(output / "report.html", report_of(done, summary, gallery))
         text = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
         write_whole(output / "summary.json", text.encode())
         journal.clear()
     return summary
 
 
-def payload(run: Run, summary: AuditSummary, gallery: int) -> dict[str, Any]:
-    """What ``report.html`` is made of; see `onnx_gapmil.auditing.page.render_report`."""
-    shown, named = build_gallery(run, gallery)
+def report_of(run: Run, summary: AuditSummary, most: int) -> Report:
+    """What ``report.html`` is made of.
+
+    Args:
+        run: the audit.
+        summary: of it.
+        most: images in the gallery, at the most.
+    """
+    gallery = build_gallery(run, most)
+    named = {index for image in gallery.images for index in image.classes}
     for row in summary.classes:
-        named |= {row["index"], *(index for index, _ in row["most_confused"])}
-    named |= {index for record in run.records if "error" not in record for index, _ in record["top"][:1]}
-    subject = run.subject
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "version": __version__,
-        "summary": summary.to_json(),
-        "names": {str(index): subject.name(index) for index in sorted(named)},
-        "activation": "sigmoid" if subject.independent else "softmax",
-        "classes": list(summary.classes),
-        "reliability": (summary.measures.get("calibration") or {}).get("bins"),
-        "gallery": shown,
-    }
+        named |= {row.index, *(index for index, _ in row.most_confused)}
+    named |= {record.top[0][0] for record in measured(run.records)}
+    return Report(
+        summary=summary,
+        names={index: run.subject.name(index) for index in sorted(named)},
+        activation="sigmoid" if run.subject.independent else "softmax",
+        gallery=gallery,
+    )

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import base64
 import itertools
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.records import ImageRecord, measured
 from onnx_gapmil.data import check_sample
+from onnx_gapmil.files.serial import FLAT
+from onnx_gapmil.metrics.causes import Cause
 from onnx_gapmil.running.pipeline import iterate_batches
-from onnx_gapmil.show.html.maps import encode_maps
+from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
 
 if TYPE_CHECKING:
-    from onnx_gapmil.auditing.journal import Record
+    from collections.abc import Sequence
+
     from onnx_gapmil.auditing.measuring import Run
-    from onnx_gapmil.auditing.preparation import Subject
+    from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.data import Sample
     from onnx_gapmil.images.geometry import Geometry
 
@@ -30,9 +35,65 @@ _CLASSES = 32
 _CELL_TOP = 5
 
 
-def is_right(record: Record) -> bool:
-    """Whether the image is answered rightly at top-1."""
-    return bool(record["measures"]["right"])
+Fractions = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in fractions of the photo's width and height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryImage:
+    """One image of the gallery.
+
+    Attributes:
+        name: in the data set.
+        labels: the true classes.
+        prediction: the image's first classes with their probabilities, best first.
+        right: whether the first is a true one.
+        cause: why it is not, where that is known.
+        recoverable: whether some cell on the object knows better.
+        thumb: the whole photo, small, as a ``data:`` address.
+        size: (width, height) of that in pixels.
+        window: what the network sees; below 0 or above 1 where the photo was padded.
+        boxes: of objects.
+        box_classes: what each shows.
+        foreground: flat indices of the cells on the object.
+        maps: of its telling classes.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    prediction: tuple[tuple[int, float], ...]
+    right: bool
+    cause: Cause | None
+    recoverable: bool
+    thumb: str
+    size: tuple[int, int]
+    window: Fractions
+    boxes: tuple[Fractions, ...]
+    box_classes: tuple[tuple[int, ...], ...]
+    foreground: tuple[int, ...]
+    maps: Annotated[EncodedMaps, FLAT]
+
+    @property
+    def classes(self) -> set[int]:
+        """All classes that the page names with it."""
+        return {*self.labels, *self.maps.classes, *itertools.chain(*self.box_classes)}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images that a report shows.
+
+    Attributes:
+        total: images that were measured.
+        shown: of these, how many are here.
+        note: one sentence where not all are; else empty.
+        images: the most telling first.
+    """
+
+    total: int
+    shown: int
+    note: str
+    images: tuple[GalleryImage, ...]
 
 
 def choose(records: tuple[Record, ...], most: int) -> list[int]:
@@ -49,11 +110,13 @@ def choose(records: tuple[Record, ...], most: int) -> list[int]:
         Places in ``records``.
     """
     groups: dict[str, list[int]] = {}
+    telling: dict[int, float] = {}
     for place, record in enumerate(records):
-        if "error" not in record:
+        if isinstance(record, ImageRecord):
             groups.setdefault(_kind(record), []).append(place)
-    for kind, members in groups.items():
-        members.sort(key=lambda place: (_telling(records[place], kind), place))
+            telling[place] = _telling(record)
+    for members in groups.values():
+        members.sort(key=lambda place: (telling[place], place))
     wrong = [groups[kind] for kind in ("dilution", "distraction", "absent", "wrong") if kind in groups]
     turns = [place for turn in itertools.zip_longest(*wrong) for place in turn if place is not None]
     right = groups.get("right", [])
@@ -61,30 +124,27 @@ def choose(records: tuple[Record, ...], most: int) -> list[int]:
     return [*turns[: most - kept_right], *right[:kept_right]]
 
 
-def _kind(record: Record) -> str:
-    if is_right(record):
-        return "right"
-    return str(record["measures"].get("cause") or "wrong")
+def _kind(record: ImageRecord) -> str:
+    return "right" if record.measures.right else record.measures.cause or "wrong"
 
 
-def _telling(record: Record, kind: str) -> float:
+def _telling(record: ImageRecord) -> float:
     """Smaller is more telling."""
-    found = record["measures"].get("foreground") or {}
-    share = float(found.get("cell_share") or 0.0)
-    if kind == "right":
+    found = record.measures.foreground
+    share = found.cell_share if found is not None else 0.0
+    if record.measures.right:
         return share
-    return -share if share > 0 else -float(record["top"][0][1])
+    return -share if share > 0 else -record.top[0][1]
 
 
-def build_gallery(run: Run, most: int) -> tuple[dict[str, Any], set[int]]:
-    """The gallery of ``report.html`` and the classes that it names; see `onnx_gapmil.auditing.page.write_report`."""
+def build_gallery(run: Run, most: int) -> Gallery:
+    """Choose at most so many images, run them once more, and make them small."""
     chosen = choose(run.records, most)
-    samples = [run.exhibit.samples[place] for place in chosen]
-    total = sum("error" not in record for record in run.records)
-    images: list[dict[str, Any]] = []
+    samples = [run.prepared.samples[place] for place in chosen]
+    images: list[GalleryImage] = []
     batches = iterate_batches(
         run.subject.session,
-        run.exhibit.preprocess.preprocess,
+        run.prepared.preprocess.preprocess,
         [sample.image for sample in samples],
         batch=run.request.batch,
         keep_photos=True,
@@ -92,65 +152,63 @@ def build_gallery(run: Run, most: int) -> tuple[dict[str, Any], set[int]]:
     )
     for batch in batches:
         for row, photo in enumerate(batch.photos):
-            grid = batch.grids[run.subject.place].grid
-            if grid is None or photo.pixels is None:
-                raise TypeError("a gallery needs pixels and grids")
+            grid, record = batch.grids[run.subject.place].grid, run.records[chosen[photo.place]]
+            if grid is None or photo.pixels is None or not isinstance(record, ImageRecord):
+                raise TypeError("a gallery needs pixels and grids of images that were measured")
             images.append(
                 _entry(
-                    run.subject,
                     samples[photo.place],
-                    run.records[chosen[photo.place]],
+                    record,
                     photo.pixels,
                     photo.geometry,
                     with_two_classes(grid[row]),
+                    arranged=run.subject.arranged,
                 )
             )
+    total = len(measured(run.records))
     note = "" if len(images) == total else f"The {len(images)} most telling of {total} images; --gallery N shows more."
-    named = {
-        index
-        for image in images
-        for index in (*image["classes"], *image["labels"], *itertools.chain(*image["box_classes"]))
-    }
-    return {"total": total, "shown": len(images), "note": note, "images": images}, named
+    return Gallery(total, len(images), note, tuple(images))
 
 
 def _entry(
-    subject: Subject,
     sample: Sample,
-    record: Record,
+    record: ImageRecord,
     pixels: npt.NDArray[np.uint8],
     geometry: Geometry,
     grid: npt.NDArray[np.float64],
-) -> dict[str, Any]:
+    *,
+    arranged: bool,
+) -> GalleryImage:
     height, width = geometry.image_size
     thumb, size = _thumbnail(pixels)
-    measures = record["measures"]
-    classes = telling_classes(grid, [index for index, _ in record["top"]], measures["labels"])
+    measures = record.measures
+    maps = encode_maps(grid, telling_classes(grid, [index for index, _ in record.top], measures.labels))
     x0, y0 = geometry.to_image(0.0, 0.0)
     x1, y1 = geometry.to_image(float(geometry.input_size[1]), float(geometry.input_size[0]))
     boxes = check_sample(sample, (height, width)).boxes
-    return {
-        "name": sample.name,
-        "labels": measures["labels"],
-        "prediction": record["top"],
-        "right": is_right(record),
-        "cause": measures.get("cause"),
-        "recoverable": bool(measures.get("recoverable")),
-        "thumb": thumb,
-        "size": list(size),
-        "window": [x0 / width, y0 / height, x1 / width, y1 / height],
-        "boxes": [
-            [round(side / scale, 5) for side, scale in zip(box.box, (width, height, width, height), strict=True)]
-            for box in boxes
-        ],
-        "box_classes": [list(box.classes) for box in boxes],
-        "foreground": measures.get("foreground_cells") or [],
-        **encode_maps(grid, classes),
-        **({} if subject.arranged else {"grid": None}),
-    }
+    return GalleryImage(
+        name=sample.name,
+        labels=measures.labels,
+        prediction=record.top,
+        right=measures.right,
+        cause=measures.cause,
+        recoverable=bool(measures.recoverable),
+        thumb=thumb,
+        size=size,
+        window=(x0 / width, y0 / height, x1 / width, y1 / height),
+        boxes=tuple(_fractions(box.box, width, height) for box in boxes),
+        box_classes=tuple(box.classes for box in boxes),
+        foreground=measures.foreground_cells or (),
+        maps=maps if arranged else replace(maps, grid=None),
+    )
 
 
-def telling_classes(grid: npt.NDArray[np.float64], top: list[int], labels: list[int]) -> list[int]:
+def _fractions(box: Fractions, width: int, height: int) -> Fractions:
+    x0, y0, x1, y1 = box
+    return round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)
+
+
+def telling_classes(grid: npt.NDArray[np.float64], top: Sequence[int], labels: Sequence[int]) -> list[int]:
     """The classes whose maps are worth keeping: true ones, the image's first, and the first of every cell.
 
     Args:

@@ -11,21 +11,85 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.records import read_record
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from typing import BinaryIO, Self
 
-Record = dict[str, Any]
-"""What was measured on one image, as JSON values; ``{"name": ..., "error": ...}`` for one that failed."""
+    from onnx_gapmil.auditing.records import Record
 
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What has to be the same for an unfinished audit to go on.
+
+    The first nine are as in `Request`, paths as they were given.
+
+    Attributes:
+        batch: images at a time, as it was decided.
+        version: of onnx-gapmil.
+        sha256: of the model's file.
+        used: the provider that runs.
+    """
+
+    model: str
+    data: str
+    labels: str | None
+    names: str | None
+    class_map: str | None
+    offset: int | None
+    preprocess: str | None
+    provider: str
+    head: str | None
+    batch: int
+    version: str
+    sha256: str
+    used: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decisions:
+    """What an audit decided before its first image, so that it is not decided anew when it goes on.
+
+    Attributes:
+        preprocess: how photos become inputs.
+        source: where that comes from.
+        assumed: whether it was guessed.
+        offset: class = label + offset; None where labels are no numbers.
+        class_map_source: how labels became classes.
+        samples: fingerprint of the labelled images.
+    """
+
+    preprocess: Preprocess
+    source: str
+    assumed: bool
+    offset: int | None
+    class_map_source: str
+    samples: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an audit began with; the journal's first file.
+
+    Attributes:
+        request: what was asked for.
+        resolved: what was decided from it.
+    """
+
+    request: Identity
+    resolved: Decisions
 
 
 @dataclass(frozen=True)
@@ -33,13 +97,11 @@ class Found:
     """An unfinished audit that was found in a folder.
 
     Attributes:
-        request: what had been asked for, as JSON values.
-        resolved: what had been decided from it (preprocessing, class map), as JSON values.
+        settings: what it began with.
         batches: the records of each batch that was finished.
     """
 
-    request: dict[str, Any]
-    resolved: dict[str, Any]
+    settings: Settings
     batches: tuple[tuple[Record, ...], ...]
 
 
@@ -63,22 +125,22 @@ class Journal:
         if not (self.folder / _SETTINGS).is_file():
             return None
         try:
-            settings = json.loads((self.folder / _SETTINGS).read_text("utf-8"))
-            return Found(settings["request"], settings["resolved"], tuple(self._whole_batches()))
-        except (ValueError, KeyError, TypeError) as error:
+            settings = from_json(Settings, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
+            return Found(settings, tuple(self._whole_batches()))
+        except (ValueError, InputError) as error:
             raise InputError(
                 f"{self.folder} is not the journal of an audit ({error}). Choose another folder, or begin anew with "
                 "--restart."
             ) from error
 
-    def start(self, request: dict[str, Any], resolved: dict[str, Any]) -> None:
+    def start(self, settings: Settings) -> None:
         """Begin a new journal; an older one is lost."""
         self.clear()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
-        text = json.dumps({"request": request, "resolved": resolved}, indent=2) + "\n"
+        text = json.dumps(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
 
     def resume(self, batches: int) -> None:
@@ -94,7 +156,7 @@ class Journal:
         Raises:
             InputError: the disk does not take them.
         """
-        line = json.dumps(list(records), separators=(",", ":"), allow_nan=False)
+        line = json.dumps(to_json(list(records)), separators=(",", ":"), allow_nan=False)
         try:
             if self._stream is None:
                 self._stream = (self.folder / _BATCHES).open("ab")
@@ -135,4 +197,11 @@ class Journal:
             return []
         lines = path.read_bytes().split(b"\n")
         # What follows the last line break was being written when the run was killed.
-        return [tuple(json.loads(line)) for line in lines[:-1]]
+        return [_batch(line) for line in lines[:-1]]
+
+
+def _batch(line: bytes) -> tuple[Record, ...]:
+    entries = json.loads(line)
+    if not isinstance(entries, list):
+        raise ValueError(f"a line of {_BATCHES} is no list")
+    return tuple(read_record(entry) for entry in entries)

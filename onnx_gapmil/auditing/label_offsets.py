@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.metrics.accuracy import label_ranks
@@ -12,9 +12,9 @@ from onnx_gapmil.running.pipeline import iterate_batches
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnx_gapmil.auditing.preparation import Subject
     from onnx_gapmil.data import ClassMap, Sample
     from onnx_gapmil.images.preprocess import Preprocess
+    from onnx_gapmil.running.grid_session import GridSession
 
 #: Images that decide, spread evenly over the data set.
 _IMAGES = 64
@@ -42,37 +42,35 @@ class OffsetTrial:
         what = "Labels are the model's classes" if self.offset == 0 else f"Class = label {self.offset:+d}"
         return f"{what}: found out by the model's answers to {self.images} images ({counts})."
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        right = {str(offset): list(counts) for offset, counts in self.right.items()}
-        return {"images": self.images, "offset": self.offset, "right": right}
-
 
 def try_offsets(
-    subject: Subject,
+    session: GridSession,
     preprocess: Preprocess,
     samples: Sequence[Sample],
     class_map: ClassMap,
     offsets: Sequence[int],
+    *,
+    head: int = 0,
 ) -> OffsetTrial:
     """Run a few images and count for each offset how many the model names rightly.
 
     Args:
-        subject: the model.
+        session: the model.
         preprocess: how photos become inputs.
         samples: the data set under `class_map`.
         class_map: has the offset that was assumed.
         offsets: those that are possible, the likeliest first.
+        head: which of the session's heads answers.
     """
     step = max(1, len(samples) // _IMAGES)
     tried = samples[::step][:_IMAGES]
     known = class_map.offset or 0
     right = {offset: [0, 0] for offset in offsets}
     count = 0
-    batches = iterate_batches(subject.session, preprocess, [sample.image for sample in tried], outputs=())
+    batches = iterate_batches(session, preprocess, [sample.image for sample in tried], outputs=())
     for batch in batches:
         for row, photo in enumerate(batch.photos):
-            logits = with_two_classes(batch.grids[subject.place].logits[row])
+            logits = with_two_classes(batch.grids[head].logits[row])
             count += 1
             for offset, hits in right.items():
                 labels = [label - known + offset for label in tried[photo.place].labels]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from onnx_gapmil.auditing.label_offsets import OffsetTrial, try_offsets
+from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
 from onnx_gapmil.data.class_names import class_names
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.rewriting.result import Rewrite
@@ -19,6 +18,7 @@ from onnx_gapmil.running.grid_session import GridSession
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
     from onnx_gapmil.rewriting.record import HeadRecord
@@ -54,15 +54,6 @@ class Request:
     provider: str = "auto"
     head: str | None = None
     batch: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; paths as they were given."""
-        return {
-            key: str(value) if value is not None and key in _PATHS else value for key, value in self.__dict__.items()
-        }
-
-
-_PATHS = ("model", "data", "labels", "names", "class_map")
 
 
 class Subject:
@@ -133,7 +124,7 @@ def _place_of_head(session: GridSession, wanted: str | None, model: Path) -> int
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class PreparedData:
     """A data set prepared for a model: what is fed, and what the right answers are.
 
     Attributes:
@@ -142,7 +133,6 @@ class Exhibit:
         preprocess: how photos become inputs, and where that comes from.
         class_map: how labels became classes.
         ranking: what the detective found, where it was asked.
-        trial: how the offset of the labels was decided, where only the model's answers could tell.
     """
 
     data: DataSet
@@ -150,32 +140,21 @@ class Exhibit:
     preprocess: ResolvedPreprocess
     class_map: ClassMap
     ranking: Ranking | None = None
-    trial: OffsetTrial | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """What was decided, for the journal."""
-        return {
-            "preprocess": self.preprocess.preprocess.to_json(),
-            "source": self.preprocess.source,
-            "assumed": self.preprocess.assumed,
-            "offset": self.class_map.offset,
-            "class_map_source": self.class_map.source,
-        }
 
 
-def prepare(subject: Subject, request: Request, resolved: dict[str, Any] | None = None) -> Exhibit:
+def prepare(subject: Subject, request: Request, decided: Decisions | None = None) -> PreparedData:
     """Open the data set, and decide the preprocessing and the classes.
 
     Args:
         subject: the model.
         request: what was asked for.
-        resolved: what an unfinished run of the same request had decided (`Exhibit.to_json`).
+        decided: what an unfinished run of the same request had decided.
 
     Raises:
         InputError: the data set, the labels or the preprocessing will not do.
     """
     data = open_data(request.data, labels=request.labels)
-    offset = request.offset if resolved is None else resolved["offset"]
+    offset = request.offset if decided is None else decided.offset
     class_map = resolve_classes(
         data,
         classes=subject.classes,
@@ -184,24 +163,22 @@ def prepare(subject: Subject, request: Request, resolved: dict[str, Any] | None 
         map_file=request.class_map,
         offset=offset,
     )
-    if resolved is not None:
-        chosen = ResolvedPreprocess(
-            Preprocess.from_json(resolved["preprocess"]), resolved["source"], bool(resolved["assumed"])
-        )
-        class_map = ClassMap(class_map.offset, class_map.table, resolved["class_map_source"])
-        return Exhibit(data, apply_class_map(data, class_map), chosen, class_map)
+    if decided is not None:
+        chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed)
+        class_map = ClassMap(class_map.offset, class_map.table, decided.class_map_source)
+        return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
     possible = _possible_offsets(data, subject, class_map, offset)
     if request.preprocess == AUTO:
         return _investigate(subject, data, class_map, possible)
     chosen = subject.resolve(request.preprocess)
-    trial = None
     if len(possible) > 1:
-        trial = try_offsets(subject, chosen.preprocess, apply_class_map(data, class_map), class_map, possible)
+        samples = apply_class_map(data, class_map)
+        trial = try_offsets(subject.session, chosen.preprocess, samples, class_map, possible, head=subject.place)
         class_map = resolve_classes(
             data, classes=subject.classes, names=subject.names, wnids=subject.wnids, offset=trial.offset
         )
         class_map = ClassMap(class_map.offset, class_map.table, trial.sentence())
-    return Exhibit(data, apply_class_map(data, class_map), chosen, class_map, trial=trial)
+    return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
 
 
 def _possible_offsets(data: DataSet, subject: Subject, class_map: ClassMap, given: int | None) -> tuple[int, ...]:
@@ -211,7 +188,7 @@ def _possible_offsets(data: DataSet, subject: Subject, class_map: ClassMap, give
     return candidate_offsets(data, subject.classes, subject.names)
 
 
-def _investigate(subject: Subject, data: DataSet, class_map: ClassMap, possible: tuple[int, ...]) -> Exhibit:
+def _investigate(subject: Subject, data: DataSet, class_map: ClassMap, possible: tuple[int, ...]) -> PreparedData:
     """Let the detective rank preprocessings, and offsets with them."""
     from onnx_gapmil.fitting.preprocessing import rank_presets
 
@@ -232,4 +209,4 @@ def _investigate(subject: Subject, data: DataSet, class_map: ClassMap, possible:
             data, classes=subject.classes, names=subject.names, wnids=subject.wnids, offset=ranking.offset
         )
     found = ResolvedPreprocess(ranking.best, ranking.sentence, assumed=True)
-    return Exhibit(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)
+    return PreparedData(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)

@@ -1,4 +1,4 @@
-"""One image's line in the journal: what the model answered, and what was measured on its grid."""
+"""One image's record: what the model answered, and what was measured on its grid."""
 
 from __future__ import annotations
 
@@ -10,70 +10,78 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.metrics import measure_image
 from onnx_gapmil.metrics.accuracy import label_ranks
 
 if TYPE_CHECKING:
-    from onnx_gapmil.auditing.journal import Record
-    from onnx_gapmil.auditing.preparation import Subject
+    from collections.abc import Sequence
+
     from onnx_gapmil.data import Sample
-    from onnx_gapmil.errors import ImageError
     from onnx_gapmil.running.pipeline import BatchAnswered, Photo
 
 _TOP = 5
 
 
-def failure(sample: Sample, error: ImageError | DataError) -> Record:
-    """The record of an image that is kept out."""
-    return {"name": sample.name, "error": str(error)}
-
-
-def record_batch(subject: Subject, samples: list[Sample], answered: BatchAnswered) -> list[Record]:
+def record_batch(
+    samples: Sequence[Sample], answered: BatchAnswered, *, head: int, independent: bool, arranged: bool
+) -> list[Record]:
     """Measure a batch.
 
     Args:
-        subject: the model.
         samples: those of the batch, in order.
         answered: what the model said of them.
+        head: which of its heads is measured.
+        independent: whether several classes may be true at once, so that probabilities are sigmoids and no softmax.
+        arranged: whether rows and columns of the grid are known; without them no place is measured.
 
     Returns:
-        A record for each sample; an image that cannot be read, or whose boxes or mask do not fit it, has an error.
+        A record for each sample; a failure for an image that cannot be read, or whose boxes or mask do not fit it.
     """
     records: list[Record] = []
     row = 0
     for sample, entry in zip(samples, answered.entries, strict=True):
         if isinstance(entry, Exception):
-            records.append(failure(sample, entry))
+            records.append(Failure(sample.name, str(entry)))
             continue
-        grids = answered.grids[subject.place]
+        grids = answered.grids[head]
         if grids.grid is None:
             raise TypeError("an audit needs the prediction grid of each image")
         try:
-            records.append(_record(subject, sample, entry, grids.logits[row], grids.grid[row]))
+            answer = (grids.logits[row], grids.grid[row])
+            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged))
         except DataError as error:
-            records.append(failure(sample, error))
+            records.append(Failure(sample.name, str(error)))
         row += 1
     return records
 
 
-def _record(subject: Subject, sample: Sample, photo: Photo, logits: npt.NDArray[Any], grid: npt.NDArray[Any]) -> Record:
+def _record(
+    sample: Sample,
+    photo: Photo,
+    logits: npt.NDArray[Any],
+    grid: npt.NDArray[Any],
+    *,
+    independent: bool,
+    arranged: bool,
+) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
     scores, cells = with_two_classes(logits), with_two_classes(grid)
     if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
         raise DataError(f"{sample.name}: the model's answer is not finite (overflow or NaN).")
-    probabilities = activate(scores, "sigmoid" if subject.independent else "softmax")
+    probabilities = activate(scores, "sigmoid" if independent else "softmax")
     order = np.argsort(-scores, kind="stable")[:_TOP]
     aggregated = {name: label_ranks(aggregator(cells), checked.labels) for name, aggregator in AGGREGATORS.items()}
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
-    return {
-        "name": sample.name,
-        "size": [width, height],
-        "top": [[int(index), float(probabilities[index])] for index in order],
-        "aggregators": {name: [int(rank) for rank in ranks] for name, ranks in aggregated.items()},
-        "measures": measure_image(
+    return ImageRecord(
+        image=sample.name,
+        size=(width, height),
+        top=tuple((int(index), float(probabilities[index])) for index in order),
+        aggregators={name: tuple(int(rank) for rank in ranks) for name, ranks in aggregated.items()},
+        measures=measure_image(
             scores,
             cells,
             labels=checked.labels,
@@ -81,6 +89,6 @@ def _record(subject: Subject, sample: Sample, photo: Photo, logits: npt.NDArray[
             boxes=checked.boxes,
             mask=mask,
             probabilities=probabilities,
-            arranged=subject.arranged,
+            arranged=arranged,
         ),
-    }
+    )

@@ -1,139 +1,171 @@
-"""``summary.json``: what an audit found, as one value."""
+"""``summary.json`` as one value: what was audited, under what conditions, and what was found."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from onnx_gapmil.aggregate import AGGREGATORS
-from onnx_gapmil.metrics import summarise
-from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
-from onnx_gapmil.metrics.intervals import share_interval
-from onnx_gapmil.metrics.summary import seed_of
-from onnx_gapmil.version import __version__
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from onnx_gapmil.auditing.journal import Record
-    from onnx_gapmil.auditing.measuring import Run
-    from onnx_gapmil.rewriting.record import HeadRecord
+from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.files.serial import to_json
+from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.metrics.figures import ClassRow, Figures
+from onnx_gapmil.metrics.intervals import Interval
 
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
-class AuditSummary:
-    """What an audit found.
-
-    Shares are in 0..1; what was not measured (no boxes, no masks, cells of unknown arrangement) is None.
+@dataclass(frozen=True, kw_only=True)
+class AuditedHead:
+    """The head whose cells were measured.
 
     Attributes:
-        model: the file, its SHA-256 and its head.
-        data: the data set; see `DataSet.to_json`.
-        images: images measured.
-        failed: images kept out; ``failures`` names each with its reason.
-        top1: share of images of which a true class has the highest logit.
-        top5: share of images of which one is among the five highest.
-        aggregators: top-1 and top-5 under each aggregator.
-        measures: everything that `onnx_gapmil.metrics.summarise` finds, by its key in ``summary.json``.
-        conditions: preprocessing, class map, provider, versions: under what all of this holds.
+        output: the vendor's output that it ends in.
+        activation: what the vendor's graph makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
+        grid_shape: (N, K, H, W) of the prediction grid; an open axis has a symbol's name, or None.
+        quantized: whether it rounds to integers on the way, so that cells and logits agree up to rounding.
+        position_dependent: whether each cell has weights of its own.
+        note: what else a reader of the grid must know; empty for nothing.
     """
 
-    model: dict[str, Any]
-    data: dict[str, Any]
+    output: str
+    activation: str
+    grid_shape: tuple[int | str | None, ...]
+    quantized: bool
+    position_dependent: bool
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedData:
+    """The data set as it was found; see `DataSet`.
+
+    Attributes:
+        kind: of files, such as ``coco``.
+        root: the folder that the images' names are relative to.
+        source: one sentence: what was read and where.
+        images: that it has.
+        notes: sentences: what was left out or assumed.
+    """
+
+    kind: str
+    root: str
+    source: str
     images: int
-    failed: int
-    failures: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMapping:
+    """How labels became the model's classes; see `ClassMap`.
+
+    Attributes:
+        offset: class = label + offset; None where no label is a number.
+        source: how that was found.
+        table: the classes of each label; None where the offset says it all.
+    """
+
+    offset: int | None
+    source: str
+    table: Mapping[str, tuple[int, ...]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderUse:
+    """What the model ran on; see `ProviderChoice`.
+
+    Attributes:
+        requested: what was asked for.
+        used: what it got.
+        device: by the name that its driver gives it; None for the CPU.
+        reason: one sentence.
+        nodes: of the graph, by ONNX Runtime's name of the provider.
+    """
+
+    requested: str
+    used: str
+    device: str | None
+    reason: str
+    nodes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class AggregatorFigures:
+    """Accuracy with the cells pooled in another way.
+
+    Attributes:
+        top1: share of images of which a true class comes first.
+        top5: of which one is among the first five.
+        macro_top1: `top1` with every class weighing as much.
+        macro_top5: `top5` likewise.
+        interval: 95 % interval of `top1`.
+    """
+
     top1: float
     top5: float
-    aggregators: dict[str, dict[str, Any]]
-    measures: dict[str, Any]
-    conditions: dict[str, Any]
-    classes: tuple[dict[str, Any], ...] = field(repr=False, default=())
+    macro_top1: float
+    macro_top5: float
+    interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What was audited, and under what all figures hold.
+
+    Attributes:
+        schema_version: of ``summary.json``.
+        model: the file, as it was given.
+        model_sha256: of that file.
+        verdict: on its head, ``exact`` or ``conditional``.
+        head: the head.
+        data: the data set.
+        images: that were measured.
+        failed: that were kept out.
+        failures: each with its reason.
+        preprocess: how photos became inputs.
+        preprocess_source: where that comes from.
+        preprocess_assumed: whether it was guessed.
+        class_map: how labels became classes.
+        names_source: where the classes' names come from.
+        provider: what the model ran on.
+        versions: of what computed, by name.
+        aggregators: accuracy by aggregator; ``mean`` is the model's own.
+    """
+
+    schema_version: int
+    model: str
+    model_sha256: str
+    verdict: str
+    head: AuditedHead
+    data: AuditedData
+    images: int
+    failed: int
+    failures: tuple[Failure, ...]
+    preprocess: Preprocess
+    preprocess_source: str
+    preprocess_assumed: bool
+    class_map: LabelMapping
+    names_source: str
+    provider: ProviderUse
+    versions: Mapping[str, str]
+    aggregators: Mapping[str, AggregatorFigures]
+
+
+# The fields of the last base come first, as in summary.json.
+@dataclass(frozen=True, kw_only=True)
+class AuditSummary(Figures, Conditions):
+    """What an audit found: every key of ``summary.json`` is an attribute, those of `Conditions` and of `Figures`.
+
+    Shares are in 0..1. What was not measured (no boxes, no masks, cells of unknown arrangement) is None.
+
+    Attributes:
+        classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.
+    """
+
+    classes: tuple[ClassRow, ...] = field(repr=False, default=())
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``summary.json``."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "model": self.model["path"],
-            "model_sha256": self.model["sha256"],
-            "verdict": self.model["verdict"],
-            "head": self.model["head"],
-            "data": self.data,
-            "images": self.images,
-            "failed": self.failed,
-            "failures": list(self.failures),
-            **self.conditions,
-            "aggregators": self.aggregators,
-            **self.measures,
-        }
-
-
-def summarise_run(run: Run) -> AuditSummary:
-    """Turn the records of a run into its summary; the same records give the same summary to the last bit."""
-    good = [record for record in run.records if "error" not in record]
-    measures = summarise([record["measures"] for record in good])
-    classes = measures.pop("classes")
-    aggregators = {name: _aggregated(good, name) for name in AGGREGATORS}
-    subject, exhibit = run.subject, run.exhibit
-    return AuditSummary(
-        model={
-            "path": str(subject.path),
-            "sha256": subject.rewrite.source.sha256,
-            "verdict": subject.head.verdict,
-            "head": _head(subject.head),
-        },
-        data=exhibit.data.to_json(),
-        images=len(good),
-        failed=len(run.records) - len(good),
-        failures=tuple(
-            {"image": record["name"], "error": record["error"]} for record in run.records if "error" in record
-        ),
-        top1=measures["top1"],
-        top5=measures["top5"],
-        aggregators=aggregators,
-        measures=measures,
-        conditions=_conditions(run),
-        classes=tuple(classes),
-    )
-
-
-def _aggregated(good: Sequence[Record], name: str) -> dict[str, Any]:
-    ranks = [record["aggregators"][name] for record in good]
-    labels = [record["measures"]["labels"] for record in good]
-    right = sum(min(each) < 1 for each in ranks)
-    return {
-        "top1": accuracy(ranks, 1),
-        "top5": accuracy(ranks, 5),
-        "macro_top1": macro_accuracy(labels, ranks, 1),
-        "macro_top5": macro_accuracy(labels, ranks, 5),
-        # The draws of the image-level figure, so that the model's own mean has one interval and not two.
-        "interval": list(share_interval(right, len(ranks), seed=seed_of("top1"))),
-    }
-
-
-def _head(head: HeadRecord) -> dict[str, Any]:
-    return {
-        "output": head.output,
-        "activation": head.activation,
-        "grid_shape": list(head.grid_shape),
-        "quantized": head.quantized,
-        "note": head.note,
-    }
-
-
-def _conditions(run: Run) -> dict[str, Any]:
-    import numpy as np
-    import onnxruntime
-
-    exhibit = run.exhibit
-    return {
-        "preprocess": exhibit.preprocess.preprocess.to_json(),
-        "preprocess_source": exhibit.preprocess.source,
-        "preprocess_assumed": exhibit.preprocess.assumed,
-        "class_map": exhibit.class_map.to_json(),
-        "names_source": run.subject.names_source,
-        "provider": run.subject.session.provider,
-        "versions": {"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
-    }
+        content: dict[str, Any] = to_json(self)
+        del content["classes"]
+        return content

@@ -9,14 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from onnx_gapmil.auditing.journal import Record
-    from onnx_gapmil.auditing.preparation import Subject
+    from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.metrics import ImageMeasures
+    from onnx_gapmil.metrics.figures import ClassRow
+
+    NameOf = Callable[[int], str]
 
 _IMAGES: Mapping[str, pa.DataType] = {
     "image": pa.string(),
@@ -56,16 +60,16 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, subject: Subject, records: Sequence[Record]) -> None:
+def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
 
     Raises:
         InputError: the file cannot be written.
     """
-    _write(path, [_image_row(subject, record) for record in records], _IMAGES)
+    _write(path, [_image_row(record, name_of) for record in records], _IMAGES)
 
 
-def write_classes(path: Path, rows: Sequence[Mapping[str, Any]], subject: Subject) -> None:
+def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None:
     """Write a row for each class that labels an image, in the order of the model's classes.
 
     Raises:
@@ -73,10 +77,15 @@ def write_classes(path: Path, rows: Sequence[Mapping[str, Any]], subject: Subjec
     """
     table = [
         {
-            **{key: row.get(key) for key in ("index", "images", "top1", "top5", "any_top1", "cell_share")},
-            "name": subject.name(int(row["index"])),
-            "most_confused": [index for index, _ in row["most_confused"]],
-            "most_confused_images": [count for _, count in row["most_confused"]],
+            "index": row.index,
+            "name": name_of(row.index),
+            "images": row.images,
+            "top1": row.top1,
+            "top5": row.top5,
+            "any_top1": row.any_top1,
+            "cell_share": row.cell_share,
+            "most_confused": [index for index, _ in row.most_confused],
+            "most_confused_images": [count for _, count in row.most_confused],
         }
         for row in rows
     ]
@@ -90,38 +99,42 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, 
     write_whole(path, stream.getvalue())
 
 
-def _image_row(subject: Subject, record: Record) -> dict[str, Any]:
-    if "error" in record:
-        return {"image": record["name"], "error": record["error"]}
-    measures = record["measures"]
-    answer, probability = record["top"][0]
+def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
+    if isinstance(record, Failure):
+        return {"image": record.image, "error": record.error}
+    measures = record.measures
+    answer, probability = record.top[0]
     return {
-        "image": record["name"],
-        "width": record["size"][0],
-        "height": record["size"][1],
-        "labels": measures["labels"],
-        "label_names": [subject.name(index) for index in measures["labels"]],
+        "image": record.image,
+        "width": record.size[0],
+        "height": record.size[1],
+        "labels": measures.labels,
+        "label_names": [name_of(index) for index in measures.labels],
         "prediction": answer,
-        "prediction_name": subject.name(answer),
+        "prediction_name": name_of(answer),
         "probability": probability,
-        "top5": [index for index, _ in record["top"]],
-        "right": measures["right"],
-        "rank": min(measures["ranks"]) + 1,
-        **{f"rank_{name}": min(ranks) + 1 for name, ranks in record["aggregators"].items()},
-        **_measured(measures),
+        "top5": [index for index, _ in record.top],
+        "right": measures.right,
+        "rank": min(measures.ranks) + 1,
+        **{f"rank_{name}": min(ranks) + 1 for name, ranks in record.aggregators.items()},
+        **_by_place(measures),
     }
 
 
-def _measured(measures: Mapping[str, Any]) -> dict[str, Any]:
+def _by_place(measures: ImageMeasures) -> dict[str, Any]:
     """Of what was measured by place, the columns; null where it could not be."""
-    foreground = measures.get("foreground") or {}
-    cells = measures.get("foreground_cells")
-    pointing = measures.get("pointing")
-    return {
-        "cause": measures.get("cause"),
-        "recoverable": measures.get("recoverable"),
-        "foreground_cells": len(cells) if cells else None,
-        **{key: foreground.get(key) for key in ("any_top1", "any_top5", "most_top1", "cell_share", "background_share")},
-        "background_reliance": (measures.get("background") or {}).get("share"),
-        "pointing_game": pointing["hits"] == pointing["games"] if pointing else None,
-    }
+    found: dict[str, Any] = {"cause": measures.cause, "recoverable": measures.recoverable}
+    if measures.foreground is not None and measures.foreground_cells is not None:
+        found |= {
+            "foreground_cells": len(measures.foreground_cells),
+            "any_top1": measures.foreground.any_top1,
+            "any_top5": measures.foreground.any_top5,
+            "most_top1": measures.foreground.most_top1,
+            "cell_share": measures.foreground.cell_share,
+            "background_share": measures.foreground.background_share,
+        }
+    if measures.background is not None:
+        found["background_reliance"] = measures.background.share
+    if measures.pointing is not None:
+        found["pointing_game"] = measures.pointing.won
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.table import Table
@@ -13,42 +13,41 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from onnx_gapmil.auditing import AuditSummary, Exhibit, Subject
+    from onnx_gapmil.auditing import AuditSummary, PreparedData, Subject
 
 
-def exhibit_note(subject: Subject, exhibit: Exhibit, resumed: int = 0) -> RenderableType:
+def conditions_note(subject: Subject, prepared: PreparedData, resumed: int = 0) -> RenderableType:
     """What is assumed, before anything is measured."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     provider = subject.session.provider
     table.add_row("model", f"{subject.path}  ({subject.head.verdict}, output '{subject.head.output}')")
-    table.add_row("data", exhibit.data.source)
-    for note in exhibit.data.notes:
+    table.add_row("data", prepared.data.source)
+    for note in prepared.data.notes:
         table.add_row("", note)
-    table.add_row("preprocessing", exhibit.preprocess.preprocess.describe())
-    table.add_row("", exhibit.preprocess.source)
-    table.add_row("classes", exhibit.class_map.source)
+    table.add_row("preprocessing", prepared.preprocess.preprocess.describe())
+    table.add_row("", prepared.preprocess.source)
+    table.add_row("classes", prepared.class_map.source)
     table.add_row("names", subject.names_source)
     table.add_row("running on", f"{provider['used']}: {provider['reason']}")
     if subject.head.note:
         table.add_row("note", subject.head.note)
     if resumed:
-        table.add_row("resumed", f"{resumed} of {len(exhibit.samples)} images were measured by an earlier run")
+        table.add_row("resumed", f"{resumed} of {len(prepared.samples)} images were measured by an earlier run")
     parts: list[RenderableType] = [table, Text()]
-    if exhibit.ranking is not None:
+    if prepared.ranking is not None:
         from onnx_gapmil.show.terminal.ranking import ranking_table
 
-        parts = [ranking_table(exhibit.ranking, rows=12), Text(), *parts]
+        parts = [ranking_table(prepared.ranking, rows=12), Text(), *parts]
     return Group(*parts)
 
 
 def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
     """What was found: sentences first, then the aggregators, then where the rest is."""
-    found = summary.to_json()
-    lines = [_accuracy(found), *_foreground(found), *_causes(found), *_places(found), *_several(found)]
+    lines = [_accuracy(summary), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
-    parts += [Text(), _aggregators(found), Text(), *_failures(found)]
+    parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
     parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
     return Group(*parts)
 
@@ -58,97 +57,92 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def _accuracy(found: dict[str, Any]) -> str:
-    low, high = found["intervals"]["top1"]
-    right = round(found["top1"] * found["images"])
+def _accuracy(summary: AuditSummary) -> str:
+    low, high = summary.intervals["top1"]
+    right = round(summary.top1 * summary.images)
     return (
-        f"Whole image: {right} of {found['images']} right at top-1 ({percent(found['top1'])}, 95 % interval "
-        f"{percent(low)} to {percent(high)}), {percent(found['top5'])} at top-5."
+        f"Whole image: {right} of {summary.images} right at top-1 ({percent(summary.top1)}, 95 % interval "
+        f"{percent(low)} to {percent(high)}), {percent(summary.top5)} at top-5."
     )
 
 
-def _foreground(found: dict[str, Any]) -> list[str]:
-    foreground = found.get("foreground")
-    if not foreground:
+def _foreground(summary: AuditSummary) -> list[str]:
+    if summary.foreground is None:
         return ["No boxes or masks were given: what lies on the object is not known, and not measured."]
-    lines = []
-    for key, when in (("right", "Answered rightly"), ("wrong", "Answered wrongly")):
-        part = foreground[key]
-        if part and part["images"]:
-            lines.append(
-                f"{when} ({part['images']}): the true class wins a cell on the object in {percent(part['any_top1'])}; "
-                f"it wins {percent(part['cell_share'])} of the object's cells and "
-                f"{percent(part['background_share'])} of the others."
-            )
-    return lines
-
-
-def _causes(found: dict[str, Any]) -> list[str]:
-    causes = found.get("error_causes")
-    if not causes or not sum(causes.values()):
-        return []
-    lost = causes["dilution"] + causes["distraction"]
-    absent = f" In {causes['absent']} no cell on the object has the true class on top." if causes["absent"] else ""
+    parts = ((summary.foreground.right, "Answered rightly"), (summary.foreground.wrong, "Answered wrongly"))
     return [
-        f"Recoverable errors: {lost} of {sum(causes.values())}. There the mean lost what cells on the object know "
-        f"(dilution {causes['dilution']}, distraction {causes['distraction']}).{absent}"
+        f"{when} ({part.images}): the true class wins a cell on the object in {percent(part.any_top1)}; "
+        f"it wins {percent(part.cell_share)} of the object's cells and {percent(part.background_share)} of the others."
+        for part, when in parts
+        if part.images
     ]
 
 
-def _places(found: dict[str, Any]) -> list[str]:
-    lines = []
-    if found.get("pointing_game") is not None:
-        lines.append(
-            f"Pointing game {percent(found['pointing_game'])}; the photo's centre alone gets "
-            f"{percent(found['pointing_game_centre'])}."
-        )
-    background = found.get("background") or {}
-    if found.get("background_reliance") is not None:
-        lines.append(
-            f"Evidence outside the object: {percent(found['background_reliance'])}; a centred box of the same size "
-            f"would leave {percent(background.get('centred_box'))} outside."
-        )
-    if found.get("maxboxacc_v2") is not None:
-        lines.append(f"MaxBoxAccV2 {percent(found['maxboxacc_v2'])}.")
-    if found.get("pxap") is not None:
-        lines.append(f"PxAP {percent(found['pxap'])}.")
-    if found.get("calibration"):
-        lines.append(f"Calibration error (ECE) {percent(found['calibration']['ece'])}.")
-    return lines
-
-
-def _several(found: dict[str, Any]) -> list[str]:
-    several = found.get("several_objects")
-    if not several or not several.get("objects"):
+def _causes(summary: AuditSummary) -> list[str]:
+    causes = summary.error_causes
+    if causes is None or not causes.total:
         return []
+    lost = causes.dilution + causes.distraction
+    absent = f" In {causes.absent} no cell on the object has the true class on top." if causes.absent else ""
     return [
-        f"Several objects in one photo (photos: {several['images']}, objects: {several['objects']}): the grid finds "
-        f"{several['grid']}, top-1 names {several['top1']}, top-5 {several['top5']}."
+        f"Recoverable errors: {lost} of {causes.total}. There the mean lost what cells on the object know "
+        f"(dilution {causes.dilution}, distraction {causes.distraction}).{absent}"
     ]
 
 
-def _aggregators(found: dict[str, Any]) -> Table:
+def _places(summary: AuditSummary) -> list[str]:
+    lines = []
+    if summary.pointing_game is not None:
+        lines.append(
+            f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets "
+            f"{percent(summary.pointing_game_centre)}."
+        )
+    background = summary.background
+    if background is not None and background.share is not None:
+        lines.append(
+            f"Evidence outside the object: {percent(background.share)}; a centred box of the same size "
+            f"would leave {percent(background.centred_box)} outside."
+        )
+    if summary.maxboxacc_v2 is not None:
+        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}.")
+    if summary.pxap is not None:
+        lines.append(f"PxAP {percent(summary.pxap)}.")
+    lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
+    return lines
+
+
+def _several(summary: AuditSummary) -> list[str]:
+    several = summary.several_objects
+    if several is None:
+        return []
+    return [
+        f"Several objects in one photo (photos: {several.images}, objects: {several.objects}): the grid finds "
+        f"{several.grid}, top-1 names {several.top1}, top-5 {several.top5}."
+    ]
+
+
+def _aggregators(summary: AuditSummary) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("aggregator")
     for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
         table.add_column(heading, justify="right")
-    for name, values in found["aggregators"].items():
-        low, high = values["interval"]
+    for name, values in summary.aggregators.items():
+        low, high = values.interval
         table.add_row(
             f"{name} (the model's own)" if name == "mean" else name,
-            percent(values["top1"]),
+            percent(values.top1),
             f"{percent(low)} to {percent(high)}",
-            percent(values["top5"]),
-            percent(values["macro_top1"]),
+            percent(values.top5),
+            percent(values.macro_top1),
         )
     return table
 
 
-def _failures(found: dict[str, Any]) -> list[RenderableType]:
-    if not found["failed"]:
+def _failures(summary: AuditSummary) -> list[RenderableType]:
+    if not summary.failed:
         return []
-    lines = [Text(f"{found['failed']} image(s) were kept out:", style="yellow")]
-    lines += [Text(f"  {failure['error']}") for failure in found["failures"][:10]]
-    if found["failed"] > 10:
-        lines.append(Text(f"  and {found['failed'] - 10} more, in summary.json"))
+    lines = [Text(f"{summary.failed} image(s) were kept out:", style="yellow")]
+    lines += [Text(f"  {failure.error}") for failure in summary.failures[:10]]
+    if summary.failed > 10:
+        lines.append(Text(f"  and {summary.failed - 10} more, in summary.json"))
     return [*lines, Text()]

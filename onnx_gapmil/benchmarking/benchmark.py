@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
 
     Progress = Callable[[str], object]
 

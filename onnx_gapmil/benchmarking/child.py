@@ -51,7 +51,7 @@ def _inputs(entries: list[Any]) -> list[Any]:
     import ml_dtypes
     import numpy as np
 
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
 
     kinds = {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
     return [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError, PreprocessError
-from onnx_gapmil.graph.trace import InputShape, concrete_inputs
+from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.resolve import resolve_preprocess
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from onnx_gapmil.graph.functions import has_functions, inline_functions
-from onnx_gapmil.graph.trace import InputShape, trace
+from onnx_gapmil.graph.inputs import InputShape
+from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.benchmarking.variants import Variant
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
 
 HOW = (
     "Peak memory: of a fresh process that loads the graph and runs it, Python and ONNX Runtime included (VmHWM of "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnx_gapmil.graph.trace import InputShape, random_input
+from onnx_gapmil.graph.inputs import InputShape, random_input
 from onnx_gapmil.ort.errors import run_error
 from onnx_gapmil.ort.quiet import onnxruntime_module
 from onnx_gapmil.ort.values import dtype_name, to_ort_value

@@ -15,7 +15,8 @@ from onnx_gapmil.rewriting.rewriter import rewrite_model
 if TYPE_CHECKING:
     from typing import Any
 
-    from onnx_gapmil.graph.trace import InputShape, Trace
+    from onnx_gapmil.graph.inputs import InputShape
+    from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.lift.verdict import Verdict
     from onnx_gapmil.ort.providers import ProviderChoice
 

@@ -18,7 +18,7 @@ from onnx_gapmil.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from onnx_gapmil.auditing import Exhibit, Progress, Subject
+    from onnx_gapmil.auditing import PreparedData, Progress, Subject
     from onnx_gapmil.cli.progress import PhotoProgress
 
 
@@ -152,14 +152,14 @@ class _Teller(contextlib.ExitStack):
         self.done = 0
         self.total = 0
 
-    def announce(self, subject: Subject, exhibit: Exhibit, resumed: int) -> None:
+    def announce(self, subject: Subject, prepared: PreparedData, resumed: int) -> None:
         """Before the first image."""
-        from onnx_gapmil.auditing.text import exhibit_note
+        from onnx_gapmil.auditing.text import conditions_note
         from onnx_gapmil.cli.progress import PhotoProgress
         from onnx_gapmil.show.terminal.notes import console
 
-        console(stderr=True).print(exhibit_note(subject, exhibit, resumed))
-        self.done, self.total = resumed, len(exhibit.samples)
+        console(stderr=True).print(conditions_note(subject, prepared, resumed))
+        self.done, self.total = resumed, len(prepared.samples)
         self._bar = self.enter_context(PhotoProgress(self.total - resumed, shown=True))
 
     def update(self, progress: Progress) -> None:

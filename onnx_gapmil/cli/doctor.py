@@ -57,10 +57,10 @@ def _print(diagnosis: Diagnosis) -> None:
 
 
 def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, RenderableType]]:
-    for trial in diagnosis.providers:
+    for probe in diagnosis.providers:
         yield (
-            f"provider {trial.name}",
-            f"{_GOOD} works" if trial.works else f"{_BAD} {_plain(str(trial.failure))}",
+            f"provider {probe.name}",
+            f"{_GOOD} works" if probe.works else f"{_BAD} {_plain(str(probe.failure))}",
         )
     cuda = diagnosis.cuda
     for device in cuda.devices:

@@ -89,8 +89,8 @@ class GraphBuilder:
         """
         names = [self.unique(f"{_PREFIX}/TopK/{part}") for part in ("values", "indices")]
         if self.graph.opset >= 10:
-            wanted = self.ints([count]) if isinstance(count, int) else count
-            self._append("TopK", [tensor, wanted], names, {"axis": axis})
+            k = self.ints([count]) if isinstance(count, int) else count
+            self._append("TopK", [tensor, k], names, {"axis": axis})
         else:
             self._append("TopK", [tensor], names, {"axis": axis, "k": count})
         return names[0], names[1]
@@ -146,13 +146,13 @@ class GraphBuilder:
         return self._exported(self._needed(outputs))
 
     def _needed(self, outputs: list[str]) -> set[str]:
-        wanted, needed = list(outputs), set[str]()
-        while wanted:
-            name = wanted.pop()
+        pending, needed = list(outputs), set[str]()
+        while pending:
+            name = pending.pop()
             if name not in needed:
                 needed.add(name)
                 if name in self._makers:
-                    wanted.extend(tensor.name for tensor in self._makers[name].inputs)
+                    pending.extend(tensor.name for tensor in self._makers[name].inputs)
         return needed
 
     def _exported(self, needed: set[str]) -> list[onnx.NodeProto]:

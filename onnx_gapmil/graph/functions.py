@@ -1,4 +1,4 @@
-"""Inline local functions, for models whose exporter hides the head in one."""
+"""Inline local functions: jax2onnx, and PyTorch's legacy exporter if asked to, can hide the head in one."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from onnx_gapmil.ort.cpu import evaluate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from onnx_gapmil.graph.trace import InputShape
+    from onnx_gapmil.graph.inputs import InputShape
     from onnx_gapmil.graph.view import ModelGraph
 
 #: Operators whose outputs are no tensors, or none whose shape is ever asked for.
@@ -53,7 +53,7 @@ _DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 @dataclass(frozen=True)
-class Facts:
+class Inferred:
     """What inference found.
 
     Attributes:
@@ -77,7 +77,7 @@ def infer(
     known: Mapping[str, np.ndarray] | None = None,
     *,
     strict: bool = False,
-) -> Facts:
+) -> Inferred:
     """Shapes and types by onnx's own inference.
 
     Args:
@@ -90,14 +90,14 @@ def infer(
         ShapesUnknownError: only if strict.
     """
     known = known or {}
-    twin = _twin(graph, inputs, known)
+    light = _without_weights(graph, inputs, known)
     try:
-        result = onnx.shape_inference.infer_shapes(twin, data_prop=True, strict_mode=strict)
+        result = onnx.shape_inference.infer_shapes(light, data_prop=True, strict_mode=strict)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, TypeError) as error:
         if strict:
             raise ShapesUnknownError(" ".join(str(error).split())) from error
         # What cannot be inferred is measured; inference only adds element types to the measurement.
-        result = twin
+        result = light
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, np.dtype] = {}
     for value in (*result.graph.value_info, *result.graph.input, *result.graph.output):
@@ -111,10 +111,10 @@ def infer(
         dtypes[tensor.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     for name, array in known.items():
         shapes[name], dtypes[name] = array.shape, array.dtype
-    return Facts(shapes, dtypes)
+    return Inferred(shapes, dtypes)
 
 
-def infer_all(graph: ModelGraph, inputs: tuple[InputShape, ...]) -> Facts:
+def infer_all(graph: ModelGraph, inputs: tuple[InputShape, ...]) -> Inferred:
     """The shape of every tensor that the outputs are made of; there is no answer in parts.
 
     Raises:
@@ -130,41 +130,44 @@ def infer_all(graph: ModelGraph, inputs: tuple[InputShape, ...]) -> Facts:
     _require_consistent(graph, found)
     _require_complete(graph, found)
     values = {name: array for name, array in known.items() if name in graph.shape_computed}
-    return Facts(found.shapes, found.dtypes, values)
+    return Inferred(found.shapes, found.dtypes, values)
 
 
-def _twin(graph: ModelGraph, inputs: tuple[InputShape, ...], known: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+def _without_weights(
+    graph: ModelGraph, inputs: tuple[InputShape, ...], known: Mapping[str, np.ndarray]
+) -> onnx.ModelProto:
     """The model without its large weights: they are inputs of its graph, and known values are initializers."""
     source = graph.proto
-    twin = onnx.ModelProto()
-    twin.ir_version = max(source.ir_version, 8)  # before IR 4, initializers would have to be inputs as well
-    twin.opset_import.extend(source.opset_import)
-    twin.functions.extend(source.functions)
-    twin.graph.name = "twin"
+    light = onnx.ModelProto()
+    light.ir_version = max(source.ir_version, 8)  # before IR 4, initializers would have to be inputs as well
+    light.opset_import.extend(source.opset_import)
+    light.functions.extend(source.functions)
+    light.graph.name = "light"
     for node in source.graph.node:
         large = next((tensor for tensor in _constant_tensors(node) if tensor_bytes(tensor) > _SMALL), None)
+        # Weights in Constant nodes are set aside as initializers are.
         if large is not None:
-            twin.graph.input.append(
+            light.graph.input.append(
                 onnx.helper.make_tensor_value_info(node.output[0], large.data_type, list(large.dims))
             )
         elif not node.output or not all(name in known for name in node.output if name):
-            twin.graph.node.append(node)
-    made = {name for node in twin.graph.node for name in node.output}
+            light.graph.node.append(node)
+    made = {name for node in light.graph.node for name in node.output}
     for entry in inputs:
         kind = onnx.helper.np_dtype_to_tensor_dtype(entry.dtype)
-        twin.graph.input.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.traced))
+        light.graph.input.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.traced))
     for tensor in source.graph.initializer:
         if tensor.name in known:
             continue
         if not is_external(tensor) and tensor_bytes(tensor) <= _SMALL:
-            twin.graph.initializer.append(tensor)
+            light.graph.initializer.append(tensor)
         else:
-            twin.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     for name, array in known.items():
         if name not in made:
-            twin.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
-    twin.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in graph.outputs)
-    return twin
+            light.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+    light.graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in graph.outputs)
+    return light
 
 
 def _constant_tensors(node: onnx.NodeProto) -> list[onnx.TensorProto]:
@@ -179,6 +182,7 @@ def _fixed_shape_inputs(graph: ModelGraph) -> dict[str, np.ndarray]:
     for node in graph.proto.graph.node:
         if node.domain not in _DEFAULT_DOMAINS:
             continue
+        # The axes of a reduction, an input from operator set 18 (ReduceSum: 13).
         places = (1,) if node.op_type.startswith("Reduce") else _SHAPE_INPUTS.get(node.op_type, ())
         for place in places:
             name = node.input[place] if place < len(node.input) else ""
@@ -187,7 +191,7 @@ def _fixed_shape_inputs(graph: ModelGraph) -> dict[str, np.ndarray]:
     return found
 
 
-def _computed_values(graph: ModelGraph, found: Facts, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _computed_values(graph: ModelGraph, found: Inferred, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Values of tensors that depend on shapes alone, as far as these shapes are known.
 
     Whatever such a node reads of a real tensor is its shape, so it is fed an array of that shape that nobody fills.
@@ -195,7 +199,7 @@ def _computed_values(graph: ModelGraph, found: Facts, known: Mapping[str, np.nda
     feeds: dict[str, np.ndarray] = {}
     nodes: list[onnx.NodeProto] = []
     made: set[str] = set()
-    wanted: list[str] = []
+    targets: list[str] = []
     for node in graph.proto.graph.node:
         outputs = [name for name in node.output if name]
         if not outputs or outputs[0] not in graph.shape_computed or all(name in known for name in outputs):
@@ -209,17 +213,17 @@ def _computed_values(graph: ModelGraph, found: Facts, known: Mapping[str, np.nda
         feeds |= given
         nodes.append(node)
         made.update(outputs)
-        wanted += outputs
+        targets += outputs
     if not nodes:
         return {}
     try:
-        arrays = evaluate(nodes, feeds, wanted, graph.proto.opset_import)
+        arrays = evaluate(nodes, feeds, targets, graph.proto.opset_import)
     except GapmilError as error:
         raise ShapesUnknownError(f"what it computes from shapes does not run: {error}") from error
-    return dict(zip(wanted, arrays, strict=True))
+    return dict(zip(targets, arrays, strict=True))
 
 
-def _feed(graph: ModelGraph, found: Facts, known: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+def _feed(graph: ModelGraph, found: Inferred, known: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
     if name in known:
         return known[name]
     if name in graph.constants:
@@ -229,13 +233,14 @@ def _feed(graph: ModelGraph, found: Facts, known: Mapping[str, np.ndarray], name
     return np.zeros(found.shapes[name], dtype=found.dtypes.get(name, np.dtype(np.float32)))
 
 
-def _require_consistent(graph: ModelGraph, found: Facts) -> None:
+def _require_consistent(graph: ModelGraph, found: Inferred) -> None:
     """What onnx's inference takes on trust: that reshapes keep the number of elements, and layers fit their inputs."""
     for node in graph.proto.graph.node:
         shapes = [found.shapes.get(name) for name in node.input]
         after = found.shapes.get(node.output[0]) if node.output else None
         if node.domain not in _DEFAULT_DOMAINS or not shapes or shapes[0] is None or after is None:
             continue
+        # Wrong guesses of an open size show here first: the flattened map does not fit the layer.
         if node.op_type in _SAME_COUNT:
             fits = math.prod(shapes[0]) == math.prod(after)
         elif node.op_type == "Gemm" and shapes[1] is not None:
@@ -250,15 +255,15 @@ def _require_consistent(graph: ModelGraph, found: Facts) -> None:
             raise ShapesUnknownError(f"{node.name or node.op_type} ({node.op_type}) cannot take {list(shapes[0])}")
 
 
-def _require_complete(graph: ModelGraph, found: Facts) -> None:
+def _require_complete(graph: ModelGraph, found: Inferred) -> None:
     """A head must not be searched with gaps: what is unknown could be what makes it another head."""
     makers = {name: node for node in graph.proto.graph.node for name in node.output if name}
-    wanted, needed = [value.name for value in graph.outputs], set[str]()
-    while wanted:
-        name = wanted.pop()
+    pending, needed = [value.name for value in graph.outputs], set[str]()
+    while pending:
+        name = pending.pop()
         if name not in needed and name in makers and name not in graph.constants:
             needed.add(name)
-            wanted.extend(read for read in makers[name].input if read)
+            pending.extend(read for read in makers[name].input if read)
     for node in graph.proto.graph.node:
         if node.op_type in NO_TENSORS or "Sequence" in node.op_type or node.domain == "ai.onnx.ml":
             continue

@@ -5,7 +5,6 @@ Many files carry no ``value_info``, or a wrong one; reshape targets are computed
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,17 +13,14 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
+from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, random_input
 from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from onnx_gapmil.graph.view import ModelGraph
 
-#: Heights and widths tried for inputs that leave them open, the commonest first.
-OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512))
 #: Weights above this many bytes are handed to the runtime where they lie.
 _SMALL = 4096
 #: Element types that NumPy and ONNX Runtime both have.
@@ -41,33 +37,6 @@ _PLAIN = frozenset(
 )
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
 MAX_TRACED_BYTES = 1_500_000_000
-
-
-@dataclass(frozen=True)
-class InputShape:
-    """One graph input as declared, and the shape that it was traced with.
-
-    Attributes:
-        name: the input.
-        declared: one entry for each axis: a number, or a symbol (None where it has no name).
-        traced: the concrete shape of the trace.
-        dtype: element type as NumPy names it.
-    """
-
-    name: str
-    declared: tuple[int | str | None, ...]
-    traced: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def batch_is_open(self) -> bool:
-        """Whether the first axis is left open."""
-        return bool(self.declared) and not isinstance(self.declared[0], int)
-
-    @property
-    def space_is_open(self) -> bool:
-        """Whether any axis but the first is left open."""
-        return any(not isinstance(dim, int) for dim in self.declared[1:])
 
 
 @dataclass(frozen=True)
@@ -105,18 +74,18 @@ def trace(graph: ModelGraph) -> Trace:
     """
     if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
-    probe = _with_probes(graph)
-    wanted = probe.wanted
-    session = cpu_session(probe.proto, graph.folder, weights=probe.weights)
+    copy = _instrumented(graph)
+    session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     last: Exception | None = None
     for shapes in candidate_inputs(graph):
+        # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
-            results = session.run([output for output, _ in wanted], feeds)
+            results = session.run([output for output, _ in copy.added], feeds)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
             last = error
             continue
-        found = {name: array for (_, name), array in zip(wanted, results, strict=True)}
+        found = {name: array for (_, name), array in zip(copy.added, results, strict=True)}
         values = {name: array for name, array in found.items() if name in graph.shape_computed}
         measured = {
             name: array.shape if name in graph.shape_computed else tuple(int(dim) for dim in array)
@@ -128,53 +97,6 @@ def trace(graph: ModelGraph) -> Trace:
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
     reason = explain(last) if last is not None else "no input shape could be made up"
     raise ModelError(f"the model runs at none of the input shapes that were tried: {reason}")
-
-
-def random_input(entry: InputShape, seed: int = 0) -> np.ndarray:
-    """A random array for an input: standard normal floats, bytes over the whole range, small other integers.
-
-    Returns:
-        Array of shape ``entry.traced`` and dtype ``entry.dtype``.
-    """
-    generator = np.random.default_rng(seed)
-    if entry.dtype.kind == "f" or entry.dtype.name == "bfloat16":
-        return generator.standard_normal(entry.traced).astype(entry.dtype)
-    if entry.dtype == np.uint8:
-        return generator.integers(0, 256, entry.traced, dtype=np.uint8)
-    if entry.dtype == np.int8:
-        return generator.integers(-128, 128, entry.traced, dtype=np.int8)
-    if entry.dtype == np.bool_:
-        return np.ones(entry.traced, dtype=np.bool_)
-    if entry.dtype.kind in "iu":
-        return generator.integers(0, 2, entry.traced).astype(entry.dtype)
-    raise ModelError(f"the input '{entry.name}' is of type {entry.dtype}; an image classifier takes numbers.")
-
-
-def candidate_inputs(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:
-    """Concrete shapes to try for all inputs, most plausible first.
-
-    Raises:
-        ModelError: an input is no tensor or has no known rank.
-    """
-    declared = [_declared(value) for value in graph.inputs]
-    if not declared:
-        raise ModelError("the model has no input; it computes a constant.")
-    open_batch = any(bool(dims) and not isinstance(dims[0], int) for _, dims, _ in declared)
-    open_space = any(not isinstance(dim, int) for _, dims, _ in declared for dim in dims[1:])
-    for size, batch in itertools.product(OPEN_SIZES if open_space else OPEN_SIZES[:1], (2, 1) if open_batch else (1,)):
-        yield concrete_inputs(graph, batch, size)
-
-
-def concrete_inputs(graph: ModelGraph, batch: int, size: tuple[int, int]) -> tuple[InputShape, ...]:
-    """All inputs with their open axes filled in: the batch, and (height, width).
-
-    Raises:
-        ModelError: an input is no tensor or has no known rank.
-    """
-    return tuple(
-        InputShape(name, dims, _concrete(dims, batch, size, _channels_last(graph, name, dims)), dtype)
-        for name, dims, dtype in (_declared(value) for value in graph.inputs)
-    )
 
 
 def _trace_by_inference(graph: ModelGraph) -> Trace:
@@ -194,40 +116,42 @@ def _trace_by_inference(graph: ModelGraph) -> Trace:
 
 
 @dataclass(frozen=True)
-class _Probe:
+class _Instrumented:
     """A copy of a model that also outputs the shape of every tensor, and the value of every computed shape.
 
     Attributes:
         proto: the copy; its large weights are declared, and lie in ``weights``.
         weights: by initializer.
-        wanted: (output, tensor) of what was added.
+        added: (output, tensor) of what was added.
     """
 
     proto: onnx.ModelProto
     weights: dict[str, np.ndarray]
-    wanted: list[tuple[str, str]]
+    added: list[tuple[str, str]]
 
 
-def _with_probes(graph: ModelGraph) -> _Probe:
+def _instrumented(graph: ModelGraph) -> _Instrumented:
     proto, weights = _light_copy(graph)
     load_small_external_data(proto, graph.folder)
     existing = {value.name for value in proto.graph.output}
-    wanted: list[tuple[str, str]] = []
+    added: list[tuple[str, str]] = []
     for node in graph.proto.graph.node:
+        # Maps, sequences and what comes out of branches have no shape to ask for.
         if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
             continue
         for name in node.output:
             if not name or (name in graph.constants and node.op_type == "Constant"):
                 continue
+            # The value itself: targets that PyTorch's legacy exporter and paddle2onnx compute for an open batch.
             if name in graph.shape_computed:
                 output = name
             else:
-                output = f"gapmil_trace/{len(wanted)}"
+                output = f"gapmil_trace/{len(added)}"
                 proto.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
             if output not in existing:
                 proto.graph.output.append(onnx.ValueInfoProto(name=output))
-            wanted.append((output, name))
-    return _Probe(proto, weights, wanted)
+            added.append((output, name))
+    return _Instrumented(proto, weights, added)
 
 
 def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
@@ -242,6 +166,8 @@ def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarra
     weights: dict[str, np.ndarray] = {}
     listed = {value.name for value in source.graph.input}
     for tensor in source.graph.initializer:
+        # Weights that are inputs too (IR 3: MXNet, Chainer and the Caffe2 zoo list them all) may be overridden, and
+        # stay.
         apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name not in listed
         if is_external(tensor) or not apart:
             proto.graph.initializer.append(tensor)
@@ -257,39 +183,3 @@ def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarra
             )
         )
     return proto, weights
-
-
-def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str | None, ...], np.dtype]:
-    kind = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or kind.elem_type == onnx.TensorProto.STRING or not kind.elem_type:
-        raise ModelError(f"the input '{value.name}' is no numeric tensor, so this is no image classifier.")
-    if not kind.HasField("shape"):
-        raise ModelError(f"the input '{value.name}' does not declare its rank; export the model with an input shape.")
-    dims = tuple(
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else (dim.dim_param or None)
-        for dim in kind.shape.dim
-    )
-    return value.name, dims, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-
-
-def _channels_last(graph: ModelGraph, name: str, dims: tuple[int | str | None, ...]) -> bool:
-    """Whether a rank-4 input is NHWC: by its declared sizes, else by what reads it first."""
-    if len(dims) != 4:
-        return False
-    channels = (1, 3, 4)
-    if dims[1] in channels or dims[3] in channels:
-        return dims[1] not in channels
-    reader = next(iter(graph.consumers.get(name, ())), None)
-    return reader is not None and reader.op == "Transpose"
-
-
-def _concrete(
-    dims: tuple[int | str | None, ...], batch: int, size: tuple[int, int], channels_last: bool
-) -> tuple[int, ...]:
-    height, width = size
-    defaults = {
-        3: (batch, 3, height),
-        4: (batch, height, width, 3) if channels_last else (batch, 3, height, width),
-    }
-    fallback = defaults.get(len(dims), (batch, *[height] * (len(dims) - 1)))
-    return tuple(dim if isinstance(dim, int) else fallback[axis] for axis, dim in enumerate(dims))

@@ -108,6 +108,8 @@ class ModelGraph:
         known: set[str] = set()
         for node in self.nodes:
             names = [tensor.name for tensor in node.inputs if tensor.name]
+            # Reshape targets with an open batch: Shape, Slice or Gather, Concat (PyTorch's legacy exporter,
+            # paddle2onnx).
             from_shape = node.op in _SHAPE_OPS and not node.domain
             from_known = any(name in known for name in names) and all(
                 name in known or name in self.constants for name in names
@@ -128,6 +130,8 @@ class ModelGraph:
         tensor = self._initializers.get(name)
         if tensor is not None:
             return self._array(tensor)
+        # Weights come through Constant, Cast, Transpose, DequantizeLinear (quantizers), Identity (PyTorch's legacy
+        # exporter shares equal ones) and ConstantOfShape (the onnx package's light models).
         nodes = self._constant_ancestors(name)
         feeds: dict[str, np.ndarray] = {}
         for node in nodes:
@@ -140,15 +144,15 @@ class ModelGraph:
         return evaluate(nodes, feeds, [name], self.proto.opset_import)[0]
 
     def _constant_ancestors(self, name: str) -> list[onnx.NodeProto]:
-        wanted, seen, found = [name], set[str](), set[int]()
-        while wanted:
-            current = wanted.pop()
+        pending, seen, found = [name], set[str](), set[int]()
+        while pending:
+            current = pending.pop()
             node = self._protos.get(current)
             if current in seen or node is None:
                 continue
             seen.add(current)
             found.add(id(node))
-            wanted.extend(read for read in node.input if read)
+            pending.extend(read for read in node.input if read)
         return [node for node in self.proto.graph.node if id(node) in found]
 
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray | None:

@@ -11,13 +11,14 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
+from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from onnx_gapmil.lift.layout import Role
     from onnx_gapmil.lift.lifting import Lifting
-from onnx_gapmil.lift.places import in_reading_order
 
 #: Nodes looked at for the two-dimensional arrangement of a row of tokens.
 _SEARCH_LIMIT = 5000
@@ -43,27 +44,42 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     source, axes = _first_map(walk, layout, data, wide_axes)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
-    roles = layout.roles(source)
     kept = [axis for axis in range(1, len(shape)) if axis not in axes]
-    wide = [axis for axis in kept if shape[axis] != 1]
+    _require_space(node, walk, source, axes, layout.roles(source))
+    channels = math.prod(shape[axis] for axis in kept)
+    height, width, note = _arrangement(node, walk, layout, source, axes)
+    name = _as_nchw(walk, source, kept, axes, channels, (height, width))
+    return FeatureGrid(
+        name,
+        source,
+        channels,
+        (height, width),
+        axes,
+        walk.describe(node),
+        _layout_name(shape, axes),
+        walk.dtype(source, np.dtype(np.float32)),
+        note,
+    )
+
+
+def _require_space(
+    node: gs.Node, walk: Lifting, source: str, axes: tuple[int, ...], roles: tuple[Role | None, ...]
+) -> None:
+    """What is pooled must be places of the image, all of them, row by row.
+
+    Args:
+        node: the pooling node.
+        walk: the walk.
+        source: the map.
+        axes: the axes that it is pooled over.
+        roles: the role of each axis.
+    """
+    shape = walk.shape(source)
+    wide = [axis for axis in range(1, len(shape)) if axis not in axes and shape[axis] != 1]
     if not axes or (0 in axes and shape[0] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
-        choosing = chooser(walk, source)
-        if choosing is not None:
-            raise walk.refuse(
-                "no-spatial-pool",
-                node,
-                f"what it averages was sorted or chosen by {walk.describe(choosing)}, so its cells are no places",
-            )
-        behind = walk.try_lift(source)
-        if isinstance(behind, Refusal) and behind.code != "no-spatial-pool":
-            raise HeadRefused(behind)
-        raise walk.refuse(
-            "spatial-mixing-after-pool",
-            node,
-            f"it pools a {list(shape)} tensor that was made of a vector without positions, so its cells are no places",
-        )
+        raise _no_places(node, walk, source)
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
@@ -81,19 +97,25 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
             f"the positions of the {list(shape)} tensor that it averages were moved or cut since the last map, so its "
             "cells are not the places that their rows and columns name",
         )
-    channels = math.prod(shape[axis] for axis in kept)
-    height, width, note = _arrangement(node, walk, layout, source, axes)
-    name = _as_nchw(walk, source, kept, axes, channels, (height, width))
-    return FeatureGrid(
-        name,
-        source,
-        channels,
-        (height, width),
-        axes,
-        walk.describe(node),
-        _layout_name(shape, axes),
-        walk.dtype(source, np.dtype(np.float32)),
-        note,
+
+
+def _no_places(node: gs.Node, walk: Lifting, source: str) -> HeadRefused:
+    """The refusal of a tensor that was sorted, or made of a vector."""
+    choosing = chooser(walk, source)
+    if choosing is not None:
+        return walk.refuse(
+            "no-spatial-pool",
+            node,
+            f"what it averages was sorted or chosen by {walk.describe(choosing)}, so its cells are no places",
+        )
+    behind = walk.try_lift(source)
+    if isinstance(behind, Refusal) and behind.code != "no-spatial-pool":
+        return HeadRefused(behind)
+    return walk.refuse(
+        "spatial-mixing-after-pool",
+        node,
+        f"it pools a {list(walk.shape(source))} tensor that was made of a vector without positions, so its cells are "
+        "no places",
     )
 
 

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import onnx_gapmil.lift.rules  # noqa: F401 - registers the rules
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
-from onnx_gapmil.lift.rules.quantized import QUANTIZING
+from onnx_gapmil.lift.quantization import QUANTIZING
+from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+    from onnx_gapmil.lift.lifting import Rule
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,13 @@ class HeadSearch:
     refusals: dict[str, Refusal]
 
 
-def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout = "contribution") -> HeadSearch:
+def lift_heads(
+    graph: ModelGraph,
+    trace: Trace,
+    build: GraphBuilder,
+    readout: Readout = "contribution",
+    rules: Mapping[tuple[str, str], Rule] = RULES,
+) -> HeadSearch:
     """Follow every output back to its pool and lift its head.
 
     Args:
@@ -96,11 +105,13 @@ def lift_heads(graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Re
         trace: its real shapes.
         build: collects the new nodes.
         readout: which grid to build.
+        rules: the lift rule of each operator; with one of your own, ``RULES | rule_table([lift_mine])``.
     """
-    walk = Lifting(graph, trace, build, readout)
+    walk = Lifting(graph, trace, build, readout, rules)
     found: dict[str, tuple[Logits, list[str]]] = {}
     for output in real_outputs(graph):
         logits = find_logits(graph, output)
+        # Scores and their ArgMax are two outputs of one head; the one with an activation says how it is read.
         found.setdefault(logits.tensor, (logits, []))[1].append(output)
         if found[logits.tensor][0].activation == "none" and logits.activation != "none":
             found[logits.tensor] = (logits, found[logits.tensor][1])
@@ -121,12 +132,14 @@ def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
     shape = walk.trace.shapes.get(tensor)
     if shape is None:
         return None
+    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1).
     wide = [dim for axis, dim in enumerate(shape) if dim != 1 and not (axis == 0 and dim == walk.trace.batch)]
     dtype = walk.trace.dtypes.get(tensor)
     if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
         found = walk.try_lift(tensor)
+        # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
         if isinstance(found, Refusal) and found.code == "blocked-layout":
             return found
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import mirrors
+from onnx_gapmil.lift.places import taken
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
-from onnx_gapmil.lift.places import taken
 
 
 def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:

@@ -10,18 +10,19 @@ import numpy as np
 
 from onnx_gapmil.graph.view import RANDOM_OPS
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
-from onnx_gapmil.lift.registry import find_rule
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+
+    Rule = Callable[[gs.Node, "Lifting"], Lifted]
 
 #: Operators between logits and pool; real heads have fewer than forty. The walk also looks into the trunk behind a
 #: reduction, to see whether its input is pooled already, and must end there.
@@ -36,13 +37,22 @@ class Lifting:
         trace: its real shapes.
         build: where new nodes go.
         readout: which grid is being built.
+        rules: the lift rule of each operator, by (domain, operator type); "" is ONNX's own domain.
     """
 
-    def __init__(self, graph: ModelGraph, trace: Trace, build: GraphBuilder, readout: Readout) -> None:
+    def __init__(
+        self,
+        graph: ModelGraph,
+        trace: Trace,
+        build: GraphBuilder,
+        readout: Readout,
+        rules: Mapping[tuple[str, str], Rule],
+    ) -> None:
         self.graph = graph
         self.trace = trace
         self.build = build
         self.readout = readout
+        self.rules = rules
         self._memo: dict[str, Lifted | Refusal] = {}
         self._stack: list[str] = []
 
@@ -57,8 +67,10 @@ class Lifting:
         found = self.try_lift(tensor)
         if isinstance(found, Refusal):
             raise HeadRefused(found)
+        # PyTorch dynamo merges batch and channels around the Gather that it leaves of a channels-last map. Rules for
+        # shapes ask try_lift and split them again; no other rule can tell the images apart.
         if found.batch_axis == MERGED and self._stack:
-            node = self.graph.producer(self.wanted)
+            node = self.graph.producer(self.output)
             raise self.refuse(
                 "spatial-mixing-after-pool",
                 node,
@@ -67,8 +79,8 @@ class Lifting:
         return found
 
     @property
-    def wanted(self) -> str:
-        """The tensor whose rule is running: which of a node's outputs is meant."""
+    def output(self) -> str:
+        """The tensor whose rule is running: which of the node's outputs is to be lifted."""
         return self._stack[-1]
 
     def try_lift(self, tensor: str) -> Lifted | Refusal:
@@ -107,9 +119,11 @@ class Lifting:
             raise self.refuse(
                 "head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool"
             )
+        # Saved by ONNX Runtime with ORT_ENABLE_ALL: the shape says NCHW, the memory holds blocks of channels.
         if "nchwc" in (node.domain or ""):
             raise self.refuse("blocked-layout", node, f"{node.op} works on a blocked channel layout (NCHWc)")
-        rule = find_rule(node.domain or "", node.op)
+        # The default domain has two names.
+        rule = self.rules.get(("" if node.domain in (None, "ai.onnx") else node.domain, node.op))
         if rule is None:
             raise self.no_rule(node)
         return rule(node, self)
@@ -182,6 +196,7 @@ class Lifting:
 
     def dtype(self, tensor: str, default: np.dtype) -> np.dtype:
         """Element type where inference knew it, else the type of the lift it comes from."""
+        # onnx's inference has no schema of ONNX Runtime's own operators, so that nothing is known behind them.
         return self.trace.dtypes.get(tensor, default)
 
     def is_fixed(self, tensor: str) -> bool:
@@ -190,6 +205,7 @@ class Lifting:
 
     def value(self, tensor: str) -> np.ndarray | None:
         """Value of a fixed tensor (in the trace, where it depends on the input's size); else None."""
+        # Targets computed from a shape: PyTorch's legacy exporter and Keras, where the batch is open.
         if tensor in self.trace.values:
             return self.trace.values[tensor]
         return self.graph.value(tensor)
@@ -229,7 +245,7 @@ class Lifting:
         Refuses if the pooled tensor has another number of elements than the lift has channels: a wrong grid is worse
         than none.
         """
-        tensor = self.wanted
+        tensor = self.output
         shape = self.shape(tensor)
         batch = parents[0].batch
         count = math.prod(shape) // batch
@@ -240,6 +256,7 @@ class Lifting:
                 node,
                 f"its output {list(shape)} is no rearrangement of pooled channels",
             )
+        # Flatten or Reshape between QLinearGlobalAveragePool and QGemm only moves integers.
         if kind == "shape":
             quantization, dtype = parents[0].quantization, parents[0].dtype
         step = LiftStep(self.operator(node), node.name or "", tensor, shape, kind, conditional, detail)
@@ -283,16 +300,17 @@ class Lifting:
             shape: shape of the operand, if it is a new tensor that was not traced.
         """
         own = shape if shape is not None else self.shape(tensor)
+        # One number broadcasts as it is, in whatever of its spellings: (), (1,), (1, 1), (1, 1, 1, 1).
         if math.prod(own) == 1 and len(own) <= 4:
             return tensor
         aligned = (1,) * (len(out_shape) - len(own)) + own
         axis = batch_axis if batch_axis is not None else -1
         inner = [dim for place, dim in enumerate(aligned) if place != axis]
-        wanted = [dim for place, dim in enumerate(out_shape) if place != axis]
-        if inner != wanted and math.prod(inner) != 1:
+        full = [dim for place, dim in enumerate(out_shape) if place != axis]
+        if inner != full and math.prod(inner) != 1:
             target = [1 if place == axis else dim for place, dim in enumerate(out_shape)]
             tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
-            inner, aligned = wanted, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
+            inner, aligned = full, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
         if axis > 0 and aligned[axis] != 1:
             order = [axis, *(place for place in range(len(out_shape)) if place != axis)]
             tensor = self.build.node("Transpose", [tensor], perm=order)

@@ -18,10 +18,12 @@ _FINAL: dict[str, Activation] = {
     "ArgMax": "none",
     "Hardmax": "none",
     "TopK": "none",
+    # ONNX Runtime's static quantizer, in the form of operators.
     "QLinearSoftmax": "softmax",
     "QLinearSigmoid": "sigmoid",
 }
-#: What may follow a final activation without saying anything new about the classes.
+#: What may follow a final activation without saying anything new about the classes: shapes, an Identity (paddle2onnx
+#: ends in one), a pair of Q and DQ, and the operators of ai.onnx.ml that turn scores into labels and maps.
 _PASSING = frozenset(
     {
         "ArrayFeatureExtractor",
@@ -75,6 +77,8 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
         if node.op not in _FINAL and node.op not in _PASSING:
             break
         moving = [name.name for name in node.inputs if name.name and name.name not in graph.constants]
+        # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so
+        # the logits found so far stand.
         if len(moving) != 1:
             break
         walked.append(node.op)

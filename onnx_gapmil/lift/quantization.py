@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 FLOAT = np.dtype(np.float32)
+#: Operators that round.
+QUANTIZING = frozenset(
+    {
+        "ConvInteger",
+        "DynamicQuantizeLinear",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearAveragePool",
+        "QLinearConv",
+        "QLinearGlobalAveragePool",
+        "QLinearMatMul",
+        "QLinearReduceMean",
+        "QuantizeLinear",
+    }
+)
 #: Operators that keep the range of their input.
 _KEEP_RANGE = frozenset(
     {
@@ -43,19 +60,19 @@ _KNOWN_RANGES = {"Relu": (0.0, math.inf), "Sigmoid": (0.0, 1.0), "HardSigmoid": 
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Scale and zero point of one operand: tensor names, and their values where they are single numbers."""
+class QuantParams:
+    """Quantization parameters of one operand, by the names of their tensors; "" for an absent zero point."""
 
     scale: str
     zero_point: str
 
 
-def quantized(
+def quantized_result(
     node: gs.Node,
     walk: Lifting,
     name: str,
     parents: list[Lifted],
-    meaning: Quantization,
+    quantization: Quantization,
     clips: bool,
     *,
     batch_axis: int | None,
@@ -63,80 +80,84 @@ def quantized(
     channels: int | None = None,
 ) -> Lifted:
     """The result of an operator that makes integers, with what they stand for."""
-    count = math.prod(walk.shape(walk.wanted)) // parents[0].batch
+    count = math.prod(walk.shape(walk.output)) // parents[0].batch
     return walk.result(
         node,
         name,
         parents,
         "gate" if clips else "affine",
-        f"{detail}; {words(meaning, clips)}" if detail else words(meaning, clips),
+        f"{detail}; {rounding_phrase(quantization, clips)}" if detail else rounding_phrase(quantization, clips),
         conditional=clips,
         batch_axis=batch_axis,
         channels=channels,
         dtype=parents[0].dtype,
-        quantization=meaning,
-        rounding=_rounded(parents, meaning, count),
+        quantization=quantization,
+        rounding=_rounded(parents, quantization, count),
     )
 
 
-def _rounded(parents: list[Lifted], meaning: Quantization, count: int) -> np.ndarray:
+def _rounded(parents: list[Lifted], quantization: Quantization, count: int) -> np.ndarray:
     """What was rounded before, and half a step more; of a range found at run time no bound is known."""
     before = [parent.rounding for parent in parents if parent.rounding is not None]
-    half = np.full(count, meaning.step / 2 if not meaning.dynamic else np.inf)
+    half = np.full(count, quantization.step / 2 if not quantization.dynamic else np.inf)
     return half + sum(part if len(part) == count else np.inf for part in before)
 
 
-def words(meaning: Quantization, clips: bool) -> str:
+def rounding_phrase(quantization: Quantization, clips: bool) -> str:
     """What quantization does to a tensor, for people."""
-    if meaning.dynamic:
+    if quantization.dynamic:
         return "rounds within its own range"
-    text = f"rounds to steps of {meaning.step:.3g}"
+    text = f"rounds to steps of {quantization.step:.3g}"
     if not clips:
         return text
-    if 0.0 in (meaning.low, meaning.high):
+    if 0.0 in (quantization.low, quantization.high):
         return f"{text}, and its range cuts at 0 as a Relu does"
-    return f"{text}, saturates outside {meaning.low:.3g} to {meaning.high:.3g}"
+    return f"{text}, saturates outside {quantization.low:.3g} to {quantization.high:.3g}"
 
 
-def saturate(walk: Lifting, grid: str, pooled: str, meaning: Quantization, dtype: np.dtype) -> str:
+def saturate(walk: Lifting, grid: str, pooled: str, quantization: Quantization, dtype: np.dtype) -> str:
     """``lift(z) * clip(z) / z``: what the range cuts off is cut off every cell in proportion.
 
     Args:
         walk: the walk.
         grid: lift of z.
         pooled: z itself as (N, C, 1, 1), before it is clipped.
-        meaning: the range.
+        quantization: the range.
         dtype: element type of both.
     """
     build = walk.build
+    # The calibrated range may lie beyond the largest float16.
     limits = np.finfo(dtype if dtype.kind == "f" else np.float32)
-    low, high = (walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (meaning.low, meaning.high))
+    low, high = (
+        walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (quantization.low, quantization.high)
+    )
     if walk.readout == "instance":
         return build.node("Min", [build.node("Max", [grid, low]), high])
     inside = build.node("Min", [build.node("Max", [pooled, low]), high])
     tiny = walk.scalar(float(limits.tiny), dtype)
+    # At z = 0 the quotient is 0 / 0; 1 is put in its place. Less, since Equal takes no floats before operator set 11.
     zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
     share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
     return build.node("Mul", [grid, share])
 
 
-def meaning_of(
-    node: gs.Node, walk: Lifting, scale: Scale, *, tensor: str = "", default: np.dtype | None = None
+def quantization_of(
+    node: gs.Node, walk: Lifting, params: QuantParams, *, tensor: str = "", default: np.dtype | None = None
 ) -> Quantization:
     """What a quantized tensor's integers stand for.
 
     Args:
         node: the operator that makes or reads them.
         walk: the walk.
-        scale: its scale and zero point.
+        params: its scale and zero point.
         tensor: the integers, if they are not what the node makes.
         default: their type where no zero point tells it, if it is not to be looked up.
     """
-    step = walk.value(scale.scale)
-    zero = walk.value(scale.zero_point) if scale.zero_point else None
+    step = walk.value(params.scale)
+    zero = walk.value(params.zero_point) if params.zero_point else None
     if step is None or step.size != 1 or (zero is not None and zero.size != 1):
         raise walk.refuse("quantized-nonuniform", node, "the scale of the pooled tensor is not one fixed number")
-    looked_up = walk.trace.dtypes.get(tensor or walk.wanted, np.dtype(np.uint8))
+    looked_up = walk.trace.dtypes.get(tensor or walk.output, np.dtype(np.uint8))
     kind = zero.dtype if zero is not None else default or looked_up
     if kind.kind not in "iu":
         raise walk.refuse("quantized-nonuniform", node, f"it quantizes to {kind}, which is not uniform")
@@ -145,12 +166,12 @@ def meaning_of(
     return Quantization(one, offset, one * (limits.min - offset), one * (limits.max - offset))
 
 
-def provably_inside(walk: Lifting, tensor: str, meaning: Quantization) -> bool:
+def provably_inside(walk: Lifting, tensor: str, quantization: Quantization) -> bool:
     """Whether the graph itself guarantees that a range clips none of a tensor's values."""
     low, high = value_range(walk, tensor)
     # A calibrated range ends at the largest value that was seen, so only the end at zero can be proved.
-    slack = meaning.step / 2
-    return meaning.low - slack <= low and high <= meaning.high + slack
+    slack = quantization.step / 2
+    return quantization.low - slack <= low and high <= quantization.high + slack
 
 
 def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, float]:
@@ -159,16 +180,17 @@ def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, floa
     unknown = (-math.inf, math.inf)
     if node is None or depth > 20:
         return unknown
+    # A Relu that is still there; ONNX Runtime's static quantizer deletes it where the range does its work.
     if node.op in _KNOWN_RANGES:
         return _KNOWN_RANGES[node.op]
     if node.op == "DequantizeLinear" and node.inputs[0].name not in walk.graph.constants:
         try:
-            meaning = meaning_of(
-                node, walk, Scale(node.inputs[1].name, input_name(node, 2)), tensor=node.inputs[0].name
+            quantization = quantization_of(
+                node, walk, QuantParams(node.inputs[1].name, input_name(node, 2)), tensor=node.inputs[0].name
             )
         except HeadRefused:  # a scale for each channel: its bounds are not one pair of numbers
             return unknown
-        return meaning.low, meaning.high
+        return quantization.low, quantization.high
     if node.op == "Clip":
         return _clip_range(node, walk)
     if node.op == "Concat":
@@ -178,6 +200,7 @@ def value_range(walk: Lifting, tensor: str, depth: int = 0) -> tuple[float, floa
 
 
 def _clip_range(node: gs.Node, walk: Lifting) -> tuple[float, float]:
+    # Attributes to operator set 10, inputs from 11.
     bounds = [float(node.attrs.get("min", -math.inf)), float(node.attrs.get("max", math.inf))]
     for place in (1, 2):
         value = walk.value(input_name(node, place)) if input_name(node, place) else None
@@ -186,16 +209,16 @@ def _clip_range(node: gs.Node, walk: Lifting) -> tuple[float, float]:
     return bounds[0], bounds[1]
 
 
-def as_real(walk: Lifting, tensor: str, scale: Scale, *, axis: int = 0) -> str:
+def dequantized(walk: Lifting, tensor: str, params: QuantParams, *, axis: int = 0) -> str:
     """``(q - z) * s`` as nodes: integer weights stay the vendor's own, and are shared."""
-    factor = _broadcast(walk, scale.scale, tensor, axis)
-    return walk.build.node("Mul", [centred(walk, tensor, scale.zero_point, axis=axis), factor])
+    factor = _broadcast(walk, params.scale, tensor, axis)
+    return walk.build.node("Mul", [without_zero_point(walk, tensor, params.zero_point, axis=axis), factor])
 
 
-def values_of(walk: Lifting, tensor: str, scale: Scale, *, axis: int) -> np.ndarray | None:
+def dequantized_values(walk: Lifting, tensor: str, params: QuantParams, *, axis: int) -> np.ndarray | None:
     """``(q - z) * s`` as numbers, for the bound on rounding; None where a part is not known."""
-    weight, factor = walk.value(tensor), walk.value(scale.scale)
-    zero = walk.value(scale.zero_point) if scale.zero_point else np.zeros((), dtype=np.int8)
+    weight, factor = walk.value(tensor), walk.value(params.scale)
+    zero = walk.value(params.zero_point) if params.zero_point else np.zeros((), dtype=np.int8)
     if weight is None or factor is None or zero is None:
         return None
     shape = [1] * weight.ndim
@@ -204,7 +227,7 @@ def values_of(walk: Lifting, tensor: str, scale: Scale, *, axis: int) -> np.ndar
     return centred * factor.astype(np.float64).reshape(shape)
 
 
-def centred(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:
+def without_zero_point(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:
     """``q - z`` as float nodes."""
     name = walk.build.node("Cast", [tensor], to=elem_type(FLOAT))
     if not zero_point:
@@ -216,6 +239,7 @@ def centred(walk: Lifting, tensor: str, zero_point: str, *, axis: int) -> str:
 def _broadcast(walk: Lifting, scale: str, tensor: str, axis: int) -> str:
     """A scale for each channel, shaped to lie along an axis of the tensor."""
     count = math.prod(walk.shape(scale)) if scale in walk.trace.shapes else 1
+    # One scale for the tensor; quantized per channel it has one for each output channel.
     if count == 1:
         return scale if len(walk.trace.shapes.get(scale, ())) == 0 else walk.build.reshape(scale, [1])
     shape = [1] * len(walk.shape(tensor))
@@ -223,7 +247,7 @@ def _broadcast(walk: Lifting, scale: str, tensor: str, axis: int) -> str:
     return walk.build.reshape(scale, shape)
 
 
-def real_bias(walk: Lifting, bias: str, data_scale: str, weight_scale: str) -> str:
+def dequantized_bias(walk: Lifting, bias: str, data_scale: str, weight_scale: str) -> str:
     """An int32 bias in units of both scales, as a float vector (K,)."""
     if not bias:
         return ""

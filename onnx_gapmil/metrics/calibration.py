@@ -8,7 +8,6 @@ calibration error is the mean, weighted by the number of images, of |accuracy - 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +33,6 @@ class ReliabilityBin:
     confidence: float | None
     accuracy: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(self.__dict__)
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -50,10 +45,6 @@ class Calibration:
 
     ece: float
     bins: tuple[ReliabilityBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"ece": self.ece, "bins": [each.to_json() for each in self.bins]}
 
 
 def calibration(confidences: npt.ArrayLike, right: npt.ArrayLike, bins: int = BINS) -> Calibration:

@@ -18,7 +18,7 @@ the grid, and the mean lost it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +41,6 @@ class Margin:
 
     foreground: float
     background: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(self.__dict__)
 
 
 def error_cause(

@@ -41,10 +41,6 @@ class Edges:
     best_cell: bool
     padding: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(self.__dict__)
-
 
 def ring(grid_shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """(H, W): true for the outermost cells."""

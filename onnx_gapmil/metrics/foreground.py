@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,7 @@ Cells = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Foreground:
+class Recovery:
     """What the cells of one image know.
 
     Attributes:
@@ -40,10 +39,6 @@ class Foreground:
     cell_share: float
     background_share: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dict(self.__dict__)
-
 
 def cells_first(grid: npt.ArrayLike) -> Cells:
     """A prediction grid (K, H, W) as (H*W, K) float64, contiguous: every measure works along the classes of a cell."""
@@ -57,7 +52,7 @@ def foreground_recovery(
     foreground: npt.NDArray[np.bool_],
     allowed: npt.NDArray[np.bool_] | None = None,
     winners: npt.NDArray[np.intp] | None = None,
-) -> Foreground:
+) -> Recovery:
     """Measure one image.
 
     Args:
@@ -75,7 +70,7 @@ def foreground_recovery(
     share5 = seen.mean()
     share = right[inside].mean()
     outside = right[~inside]
-    return Foreground(
+    return Recovery(
         any_top1=bool(share > 0),
         any_top5=bool(share5 > 0),
         most_top1=bool(share > 0.5),

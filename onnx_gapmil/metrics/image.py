@@ -1,4 +1,4 @@
-"""Everything that is measured on one image, as plain JSON: what an audit writes down and computes its summary from.
+"""Everything that is measured on one image: what an audit writes down and computes its summary from.
 
 The parts share what is expensive (the winners of the cells, their means, the covers), which is why they are put
 together here and not by whoever wants one of them.
@@ -7,20 +7,20 @@ together here and not by whoever wants one of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
-from onnx_gapmil.metrics.background import above_mean, background_reliance
+from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
 from onnx_gapmil.metrics.calibration import brier_score, log_loss
-from onnx_gapmil.metrics.causes import error_cause, lost_margin
-from onnx_gapmil.metrics.edges import edge_artefacts
-from onnx_gapmil.metrics.foreground import cells_first, foreground_recovery, right_cells
-from onnx_gapmil.metrics.localization import box_hits
+from onnx_gapmil.metrics.causes import Cause, Margin, error_cause, lost_margin
+from onnx_gapmil.metrics.edges import Edges, edge_artefacts
+from onnx_gapmil.metrics.foreground import Recovery, cells_first, foreground_recovery, right_cells
+from onnx_gapmil.metrics.localization import BoxHits, box_hits
 from onnx_gapmil.metrics.overlap import (
     HALF,
     ObjectBox,
@@ -30,13 +30,58 @@ from onnx_gapmil.metrics.overlap import (
     foreground_cells,
 )
 from onnx_gapmil.metrics.pointing import Pointing, best_cell, centre_in_boxes, centre_in_mask, touches
-from onnx_gapmil.metrics.pxap import pixel_scores
+from onnx_gapmil.metrics.pxap import PixelScores, pixel_scores
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
-from onnx_gapmil.metrics.several import several_objects
+from onnx_gapmil.metrics.several import Several, several_objects
 from onnx_gapmil.metrics.targets import Target, labelled, targets_of
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ImageMeasures:
+    """One image's measures; what could not be measured is None, and so is all that needs the objects' places.
+
+    Attributes:
+        labels: the true classes.
+        prediction: the class of the highest logit.
+        right: whether it is a true one.
+        ranks: of each label, from 0; see `label_ranks`.
+        confidence: the probability of the prediction.
+        nll: negative log-likelihood of the label; of images with one label.
+        brier: Brier score; of images with one label.
+        foreground_cells: flat indices of the cells on the object.
+        foreground: what these cells know.
+        cause: why the mean failed; of images answered wrongly.
+        recoverable: whether some cell on the object knows better; as `cause`.
+        margin: by how much the true class lost, and where; as `cause`.
+        background: how much of the evidence lies outside the object.
+        edges: how loudly the outermost cells speak.
+        pointing: the pointing games.
+        localization: at which thresholds the boxes fit; one for each kind of object that the network sees.
+        pxap: the pixels of the mask and the others, by score.
+        several: how many objects are found; of images with two kinds or more.
+    """
+
+    labels: tuple[int, ...]
+    prediction: int
+    right: bool
+    ranks: tuple[int, ...]
+    confidence: float
+    nll: float | None
+    brier: float | None
+    foreground_cells: tuple[int, ...] | None = None
+    foreground: Recovery | None = None
+    cause: Cause | None = None
+    recoverable: bool | None = None
+    margin: Margin | None = None
+    background: Background | None = None
+    edges: Edges | None = None
+    pointing: Pointing | None = None
+    localization: tuple[BoxHits, ...] | None = None
+    pxap: PixelScores | None = None
+    several: Several | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +115,7 @@ def measure_image(
     probabilities: npt.ArrayLike | None = None,
     arranged: bool = True,
     localization: bool = True,
-) -> dict[str, Any]:
+) -> ImageMeasures:
     """Measure one image.
 
     Args:
@@ -85,18 +130,12 @@ def measure_image(
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         localization: whether to compute MaxBoxAccV2 and PxAP, about 2.5 ms for each kind of object.
 
-    Returns:
-        Plain JSON types, None for what cannot be measured: ``labels``, ``prediction``, ``right``, ``ranks``,
-        ``confidence``, ``nll``, ``brier`` (of images with one label); by place ``foreground_cells`` (flat indices),
-        ``foreground``, ``cause``, ``recoverable``, ``margin``, ``background``, ``edges``, ``pointing``,
-        ``localization`` (a list, one for each kind of object), ``pxap``, ``several``.
-
     Raises:
         InputError: the mask has not the size of the photo.
     """
     values = np.asarray(grid, dtype=np.float64)
     scores = np.asarray(logits, dtype=np.float64)
-    chances = _softmax(scores) if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    chances = activate(scores, "softmax") if probabilities is None else np.asarray(probabilities, dtype=np.float64)
     cells = cells_first(values)
     targets = targets_of(boxes, labels)
     scene = _Scene(
@@ -111,60 +150,43 @@ def measure_image(
         named=labelled(targets, labels),
         mask=mask,
     )
-    return {**_image_level(scene, chances), **(_by_place(scene, localization) if arranged else dict(_NOWHERE))}
+    whole = _image_level(scene, chances)
+    return _by_place(scene, whole, localization) if arranged else whole
 
 
-_NOWHERE: dict[str, Any] = dict.fromkeys(
-    (
-        "foreground_cells",
-        "foreground",
-        "cause",
-        "recoverable",
-        "margin",
-        "background",
-        "edges",
-        "pointing",
-        "localization",
-        "pxap",
-        "several",
-    )
-)
-
-
-def _image_level(scene: _Scene, chances: Array) -> dict[str, Any]:
-    ranks = label_ranks(scene.logits, scene.labels).tolist()
+def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
+    ranks = tuple(label_ranks(scene.logits, scene.labels).tolist())
     alone = scene.labels[0] if len(scene.labels) == 1 else None
-    return {
-        "labels": list(scene.labels),
-        "prediction": scene.prediction,
-        "right": min(ranks) < 1,
-        "ranks": ranks,
-        "confidence": float(min(max(chances[scene.prediction], 0.0), 1.0)),
-        "nll": log_loss(chances, alone) if alone is not None else None,
-        "brier": brier_score(chances, alone) if alone is not None else None,
-    }
+    return ImageMeasures(
+        labels=scene.labels,
+        prediction=scene.prediction,
+        right=min(ranks) < 1,
+        ranks=ranks,
+        confidence=float(min(max(chances[scene.prediction], 0.0), 1.0)),
+        nll=log_loss(chances, alone) if alone is not None else None,
+        brier=brier_score(chances, alone) if alone is not None else None,
+    )
 
 
-def _by_place(scene: _Scene, localization: bool) -> dict[str, Any]:
+def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageMeasures:
     means = scene.cells.mean(axis=1)
     speaking = above_mean(scene.cells[:, scene.prediction], means)
     won = scene.winners == scene.prediction
     centred = scene.cells - means[:, None]
     energy = np.einsum("pk,pk->p", centred, centred)
     best = best_cell(scene.cells, scene.prediction)
-    edges = edge_artefacts(speaking, won, energy, best, scene.shape, scene.geometry)
-    several = several_objects(scene.logits, scene.winners, scene.targets, scene.geometry, scene.shape)
-    return {
-        **_NOWHERE,
-        **_on_objects(scene, speaking, won),
-        "edges": edges.to_json() if edges is not None else None,
-        "several": several.to_json() if several is not None else None,
-        **(_localization(scene) if localization else {}),
-    }
+    found = replace(
+        _on_objects(scene, whole, speaking, won),
+        edges=edge_artefacts(speaking, won, energy, best, scene.shape, scene.geometry),
+        several=several_objects(scene.logits, scene.winners, scene.targets, scene.geometry, scene.shape),
+    )
+    if not localization:
+        return found
+    return replace(found, localization=_box_hits(scene) or None, pxap=_pixel_scores(scene))
 
 
-def _on_objects(scene: _Scene, speaking: Array, won: Flags) -> dict[str, Any]:
-    """What needs to know where the objects of the labels are."""
+def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags) -> ImageMeasures:
+    """Adds what needs to know where the objects of the labels are."""
     covers = [cell_covers(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
     if scene.mask is not None:
         highest = cover = cell_cover_of_mask(scene.mask, scene.geometry, scene.shape)
@@ -172,20 +194,30 @@ def _on_objects(scene: _Scene, speaking: Array, won: Flags) -> dict[str, Any]:
         highest = np.max(covers, axis=0)
         cover = cell_cover([box for target in scene.named for box in target.boxes], scene.geometry, scene.shape)
     else:
-        return {}
+        return whole
     chosen = foreground_cells(highest)
     if chosen is None:
-        return {}
+        return whole
     foreground = chosen.ravel()
     truths, allowed = _true_classes(scene, covers)
-    recovery = foreground_recovery(scene.cells, truths, foreground, allowed, scene.winners)
-    return {
-        "foreground_cells": np.flatnonzero(foreground).tolist(),
-        "foreground": recovery.to_json(),
-        **_error(scene, truths, allowed, foreground),
-        "background": background_reliance(speaking, won, cover, foreground, scene.geometry).to_json(),
-        "pointing": _pointing(scene, covers, cover),
-    }
+    found = replace(
+        whole,
+        foreground_cells=tuple(np.flatnonzero(foreground).tolist()),
+        foreground=foreground_recovery(scene.cells, truths, foreground, allowed, scene.winners),
+        background=background_reliance(speaking, won, cover, foreground, scene.geometry),
+        pointing=_pointing(scene, covers, cover),
+    )
+    if scene.prediction in scene.labels:
+        return found
+    right = right_cells(scene.winners, truths, foreground, allowed)
+    cause = error_cause(scene.winners, scene.prediction, right, foreground)
+    margin = lost_margin(scene.cells, _best_label(scene), scene.prediction, foreground)
+    return replace(found, cause=cause, recoverable=cause != "absent", margin=margin)
+
+
+def _best_label(scene: _Scene) -> int:
+    """Of the true classes the one that scored highest."""
+    return Target(tuple(sorted(scene.labels)), ()).representative(scene.logits)
 
 
 def _true_classes(scene: _Scene, covers: Sequence[Array]) -> tuple[tuple[int, ...], Flags | None]:
@@ -212,20 +244,7 @@ def _true_classes(scene: _Scene, covers: Sequence[Array]) -> tuple[tuple[int, ..
     return truths, allowed
 
 
-def _error(scene: _Scene, truths: tuple[int, ...], allowed: Flags | None, foreground: Flags) -> dict[str, Any]:
-    if scene.prediction in scene.labels:
-        return {}
-    right = right_cells(scene.winners, truths, foreground, allowed)
-    cause = error_cause(scene.winners, scene.prediction, right, foreground)
-    best = Target(tuple(sorted(scene.labels)), ()).representative(scene.logits)
-    return {
-        "cause": cause,
-        "recoverable": cause != "absent",
-        "margin": lost_margin(scene.cells, best, scene.prediction, foreground).to_json(),
-    }
-
-
-def _pointing(scene: _Scene, covers: Sequence[Array], mask_cover: Array) -> dict[str, Any]:
+def _pointing(scene: _Scene, covers: Sequence[Array], mask_cover: Array) -> Pointing:
     """One game for each kind of object that the network sees; of a mask without boxes, one."""
     games = [
         (touches(best_cell(scene.cells, target.representative(scene.logits)), cover), target)
@@ -235,28 +254,23 @@ def _pointing(scene: _Scene, covers: Sequence[Array], mask_cover: Array) -> dict
     if games:
         hits = sum(hit for hit, _ in games)
         centre = sum(centre_in_boxes(target.boxes, scene.geometry) for _, target in games)
-        return Pointing(len(games), hits, centre).to_json()
-    label = Target(tuple(sorted(scene.labels)), ()).representative(scene.logits)
-    hit = touches(best_cell(scene.cells, label), mask_cover)
-    return Pointing(1, int(hit), int(scene.mask is not None and centre_in_mask(scene.mask))).to_json()
+        return Pointing(len(games), hits, centre)
+    hit = touches(best_cell(scene.cells, _best_label(scene)), mask_cover)
+    return Pointing(1, int(hit), int(scene.mask is not None and centre_in_mask(scene.mask)))
 
 
-def _localization(scene: _Scene) -> dict[str, Any]:
+def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
+    """One for each kind of object that the network sees."""
     found = []
     for target in scene.named:
         boxes = boxes_on_map(target.boxes, scene.geometry)
         if len(boxes):
             own = score_map(scene.grid[target.representative(scene.logits)])
-            found.append(box_hits(own, boxes).to_json())
-    pixels = None
-    if scene.mask is not None:
-        label = Target(tuple(sorted(scene.labels)), ()).representative(scene.logits)
-        counts = pixel_scores(score_map(scene.grid[label]), mask_on_map(scene.mask, scene.geometry))
-        pixels = counts.to_json()
-    return {"localization": found or None, "pxap": pixels}
+            found.append(box_hits(own, boxes))
+    return tuple(found)
 
 
-def _softmax(logits: Array) -> Array:
-    raised = np.exp(logits - logits.max())
-    shares: Array = raised / raised.sum()
-    return shares
+def _pixel_scores(scene: _Scene) -> PixelScores | None:
+    if scene.mask is None:
+        return None
+    return pixel_scores(score_map(scene.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))

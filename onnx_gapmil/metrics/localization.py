@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.files.serial import FLAT, JsonKey
 from onnx_gapmil.metrics.scoremap import SIDE
 
 IOUS = (0.3, 0.5, 0.7)
@@ -50,9 +51,67 @@ class BoxHits:
     grid: tuple[str, ...]
     centre: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"grid": list(self.grid), "centre": list(self.centre)}
+
+@dataclass(frozen=True)
+class IouShares:
+    """Shares of objects that are boxed well enough.
+
+    Attributes:
+        iou_30: with an intersection over union of at least 0.3; in JSON ``iou_0.3``, and so on.
+        iou_50: of at least 0.5.
+        iou_70: of at least 0.7.
+        mean: of the three.
+    """
+
+    iou_30: Annotated[float, JsonKey("iou_0.3")]
+    iou_50: Annotated[float, JsonKey("iou_0.5")]
+    iou_70: Annotated[float, JsonKey("iou_0.7")]
+    mean: float
+
+
+@dataclass(frozen=True)
+class Halves:
+    """The two halves of the objects.
+
+    Attributes:
+        objects: how many each has.
+        thresholds: where each is measured: at the other's best.
+    """
+
+    objects: tuple[int, int]
+    thresholds: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class BoxAccuracy:
+    """How many objects are boxed, by one way of making boxes.
+
+    Attributes:
+        shares: over all objects, each at the threshold of the half that it is not in (of itself, if there is but one).
+        threshold: the best one on all objects, for whoever wants boxes.
+        oracle: with each IoU at its best threshold on all objects, which is what the source reports.
+        halves: how they were measured.
+    """
+
+    shares: Annotated[IouShares, FLAT]
+    threshold: float
+    oracle: IouShares
+    halves: Halves
+
+
+@dataclass(frozen=True)
+class Localization:
+    """MaxBoxAccV2 of a data set.
+
+    Attributes:
+        objects: how many there are.
+        grid: boxes cut from the grid; thresholds are shares of the map's range.
+        centre_box: the baseline; thresholds are shares of the window's sides.
+    """
+
+    objects: int
+    grid: Annotated[BoxAccuracy, FLAT]
+    centre_box: BoxAccuracy
 
 
 def box_hits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> BoxHits:
@@ -101,27 +160,22 @@ def intersection_over_union(some: Boxes, others: Boxes) -> npt.NDArray[np.float6
     return ratio
 
 
-def box_accuracy(hits: Sequence[BoxHits]) -> dict[str, Any]:
+def box_accuracy(hits: Sequence[BoxHits]) -> Localization:
     """MaxBoxAccV2 of a data set, each half at the other's threshold, and beside it the oracle's.
 
     Args:
         hits: one for each object, in the order of the data set.
-
-    Returns:
-        ``iou_0.3``, ``iou_0.5``, ``iou_0.7``, ``mean``: accuracies over all objects, each at the threshold of the half
-        that it is not in (of itself, if there is but one); ``halves``: their ``objects`` and ``thresholds``;
-        ``threshold``: the best one on all objects, for whoever wants boxes; ``oracle``: the same four figures with each
-        IoU at its best threshold on all objects, which is what the source reports; ``centre_box``: all of it for the
-        baseline, where thresholds are shares of the window's sides.
 
     Raises:
         ValueError: there are no objects.
     """
     if not hits:
         raise ValueError("no objects")
-    grid = _chosen(_unpacked([each.grid for each in hits]), THRESHOLDS)
-    centre = _chosen(_unpacked([each.centre for each in hits]), THRESHOLDS + 0.01)
-    return {**grid, "centre_box": centre}
+    return Localization(
+        objects=len(hits),
+        grid=_chosen(_unpacked([each.grid for each in hits]), THRESHOLDS),
+        centre_box=_chosen(_unpacked([each.centre for each in hits]), THRESHOLDS + 0.01),
+    )
 
 
 def successes(hits: Sequence[BoxHits]) -> npt.NDArray[np.float64]:
@@ -131,18 +185,18 @@ def successes(hits: Sequence[BoxHits]) -> npt.NDArray[np.float64]:
     return shares
 
 
-def _chosen(flags: Flags, values: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _chosen(flags: Flags, values: npt.NDArray[np.float64]) -> BoxAccuracy:
     """Accuracies of (objects, IoUs, thresholds) flags."""
-    indices = _thresholds(flags)
-    return {
-        **_named(_held_out(flags, indices).mean(axis=0)),
-        "threshold": round(float(values[_best(flags)]), 2),
-        "oracle": _named(flags.mean(axis=0).max(axis=1)),
-        "halves": {
-            "objects": [len(flags[half::2]) for half in (0, 1)],
-            "thresholds": [round(float(values[index]), 2) for index in indices],
-        },
-    }
+    first, second = _thresholds(flags)
+    return BoxAccuracy(
+        shares=_by_iou(_held_out(flags, (first, second)).mean(axis=0)),
+        threshold=round(float(values[_best(flags)]), 2),
+        oracle=_by_iou(flags.mean(axis=0).max(axis=1)),
+        halves=Halves(
+            objects=(len(flags[0::2]), len(flags[1::2])),
+            thresholds=(round(float(values[first]), 2), round(float(values[second]), 2)),
+        ),
+    )
 
 
 def _best(flags: Flags) -> int:
@@ -163,9 +217,8 @@ def _held_out(flags: Flags, thresholds: tuple[int, int]) -> Flags:
     return measured
 
 
-def _named(shares: npt.NDArray[np.float64]) -> dict[str, float]:
-    each = {f"iou_{iou}": float(share) for iou, share in zip(IOUS, shares, strict=True)}
-    return {**each, "mean": float(shares.mean())}
+def _by_iou(shares: npt.NDArray[np.float64]) -> IouShares:
+    return IouShares(float(shares[0]), float(shares[1]), float(shares[2]), float(shares.mean()))
 
 
 def _centred_boxes() -> Boxes:

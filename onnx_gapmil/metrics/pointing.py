@@ -11,7 +11,6 @@ lies in a box. A model earns what it has above that.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +32,10 @@ class Pointing:
     hits: int
     centre: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; ``hit`` tells whether all games were won."""
-        return {**self.__dict__, "hit": self.hits == self.games}
+    @property
+    def won(self) -> bool:
+        """Whether the grid won all games."""
+        return self.hits == self.games
 
 
 def best_cell(cells: npt.NDArray[np.float64], label: int) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,10 +29,6 @@ class PixelScores:
 
     object: tuple[int, ...]
     other: tuple[int, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {"object": list(self.object), "other": list(self.other)}
 
 
 def score_bins(score_map: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:

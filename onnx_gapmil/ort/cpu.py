@@ -1,4 +1,4 @@
-"""The one place where the graph layer runs something: small ONNX Runtime sessions on the CPU."""
+"""Sessions on the CPU without a choice of provider, as looking at a graph needs them, and what all sessions share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def cpu_session(
@@ -40,13 +40,9 @@ def cpu_session(
         ModelError: ONNX Runtime cannot load the model.
     """
     onnxruntime = onnxruntime_module()
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = thread_count()
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    options = session_options(optimize=optimize)
     if folder is not None:
-        options.add_session_config_entry(_EXTERNAL_FOLDER, str(folder.resolve()))
+        options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if weights:
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
@@ -89,6 +85,22 @@ def evaluate(
     except Exception as error:
         raise run_error(error, f"Running {nodes[-1].op_type} alone") from error
     return results
+
+
+def session_options(*, optimize: bool, threads: int | None = None) -> Any:
+    """The options that every session has: quiet, sized to the cores one may use.
+
+    Args:
+        optimize: let ONNX Runtime fuse and fold the graph; False keeps every node as the file spells it.
+        threads: threads within an operator; by default all cores that this process may use.
+    """
+    onnxruntime = onnxruntime_module()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong arrives as an exception
+    options.intra_op_num_threads = threads or thread_count()
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    return options
 
 
 def thread_count() -> int:

@@ -31,7 +31,7 @@ _PACKAGES = ("onnx-gapmil", "onnx", "onnx-graphsurgeon", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
-class ProviderTrial:
+class ProviderProbe:
     """One provider that the installed ONNX Runtime lists.
 
     Attributes:
@@ -88,14 +88,14 @@ class Diagnosis:
     threads: int
     memory_bytes: int | None
     cuda: CudaReport
-    providers: tuple[ProviderTrial, ...]
+    providers: tuple[ProviderProbe, ...]
     verdict: str
     next_step: str | None
 
     @property
     def works(self) -> bool:
         """Whether any provider works."""
-        return any(trial.works for trial in self.providers)
+        return any(probe.works for probe in self.providers)
 
     def to_json(self) -> dict[str, Any]:
         """Return the diagnosis as JSON values."""
@@ -142,7 +142,7 @@ def _clashes(wheels: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-def _try(provider: str, status: CudaStatus) -> ProviderTrial:
+def _try(provider: str, status: CudaStatus) -> ProviderProbe:
     """Try one provider; the NVIDIA ones are not even asked where the driver is missing."""
     name = short_name(provider)
     if name == "cuda":
@@ -151,13 +151,13 @@ def _try(provider: str, status: CudaStatus) -> ProviderTrial:
         failure = f"it needs CUDA: {status.problem.what}"
     else:
         failure = provider_failure(provider, {})
-    return ProviderTrial(name, failure is None, failure)
+    return ProviderProbe(name, failure is None, failure)
 
 
 def _verdict(
-    providers: tuple[ProviderTrial, ...], status: CudaStatus, warnings: tuple[str, ...]
+    providers: tuple[ProviderProbe, ...], status: CudaStatus, warnings: tuple[str, ...]
 ) -> tuple[str, str | None]:
-    working = [trial.name for trial in providers if trial.works]
+    working = [probe.name for probe in providers if probe.works]
     if not working:
         return "No provider works: models cannot be run here.", "Install onnxruntime again."
     if warnings:

@@ -14,7 +14,7 @@ from onnx_gapmil.ort.quiet import native_output_discarded, onnxruntime_module
 _IN_CHANNELS, _KERNEL = 3, 3
 
 
-def trial_model() -> onnx.ModelProto:
+def probe_model() -> onnx.ModelProto:
     """Build a convolution of ones: for (1, 3, 8, 8) float32 ones it gives (1, 4, 6, 6) float32 of 27.
 
     A convolution, because on CUDA it is what needs cuDNN.
@@ -22,7 +22,7 @@ def trial_model() -> onnx.ModelProto:
     weights = np.ones((4, _IN_CHANNELS, _KERNEL, _KERNEL), np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"])],
-        "trial",
+        "probe",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, _IN_CHANNELS, 8, 8))],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 4, 6, 6))],
         [numpy_helper.from_array(weights, "w")],
@@ -31,7 +31,7 @@ def trial_model() -> onnx.ModelProto:
 
 
 def provider_failure(name: str, options: Mapping[str, str]) -> str | None:
-    """Run the trial model on the provider `name` alone; None if it ran with the right numbers, else why not.
+    """Run the probe model on the provider `name` alone; None if it ran with the right numbers, else why not.
 
     The CPU provider may not help out: with `session.disable_cpu_ep_fallback` a node left over is an error.
     """
@@ -44,7 +44,7 @@ def provider_failure(name: str, options: Mapping[str, str]) -> str | None:
     try:
         with native_output_discarded():
             session = ort.InferenceSession(
-                trial_model().SerializeToString(),
+                probe_model().SerializeToString(),
                 settings,
                 providers=[(name, dict(options))],
                 enable_fallback=0,

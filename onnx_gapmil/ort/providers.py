@@ -103,18 +103,18 @@ def choose_providers(request: str = "auto", *, allow_tf32: bool = False, cuda_gr
     return replace(choice, providers=providers, reason=f"{choice.reason.rstrip('.')}, {' and '.join(extras)}.")
 
 
-def _chosen(wanted: str) -> ProviderChoice:
+def _chosen(requested: str) -> ProviderChoice:
     """The choice, without the providers' options."""
-    if wanted == "cpu":
-        return ProviderChoice(wanted, "cpu", _listed(_CPU), "CPU, as asked for.")
-    if wanted == "auto":
+    if requested == "cpu":
+        return ProviderChoice(requested, "cpu", _listed(_CPU), "CPU, as asked for.")
+    if requested == "auto":
         return _automatic()
-    if wanted == "cuda":
+    if requested == "cuda":
         status = cuda_status()
         if status.problem is not None:
             raise ProviderError(f"CUDA cannot be used: {status.problem.what}. {status.problem.advice}")
-        return ProviderChoice(wanted, "cuda", _listed(_CUDA, _CPU), "CUDA, as asked for.", _name(status))
-    return _by_name(wanted)
+        return ProviderChoice(requested, "cuda", _listed(_CUDA, _CPU), "CUDA, as asked for.", _name(status))
+    return _by_name(requested)
 
 
 def _automatic() -> ProviderChoice:
@@ -124,32 +124,32 @@ def _automatic() -> ProviderChoice:
     return ProviderChoice("auto", "cuda", _listed(_CUDA, _CPU), f"CUDA works on {_name(status)}.", _name(status))
 
 
-def _by_name(wanted: str) -> ProviderChoice:
+def _by_name(requested: str) -> ProviderChoice:
     available = onnxruntime_module().get_available_providers()
-    stem = wanted.removesuffix("executionprovider")
+    stem = requested.removesuffix("executionprovider")
     name = next((name for name in available if short_name(name) == stem), None)
     if name is None:
         known = ", ".join(short_name(name) for name in available)
         raise ProviderError(
-            f"The provider {wanted!r} is not part of the installed ONNX Runtime, which has: {known}. "
+            f"The provider {requested!r} is not part of the installed ONNX Runtime, which has: {known}. "
             "Use one of these, or install the ONNX Runtime wheel that brings it."
         )
     if name in (_CPU, _CUDA):
         return _chosen(short_name(name))
     failure = provider_failure(name, {})
     if failure is not None:
-        raise ProviderError(f"The provider {wanted!r} cannot be used: {failure.rstrip('.')}.")
+        raise ProviderError(f"The provider {requested!r} cannot be used: {failure.rstrip('.')}.")
     behind = (_CUDA, _CPU) if name == _TENSORRT and cuda_status().problem is None else (_CPU,)
-    return ProviderChoice(wanted, short_name(name), _listed(name, *behind), f"{name}, as asked for.")
+    return ProviderChoice(requested, short_name(name), _listed(name, *behind), f"{name}, as asked for.")
 
 
 @functools.cache
 def cuda_status() -> CudaStatus:
-    """Find out, once in a process, whether CUDA works: driver, wheel, libraries, then a trial run."""
+    """Find out, once in a process, whether CUDA works: driver, wheel, libraries, then a convolution."""
     driver = probe_driver()
     if isinstance(driver, Missing):
         return CudaStatus(problem=driver)
-    problem = _wheel_problem() or _driver_too_old(driver) or _libraries_problem() or _trial_problem()
+    problem = _wheel_problem() or _driver_too_old(driver) or _libraries_problem() or _probe_problem()
     return CudaStatus(problem=problem) if problem is not None else CudaStatus(device=driver.devices[0])
 
 
@@ -188,7 +188,7 @@ def _libraries_problem() -> Missing | None:
     return Missing(f"{', '.join(missing)} {verb} missing", f"Run: {INSTALL_CUDA}")
 
 
-def _trial_problem() -> Missing | None:
+def _probe_problem() -> Missing | None:
     failure = provider_failure(_CUDA, _cuda_options(allow_tf32=False))
     if failure is None:
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.errors import ModelError, ProviderError
-from onnx_gapmil.ort.cpu import thread_count
+from onnx_gapmil.ort.cpu import EXTERNAL_FOLDER, session_options
 from onnx_gapmil.ort.errors import load_error, readable
 from onnx_gapmil.ort.providers import ProviderChoice
 from onnx_gapmil.ort.quiet import onnxruntime_module
@@ -48,9 +48,7 @@ def make_session(
         raise ModelError(f"{model} is not a file.")
     settings = _settings(threads, optimize, spinning)
     if external_data_folder is not None:
-        settings.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(external_data_folder)
-        )
+        settings.add_session_config_entry(EXTERNAL_FOLDER, str(external_data_folder))
     try:
         session = ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,
@@ -71,13 +69,8 @@ def make_session(
 
 
 def _settings(threads: int | None, optimize: bool, spinning: bool) -> Any:
-    ort = onnxruntime_module()
-    settings = ort.SessionOptions()
-    settings.log_severity_level = 4  # what goes wrong arrives as an exception
-    settings.intra_op_num_threads = threads or thread_count()
+    settings = session_options(optimize=optimize, threads=threads)
     settings.inter_op_num_threads = 1
-    level = ort.GraphOptimizationLevel
-    settings.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     settings.add_session_config_entry(_RECORD_ASSIGNMENT, "1")
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return settings

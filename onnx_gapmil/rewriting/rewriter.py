@@ -131,7 +131,7 @@ def _whole_grids(
 ) -> WholeGrids:
     names, extra = {}, []
     for head, made in zip(heads, emitted, strict=True):
-        if head.grid is None:
+        if head.grid is None:  # the file will not have it, but the proof is about it
             wish = analysis.build.unique("gapmil_whole_grid")
             names[head.output] = analysis.build.node("Identity", [made.grid], output=wish)
             kind = made.values[0].type.tensor_type.elem_type

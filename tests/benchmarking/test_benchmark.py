@@ -15,7 +15,7 @@ from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan
 from onnx_gapmil.benchmarking.runs import BoundRun
 from onnx_gapmil.benchmarking.timing import MIN_ROUNDS, Spread, interleave
 from onnx_gapmil.errors import InputError, ModelError, ProviderError
-from onnx_gapmil.graph.trace import concrete_inputs
+from onnx_gapmil.graph.inputs import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers

@@ -16,7 +16,7 @@ import pytest
 
 from onnx_gapmil import GridSession
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.metrics import measure_image, summarise
+from onnx_gapmil.metrics import Figures, ImageMeasures, measure_image, summarise
 
 pytestmark = pytest.mark.shared
 
@@ -39,7 +39,7 @@ def squeezenet_input(pixels: np.ndarray) -> np.ndarray:
     return values.transpose(2, 0, 1)[None].astype(np.float16)
 
 
-def records(shared: Path, name: str, make_input: Any, offset: int) -> list[dict[str, Any]]:
+def records(shared: Path, name: str, make_input: Any, offset: int) -> list[ImageMeasures]:
     session = session_of(shared, name)
     folder = shared / "real" / "images" / "ilsvrc_val_227"
     result = []
@@ -58,17 +58,17 @@ def records(shared: Path, name: str, make_input: Any, offset: int) -> list[dict[
     return result
 
 
-def counts(summary: dict[str, Any]) -> dict[str, int]:
+def counts(summary: Figures) -> dict[str, int]:
     """Images behind the README's shares."""
-    right, wrong = summary["foreground"]["right"], summary["foreground"]["wrong"]
+    right, wrong = summary.foreground.right, summary.foreground.wrong
     return {
-        "top1": round(summary["top1"] * 400),
-        "top5": round(summary["top5"] * 400),
-        "right": right["images"],
-        "right any top-1": round(right["any_top1"] * right["images"]),
-        "wrong any top-1": round(wrong["any_top1"] * wrong["images"]),
-        "wrong any top-5": round(wrong["any_top5"] * wrong["images"]),
-        "pointing": round(summary["pointing_game"] * 400),
+        "top1": round(summary.top1 * 400),
+        "top5": round(summary.top5 * 400),
+        "right": right.images,
+        "right any top-1": round(right.any_top1 * right.images),
+        "wrong any top-1": round(wrong.any_top1 * wrong.images),
+        "wrong any top-5": round(wrong.any_top5 * wrong.images),
+        "pointing": round(summary.pointing_game * 400),
     }
 
 
@@ -83,13 +83,13 @@ def test_mobilenet_meets_the_table_to_the_last_image(shared: Path) -> None:
         "wrong any top-5": 76,
         "pointing": 373,
     }
-    right, wrong = summary["foreground"]["right"], summary["foreground"]["wrong"]
-    assert (right["any_top1"], wrong["any_top1"], wrong["any_top5"]) == pytest.approx((0.977, 0.611, 0.844), abs=5e-4)
-    assert (right["cell_share"], right["background_share"], wrong["cell_share"]) == pytest.approx(
+    right, wrong = summary.foreground.right, summary.foreground.wrong
+    assert (right.any_top1, wrong.any_top1, wrong.any_top5) == pytest.approx((0.977, 0.611, 0.844), abs=5e-4)
+    assert (right.cell_share, right.background_share, wrong.cell_share) == pytest.approx(
         (0.703, 0.262, 0.152), abs=5e-4
     )
-    assert sum(summary["error_causes"].values()) == 90
-    assert summary["error_causes"]["absent"] == 90 - 55
+    assert summary.error_causes.total == 90
+    assert summary.error_causes.absent == 90 - 55
 
 
 def test_squeezenet_in_half_precision_meets_the_table(shared: Path) -> None:
@@ -106,8 +106,8 @@ def test_squeezenet_in_half_precision_meets_the_table(shared: Path) -> None:
     found = counts(summary)
     # Half precision rounds differently from machine to machine.
     assert {key: pytest.approx(value, abs=3) for key, value in expected.items()} == found
-    right, wrong = summary["foreground"]["right"], summary["foreground"]["wrong"]
-    assert (right["cell_share"], right["background_share"], wrong["cell_share"]) == pytest.approx(
+    right, wrong = summary.foreground.right, summary.foreground.wrong
+    assert (right.cell_share, right.background_share, wrong.cell_share) == pytest.approx(
         (0.136, 0.025, 0.047), abs=3e-3
     )
 
@@ -131,8 +131,8 @@ def test_cells_name_ten_of_thirteen_objects_where_the_image_names_five(shared: P
         labels = sorted({index for each in boxes for index in each.classes})
         geometry = Geometry.plan((height, width), (224, 224), "squash")
         found.append(measure_image(grids.logits[0], grids.grid[0], labels=labels, geometry=geometry, boxes=boxes))
-    several = summarise(found)["several_objects"]
-    assert {key: several[key] for key in ("images", "objects", "grid", "top1", "top5")} == {
+    several = summarise(found).several_objects
+    assert {key: getattr(several, key) for key in ("images", "objects", "grid", "top1", "top5")} == {
         "images": 6,
         "objects": 13,
         "grid": 10,

@@ -35,7 +35,7 @@ def test_by_hand():
     assert (last.low, last.high, last.images) == (14 / 15, 1.0, 3)
     assert (last.confidence, last.accuracy) == pytest.approx((0.97, 2 / 3))
     assert found.ece == pytest.approx(3 / 4 * (0.97 - 2 / 3) + 1 / 4 * 0.45)
-    assert found.bins[0].to_json() == {
+    assert vars(found.bins[0]) == {
         "low": 0.0,
         "high": 1 / 15,
         "images": 0,

@@ -22,7 +22,7 @@ def test_shares_of_the_ring():
     speaking = inner * 3 + ring((4, 4))  # 3 inside, 12 in the ring
     found = edge_artefacts(speaking.ravel(), won.ravel(), inner.ravel(), 5, (4, 4), SQUARE)
     assert found is not None
-    assert found.to_json() == {
+    assert vars(found) == {
         "ring_cells": 0.75,
         "evidence": 0.8,
         "winners": 0.25,

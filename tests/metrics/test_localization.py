@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.localization import (
     IOUS,
@@ -100,9 +101,9 @@ def test_no_object_is_measured_at_a_threshold_that_it_chose():
     flags = np.zeros((6, 3, 100), bool)
     flags[0::2, :, 20], flags[1::2, :, 60] = True, True
     found = box_accuracy([BoxHits(pack(each), pack(each)) for each in flags])
-    assert found["mean"] == 0
-    assert found["halves"]["thresholds"] == [0.6, 0.2]
-    assert found["oracle"]["mean"] == 0.5
+    assert found.grid.shares.mean == 0
+    assert found.grid.halves.thresholds == (0.6, 0.2)
+    assert found.grid.oracle.mean == 0.5
 
 
 @settings(max_examples=20)
@@ -112,23 +113,23 @@ def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
     flags = rng.random((count, 2, 3, 100)) < rng.random((1, 2, 3, 100))
     hits = [BoxHits(pack(each[0]), pack(each[1])) for each in flags]
     result = box_accuracy(hits)
-    for place, found in ((0, result), (1, result["centre_box"])):
+    for place, found in ((0, result.grid), (1, result.centre_box)):
         table = flags[:, place]
         measured, cuts = [], []
         for half in (0, 1):
             others = [each for number, each in enumerate(table) if number % 2 != half] or list(table)
             cuts.append(best_threshold(others))
             measured += [each[:, cuts[-1]] for number, each in enumerate(table) if number % 2 == half]
-        assert found["threshold"] == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
-        assert found["halves"]["objects"] == [(count + 1) // 2, count // 2]
-        assert found["halves"]["thresholds"] == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
+        assert found.threshold == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
+        assert found.halves.objects == ((count + 1) // 2, count // 2)
+        assert found.halves.thresholds == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
         expected = np.mean(measured, axis=0)
-        assert [found[f"iou_{iou}"] for iou in IOUS] == pytest.approx(expected)
-        assert found["mean"] == pytest.approx(np.mean(expected))
+        assert [to_json(found)[f"iou_{iou}"] for iou in IOUS] == pytest.approx(expected)
+        assert found.shares.mean == pytest.approx(np.mean(expected))
         best = [max(np.mean([each[i, t] for each in table]) for t in range(100)) for i in range(3)]
-        assert [found["oracle"][f"iou_{iou}"] for iou in IOUS] == pytest.approx(best)
-        assert found["oracle"]["mean"] == pytest.approx(np.mean(best))
-    assert successes(hits).mean() == pytest.approx(result["mean"])
+        assert [to_json(found.oracle)[f"iou_{iou}"] for iou in IOUS] == pytest.approx(best)
+        assert found.oracle.mean == pytest.approx(np.mean(best))
+    assert successes(hits).mean() == pytest.approx(result.grid.shares.mean)
 
 
 def test_no_objects_have_no_accuracy():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.metrics import measure_image, summarise
+from onnx_gapmil.metrics import Figures, ImageMeasures, class_rows, measure_image, summarise
+from onnx_gapmil.metrics.figures import ErrorCauses, SeveralFigures
 
 KEYS = {
     "top1",
@@ -30,11 +33,10 @@ KEYS = {
     "calibration",
     "several_objects",
     "intervals",
-    "classes",
 }
 
 
-def records(count: int = 40, boxes: bool = True, seed: int = 0, masks: bool = False) -> list[dict[str, Any]]:
+def records(count: int = 40, boxes: bool = True, seed: int = 0, masks: bool = False) -> list[ImageMeasures]:
     """Noise with a class on top of a corner of the photo, often the true one; every fourth image has two objects."""
     rng = np.random.default_rng(seed)
     result = []
@@ -72,109 +74,107 @@ def mean(values: list[Any]) -> float:
 
 
 def test_keys_and_plain_types():
-    assert set(SUMMARY) == KEYS
-    assert json.loads(json.dumps(SUMMARY, allow_nan=False)) == SUMMARY
+    assert set(to_json(SUMMARY)) == KEYS
+    assert from_json(Figures, json.loads(json.dumps(to_json(SUMMARY), allow_nan=False))) == SUMMARY
 
 
 def test_records_from_a_file_give_the_same_summary_to_the_last_bit():
-    again = [json.loads(line) for line in [json.dumps(record) for record in RECORDS]]
+    lines = [json.dumps(to_json(record)) for record in RECORDS]
+    again = [from_json(ImageMeasures, json.loads(line)) for line in lines]
     assert again == RECORDS
-    assert json.dumps(summarise(again)) == json.dumps(SUMMARY)
+    assert json.dumps(to_json(summarise(again))) == json.dumps(to_json(SUMMARY))
 
 
 def test_accuracy():
-    assert SUMMARY["top1"] == mean([record["ranks"][0] == 0 for record in RECORDS])
-    assert SUMMARY["top5"] == mean([record["ranks"][0] < 5 for record in RECORDS])
-    classes = {record["labels"][0] for record in RECORDS}
-    each = [mean([r["right"] for r in RECORDS if r["labels"] == [label]]) for label in classes]
-    assert SUMMARY["macro"]["top1"] == pytest.approx(mean(each))
+    assert SUMMARY.top1 == mean([record.ranks[0] == 0 for record in RECORDS])
+    assert SUMMARY.top5 == mean([record.ranks[0] < 5 for record in RECORDS])
+    classes = {record.labels[0] for record in RECORDS}
+    each = [mean([r.right for r in RECORDS if r.labels == (label,)]) for label in classes]
+    assert SUMMARY.macro.top1 == pytest.approx(mean(each))
 
 
 @pytest.mark.parametrize(("name", "right"), [("right", True), ("wrong", False)])
 def test_foreground_is_split_by_right_and_wrong(name, right):
-    own = [record["foreground"] for record in RECORDS if record["right"] is right]
-    found = SUMMARY["foreground"][name]
-    assert found["images"] == len(own) > 3
+    own = [record.foreground for record in RECORDS if record.right is right]
+    found = getattr(SUMMARY.foreground, name)
+    assert found.images == len(own) > 3
     for key in ("any_top1", "any_top5", "most_top1", "most_top5", "cell_share", "background_share"):
-        assert found[key] == pytest.approx(mean([each[key] for each in own]))
-        low, high = SUMMARY["intervals"][f"foreground.{name}.{key}"]
-        assert low <= found[key] <= high
+        assert getattr(found, key) == pytest.approx(mean([getattr(each, key) for each in own]))
+        low, high = SUMMARY.intervals[f"foreground.{name}.{key}"]
+        assert low <= getattr(found, key) <= high
 
 
 def test_an_image_all_of_foreground_counts_as_no_right_background():
-    whole = {**RECORDS[0], "foreground": {**RECORDS[0]["foreground"], "background_share": None}}
-    some = {**RECORDS[0], "foreground": {**RECORDS[0]["foreground"], "background_share": 0.5}}
-    found = summarise([whole, some])["foreground"]["right" if RECORDS[0]["right"] else "wrong"]
-    assert (found["background_share"], found["with_background"], found["images"]) == (0.25, 1, 2)
+    first = RECORDS[0]
+    whole, some = (replace(first, foreground=replace(first.foreground, background_share=s)) for s in (None, 0.5))
+    found = getattr(summarise([whole, some]).foreground, "right" if first.right else "wrong")
+    assert (found.background_share, found.with_background, found.images) == (0.25, 1, 2)
 
 
 def test_errors():
-    wrong = [record for record in RECORDS if not record["right"]]
-    causes = [record["cause"] for record in wrong]
-    assert SUMMARY["error_causes"] == {key: causes.count(key) for key in ("dilution", "distraction", "absent")}
-    assert sum(SUMMARY["error_causes"].values()) == len(wrong)
-    assert SUMMARY["recoverable"]["images"] == len(wrong) - causes.count("absent")
-    assert SUMMARY["recoverable"]["of"] == len(wrong)
-    assert SUMMARY["recoverable"]["share"] == pytest.approx(mean([cause != "absent" for cause in causes]))
+    wrong = [record for record in RECORDS if not record.right]
+    causes = [record.cause for record in wrong]
+    assert SUMMARY.error_causes == ErrorCauses(*map(causes.count, ("dilution", "distraction", "absent")))
+    assert SUMMARY.error_causes.total == len(wrong)
+    assert SUMMARY.recoverable.images == len(wrong) - causes.count("absent")
+    assert SUMMARY.recoverable.of == len(wrong)
+    assert SUMMARY.recoverable.share == pytest.approx(mean([cause != "absent" for cause in causes]))
     for key in ("foreground", "background"):
-        assert SUMMARY["recoverable"]["margin"][key] == pytest.approx(mean([r["margin"][key] for r in wrong]))
+        assert getattr(SUMMARY.recoverable.margin, key) == pytest.approx(mean([getattr(r.margin, key) for r in wrong]))
 
 
 def test_background():
-    shares = [record["background"]["share"] for record in RECORDS]
-    found = SUMMARY["background"]
-    assert SUMMARY["background_reliance"] == found["share"] == pytest.approx(mean(shares))
-    assert found["centred_box"] == pytest.approx(mean([record["background"]["centred"] for record in RECORDS]))
-    assert found["random_box"] == pytest.approx(mean([record["background"]["random"] for record in RECORDS]))
-    assert found["right_mostly_background"] == sum(r["background"]["share"] > 0.5 for r in RECORDS if r["right"])
-    only = sum(r["background"]["only_background"] for r in RECORDS if not r["right"])
-    assert found["only_background_errors"] == only > 0
+    shares = [record.background.share for record in RECORDS]
+    found = SUMMARY.background
+    assert SUMMARY.background_reliance == found.share == pytest.approx(mean(shares))
+    assert found.centred_box == pytest.approx(mean([record.background.centred for record in RECORDS]))
+    assert found.random_box == pytest.approx(mean([record.background.random for record in RECORDS]))
+    assert found.right_mostly_background == sum(r.background.share > 0.5 for r in RECORDS if r.right)
+    only = sum(r.background.only_background for r in RECORDS if not r.right)
+    assert found.only_background_errors == only > 0
 
 
 def test_edges_and_pointing():
     for key in ("ring_cells", "evidence", "winners", "energy", "best_cell", "padding"):
-        assert SUMMARY["edges"][key] == pytest.approx(mean([record["edges"][key] for record in RECORDS]))
-    assert SUMMARY["edges"]["ring_cells"] == 16 / 25
-    assert SUMMARY["pointing_game"] == pytest.approx(mean([record["pointing"]["hits"] for record in RECORDS]))
-    assert SUMMARY["pointing_game_centre"] == mean([record["pointing"]["centre"] for record in RECORDS])
+        assert getattr(SUMMARY.edges, key) == pytest.approx(mean([getattr(r.edges, key) for r in RECORDS]))
+    assert SUMMARY.edges.ring_cells == 16 / 25
+    assert SUMMARY.pointing_game == pytest.approx(mean([record.pointing.hits for record in RECORDS]))
+    assert SUMMARY.pointing_game_centre == mean([record.pointing.centre for record in RECORDS])
 
 
 def test_localization_and_several_objects():
-    assert SUMMARY["maxboxacc_v2"] == pytest.approx(SUMMARY["localization"]["mean"])
-    assert SUMMARY["localization"]["objects"] == 40
-    several = [record["several"] for record in RECORDS if record["several"]]
-    assert SUMMARY["several_objects"] == {
-        "images": 10,
-        **{key: sum(each[key] for each in several) for key in ("objects", "grid", "top1", "top5", "top_m")},
-    }
-    assert SUMMARY["several_objects"]["objects"] == 20
+    assert SUMMARY.maxboxacc_v2 == pytest.approx(SUMMARY.localization.grid.shares.mean)
+    assert SUMMARY.localization.objects == 40
+    several = [record.several for record in RECORDS if record.several]
+    keys = ("objects", "grid", "top1", "top5", "top_m")
+    assert SUMMARY.several_objects == SeveralFigures(10, *(sum(getattr(each, key) for each in several) for key in keys))
+    assert SUMMARY.several_objects.objects == 20
 
 
 def test_calibration():
-    found = SUMMARY["calibration"]
-    assert sum(each["images"] for each in found["bins"]) == 40
+    found = SUMMARY.calibration
+    assert sum(each.images for each in found.bins) == 40
     for key in ("confidence", "brier", "nll"):
-        assert found[key] == pytest.approx(mean([record[key] for record in RECORDS]))
+        assert getattr(found, key) == pytest.approx(mean([getattr(record, key) for record in RECORDS]))
 
 
 def test_classes():
-    rows = SUMMARY["classes"]
-    assert [row["index"] for row in rows] == sorted({record["labels"][0] for record in RECORDS})
-    assert sum(row["images"] for row in rows) == 40
+    rows = class_rows(RECORDS)
+    assert [row.index for row in rows] == sorted({record.labels[0] for record in RECORDS})
+    assert sum(row.images for row in rows) == 40
     for row in rows:
-        own = [record for record in RECORDS if record["labels"] == [row["index"]]]
-        assert row["top1"] == mean([record["right"] for record in own])
-        assert row["any_top1"] == mean([record["foreground"]["any_top1"] for record in own])
-        assert row["cell_share"] == pytest.approx(mean([record["foreground"]["cell_share"] for record in own]))
-        answers = [record["prediction"] for record in own if not record["right"]]
-        assert row["most_confused"] == sorted(
-            ([answer, answers.count(answer)] for answer in set(answers)), key=lambda pair: (-pair[1], pair[0])
-        )
+        own = [record for record in RECORDS if record.labels == (row.index,)]
+        assert row.top1 == mean([record.right for record in own])
+        assert row.any_top1 == mean([record.foreground.any_top1 for record in own])
+        assert row.cell_share == pytest.approx(mean([record.foreground.cell_share for record in own]))
+        answers = [record.prediction for record in own if not record.right]
+        counts = [(answer, answers.count(answer)) for answer in set(answers)]
+        assert row.most_confused == tuple(sorted(counts, key=lambda pair: (-pair[1], pair[0])))
 
 
 def test_without_boxes_what_has_no_place_is_none():
-    found = summarise(records(8, boxes=False))
-    assert set(found) == KEYS
+    images = records(8, boxes=False)
+    found = summarise(images)
     for key in (
         "foreground",
         "recoverable",
@@ -188,30 +188,30 @@ def test_without_boxes_what_has_no_place_is_none():
         "pxap",
         "several_objects",
     ):
-        assert found[key] is None, key
-    assert found["edges"] is not None
-    assert all(row["any_top1"] is None for row in found["classes"])
+        assert getattr(found, key) is None, key
+    assert found.edges is not None
+    assert all(row.any_top1 is None for row in class_rows(images))
 
 
 def test_masks_give_pxap():
     found = summarise(records(8, masks=True))
-    assert 0.3 < found["pxap"] <= 1.0
-    assert found["localization"]["objects"] == 8
+    assert 0.3 < found.pxap <= 1.0
+    assert found.localization.objects == 8
 
 
 def test_intervals_hold_their_figures_and_do_not_hang_together():
-    for low, high in SUMMARY["intervals"].values():
+    for low, high in SUMMARY.intervals.values():
         assert low <= high
-    only_right = summarise([record for record in RECORDS if record["right"]])
-    assert only_right["intervals"]["foreground.right.any_top1"] == SUMMARY["intervals"]["foreground.right.any_top1"]
-    assert only_right["intervals"]["background.right"] == SUMMARY["intervals"]["background.right"]
-    assert only_right["foreground"]["wrong"]["any_top1"] is None
-    assert "foreground.wrong.any_top1" not in only_right["intervals"]
-    assert only_right["error_causes"] == {"dilution": 0, "distraction": 0, "absent": 0}
-    assert only_right["recoverable"]["share"] is None
+    only_right = summarise([record for record in RECORDS if record.right])
+    assert only_right.intervals["foreground.right.any_top1"] == SUMMARY.intervals["foreground.right.any_top1"]
+    assert only_right.intervals["background.right"] == SUMMARY.intervals["background.right"]
+    assert only_right.foreground.wrong.any_top1 is None
+    assert "foreground.wrong.any_top1" not in only_right.intervals
+    assert only_right.error_causes == ErrorCauses(0, 0, 0)
+    assert only_right.recoverable.share is None
 
 
 def test_one_image_is_enough_and_none_is_an_error():
-    assert summarise(RECORDS[:1])["top1"] in (0.0, 1.0)
+    assert summarise(RECORDS[:1]).top1 in (0.0, 1.0)
     with pytest.raises(ValueError, match="no images"):
         summarise([])

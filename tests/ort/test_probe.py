@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_gapmil.ort import probe as trial
-from onnx_gapmil.ort.probe import provider_failure, trial_model
+from onnx_gapmil.ort import probe
+from onnx_gapmil.ort.probe import probe_model, provider_failure
 
 
-def test_cpu_passes_its_trial():
+def test_cpu_passes_its_probe():
     assert provider_failure("CPUExecutionProvider", {}) is None
 
 
-def test_wrong_numbers_fail_the_trial(monkeypatch):
-    broken = trial_model()
+def test_wrong_numbers_fail_the_probe(monkeypatch):
+    broken = probe_model()
     (weights,) = broken.graph.initializer
     weights.raw_data = np.zeros(4 * 3 * 3 * 3, np.float32).tobytes()
-    monkeypatch.setattr(trial, "trial_model", lambda: broken)
+    monkeypatch.setattr(probe, "probe_model", lambda: broken)
     assert provider_failure("CPUExecutionProvider", {}) == "a trial convolution gave wrong numbers"
 
 
@@ -32,5 +32,5 @@ def test_asking_for_cuda_prints_nothing_whether_it_works_or_not(capfd):
 
 
 @pytest.mark.gpu
-def test_cuda_passes_its_trial():
+def test_cuda_passes_its_probe():
     assert provider_failure("CUDAExecutionProvider", {}) is None

@@ -15,7 +15,7 @@ ALL = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvid
 
 
 class Machine:
-    """A pretended machine: the wheel, the driver, the libraries, and how the trial run ends."""
+    """A pretended machine: the wheel, the driver, the libraries, and how the probe ends."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.driver: CudaDriver | Missing = DRIVER
@@ -135,7 +135,7 @@ def both_wheels(machine):
     machine.wheels = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
 
 
-def trial_fails(machine):
+def probe_fails(machine):
     machine.failures = {"CUDAExecutionProvider": "no kernel image is available."}
 
 
@@ -147,7 +147,7 @@ def trial_fails(machine):
         (no_cudnn, "libcudnn.so.9 is missing. Run: pip install 'onnx-gapmil[cuda]'"),
         (cpu_wheel, "wheel (onnxruntime) is built for the CPU only. Run: pip uninstall -y onnxruntime;"),
         (both_wheels, "onnxruntime and onnxruntime-gpu are both installed"),
-        (trial_fails, "a trial model did not run on CUDA (no kernel image is available). Run"),
+        (probe_fails, "a trial model did not run on CUDA (no kernel image is available). Run"),
     ],
 )
 def test_explicit_cuda_that_does_not_work_names_what_is_missing(machine, broken, said):

@@ -1,30 +1,29 @@
-"""Which wheels of a family are there."""
+"""Installed wheels of a family, beside what is really imported."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
+import cv2
+import onnxruntime
 import pytest
 
-from onnx_gapmil.ort import wheels
+from onnx_gapmil.ort.wheels import ONNXRUNTIME, OPENCV, installed_wheels
 
 
-def test_every_installed_wheel_of_a_family_is_named_with_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"onnxruntime": "1.2", "onnxruntime-gpu": "1.3", "numpy": "2.0"}
+def test_the_wheel_that_is_imported_is_found_with_its_version() -> None:
+    assert onnxruntime.__version__ in installed_wheels(ONNXRUNTIME).values()
+    assert any(version.startswith(cv2.__version__) for version in installed_wheels(OPENCV).values())
+
+
+def test_only_what_is_installed_is_listed_in_the_familys_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"onnxruntime-gpu": "1.31.1", "onnxruntime": "1.30.0"}
 
     def version(name: str) -> str:
-        if name not in there:
+        if name not in installed:
             raise metadata.PackageNotFoundError(name)
-        return there[name]
+        return installed[name]
 
     monkeypatch.setattr(metadata, "version", version)
-    assert wheels.installed_wheels(wheels.ONNXRUNTIME) == {"onnxruntime": "1.2", "onnxruntime-gpu": "1.3"}
-    assert wheels.installed_wheels(wheels.OPENCV) == {}
-
-
-def test_what_runs_these_tests_is_found() -> None:
-    import cv2
-    import onnxruntime
-
-    assert onnxruntime.__version__ in wheels.installed_wheels(wheels.ONNXRUNTIME).values()
-    assert any(cv2.__version__.startswith(found[:3]) for found in wheels.installed_wheels(wheels.OPENCV).values())
+    assert list(installed_wheels(ONNXRUNTIME).items()) == [("onnxruntime", "1.30.0"), ("onnxruntime-gpu", "1.31.1")]
+    assert installed_wheels(OPENCV) == {}

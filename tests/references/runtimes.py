@@ -110,8 +110,8 @@ def make_case(path: Path, folder: Path) -> Case | None:
         folder: an empty one.
     """
     from onnx_gapmil.errors import GapmilError
+    from onnx_gapmil.graph.inputs import candidate_inputs, random_input
     from onnx_gapmil.graph.loading import external_locations
-    from onnx_gapmil.graph.trace import candidate_inputs, random_input
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.rewriting.rewriter import rewrite_model
     from onnx_gapmil.rewriting.saving import save_model

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from onnx_gapmil.show.html.formatting import count, one_of, percent, share_of
+from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.show.html.formatting import count, percent
 
 #: Above this share of evidence from outside the object the page warns, whatever the baselines.
 HIGH_BACKGROUND = 0.5
@@ -26,25 +26,23 @@ class Caution:
     text: str
 
 
-def cautions_of(summary: dict[str, Any]) -> list[Caution]:
+def cautions_of(summary: AuditSummary) -> list[Caution]:
     """All cautions that a summary gives rise to, the gravest first."""
     found = (rule(summary) for rule in _RULES)
     return [caution for caution in found if caution is not None]
 
 
-def _failed(summary: dict[str, Any]) -> Caution | None:
-    failed = int(summary.get("failed") or 0)
-    if not failed:
+def _failed(summary: AuditSummary) -> Caution | None:
+    if not summary.failed:
         return None
     return Caution(
-        f"{count(failed, 'image')} could not be measured.",
+        f"{count(summary.failed, 'image')} could not be measured.",
         "They are named below and kept out of every number.",
     )
 
 
-def _preprocess(summary: dict[str, Any]) -> Caution | None:
-    assumed = one_of(summary, "preprocess_assumed") or one_of(summary.get("preprocess"), "assumed", "guessed")
-    if not assumed:
+def _preprocess(summary: AuditSummary) -> Caution | None:
+    if not summary.preprocess_assumed:
         return None
     return Caution(
         "Preprocessing was guessed.",
@@ -53,8 +51,8 @@ def _preprocess(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _no_objects(summary: dict[str, Any]) -> Caution | None:
-    if summary.get("foreground") is not None or not summary.get("images"):
+def _no_objects(summary: AuditSummary) -> Caution | None:
+    if summary.foreground is not None:
         return None
     return Caution(
         "No boxes or masks.",
@@ -62,15 +60,8 @@ def _no_objects(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def verdict_word(summary: dict[str, Any]) -> str:
-    """``exact`` or ``conditional``; empty if the summary does not say."""
-    verdict = summary.get("verdict")
-    text = verdict if isinstance(verdict, str) else str(one_of(verdict, "verdict", "name", "text") or "")
-    return next((word for word in ("conditional", "exact") if word in text), "")
-
-
-def _head(summary: dict[str, Any]) -> Caution | None:
-    if verdict_word(summary) == "conditional":
+def _head(summary: AuditSummary) -> Caution | None:
+    if summary.verdict == "conditional":
         return Caution(
             "The head is conditional.",
             "The cells' mean is exactly the model's answer, but a cell's value also depends on the rest of the image: "
@@ -79,8 +70,8 @@ def _head(summary: dict[str, Any]) -> Caution | None:
     return None
 
 
-def _positions(summary: dict[str, Any]) -> Caution | None:
-    if not _flag(summary, "position_dependent", "position-dependent"):
+def _positions(summary: AuditSummary) -> Caution | None:
+    if not summary.head.position_dependent:
         return None
     return Caution(
         "The head is position-dependent.",
@@ -88,27 +79,19 @@ def _positions(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _rounding(summary: dict[str, Any]) -> Caution | None:
-    if not _flag(summary, "quantized", "up to rounding", "up_to_rounding"):
+def _rounding(summary: AuditSummary) -> Caution | None:
+    if not summary.head.quantized:
         return None
     return Caution(
         "The head computes in integers.", "Cells and the model's own answer agree up to rounding, not to the last bit."
     )
 
 
-def _flag(summary: dict[str, Any], *names: str) -> bool:
-    """Whether the verdict or the head says one of these, as a key that is true or as words of a text."""
-    places = [summary.get("verdict"), summary.get("head")]
-    flags = [place.get(name) for place in places if isinstance(place, dict) for name in names]
-    texts = [str(text) for place in places for text in (place.values() if isinstance(place, dict) else [place])]
-    return any(flag is True for flag in flags) or any(name in text for text in texts for name in names)
-
-
-def _background(summary: dict[str, Any]) -> Caution | None:
-    share = share_of(summary.get("background_reliance"))
-    if share is None:
+def _background(summary: AuditSummary) -> Caution | None:
+    background = summary.background
+    if background is None or background.share is None:
         return None
-    random = share_of(summary.get("background"), "random_box")
+    share, random = background.share, background.random_box
     if random is not None and share >= random:
         return Caution(
             "The evidence follows the object no better than a random box.",
@@ -123,8 +106,8 @@ def _background(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _centre(summary: dict[str, Any]) -> Caution | None:
-    game, centre = share_of(summary.get("pointing_game")), share_of(summary.get("pointing_game_centre"))
+def _centre(summary: AuditSummary) -> Caution | None:
+    game, centre = summary.pointing_game, summary.pointing_game_centre
     if game is None or centre is None or game - centre > CLOSE_TO_CENTRE:
         return None
     return Caution(
@@ -134,9 +117,9 @@ def _centre(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _calibration(summary: dict[str, Any]) -> Caution | None:
-    error = share_of(summary.get("calibration"), "ece")
-    if error is None or error <= HIGH_ECE:
+def _calibration(summary: AuditSummary) -> Caution | None:
+    error = summary.calibration.ece
+    if error <= HIGH_ECE:
         return None
     return Caution(
         "Confidence is not probability.",
@@ -144,9 +127,10 @@ def _calibration(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _edges(summary: dict[str, Any]) -> Caution | None:
-    found = summary.get("edges")
-    evidence, ring = share_of(found, "evidence"), share_of(found, "ring_cells")
+def _edges(summary: AuditSummary) -> Caution | None:
+    if summary.edges is None:
+        return None
+    evidence, ring = summary.edges.evidence, summary.edges.ring_cells
     if evidence is None or ring is None or evidence <= LOUD_EDGES * ring:
         return None
     return Caution(
@@ -156,11 +140,12 @@ def _edges(summary: dict[str, Any]) -> Caution | None:
     )
 
 
-def _few(summary: dict[str, Any]) -> Caution | None:
-    images = int(summary.get("images") or 0)
-    if not 0 < images < FEW_IMAGES:
+def _few(summary: AuditSummary) -> Caution | None:
+    if summary.images >= FEW_IMAGES:
         return None
-    return Caution(f"Only {count(images, 'image')}.", "Differences of a few points may be chance; see the intervals.")
+    return Caution(
+        f"Only {count(summary.images, 'image')}.", "Differences of a few points may be chance; see the intervals."
+    )
 
 
 _RULES = (

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from onnx_gapmil.auditing.page.cautions import cautions_of, verdict_word
+from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
+from onnx_gapmil.auditing.page.cautions import cautions_of
+from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.show.html.charts import stacked_bar
-from onnx_gapmil.show.html.formatting import (
-    aggregator_name,
-    count,
-    interval,
-    may_be_chance,
-    of_images,
-    percent,
-    share_of,
-)
+from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, of_images, percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
 _VERDICTS = {
@@ -43,18 +37,17 @@ class Outcome:
     recoverable: int
 
     @classmethod
-    def of(cls, summary: dict[str, Any]) -> Outcome:
+    def of(cls, summary: AuditSummary) -> Outcome:
         """Read the counts of a summary."""
-        images = int(summary.get("images") or 0)
-        right = of_images(share_of(summary.get("top1")), images)
-        wrong = images - right
-        foreground = (summary.get("foreground") or {}).get("wrong") or {}
-        recoverable = summary.get("recoverable") or {}
-        judged = foreground.get("images") if recoverable.get("images") is not None else None
-        return cls(images, right, wrong, judged, int(recoverable.get("images") or 0))
+        right = of_images(summary.top1, summary.images)
+        wrong = summary.images - right
+        foreground, recoverable = summary.foreground, summary.recoverable
+        if foreground is None or recoverable is None:
+            return cls(summary.images, right, wrong, None, 0)
+        return cls(summary.images, right, wrong, foreground.wrong.images, recoverable.images)
 
 
-def headline_section(summary: dict[str, Any]) -> Markup:
+def headline_section(summary: AuditSummary) -> Markup:
     """Verdict, sentences, the bar of all images, warnings."""
     outcome = Outcome.of(summary)
     return tag(
@@ -62,7 +55,7 @@ def headline_section(summary: dict[str, Any]) -> Markup:
         _eyebrow(summary),
         tag("h1", "What the classifier sees, ", tag("span", "measured", class_="soft")),
         tag("div", [tag("p", sentence) for sentence in sentences(summary, outcome)], class_="lead"),
-        _outcome_bar(outcome) if outcome.images else None,
+        _outcome_bar(outcome),
         _figures(summary),
         _warnings(summary),
         id="summary",
@@ -70,42 +63,31 @@ def headline_section(summary: dict[str, Any]) -> Markup:
     )
 
 
-def _eyebrow(summary: dict[str, Any]) -> Markup:
+def _eyebrow(summary: AuditSummary) -> Markup | None:
     """The verdict on the head, before everything else: what the cells below may be taken for."""
-    verdict = verdict_word(summary)
-    meaning = _VERDICTS.get(verdict)
-    return (
-        tag("p", tag("b", f"{verdict.capitalize()} head"), f": {meaning}" if meaning else None, class_="eyebrow")
-        if verdict
-        else join()
-    )
+    meaning = _VERDICTS.get(summary.verdict)
+    if meaning is None:  # a rewritten file's record may say anything
+        return None
+    return tag("p", tag("b", f"{summary.verdict.capitalize()} head"), f": {meaning}", class_="eyebrow")
 
 
-def sentences(summary: dict[str, Any], outcome: Outcome) -> list[Markup]:
+def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
     """The headline, for someone who decides about a release."""
-    if not outcome.images:
-        return [join("No image could be measured.")]
-    return [
-        sentence
-        for sentence in (
-            _accuracy_sentence(summary, outcome),
-            _recovery_sentence(outcome),
-            _aggregator_sentence(summary, outcome),
-            _background_sentence(summary),
-        )
-        if sentence is not None
-    ]
+    found = (
+        _accuracy_sentence(summary, outcome),
+        _recovery_sentence(outcome),
+        _aggregator_sentence(summary, outcome),
+        _background_sentence(summary),
+    )
+    return [sentence for sentence in found if sentence is not None]
 
 
-def _accuracy_sentence(summary: dict[str, Any], outcome: Outcome) -> Markup:
-    bounds = interval((summary.get("intervals") or {}).get("top1"))
-    sure = f", 95 % interval {bounds}" if bounds else ""
-    top5 = share_of(summary.get("top5"))
+def _accuracy_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     return join(
         "The model names the right class for ",
         _strong(f"{outcome.right:,} of {count(outcome.images, 'image')}"),
-        f" ({percent(share_of(summary.get('top1')))}{sure})",
-        f"; in {percent(top5)} it is among the five best." if top5 is not None else ".",
+        f" ({percent(summary.top1)}, {_within(summary.intervals['top1'])})",
+        f"; in {percent(summary.top5)} it is among the five best.",
     )
 
 
@@ -127,31 +109,27 @@ def _recovery_sentence(outcome: Outcome) -> Markup | None:
     )
 
 
-def _aggregator_sentence(summary: dict[str, Any], outcome: Outcome) -> Markup | None:
-    shares = {key: share_of(value, "top1") for key, value in (summary.get("aggregators") or {}).items()}
-    own = shares.pop("mean", None)
-    known = {key: share for key, share in shares.items() if share is not None}
-    if own is None or not known:
-        return None
-    best = max(known, key=lambda key: known[key])
-    more = of_images(known[best], outcome.images) - of_images(own, outcome.images)
+def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
+    found, own = summary.aggregators, summary.aggregators[OWN]
+    best = max((key for key in found if key != OWN), key=lambda key: found[key].top1)
+    share = found[best].top1
+    more = of_images(share, outcome.images) - of_images(own.top1, outcome.images)
     if more > 0:
-        found = summary["aggregators"]
-        sure = "which may be chance" if may_be_chance(found[best], found["mean"]) else "with no training"
+        sure = "which may be chance" if may_be_chance(found[best], own) else "with no training"
         return join(
             f"Pooling the same cells by {aggregator_name(best)} instead would be right for ",
             _strong(f"{count(more, 'image')} more"),
-            f" ({percent(known[best])}), {sure}.",
+            f" ({percent(share)}), {sure}.",
         )
     how = "does no better" if more == 0 else f"is right for {count(-more, 'image')} fewer"
     return join(
         "No other fixed way of pooling the cells helps: the best of them, "
-        f"{aggregator_name(best)}, {how} ({percent(known[best])})."
+        f"{aggregator_name(best)}, {how} ({percent(share)})."
     )
 
 
-def _background_sentence(summary: dict[str, Any]) -> Markup | None:
-    share = share_of(summary.get("background_reliance"))
+def _background_sentence(summary: AuditSummary) -> Markup | None:
+    share = summary.background_reliance
     if share is None:
         return None
     return join(_strong(percent(share, 0)), " of the evidence for its answers comes from outside the marked objects.")
@@ -173,32 +151,29 @@ def _outcome_bar(outcome: Outcome) -> Markup:
     return stacked_bar([part for part in parts if part[2] > 0], "What became of the images")
 
 
-def _figures(summary: dict[str, Any]) -> Markup | None:
+def _figures(summary: AuditSummary) -> Markup:
     """Five numbers at a glance; those that were not measured are left out."""
-    intervals = summary.get("intervals") or {}
-    calibration = summary.get("calibration") or {}
-    centre = share_of(summary.get("pointing_game_centre"))
+    centre = f"centre of the image: {percent(summary.pointing_game_centre)}"
     tiles = [
-        ("Top-1", share_of(summary.get("top1")), _within(intervals.get("top1"))),
-        ("Top-5", share_of(summary.get("top5")), _within(intervals.get("top5"))),
-        ("Pointing game", share_of(summary.get("pointing_game")), f"centre of the image: {percent(centre)}"),
-        ("MaxBoxAccV2", share_of(summary.get("maxboxacc_v2")), "boxes from the grid"),
-        ("Calibration error", share_of(calibration, "ece"), "confidence against accuracy"),
+        ("Top-1", summary.top1, _within(summary.intervals["top1"])),
+        ("Top-5", summary.top5, _within(summary.intervals["top5"])),
+        ("Pointing game", summary.pointing_game, centre),
+        ("MaxBoxAccV2", summary.maxboxacc_v2, "boxes from the grid"),
+        ("Calibration error", summary.calibration.ece, "confidence against accuracy"),
     ]
     shown = [
         tag("div", tag("dt", name), tag("dd", percent(value), tag("span", note, class_="note")))
         for name, value, note in tiles
         if value is not None
     ]
-    return tag("dl", shown, class_="figures") if shown else None
+    return tag("dl", shown, class_="figures")
 
 
-def _within(bounds: object) -> str:
-    text = interval(bounds)
-    return f"95 % interval {text}" if text else ""
+def _within(bounds: Interval) -> str:
+    return f"95 % interval {interval(bounds)}"
 
 
-def _warnings(summary: dict[str, Any]) -> Markup | None:
+def _warnings(summary: AuditSummary) -> Markup | None:
     found = cautions_of(summary)
     if not found:
         return None

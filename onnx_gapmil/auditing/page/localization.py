@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.metrics.localization import BoxAccuracy
 from onnx_gapmil.show.html.charts import Axis, Row, bar, finding, marker, plot
-from onnx_gapmil.show.html.formatting import count, percent, share_of, table_percent
+from onnx_gapmil.show.html.formatting import count, percent, table_percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
-_THRESHOLDS = ("0.3", "0.5", "0.7")
 _BASELINE = "what the middle of the image scores"
 
 _Line = tuple[str, float, float | None]
 """What is measured, its value, its baseline."""
 
 
-def localization(summary: dict[str, Any]) -> Markup | None:
+def localization(summary: AuditSummary) -> Markup | None:
     """MaxBoxAccV2 and the pointing game, each beside what the middle of the image would score."""
-    detail = summary.get("localization") or {}
-    centre = detail.get("centre_box")
     lines: list[tuple[str, float | None, float | None]] = [
-        (
-            "Pointing game: best cell on the object",
-            share_of(summary.get("pointing_game")),
-            share_of(summary.get("pointing_game_centre")),
-        ),
-        (
-            "MaxBoxAccV2: boxes cut from the grid",
-            share_of(summary.get("maxboxacc_v2")),
-            share_of(centre, "mean"),
-        ),
+        ("Pointing game: best cell on the object", summary.pointing_game, summary.pointing_game_centre)
     ]
-    lines += [
-        (f"IoU of {name} or more", share_of(detail, f"iou_{name}"), share_of(centre, f"iou_{name}"))
-        for name in _THRESHOLDS
-    ]
-    lines.append(("PxAP: pixels of the mask", share_of(summary.get("pxap")), None))
+    detail = summary.localization
+    if detail is not None:
+        grid, centre = detail.grid.shares, detail.centre_box.shares
+        lines += [
+            ("MaxBoxAccV2: boxes cut from the grid", summary.maxboxacc_v2, centre.mean),
+            ("IoU of 0.3 or more", grid.iou_30, centre.iou_30),
+            ("IoU of 0.5 or more", grid.iou_50, centre.iou_50),
+            ("IoU of 0.7 or more", grid.iou_70, centre.iou_70),
+        ]
+    lines.append(("PxAP: pixels of the mask", summary.pxap, None))
     known: list[_Line] = [(label, value, baseline) for label, value, baseline in lines if value is not None]
     if not known:
         return None
@@ -62,7 +55,7 @@ def localization(summary: dict[str, Any]) -> Markup | None:
         "the map of the right class is cut at a threshold, each piece left gives a box, and one of them must overlap "
         "the object's box (intersection over union, IoU) by 0.3, 0.5 or 0.7; the figure is the mean of the three. "
         "PxAP: average precision over pixels, for masks.",
-        _threshold(detail),
+        _threshold(detail.grid) if detail is not None else None,
         "Objects that photographers centre are found by pointing at the middle, so that is the baseline to beat.",
     )
 
@@ -75,33 +68,26 @@ def _reading(known: list[_Line]) -> str:
     return f"Boxes cut from the grid are right in {percent(value, 0)}{against}."
 
 
-def _threshold(detail: dict[str, Any]) -> str | None:
-    cuts, oracle = (detail.get("halves") or {}).get("thresholds"), detail.get("oracle")
-    best = share_of(oracle, "mean")
-    parts = []
-    if cuts:
-        parts.append(
-            "Each half of the objects is scored at the threshold that is best on the other half "
-            f"({' and '.join(f'{cut:.2f}' for cut in cuts)})"
-        )
-    if best is not None:
-        parts.append(f"{'the' if parts else 'The'} best threshold in hindsight (the oracle) would give {percent(best)}")
-    return "; ".join(parts) + "." if parts else None
-
-
-def several_objects(summary: dict[str, Any]) -> Markup | None:
-    """Recall of all classes present, from the grid and from the image-level answer."""
-    found = summary.get("several_objects") or {}
-    objects = int(found.get("objects") or 0)
-    lines = (
-        ("From the cells", found.get("grid"), "measured"),
-        ("From the image's best class", found.get("top1"), "baseline"),
-        ("From the image's five best", found.get("top5"), "baseline"),
-        ("From as many best as there are objects", found.get("top_m"), "baseline"),
+def _threshold(boxes: BoxAccuracy) -> str:
+    cuts = " and ".join(f"{cut:.2f}" for cut in boxes.halves.thresholds)
+    return (
+        f"Each half of the objects is scored at the threshold that is best on the other half ({cuts}); the best "
+        f"threshold in hindsight (the oracle) would give {percent(boxes.oracle.mean)}."
     )
-    known = [(label, value / objects, kind) for label, value, kind in lines if value is not None and objects]
-    if not known:
+
+
+def several_objects(summary: AuditSummary) -> Markup | None:
+    """Recall of all classes present, from the grid and from the image-level answer."""
+    found = summary.several_objects
+    if found is None:
         return None
+    lines = (
+        ("From the cells", found.grid, "measured"),
+        ("From the image's best class", found.top1, "baseline"),
+        ("From the image's five best", found.top5, "baseline"),
+        ("From as many best as there are objects", found.top_m, "baseline"),
+    )
+    known = [(label, value / found.objects, kind) for label, value, kind in lines]
     axis = Axis.of([1.0], zero=True)
     rows = [
         Row(
@@ -109,11 +95,11 @@ def several_objects(summary: dict[str, Any]) -> Markup | None:
         )
         for label, share, kind in known
     ]
-    images = int(found.get("images") or 0)
     return finding(
         "several",
         "Several objects in one image",
-        f"{count(images, 'image')} hold {count(objects, 'object')}; the cells find {percent(known[0][1], 0)} of them.",
+        f"{count(found.images, 'image')} hold {count(found.objects, 'object')}; the cells find "
+        f"{percent(known[0][1], 0)} of them.",
         plot(rows, axis, columns=("", "found"), what="Recall of several objects"),
         "An object counts as found by the cells if one of its classes is the best of a cell at least half in its box. "
         "At image level it counts if it is the best class, or among the five best.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.metrics.calibration import ReliabilityBin
 from onnx_gapmil.show.html.charts import finding
-from onnx_gapmil.show.html.formatting import percent, share_of
+from onnx_gapmil.show.html.formatting import percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
 _SIDE, _LEFT, _TOP, _HISTOGRAM = 240, 34, 24, 44
@@ -13,20 +16,34 @@ _SMALL_GAP = 0.01
 _WIDTH, _HEIGHT = _LEFT + _SIDE + 12, _TOP + _SIDE + _HISTOGRAM + 52
 
 
-def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
+@dataclass(frozen=True)
+class _Point:
+    """A bin that holds images."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+def _points(bins: Sequence[ReliabilityBin]) -> list[_Point]:
+    return [
+        _Point(each.low, each.high, each.images, each.confidence, each.accuracy)
+        for each in bins
+        if each.confidence is not None and each.accuracy is not None
+    ]
+
+
+def calibration(summary: AuditSummary) -> Markup:
     """Accuracy against confidence by bins, with how many images each holds."""
-    value = summary.get("calibration") or {}
-    error = share_of(value, "ece")
-    every = bins or value.get("bins") or []
-    known = [item for item in every if item.get("images") and item.get("accuracy") is not None]
-    if not known:
-        return None
-    total = sum(item["images"] for item in known)
-    gap = sum(item["images"] * (item["confidence"] - item["accuracy"]) for item in known) / total
+    known = _points(summary.calibration.bins)
+    total = sum(item.images for item in known)
+    gap = sum(item.images * (item.confidence - item.accuracy) for item in known) / total
     return finding(
         "calibration",
         "Can its confidence be believed?",
-        _reading(error, gap),
+        _reading(summary.calibration.ece, gap),
         join(
             _diagram(known),
             tag(
@@ -36,9 +53,9 @@ def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
                 [
                     tag(
                         "tr",
-                        tag("td", percent(item["confidence"])),
-                        tag("td", percent(item["accuracy"])),
-                        tag("td", f"{item['images']:,}"),
+                        tag("td", percent(item.confidence)),
+                        tag("td", percent(item.accuracy)),
+                        tag("td", f"{item.images:,}"),
                     )
                     for item in known
                 ],
@@ -52,26 +69,25 @@ def calibration(summary: dict[str, Any], bins: Any) -> Markup | None:
     )
 
 
-def _reading(error: float | None, gap: float) -> str:
+def _reading(error: float, gap: float) -> str:
     if abs(gap) <= _SMALL_GAP:
         how = "about as sure as it is right"
     else:
         how = "too sure of itself" if gap > 0 else "right more often than it says"
-    missing = f"; its confidence misses the accuracy by {percent(error)} on average" if error is not None else ""
-    return f"On the whole the model is {how}{missing}."
+    return f"On the whole the model is {how}; its confidence misses the accuracy by {percent(error)} on average."
 
 
-def _diagram(bins: list[dict[str, Any]]) -> Markup:
-    most = max(item["images"] for item in bins)
+def _diagram(bins: Sequence[_Point]) -> Markup:
+    most = max(item.images for item in bins)
     base = _TOP + _SIDE
     floor = base + 22 + _HISTOGRAM
-    places = [(_x(item["confidence"]), _y(item["accuracy"])) for item in bins]
+    places = [(_x(item.confidence), _y(item.accuracy)) for item in bins]
     return tag(
         "svg",
         [_tick(step / 4) for step in range(5)],
         tag("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="reference"),
         [
-            tag("line", x1=x, x2=x, y1=y, y2=_y(item["confidence"]), class_="gap")
+            tag("line", x1=x, x2=x, y1=y, y2=_y(item.confidence), class_="gap")
             for item, (x, y) in zip(bins, places, strict=True)
         ],
         tag("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in places), class_="curve"),
@@ -80,11 +96,11 @@ def _diagram(bins: list[dict[str, Any]]) -> Markup:
                 "circle",
                 tag(
                     "title",
-                    f"{percent(item['accuracy'])} of {item['images']:,} right at {percent(item['confidence'])}",
+                    f"{percent(item.accuracy)} of {item.images:,} right at {percent(item.confidence)}",
                 ),
                 cx=x,
                 cy=y,
-                r=3 + 4 * (item["images"] / most) ** 0.5,
+                r=3 + 4 * (item.images / most) ** 0.5,
                 class_="point",
             )
             for item, (x, y) in zip(bins, places, strict=True)
@@ -92,10 +108,10 @@ def _diagram(bins: list[dict[str, Any]]) -> Markup:
         [
             tag(
                 "rect",
-                x=_x(item["low"]) + 1,
-                width=max(1.0, _SIDE * (item["high"] - item["low"]) - 2),
-                y=floor - _HISTOGRAM * item["images"] / most,
-                height=_HISTOGRAM * item["images"] / most,
+                x=_x(item.low) + 1,
+                width=max(1.0, _SIDE * (item.high - item.low) - 2),
+                y=floor - _HISTOGRAM * item.images / most,
+                height=_HISTOGRAM * item.images / most,
                 class_="count",
             )
             for item in bins

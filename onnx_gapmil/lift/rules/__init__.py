@@ -1,16 +1,22 @@
-"""The lift rules, by what they keep. Importing this package registers them all."""
+"""The lift rules, by what they keep, and the table of them all."""
 
 from onnx_gapmil.lift.rules import (
     activations,
     affine,
     dense,
-    flattened,
     gates,
     norms,
     pools,
     quantized,
     shape,
-    weighted,
 )
+from onnx_gapmil.lift.table import rule_table, rules_in
 
-__all__ = ["activations", "affine", "dense", "flattened", "gates", "norms", "pools", "quantized", "shape", "weighted"]
+__all__ = ["RULES"]
+
+#: Every rule of this package, by (domain, operator).
+RULES = rule_table(
+    entry
+    for module in (activations, affine, dense, gates, norms, pools, quantized, shape)
+    for entry in rules_in(module)
+)

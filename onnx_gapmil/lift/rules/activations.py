@@ -17,7 +17,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
     def function(values: np.ndarray) -> np.ndarray:
         return walk.run_node(node, {data: values})[0]
 
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
+    # A fixed operand of higher rank (the slopes of a PRelu) puts axes before those of the pooled tensor.
     axis = None if lifted.batch_axis is None else lifted.batch_axis + len(out) - len(lifted.shape)
     if walk.readout == "instance":
         operands = [
@@ -107,7 +108,7 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
             batch_axis=axis,
             channels=lifted.channels,
         )
-    name = _frozen(node, walk, lifted, data, walk.wanted, function)
+    name = _frozen(node, walk, lifted, data, walk.output, function)
     return walk.result(
         node,
         name,
@@ -137,6 +138,7 @@ def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
     operator = kind.decode() if isinstance(kind, bytes) else str(kind)
     if not operator:
         return lifted
+    # ONNX Runtime prefixes the parameters of the activation that it fused, and leaves those of the Gemm as they were.
     extras: dict[str, Any] = {
         key: float(node.attrs[f"activation_{key}"])
         for key in ("alpha", "beta", "gamma")
@@ -151,8 +153,9 @@ def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
     if walk.readout == "instance":
         name = walk.build.node(operator, [lifted.name], **extras)
     else:
+        # The pooled z exists nowhere in the file: the fusion left only phi(z).
         dense = walk.build.node("Gemm", [tensor.name for tensor in node.inputs], **attrs)
-        name = _frozen(node, walk, lifted, dense, walk.wanted, function)
+        name = _frozen(node, walk, lifted, dense, walk.output, function)
     detail = f"{lifted.step.detail}, then {operator}, its slope frozen at the pooled value"
     parents = [walk.lift(node.inputs[0].name)]
     return walk.result(node, name, parents, "activation", detail, conditional=True, channels=lifted.channels)
@@ -173,6 +176,8 @@ def _frozen(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, result: str
         return number(float(values.flat[0])) if same else build.constant(values.astype(dtype))
 
     away = data if anchor == 0 else build.node("Sub", [data, number(anchor)])
+    # At the anchor the quotient is 0 / 0: a mask of 0 and 1 puts the derivative in its place. Less, since Equal takes
+    # no floats before operator set 11.
     near = build.node("Less", [build.node("Abs", [away]), number(near_width)])
     mask = build.node("Cast", [near], to=elem_type(dtype))
     rest = build.node("Sub", [number(1.0), mask])
@@ -212,6 +217,7 @@ def _anchor(
     """
     shape = tuple(1 if axis == lifted.batch_axis else dim for axis, dim in enumerate(lifted.shape))
     step = {2: 1e-2, 4: 1e-3, 8: 1e-5}[dtype.itemsize]
+    # Log and Reciprocal are not finite at 0.
     for anchor in (0.0, 1.0):
         try:
             there, above, below = (

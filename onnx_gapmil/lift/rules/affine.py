@@ -10,8 +10,7 @@ import numpy as np
 
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
-from onnx_gapmil.lift.rules.pools import lift_reduction
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
             node,
             "its training_mode is on, so it normalizes by the batch and not by fixed numbers",
         )
+    # On a map it belongs to the trunk. Most exporters fold it into the convolution; jax2onnx and dynamo without its
+    # optimizer do not.
     if math.prod(shape[2:]) != 1:
         raise walk.no_rule(node)
     lifted = walk.lift(data)
@@ -48,9 +49,11 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_cast(node: gs.Node, walk: Lifting) -> Lifted:
     """Between float types: a cast of the grid. To integers it rounds, which does not commute with the mean."""
     lifted = walk.lift(node.inputs[0].name)
-    target = walk.dtype(walk.wanted, np.dtype(np.float32))
+    target = walk.dtype(walk.output, np.dtype(np.float32))
     if target.kind != "f" and target.name != "bfloat16":
         raise walk.refuse("unknown-operator", node, f"it rounds to {target}, which does not commute with averaging")
+    # Dynamic quantization casts its integer products to float, which their lift is already; a float16 model that keeps
+    # its inputs and outputs casts its logits.
     name = lifted.name if target == lifted.dtype else walk.build.node("Cast", [lifted.name], to=elem_type(target))
     return walk.result(node, name, [lifted], "affine", f"to {target}", dtype=target, batch_axis=lifted.batch_axis)
 
@@ -68,7 +71,8 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     """A fixed tensor added to every cell, or two lifts added cell by cell."""
     left, right = node.inputs[0].name, node.inputs[1].name
     fixed = [walk.is_fixed(left), walk.is_fixed(right)]
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
+    # The bias of a dense layer spelled MatMul, Add: Keras, tf2onnx, paddle2onnx and ONNX Runtime's dynamic quantizer.
     if any(fixed):
         lifted = walk.lift(right if fixed[0] else left)
         axis = aligned_batch(lifted, out)
@@ -77,6 +81,7 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
         _require_broadcast(node, walk, lifted, out)
         name = walk.build.node(node.op, operands)
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
+    # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
     first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
     if first.channels != second.channels and 1 not in (first.channels, second.channels):
         raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
@@ -102,6 +107,7 @@ def lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
     """Lift the other operand of a sum or a concatenation; what comes from elsewhere is a side input."""
     found = walk.try_lift(tensor)
     if isinstance(found, Refusal):
+        # Features of a second input, such as a patient's age.
         if found.code == "side-input":
             raise walk.refuse(
                 "side-input",
@@ -129,7 +135,7 @@ def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
 def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
     """Several pooled tensors added, or averaged, cell by cell."""
     lifted = align(node, walk, [walk.lift(tensor.name) for tensor in node.inputs])
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     if len({part.channels for part in lifted}) > 1:
         raise walk.refuse("unknown-operator", node, "its pooled operands do not match")
     name = walk.build.node(node.op, [part.name for part in lifted])
@@ -162,12 +168,7 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     rows = places if batch_axis is None else np.moveaxis(places, batch_axis, 0).reshape(first.batch, -1)
     channels = rows.reshape(first.batch if batch_axis is not None else 1, -1)[0] % total
     name = walk.build.node("Concat", [part.name for part in parts], axis=1)
+    # Joined behind another axis of extent, the channels interleave.
     if not np.array_equal(channels, np.arange(total)):
         name = walk.build.node("Gather", [name, walk.build.ints(channels.tolist())], axis=1)
     return walk.result(node, name, parts, "affine", f"{len(parts)} pooled tensors side by side", batch_axis=batch_axis)
-
-
-@rule("ReduceMean", "ReduceSum")
-def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
-    """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
-    return lift_reduction(node, walk)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.affine import lift_companion
 from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
 from onnx_gapmil.lift.rules.pools import lift_sum_einsum
 from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def lift_gemm(node: gs.Node, walk: Lifting) -> Lifted:
 
 @rule("FusedGemm", domain="com.microsoft")
 def lift_fused_gemm(node: gs.Node, walk: Lifting) -> Lifted:
-    """Gemm with an activation that ONNX Runtime fused into it: the dense layer, then the activation's rule."""
+    """Gemm with an activation that ONNX Runtime fused into it (ORT_ENABLE_EXTENDED): the layer, then the activation."""
     return fused_activation(node, walk, _gemm(node, walk))
 
 
@@ -41,8 +41,10 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     transposed = bool(node.attrs.get("transB", 0))
     rows = walk.shape(weight)[0 if transposed else 1]
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
+    # PyTorch and MXNet write the weight as (K, C) and transB=1; jax2onnx, tf2onnx and Keras as (C, K).
     kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     scale, bias_scale = (float(node.attrs.get(key, 1.0)) for key in ("alpha", "beta"))
+    # AlexNet, VGG and LeNet: no pool before the layer, but a map flattened.
     if is_flattened(walk.try_lift(data)) and scale == bias_scale == 1.0 and not node.attrs.get("transA", 0):
         return lift_flattened_dense(node, walk, data, kernel, rows, bias)
     lifted = walk.lift(data)
@@ -73,6 +75,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     left, right = node.inputs[0].name, node.inputs[1].name
     if walk.is_fixed(left) and walk.is_fixed(right):
         raise walk.no_rule(node)
+    # Self-attention, which is the trunk's (ViT), or an attention pool (CLIP).
     if not walk.is_fixed(left) and not walk.is_fixed(right):
         return lift_weighted_sum(node, walk)
     flipped = walk.is_fixed(left)
@@ -84,6 +87,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
         kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
         return lift_flattened_dense(node, walk, data, kernel, shape[1], "")
     lifted = walk.lift(data)
+    # A weight of one axis is a single class; leading axes of extent 1 are dropped.
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
     fan_in, fan_out = matrix[::-1] if flipped else matrix
     if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
@@ -96,7 +100,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     if not flipped:
         kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
     name = pointwise(walk, lifted, kernel, fan_out, "")
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = None if lifted.batch_axis is None else _find_batch(out, lifted, flipped)
     detail = f"dense {lifted.channels} → {fan_out}: a 1×1 convolution on the grid"
     rounding = None
@@ -108,6 +112,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
 
 def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:
     """``W @ x`` keeps the batch in the last axis of a matrix; every other product keeps it where it was."""
+    # With a batch fixed at 1 (paddle2onnx, PyTorch without dynamic axes) any axis of extent 1 may be it.
     if lifted.batch == 1:
         return next((axis for axis, dim in enumerate(out) if dim == 1), None)
     if flipped and lifted.batch_axis == len(lifted.shape) - 1:
@@ -120,8 +125,10 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     """A 1x1 convolution of the pooled map, groups included: the same convolution on the grid."""
     data, weight = node.inputs[0].name, node.inputs[1].name
     shape, kernel = walk.shape(data), walk.shape(weight)
+    # The trunk's last convolution, from which the walk learns that nothing pooled its map; or a fully connected layer
+    # spelled as a convolution as large as the map (MATLAB).
     if math.prod(shape[2:]) != 1:
-        out = walk.shape(walk.wanted)
+        out = walk.shape(walk.output)
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             return lift_whole_map_conv(node, walk)
         raise walk.no_rule(node)
@@ -136,6 +143,8 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     if bias and not walk.is_fixed(bias):
         raise walk.refuse("unknown-operator", node, "its bias is not fixed")
     group = int(node.attrs.get("group", 1))
+    # Keras MobileNet and TF-Slim bring the pooled vector back to (N, C, 1, 1) for such a layer; a convolution over
+    # pooled tokens has a kernel of three axes.
     name = pointwise(walk, lifted, weight, kernel[0], bias, group=group, shaped=len(kernel) == 4)
     detail = f"1×1 convolution {lifted.channels} → {kernel[0]}{f' in {group} groups' if group > 1 else ''}"
     rounding = None
@@ -159,6 +168,7 @@ def pointwise(
 ) -> str:
     """A 1x1 Conv on the grid with the vendor's weight, which is reshaped in the graph and not copied."""
     build = walk.build
+    # alpha of the Gemm belongs to the product, beta to the bias.
     if scale != 1.0:
         weight = build.node("Mul", [weight, walk.scalar(scale, lifted.dtype)])
     if not shaped:
@@ -168,6 +178,7 @@ def pointwise(
     own = walk.trace.shapes.get(bias, (rows,))  # a bias that was made here is a vector
     if bias_scale != 1.0:
         bias = build.node("Mul", [bias, walk.scalar(bias_scale, lifted.dtype)])
+    # The usual bias goes into the convolution.
     if own in ((rows,), (1, rows)):
         return _convolve(walk, lifted, weight, bias if own == (rows,) else build.reshape(bias, [rows]), group)
     # A scalar, or one bias for each image of the batch: added on the grid.
@@ -221,6 +232,7 @@ def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int
 def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
     """A sum over cells (``bchw->bc``), or a dense layer (``nc,kc->nk``)."""
     equation = _equation(node)
+    # torch.einsum("bchw->bc") and jax.numpy.einsum("bhwc->bc") as pools.
     if len(node.inputs) == 1:
         return lift_sum_einsum(node, walk, equation)
     terms, result = equation.split("->") if "->" in equation else (equation, "")

@@ -121,6 +121,8 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     size = (shape[2], shape[3])
     dtype = walk.dtype(data, np.dtype(np.float32))
     grid = FeatureGrid(data, data, shape[1], size, (2, 3), walk.describe(node), "NCHW", dtype, "")
+    # Every class has its own weights for every channel and position (MATLAB); or every channel its own for every
+    # position, a global depthwise convolution.
     if group == 1:
         kernel = walk.build.node("Transpose", [weight], perm=[2, 3, 1, 0])
         return _positionwise(node, walk, grid, kernel, kernel_shape[0], bias)
@@ -156,13 +158,14 @@ def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, 
 
 
 def _result(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, channels: int, detail: str) -> Lifted:
+    # Slices of the weights fit one size of the map alone.
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("flatten-head", node, "its weights are for one size of the input, which is left open")
-    shape = walk.shape(walk.wanted)
+    shape = walk.shape(walk.output)
     batch = walk.shape(grid.source)[0]
     if math.prod(shape) != batch * channels:
         raise walk.refuse("flatten-head", node, f"its output {list(shape)} is no vector for each image")
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "flatten", False, detail)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "flatten", False, detail)
     axis = 0 if shape[0] == batch else None
     return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
 
@@ -181,8 +184,10 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
             shape = walk.shape(source)
             found = _order(layout.roles(source), shape)
             if found is not None and math.prod(shape[1:]) == count:
+                # A 1x1 map, or a vector that was given the shape of a map: there are no places to speak of.
                 if math.prod(shape[axis] for axis in found[1:]) == 1 or places_are_lost(walk, source):
                     break
+                # A network may turn its map (rows for columns) before it flattens it.
                 found = _rows_first(walk, source, found)
                 if not in_reading_order(walk, source, found[1:]):
                     break
@@ -201,6 +206,7 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
             or math.prod(walk.shape(moving[0])) != math.prod(walk.shape(tensor))
         ):
             break
+        # What else stands between (a quantized pair, an activation) changed the numbers that the cells hold.
         untouched = untouched and maker.op in ("Identity", "Dropout")
         tensor = moving[0]
     raise walk.refuse("flatten-head", node, "how the map was flattened before it is not known")

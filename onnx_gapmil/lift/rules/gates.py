@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import origins
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.activations import activate
 from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal, StepKind
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 def lift_mul(node: gs.Node, walk: Lifting) -> Lifted:
     """Times a fixed tensor: affine. ``x * gate(x)``: lift x, keep the gate at its pooled value."""
     left, right = node.inputs[0].name, node.inputs[1].name
+    # A learned scale, a temperature, paddle2onnx's dropout (Mul by 0.8).
     if walk.is_fixed(left) or walk.is_fixed(right):
         return _scale(node, walk, right if walk.is_fixed(left) else left, left if walk.is_fixed(left) else right)
+    # SiLU, HardSwish and squeeze-excite spelled out: paddle2onnx writes HardSwish as HardSigmoid, Mul to operator set
+    # 13.
     kept, frozen = _choose(node, walk, left, right)
     return _gate(node, walk, kept, frozen)
 
@@ -34,10 +37,12 @@ def lift_mul(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_div(node: gs.Node, walk: Lifting) -> Lifted:
     """By a fixed tensor: affine. By a pooled one (a norm): that one stays at its pooled value."""
     left, right = node.inputs[0].name, node.inputs[1].name
+    # A mean spelled ReduceSum, Div by the number of cells (jax2onnx, an einsum), or a temperature.
     if walk.is_fixed(right):
         return _scale(node, walk, left, right)
     if walk.is_fixed(left):
         return activate(node, walk, walk.lift(right), right)
+    # LayerNorm spelled out (PyTorch to operator set 16, jax2onnx) and the norm of a cosine head.
     return _gate(node, walk, left, right)
 
 
@@ -45,7 +50,7 @@ def lift_div(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
     """Chooses between two pooled tensors element by element: so does every cell, by the pooled condition."""
     condition, *choices = (tensor.name for tensor in node.inputs)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     lifted = [walk.lift(name) for name in choices if not walk.is_fixed(name)]
     if not lifted or any(math.prod(out) // part.batch != part.channels for part in lifted):
         raise walk.refuse("unknown-operator", node, "none of its choices is a pooled tensor of the shape it makes")
@@ -64,7 +69,7 @@ def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
 
 def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
     lifted = walk.lift(data)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = aligned_batch(lifted, out)
     if math.prod(out) // lifted.batch != lifted.channels and lifted.channels != 1:
         raise walk.refuse(
@@ -87,7 +92,8 @@ def _scaled(node: gs.Node, walk: Lifting, rounding: np.ndarray, factor: str) -> 
 
 def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str]:
     """Which factor is lifted and which is the gate: the one with fewer image-conditioned steps is lifted."""
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
+    # x * gate(x): both may lift; x is the factor that went through fewer activations.
     usable: list[tuple[int, str]] = []
     reasons: list[Refusal] = []
     for name in (left, right):
@@ -107,7 +113,7 @@ def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, s
 def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     """``lift(kept)`` times or over ``frozen``, which stays at its pooled value (or, read per instance, is lifted)."""
     lifted = walk.lift(kept)
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     if math.prod(out) // lifted.batch != lifted.channels:
         raise walk.refuse(
             "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
@@ -122,6 +128,7 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
             node, name, [lifted, other], "gate", f"{word} of each cell", conditional=True, batch_axis=axis
         )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(frozen, out, axis)])
+    # ONNX Runtime's dynamic quantizer: MatMulInteger, Cast, Mul by (scale of x * scale of W).
     integers = any(step.op in ("MatMulInteger", "ConvInteger") for step in walk.chain(kept))
     if integers and _is_quantization_scale(walk, frozen):
         # The integers were divided by it before: together the two change nothing.

@@ -1,4 +1,8 @@
-"""Norms after the pool: each cell's channels are centred by themselves and divided by the *pooled* vector's size."""
+"""Norms after the pool: each cell's channels are centred by themselves and divided by the *pooled* vector's size.
+
+PyTorch writes LayerNormalization from operator set 17, and ONNX Runtime's ORT_ENABLE_EXTENDED fuses what others spell
+out (ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div) to it; spelled out, the rules for Sub and Div do the same.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.lifted import elem_type
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -52,10 +56,10 @@ def lift_lp_normalization(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_size(node: gs.Node, walk: Lifting) -> Lifted:
     """The size of a vector of channels: no lift of its own; the instance readout takes each cell's."""
     lifted = walk.lift(node.inputs[0].name)
-    if walk.readout != "instance" or math.prod(walk.shape(walk.wanted)) != lifted.batch:
+    if walk.readout != "instance" or math.prod(walk.shape(walk.output)) != lifted.batch:
         raise walk.refuse("unknown-operator", node, "the size of a vector of channels has no lift; dividing by it has")
     name = walk.build.reduce(node.op, lifted.name, [1])
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     axis = lifted.batch_axis if lifted.batch_axis is not None and lifted.batch_axis < len(out) else None
     return walk.result(node, name, [lifted], "norm", "of each cell", conditional=True, batch_axis=axis)
 
@@ -71,11 +75,13 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
         raise walk.refuse("unknown-operator", node, "its scale or bias is not fixed")
     build = walk.build
     vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
+    # Centring is affine and done in each cell; the deviation is that of the pooled vector.
     grid, wide = lifted.name, _as_float(walk, vector, lifted.dtype)
     if centred:
         grid = build.node("Sub", [grid, build.reduce("ReduceMean", grid, [1])])
         wide = build.node("Sub", [wide, build.reduce("ReduceMean", wide, [1])])
     square = build.reduce("ReduceMean", build.node("Mul", [wide, wide]), [1])
+    # The operator computes in float32 whatever its type; a small epsilon would vanish in float16.
     precise = np.dtype(np.float32) if lifted.dtype.itemsize < 4 else lifted.dtype
     epsilon = walk.scalar(float(np.float32(node.attrs.get("epsilon", 1e-5))), precise)
     deviation = build.node("Sqrt", [build.node("Add", [square, epsilon])])

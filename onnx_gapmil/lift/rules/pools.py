@@ -11,8 +11,8 @@ import numpy as np
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.places import find_crop
-from onnx_gapmil.lift.registry import rule
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
 from onnx_gapmil.ort.cpu import evaluate
 
@@ -39,7 +39,7 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """A window whose output has one position: a weighted mean, by the weights that the runtime gives each position."""
     data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.wanted)
+    before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
         return _pool_of_one(node, walk, data)
     if math.prod(after[2:]) != 1:
@@ -47,6 +47,8 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
         raise walk.refuse(
             "partial-pool", node, f"its window leaves {size} positions of {'x'.join(map(str, before[2:]))}"
         )
+    # Caffe2, MXNet, Chainer and MindSpore pool by a window as large as the map, PyTorch for AvgPool2d(size). With pads,
+    # stride and count_include_pad it may drop positions or weigh them unequally: 7x7 over 8x8 is no global pool.
     weights = window_weights(node, walk, before[2:])
     axes = tuple(range(2, len(before)))
     if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
@@ -70,6 +72,7 @@ def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.nd
     """
     count = math.prod(size)
     proto = walk.graph.node_proto(node)
+    # One map for each position, in one run: so pads, ceil_mode and dilations count as the runtime counts them.
     hot = np.eye(count, dtype=np.float32).reshape(count, 1, *size)
     (answer,) = evaluate([proto], {node.inputs[0].name: hot}, [node.outputs[0].name], walk.graph.proto.opset_import)
     return answer.reshape(size).astype(np.float64)
@@ -88,7 +91,7 @@ def lift_global_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """A max pool whose kernel covers the whole map."""
     data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.wanted)
+    before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
         return _pool_of_one(node, walk, data)
     kernel = tuple(node.attrs.get("kernel_shape", ()))
@@ -115,6 +118,7 @@ def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lift
         return pooled
     build, grid = walk.build, pooled.features[0]
     top = build.reduce("ReduceMax", grid.name, [2, 3])
+    # Less, since Equal takes no floats before operator set 11.
     below = build.node("Cast", [build.node("Less", [grid.name, top])], to=elem_type(pooled.dtype))
     mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
     share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
@@ -132,7 +136,7 @@ def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
     pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
     if walk.readout == "instance":
         return pooled
-    top = walk.per_cell(walk.wanted, pooled.shape, 0)
+    top = walk.per_cell(walk.output, pooled.shape, 0)
     share = walk.build.node("Exp", [walk.build.node("Sub", [pooled.name, top])])
     scaled = walk.build.node("Mul", [share, _cell_count(walk, pooled.features[0], pooled.dtype)])
     return _renamed(pooled, walk.build.node("Mul", [scaled, top]))
@@ -155,19 +159,22 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
         return _renamed(pooled, build.node("Pow", [build.node("Mul", [size, count]), root]))
     tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
     share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
-    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.wanted, pooled.shape, 0)]))
+    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
 
 
-def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
-    """ReduceMean and ReduceSum: over channels of a pooled tensor affine, over cells of a map the pool."""
+@rule("ReduceMean", "ReduceSum")
+def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
+    """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
     data = node.inputs[0].name
     axes = reduced_axes(node, walk)
     found = walk.try_lift(data)
     if not isinstance(found, Refusal):
+        # The mean of a LayerNorm that is spelled out (PyTorch to operator set 16, jax2onnx).
         return _reduce_channels(node, walk, found, axes)
     if not axes:
         raise HeadRefused(found)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
+    # Attention of multiple instance learning ends in ReduceSum like a plain sum pool does.
     attended = weighted_by_image(walk, data)
     if attended:
         detail = f"attention: {detail}, weighted by the image"
@@ -177,6 +184,7 @@ def lift_reduction(node: gs.Node, walk: Lifting) -> Lifted:
 def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
     """Axes of extent above 1 that a reduction removes: from its attribute or its input, negative ones resolved."""
     shape = walk.shape(node.inputs[0].name)
+    # ReduceMean has its axes as an attribute to operator set 17, as an input from 18 (dynamo, tf2onnx); in any order.
     if len(node.inputs) > 1 and node.inputs[1].name:
         value = walk.value(node.inputs[1].name)
         if value is None:
@@ -193,13 +201,14 @@ def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[i
     """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
-    out = walk.shape(walk.wanted)
+    out = walk.shape(walk.output)
     keep = bool(node.attrs.get("keepdims", 1))
     axis = lifted.batch_axis
     if axis is not None and axis > 0 and not keep:
         axis -= sum(1 for gone in _all_reduced(node, walk) if gone < axis)
     if not axes:
         return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
+    # Spelled-out norms reduce all channels; over groups of them the lift is taken apart into those axes.
     inner = [place for place in range(len(lifted.shape)) if place != lifted.batch_axis]
     if all(lifted.shape[place] == 1 or place in axes for place in inner):
         name = walk.build.reduce(node.op, lifted.name, [1])
@@ -216,7 +225,7 @@ def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[i
 
 def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
     """Reduced axes, those of extent 1 included."""
-    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.wanted)
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
     axes = list(reduced_axes(node, walk))
     spare = [axis for axis, dim in enumerate(before) if dim == 1 and axis not in axes]
     return axes + spare[: len(before) - len(after) - len(axes)]
@@ -258,6 +267,7 @@ def end_at_pool(
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
     """
     if weights is None and not conditional and dequantize is None:
+        # Two crops of one map, strips of a body (re-identification): a part is pooled by itself.
         data, axes, weights, detail = _uncropped(walk, data, axes, detail, summed=summed)
     grid = feature_grid(node, walk, data, axes)
     if dequantize is not None:
@@ -266,10 +276,11 @@ def end_at_pool(
     if weights is not None:
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     if summed:
+        # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
-    shape = walk.shape(walk.wanted)
+    shape = walk.shape(walk.output)
     batch = walk.shape(grid.source)[0]
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", conditional, detail)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail)
     return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
 
 
@@ -307,6 +318,7 @@ def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
 def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
     """A pool of a map with one position is no pool: walk on."""
     found = walk.try_lift(data)
+    # Inception's auxiliary head, VGG at a small input: the pool is there, and its map has one position.
     if isinstance(found, Refusal) and found.code in ("no-spatial-pool", "unknown-operator"):
         raise walk.refuse("no-spatial-pool", node, f"it pools a map of one position, and behind it: {found.message}")
     lifted = walk.lift(data)

@@ -10,7 +10,7 @@ import numpy as np
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.lifted import MERGED
-from onnx_gapmil.lift.registry import rule
+from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ _NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"}
 def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
     """Row-major order stays, so the lift passes through; only where the batch ends up must be known."""
     lifted = _lift_or_flatten_head(node, walk)
-    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.wanted)))
+    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.output)))
 
 
 @rule("Identity")
 def lift_identity(node: gs.Node, walk: Lifting) -> Lifted:
     """``t`` itself."""
+    # MXNet writes its Dropout as Identity, paddle2onnx puts one before each output.
     lifted = _lift_any(node, walk)
     return select(node, walk, lifted, lifted.index())
 
@@ -39,6 +40,7 @@ def lift_identity(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("Dropout")
 def lift_dropout(node: gs.Node, walk: Lifting) -> Lifted:
     """The identity in inference; a head in training mode is random and refused."""
+    # training_mode, an input from operator set 12; the older Dropouts of the Caffe2 zoo have none.
     if len(node.inputs) > 2 and node.inputs[2].name:
         training = walk.value(node.inputs[2].name)
         if training is None or bool(np.any(training)):
@@ -57,19 +59,21 @@ def lift_transpose(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("Gather", "GatherND", "GatherElements", "Slice", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
 def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
     """Chooses elements: run the operator on their numbers and see which ones it takes."""
+    # What they choose: all channels (dynamo's channels-last residue, Gather by arange), classes in another order or
+    # fewer (GatherND by dynamo, Slice), or a norm repeated for each channel (Expand in a cosine head).
     lifted = _lift_or_class_token(node, walk)
     return select(node, walk, lifted, _run_on_index(node, walk, lifted))
 
 
 @rule("Split")
 def lift_split(node: gs.Node, walk: Lifting) -> Lifted:
-    """One part of the channels: the selection that the wanted output is."""
+    """One part of the channels: the selection that this output is."""
     lifted = walk.lift(node.inputs[0].name)
     axis = int(node.attrs.get("axis", 0)) % len(lifted.shape)
     start = 0
     for tensor in node.outputs:
         extent = walk.shape(tensor.name)[axis]
-        if tensor.name == walk.wanted:
+        if tensor.name == walk.output:
             break
         start += extent
     return select(node, walk, lifted, np.take(lifted.index(), np.arange(start, start + extent), axis=axis))
@@ -99,6 +103,7 @@ def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> 
 def _split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[int | None, np.ndarray]:
     """Which axis of the output is the batch, and which channels each of its rows takes."""
     batch, total = lifted.batch, lifted.channels
+    # A batch fixed at 1 cannot be followed; Squeeze without axes drops it, and the output is (K,).
     if batch == 1:
         axis = 0 if places.ndim and places.shape[0] == 1 else None
         return axis, places.reshape(-1)
@@ -110,6 +115,7 @@ def _split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarra
             channels = rows % total
             if (channels == channels[0]).all():
                 return axis, channels[0]
+    # Reshape([-1]) before dynamo's Gather: all images' channels in one row.
     if places.ndim == 1 and places.size % batch == 0:
         rows = places.reshape(batch, -1)
         if (rows == rows[0] + total * np.arange(batch)[:, None]).all() and (rows[0] < total).all():
@@ -161,6 +167,7 @@ def _lift_or_class_token(node: gs.Node, walk: Lifting) -> Lifted:
     if not isinstance(found, Refusal):
         return found
     before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
+    # ViT by PyTorch's legacy exporter: Gather(axis=1, index 0).
     if len(before) == 3 and before[1] > 1 and math.prod(after) * before[1] == math.prod(before):
         raise walk.refuse(
             "class-token", node, f"it takes one of {before[1]} tokens (the class token) and drops the others"

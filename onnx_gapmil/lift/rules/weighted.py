@@ -80,6 +80,7 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     if product is None or product.sums > _MOST_SUMS or product.positions < 2 or places_are_lost(walk, product.values):
         raise walk.no_rule(node)
     fixed = walk.is_fixed(product.weights)
+    # Learned weights are the same for every image; all others must be an attention.
     if not fixed:
         _require_attention(node, walk, product)
     if any(entry.space_is_open for entry in walk.trace.inputs):
@@ -101,8 +102,8 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     detail = (
         "sum over positions by learned weights" if fixed else "attention: sum over positions, weights from the image"
     )
-    shape = walk.shape(walk.wanted)
-    step = LiftStep(walk.operator(node), node.name or "", walk.wanted, shape, "pool", not fixed, detail + note)
+    shape = walk.shape(walk.output)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note)
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
@@ -157,6 +158,7 @@ def _read(node: gs.Node, walk: Lifting) -> _Product | None:
         shape = walk.shape(values)
         if len(shape) not in (3, 4) or len(walk.shape(weights)) > len(shape) or shape[0] != walk.trace.batch:
             continue
+        # attn @ V and V^T @ attn^T read alike; the softmax tells which factor is which.
         if moving and attention_over(walk, values) and not attention_over(walk, weights):
             continue
         positions, channels = (shape[-1], shape[-2]) if transposed else (shape[-2], shape[-1])
@@ -175,6 +177,7 @@ def _read(node: gs.Node, walk: Lifting) -> _Product | None:
 def _places(walk: Lifting, product: _Product) -> tuple[tuple[int, int], int, str]:
     """Height and width of the cells, and how many leading tokens are no cells (a mean or class token)."""
     layout = Layout(walk.graph, walk.trace)
+    # A class or mean token before the patches, a distillation token beside it, four registers without and with one.
     for prefix in (0, 1, 2, 4, 5):
         found, _ = map_of(walk, layout, product.values, product.positions - prefix)
         if found is not None:
@@ -255,6 +258,7 @@ def attention_over(walk: Lifting, tensor: str) -> bool:
 def _shares(walk: Lifting, node: gs.Node) -> bool:
     """``e / sum(e)``: a softmax spelled out."""
     total = walk.graph.producer(node.inputs[1].name)
+    # An epsilon in the divisor.
     if total is not None and total.op == "Add":
         total = walk.graph.producer(total.inputs[0].name)
     return total is not None and total.op == "ReduceSum" and bool(total.inputs[0].name == node.inputs[0].name)

@@ -112,6 +112,7 @@ class _Emitter:
 
     def _output(self, title: str, tensor: str, kind: int, shape: tuple[Axis, ...]) -> str:
         """Give a tensor its final name and declare it."""
+        # An Identity, because a tensor may be wanted twice, or be the vendor's own, whose name must stay.
         name = self._build.node("Identity", [tensor], output=self._build.unique(f"gapmil_{title}{self._suffix}"))
         self._values.append(onnx.helper.make_tensor_value_info(name, kind, shape))
         return name
@@ -121,6 +122,7 @@ class _Emitter:
         build, head, lifted = self._build, self._head, self._head.lifted
         scores = head.logits.tensor
         if lifted.batch_axis is not None and lifted.batch_axis > 0:
+            # ``MatMul(W, x)`` gives the classes first.
             order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
             scores = build.node("Transpose", [scores], perm=order)
         if lifted.quantization is not None and not lifted.quantization.dynamic:
@@ -131,7 +133,9 @@ class _Emitter:
                 for value in (lifted.quantization.zero, lifted.quantization.step)
             )
             scores = build.node("Mul", [build.node("Sub", [whole, shift]), step])
-        squeezed = any(step.op == "Squeeze" for step in head.chain)  # which may drop the batch too, where it is 1
+        # A Squeeze without axes drops the batch too where it is 1, in the trace (PyTorch's `squeeze()` left (K,)) or
+        # when an image is run. A 1x1 convolution as last layer (SqueezeNet, Caffe2's DenseNet) leaves (N, K, 1, 1).
+        squeezed = any(step.op == "Squeeze" for step in head.chain)
         if lifted.batch_axis != 0 or len(lifted.shape) != 2 or squeezed:
             scores = build.node("Reshape", [scores, build.ints([-1, lifted.channels])])
         # Else not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then
@@ -141,6 +145,7 @@ class _Emitter:
     def _features(self) -> str:
         found = self._head.features
         maps = [grid.name for grid in found]
+        # Several maps where pools are joined: mean and deviation (PyTorch's std pooling), two trunks.
         joined = maps[0] if len(maps) == 1 else self._build.node("Concat", maps, axis=1)
         channels = sum(grid.channels for grid in found)
         shape = (self._batch, channels, self._height, self._width)
@@ -160,7 +165,7 @@ class _Emitter:
         return names
 
     def _widened(self, logits: str) -> str:
-        """Logits in a type that every runtime sorts."""
+        """Logits in a type that every runtime sorts: before operator set 11 TopK takes no half precision."""
         if self._head.lifted.dtype == self._cells.dtype:
             return logits
         return self._build.node("Cast", [logits], to=elem_type(self._cells.dtype))
@@ -190,6 +195,8 @@ class _Emitter:
 def _open_axes(trace: Trace, size: tuple[int, int]) -> tuple[Axis, Axis, Axis]:
     """Batch, height and width of the grid: numbers where the input fixes them, symbols where it leaves them open."""
     inputs = trace.inputs
+    # A symbol of our own where the vendor's axis has no name (-1, as old exporters write): outputs then still say that
+    # their batches are one.
     batch: Axis = trace.batch
     if any(entry.batch_is_open for entry in inputs):
         first = next(entry.declared[0] for entry in inputs if entry.batch_is_open)

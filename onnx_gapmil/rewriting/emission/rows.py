@@ -84,13 +84,15 @@ class RowSelector:
         """Rows of axis 1 of a tensor that is computed anyway: (N or 1, C, h, w) to (N, k, h, w), or (1, k, h, w)."""
         build, shape = self._build, self._dims(tensor)
         if rows.fixed:
+            # Vectors that broadcast, (K,) or (K, 1, 1), have no axis 1 of classes yet.
             if shape is not None and len(self._shapes[tensor]) < 4:
                 tensor = build.reshape(tensor, list(shape))
             return build.node("Gather", [tensor, rows.indices], axis=1)
         if shape is not None and shape[0] == 1 and (self._is_flat(tensor) or not self._open_size):
-            # The same for all images, or there is one.
+            # The same for all images, or there is one: the bias of a separate Add (Keras, PaddlePaddle), a file whose
+            # batch is fixed at 1. A plain Gather will do.
             return build.node("Gather", [build.reshape(tensor, list(shape[1:])), rows.indices], axis=0)
-        if build.graph.opset >= 12:
+        if build.graph.opset >= 12:  # the first with batch_dims
             places = build.reshape(rows.indices, [0, rows.count, 1])
             return build.node("GatherND", [tensor, places], batch_dims=1)
         return self._gather_by_product(tensor, rows)
@@ -100,16 +102,19 @@ class RowSelector:
         build, node = self._build, self._build.maker(tensor)
         own = self._dims(tensor)
         if own is None or node is None:
+            # The vendor's own map, where the classes stand before the pool (Conv1x1, then GlobalAveragePool).
             return self.gather(tensor, rows)
-        if own[1] == 1:
+        if own[1] == 1:  # one sigmoid: the only row
             return tensor
         if node.op == "Conv" and self._is_dense(node) and self._gather_pays(node, rows):
             return self._pick_dense(node, rows)
-        if node.op == "BatchNormalization":
+        if node.op == "BatchNormalization":  # which PyTorch leaves unfolded behind a dense layer
             return self._pick_normalized(node, rows)
+        # Classes that the vendor put in another order, or left some of out.
         if node.op == "Gather" and node.attrs.get("axis") == 1:
             chosen = build.node("Gather", [node.inputs[1].name, rows.indices], axis=0)
             return self.pick(node.inputs[0].name, Selection(chosen, rows.count, rows.fixed))
+        # The bias of a separate Add, scales of quantized heads, the Cast of half precision with float32 outside.
         if self._is_elementwise(node, rows):
             below = self._below_cast(node)
             operands = [below._operand(operand.name, rows) if operand.name else "" for operand in node.inputs]
@@ -209,6 +214,7 @@ class RowSelector:
             return self._mix_scaled(node, matrix, rows)
         if node.op == "BatchNormalization":
             return self._mix_normalized(node, matrix, rows)
+        # Mean and deviation side by side (std pooling), or two trunks.
         if node.op == "Concat" and node.attrs.get("axis") == 1:
             return self._mix_joined(names, matrix, rows)
         if node.op == "Conv" and self._is_dense(node) and self._composing_pays(node, rows):
@@ -294,7 +300,7 @@ class RowSelector:
     def _as_grid(self, product: str, like: str, count: int) -> str:
         """(N, k, P) as (N, k, H, W), the size of another map."""
         build = self._build
-        if not self._open_size:
+        if not self._open_size:  # else height and width are only known when the image is: read from the map's shape
             return build.reshape(product, [0, count, *self._shapes[like][2:4]])
         shape = build.node("Shape", [like])
         size = build.node("Gather", [shape, build.ints([2, 3])], axis=0)
@@ -310,7 +316,7 @@ class RowSelector:
         return build.node("Div", [scale, deviation]), mean, bias
 
     def _is_dense(self, node: gs.Node) -> bool:
-        """Whether a Conv is a dense layer on each cell."""
+        """Whether a Conv is a dense layer on each cell: a grouped one (PyTorch has such heads) is several."""
         weight = self._shapes.get(node.inputs[1].name)
         known = self._shapes.get(node.inputs[0].name)
         return (
@@ -322,7 +328,10 @@ class RowSelector:
         )
 
     def _matrix(self, weight: str) -> str:
-        """The weight (K, C, 1, 1) of a convolution as (K, C): the tensor that it was reshaped from, where it was."""
+        """The weight (K, C, 1, 1) of a convolution as (K, C).
+
+        Where the lift reshaped a Gemm's matrix to a kernel, that matrix itself: two Reshapes in a row are none.
+        """
         node = self._build.maker(weight)
         rows = self._shapes[weight][:2]
         if node is not None and node.op == "Reshape" and self._shapes.get(node.inputs[0].name) == rows:

@@ -48,6 +48,7 @@ def traced_tensors(build: GraphBuilder, trace: Trace, tensor: str, shape: tuple[
     inputs, constants = [], []
     for name in sorted(read):
         value = build.value(name)
+        # Reshape targets that the vendor computes at run time (Shape, Gather, Concat) stand still for shape inference.
         if value is None and name in trace.values and trace.values[name].size <= _SMALL:
             value = trace.values[name]
         kind = _elem_type(build, trace, name) or int(onnx.helper.np_dtype_to_tensor_dtype(dtype))

@@ -14,8 +14,8 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.functions import inline_functions
+from onnx_gapmil.graph.inputs import InputShape, random_input
 from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
-from onnx_gapmil.graph.trace import InputShape, random_input
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.comparison import compare, report_of
@@ -173,7 +173,7 @@ def _map(name: str, trace: Trace) -> InputShape:
 
 def _feeds(maps: Sequence[InputShape]) -> Mapping[str, dict[str, np.ndarray]]:
     plain = {entry.name: random_input(entry, seed) for seed, entry in enumerate(maps)}
-    if any(array.dtype.kind in "iu" for array in plain.values()):
+    if any(array.dtype.kind in "iu" for array in plain.values()):  # a quantized map, whose 0 is not zero
         return {"random": plain}
     return {"random": plain, "random positive": {name: np.abs(array) for name, array in plain.items()}}
 
@@ -186,6 +186,7 @@ def _cut(proto: onnx.ModelProto, sources: list[str], outputs: list[str], trace: 
     wanted, seen, kept = list(outputs), set[str](), set[int]()
     while wanted:
         current = wanted.pop()
+        # Computed shapes (`trace.values`) would lead through Shape into the trunk; they are constants of the cut.
         if current in seen or current in sources or current in trace.values or current in tensors:
             seen.add(current)
             continue
@@ -195,6 +196,7 @@ def _cut(proto: onnx.ModelProto, sources: list[str], outputs: list[str], trace: 
         node = makers[current]
         kept.add(id(node))
         wanted.extend(_reads(node))
+    # Initializers that are no inputs need IR 4, and functions IR 8; the vendor's file may be older.
     cut = onnx.ModelProto(
         ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import, functions=proto.functions
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.trace import InputShape, candidate_inputs, concrete_inputs, random_input
+from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, concrete_inputs, random_input
 from onnx_gapmil.graph.view import ModelGraph
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 #: What people call an aggregator; the keys are those of `onnx_gapmil.aggregate`.
 AGGREGATOR_NAMES = {
     "mean": "mean",
@@ -31,17 +29,9 @@ def table_percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}\u00a0%"
 
 
-def interval(bounds: object) -> str | None:
-    """[0.731, 0.812] as ``73 to 81``; None if there is no interval."""
-    if not isinstance(bounds, list | tuple) or len(bounds) != 2 or None in bounds:
-        return None
+def interval(bounds: tuple[float, float]) -> str:
+    """(0.731, 0.812) as ``73 to 81``."""
     return f"{100 * bounds[0]:.0f} to {100 * bounds[1]:.0f}"
-
-
-def may_be_chance(value: dict[str, Any], own: Any) -> bool:
-    """Whether an aggregator's top-1 lies in the interval of another's, so that a new sample could reverse them."""
-    bounds = one_of(own, "interval")
-    return isinstance(bounds, list) and len(bounds) == 2 and bounds[0] <= value["top1"] <= bounds[1]
 
 
 def count(value: float, one: str, many: str | None = None) -> str:
@@ -49,25 +39,12 @@ def count(value: float, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def of_images(share: float | None, images: int) -> int:
+def of_images(share: float, images: int) -> int:
     """How many images a share of them is."""
-    return round((share or 0.0) * images)
+    return round(share * images)
 
 
 def aggregator_name(key: str) -> str:
     """``lse=10`` as ``log-sum-exp (10)``."""
     name, _, parameter = key.partition("=")
     return AGGREGATOR_NAMES.get(name, name.replace("_", " ")) + (f" ({parameter})" if parameter else "")
-
-
-def one_of(value: Any, *keys: str) -> Any:
-    """The first of several keys that a dictionary has with a value; None if it has none, or is no dictionary."""
-    if not isinstance(value, dict):
-        return None
-    return next((value[key] for key in keys if value.get(key) is not None), None)
-
-
-def share_of(value: Any, *keys: str) -> float | None:
-    """As `one_of`, if that is a number."""
-    found = one_of(value, *keys) if keys else value
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None

@@ -4,15 +4,42 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.show.drawing.palette import sequential
+
 _LEVELS = {8: 255, 16: 65535}
 
 
-def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 16) -> dict[str, Any]:
+@dataclass(frozen=True)
+class EncodedMaps:
+    """Some classes' maps of one image: what a page makes cells, maps and percentages of.
+
+    Attributes:
+        grid: (rows, columns); None where these are not known, so that no cell is shown.
+        classes: whose maps these are.
+        maps: their logits as unsigned little-endian integers, (classes, rows, columns), in Base64; 0 is ``low``, the
+            highest integer ``high``.
+        depth: bits of each integer.
+        low: the lowest logit.
+        high: the highest.
+        lse: of each cell, the log-sum-exp of all classes, little-endian float32, in Base64.
+    """
+
+    grid: tuple[int, int] | None
+    classes: tuple[int, ...]
+    maps: str
+    depth: int
+    low: float
+    high: float
+    lse: str
+
+
+def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 16) -> EncodedMaps:
     """Some classes' maps of one image, and what turns any of their logits into a probability.
 
     The page computes the share that class k has of cell p as exp(G[k, p] - lse[p]), a softmax over *all* classes,
@@ -24,9 +51,6 @@ def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 
         classes: those to keep, in the order in which the page is to list them.
         depth: 8 or 16 bits for each logit. With 8, a step over a range of 30 is 0.12, which is up to 6 % of a
             probability; with 16, 0.02 %.
-
-    Returns:
-        The keys ``grid``, ``classes``, ``maps``, ``depth``, ``low``, ``high`` and ``lse`` of a gallery image.
 
     Raises:
         ValueError: `depth` is neither 8 nor 16, or the grid has not three axes.
@@ -43,12 +67,17 @@ def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 
     every = np.concatenate([cells, np.zeros_like(cells)]) if len(cells) == 1 else cells
     top = every.max(axis=0)
     lse = top + np.log(np.exp(every - top).sum(axis=0))
-    return {
-        "grid": [int(cells.shape[1]), int(cells.shape[2])],
-        "classes": [int(index) for index in classes],
-        "maps": base64.b64encode(levels.tobytes()).decode(),
-        "depth": depth,
-        "low": low,
-        "high": low + span,
-        "lse": base64.b64encode(lse.astype("<f4").tobytes()).decode(),
-    }
+    return EncodedMaps(
+        grid=(int(cells.shape[1]), int(cells.shape[2])),
+        classes=tuple(int(index) for index in classes),
+        maps=base64.b64encode(levels.tobytes()).decode(),
+        depth=depth,
+        low=low,
+        high=low + span,
+        lse=base64.b64encode(lse.astype("<f4").tobytes()).decode(),
+    )
+
+
+def colour_scale() -> str:
+    """What a map's levels look like, as in the pictures: 256 colours of six hexadecimal digits, the lowest first."""
+    return sequential(np.linspace(0.0, 1.0, 256)).tobytes().hex()

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from onnx_gapmil.auditing.page import write_report
-from tests.helpers import report_payloads
+from onnx_gapmil.auditing.page import Report, write_report
 from tests.helpers.report_pages import Open, Opened
 from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 
@@ -26,30 +25,18 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def digits() -> dict[str, Any]:
-    """A report of 60 digit scenes."""
-    return report_payloads.digits_payload(60)
-
-
-@pytest.fixture(scope="session")
-def many() -> dict[str, Any]:
-    """A report of 1,000 images and 1,000 classes."""
-    return report_payloads.synthetic_payload(classes=1000, images=1000, side=4)
-
-
 @pytest.fixture
 def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Write a payload's report and open it by its file:// address."""
+    """Write a report's page and open it by its file:// address."""
     contexts = []
 
-    def open_(payload: dict[str, Any], **options: Any) -> Opened:
+    def open_(report: Report, **options: Any) -> Opened:
         path = tmp_path / "report.html"
-        write_report(path, payload)
+        write_report(path, report)
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
-        opened = Opened(page, payload)
+        opened = Opened(page, report)
         page.on("console", lambda message: opened.complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))

@@ -18,7 +18,7 @@ def test_probabilities_come_back(depth: int, tolerance: float, seed: int, scale:
     grid = np.random.default_rng(seed).normal(0, scale, (11, 3, 4))
     made = encode_maps(grid, [7, 0, 3], depth=depth)
     logits, lse = decode(made)
-    assert made["grid"] == [3, 4]
+    assert made.grid == (3, 4)
     np.testing.assert_allclose(
         np.exp(logits - lse), softmax(grid, axis=0).reshape(11, -1)[[7, 0, 3]], rtol=tolerance * max(1, scale)
     )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.show.drawing.palette import sequential
-from tests.helpers import report_payloads
-from tests.helpers.report_pages import EVIL, Open, Opened, decode, hostile
+from onnx_gapmil.show.html.maps import encode_maps
+from tests.helpers import audited_reports, support
+from tests.helpers.report_pages import EVIL, Open, Opened, decode, hostile, with_image, with_summary
 
 PORTION = 24
 """Cards made at a time."""
@@ -37,12 +40,12 @@ def shown(share: float) -> str:
 
 
 def expected(opened: Opened, place: int, cell: int, count: int = 5) -> list[tuple[str, str]]:
-    """The first classes of a cell, from the payload by NumPy."""
+    """The first classes of a cell, from the report by NumPy."""
     image = opened.images[place]
-    logits, lse = decode(image)
+    logits, lse = decode(image.maps)
     shares = np.minimum(1.0, np.exp(logits[:, cell] - lse[cell]))
     order = np.argsort(-shares, kind="stable")[:count]
-    return [(opened.name(image["classes"][slot]), shown(float(shares[slot]))) for slot in order]
+    return [(opened.name(image.maps.classes[slot]), shown(float(shares[slot]))) for slot in order]
 
 
 def settled(part: Locator) -> dict[str, float]:
@@ -56,7 +59,7 @@ def settled(part: Locator) -> dict[str, float]:
     return before
 
 
-def point_at(opened: Opened, stage: Locator, cell: int, grid: list[int], *, click: bool = False) -> None:
+def point_at(opened: Opened, stage: Locator, cell: int, grid: tuple[int, int], *, click: bool = False) -> None:
     """Move the mouse to the middle of a cell of a photo that the network sees as a whole."""
     area = settled(stage)
     x = area["x"] + area["width"] * (cell % grid[1] + 0.5) / grid[1]
@@ -75,7 +78,7 @@ def pixels(stage: Locator) -> np.ndarray:
     return np.array(values[2:], np.uint8).reshape(values[0], values[1], 4)
 
 
-def test_it_loads_without_complaints_and_without_requests(open_report: Open, digits: dict[str, Any]) -> None:
+def test_it_loads_without_complaints_and_without_requests(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     opened.page.locator("#images").scroll_into_view_if_needed()
     expect(opened.page.locator(".card").first).to_be_visible()
@@ -85,33 +88,33 @@ def test_it_loads_without_complaints_and_without_requests(open_report: Open, dig
 
 
 @pytest.mark.parametrize("place", [0, 5])
-def test_pointing_at_a_cell_shows_its_classes(open_report: Open, digits: dict[str, Any], place: int) -> None:
+def test_pointing_at_a_cell_shows_its_classes(open_report: Open, digits: Report, place: int) -> None:
     opened = open_report(digits)
     part, image = card(opened, place), opened.images[place]
-    whole = [(opened.name(index), shown(share)) for index, share in image["prediction"]]
+    whole = [(opened.name(index), shown(share)) for index, share in image.prediction]
     assert ranking(part) == whole
     for cell in (0, 17, 77, 143):
-        point_at(opened, part.locator(".stage"), cell, image["grid"])
+        point_at(opened, part.locator(".stage"), cell, image.maps.grid)
         expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {cell // 12 + 1}, column {cell % 12 + 1}")
         assert ranking(part) == expected(opened, place, cell)
-        assert part.locator(".on-object").count() == (cell in image["foreground"])
+        assert part.locator(".on-object").count() == (cell in image.foreground)
     opened.page.mouse.move(0, 0)
     assert ranking(part) == whole
 
 
-def test_the_rest_is_what_the_listed_classes_leave(open_report: Open, digits: dict[str, Any]) -> None:
+def test_the_rest_is_what_the_listed_classes_leave(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     part, image = card(opened, 1), opened.images[1]
-    logits, lse = decode(image)
+    logits, lse = decode(image.maps)
     rest = 1 - np.sort(np.exp(logits - lse), axis=0)[-5:].sum(axis=0)
     cell = int(rest.argmax())
-    point_at(opened, part.locator(".stage"), cell, image["grid"])
+    point_at(opened, part.locator(".stage"), cell, image.maps.grid)
     expect(part.locator(".rest")).to_have_text(f"all other classes {shown(float(rest[cell]))}")
 
 
-def test_a_click_keeps_a_cell_and_another_click_lets_it_go(open_report: Open, digits: dict[str, Any]) -> None:
+def test_a_click_keeps_a_cell_and_another_click_lets_it_go(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
-    part, grid = card(opened, 0), opened.images[0]["grid"]
+    part, grid = card(opened, 0), opened.images[0].maps.grid
     point_at(opened, part.locator(".stage"), 40, grid, click=True)
     opened.page.mouse.move(0, 0)
     assert ranking(part) == expected(opened, 0, 40)
@@ -120,7 +123,7 @@ def test_a_click_keeps_a_cell_and_another_click_lets_it_go(open_report: Open, di
     expect(part.locator(".panel-title")).to_have_text("Whole image")
 
 
-def test_a_tap_shows_a_cell(open_report: Open, digits: dict[str, Any]) -> None:
+def test_a_tap_shows_a_cell(open_report: Open, digits: Report) -> None:
     opened = open_report(digits, viewport={"width": 390, "height": 844}, has_touch=True)
     part = card(opened, 0)
     stage = part.locator(".stage")
@@ -130,7 +133,7 @@ def test_a_tap_shows_a_cell(open_report: Open, digits: dict[str, Any]) -> None:
     assert ranking(part) == expected(opened, 0, 3 * 12 + 6)
 
 
-def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digits: dict[str, Any]) -> None:
+def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     part = card(opened, 2)
     part.locator(".stage").focus()
@@ -157,7 +160,7 @@ def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digi
     expect(title).to_contain_text("Cell in row 6, column 12")  # kept, though the focus has left
 
 
-def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: dict[str, Any]) -> None:
+def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     part, image = card(opened, 0), opened.images[0]
     stage, button = part.locator(".stage"), part.locator(".ranking button").nth(1)
@@ -165,10 +168,10 @@ def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: dic
     button.click()
     expect(stage.locator("canvas")).to_be_visible()
     expect(button).to_have_attribute("aria-pressed", "true")
-    expect(part.locator(".legend-name")).to_have_text(opened.name(image["prediction"][1][0]))
+    expect(part.locator(".legend-name")).to_have_text(opened.name(image.prediction[1][0]))
 
-    slot = image["classes"].index(image["prediction"][1][0])
-    level = (decode(image)[0][slot] - image["low"]) / (image["high"] - image["low"])
+    slot = image.maps.classes.index(image.prediction[1][0])
+    level = (decode(image.maps)[0][slot] - image.maps.low) / (image.maps.high - image.maps.low)
     found = pixels(stage)
     assert found.shape == (12, 12, 4)
     np.testing.assert_allclose(found[..., 3].ravel(), 255 * (0.3 + 0.5 * level), atol=1)
@@ -183,11 +186,11 @@ def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: dic
     expect(stage.locator("canvas")).to_be_hidden()
 
 
-def test_one_map_for_all_photos(open_report: Open, digits: dict[str, Any]) -> None:
+def test_one_map_for_all_photos(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     opened.page.select_option("#map-of", "truth")
     for place in (0, 1, 2):
-        expect(card(opened, place).locator(".legend-name")).to_have_text(opened.name(opened.images[place]["labels"][0]))
+        expect(card(opened, place).locator(".legend-name")).to_have_text(opened.name(opened.images[place].labels[0]))
         expect(card(opened, place).locator("canvas")).to_be_visible()
     opened.page.select_option("#map-of", "none")
     expect(card(opened, 0).locator("canvas")).to_be_hidden()
@@ -202,16 +205,14 @@ def listed(opened: Opened) -> list[int]:
 
 
 @pytest.mark.parametrize("outcome", ["recoverable", "distraction", "wrong", "right", "all"])
-def test_filters_show_the_right_images_in_the_given_order(
-    open_report: Open, digits: dict[str, Any], outcome: str
-) -> None:
+def test_filters_show_the_right_images_in_the_given_order(open_report: Open, digits: Report, outcome: str) -> None:
     opened = open_report(digits)
     test = {
         "all": lambda image: True,
-        "right": lambda image: image["right"],
-        "wrong": lambda image: not image["right"],
-        "recoverable": lambda image: image["recoverable"],
-        "distraction": lambda image: image["cause"] == "distraction",
+        "right": lambda image: image.right,
+        "wrong": lambda image: not image.right,
+        "recoverable": lambda image: image.recoverable,
+        "distraction": lambda image: image.cause == "distraction",
     }[outcome]
     wanted = [place for place, image in enumerate(opened.images) if test(image)]
     assert wanted
@@ -222,24 +223,24 @@ def test_filters_show_the_right_images_in_the_given_order(
     assert listed(opened) == wanted
 
 
-def test_the_gallery_is_searched_by_file_and_class(open_report: Open, digits: dict[str, Any]) -> None:
+def test_the_gallery_is_searched_by_file_and_class(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
-    opened.page.fill("#image-filter", "SCENE_007")
-    assert [opened.images[place]["name"] for place in listed(opened)] == ["scenes/scene_007.png"]
+    opened.page.fill("#image-filter", "SCENE_07")
+    assert [opened.images[place].name for place in listed(opened)] == ["scene_07.png"]
     opened.page.fill("#image-filter", "seven")
     wanted = [
         place
         for place, image in enumerate(opened.images)
-        if "seven" in {opened.name(index) for index in (*image["labels"], image["prediction"][0][0])}
+        if "seven" in {opened.name(index) for index in (*image.labels, image.prediction[0][0])}
     ]
     assert listed(opened) == wanted
     expect(opened.page.locator("#gallery-count")).to_have_text(f"{len(wanted)} images")
 
 
-def test_a_class_of_the_table_shows_its_images(open_report: Open, digits: dict[str, Any]) -> None:
+def test_a_class_of_the_table_shows_its_images(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     opened.page.locator("#class-rows tr[data-index='4'] .link").click()
-    assert listed(opened) == [place for place, image in enumerate(opened.images) if image["labels"] == [4]]
+    assert listed(opened) == [place for place, image in enumerate(opened.images) if image.labels == (4,)]
     chip = opened.page.locator("#class-chip")
     expect(chip).to_be_focused()
     chip.click()
@@ -247,22 +248,21 @@ def test_a_class_of_the_table_shows_its_images(open_report: Open, digits: dict[s
 
 
 def column(opened: Opened, key: str) -> list[Any]:
-    """A column of the payload's classes in the order in which the table has them."""
+    """A column of the report's classes in the order in which the table has them."""
     order = opened.page.locator("#class-rows tr").evaluate_all("rows => rows.map(row => +row.dataset.index)")
-    return [opened.payload["classes"][index][key] for index in order]
+    rows = {row.index: row for row in opened.report.summary.classes}
+    return [opened.name(index) if key == "name" else getattr(rows[index], key) for index in order]
 
 
 @pytest.mark.parametrize("key", ["images", "top1", "top5", "any_top1", "cell_share"])
-def test_a_column_sorts_both_ways_and_keeps_missing_values_last(
-    open_report: Open, digits: dict[str, Any], key: str
-) -> None:
-    payload = copy.deepcopy(digits)
+def test_a_column_sorts_both_ways_and_keeps_missing_values_last(open_report: Open, digits: Report, key: str) -> None:
+    rows = list(digits.summary.classes)
     if key != "images":
-        payload["classes"][3][key] = None
-    opened = open_report(payload)
+        rows[3] = replace(rows[3], **{key: None})
+    opened = open_report(with_summary(digits, classes=tuple(rows)))
     head = opened.page.locator(f"#class-table th[data-key='{key}']")
-    known = sorted(item[key] for item in payload["classes"] if item[key] is not None)
-    missing = [None] * (len(payload["classes"]) - len(known))
+    known = sorted(value for row in rows if (value := getattr(row, key)) is not None)
+    missing = [None] * (len(rows) - len(known))
     if key == "top1":  # the table begins with it
         expect(head).to_have_attribute("aria-sort", "ascending")
     else:
@@ -276,16 +276,13 @@ def test_a_column_sorts_both_ways_and_keeps_missing_values_last(
     assert opened.page.locator("#class-table [aria-sort$='cending']").count() == 1
 
 
-def test_names_sort_by_their_numbers(open_report: Open, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
-    for place, item in enumerate(payload["classes"]):
-        item["name"] = f"part {(place * 7) % 10 + 5}"
-    opened = open_report(payload)
+def test_names_sort_by_their_numbers(open_report: Open, digits: Report) -> None:
+    opened = open_report(replace(digits, names={index: f"part {(index * 7) % 10 + 5}" for index in digits.names}))
     opened.page.locator("#class-table th[data-key='name'] button").click()
     assert column(opened, "name") == [f"part {number}" for number in range(5, 15)]
 
 
-def test_themes(open_report: Open, digits: dict[str, Any]) -> None:
+def test_themes(open_report: Open, digits: Report) -> None:
     def expect_paper(opened: Opened, colour: str) -> None:
         expect(opened.page.locator("body")).to_have_css("background-color", colour)  # which waits for the repaint
 
@@ -304,7 +301,7 @@ def test_themes(open_report: Open, digits: dict[str, Any]) -> None:
     expect_paper(open_report(digits, color_scheme="dark"), dark)
 
 
-def test_storage_that_is_forbidden_does_no_harm(open_report: Open, digits: dict[str, Any]) -> None:
+def test_storage_that_is_forbidden_does_no_harm(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     opened.page.add_init_script(
         "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }})"
@@ -322,7 +319,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_the_contrast_of_wcag_aa(open_report: Open, digits: dict[str, Any], scheme: str) -> None:
+def test_text_has_the_contrast_of_wcag_aa(open_report: Open, digits: Report, scheme: str) -> None:
     opened = open_report(digits, color_scheme=scheme)
     opened.page.locator(".ranking button").first.click()
     pairs = opened.page.evaluate(
@@ -340,7 +337,7 @@ def test_text_has_the_contrast_of_wcag_aa(open_report: Open, digits: dict[str, A
         assert (bright + 0.05) / (dim + 0.05) >= 4.5, (text, ink, paper)
 
 
-def test_hostile_names_do_nothing(open_report: Open, digits: dict[str, Any]) -> None:
+def test_hostile_names_do_nothing(open_report: Open, digits: Report) -> None:
     opened = open_report(hostile(digits))
     page = opened.page
     page.locator(".ranking button").first.click()
@@ -355,23 +352,21 @@ def test_hostile_names_do_nothing(open_report: Open, digits: dict[str, Any]) -> 
     assert not any("onerror" in url or url.endswith("/x") for url in opened.requests)
 
 
-def test_a_thumbnail_that_is_no_picture_is_not_asked_for(open_report: Open, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
-    payload["gallery"]["images"][0]["thumb"] = "https://example.invalid/spy.png"
-    opened = open_report(payload)
+def test_a_thumbnail_that_is_no_picture_is_not_asked_for(open_report: Open, digits: Report) -> None:
+    opened = open_report(with_image(digits, 0, thumb="https://example.invalid/spy.png"))
     card(opened, 0).scroll_into_view_if_needed()
     assert not any("example.invalid" in url for url in opened.requests)
     assert opened.complaints == []
 
 
-def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: dict[str, Any]) -> None:
+def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     page = opened.page
     card(opened, 3).locator(".larger").click()
     dialog = page.locator("dialog")
-    expect(dialog.locator("h2")).to_have_text(opened.images[3]["name"])
+    expect(dialog.locator("h2")).to_have_text(opened.images[3].name)
     expect(dialog.locator(".stage")).to_be_focused()
-    assert dialog.locator(".map-button").count() == len(opened.images[3]["classes"])
+    assert dialog.locator(".map-button").count() == len(opened.images[3].maps.classes)
     page.keyboard.press("ArrowRight")
     expect(dialog.locator(".panel-title")).to_contain_text("Cell in row 6, column 7")
     assert ranking(dialog) == expected(opened, 3, 5 * 12 + 6, 8)
@@ -381,7 +376,7 @@ def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: dict[s
     expect(dialog.locator("canvas")).to_be_visible()
 
     dialog.locator("[data-step='1']").click()
-    expect(dialog.locator("h2")).to_have_text(opened.images[4]["name"])
+    expect(dialog.locator("h2")).to_have_text(opened.images[4].name)
     expect(dialog.locator("[data-step='1']")).to_be_focused()
     dialog.get_by_text("Cells on object").click()
     assert page.locator(".gallery-controls [data-layer='foreground']").is_checked()
@@ -390,7 +385,7 @@ def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: dict[s
     expect(card(opened, 3).locator(".larger")).to_be_focused()
 
 
-def test_layers_are_switched(open_report: Open, digits: dict[str, Any]) -> None:
+def test_layers_are_switched(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     part = card(opened, 0)
     for layer, kind, at_first in (
@@ -405,23 +400,19 @@ def test_layers_are_switched(open_report: Open, digits: dict[str, Any]) -> None:
         assert mark.evaluate(displayed) is not at_first
 
 
-def test_boxes_of_other_things_than_the_label_are_dashed(open_report: Open, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
-    (label,) = payload["gallery"]["images"][0]["labels"]
-    payload["gallery"]["images"][0] |= {
-        "boxes": [[0.1, 0.1, 0.3, 0.3], [0.5, 0.5, 0.7, 0.7], [0.6, 0.1, 0.8, 0.3]],
-        "box_classes": [[(label + 1) % 10], [label], []],
-    }
-    opened = open_report(payload)
+def test_boxes_of_other_things_than_the_label_are_dashed(open_report: Open, digits: Report) -> None:
+    (label,) = digits.gallery.images[0].labels
+    boxes = ((0.1, 0.1, 0.3, 0.3), (0.5, 0.5, 0.7, 0.7), (0.6, 0.1, 0.8, 0.3))
+    opened = open_report(with_image(digits, 0, boxes=boxes, box_classes=(((label + 1) % 10,), (label,), ())))
     marks = card(opened, 0).locator(".over .box:not(.under)")
     assert marks.evaluate_all("all => all.map(box => box.classList.contains('other'))") == [True, False, False]
 
 
-def test_foreground_outline_is_the_border_of_its_cells(open_report: Open, digits: dict[str, Any]) -> None:
+def test_foreground_outline_is_the_border_of_its_cells(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
     image = opened.images[0]
     inside = np.zeros(144, np.uint8)
-    inside[image["foreground"]] = 1
+    inside[list(image.foreground)] = 1
     padded = np.pad(inside.reshape(12, 12).astype(int), 1)
     edges = int(np.abs(np.diff(padded, axis=0)).sum() + np.abs(np.diff(padded, axis=1)).sum())
     path = card(opened, 0).locator(".over .foreground").last.get_attribute("d")
@@ -429,43 +420,46 @@ def test_foreground_outline_is_the_border_of_its_cells(open_report: Open, digits
     assert path.count("M") == edges
 
 
-def windowed() -> dict[str, Any]:
-    """Two photos: one that the network sees the middle of, one that was padded above and below."""
-    rng = np.random.default_rng(3)
-    photo = cv2.resize(rng.uniform(0, 255, (4, 6, 3)).astype(np.uint8), (240, 160))
-    grid = rng.normal(0, 2, (6, 5, 4))
-    cases = [
-        report_payloads.Case("crop.jpg", photo, grid, (1,), ((0.3, 0.2, 0.6, 0.8),), (1 / 6, 0.0, 5 / 6, 1.0)),
-        report_payloads.Case("padded.jpg", photo, grid, (1,), ((0.3, 0.2, 0.6, 0.8),), (0.0, -0.25, 1.0, 1.25)),
-    ]
-    payload = report_payloads.payload_of(cases, [f"class {index}" for index in range(6)])
-    payload["gallery"]["images"].sort(key=lambda image: image["name"])
-    return payload
+@pytest.fixture(scope="session", params=["shortest", "letterbox"])
+def windowed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A wide photo whose middle the network sees, or that is padded above and below."""
+    folder = tmp_path_factory.mktemp(request.param)
+    photo = cv2.resize(support.rng(3).uniform(0, 255, (4, 6, 3)).astype(np.uint8), (240, 160))
+    Image.fromarray(photo).save(folder / "photo.png")
+    body = "a = AveragePool<kernel_shape=[16, 24], strides=[16, 24]>(x)\n c = Conv(a, w)\n"
+    body += " p = GlobalAveragePool(c)\n y = Flatten(p)"
+    kernel = support.weights(6, 3, 1, 1) * 4
+    model = support.text_model(body, x="float[N,3,96,96] x", y="float[N,6] y", init={"w": kernel})
+    data = audited_reports.write_labels(
+        folder, [{"image": "photo.png", "label": 1, "objects": [{"class": 1, "box": [72, 32, 144, 128]}]}]
+    )
+    names = [f"kind {index}" for index in range(6)]
+    return audited_reports.audited(folder, audited_reports.saved(model, folder, names, resize=request.param), data)
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_cells_lie_in_the_networks_window(open_report: Open, place: int) -> None:
-    opened = open_report(windowed())
-    part, image = card(opened, place), opened.images[place]
+def test_cells_lie_in_the_networks_window(open_report: Open, windowed: Report) -> None:
+    opened = open_report(windowed)
+    part, image = card(opened, 0), opened.images[0]
+    cropped = windowed.summary.preprocess.resize == "shortest"
+    expected_window = (1 / 6, 0.0, 5 / 6, 1.0) if cropped else (0.0, -0.25, 1.0, 1.25)
+    assert image.window == pytest.approx(expected_window)
     photo = settled(part.locator("img"))
     assert photo["width"] / photo["height"] == pytest.approx(1.5, rel=0.02)
-    x0, y0, x1, y1 = image["window"]
+    x0, y0, x1, y1 = image.window
     for row, column in ((0, 0), (2, 3), (4, 1)):
         x = photo["x"] + photo["width"] * (x0 + (x1 - x0) * (column + 0.5) / 4)
-        y = photo["y"] + photo["height"] * (y0 + (y1 - y0) * (row + 0.5) / 5)
+        y = photo["y"] + photo["height"] * (y0 + (y1 - y0) * (row + 0.5) / 6)
         opened.page.mouse.move(x, y)
         expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {row + 1}, column {column + 1}")
-        assert ranking(part) == expected(opened, place, 4 * row + column)
-    assert part.locator(".window").count() == (place == 0)
-    if place == 0:  # left of the window there is no cell
+        assert ranking(part) == expected(opened, 0, 4 * row + column)
+    assert part.locator(".window").count() == cropped
+    if cropped:  # left of the window there is no cell
         opened.page.mouse.move(photo["x"] + 3, photo["y"] + 30)
         expect(part.locator(".panel-title")).to_have_text("Whole image")
 
 
-def test_images_without_cells_are_shown_plainly(open_report: Open, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
-    payload["gallery"]["images"][0]["grid"] = None
-    opened = open_report(payload)
+def test_images_without_cells_are_shown_plainly(open_report: Open, digits: Report) -> None:
+    opened = open_report(with_image(digits, 0, maps=replace(digits.gallery.images[0].maps, grid=None)))
     part = card(opened, 0)
     expect(part.locator("img")).to_be_visible()
     assert part.locator("canvas, .cells, [tabindex]").count() == 0
@@ -475,22 +469,20 @@ def test_images_without_cells_are_shown_plainly(open_report: Open, digits: dict[
     assert opened.complaints == []
 
 
-def test_eight_bits_and_sigmoids_are_read_too(open_report: Open, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
+def test_eight_bits_and_sigmoids_are_read_too(open_report: Open, digits: Report) -> None:
     grid = np.random.default_rng(1).normal(0, 2, (10, 3, 4))
-    payload["gallery"]["images"][0] |= report_payloads.encode_maps(grid, range(10), depth=8)
-    payload["activation"] = "sigmoid"
-    opened = open_report(payload)
+    changed = with_image(digits, 0, maps=encode_maps(grid, range(10), depth=8))
+    opened = open_report(replace(changed, activation="sigmoid"))
     part, image = card(opened, 0), opened.images[0]
-    point_at(opened, part.locator(".stage"), 7, [3, 4])
+    point_at(opened, part.locator(".stage"), 7, (3, 4))
     expect(part.locator(".panel-title")).to_contain_text("Cell in row 2, column 4")
-    logits, _lse = decode(image)
+    logits, _lse = decode(image.maps)
     shares = 1 / (1 + np.exp(-logits[:, 7]))
     assert [value for _name, value in ranking(part)] == [shown(share) for share in np.sort(shares)[::-1][:5]]
     expect(part.locator(".rest")).to_have_text("")
 
 
-def test_a_thousand_images_and_classes_are_made_as_they_are_wanted(open_report: Open, many: dict[str, Any]) -> None:
+def test_a_thousand_images_and_classes_are_made_as_they_are_wanted(open_report: Open, many: Report) -> None:
     opened = open_report(many)
     page = opened.page
     assert page.locator("#class-rows tr").count() == 50
@@ -505,8 +497,8 @@ def test_a_thousand_images_and_classes_are_made_as_they_are_wanted(open_report: 
     listed(opened)
     assert page.locator(".card").count() == 1000
     last = card(opened, 999)
-    assert opened.images[999]["window"] == [0.0, 0.0, 1.0, 1.0]
-    point_at(opened, last.locator(".stage"), 9, [4, 4])
+    assert opened.images[999].window == (0.0, 0.0, 1.0, 1.0)
+    point_at(opened, last.locator(".stage"), 9, (4, 4))
     expect(last.locator(".panel-title")).to_contain_text("Cell in row 3, column 2")
     assert ranking(last) == expected(opened, 999, 9)
     page.fill("#class-filter", "class 99")
@@ -514,14 +506,14 @@ def test_a_thousand_images_and_classes_are_made_as_they_are_wanted(open_report: 
     assert opened.complaints == []
 
 
-def test_the_page_fits_a_phone(open_report: Open, digits: dict[str, Any]) -> None:
+def test_the_page_fits_a_phone(open_report: Open, digits: Report) -> None:
     opened = open_report(digits, viewport={"width": 360, "height": 740})
     assert opened.page.evaluate("document.documentElement.scrollWidth") == 360
     card(opened, 0).locator(".larger").click()
     assert opened.page.evaluate("document.querySelector('dialog').scrollWidth") <= 360
 
 
-def test_paper_has_no_controls_and_everything_unfolded(open_report: Open, digits: dict[str, Any]) -> None:
+def test_paper_has_no_controls_and_everything_unfolded(open_report: Open, digits: Report) -> None:
     opened = open_report(digits, color_scheme="dark")
     page = opened.page
     page.emulate_media(media="print", color_scheme="dark")
@@ -534,14 +526,14 @@ def test_paper_has_no_controls_and_everything_unfolded(open_report: Open, digits
     assert page.locator("details[open]").count() == 0
 
 
-def test_motion_is_reduced_on_request(open_report: Open, digits: dict[str, Any]) -> None:
+def test_motion_is_reduced_on_request(open_report: Open, digits: Report) -> None:
     fill = ".ranking .fill"
     seconds = f"getComputedStyle(document.querySelector('{fill}')).transitionDuration"
     assert open_report(digits, reduced_motion="reduce").page.evaluate(seconds) == "0s"
     assert open_report(digits, reduced_motion="no-preference").page.evaluate(seconds) == "0.12s"
 
 
-def test_landmarks_headings_and_names(open_report: Open, digits: dict[str, Any]) -> None:
+def test_landmarks_headings_and_names(open_report: Open, digits: Report) -> None:
     page = open_report(digits).page
     for role in ("main", "banner", "contentinfo"):
         assert page.get_by_role(role).count() == 1

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onnx_gapmil.auditing.page import render_report, write_report
+from onnx_gapmil.auditing.gallery import Gallery
+from onnx_gapmil.auditing.page import Report, render_report, write_report
+from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.summary import AggregatorFigures
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.metrics.figures import (
+    EdgeFigures,
+    ErrorCauses,
+    ForegroundFigures,
+    MeanMargin,
+    Recoverable,
+    RecoveryFigures,
+    SeveralFigures,
+)
+from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization
 from onnx_gapmil.show.html.charts import Axis
 from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
-from tests.helpers import report_payloads
-from tests.helpers.report_pages import EVIL, hostile
+from tests.helpers.audited_reports import read_report
+from tests.helpers.report_pages import EVIL, hostile, with_image, with_summary
 
 
 class Elements(HTMLParser):
@@ -52,37 +65,66 @@ class Elements(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def summary(**changes: Any) -> dict[str, Any]:
-    """The figures of the README of the shared photos, as a summary."""
-    return {
-        "model": "vendor/net.onnx",
-        "images": 400,
-        "failed": 0,
-        "verdict": "exact",
-        "top1": 0.775,
-        "top5": 0.935,
-        "intervals": {"top1": [0.731, 0.814]},
-        "aggregators": {"mean": {"top1": 0.775}, "max": {"top1": 0.73}, "prob_mean": {"top1": 0.755}},
-        "foreground": {
-            "right": {"images": 310, "any_top1": 0.977, "cell_share": 0.703, "background_share": 0.262},
-            "wrong": {"images": 90, "any_top1": 0.611, "cell_share": 0.152, "background_share": 0.04},
-        },
-        "recoverable": {"images": 55, "share": 55 / 90},
-        "error_causes": {"dilution": 40, "distraction": 15, "absent": 35},
-        "background_reliance": 0.32,
-        "pointing_game": 0.9325,
-        "pointing_game_centre": 0.9,
-        **changes,
-    }
+def shown(report: Report) -> str:
+    """The page's text, with plain spaces."""
+    return Elements(render_report(report)).text.replace("\u00a0", " ")
 
 
-def words(**changes: Any) -> str:
-    return Elements(render_report({"version": "9.9", "summary": summary(**changes)})).text.replace("\u00a0", " ")
+def recovery(images: int, any_top1: float, cell_share: float, background_share: float) -> RecoveryFigures:
+    return RecoveryFigures(images, any_top1, any_top1, cell_share, cell_share, cell_share, background_share, images)
 
 
-def test_headline_says_what_a_release_manager_asks() -> None:
-    text = words()
+def pooled(top1: float, low: float = 0.0, high: float = 1.0) -> AggregatorFigures:
+    return AggregatorFigures(top1, top1, top1, top1, (low, high))
+
+
+@pytest.fixture(scope="session")
+def calm(digits: Report) -> Report:
+    """The audit of digits with the figures of the README of the shared photos, where no warning is due."""
+    summary = digits.summary
+    assert summary.background is not None
+    assert summary.edges is not None
+    return with_summary(
+        digits,
+        images=400,
+        top1=0.775,
+        top5=0.935,
+        intervals={**summary.intervals, "top1": (0.731, 0.814)},
+        aggregators={"mean": pooled(0.775, 0.731, 0.814), "max": pooled(0.73), "prob_mean": pooled(0.755)},
+        foreground=ForegroundFigures(recovery(310, 0.977, 0.703, 0.262), recovery(90, 0.611, 0.152, 0.04)),
+        recoverable=Recoverable(55, 90, 55 / 90, MeanMargin(0.1, -0.2)),
+        error_causes=ErrorCauses(40, 15, 35),
+        background_reliance=0.32,
+        background=replace(summary.background, share=0.32, random_box=0.6),
+        edges=replace(summary.edges, ring_cells=0.4, evidence=0.3),
+        pointing_game=0.99,
+        pointing_game_centre=0.9,
+        calibration=replace(summary.calibration, ece=0.02),
+    )
+
+
+def test_the_page_of_an_audit_says_what_the_audit_found(digits: Report) -> None:
+    text, summary = shown(digits), digits.summary
+    right = round(summary.top1 * 60)
+    assert (
+        f"The model names the right class for {right} of 60 images ({percent(summary.top1)}".replace("\u00a0", " ")
+        in text
+    )
+    assert f"In all {60 - right} it gets wrong , the right class still wins a cell on the object" in text
+    assert f"Distraction explains {60 - right} of {60 - right} errors (100 %)." in text
+    several = summary.several_objects
+    assert several is not None
+    assert f"{several.images} images hold {several.objects} objects; the cells find 100 % of them." in text
+    assert f"SHA-256 {summary.model_sha256}" in text
+    assert "12×12 cells, 10 classes" in text
+    assert summary.data.source in text
+    assert "Only 60 images." in text
+
+
+def test_headline_says_what_a_release_manager_asks(calm: Report) -> None:
+    text = shown(calm)
     assert "The model names the right class for 310 of 400 images (77.5 %, 95 % interval 73 to 81)" in text
+    assert "; in 93.5 % it is among the five best." in text
     assert (
         "In 55 of the 90 it gets wrong , the right class still wins a cell on the object: "
         "the evidence is there, and averaging loses it." in text
@@ -91,162 +133,158 @@ def test_headline_says_what_a_release_manager_asks() -> None:
     assert "is right for 8 images fewer (75.5 %)" in text  # 302 against 310
 
 
-def test_another_aggregator_that_is_better_is_named_with_its_gain() -> None:
-    text = words(aggregators={"mean": {"top1": 0.775}, "lse=10": {"top1": 0.8}})
+def test_another_aggregator_that_is_better_is_named_with_its_gain(calm: Report) -> None:
+    text = shown(with_summary(calm, aggregators={"mean": pooled(0.775, 0.77, 0.78), "lse=10": pooled(0.8)}))
     assert "Pooling the same cells by log-sum-exp (10) instead would be right for 10 images more (80 %)" in text
     assert "Log-sum-exp (10) gains 2.5 points over the model's own mean." in text
 
 
-def test_a_gain_within_the_interval_may_be_chance() -> None:
-    text = words(aggregators={"mean": {"top1": 0.775, "interval": [0.73, 0.81]}, "max": {"top1": 0.78}})
+def test_a_gain_within_the_interval_may_be_chance(calm: Report) -> None:
+    own = pooled(0.775, 0.73, 0.81)
+    text = shown(with_summary(calm, aggregators={"mean": own, "max": pooled(0.78)}))
     assert "2 images more (78 %), which may be chance." in text
     assert "Maximum gains 0.5 points over the model's own mean, which may be chance." in text
-    text = words(aggregators={"mean": {"top1": 0.775, "interval": [0.73, 0.81]}, "max": {"top1": 0.82}})
+    text = shown(with_summary(calm, aggregators={"mean": own, "max": pooled(0.82)}))
     assert "18 images more (82 %), with no training." in text
     assert "chance" not in text
 
 
-def test_edges_are_compared_with_their_share_of_cells() -> None:
-    edges = {"ring_cells": 0.4, "evidence": 0.3, "winners": 0.35, "energy": None, "padding": 0.05}
-    text = words(edges=edges)
+def test_edges_are_compared_with_their_share_of_cells(calm: Report) -> None:
+    edges = EdgeFigures(400, ring_cells=0.4, evidence=0.3, winners=0.35, energy=None, best_cell=0.1, padding=0.05)
+    text = shown(with_summary(calm, edges=edges))
     assert "The outermost cells are 40 % of all and hold 30 % of the evidence." in text
     assert "Energy" not in text.split("Edges and padding")[1].split("How this is measured")[0]
     assert "The edges speak loudly." not in text
-    assert "The edges speak loudly." in words(edges=edges | {"evidence": 0.51})
-    assert "Edges and padding" not in words(edges={"ring_cells": 0.4, "evidence": None})
+    assert "The edges speak loudly." in shown(with_summary(calm, edges=replace(edges, evidence=0.51)))
+    assert "Edges and padding" not in shown(
+        with_summary(calm, edges=replace(edges, evidence=None, winners=None, padding=None))
+    )
 
 
-def test_localization_takes_thresholds_and_baselines_one_by_one() -> None:
-    detail = {
-        "iou_0.3": 0.9,
-        "iou_0.5": 0.6,
-        "iou_0.7": 0.3,
-        "mean": 0.6,
-        "threshold": 0.4,
-        "halves": {"objects": [5, 4], "thresholds": [0.35, 0.4]},
-        "oracle": {"mean": 0.62},
-        "centre_box": {"iou_0.3": 0.8, "iou_0.5": 0.5, "iou_0.7": 0.2, "mean": 0.5},
-    }
-    text = words(localization=detail, maxboxacc_v2=0.6)
+def test_localization_takes_thresholds_and_baselines_one_by_one(calm: Report) -> None:
+    oracle, halves = IouShares(0.95, 0.62, 0.29, 0.62), Halves((5, 4), (0.35, 0.4))
+    boxes = BoxAccuracy(IouShares(0.9, 0.6, 0.3, 0.6), 0.4, oracle, halves)
+    middle = BoxAccuracy(IouShares(0.8, 0.5, 0.2, 0.5), 0.4, oracle, halves)
+    text = shown(with_summary(calm, localization=Localization(9, boxes, middle), maxboxacc_v2=0.6))
     assert "MaxBoxAccV2: boxes cut from the grid 60.0 % 50.0 %" in text
+    assert "IoU of 0.3 or more 90.0 % 80.0 %" in text
     assert "IoU of 0.7 or more 30.0 % 20.0 %" in text
     assert "at the threshold that is best on the other half (0.35 and 0.40); the best threshold in hindsight" in text
     assert "would give 62 %" in text
 
 
-def test_several_objects_are_counts() -> None:
-    text = words(several_objects={"images": 6, "objects": 13, "grid": 10, "top1": 5, "top5": 9})
+def test_several_objects_are_counts(calm: Report) -> None:
+    text = shown(with_summary(calm, several_objects=SeveralFigures(6, 13, grid=10, top1=5, top5=9, top_m=7)))
     assert "6 images hold 13 objects; the cells find 77 % of them." in text
     assert "From the image's best class 38.5 %" in text
 
 
-def test_all_errors_recoverable_and_none() -> None:
-    assert "In all 90 it gets wrong" in words(recoverable={"images": 90, "share": 1.0})
-    assert "In none of the 90 it gets wrong does the right class win a cell" in words(
-        recoverable={"images": 0, "share": 0.0}
+def test_all_errors_recoverable_and_none(calm: Report) -> None:
+    margin = MeanMargin(0.1, -0.2)
+    assert "In all 90 it gets wrong" in shown(with_summary(calm, recoverable=Recoverable(90, 90, 1.0, margin)))
+    assert "In none of the 90 it gets wrong does the right class win a cell" in shown(
+        with_summary(calm, recoverable=Recoverable(0, 90, 0.0, margin))
     )
 
 
-def test_errors_without_a_known_place_are_counted_apart() -> None:
-    wrong = {"images": 60, "any_top1": 0.5}
-    text = words(foreground={"right": None, "wrong": wrong}, recoverable={"images": 30, "share": 0.5})
+def test_errors_without_a_known_place_are_counted_apart(calm: Report) -> None:
+    nothing = RecoveryFigures(0, None, None, None, None, None, None, 0)
+    text = shown(
+        with_summary(
+            calm,
+            foreground=ForegroundFigures(nothing, recovery(60, 0.5, 0.2, 0.1)),
+            recoverable=Recoverable(30, 60, 0.5, MeanMargin(0.1, -0.2)),
+        )
+    )
     assert "In 30 of the 60 errors with a known place of the object" in text
     assert "30 Wrong, the object's place unknown 7.5 %" in text
+    assert "the right class still wins a cell on the object in 50 %." in text
+
+
+def background(report: Report, share: float, random: float) -> Report:
+    assert report.summary.background is not None
+    figures = replace(report.summary.background, share=share, random_box=random)
+    return with_summary(report, background_reliance=share, background=figures)
 
 
 @pytest.mark.parametrize(
-    ("changes", "warning"),
+    ("change", "warning"),
     [
-        ({"failed": 3}, "3 images could not be measured."),
-        ({"preprocess_assumed": True}, "Preprocessing was guessed."),
-        ({"preprocess": {"assumed": True}}, "Preprocessing was guessed."),
-        ({"verdict": "conditional"}, "The head is conditional."),
-        ({"head": {"quantized": True}}, "The head computes in integers."),
-        ({"head": {"position_dependent": True}}, "The head is position-dependent."),
-        ({"verdict": "exact; position-dependent"}, "The head is position-dependent."),
-        ({"background_reliance": 0.7, "background": {"random_box": 0.8}}, "Much of the evidence is background."),
-        ({"background_reliance": 0.4, "background": {"random_box": 0.39}}, "no better than a random box"),
-        ({"pointing_game": 0.92}, "The pointing game shows little here."),
-        ({"calibration": {"ece": 0.2}}, "Confidence is not probability."),
-        ({"foreground": None}, "No boxes or masks."),
-        ({"images": 20}, "Only 20 images."),
+        (lambda r: with_summary(r, failed=3), "3 images could not be measured."),
+        (lambda r: with_summary(r, preprocess_assumed=True), "Preprocessing was guessed."),
+        (lambda r: with_summary(r, verdict="conditional"), "The head is conditional."),
+        (
+            lambda r: with_summary(r, head=replace(r.summary.head, quantized=True)),
+            "The head computes in integers.",
+        ),
+        (
+            lambda r: with_summary(r, head=replace(r.summary.head, position_dependent=True)),
+            "The head is position-dependent.",
+        ),
+        (lambda r: background(r, 0.7, 0.8), "Much of the evidence is background."),
+        (lambda r: background(r, 0.4, 0.39), "no better than a random box"),
+        (lambda r: with_summary(r, pointing_game=0.92), "The pointing game shows little here."),
+        (
+            lambda r: with_summary(r, calibration=replace(r.summary.calibration, ece=0.2)),
+            "Confidence is not probability.",
+        ),
+        (
+            lambda r: with_summary(r, foreground=None, recoverable=None, error_causes=None),
+            "No boxes or masks.",
+        ),
+        (lambda r: with_summary(r, images=20), "Only 20 images."),
     ],
 )
-def test_a_warning_appears_when_it_is_due_and_not_before(changes: dict[str, Any], warning: str) -> None:
-    calm = {"pointing_game": 0.99, "background": {"random_box": 0.6}, "calibration": {"ece": 0.02}}
-    assert warning not in words(**calm)
-    assert "Before you rely on this" not in words(**calm)
-    assert warning in words(**calm | changes)
+def test_a_warning_appears_when_it_is_due_and_not_before(
+    calm: Report, change: Callable[[Report], Report], warning: str
+) -> None:
+    assert warning not in shown(calm)
+    assert "Before you rely on this" not in shown(calm)
+    assert warning in shown(change(calm))
 
 
-def test_sections_without_values_are_left_out() -> None:
-    page = Elements(render_report({"summary": {"images": 4, "top1": 0.5}}))
+def test_a_head_with_weights_of_its_own_for_each_cell_is_told_in_its_report(flattened: Report, digits: Report) -> None:
+    warning = "The head is position-dependent. Each cell has weights of its own"
+    assert flattened.summary.head.position_dependent
+    assert warning in shown(flattened)
+    assert not digits.summary.head.position_dependent
+    assert warning not in shown(digits)
+
+
+def test_sections_without_values_are_left_out(many: Report) -> None:
+    """The audit of images without boxes, and with no gallery asked for."""
+    report = replace(many, gallery=Gallery(1000, 0, "The 0 most telling of 1000 images; --gallery N shows more.", ()))
+    page = Elements(render_report(report))
     ids = {attributes.get("id") for _name, attributes in page.found}
-    assert "summary" in ids
-    assert "measured" in ids
-    assert not ids & {
-        "findings",
-        "recovery",
-        "causes",
-        "background",
-        "localization",
-        "calibration",
-        "classes",
-        "images",
-    }
+    assert {"summary", "measured", "findings", "aggregators", "calibration", "classes"} <= ids
+    assert not ids & {"recovery", "causes", "background", "localization", "several", "images"}
     links = [attributes["href"] for name, attributes in page.found if name == "a"]
     assert {link.removeprefix("#") for link in links if link} <= ids
     assert "None" not in page.text
     assert "nan" not in page.text.lower().split()
 
 
-def test_nulls_of_the_summary_are_no_values() -> None:
-    nothing = dict.fromkeys(
-        [
-            "foreground",
-            "recoverable",
-            "background",
-            "background_reliance",
-            "edges",
-            "pointing_game",
-            "maxboxacc_v2",
-            "localization",
-            "pxap",
-            "calibration",
-            "several_objects",
-            "intervals",
-            "aggregators",
-            "error_causes",
-            "macro",
-            "provider",
-            "class_map",
-            "preprocess",
-            "data",
-            "verdict",
-            "model",
-            "head",
-            "top5",
-        ]
-    )
-    page = Elements(
-        render_report({"summary": {"images": 10, "top1": 0.5, **nothing}, "classes": None, "gallery": None})
-    )
-    assert "5 of 10 images" in page.text.replace("\u00a0", " ")
-    assert "None" not in page.text
+def test_what_was_not_measured_is_no_value(calm: Report) -> None:
+    keys = ["foreground", "recoverable", "background", "background_reliance", "edges", "pointing_game"]
+    keys += ["pointing_game_centre", "maxboxacc_v2", "localization", "pxap", "several_objects", "error_causes"]
+    report = with_summary(calm, **dict.fromkeys(keys))
+    assert "310 of 400 images" in shown(report)
+    assert "None" not in shown(report)
 
 
-def test_no_images_at_all() -> None:
-    assert "No image could be measured." in words(images=0, top1=None, failed=3)
+def test_a_number_that_is_not_finite_never_gets_into_the_page(calm: Report) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        render_report(with_summary(calm, top5=float("nan")))
 
 
-def test_every_number_of_a_payload_may_be_nan() -> None:
-    nan = float("nan")
-    text = render_report({"summary": {"images": 4, "top1": 0.5, "top5": nan, "pointing_game": nan}})
-    assert "NaN" not in Elements(text).texts["summary-json"]
-    assert json.loads(Elements(text).texts["summary-json"])["top5"] is None
+def test_the_page_holds_the_summary(digits: Report, tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", digits)
+    assert read_report(tmp_path / "report.html") == digits
+    held = json.loads(Elements(render_report(digits)).texts["summary-json"])
+    assert held == digits.summary.to_json()
 
 
-def test_page_is_one_file_that_asks_for_nothing(digits: dict[str, Any]) -> None:
+def test_page_is_one_file_that_asks_for_nothing(digits: Report) -> None:
     text = render_report(digits)
     page = Elements(text)
     for name, attributes in page.found:
@@ -261,7 +299,7 @@ def test_page_is_one_file_that_asks_for_nothing(digits: dict[str, Any]) -> None:
     assert "@import" not in page.texts["style"]
 
 
-def test_policy_names_the_hashes_of_style_and_script(digits: dict[str, Any]) -> None:
+def test_policy_names_the_hashes_of_style_and_script(digits: Report) -> None:
     import base64
     import hashlib
 
@@ -274,18 +312,16 @@ def test_policy_names_the_hashes_of_style_and_script(digits: dict[str, Any]) -> 
         assert f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" in policy
 
 
-def test_300_images_with_small_thumbnails_are_a_small_file(tmp_path: Path) -> None:
-    payload = report_payloads.synthetic_payload(classes=40, images=300)
+def test_a_thousand_images_with_small_thumbnails_are_a_small_file(tmp_path: Path, many: Report) -> None:
     path = tmp_path / "report.html"
-    write_report(path, payload)
-    thumbs = sum(len(image["thumb"]) for image in payload["gallery"]["images"])
-    assert path.stat().st_size < thumbs + 300 * 3000 + 150_000
+    write_report(path, many)
+    thumbs = sum(len(image.thumb) for image in many.gallery.images)
+    assert path.stat().st_size < thumbs + 1000 * 3000 + 400_000  # the last for 1,000 classes
 
 
-def test_hostile_names_are_text_everywhere(digits: dict[str, Any]) -> None:
-    payload = hostile(digits)
-    page = Elements(render_report(payload))
-    plain = Elements(render_report(digits))
+def test_hostile_names_are_text_everywhere(digits: Report) -> None:
+    page = Elements(render_report(hostile(digits)))
+    plain = Elements(render_report(hostile(digits, "plain")))
     assert [name for name, _ in page.found] == [name for name, _ in plain.found]
     data = json.loads(page.texts["data"])
     assert data["names"]["3"] == EVIL
@@ -293,17 +329,25 @@ def test_hostile_names_are_text_everywhere(digits: dict[str, Any]) -> None:
     assert EVIL in page.text
 
 
-def test_names_that_are_no_unicode_do_not_stop_the_page(tmp_path: Path, digits: dict[str, Any]) -> None:
-    payload = copy.deepcopy(digits)
-    payload["gallery"]["images"][0]["name"] = "caf\udce9.jpg"
-    payload["summary"]["failures"] = [{"image": "caf\udce9.jpg", "error": "is empty."}]
-    write_report(tmp_path / "report.html", payload)
+def test_no_text_of_others_has_an_angle_bracket_in_the_data_of_the_page(digits: Report) -> None:
+    """A parser of today ends a script at ``</script``; one in an older state also minds ``<!--`` and ``<script``."""
+    text = render_report(hostile(digits))
+    for held in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.DOTALL):
+        assert not set("<>&") & set(held)
+        assert "\\u003c/script \\u003e" in held
+        assert json.loads(held)
+    assert text.count("<script") == text.count("</script>") == 3
+
+
+def test_names_that_are_no_unicode_do_not_stop_the_page(tmp_path: Path, digits: Report) -> None:
+    report = with_image(digits, 0, name="caf\udce9.jpg")
+    write_report(tmp_path / "report.html", with_summary(report, failures=(Failure("caf\udce9.jpg", "is empty."),)))
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-def test_a_file_that_cannot_be_written_is_an_input_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_an_input_error(tmp_path: Path, digits: Report) -> None:
     with pytest.raises(InputError, match="cannot be written"):
-        write_report(tmp_path / "absent" / "report.html", {"summary": {}})
+        write_report(tmp_path / "absent" / "report.html", digits)
 
 
 @given(st.text())
@@ -326,8 +370,7 @@ def test_words() -> None:
     assert percent(0.775) == "77.5\u00a0%"
     assert percent(1.0) == "100\u00a0%"
     assert percent(None) == "–"
-    assert interval([0.731, 0.814]) == "73 to 81"
-    assert interval([None, 1.0]) is None
+    assert interval((0.731, 0.814)) == "73 to 81"
     assert count(1, "image") == "1 image"
     assert count(1300, "class", "classes") == "1,300 classes"
     assert aggregator_name("lse=10") == "log-sum-exp (10)"

@@ -1,11 +1,13 @@
-"""A residual is a share of the largest logit, and never hides what is not finite."""
+"""What a proof compares, number by number."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from onnx_gapmil.rewriting.proof.comparison import residual_of
+from onnx_gapmil.rewriting.proof.comparison import difference, residual_of
+
+# --- residual_of ----------------------------------------------------------------------------------------------------
 
 
 def test_residual_is_relative_to_the_largest_logit() -> None:
@@ -36,3 +38,28 @@ def test_residual_of_what_is_not_finite_is_infinite(bad: float, where: str) -> N
 def test_residual_of_other_shapes_is_infinite(shape: tuple[int, ...]) -> None:
     """Even where NumPy would broadcast."""
     assert residual_of(np.ones((1, 2)), np.ones(shape))[0] == np.inf
+
+
+# --- difference -----------------------------------------------------------------------------------------------------
+
+
+def test_difference_is_relative_to_the_largest_value() -> None:
+    before = np.array([4.0, -8.0], np.float32)
+    assert difference(before, before) == 0.0
+    assert difference(before, np.array([4.0, -8.4], np.float32)) == pytest.approx(0.4 / 8)
+    assert difference(np.zeros(2), np.array([0.0, 0.25])) == np.inf  # what was 0 may not move at all
+    assert difference(np.array([1, 2]), np.array([1, 5])) == 1.5
+
+
+def test_not_a_number_equals_itself_in_its_place_only() -> None:
+    nan = np.array([np.nan, 1.0])
+    assert difference(nan, nan.copy()) == 0.0
+    assert not difference(nan, np.array([1.0, np.nan])) <= 1e9
+
+
+def test_other_shapes_and_other_labels_cannot_be_compared() -> None:
+    assert difference(np.ones((1, 2)), np.ones(2)) == np.inf
+    assert difference(np.array(["cat"]), np.array(["dog"])) == np.inf
+    assert difference(np.array(["cat"]), np.array(["cat"])) == 0.0
+    assert difference([{0: 0.5}], [{0: 0.5}]) == 0.0
+    assert difference([{0: 0.5}], [{0: 0.6}]) == np.inf

@@ -1,0 +1,108 @@
+"""The gallery's controls; the page's script makes its cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_gapmil.auditing.gallery import Gallery, GalleryImage
+from onnx_gapmil.auditing.page.class_table import NO_SCRIPT
+from onnx_gapmil.show.html.formatting import count
+from onnx_gapmil.show.html.markup import Child, Markup, tag
+
+_FILTERS = (
+    ("all", "All"),
+    ("recoverable", "Recoverable"),
+    ("dilution", "Dilution"),
+    ("distraction", "Distraction"),
+    ("absent", "Absent"),
+    ("wrong", "All wrong"),
+    ("right", "Right"),
+)
+_COLOURED = frozenset({"dilution", "distraction", "absent", "recoverable"})
+
+
+def gallery_section(gallery: Gallery) -> Markup | None:
+    """The gallery's controls and an empty list; None without images."""
+    if not gallery.images:
+        return None
+    return tag(
+        "section",
+        tag("h2", "Images"),
+        tag("p", gallery.note or f"All {count(gallery.shown, 'image')}, the most telling first.", class_="soft"),
+        tag(
+            "p",
+            "Point at a cell, tap it, or use the arrow keys to see its classes; click to keep it. A class's name "
+            "switches its map on: how strongly each cell speaks for it.",
+            class_="hint",
+        ),
+        tag("noscript", tag("p", NO_SCRIPT)),
+        _controls(gallery.images),
+        tag("p", "", id="gallery-count", class_="soft", role="status"),
+        tag("ul", id="gallery", class_="cards"),
+        tag("button", "Show more", type="button", id="gallery-more", class_="quiet controls", hidden=True),
+        tag("dialog", id="viewer", aria_label="One image"),
+        id="images",
+        aria_label="Images",
+    )
+
+
+def _controls(images: Sequence[GalleryImage]) -> Markup:
+    switches: list[Child] = [
+        _switch("grid", "Cells", on=True),
+        _switch("boxes", "Boxes", on=True) if any(image.boxes for image in images) else None,
+        _switch("foreground", "Cells on object", on=False) if any(image.foreground for image in images) else None,
+        tag(
+            "label",
+            "Map of ",
+            tag(
+                "select",
+                tag("option", "no class", value="none"),
+                tag("option", "the right class", value="truth"),
+                tag("option", "the class answered", value="answer"),
+                id="map-of",
+            ),
+        ),
+    ]
+    return tag(
+        "div",
+        tag("div", _filters(images), class_="filters", role="group", aria_label="Images by outcome"),
+        tag(
+            "div",
+            tag("label", "Class or file ", tag("input", type="search", id="image-filter", autocomplete="off")),
+            tag("button", "", type="button", id="class-chip", class_="chip", hidden=True),
+            switches,
+            class_="bar",
+        ),
+        class_="gallery-controls controls",
+    )
+
+
+def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
+    """A button for each outcome that occurs, with how many images have it."""
+    causes = [image.cause for image in images]
+    counts = {
+        "all": len(images),
+        "recoverable": sum(image.recoverable for image in images),
+        "dilution": causes.count("dilution"),
+        "distraction": causes.count("distraction"),
+        "absent": causes.count("absent"),
+        "wrong": sum(not image.right for image in images),
+        "right": sum(image.right for image in images),
+    }
+    return [
+        tag(
+            "button",
+            tag("span", class_=f"swatch {key}") if key in _COLOURED else None,
+            title,
+            tag("span", f"{counts[key]:,}", class_="soft"),
+            type="button",
+            data_filter=key,
+            aria_pressed="true" if key == "all" else "false",
+        )
+        for key, title in _FILTERS
+        if counts[key] or key == "all"
+    ]
+
+
+def _switch(name: str, text: str, *, on: bool) -> Markup:
+    return tag("label", tag("input", type="checkbox", data_layer=name, checked=on), text, class_="switch")

@@ -1,0 +1,59 @@
+"""What an audit knows of one image: a line of its journal, a row of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnx_gapmil.files.serial import from_json
+from onnx_gapmil.metrics import ImageMeasures
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image that was measured.
+
+    Attributes:
+        image: its name in the data set.
+        size: (width, height) of the upright photo in pixels.
+        top: the image's first five classes with their probabilities, best first.
+        aggregators: by aggregator, the rank of each label, from 0.
+        measures: everything else.
+    """
+
+    image: str
+    size: tuple[int, int]
+    top: tuple[tuple[int, float], ...]
+    aggregators: Mapping[str, tuple[int, ...]]
+    measures: ImageMeasures
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that is kept out.
+
+    Attributes:
+        image: its name in the data set.
+        error: why, in one sentence.
+    """
+
+    image: str
+    error: str
+
+
+Record = ImageRecord | Failure
+
+
+def read_record(value: object) -> Record:
+    """A record from its JSON form.
+
+    Raises:
+        ValueError: it is none.
+    """
+    failed = isinstance(value, Mapping) and "error" in value
+    return from_json(Failure, value) if failed else from_json(ImageRecord, value)
+
+
+def measured(records: tuple[Record, ...]) -> tuple[ImageRecord, ...]:
+    """Those that were not kept out."""
+    return tuple(record for record in records if isinstance(record, ImageRecord))

@@ -1,0 +1,185 @@
+"""Typed values as JSON types and back: one rule for every result that lies in a file.
+
+A dataclass is an object with its fields in their order, a tuple a list, a mapping an object. Two things are said in the
+field's annotation: ``Annotated[float, JsonKey("iou_0.3")]`` has a key that no attribute can have, and
+``Annotated[Part, FLAT]`` puts the keys of a dataclass among those of the one that holds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+
+T = TypeVar("T")
+_PLAIN: tuple[type, ...] = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True)
+class JsonKey:
+    """The JSON key of a field whose name is another."""
+
+    name: str
+
+
+class Flat:
+    """See `FLAT`."""
+
+
+FLAT: Final = Flat()
+"""Marks a field, a dataclass itself, whose keys stand among those around it."""
+
+
+def to_json(value: object) -> Any:
+    """A value as JSON types; numbers that are not finite stay as they are.
+
+    Args:
+        value: a dataclass, mapping, tuple, list, text, number, truth value or None, of any depth.
+
+    Raises:
+        TypeError: there is something else in it, such as a path or an array.
+    """
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dict(_items(value))
+    raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form")
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    kind: Any = type(value)
+    for field in _fields(kind):
+        item = getattr(value, field.name)
+        if field.flat:
+            yield from _items(item)
+        else:
+            yield field.key, to_json(item)
+
+
+def from_json(kind: type[T], value: object) -> T:
+    """The typed value that `to_json` wrote. Strict: all keys, no others, and no conversion but of whole floats.
+
+    Args:
+        kind: a dataclass whose fields are dataclasses, mappings by text, tuples, `Literal`, text, numbers, truth values
+            or None, or unions of those.
+        value: parsed JSON.
+
+    Raises:
+        ValueError: it does not fit, and where.
+    """
+    read: T = _read(kind, value, kind.__name__)
+    return read
+
+
+def _read(kind: Any, value: object, where: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind in _PLAIN:
+        return _exactly(kind, value, where)
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(parts, value, where)
+    if origin is Literal:
+        if value not in parts:
+            raise _misfit(where, value, " or ".join(map(repr, parts)))
+        return value
+    if origin is tuple:
+        return _tuple(parts, value, where)
+    if dataclasses.is_dataclass(kind) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        if not isinstance(value, Mapping):
+            raise _misfit(where, value, "an object")
+        if origin is None:
+            return _dataclass(kind, dict(value), where)
+        return {key: _read(parts[1], item, f"{where}.{key}") for key, item in value.items()}
+    raise TypeError(f"{where}: values of type {kind} cannot be read")
+
+
+def _exactly(kind: type, value: object, where: str) -> object:
+    if type(value) is not kind:
+        raise _misfit(where, value, kind.__name__)
+    return value
+
+
+def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> Any:
+    problem = _misfit(where, value, " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds))
+    for kind in kinds:
+        try:
+            return _read(kind, value, where)
+        except ValueError as error:
+            if kind is not type(None) and value is not None:
+                problem = error
+    raise problem
+
+
+def _tuple(kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _misfit(where, value, "a list")
+    if kinds[-1] is not Ellipsis:
+        if len(value) != len(kinds):
+            raise _misfit(where, value, f"a list of {len(kinds)}")
+        return tuple(
+            _read(kind, item, f"{where}[{place}]") for place, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    if kinds[0] in _PLAIN and all(type(item) is kinds[0] for item in value):  # the journal's long lists of numbers
+        return tuple(value)
+    return tuple(_read(kinds[0], item, f"{where}[{place}]") for place, item in enumerate(value))
+
+
+def _dataclass(kind: type, value: dict[str, Any], where: str) -> Any:
+    """Takes the keys that it reads out of ``value``; what is left belongs to nobody."""
+    made = _taken(kind, value, where)
+    if value:
+        raise ValueError(f"{where}: key {next(iter(value))!r} is not known")
+    return made
+
+
+def _taken(kind: type, value: dict[str, Any], where: str) -> Any:
+    given: dict[str, Any] = {}
+    for field in _fields(kind):
+        if field.flat:
+            given[field.name] = _taken(field.kind, value, where)
+        elif field.key in value:
+            given[field.name] = _read(field.kind, value.pop(field.key), f"{where}.{field.key}")
+        elif field.required:
+            raise ValueError(f"{where}: key {field.key!r} is missing")
+    return kind(**given)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """A dataclass's field as JSON sees it."""
+
+    name: str
+    key: str
+    kind: Any
+    flat: bool
+    required: bool
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[_Field, ...]:
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return tuple(_field(field, hints[field.name]) for field in dataclasses.fields(kind))
+
+
+def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
+    notes = getattr(hint, "__metadata__", ())
+    return _Field(
+        name=field.name,
+        key=next((note.name for note in notes if isinstance(note, JsonKey)), field.name),
+        kind=hint.__origin__ if notes else hint,
+        flat=FLAT in notes,
+        required=field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+    )
+
+
+def _misfit(where: str, value: object, expected: str) -> ValueError:
+    return ValueError(f"{where}: {expected} was expected, not {str(value)[:40]!r}")

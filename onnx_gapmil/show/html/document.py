@@ -1,0 +1,89 @@
+"""One file of HTML that loads nothing and sends nothing: style, script, data and text put together."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from onnx_gapmil.show.html.markup import Markup, join, tag
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """What a page holds.
+
+    Attributes:
+        title: plain text.
+        skip: the first link, for readers who go by keyboard.
+        header: in the bar at the top.
+        main: the page itself.
+        footer: below.
+        data: by the id of its script element, JSON types that the scripts read.
+        styles: names of files in ``assets/``, in order.
+        scripts: the same; they share one scope.
+    """
+
+    title: str
+    skip: Markup
+    header: Markup
+    main: Markup
+    footer: Markup
+    data: Mapping[str, Any]
+    styles: Sequence[str]
+    scripts: Sequence[str]
+
+
+def render_document(document: Document) -> str:
+    """The page as one text.
+
+    Its content security policy allows the page's own style and script by their hashes, pictures as ``data:`` and
+    nothing else, so that a hostile name in the data could not do anything even if it were not escaped.
+    """
+    style = "".join(_asset(name) for name in document.styles)
+    script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in document.scripts) + "})();\n"
+    data = [
+        tag("script", Markup(script_json(value)), type="application/json", id=name)
+        for name, value in document.data.items()
+    ]
+    parts = {
+        "title": join(document.title),
+        "policy": _policy(style, script),
+        "skip": document.skip,
+        "header": document.header,
+        "main": document.main,
+        "footer": document.footer,
+        "style": style,
+        "data": "\n".join(data),
+        "script": script,
+    }
+    # In one pass, because what is put in may look like a place-holder.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("template.html"))
+
+
+def script_json(value: Any) -> str:
+    """JSON that may stand in a script element: no character in it can end the element or open a comment.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _asset(name: str) -> str:
+    return resources.files("onnx_gapmil.show.html").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """A content security policy that knows this page's style and script by their SHA-256."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,66 @@
+"""Each command opens each model once: what was read is handed on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "sample_models" / "scenes" / "scene_00.png"
+#: The command line in a process of its own, which counts the files that Python opens.
+COUNTED = """
+import collections, json, sys
+opened = collections.Counter()
+sys.addaudithook(lambda event, args: opened.update([str(args[0])]) if event == "open" else None)
+from onnx_gapmil.cli import main
+sys.argv[0] = "onnx-gapmil"
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(json.dumps({name: count for name, count in opened.items() if name.endswith(".onnx")}), file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a vendor's model, its preprocessing, and its rewritten form."""
+    from onnx_gapmil.rewriting.verbs import rewrite
+
+    folder = tmp_path_factory.mktemp("models")
+    for ending in ("onnx", "preprocess.json", "labels.txt"):
+        shutil.copy(ROOT / "sample_models" / f"digits_torch_legacy.{ending}", folder / f"m.{ending}")
+    rewrite(folder / "m.onnx")
+    rewrite(folder / "m.onnx", folder / "few.onnx", emit="topk:2")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param("inspect m.onnx", ["m.onnx"], id="inspect"),
+        pytest.param("inspect m.gapmil.onnx", ["m.gapmil.onnx"], id="inspect_rewritten"),
+        pytest.param("rewrite m.onnx -o new.onnx", ["m.onnx"], id="rewrite"),
+        pytest.param("rewrite m.gapmil.onnx", ["m.gapmil.onnx"], id="rewrite_rewritten"),
+        pytest.param("verify m.onnx", ["m.onnx", "m.gapmil.onnx"], id="verify"),
+        pytest.param("verify m.onnx m.gapmil.onnx PHOTO", ["m.onnx", "m.gapmil.onnx"], id="verify_photo"),
+        pytest.param("verify m.onnx few.onnx PHOTO", ["m.onnx", "few.onnx"], id="verify_without_grid"),
+        pytest.param("bench m.onnx --batch 1 --seconds 0.01 --no-memory", ["m.onnx"], id="bench"),
+    ],
+)
+def test_each_model_is_read_once(models: Path, arguments: str, expected: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, *arguments.replace("PHOTO", str(PHOTO)).split()],
+        cwd=models,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stderr.splitlines()[-1]) == dict.fromkeys(expected, 1)

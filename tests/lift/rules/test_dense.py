@@ -1,0 +1,127 @@
+"""Dense layers in every spelling: every cell has the vendor's answer to that cell alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.helpers.support import assert_close, check_exact, check_refused, images, lift, text_model, weights
+
+W, B = weights(5, 6), weights(5)
+POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def after_pool(body: str, *, opset: int = 17, batch: str = "N", pool: str = POOL, **init: np.ndarray) -> object:
+    return text_model(f"{pool}\n {body}", x=f"float[{batch},6,3,5] x", y=f"float[{batch},5] y", opset=opset, init=init)
+
+
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param("y = Gemm<transB=1>(f, w, b)", {"w": W, "b": B}, id="gemm_transposed"),
+        pytest.param("y = Gemm(f, w, b)", {"w": W.T.copy(), "b": B}, id="gemm_plain"),
+        pytest.param("y = Gemm<transB=1>(f, w)", {"w": W}, id="gemm_without_bias"),
+        pytest.param("y = Gemm<transB=1, alpha=0.5, beta=3.0>(f, w, b)", {"w": W, "b": B}, id="gemm_alpha_beta"),
+        pytest.param("y = Gemm<transB=1, beta=0.5>(f, w, b)", {"w": W, "b": np.float32(2)}, id="gemm_scalar_bias"),
+        pytest.param("y = Gemm<transB=1>(f, w, b)", {"w": W, "b": B[:1]}, id="gemm_bias_of_one"),
+        pytest.param("y = Gemm<transB=1, beta=-2.0>(f, w, b)", {"w": W, "b": B[None]}, id="gemm_row_bias"),
+        pytest.param(
+            "t = Transpose(f)\n y = Gemm<transA=1, transB=1, alpha=0.5>(t, w, b)", {"w": W, "b": B}, id="gemm_transA"
+        ),
+        pytest.param("y = MatMul(f, w)", {"w": W.T.copy()}, id="matmul"),
+        pytest.param("m = MatMul(f, w)\n y = Add(m, b)", {"w": W.T.copy(), "b": B}, id="matmul_add"),
+        pytest.param("m = MatMul(f, w)\n y = Add(b, m)", {"w": W.T.copy(), "b": B[None]}, id="matmul_add_swapped"),
+        pytest.param("t = Transpose(f)\n m = MatMul(w, t)\n y = Transpose(m)", {"w": W}, id="matmul_weight_first"),
+        pytest.param(
+            "u = Unsqueeze(f, two)\n m = MatMul(w, u)\n y = Squeeze(m, two)",
+            {"w": W, "two": ints(2)},
+            id="matmul_weight_first_batched",
+        ),
+        pytest.param(
+            "u = Unsqueeze(f, one)\n m = MatMul(u, w)\n y = Squeeze(m, one)",
+            {"w": W.T.copy(), "one": ints(1)},
+            id="matmul_of_one_token",
+        ),
+        pytest.param('y = Einsum<equation="nc,kc->nk">(f, w)', {"w": W}, id="einsum_dense"),
+        pytest.param('y = Einsum<equation="nc, ck -> nk">(f, w)', {"w": W.T.copy()}, id="einsum_spaces"),
+        pytest.param('y = Einsum<equation="kc,nc->nk">(w, f)', {"w": W}, id="einsum_weight_first"),
+        pytest.param(
+            "h = Gemm<transB=1>(f, v)\n y = Gemm<transB=1, beta=2.0>(f, w, h)",
+            {"w": W, "v": weights(5, 6, seed=3)},
+            id="gemm_with_a_residual_fused_as_its_bias",
+        ),
+        pytest.param("wt = Transpose<perm=[1, 0]>(w)\n y = Gemm(f, wt)", {"w": W}, id="weight_through_transpose"),
+        pytest.param(
+            "wc = Cast<to=1>(w)\n y = Gemm<transB=1>(f, wc)", {"w": W.astype(np.float64)}, id="weight_through_cast"
+        ),
+        pytest.param(
+            "wq = DequantizeLinear(w, s, z)\n y = Gemm<transB=1>(f, wq)",
+            {"w": (W * 20).astype(np.int8), "s": np.float32(0.05), "z": np.int8(3)},
+            id="weight_through_dequantize",
+        ),
+        pytest.param(
+            "wc = ConstantOfShape<value = float[1] {0.25}>(s)\n y = MatMul(f, wc)",
+            {"s": ints(6, 5)},
+            id="constant_of_shape",
+        ),
+    ],
+)
+@pytest.mark.parametrize("batch", ["N", "1", "2"])
+def test_dense_layer_is_applied_to_each_cell(body: str, init: dict[str, np.ndarray], batch: str) -> None:
+    check_exact(after_pool(body, batch=batch, **init))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 1), (1, 5)])
+def test_gemm_bias_may_have_a_row_for_each_image(shape: tuple[int, int]) -> None:
+    model = after_pool("y = Gemm<transB=1, beta=0.5>(f, w, b)", batch="2", w=W, b=weights(*shape))
+    x = images(model)
+    expected = np.einsum("kc,nchw->nkhw", W.astype(np.float64), x) + 0.5 * weights(*shape).reshape(shape[0], -1, 1, 1)
+    assert_close(lift(model, x).grid, expected)
+
+
+def test_gemm_bias_column_is_not_taken_for_class_biases() -> None:
+    """Five images, five classes, one bias for each *image*."""
+    model = after_pool("y = Gemm<transB=1>(f, w, b)", batch="5", w=W, b=weights(5, 1))
+    x = images(model)
+    expected = np.einsum("kc,nchw->nkhw", W.astype(np.float64), x) + weights(5, 1).reshape(5, 1, 1, 1)
+    assert_close(lift(model, x).grid, expected)
+
+
+def test_gemm_bias_from_a_second_input_is_refused() -> None:
+    model = text_model(f"{POOL}\n y = Gemm<transB=1>(f, w, meta)", x="float[N,6,3,5] x, float[N,5] meta", init={"w": W})
+    check_refused(model, "side-input", "'y'")
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 13, 17, 21])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_pointwise_convolution_of_the_pooled_map(opset: int, groups: int) -> None:
+    kernel = weights(4, 6 // groups, 1, 1)
+    model = text_model(
+        f"p = GlobalAveragePool(x)\n k = Conv<group={groups}, kernel_shape=[1, 1]>(p, w, b)\n y = Flatten(k)",
+        y="float[N,4] y",
+        opset=opset,
+        init={"w": kernel, "b": weights(4)},
+    )
+    check_exact(model)
+
+
+def test_one_dimensional_convolution_of_pooled_tokens() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)\n k = Conv(p, w, b)\n y = Squeeze(k, two)",
+        x="float[N,6,15] x",
+        init={"w": W[:, :, None], "b": B, "two": ints(2)},
+    )
+    check_exact(model, layout="NCT", size=(1, 15))
+
+
+def test_product_of_two_pooled_matrices_is_refused() -> None:
+    body = (
+        "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = MatMul(c, a)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)"
+    )
+    model = after_pool(body, w=weights(5, 36), one=ints(1), two=ints(2))
+    refusal = check_refused(model, "no-spatial-pool")
+    assert "Flatten" in refusal.walked[1] or "MatMul" in refusal.node
