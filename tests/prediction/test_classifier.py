@@ -9,14 +9,10 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil import Classifier, ImageError, InputError, LabelsError, Preprocess, rewrite
-from tests.helpers.scene_data import MODEL, SCENES, entries, vendor_answers
+from tests.helpers.scene_data import MODEL, SCENES, entries, pixels, vendor_answers
 from tests.helpers.support import raw_pixels, text_model, weights
 
 NAMES = MODEL.with_suffix(".labels.txt").read_text("utf-8").split()
-
-
-def pixels(name: str) -> np.ndarray:
-    return np.asarray(Image.open(SCENES / name).convert("RGB"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +31,7 @@ def test_logits_are_the_vendors_and_the_mean_of_the_grid(digits: Classifier) -> 
 
 
 def test_a_path_and_its_pixels_get_one_answer(digits: Classifier) -> None:
-    by_path, by_pixels = digits.predict(SCENES / "scene_03.png"), digits.predict(pixels("scene_03.png"))
+    by_path, by_pixels = digits.predict(SCENES / "scene_03.png"), digits.predict(pixels(SCENES / "scene_03.png"))
     np.testing.assert_array_equal(by_path.logits, by_pixels.logits)
     assert (by_path.image, by_pixels.image) == (SCENES / "scene_03.png", None)
 
@@ -52,7 +48,7 @@ def test_a_stream_gives_what_single_photos_give_and_errors_in_their_place(digits
 
 
 def test_places_are_the_equal_parts_of_a_squashed_photo(digits: Classifier) -> None:
-    photo = np.asarray(Image.fromarray(pixels("scene_00.png")).resize((240, 120)))
+    photo = np.asarray(Image.fromarray(pixels(SCENES / "scene_00.png")).resize((240, 120)))
     places = digits.predict(photo).places
     assert places is not None
     assert places.shape == (12, 12, 4)
