@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onnx_gapmil.auditing import Request, Subject
+from onnx_gapmil.auditing import Request
 from onnx_gapmil.auditing.journal import Decisions
-from onnx_gapmil.auditing.preparation import prepare
+from onnx_gapmil.auditing.preparation import classifier_of, prepare
 from onnx_gapmil.errors import DataError
 from tests.helpers.audited_reports import saved, write_labels
 from tests.helpers.support import raw_pixels, text_model, weights
@@ -35,7 +35,7 @@ def request_(tmp_path: Path) -> Request:
 
 def test_an_offset_that_is_asked_for_is_taken(request_: Request) -> None:
     request = Request(request_.model, request_.data, offset=-1)
-    prepared = prepare(Subject(request), request)
+    prepared = prepare(classifier_of(request), request)
     assert [sample.labels for sample in prepared.samples] == [(0,), (1,), (2,), (0,)]
     assert prepared.class_map.offset == -1
     assert prepared.ranking is None
@@ -43,7 +43,7 @@ def test_an_offset_that_is_asked_for_is_taken(request_: Request) -> None:
 
 
 def test_an_offset_that_only_answers_can_tell_is_tried(request_: Request) -> None:
-    prepared = prepare(Subject(request_), request_)
+    prepared = prepare(classifier_of(request_), request_)
     assert "found out by the model's answers to 4 images" in prepared.class_map.source
     assert prepared.class_map.offset in (0, -1)
 
@@ -57,7 +57,7 @@ def test_what_an_earlier_run_decided_is_not_decided_anew(request_: Request) -> N
         class_map_source="said so",
         samples="",
     )
-    prepared = prepare(Subject(request_), request_, decided)
+    prepared = prepare(classifier_of(request_), request_, decided)
     assert (prepared.preprocess.preprocess, prepared.preprocess.source) == (raw_pixels(4, 4), "an earlier run")
     assert prepared.preprocess.assumed
     assert (prepared.class_map.offset, prepared.class_map.source) == (-1, "said so")
@@ -67,4 +67,4 @@ def test_what_an_earlier_run_decided_is_not_decided_anew(request_: Request) -> N
 def test_a_label_that_no_class_has_is_told(request_: Request) -> None:
     request = Request(request_.model, request_.data, offset=7)
     with pytest.raises(DataError):
-        prepare(Subject(request), request)
+        prepare(classifier_of(request), request)

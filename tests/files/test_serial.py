@@ -49,8 +49,9 @@ WHOLE = Whole(
 )
 TEXT = (
     '{"count": 3, "iou_0.5": 0.5, "mean": 0.25, "oracle": {"iou_0.5": 0.75, "mean": 1.0}, "parts": '
-    '{"x": {"names": ["q"], "pairs": [[1, 0.5], [2, 2.0]], "kind": "a"}, "y": {"names": [], "pairs": [], "kind": null}}, "axis": "n", '
-    '"right": true, "note": "none"}'
+    '{"x": {"names": ["q"], "pairs": [[1, 0.5], [2, 2.0]], "kind": "a"}, '
+    '"y": {"names": [], "pairs": [], "kind": null}}, '
+    '"axis": "n", "right": true, "note": "none"}'
 )
 
 
