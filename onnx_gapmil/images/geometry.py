@@ -82,11 +82,6 @@ class Geometry:
         return cls(image_size, input_size, resized, offset)
 
     @property
-    def input_region(self) -> Rectangle:
-        """The part of the photo that the network sees, clipped to the photo."""
-        return self._rectangle(0.0, 0.0, float(self.input_size[1]), float(self.input_size[0]))
-
-    @property
     def photo_region(self) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) in pixels of the *input*: the part of it that shows the photo, not padding."""
         (height, width), (top, left) = self.resized_size, self.offset

@@ -45,7 +45,7 @@ def test_letterbox_fits_and_pads_evenly():
     assert geometry.resized_size == (50, 200)
     assert geometry.offset == (-75, 0)
     assert geometry.photo_region == (0, 75, 200, 125)
-    assert geometry.input_region == (0.0, 0.0, 401.0, 100.0)
+    assert geometry.cell_rectangle(0, 0, (1, 1)) == (0.0, 0.0, 401.0, 100.0)
 
 
 def test_odd_padding_goes_to_the_bottom_as_in_torchvision():
@@ -59,7 +59,7 @@ def test_cells_of_a_squashed_photo_are_its_equal_parts():
 
 def test_cells_of_a_centre_crop_start_at_the_crop():
     geometry = Geometry.plan((256, 512), (224, 224), "shortest", 0.875)
-    assert geometry.input_region == (144, 16, 368, 240)
+    assert geometry.cell_rectangle(0, 0, (1, 1)) == (144, 16, 368, 240)
     assert geometry.cell_rectangle(0, 0, (7, 7)) == (144, 16, 176, 48)
 
 
@@ -89,7 +89,7 @@ def test_to_input_undoes_to_image(height, width, in_height, in_width, rule, crop
 @given(sides, sides, inputs, inputs, rules, crops, st.integers(1, 60), st.integers(1, 60))
 def test_cells_tile_the_region_that_the_network_sees(height, width, in_height, in_width, rule, crop, rows, cols):
     geometry = plan(height, width, in_height, in_width, rule, crop)
-    x0, y0, x1, y1 = geometry.input_region
+    x0, y0, x1, y1 = geometry.cell_rectangle(0, 0, (1, 1))
     across = [geometry.cell_rectangle(0, col, (rows, cols)) for col in range(cols)]
     down = [geometry.cell_rectangle(row, 0, (rows, cols)) for row in range(rows)]
     assert (across[0][0], across[-1][2]) == pytest.approx((x0, x1))
@@ -108,4 +108,4 @@ def test_shortest_leaves_no_padding_and_letterbox_at_full_crop_no_loss(height, w
     assert covered.resized_size[1] >= in_width
     assert covered.resized_size[0] * covered.resized_size[1] <= MAX_RESIZED_PIXELS
     fitted = plan(height, width, in_height, in_width, "letterbox", 1.0)
-    assert fitted.input_region == pytest.approx((0, 0, width, height))
+    assert fitted.cell_rectangle(0, 0, (1, 1)) == pytest.approx((0, 0, width, height))
