@@ -167,6 +167,12 @@ def test_errors_without_a_known_place_are_counted_apart(calm: Report) -> None:
     assert "the right class still wins a cell on the object in 50 %." in text
 
 
+def test_an_audit_without_errors_compares_the_object_with_the_rest(calm: Report) -> None:
+    nothing = RecoveryFigures(0, None, None, None, None, None, None, 0)
+    text = shown(with_summary(calm, foreground=ForegroundFigures(recovery(400, 0.9, 0.703, 0.262), nothing)))
+    assert "The right class wins 70 % of the cells on the object, 26 % elsewhere." in text
+
+
 def background(report: Report, share: float, random: float) -> Report:
     assert report.summary.background is not None
     figures = replace(report.summary.background, share=share, random_box=random)
