@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.images.geometry import MAX_RESIZED_PIXELS, RESIZE_RULES, Geometry
+from onnx_gapmil.images.places import AxisPlaces
 
 sides = st.integers(1, 3000)
 inputs = st.integers(1, 400)
@@ -109,3 +111,33 @@ def test_shortest_leaves_no_padding_and_letterbox_at_full_crop_no_loss(height, w
     assert covered.resized_size[0] * covered.resized_size[1] <= MAX_RESIZED_PIXELS
     fitted = plan(height, width, in_height, in_width, "letterbox", 1.0)
     assert fitted.cell_rectangle(0, 0, (1, 1)) == pytest.approx((0, 0, width, height))
+
+
+def test_a_grid_that_divides_the_whole_input_has_the_geometry_itself():
+    geometry = plan(300, 400, 224, 224, "shortest", 0.875)
+    axis = AxisPlaces.tiling(7, 224)
+    assert axis == AxisPlaces(16.0, 32.0)
+    assert geometry.of_grid(axis, axis, (7, 7)) is geometry
+
+
+def test_a_grid_of_the_middle_lies_in_the_middle_of_the_photo():
+    """4 x 4 cells of 8 pixels in the middle of an input of 48, which shows a photo twice as large."""
+    geometry = plan(96, 96, 48, 48, "squash", 1.0)
+    axis = AxisPlaces(12.0, 8.0)
+    cells = geometry.of_grid(axis, axis, (4, 4))
+    assert cells.cell_rectangle(0, 0, (4, 4)) == (16, 16, 32, 32)
+    assert cells.cell_rectangle(3, 1, (4, 4)) == (32, 64, 48, 80)
+    assert geometry.cell_rectangle(0, 0, (4, 4)) == (0, 0, 24, 24)
+
+
+@given(sides, sides, inputs, inputs, rules, crops, st.integers(1, 20), st.floats(-30, 60), st.floats(0.5, 40))
+def test_a_cell_is_a_step_wide_around_its_place(height, width, in_height, in_width, rule, crop, count, first, step):
+    geometry = plan(height, width, in_height, in_width, rule, crop)
+    rows, columns = AxisPlaces(first, step), AxisPlaces(-first, 2 * step)
+    cells = geometry.of_grid(rows, columns, (count, count))
+    for place in (0, count - 1):
+        x0, y0, x1, y1 = cells.cell_rectangle(place, place, (count, count))
+        left, top = geometry.to_image(columns.centre(place) - step, rows.centre(place) - step / 2)
+        right, bottom = geometry.to_image(columns.centre(place) + step, rows.centre(place) + step / 2)
+        assert (x0, x1) == pytest.approx((np.clip(left, 0, width), np.clip(right, 0, width)), abs=1e-3)
+        assert (y0, y1) == pytest.approx((np.clip(top, 0, height), np.clip(bottom, 0, height)), abs=1e-3)
