@@ -37,7 +37,7 @@ class Geometry:
 
     Attributes:
         image_size: (H, W) of the photo in pixels.
-        input_size: (H, W) of the window in pixels: of the network's input, or of what a grid's cells divide (`of_grid`).
+        input_size: (H, W) of the window in pixels: the network's input, or what a grid's cells divide (`of_grid`).
         resized_size: (H, W) of the whole photo after resizing, before cropping or padding.
         offset: (y, x) of the window's top left corner in the resized photo, in pixels; negative is padding.
     """
