@@ -47,8 +47,8 @@ _VERDICTS = {
 
 #: What each proof says, by its name.
 _CLAIMS = {
-    "sum": "each class's mean over cells is its logit to {figure} of its own cells",
-    "cell": "the head's own answer to a cell alone is the grid there, at {detail}, to {figure}",
+    "sum": "each class's logit is its cells' mean to {figure}",
+    "cell": "{detail} are the head's own answers to them, to {figure}",
 }
 
 

@@ -286,7 +286,7 @@ def test_the_note_has_a_line_for_each_proof() -> None:
     report = rewrite(vendor(), write=False).proof
     assert report is not None
     _, first, second = proof_note(report).plain.splitlines()
-    assert first.startswith("  sum: each class's mean over cells is its logit to ")
-    assert "in float64 to " in first
-    assert second.startswith("  cell: the head's own answer to a cell alone is the grid there, at 5 cells, to ")
+    assert first.startswith("  sum: each class's logit is its cells' mean to ")
+    assert "; in float64 to " in first
+    assert second.startswith("  cell: 5 cells are the head's own answers to them, to ")
     assert second.endswith("(allowed 2e-05)")
