@@ -40,8 +40,7 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         HeadRefused: the axes are channels, or leave positions over.
     """
     layout = Layout(walk.graph, walk.trace)
-    wide_axes = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
-    source, axes = _first_map(walk, layout, data, wide_axes)
+    source, axes = first_map(walk, data, axes)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
     kept = [axis for axis in range(1, len(shape)) if axis not in axes]
@@ -60,6 +59,12 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         walk.dtype(source, np.dtype(np.float32)),
         note,
     )
+
+
+def first_map(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The map that a pool in several steps starts from, and all of its axes that are averaged."""
+    wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    return _first_map(walk, Layout(walk.graph, walk.trace), data, wide)
 
 
 def _require_space(

@@ -19,7 +19,7 @@ from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
 from onnx_gapmil.lift.places import in_reading_order
-from onnx_gapmil.lift.verdict import LiftStep, Refusal
+from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -104,10 +104,22 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
         "sum over positions by learned weights" if fixed else "attention: sum over positions, weights from the image"
     )
     shape = walk.shape(walk.output)
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note)
+    weights = _learned(walk, product) if fixed else None
+    if weights is not None:
+        note = f"{note}; {weights.describe()}: position-dependent"
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note, weights)
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
+
+
+def _learned(walk: Lifting, product: _Product) -> PoolWeights | None:
+    """What is said of weights that are the same for every image; None if they are alike."""
+    value = walk.value(product.weights)
+    if value is None:
+        return None
+    matrix = np.swapaxes(value, -1, -2) if product.transposed and value.ndim > 1 else value
+    return PoolWeights.of(matrix.reshape(-1, product.positions))
 
 
 def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:
