@@ -23,7 +23,7 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     provider = classifier.session.provider
-    table.add_row("model", f"{classifier.name}  ({classifier.head.verdict}, output '{classifier.head.output}')")
+    table.add_row("model", f"{classifier.name}  ({classifier.head.said_verdict}, output '{classifier.head.output}')")
     table.add_row("data", prepared.data.source)
     for note in prepared.data.notes:
         table.add_row("", note)

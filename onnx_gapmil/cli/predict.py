@@ -142,7 +142,7 @@ def _announce(run: PredictionRun) -> None:
     model = run.classifier
     provider = model.session.provider
     lines = [
-        f"model          {model.name}  ({model.rewrite.verdict}; "
+        f"model          {model.name}  ({model.rewrite.said_verdict}; "
         f"{'rewritten file' if model.rewrite.unchanged else 'rewritten in memory'})",
         f"preprocessing  {model.preprocess.preprocess.describe()}",
         f"               {model.preprocess.source}",

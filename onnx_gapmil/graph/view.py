@@ -12,6 +12,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import is_external
+from onnx_gapmil.graph.subgraphs import bodies, captured, known, random_within
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ G_LOGGER.severity = G_LOGGER.CRITICAL + 1
 
 #: Operators that ask for a shape and not for values: what they make depends on the input's size only.
 _SHAPE_OPS = frozenset({"Shape", "Size"})
-#: Operators whose output is random: never a constant, even without inputs.
-RANDOM_OPS = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
-)
 #: Constants above this are never folded to find a value: they are weights, and the graph refers to them by name.
 _MAX_FOLDED_ELEMENTS = 1 << 26
 
@@ -88,6 +85,17 @@ class ModelGraph:
         """The vendor's own NodeProto of a node."""
         return self._protos[next(out.name for out in node.outputs if out.name)]
 
+    def reads(self, node: gs.Node) -> list[str]:
+        """The tensors that a node reads: its inputs, and what its branches or its body capture."""
+        return [*(tensor.name for tensor in node.inputs if tensor.name), *captured(self.node_proto(node))]
+
+    def random_operator(self, node: gs.Node) -> str:
+        """The operator by which a node is random (itself, or one in its body), "" if it is not.
+
+        Dropout and BatchNormalization in training mode count: they draw numbers, or mix the images of a batch.
+        """
+        return random_within(self.node_proto(node), known(self._initializers, self._protos))
+
     def initializer(self, name: str) -> onnx.TensorProto | None:
         """The initializer of this name, if it is one."""
         return self._initializers.get(name)
@@ -98,7 +106,7 @@ class ModelGraph:
         known = set(self._initializers)
         for node in self.nodes:
             names = [tensor.name for tensor in node.inputs if tensor.name]
-            if node.op not in RANDOM_OPS and all(name in known for name in names) and not _has_subgraph(node):
+            if all(name in known for name in names) and not self._is_unsteady(node):
                 known.update(out.name for out in node.outputs if out.name)
         return frozenset(known)
 
@@ -115,10 +123,14 @@ class ModelGraph:
                 name in known or name in self.constants for name in names
             )
             if (from_shape and not all(name in self.constants for name in names)) or (
-                from_known and node.op not in RANDOM_OPS and not _has_subgraph(node)
+                from_known and not self._is_unsteady(node)
             ):
                 known.update(out.name for out in node.outputs if out.name)
         return frozenset(known)
+
+    def _is_unsteady(self, node: gs.Node) -> bool:
+        """Whether a node's output is not given by its inputs: it is random, or its body reads what it will."""
+        return any(True for _ in bodies(self.node_proto(node))) or bool(self.random_operator(node))
 
     def value(self, name: str) -> np.ndarray | None:
         """The value of a constant tensor, through whatever nodes make it; None if it is none or too large."""
@@ -169,10 +181,6 @@ def _imported(proto: onnx.ModelProto) -> gs.Graph:
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ModelError(f"{proto.graph.name or 'the model'}: its graph cannot be read: {reason}.") from error
-
-
-def _has_subgraph(node: gs.Node) -> bool:
-    return any(isinstance(value, gs.Graph) for value in node.attrs.values())
 
 
 def _all_names(graph: onnx.GraphProto) -> set[str]:

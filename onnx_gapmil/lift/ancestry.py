@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.graph.view import RANDOM_OPS
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -32,14 +30,14 @@ def places_are_lost(walk: Lifting, tensor: str) -> bool:
     """
     return not any(
         walk.graph.producer(name) is None
-        for name in _ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read))
+        for name in ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read))
     )
 
 
 def mirrors(walk: Lifting, tensor: str) -> frozenset[str]:
     """The tensors before one that a Slice with a negative step made: the mirrored image of test-time augmentation."""
     found = set()
-    for name in _ancestors(walk.graph, tensor, lambda *_: False):
+    for name in ancestors(walk.graph, tensor, lambda *_: False):
         node = walk.graph.producer(name)
         if node is not None and node.op == "Slice" and len(node.inputs) > 4:
             steps = walk.value(node.inputs[4].name)
@@ -50,7 +48,7 @@ def mirrors(walk: Lifting, tensor: str) -> frozenset[str]:
 
 def chooser(walk: Lifting, tensor: str) -> gs.Node | None:
     """The operator that sorted or chose positions by their values before a tensor, if there is one."""
-    for name in _ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read)):
+    for name in ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read)):
         node = walk.graph.producer(name)
         if node is not None and _chooses(walk, node):
             return node
@@ -64,32 +62,18 @@ def _chooses(walk: Lifting, node: gs.Node) -> bool:
     return node.op in _CHOOSING and not all(walk.is_fixed(place.name) for place in node.inputs[1:] if place.name)
 
 
-def origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> tuple[frozenset[str], list[gs.Node]]:
-    """The graph inputs that a tensor depends on, and the random operators it is made by.
-
-    Args:
-        walk: the walk.
-        tensor: where to start.
-        stop: tensors that are not looked behind.
-    """
-    names = list(_ancestors(walk.graph, tensor, lambda _, read: read in stop))
-    makers = [walk.graph.producer(name) for name in names]
-    inputs = frozenset(name for name, node in zip(names, makers, strict=True) if node is None)
-    return inputs, [node for node in makers if node is not None and node.op in RANDOM_OPS]
-
-
-def _ancestors(graph: ModelGraph, tensor: str, closed: Callable[[gs.Node, str], bool]) -> Iterator[str]:
+def ancestors(graph: ModelGraph, tensor: str, closed: Callable[[gs.Node, str], bool]) -> Iterator[str]:
     """A tensor and everything it is computed from, values of shapes and constants left out."""
     queue, seen = [tensor], {tensor}
     while queue:
         name = queue.pop()
         yield name
         node = graph.producer(name)
-        for read in node.inputs if node is not None else ():
-            fixed = read.name in graph.constants or read.name in graph.shape_computed
-            if read.name and read.name not in seen and not fixed and not closed(node, read.name):
-                seen.add(read.name)
-                queue.append(read.name)
+        for read in graph.reads(node) if node is not None else ():
+            fixed = read in graph.constants or read in graph.shape_computed
+            if read not in seen and not fixed and not closed(node, read):
+                seen.add(read)
+                queue.append(read)
 
 
 def _drops_places(walk: Lifting, node: gs.Node, read: str) -> bool:

@@ -40,8 +40,7 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         HeadRefused: the axes are channels, or leave positions over.
     """
     layout = Layout(walk.graph, walk.trace)
-    wide_axes = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
-    source, axes, own = _first_map(walk, layout, data, wide_axes)
+    source, axes, own = first_map(walk, data, axes)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
@@ -64,6 +63,12 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         note,
         averaged,
     )
+
+
+def first_map(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The map that a pool in several steps starts from, all of its axes that are pooled, and those of its last step."""
+    wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    return _first_map(walk, Layout(walk.graph, walk.trace), data, wide)
 
 
 def _require_space(

@@ -53,7 +53,7 @@ class LiftedHead:
     @property
     def position_dependent(self) -> bool:
         """Whether it has weights of its own for each position: the same features mean another thing elsewhere."""
-        return any(step.kind == "flatten" for step in self.chain)
+        return any(step.position_dependent for step in self.chain)
 
     @property
     def rounding_bound(self) -> float | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnx_gapmil.graph.view import RANDOM_OPS
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 from onnx_gapmil.ort.cpu import evaluate
@@ -130,7 +129,7 @@ class Lifting:
 
     def _reached_input(self, tensor: str) -> HeadRefused:
         if tensor in self.graph.constants:
-            return self._refused(
+            return self.refuse_at(
                 "side-input",
                 f"constant '{tensor}'",
                 f"a constant '{tensor}' takes part where a pooled tensor is expected",
@@ -138,7 +137,7 @@ class Lifting:
         several = len(self.graph.inputs) > 1
         code = "side-input" if several else "no-spatial-pool"
         where = f"input '{tensor}'"
-        return self._refused(
+        return self.refuse_at(
             code,
             where,
             f"the walk back from the logits reached the {where} without meeting a pool over space",
@@ -148,12 +147,13 @@ class Lifting:
 
     def refuse(self, code: str, node: gs.Node | None, message: str) -> HeadRefused:
         """A refusal at a node, to be raised."""
-        return self._refused(code, self.describe(node), f"{self.describe(node)}: {message}")
+        return self.refuse_at(code, self.describe(node), f"{self.describe(node)}: {message}")
 
     def no_rule(self, node: gs.Node) -> HeadRefused:
         """The refusal for an operator without a rule: on a map it means that nothing pooled it before."""
-        if node.op in RANDOM_OPS:
-            return self.refuse("random-head", node, "it makes random numbers")
+        if random := self.graph.random_operator(node):
+            within = "" if random == node.op else f" by {random} in its body"
+            return self.refuse("random-head", node, f"it makes random numbers{within}")
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
         if len(shape) >= 3 and len(wide) >= 2:
@@ -166,7 +166,8 @@ class Lifting:
         return self.refuse("unknown-operator", node, f"there is no lift rule for {self.operator(node)}")
 
     @staticmethod
-    def _refused(code: str, where: str, message: str) -> HeadRefused:
+    def refuse_at(code: str, where: str, message: str) -> HeadRefused:
+        """A refusal at what is no node, to be raised."""
         return HeadRefused(Refusal(code, where, message, ADVICE[code]))
 
     @staticmethod
@@ -189,7 +190,7 @@ class Lifting:
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Traced shape; refuses to go on without one."""
         if tensor not in self.trace.shapes:
-            raise self._refused(
+            raise self.refuse_at(
                 "unknown-operator", f"tensor '{tensor}'", f"the shape of '{tensor}' could not be traced"
             )
         return self.trace.shapes[tensor]

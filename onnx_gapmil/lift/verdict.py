@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from onnx_gapmil.errors import GapmilError
 
 #: ``exact``: every operator is affine, a cell's value is the head's answer to that cell alone. ``conditional``: exact
@@ -91,6 +93,51 @@ class HeadRefused(Exception):  # noqa: N818 - a walk that ends is an answer, not
         self.refusal = refusal
 
 
+def said_verdict(verdict: Verdict, *, position_dependent: bool) -> str:
+    """The verdict as it is said wherever a head is named, with what a reader of its cells must know."""
+    return f"{verdict}, position-dependent" if position_dependent else verdict
+
+
+@dataclass(frozen=True)
+class PoolWeights:
+    """How a pool weighs the positions of every image, where it does not weigh them alike (FlexPooling, a mask).
+
+    Attributes:
+        least: the smallest weight, in units of a plain mean's, which is 1 / (H * W).
+        below_zero: share of the weights that are below 0.
+        sums: the sum of the weights for each channel, 1 for a mean; one number where the channels share them.
+    """
+
+    least: float
+    below_zero: float
+    sums: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: np.ndarray) -> PoolWeights | None:
+        """What is said of weights; None if all positions weigh alike.
+
+        Args:
+            weights: (channels or 1, positions); the pool is their sum over positions times the map.
+        """
+        exact = weights.astype(np.float64)
+        if np.allclose(exact, exact[:, :1], rtol=1e-5, atol=0):
+            return None
+        if (exact == exact[:1]).all():
+            exact = exact[:1]
+        least = float(exact.min()) * exact.shape[1]
+        return cls(least, float((exact < 0).mean()), tuple(float(total) for total in exact.sum(axis=1)))
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        low, high = min(self.sums), max(self.sums)
+        total = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+        return f"least weight {self.least:.3g} of a plain mean's, {self.below_zero:.0%} below 0, sum {total}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The weights as the command line prints them."""
+        return {**asdict(self), "sums": list(self.sums)}
+
+
 @dataclass(frozen=True)
 class LiftStep:
     """One operator of the head and what its rule did.
@@ -103,6 +150,7 @@ class LiftStep:
         kind: what the operator does to the lift.
         conditional: whether the step makes a cell's value depend on the pooled tensor.
         detail: one phrase for people.
+        weights: of a pool that does not weigh all positions alike, for every image the same.
     """
 
     op: str
@@ -112,7 +160,15 @@ class LiftStep:
     kind: StepKind
     conditional: bool
     detail: str
+    weights: PoolWeights | None = None
+
+    @property
+    def position_dependent(self) -> bool:
+        """Whether it has weights of its own for each position."""
+        return self.kind == "flatten" or self.weights is not None
 
     def to_json(self) -> dict[str, Any]:
-        """The step as the command line prints it."""
-        return {**asdict(self), "shape": list(self.shape)}
+        """The step as the command line prints it; ``weights`` stands there only where it has some."""
+        said = {**asdict(self), "shape": list(self.shape)}
+        del said["weights"]
+        return said if self.weights is None else {**said, "weights": self.weights.to_json()}

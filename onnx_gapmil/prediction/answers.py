@@ -15,6 +15,7 @@ from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import winning_classes
 from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.lift.verdict import Verdict, said_verdict
 from onnx_gapmil.show.drawing.overlay import overlay
 
 if TYPE_CHECKING:
@@ -107,10 +108,11 @@ class HeadPrediction:
         logits: (K,).
         grid: (K, rows, columns), logits of the cells; None where it was not fetched.
         arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
+        position_dependent: whether the head has weights of its own for each position.
     """
 
     output: str
-    verdict: str
+    verdict: Verdict
     activation: Activation
     grid_shape: tuple[int, int]
     arranged: bool
@@ -121,6 +123,12 @@ class HeadPrediction:
     grid: npt.NDArray[np.floating] | None = field(default=None, repr=False)
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
     names: Sequence[str] | None = field(default=None, repr=False)
+    position_dependent: bool = False
+
+    @property
+    def said_verdict(self) -> str:
+        """The verdict as it is said, position-dependence included."""
+        return said_verdict(self.verdict, position_dependent=self.position_dependent)
 
     def name(self, index: int) -> str:
         """A class's name, or its number."""
@@ -163,6 +171,7 @@ class HeadPrediction:
         return {
             "output": self.output,
             "verdict": self.verdict,
+            "position_dependent": self.position_dependent,
             "activation": self.activation,
             "grid_shape": list(self.grid_shape),
             "arranged": self.arranged,
@@ -261,9 +270,10 @@ class ImagePrediction:
         top = ", ".join(f"{entry.label} {as_score.format(entry.score)}" for entry in head.top[:3])
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:3]) or "won by no class"
         boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
+        several = ", the first of several" if len(self.heads) > 1 else ""
         return (
             f"ImagePrediction of {self.image or 'pixels'} ({width} x {height})\n"
-            f"  head         {head.output!r}, {head.verdict}{', the first of several' if len(self.heads) > 1 else ''}\n"
+            f"  head         {head.output!r}, {head.said_verdict}{several}\n"
             f"  whole image  {top}\n"
             f"  {head.grid_shape[0]} x {head.grid_shape[1]} cells  {winners}\n"
             f"  boxes        {boxes}"

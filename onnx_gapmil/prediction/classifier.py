@@ -240,7 +240,7 @@ class Classifier:
             labels=chosen.names,
             activation=chosen.activation,
             title=found.image.name if found.image is not None else "Photo",
-            subtitle=f"{model}{several} · {chosen.verdict} head · {self.preprocess.preprocess.describe()}",
+            subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
         )
 
     def _one(self, image: Image, top: int) -> ImagePrediction:
@@ -291,7 +291,7 @@ class Classifier:
         used = self.session.provider["used"]
         return (
             f"Classifier of {self.name}\n"
-            f"  head           {self.head.output!r}, {self.head.verdict}, {self.logits} logits, "
+            f"  head           {self.head.output!r}, {self.head.said_verdict}, {self.logits} logits, "
             f"grid {' x '.join(map(str, self.head.grid_shape[2:]))}\n"
             f"  preprocessing  {self.preprocess.preprocess.describe()}{guessed}\n"
             f"  classes        {self.names.source}\n"

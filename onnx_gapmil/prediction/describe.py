@@ -68,6 +68,7 @@ class Describer:
             names=self._names,
             logits=found.logits[0],
             grid=None if found.grid is None else found.grid[0],
+            position_dependent=self._head.position_dependent,
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
         )
 

@@ -151,6 +151,7 @@ class PredictionRun:
             "schema_version": SCHEMA_VERSION,
             "model": model.name,
             "verdict": model.rewrite.verdict,
+            "position_dependent": model.rewrite.position_dependent,
             "rewritten_in_memory": not model.rewrite.unchanged,
             "provider": model.session.provider,
             "preprocess": model.preprocess.preprocess.to_json(),

@@ -11,7 +11,7 @@ from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
-from onnx_gapmil.lift.verdict import LiftStep, Readout, StepKind, Verdict
+from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
 
@@ -94,6 +94,11 @@ class HeadRecord(HeadOutputs):
     feature_grids: tuple[FeatureGridRecord, ...] = ()
     chain: tuple[LiftStep, ...] = ()
     source_sha256: str = ""
+
+    @property
+    def said_verdict(self) -> str:
+        """The verdict as it is said, position-dependence included."""
+        return said_verdict(self.verdict, position_dependent=self.position_dependent)
 
     def to_json(self) -> dict[str, Any]:
         """The head as the metadata keep it and the command line prints it.
@@ -235,7 +240,13 @@ def _step(entry: Mapping[str, Any]) -> LiftStep:
         kind=_word(entry["kind"], StepKind),
         conditional=entry["conditional"] is True,
         detail=text_of(entry["detail"]),
+        weights=_weights(entry["weights"]) if entry.get("weights") is not None else None,
     )
+
+
+def _weights(entry: Mapping[str, Any]) -> PoolWeights:
+    sums = tuple(float(total) for total in entry["sums"])
+    return PoolWeights(float(entry["least"]), float(entry["below_zero"]), sums)
 
 
 def _axis(value: object) -> int | str:

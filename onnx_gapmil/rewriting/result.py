@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.lift.verdict import said_verdict
 from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, write_heads
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ class Rewrite:
     def verdict(self) -> Verdict:
         """``exact`` if every lifted head is."""
         return joint_verdict(head.verdict for head in self.heads)
+
+    @property
+    def position_dependent(self) -> bool:
+        """Whether any lifted head has weights of its own for each position."""
+        return any(head.position_dependent for head in self.heads)
+
+    @property
+    def said_verdict(self) -> str:
+        """The verdict as it is said, position-dependence included."""
+        return said_verdict(self.verdict, position_dependent=self.position_dependent)
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
         """The same with a proof and the residuals it measured, which the model's own record takes up too."""

@@ -17,7 +17,7 @@ GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
 
 def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
     grid = np.asarray(grid, dtype)
-    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note=note)
+    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note=note, position_dependent=False)
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])
     return Describer(head, None, top).describe(found, GEOMETRY)

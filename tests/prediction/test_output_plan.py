@@ -108,7 +108,7 @@ def test_the_report_is_the_same_from_the_grid_and_from_what_the_graph_made_of_it
     result = rewrite_model(model, emit=OutputPlan(accelerated=True).emit)
     session = GridSession(result, provider="cpu")
     batch = (3 * rng.standard_normal((1, 3, 5, 4))).astype(np.float32)
-    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note="")
+    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note="", position_dependent=False)
     describer = Describer(head, None, 3)
     geometry = Geometry.plan((50, 40), (50, 40), "squash")
     whole = describer.describe(session.run(batch, outputs={"grid"})[0], geometry).to_json()

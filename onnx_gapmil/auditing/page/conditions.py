@@ -43,6 +43,7 @@ def _head(summary: AuditSummary) -> Markup:
         f"output {head.output!r}",
         f"{rows}×{columns} cells, {count(classes, 'class', 'classes')}" if isinstance(classes, int) else "",
         "up to rounding" if head.quantized else "",
+        "position-dependent" if head.position_dependent else "",
     ]
     return join("; ".join(part for part in parts if part), tag("small", head.note) if head.note else None)
 

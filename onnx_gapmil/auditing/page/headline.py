@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
 from onnx_gapmil.auditing.page.cautions import cautions_of
 from onnx_gapmil.auditing.summary import AuditSummary
-from onnx_gapmil.lift.verdict import Verdict
+from onnx_gapmil.lift.verdict import Verdict, said_verdict
 from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, of_images, percent
@@ -67,7 +67,8 @@ def headline_section(summary: AuditSummary) -> Markup:
 def _eyebrow(summary: AuditSummary) -> Markup:
     """The verdict on the head, before everything else: what the cells below may be taken for."""
     verdict = summary.verdict
-    return tag("p", tag("b", f"{verdict.capitalize()} head"), f": {_VERDICTS[verdict]}", class_="eyebrow")
+    said = said_verdict(verdict, position_dependent=summary.head.position_dependent).capitalize()
+    return tag("p", tag("b", f"{said} head"), f": {_VERDICTS[verdict]}", class_="eyebrow")
 
 
 def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import origins
+from onnx_gapmil.lift.frozen import require_pooled
+from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.rules.activations import activate
 from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.rules.bounded import Bound, bound_of
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal, StepKind
 
@@ -29,8 +31,8 @@ def lift_mul(node: gs.Node, walk: Lifting) -> Lifted:
         return _scale(node, walk, right if walk.is_fixed(left) else left, left if walk.is_fixed(left) else right)
     # SiLU, HardSwish and squeeze-excite spelled out: paddle2onnx writes HardSwish as HardSigmoid, Mul to operator set
     # 13.
-    kept, frozen = _choose(node, walk, left, right)
-    return _gate(node, walk, kept, frozen)
+    kept, frozen, alike = _choose(node, walk, left, right)
+    return _evenly(node, walk, kept, frozen) if alike else _gate(node, walk, kept, frozen)
 
 
 @rule("Div")
@@ -57,7 +59,7 @@ def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
     axis = aligned_batch(lifted[0], out)
     fixed = walk.is_fixed(condition)
     if not fixed:
-        _require_image(node, walk, lifted[0], condition, "condition")
+        require_pooled(node, walk, lifted[0], condition, "condition")
         if walk.readout == "instance":
             raise walk.refuse("unknown-operator", node, "its condition has no reading for a single cell")
     cells = [walk.per_cell(name, out, axis) if walk.is_fixed(name) else walk.lift(name).name for name in choices]
@@ -90,24 +92,59 @@ def _scaled(node: gs.Node, walk: Lifting, rounding: np.ndarray, factor: str) -> 
     return rounding * float((1 / sizes).max() if node.op == "Div" else sizes.max())
 
 
-def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str]:
-    """Which factor is lifted and which is the gate: the one with fewer image-conditioned steps is lifted."""
-    out = walk.shape(walk.output)
-    # x * gate(x): both may lift; x is the factor that went through fewer activations.
-    usable: list[tuple[int, str]] = []
-    reasons: list[Refusal] = []
-    for name in (left, right):
-        found = walk.try_lift(name)
-        if isinstance(found, Refusal):
-            reasons.append(found)
-        elif math.prod(out) // found.batch == found.channels:
-            usable.append((sum(step.conditional for step in walk.chain(name)), name))
+def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str, bool]:
+    """Which factor is lifted, which is the gate, and whether the two are alike; the same for either order.
+
+    The gate is the one that is bounded, else the one that went through more image-conditioned steps. A factor that has
+    no lift is a gate only if it is bounded, or one number for each image (the length of a vector).
+    """
+    if left == right:
+        return left, right, False
+    count = math.prod(walk.shape(walk.output))
+    found = {name: walk.try_lift(name) for name in (left, right)}
+    usable = [
+        name for name, lift in found.items() if not isinstance(lift, Refusal) and count // lift.batch == lift.channels
+    ]
     if not usable:
+        reasons = [lift for lift in found.values() if isinstance(lift, Refusal)]
         if reasons:
             raise HeadRefused(reasons[0])
         raise walk.refuse("unknown-operator", node, "neither of its factors has the shape of the product")
-    kept = min(usable, key=lambda item: item[0])[1]
-    return kept, right if kept == left else left
+    bounds = {name: bound_of(walk, name) for name in found}
+    if len(usable) == 2:
+        # x * gate(x): x is the factor that went through fewer activations.
+        ranks = {name: (bounds[name], sum(step.conditional for step in walk.chain(name))) for name in usable}
+        kept, frozen = sorted(usable, key=lambda name: ranks[name])
+        return kept, frozen, ranks[kept] == ranks[frozen]
+    kept = usable[0]
+    frozen = right if kept == left else left
+    refusal = found[frozen]
+    if isinstance(refusal, Refusal):
+        lifted = walk.lift(kept)
+        require_pooled(node, walk, lifted, frozen, "gate")
+        is_gate = bounds[frozen] != Bound.NONE and bounds[frozen] >= bounds[kept]
+        if not is_gate and math.prod(walk.shape(frozen)) > lifted.batch:
+            raise HeadRefused(refusal)
+    return kept, frozen, False
+
+
+def _evenly(node: gs.Node, walk: Lifting, left: str, right: str) -> Lifted:
+    """Two factors that are alike: each is kept at its pooled value in turn, and the two lifts are averaged."""
+    if walk.readout == "instance":
+        return _gate(node, walk, left, right)
+    first, second = walk.lift(left), walk.lift(right)
+    out = walk.shape(walk.output)
+    axis = aligned_batch(first, out)
+    if aligned_batch(second, out) != axis:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it multiplies channels of one image by the batch's")
+    build, terms = walk.build, []
+    first, second = align(node, walk, [first, second])
+    for lifted, frozen in ((first, right), (second, left)):
+        require_pooled(node, walk, lifted, frozen, "factor")
+        terms.append(build.node("Mul", [lifted.name, walk.per_cell(frozen, out, axis)]))
+    name = build.node("Mul", [build.node("Add", terms), walk.scalar(0.5, first.dtype)])
+    detail = "each factor kept at its pooled value in turn, half and half"
+    return walk.result(node, name, [first, second], "gate", detail, conditional=True, batch_axis=axis)
 
 
 def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
@@ -120,7 +157,7 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
         )
     axis = aligned_batch(lifted, out)
     word = "divisor" if node.op == "Div" else "gate"
-    _require_image(node, walk, lifted, frozen, word)
+    require_pooled(node, walk, lifted, frozen, word)
     if walk.readout == "instance":
         other = walk.lift(frozen)
         name = walk.build.node(node.op, [lifted.name, other.name])
@@ -151,18 +188,3 @@ def _is_quantization_scale(walk: Lifting, tensor: str) -> bool:
             return False
         tensor = moving[0]
     return False
-
-
-def _require_image(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, word: str) -> None:
-    """What stays at its value must come from the same image: no second input, nothing random."""
-    sources = frozenset(grid.source for grid in lifted.features)
-    inputs, random = origins(walk, frozen, sources)
-    allowed = frozenset[str]().union(*(origins(walk, source)[0] for source in sources))
-    if random:
-        raise walk.refuse("random-head", node, f"its {word} '{frozen}' is random, made by {random[0].op}")
-    if not inputs <= allowed:
-        raise walk.refuse(
-            "side-input",
-            node,
-            f"its {word} '{frozen}' comes from the input '{min(inputs - allowed)}', not from the image",
-        )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.grids import feature_grid
+from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.places import find_crop
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
+from onnx_gapmil.lift.weighing import find_weighing, said_of_weights
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.lifted import FeatureGrid
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.weighing import Weighing
 
 
 @rule("GlobalAveragePool")
@@ -280,22 +282,45 @@ def end_at_pool(
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
     """
+    products: list[Weighing] = []
     if weights is None and not conditional and dequantize is None:
         # Two crops of one map, strips of a body (re-identification): a part is pooled by itself.
         data, axes, weights, detail = _uncropped(walk, data, axes, detail, summed=summed)
+        if weights is None:
+            data, axes, products = _unweighed(walk, data, axes, summed=summed)
     grid = feature_grid(node, walk, data, axes)
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype
     if weights is not None:
+        weights = np.broadcast_to(weights, grid.size)  # of a line, where the other axis was averaged before
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
+    for product in products:
+        name = product.on(walk, grid, name)
     if summed:
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
     shape = walk.shape(walk.output)
     batch = walk.shape(grid.source)[0]
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail)
+    said = None if conditional else said_of_weights(walk, grid, weights, products, summed=summed)
+    if said is not None:
+        detail = f"{detail}; {said.describe()}: position-dependent"
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail, said)
     return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
+
+
+def _unweighed(
+    walk: Lifting, data: str, axes: tuple[int, ...], *, summed: bool
+) -> tuple[str, tuple[int, ...], list[Weighing]]:
+    """A pool of a map times fixed numbers is a weighted pool of the map: the map, its axes, and the products."""
+    source, places, own = first_map(walk, data, axes)
+    if summed and set(own) != set(places):
+        return data, axes, []  # a sum of means over the other axis
+    products: list[Weighing] = []
+    while (found := find_weighing(walk, source, places)) is not None:
+        products.append(found)
+        source = found.behind
+    return (source, places, products) if products else (data, axes, [])
 
 
 def _uncropped(

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import origins, places_are_lost
+from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.frozen import require_image
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
 from onnx_gapmil.lift.places import in_reading_order
-from onnx_gapmil.lift.verdict import LiftStep, Refusal
+from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -103,10 +104,22 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
         "sum over positions by learned weights" if fixed else "attention: sum over positions, weights from the image"
     )
     shape = walk.shape(walk.output)
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note)
+    weights = _learned(walk, product) if fixed else None
+    if weights is not None:
+        note = f"{note}; {weights.describe()}: position-dependent"
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note, weights)
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
+
+
+def _learned(walk: Lifting, product: _Product) -> PoolWeights | None:
+    """What is said of weights that are the same for every image; None if they are alike."""
+    value = walk.value(product.weights)
+    if value is None:
+        return None
+    matrix = np.swapaxes(value, -1, -2) if product.transposed and value.ndim > 1 else value
+    return PoolWeights.of(matrix.reshape(-1, product.positions))
 
 
 def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:
@@ -115,12 +128,7 @@ def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:
         raise walk.refuse(
             "unknown-operator", node, "both of its factors depend on the image, and neither is an attention"
         )
-    inputs, random = origins(walk, product.weights)
-    if random:
-        raise walk.refuse("random-head", node, f"its weights are random, made by {random[0].op}")
-    other = inputs - origins(walk, product.values)[0]
-    if other:
-        raise walk.refuse("side-input", node, f"its weights come from the input '{min(other)}', not from the image")
+    require_image(node, walk, [product.values], product.weights, "what weighs its positions")
 
 
 def _is_apart(walk: Lifting, values: str, prefix: int) -> bool:
@@ -246,7 +254,7 @@ def attention_over(walk: Lifting, tensor: str) -> bool:
         node = walk.graph.producer(tensor)
         if node is None:
             return False
-        if node.op == "Softmax" or (node.op == "Div" and _shares(walk, node)):
+        if node.op == "Softmax" or (node.op == "Div" and shares(walk, node)):
             return True
         moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
         if node.op not in _PASSING or len(moving) != 1:
@@ -255,7 +263,7 @@ def attention_over(walk: Lifting, tensor: str) -> bool:
     return False
 
 
-def _shares(walk: Lifting, node: gs.Node) -> bool:
+def shares(walk: Lifting, node: gs.Node) -> bool:
     """``e / sum(e)``: a softmax spelled out."""
     total = walk.graph.producer(node.inputs[1].name)
     # An epsilon in the divisor.

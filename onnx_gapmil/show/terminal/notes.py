@@ -204,7 +204,7 @@ def rewrite_note(result: Rewrite) -> RenderableType:
         color, _ = _VERDICTS[head.verdict]
         lines.append(
             Text.assemble(
-                (head.verdict, f"bold {color}"),
+                (head.said_verdict, f"bold {color}"),
                 f"  output '{head.output}': ",
                 " → ".join(step.op for step in head.chain),
             )

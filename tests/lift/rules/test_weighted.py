@@ -123,8 +123,14 @@ def test_map_times_learned_map_then_sum(axes: str) -> None:
     found = lift(model, x)
     assert found.verdict == "exact"
     assert_mean_is_logits(found)
-    assert_close(found.features, trunk(x) * weight)
+    assert_close(found.features, trunk(x))
     assert_close(found.grid, chain(weighed(weight), dense(W, B))(trunk(x)))
+    (head,) = found.rewrite.heads
+    assert head.position_dependent
+    said = head.chain[0].weights
+    assert said is not None
+    np.testing.assert_allclose([said.least, *said.sums], [weight.min() * 15, weight.sum()], rtol=1e-5)
+    assert said.below_zero == (weight < 0).mean()
 
 
 @pytest.mark.parametrize("turned", [False, True])

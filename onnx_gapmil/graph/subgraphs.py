@@ -1,0 +1,91 @@
+"""What stands in the bodies of If, Loop and Scan: the names that they capture, and random numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Value = Callable[[str], onnx.TensorProto | None]
+
+#: Operators whose output is random: never a constant, even without inputs.
+RANDOM_OPS = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
+
+
+def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The branches of an If, the body of a Loop or Scan."""
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
+
+
+def captured(node: onnx.NodeProto) -> list[str]:
+    """The tensors of the graph outside that a node's bodies read, nested bodies included."""
+    names: dict[str, None] = {}
+    for body in bodies(node):
+        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        own |= {name for inner in body.node for name in inner.output}
+        read = [name for inner in body.node for name in (*inner.input, *captured(inner))]
+        read += [value.name for value in body.output]
+        names |= dict.fromkeys(name for name in read if name and name not in own)
+    return list(names)
+
+
+def random_within(node: onnx.NodeProto, value: Value) -> str:
+    """The operator that makes a node's output random or mixes the images of a batch; "" if there is none.
+
+    Args:
+        node: the node; its bodies are searched too.
+        value: the constants around it by name, None for what is no constant.
+    """
+    if node.op_type in RANDOM_OPS or _trains(node, value):
+        return str(node.op_type)
+    for body in bodies(node):
+        inner = _seen_from(body, value)
+        for part in body.node:
+            if found := random_within(part, inner):
+                return found
+    return ""
+
+
+def _trains(node: onnx.NodeProto, value: Value) -> bool:
+    """Whether a Dropout or BatchNormalization is in training mode, or may be."""
+    if node.op_type == "BatchNormalization":
+        return any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute)
+    # training_mode is an input from operator set 12; the Dropouts before have no such mode at run time.
+    if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
+        return False
+    mode = value(node.input[2])
+    return mode is None or bool(onnx.numpy_helper.to_array(mode).any())
+
+
+def _seen_from(body: onnx.GraphProto, value: Value) -> Value:
+    """Constants by name as a body sees them: its own, then those around it."""
+    own: dict[str, onnx.TensorProto | None] = dict.fromkeys(entry.name for entry in body.input)
+    own |= {name: constant_of(node) for node in body.node for name in node.output}
+    own |= {tensor.name: tensor for tensor in body.initializer}
+    return lambda name: own[name] if name in own else value(name)
+
+
+def constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor that a Constant node holds; None for every other node."""
+    if node.op_type != "Constant":
+        return None
+    return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+
+
+def known(initializers: Mapping[str, onnx.TensorProto], makers: Mapping[str, onnx.NodeProto]) -> Value:
+    """The constants of a graph by name: initializers and Constant nodes."""
+
+    def value(name: str) -> onnx.TensorProto | None:
+        if name in initializers:
+            return initializers[name]
+        return constant_of(makers[name]) if name in makers else None
+
+    return value
