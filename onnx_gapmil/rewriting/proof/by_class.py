@@ -64,8 +64,8 @@ def _scale(head: HeadRecord, grid: Array) -> Array:
     """What an error is a share of, (N, K).
 
     Rounding to integers moves a logit by steps of the whole layer, whatever the class: there the bound that follows
-    from the scales counts as much as `QUANTIZED_TOLERANCE` of the cells, and the image's largest cell where none is
-    known.
+    from the scales counts as much as `QUANTIZED_TOLERANCE` of the cells. Where none is known, the scale is found at run
+    time, from the whole batch: there its largest cell counts.
     """
     size = np.abs(grid)
     own = size.max(axis=(2, 3))
@@ -73,5 +73,4 @@ def _scale(head: HeadRecord, grid: Array) -> Array:
         return np.asarray(np.maximum(own, FLOOR))
     if head.rounding_bound is not None:
         return np.asarray(np.maximum(own, max(head.rounding_bound / QUANTIZED_TOLERANCE, FLOOR)))
-    largest = np.where(np.isfinite(size), size, 0.0).max(axis=(1, 2, 3), keepdims=True)[..., 0, 0]
-    return np.asarray(np.maximum(np.maximum(own, largest), FLOOR))
+    return np.asarray(np.maximum(own, size[np.isfinite(size)].max(initial=FLOOR)))

@@ -70,7 +70,11 @@ def test_a_quantized_heads_bound_is_allowed_to_small_classes_and_no_more() -> No
     assert errors[1] == pytest.approx(0.01), "a class whose cells are larger than that is measured by them"
 
 
-def test_a_quantized_head_without_a_bound_is_measured_by_the_images_largest_cell() -> None:
+def test_a_quantized_head_without_a_bound_is_measured_by_the_batchs_largest_cell() -> None:
+    """Dynamic quantization finds one scale for the whole batch."""
     head = replace(HEAD, quantized=True)
+    grid = np.concatenate([cells(0.01, 1.0), cells(1.0, 100.0)])
+    logits = np.array([[0.02, 1.0], [1.0, 100.0]])
+    assert class_errors(head, logits, grid) == pytest.approx([1e-4, 0])
     errors = relative(head, np.array([[0.03, 100.0]]), np.array([[0.01, 100.0]]), cells(0.01, 100.0))[0]
     assert errors[0] == pytest.approx(0.0002)
