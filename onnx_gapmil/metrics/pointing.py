@@ -49,9 +49,9 @@ def best_cells(cells: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.int
     return np.flatnonzero(own == own.max())
 
 
-def touches(cells: npt.NDArray[np.intp], cover: npt.NDArray[np.float64]) -> bool:
-    """Whether all of some cells, by their flat indices, overlap the object; ``cover`` is (H, W)."""
-    return bool((cover.ravel()[cells] > 0.0).all())
+def touches(cells: npt.NDArray[np.intp], overlap: npt.NDArray[np.float64]) -> bool:
+    """Whether all of some cells, by their flat indices, overlap the object; ``overlap`` is (H, W)."""
+    return bool((overlap.ravel()[cells] > 0.0).all())
 
 
 def centre_in_boxes(boxes: tuple[Rectangle, ...], geometry: Geometry) -> bool:
