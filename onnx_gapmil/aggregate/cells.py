@@ -22,19 +22,24 @@ def certainty(grid: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def winning_classes(grid: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """The class with the highest logit in each cell.
+    """The class whose logit is higher than every other's in each cell; where two are the highest, nobody wins.
 
     Args:
         grid: (K, rows, columns).
 
     Returns:
-        (rows, columns) of class indices. A model with one logit has its class where that is positive, and -1 (no
-        class) elsewhere.
+        (rows, columns) of class indices, -1 for nobody. A model with one logit has its class where that is positive.
     """
     if grid.shape[0] == 1:
         return np.where(grid[0] > 0, 0, -1).astype(np.intp)
-    winners: npt.NDArray[np.intp] = np.argmax(grid, axis=0).astype(np.intp)
-    return winners
+    return winners_along(grid, 0)
+
+
+def winners_along(logits: npt.NDArray[Any], axis: int) -> npt.NDArray[np.intp]:
+    """The index of the one highest of at least two logits along an axis, -1 where several are equally high."""
+    best = np.expand_dims(logits.argmax(axis=axis), axis)
+    tied = np.count_nonzero(logits == np.take_along_axis(logits, best, axis=axis), axis=axis) > 1
+    return np.where(tied, -1, best.squeeze(axis)).astype(np.intp)
 
 
 def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

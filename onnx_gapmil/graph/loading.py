@@ -83,12 +83,21 @@ class LoadedModel:
         """
         if not has_external_data(self.proto):
             return self.proto.SerializeToString(), None
-        if self.folder is None:
-            raise ModelError(f"{self.name} keeps weights in other files; give its path instead of a ModelProto.")
+        self.require_weights()
         light = onnx.ModelProto()
         light.CopyFrom(self.proto)
-        load_small_external_data(light, self.folder)
-        return light.SerializeToString(), self.folder.resolve()
+        folder = self.folder if self.folder is not None else Path()
+        load_small_external_data(light, folder)
+        return light.SerializeToString(), folder.resolve()
+
+    def require_weights(self) -> None:
+        """Make sure that it is known where the weights lie.
+
+        Raises:
+            ModelError: the model keeps them in other files, and was given without its path.
+        """
+        if self.folder is None and has_external_data(self.proto):
+            raise ModelError(f"{self.name} keeps weights in other files; give its path instead of a ModelProto.")
 
 
 #: What every function that works on a model takes: a path, a model in memory, or one that was read already.

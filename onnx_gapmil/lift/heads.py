@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.class_order import ClassOrder, find_order, in_order
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
-from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
+from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,14 +32,18 @@ class LiftedHead:
     Attributes:
         logits: where it starts.
         outputs: the graph outputs that are made from these logits.
-        lifted: the prediction grid.
-        chain: its operators from the pool to the logits.
+        lifted: the prediction grid, class by class in the order of the outputs.
+        chain: its operators from the pool to the logits, and what chooses or orders the classes behind them.
+        scores: the lift of the logits as the vendor's graph has them.
+        order: which of them the outputs' classes are; None if they are all, in that order.
     """
 
     logits: Logits
     outputs: tuple[str, ...]
     lifted: Lifted
     chain: tuple[LiftStep, ...]
+    scores: Lifted
+    order: ClassOrder | None = None
 
     @property
     def output(self) -> str:
@@ -74,7 +79,7 @@ class LiftedHead:
 
     @property
     def classes(self) -> int:
-        """K, the number of logits."""
+        """K, the number of classes."""
         return self.lifted.channels
 
 
@@ -108,22 +113,42 @@ def lift_heads(
         rules: the lift rule of each operator; with one of your own, ``RULES | rule_table([lift_mine])``.
     """
     walk = Lifting(graph, trace, build, readout, rules)
-    found: dict[str, tuple[Logits, list[str]]] = {}
+    found: dict[str, list[Logits]] = {}
     for output in real_outputs(graph):
         logits = find_logits(graph, output)
-        # Scores and their ArgMax are two outputs of one head; the one with an activation says how it is read.
-        found.setdefault(logits.tensor, (logits, []))[1].append(output)
-        if found[logits.tensor][0].activation == "none" and logits.activation != "none":
-            found[logits.tensor] = (logits, found[logits.tensor][1])
+        found.setdefault(logits.tensor, []).append(logits)
     heads: list[LiftedHead] = []
     refusals: dict[str, Refusal] = {}
-    for tensor, (logits, outputs) in found.items():
+    for tensor, ends in found.items():
         result = _not_scores(walk, tensor) or walk.try_lift(tensor)
-        if not isinstance(result, Refusal):
-            heads.append(LiftedHead(logits, tuple(outputs), result, tuple(walk.chain(tensor))))
-            continue
-        refusals |= dict.fromkeys(outputs, result)
+        if isinstance(result, Refusal):
+            refusals |= dict.fromkeys((logits.output for logits in ends), result)
+        else:
+            heads += _by_order(walk, result, ends, refusals)
     return HeadSearch(tuple(heads), refusals)
+
+
+def _by_order(walk: Lifting, lifted: Lifted, ends: list[Logits], refusals: dict[str, Refusal]) -> list[LiftedHead]:
+    """A head for each order of classes that the outputs made of the same logits have; nearly always one."""
+    groups: dict[tuple[int, ...], list[tuple[Logits, ClassOrder | None]]] = {}
+    for logits in ends:
+        try:
+            order = find_order(walk, logits, lifted)
+        except HeadRefused as refused:
+            refusals[logits.output] = refused.refusal
+            continue
+        groups.setdefault(() if order is None else order.channels, []).append((logits, order))
+    heads = []
+    for group in groups.values():
+        # Scores and their ArgMax are two outputs of one head; the one with an activation says how it is read.
+        logits, order = next((entry for entry in group if entry[0].activation != "none"), group[0])
+        if order is not None and order.against is not None:
+            logits = replace(logits, activation="sigmoid")
+        classes = lifted if order is None else in_order(walk, lifted, order)
+        steps = walk.chain(logits.tensor) + ([] if order is None else [classes.step])
+        outputs = tuple(entry.output for entry, _ in group)
+        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), lifted, order))
+    return heads
 
 
 def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
     from onnx_gapmil.graph.view import ModelGraph
 
 #: What turns logits into scores for people.
@@ -28,21 +30,27 @@ _PASSING = frozenset(
     {
         "ArrayFeatureExtractor",
         "Cast",
+        "Compress",
         "DequantizeLinear",
         "Flatten",
         "Gather",
+        "GatherElements",
+        "GatherND",
         "Identity",
         "LabelEncoder",
         "Normalizer",
         "QuantizeLinear",
         "Reshape",
         "Slice",
+        "Split",
         "Squeeze",
         "Transpose",
         "Unsqueeze",
         "ZipMap",
     }
 )
+#: Operators that take a part of the classes.
+_PARTS = frozenset({"Gather", "Slice", "Split"})
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,14 @@ class Logits:
         tensor: the logits.
         activation: what the model does with them.
         tail: operators between them and the output, in the order of the graph.
+        path: the tensors that these make, the output last.
     """
 
     output: str
     tensor: str
     activation: Activation
     tail: tuple[str, ...]
+    path: tuple[str, ...] = ()
 
 
 def find_logits(graph: ModelGraph, output: str) -> Logits:
@@ -71,22 +81,40 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
     """
     tensor, logits = output, output
     activation: Activation = "none"
-    walked: list[str] = []
-    tail: tuple[str, ...] = ()
+    walked: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     while (node := graph.producer(tensor)) is not None and node.inputs:
-        if node.op not in _FINAL and node.op not in _PASSING:
+        source = _source(graph, node)
+        if source is None:
             break
-        moving = [name.name for name in node.inputs if name.name and name.name not in graph.constants]
-        # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so
-        # the logits found so far stand.
+        walked.append((node.op, tensor))
+        tensor = source
+        if node.op in _FINAL:
+            logits, found = tensor, list(reversed(walked))
+            activation = _FINAL[node.op] if activation == "none" else activation
+    return Logits(output, logits, activation, tuple(op for op, _ in found), tuple(made for _, made in found))
+
+
+def _source(graph: ModelGraph, node: gs.Node) -> str | None:
+    """The one tensor whose classes an operator of a tail hands on; None if it ends the tail."""
+    moving = [read.name for read in node.inputs if read.name and read.name not in graph.constants]
+    if node.op == "Concat":
+        # Classes in another order, put together from parts of the same scores.
+        sources = {_behind_choice(graph, name) for name in moving}
+        return sources.pop() if len(sources) == 1 else None
+    # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so the
+    # logits found so far stand.
+    return moving[0] if (node.op in _FINAL or node.op in _PASSING) and len(moving) == 1 else None
+
+
+def _behind_choice(graph: ModelGraph, tensor: str) -> str:
+    """The tensor that parts were taken from."""
+    while (node := graph.producer(tensor)) is not None and node.op in _PARTS:
+        moving = [read.name for read in node.inputs if read.name and read.name not in graph.constants]
         if len(moving) != 1:
             break
-        walked.append(node.op)
         tensor = moving[0]
-        if node.op in _FINAL:
-            logits, tail = tensor, tuple(reversed(walked))
-            activation = _FINAL[node.op] if activation == "none" else activation
-    return Logits(output, logits, activation, tail)
+    return tensor
 
 
 def real_outputs(graph: ModelGraph) -> list[str]:

@@ -52,7 +52,7 @@ def error_cause(
     """The cause of one error; the definitions stand at the top of this module.
 
     Args:
-        winners: (cells,), the class of each cell's highest logit.
+        winners: (cells,), the class that wins each cell, -1 for nobody.
         prediction: the image's wrong top-1 class.
         right: (cells,), whether a true class wins the cell, from `right_cells`.
         foreground: (cells,).

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.cells import winners_along
+
 Cells = npt.NDArray[np.float64]
 
 
@@ -60,11 +62,11 @@ def foreground_recovery(
         labels: the L true classes.
         foreground: of ``cells`` elements in any shape, true for foreground; at least one is.
         allowed: (L, cells), which labels count in which foreground cell; all by default.
-        winners: (cells,), the class of each cell's highest logit, if it is known already.
+        winners: (cells,), the class that wins each cell, if it is known already.
     """
     inside = foreground.ravel()
     if winners is None:
-        winners = cells.argmax(axis=1)
+        winners = winners_along(cells, 1)
     right = right_cells(winners, labels, inside, allowed)
     seen = best_ranks(cells[inside], labels, allowed[:, inside] if allowed is not None else None) < 5
     share5 = seen.mean()

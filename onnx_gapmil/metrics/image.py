@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
+from onnx_gapmil.aggregate.cells import winners_along
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
@@ -29,7 +30,7 @@ from onnx_gapmil.metrics.overlap import (
     cell_overlaps,
     foreground_cells,
 )
-from onnx_gapmil.metrics.pointing import Pointing, best_cell, centre_in_boxes, centre_in_mask, touches
+from onnx_gapmil.metrics.pointing import Pointing, best_cell, best_cells, centre_in_boxes, centre_in_mask, touches
 from onnx_gapmil.metrics.pxap import PixelScores, pixel_scores
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
 from onnx_gapmil.metrics.several import Several, several_objects
@@ -142,7 +143,7 @@ def measure_image(
         logits=scores,
         grid=values,
         cells=cells,
-        winners=cells.argmax(axis=1),
+        winners=winners_along(cells, 1),
         labels=tuple(int(label) for label in labels),
         prediction=int(scores.argmax()),
         geometry=geometry,
@@ -247,7 +248,7 @@ def _true_classes(scene: _Scene, overlaps: Sequence[Array]) -> tuple[tuple[int, 
 def _pointing(scene: _Scene, overlaps: Sequence[Array], mask_overlap: Array) -> Pointing:
     """One game for each kind of object that the network sees; of a mask without boxes, one."""
     games = [
-        (touches(best_cell(scene.cells, target.representative(scene.logits)), overlap), target)
+        (touches(best_cells(scene.cells, target.representative(scene.logits)), overlap), target)
         for target, overlap in zip(scene.named, overlaps, strict=True)
         if overlap.any()
     ]
@@ -255,7 +256,7 @@ def _pointing(scene: _Scene, overlaps: Sequence[Array], mask_overlap: Array) -> 
         hits = sum(hit for hit, _ in games)
         centre = sum(centre_in_boxes(target.boxes, scene.geometry) for _, target in games)
         return Pointing(len(games), hits, centre)
-    hit = touches(best_cell(scene.cells, _best_label(scene)), mask_overlap)
+    hit = touches(best_cells(scene.cells, _best_label(scene)), mask_overlap)
     return Pointing(1, int(hit), int(scene.mask is not None and centre_in_mask(scene.mask)))
 
 

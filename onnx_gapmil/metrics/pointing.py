@@ -2,7 +2,7 @@
 
 Source: Zhang et al., "Top-down Neural Attention by Excitation Backprop", arXiv 1608.00507. There the maximum of a map
 at the size of the photo must lie within 15 pixels of the object. A cell is an area already, so here it counts if it
-overlaps the box (or mask) by any area above zero.
+overlaps the box (or mask) by any area above zero. Of several equal highest cells all have to: a tie wins for nobody.
 
 Photographers put the object in the centre, so the *centre baseline* stands beside it: whether the centre of the photo
 lies in a box. A model earns what it has above that.
@@ -43,9 +43,15 @@ def best_cell(cells: npt.NDArray[np.float64], label: int) -> int:
     return int(cells[:, label].argmax())
 
 
-def touches(cell: int, overlap: npt.NDArray[np.float64]) -> bool:
-    """Whether a cell, by its flat index, overlaps the object; ``overlap`` is (H, W)."""
-    return bool(overlap.flat[cell] > 0.0)
+def best_cells(cells: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.intp]:
+    """Flat indices of the highest cells of a class: one, or those that are equal; cells are (cells, K)."""
+    own = cells[:, label]
+    return np.flatnonzero(own == own.max())
+
+
+def touches(cells: npt.NDArray[np.intp], overlap: npt.NDArray[np.float64]) -> bool:
+    """Whether all of some cells, by their flat indices, overlap the object; ``overlap`` is (H, W)."""
+    return bool((overlap.ravel()[cells] > 0.0).all())
 
 
 def centre_in_boxes(boxes: tuple[Rectangle, ...], geometry: Geometry) -> bool:

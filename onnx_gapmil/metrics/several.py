@@ -54,7 +54,7 @@ def several_objects(
 
     Args:
         logits: (K,) of the image.
-        winners: (cells,), the class of each cell's highest logit.
+        winners: (cells,), the class that wins each cell, -1 for nobody.
         targets: the objects, from `targets_of`.
         geometry: where the input lies in the photo.
         grid_shape: (H, W).

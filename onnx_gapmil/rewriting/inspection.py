@@ -11,8 +11,9 @@ import onnx
 from onnx_gapmil.graph.loading import ModelSource, is_external
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
-from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict, read_heads
+from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
+from onnx_gapmil.rewriting.rewriter import claimed_heads
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -174,11 +175,12 @@ def inspect(model: ModelSource) -> Inspection:
 
     Raises:
         ModelError: the model cannot be read or run.
+        ProofError: it was rewritten before, and what its record says of it does not hold.
     """
     analysis = analyse(model)
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
-    rewritten = read_heads(source.metadata, [value.name for value in graph.outputs], source.name) or ()
+    rewritten = claimed_heads(source)
     own = {name for head in rewritten for name in head.tensors}
     pools, local = _pools(analysis)
     return Inspection(

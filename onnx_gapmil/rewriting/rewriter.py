@@ -10,6 +10,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.claim import check_claim
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
 from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
@@ -39,13 +40,29 @@ def rewrite_model(model: ModelSource, *, readout: Readout = "contribution", emit
     Raises:
         ModelError: the model cannot be read or run; or it was rewritten before, with other emissions than those asked
             for.
+        ProofError: it was rewritten before, and what its record says of it does not hold.
         UnsupportedHeadError: no output has a head that can be lifted.
         InputError: ``emit`` asks for what a head has not.
     """
     source = load_model(model)
     if source.is_rewritten:
         return _rewritten_before(source, emit)
-    wish = Emit.of(emit)
+    return _rewrite_vendors(source, readout, Emit.of(emit))
+
+
+def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
+    """The heads that a rewritten file's record names, checked against the file; none of a vendor's.
+
+    Raises:
+        ModelError: the record is damaged, or the model cannot be read or run.
+        ProofError: the record does not say what the file holds.
+    """
+    heads = read_heads(source.metadata, [value.name for value in source.proto.graph.output], source.name) or ()
+    return check_claim(source, heads, _rewrite_vendors) if heads else ()
+
+
+def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit) -> Rewrite:
+    """Rewrite a model that was not rewritten before."""
     analysis = analyse(source, readout=readout)
     search = analysis.search
     if not search.heads:
@@ -68,8 +85,9 @@ def _rewritten_before(source: LoadedModel, emit: Emit | str | None) -> Rewrite:
 
     Raises:
         ModelError: the record is damaged, or other emissions are asked for.
+        ProofError: the record does not say what the file holds.
     """
-    heads = read_heads(source.metadata, [value.name for value in source.proto.graph.output], source.name) or ()
+    heads = claimed_heads(source)
     wish = Emit.of(emit)
     if emit is not None and any(head.emit != wish for head in heads):
         raise ModelError(

@@ -15,8 +15,9 @@ from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, save_model
 
 if TYPE_CHECKING:
@@ -113,22 +114,28 @@ def verify(
 
     Raises:
         ModelError: one of them cannot be read or run, or the second is not a rewritten model, or of another one.
+        ProofError: the numbers are right, and what the second's record says of them is not.
         ProviderError: the provider was asked for by name and is not really used.
     """
     first, second = load_model(original), load_model(rewritten)
     if not second.is_rewritten:
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
-    heads = rewrite_model(second).heads
+    # What its record says is taken as it is, so that its numbers are measured; then it is checked.
+    heads = read_heads(second.metadata, [value.name for value in second.proto.graph.output], second.name) or ()
     again = _lifted_again(first, second, heads)
     missing = any(head.grid is None for head in heads)
     whole = again.whole if missing and isinstance(again, Rewrite) else None
     report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
     if isinstance(again, str) or again.whole is None or again.trace is None:
         skipped = {head.output: Figure(skipped=str(again)) for head in heads}
-        return replace(report, algebra=skipped).with_checks(Check("cell", skipped))
-    found = {head.output: head.feature_grids for head in again.heads}
-    known = [replace(head, feature_grids=found[head.output]) for head in heads]
-    return with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)
+        report = replace(report, algebra=skipped).with_checks(Check("cell", skipped))
+    else:
+        found = {head.output: head.feature_grids for head in again.heads}
+        known = [replace(head, feature_grids=found[head.output]) for head in heads]
+        report = with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)
+    if report.passed:
+        claimed_heads(second)
+    return report
 
 
 def _lifted_again(first: LoadedModel, second: LoadedModel, heads: Sequence[HeadRecord]) -> Rewrite | str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.graph.loading import HEADS_KEY, LoadedModel, ModelSource, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.ort.binding import make_runner, padded
 from onnx_gapmil.ort.cpu import thread_count
@@ -20,7 +20,7 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session, nodes_per_provider
 from onnx_gapmil.ort.values import dtype_name
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.record import HeadRecord, read_heads, require_emitted
+from onnx_gapmil.rewriting.record import HeadRecord, require_emitted
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
@@ -28,7 +28,9 @@ from onnx_gapmil.running.prediction_grid import PredictionGrid
 class GridSession:
     """Run a rewritten model.
 
-    A model that was not rewritten is rewritten in memory first, with the default readout.
+    A model that was not rewritten is rewritten in memory first, with the default readout. Of one that was, the record
+    is checked first: its head is lifted again and compared with what the file holds, in well under a second; numbers
+    are run only where another version wrote it.
 
     ONNX Runtime runs every node that leads to a graph output, also to one that a run does not ask for (measured with
     1.31, `run` and IO binding alike): not to ask saves the copy and no computing. What is not to be computed must not
@@ -53,6 +55,7 @@ class GridSession:
             rewritten before and does not give what ``emit`` asks for.
         ProviderError: the provider was asked for by name and is not really used; or CUDA graphs were asked for, and not
             every node runs on CUDA.
+        ProofError: the model was rewritten before, and what its record says of it does not hold.
         UnsupportedHeadError: the model was not rewritten and has no head that can be lifted.
     """
 
@@ -71,7 +74,8 @@ class GridSession:
     ) -> None:
         wish = Emit.of(emit) if emit is not None else None
         choice = choose_providers(provider, allow_tf32=allow_tf32, cuda_graph=cuda_graph)
-        loaded = _rewritten(model, wish)
+        made = model if isinstance(model, Rewrite) else _rewritten(load_model(model), wish)
+        loaded = replace(made.source, proto=made.model)
         self._name = loaded.name
         source, folder = loaded.session_source()
         self._lanes = (threads or thread_count()) if by_image and choice.used == "cpu" else 1
@@ -87,7 +91,7 @@ class GridSession:
         self._choice = choice
         self._input = _only_image_input(self._session, self._name)
         self._metadata = loaded.metadata
-        self._heads = _heads(self._session, loaded)
+        self._heads = made.heads
         if wish is not None:
             require_emitted(wish, self._heads, self._name)
         self._features = wish is not None and wish.features
@@ -243,18 +247,11 @@ class GridSession:
         return next((axis for axis in first_axes if axis is not None), None)
 
 
-def _rewritten(model: ModelSource | Rewrite, emit: Emit | None) -> LoadedModel:
-    """Read the model, and rewrite it in memory if that was not done before."""
-    if isinstance(model, Rewrite):
-        return replace(model.source, proto=model.model)
-    loaded = load_model(model)
-    return loaded if loaded.is_rewritten else _rewritten(_rewrite(loaded, emit), emit)
+def _rewritten(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
+    """Rewrite a model in memory, if that was not done before; else check its record."""
+    from onnx_gapmil.rewriting.rewriter import rewrite_model  # the rules and onnx-graphsurgeon take their time to load
 
-
-def _rewrite(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
-    from onnx_gapmil.rewriting.rewriter import rewrite_model  # the rules and onnx-graphsurgeon: seldom needed here
-
-    return rewrite_model(loaded, emit=emit)
+    return rewrite_model(loaded, emit=None if loaded.is_rewritten else emit)
 
 
 def _only_image_input(session: Any, what: str) -> InputSpec:
@@ -273,13 +270,6 @@ def _only_image_input(session: Any, what: str) -> InputSpec:
 
 def _axes(value: Any) -> tuple[int | None, ...]:
     return tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in value.shape)
-
-
-def _heads(session: Any, loaded: LoadedModel) -> tuple[HeadRecord, ...]:
-    heads = read_heads(loaded.metadata, [value.name for value in session.get_outputs()], loaded.name)
-    if heads is None:
-        raise ModelError(f"{loaded.name} carries no record of lifted heads ({HEADS_KEY}).")
-    return heads
 
 
 def _grid(head: HeadRecord, names: dict[str, str], arrays: dict[str, npt.NDArray[Any]]) -> PredictionGrid:

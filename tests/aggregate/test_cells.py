@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 
-from onnx_gapmil.aggregate.cells import certainty, sure_cells, winning_classes
+from onnx_gapmil.aggregate.cells import certainty, sure_cells, winners_along, winning_classes
 
 
 def test_certainty_is_the_winners_softmax_and_of_one_logit_the_sigmoid() -> None:
@@ -42,5 +42,19 @@ def test_overflowing_cells_are_not_sure_and_make_no_noise():
     np.testing.assert_array_equal(sure_cells(grid), [[False, True]])
 
 
-def test_ties_go_to_the_first_class():
-    assert winning_classes(np.zeros((4, 2, 2), np.float32)).tolist() == [[0, 0], [0, 0]]
+def test_a_tie_wins_for_nobody():
+    grid = np.array([[[3.0, 1.0, -1.0, np.inf]], [[3.0, 2.0, -1.0, 0.0]], [[1.0, 2.0, -2.0, np.inf]]])
+    assert winning_classes(grid).tolist() == [[-1, -1, -1, -1]]
+    grid[1, 0] += np.array([0, 1, 1, 0])
+    assert winning_classes(grid.astype(np.float32)).tolist() == [[-1, 1, 1, -1]]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([2, 3, 7]))
+def test_winners_are_those_that_beat_every_other(seed, classes):
+    grid = np.random.default_rng(seed).integers(-2, 3, (classes, 3, 4)).astype(np.float32)
+    winners = winning_classes(grid)
+    for place in np.ndindex(3, 4):
+        cell = grid[:, *place].tolist()
+        highest = [k for k in range(classes) if cell[k] == max(cell)]
+        assert winners[place] == (highest[0] if len(highest) == 1 else -1)
+    np.testing.assert_array_equal(winners_along(grid.reshape(classes, -1).T, 1), winners.ravel())

@@ -52,10 +52,10 @@ def test_top5_reaches_the_fifth_class_and_not_the_sixth():
     assert not foreground_recovery(cells, [4], np.ones((1, 1), bool)).any_top5
 
 
-def test_tied_cells_go_to_the_lower_class():
+def test_a_tied_cell_is_won_by_nobody_and_ranks_by_number():
     cells = cells_first(np.zeros((8, 1, 1)))
     whole = np.ones((1, 1), bool)
-    assert foreground_recovery(cells, [0], whole).any_top1
+    assert not foreground_recovery(cells, [0], whole).any_top1
     assert not foreground_recovery(cells, [1], whole).any_top1
     assert foreground_recovery(cells, [4], whole).any_top5
     assert not foreground_recovery(cells, [5], whole).any_top5

@@ -4,7 +4,7 @@ import numpy as np
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.overlap import cell_overlap
-from onnx_gapmil.metrics.pointing import best_cell, centre_in_boxes, centre_in_mask, touches
+from onnx_gapmil.metrics.pointing import best_cell, best_cells, centre_in_boxes, centre_in_mask, touches
 
 GEOMETRY = Geometry.plan((100, 200), (50, 50), "squash")
 
@@ -17,7 +17,16 @@ def test_best_cell_is_the_first_of_equal_ones():
 
 def test_a_cell_touches_by_any_area_and_not_by_an_edge():
     cover = cell_overlap([(0.0, 0.0, 100.5, 50.0)], GEOMETRY, (2, 2))
-    assert [touches(cell, cover) for cell in range(4)] == [True, True, False, False]
+    assert [touches(np.array([cell]), cover) for cell in range(4)] == [True, True, False, False]
+
+
+def test_of_equal_best_cells_all_must_touch():
+    cover = cell_overlap([(0.0, 0.0, 200.0, 50.0)], GEOMETRY, (2, 2))
+    cells = np.array([[3.0, 3.0], [3.0, 1.0], [0.0, 3.0], [1.0, 2.0]])
+    assert best_cells(cells, 0).tolist() == [0, 1]
+    assert touches(best_cells(cells, 0), cover)
+    assert best_cells(cells, 1).tolist() == [0, 2]
+    assert not touches(best_cells(cells, 1), cover)
 
 
 def test_centre_of_the_photo():

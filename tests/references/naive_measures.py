@@ -39,7 +39,9 @@ def measure(logits: np.ndarray, grid: np.ndarray, label: int, boxes: list, recta
         foreground = [shares.index(max(shares))]
     columns = [[float(grid[k, p // cols, p % cols]) for k in range(count)] for p in range(rows * cols)]
     orders = [sorted(range(count), key=lambda k: (-column[k], k)) for column in columns]
-    winners = [each[0] for each in orders]
+    winners = [
+        each[0] if column[each[0]] > column[each[1]] else None for each, column in zip(orders, columns, strict=True)
+    ]
     background = [p for p in range(rows * cols) if p not in foreground]
     right_here = [p for p in foreground if winners[p] == label]
     right_there = [p for p in background if winners[p] == label]
@@ -84,8 +86,8 @@ def measure(logits: np.ndarray, grid: np.ndarray, label: int, boxes: list, recta
             ("winners", [float(winner == prediction) for winner in winners]),
         )
     }
-    best = max(range(rows * cols), key=lambda p: (columns[p][label], -p))
-    result["pointing"] = shares[best] > 0.0
+    highest = max(column[label] for column in columns)
+    result["pointing"] = all(shares[p] > 0.0 for p in range(rows * cols) if columns[p][label] == highest)
     return result
 
 

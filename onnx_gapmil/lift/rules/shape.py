@@ -88,7 +88,7 @@ def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> 
         lifted: lift of the tensor that elements are taken from.
         places: for each element of the output, its place in that tensor as `Lifted.index` numbers them.
     """
-    batch_axis, channels = _split_batch(node, walk, lifted, places)
+    batch_axis, channels = split_batch(node, walk, lifted, places)
     if np.array_equal(channels, np.arange(lifted.channels)):
         name, detail = lifted.name, "only the shape changes"
     else:
@@ -100,8 +100,15 @@ def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> 
     return walk.result(node, name, [lifted], "shape", detail, batch_axis=batch_axis, rounding=rounding)
 
 
-def _split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[int | None, np.ndarray]:
-    """Which axis of the output is the batch, and which channels each of its rows takes."""
+def split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[int | None, np.ndarray]:
+    """Which axis of an output is the batch, and which channels each of its rows takes.
+
+    Args:
+        node: the operator that makes it.
+        walk: the walk.
+        lifted: lift of the tensor that elements are taken from.
+        places: for each element of the output, its place in that tensor as `Lifted.index` numbers them.
+    """
     batch, total = lifted.batch, lifted.channels
     # A batch fixed at 1 cannot be followed; Squeeze without axes drops it, and the output is (K,).
     if batch == 1:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.aggregate.nodes import CellNodes
+from onnx_gapmil.lift.class_order import order_classes
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.rewriting.emission.names import ClassesOutput, HeadOutputs, TopKOutputs
 from onnx_gapmil.rewriting.emission.rows import RowSelector, Selection
@@ -118,8 +119,8 @@ class _Emitter:
         return name
 
     def _logits(self) -> str:
-        """The head's scores as (N, K)."""
-        build, head, lifted = self._build, self._head, self._head.lifted
+        """The head's scores as (N, K), class by class in the order of the output."""
+        build, head, lifted = self._build, self._head, self._head.scores
         scores = head.logits.tensor
         if lifted.batch_axis is not None and lifted.batch_axis > 0:
             # ``MatMul(W, x)`` gives the classes first.
@@ -140,7 +141,9 @@ class _Emitter:
             scores = build.node("Reshape", [scores, build.ints([-1, lifted.channels])])
         # Else not only is no Reshape needed: ONNX Runtime 1.31 moves a DequantizeLinear of int8 behind one and then
         # does not load what it made (opset 23).
-        return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, lifted.channels))
+        if head.order is not None:
+            scores = order_classes(build, scores, head.order)
+        return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, head.classes))
 
     def _features(self) -> str:
         found = self._head.features

@@ -37,7 +37,9 @@ def cells(alone: HeadAlone) -> Figure:
     try:
         origins = _origins(alone)
         feeds = alone.feeds()[0]
-        _, grid = alone.run(feeds)
+        logits, grid = alone.run(feeds)
+        if grid.ndim != 4 or grid.shape[:2] != logits.shape:
+            raise _NotFilledError("the grid is not of the logits' classes")
         chosen = _chosen(*grid.shape[2:])
         answers = {cell: alone.run(_filled(alone, feeds, origins, cell))[0] for cell in chosen}
     except _NotFilledError as error:

@@ -118,8 +118,8 @@ class PictureLayout:
         return self.panel.dimmed(np.where(self.panel.seen[:, :, None], tinted, self.panel.grey()))
 
     def _groups(self) -> npt.NDArray[np.intp]:
-        """(h, w): the place in `named` of each cell's winner; `len(named)` for the other classes."""
-        place = np.full(len(self.scores.logits), len(self.named), dtype=np.intp)
+        """(h, w): the place in `named` of each cell's winner; `len(named)` for the other classes, and for nobody."""
+        place = np.full(len(self.scores.logits) + 1, len(self.named), dtype=np.intp)  # the last, -1, is nobody's
         place[self.named] = np.arange(len(self.named))
         groups: npt.NDArray[np.intp] = place[self.scores.winners]
         return groups

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation, activate
-from onnx_gapmil.aggregate.cells import certainty
+from onnx_gapmil.aggregate.cells import certainty, winning_classes
 
 _FEW = 0.02
 """Winners of less than this share of the cells are summed up as other classes."""
@@ -72,11 +72,11 @@ class Scores:
         self.grid = _finite(grid)
         self.logits = _finite(logits)
         self.activation = activation
-        self.winners = self.grid.argmax(axis=0)
-        self.cells = self.winners.size
-        self.won = np.bincount(self.winners.ravel(), minlength=len(self.logits))
-        if len(self.logits) == 1:  # a model with one logit: a cell is its class's where that is positive
-            self.won = np.array([int((self.grid[0] > 0).sum())])
+        winners = winning_classes(self.grid)
+        self.won = np.bincount(winners[winners >= 0], minlength=len(self.logits))
+        # A model with one logit is drawn in its one class's colour everywhere, more or less surely.
+        self.winners = winners if len(self.logits) > 1 else np.zeros_like(winners)
+        self.cells = winners.size
         self.certainty = certainty(self.grid)
         self._labels = labels
         self._image = activate(self.logits, activation)

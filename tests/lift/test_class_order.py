@@ -1,0 +1,171 @@
+"""Class k of the logits is class k of the vendor's output, whatever stands behind the activation."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_gapmil import Emit, UnsupportedHeadError, rewrite
+from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import assert_close, dense, images, lift, pooled, run, text_model, weights
+
+W, B = weights(5, 6), weights(5)
+POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w, b)"
+CONSTANTS = {
+    "one": np.array([1]),
+    "end": np.array([99]),
+    "start": np.array([-1]),
+    "back": np.array([-1]),
+    "low": np.array([-99]),
+    "order": np.array([4, 2, 0, 1, 3]),
+    "two": np.array([2]),
+    "parts": np.array([1, 4]),
+    "keep": np.array([False, True, True, False, True]),
+    "column": np.array([[1], [3]]),
+    "scale": np.float32(1 / 255),
+    "zero": np.uint8(0),
+    "four": np.array([0, 4]),
+}
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def model(tail: str, y: str = "float[N,K] y") -> onnx.ModelProto:
+    names = {name: value for name, value in CONSTANTS.items() if f"{name})" in tail or f"{name}," in tail}
+    return text_model(f"{POOL}\n {tail}", init={"w": W, "b": B} | names, y=y)
+
+
+TAILS = [
+    pytest.param("s = {0}\n y = Slice(s, one, end, one)", [1, 2, 3, 4], id="background_dropped"),
+    pytest.param("s = {0}\n y = Slice(s, start, low, one, back)", [4, 3, 2, 1, 0], id="reversed"),
+    pytest.param("s = {0}\n y = Gather<axis=1>(s, order)", [4, 2, 0, 1, 3], id="permuted"),
+    pytest.param("s = {0}\n q, y = Split<axis=1>(s, parts)", [1, 2, 3, 4], id="split"),
+    pytest.param("s = {0}\n q, y = Split<axis=-1>(s, parts)", [1, 2, 3, 4], id="split_from_the_end"),
+    pytest.param("s = {0}\n y = Compress<axis=1>(s, keep)", [1, 2, 4], id="compressed"),
+    pytest.param(
+        "s = {0}\n t = Transpose<perm=[1, 0]>(s)\n g = GatherND(t, column)\n y = Transpose<perm=[1, 0]>(g)",
+        [1, 3],
+        id="gather_nd",
+    ),
+    pytest.param(
+        "s = {0}\n a = Slice(s, two, end, one)\n c = Slice(s, nought, two, one)\n y = Concat<axis=1>(a, c)",
+        [2, 3, 4, 0, 1],
+        id="rolled",
+    ),
+    pytest.param(
+        "s = {0}\n a = Slice(s, one, end, one)\n t = Identity(a)\n y = Slice(t, start, low, one, back)",
+        [4, 3, 2, 1],
+        id="dropped_and_reversed",
+    ),
+]
+CONSTANTS["nought"] = np.array([0])
+
+
+@pytest.mark.parametrize(("tail", "classes"), TAILS)
+@pytest.mark.parametrize("activation", ["Softmax<axis=1>(z)", "Sigmoid(z)", "LogSoftmax<axis=1>(z)"])
+def test_logits_and_grid_follow_the_output(tail: str, classes: list[int], activation: str) -> None:
+    made = model(tail.format(activation))
+    x = images(made)
+    found = lift(made, x)
+    cells = dense(W, B)(x.astype(np.float64))
+    assert_close(found.logits, pooled(cells)[:, classes, 0, 0])
+    assert_close(found.grid, cells[:, classes])
+    (head,) = found.rewrite.heads
+    assert head.activation == ("sigmoid" if "Sigmoid" in activation else "softmax")
+    assert head.verdict == "exact"
+    (y,) = run(made, x, ["y"])
+    np.testing.assert_array_equal(y.argsort(axis=1), found.logits.argsort(axis=1))
+
+
+def test_quantized_probabilities_without_their_background() -> None:
+    made = model(
+        "s = Softmax<axis=1>(z)\n q = QuantizeLinear(s, scale, zero)\n d = DequantizeLinear(q, scale, zero)\n"
+        " y = Slice(d, one, end, one)"
+    )
+    x = images(made)
+    assert_close(lift(made, x).logits, pooled(dense(W, B)(x.astype(np.float64)))[:, 1:, 0, 0])
+
+
+def test_one_of_two_classes_is_its_logit_against_the_others() -> None:
+    pair, bias = W[:2], B[:2]
+    made = text_model(
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w, b)\n s = Softmax<axis=1>(z)\n"
+        " y = Slice(s, one, end, one)",
+        y="float[N,1] y",
+        init={"w": pair, "b": bias, "one": np.array([1]), "end": np.array([9])},
+    )
+    x = images(made)
+    found = lift(made, x)
+    (head,) = found.rewrite.heads
+    assert head.activation == "sigmoid"
+    cells = dense(pair, bias)(x.astype(np.float64))
+    assert_close(found.grid, cells[:, 1:] - cells[:, :1])
+    (y,) = run(made, x, ["y"])
+    assert_close(y, sigmoid(found.logits.astype(np.float64)))
+    assert isinstance(rewrite(made, write=False).proof, ProofReport)
+
+
+def test_one_of_several_classes_under_a_softmax_is_refused() -> None:
+    made = model("s = Softmax<axis=1>(z)\n y = Slice(s, one, two, one)")
+    with pytest.raises(UnsupportedHeadError, match="no function of its logit") as refused:
+        rewrite_model(made)
+    assert refused.value.refusal.code == "not-a-classifier"
+
+
+def test_one_of_several_sigmoids_is_a_logit() -> None:
+    made = model("s = Sigmoid(z)\n y = Slice(s, one, two, one)")
+    x = images(made)
+    assert_close(lift(made, x).grid, dense(W, B)(x.astype(np.float64))[:, 1:2])
+
+
+def test_labels_behind_the_classes_do_not_reorder_them() -> None:
+    made = model(
+        "s = Softmax<axis=1>(z)\n a = Slice(s, one, end, one)\n i = ArgMax<axis=1, keepdims=0>(a)\n"
+        " y = Gather(order, i)",
+        y="int64[N] y",
+    )
+    x = images(made)
+    assert_close(lift(made, x).grid, dense(W, B)(x.astype(np.float64))[:, 1:])
+
+
+def test_outputs_in_different_orders_are_heads_of_their_own() -> None:
+    made = model(
+        "s = Softmax<axis=1>(z)\n c = Slice(s, one, end, one)\n l = ArgMax<axis=1>(s)",
+        y="float[N,5] s, float[N,4] c, int64[N,1] l",
+    )
+    rewritten = rewrite_model(made)
+    assert [head.outputs for head in rewritten.heads] == [("s", "l"), ("c",)]
+    x = images(made)
+    grids = run(rewritten.model, x, [head.grid for head in rewritten.heads])
+    cells = dense(W, B)(x.astype(np.float64))
+    assert_close(grids[0], cells)
+    assert_close(grids[1], cells[:, 1:])
+
+
+@pytest.mark.parametrize("emit", ["topk:2", "classes:0,3", "argmax", "scores:max"])
+def test_rows_of_the_grid_are_in_the_outputs_order(emit: str) -> None:
+    made = model("s = Softmax<axis=1>(z)\n y = Gather<axis=1>(s, order)")
+    x = images(made)
+    result = rewrite(made, write=False, emit=Emit.parse(emit))
+    cells = dense(W, B)(x.astype(np.float64))[:, CONSTANTS["order"]]
+    (head,) = result.heads
+    logits = pooled(cells)[:, :, 0, 0]
+    if head.topk is not None:
+        classes, grid = run(result.model, x, [head.topk.classes, head.topk.grid])
+        np.testing.assert_array_equal(classes, np.argsort(-logits, axis=1)[:, :2])
+        assert_close(grid, np.take_along_axis(cells, classes[:, :, None, None], axis=1))
+    if head.classes is not None:
+        assert_close(run(result.model, x, [head.classes.grid])[0], cells[:, [0, 3]])
+    if head.argmax is not None:
+        np.testing.assert_array_equal(run(result.model, x, [head.argmax])[0], cells.argmax(axis=1))
+    for name in head.scores.values():
+        assert_close(run(result.model, x, [name])[0], cells.max(axis=(2, 3)))

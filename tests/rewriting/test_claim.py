@@ -1,0 +1,191 @@
+"""A rewritten file's record is a claim: what is not so is refused, before anything is drawn or said from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import numpy_helper
+from PIL import Image
+
+from onnx_gapmil import Classifier, GridSession, ProofError, inspect, rewrite, verify
+from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.rewriting import claim
+from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
+from tests.helpers.support import text_model, weights
+from tests.helpers.verbs import run
+
+POOL = "a = Conv(x, c)\n k = Relu(a)\n p = GlobalAveragePool(k)\n f = Flatten(p)"
+INIT = {"c": weights(6, 3, 1, 1), "w": weights(5, 6), "b": weights(5)}
+EXACT = f"{POOL}\n z = Gemm<transB=1>(f, w, b)\n y = Softmax<axis=1>(z)"
+CONDITIONAL = f"{POOL}\n r = Relu(f)\n s = Sub(r, f)\n t = Tanh(s)\n y = Gemm<transB=1>(t, w, b)"
+
+Forger = Callable[[onnx.ModelProto], None]
+
+
+def rewritten(body: str = EXACT, emit: str | None = None) -> onnx.ModelProto:
+    made = text_model(body, x="float[N,3,8,8] x", init=INIT)
+    return rewrite(made, write=False, emit=emit).model
+
+
+def record(model: onnx.ModelProto, **changes: Any) -> None:
+    """Change what the first head's record says."""
+    entry = next(entry for entry in model.metadata_props if entry.key == "gapmil.heads")
+    heads = json.loads(entry.value)
+    heads[0] |= changes
+    entry.value = json.dumps(heads)
+
+
+def maker(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if name in node.output)
+
+
+def random_conv_as_grid(model: onnx.ModelProto) -> None:
+    kernel = numpy_helper.from_array(weights(5, 6, 1, 1, seed=8), "forged")
+    model.graph.initializer.append(kernel)
+    maker(model, "gapmil_grid").CopyFrom(onnx.helper.make_node("Conv", ["k", "forged"], ["gapmil_grid"]))
+
+
+def turned_grid(model: onnx.ModelProto) -> None:
+    """The mean stays what it is, and every cell is elsewhere."""
+    node = maker(model, "gapmil_grid")
+    node.CopyFrom(onnx.helper.make_node("Transpose", [node.input[0]], ["gapmil_grid"], perm=[0, 1, 3, 2]))
+
+
+def other_constant(model: onnx.ModelProto) -> None:
+    """The vendor's bias in the appended convolution is another one."""
+    model.graph.initializer.append(numpy_helper.from_array(weights(5, seed=3), "forged"))
+    node = next(node for node in model.graph.node if node.op_type == "Conv" and "b" in node.input)
+    node.input[2] = "forged"
+
+
+def other_features(model: onnx.ModelProto) -> None:
+    maker(model, "gapmil_features").input[0] = "a"
+
+
+def logits_are_the_output(model: onnx.ModelProto) -> None:
+    record(model, logits="y")
+
+
+FORGERS = [
+    pytest.param(random_conv_as_grid, id="random_conv"),
+    pytest.param(turned_grid, id="turned_grid"),
+    pytest.param(other_constant, id="other_constant"),
+    pytest.param(other_features, id="other_features"),
+    pytest.param(logits_are_the_output, id="a_vendors_output_as_logits"),
+    pytest.param(lambda model: record(model, grid="gapmil_features"), id="features_as_grid"),
+    pytest.param(lambda model: record(model, verdict="conditional"), id="verdict"),
+    pytest.param(lambda model: record(model, activation="sigmoid"), id="activation"),
+    pytest.param(lambda model: record(model, position_dependent=True), id="position_dependent"),
+    pytest.param(lambda model: record(model, output="other", outputs=["other"]), id="another_output"),
+    pytest.param(lambda model: record(model, grid_shape=["N", 9, 8, 8]), id="classes"),
+]
+
+
+@pytest.mark.parametrize("forge", FORGERS)
+def test_a_forged_file_is_refused_everywhere(forge: Forger, tmp_path: Path) -> None:
+    model = rewritten()
+    forge(model)
+    path = tmp_path / "forged.onnx"
+    onnx.save(model, path)
+    for use in (inspect, rewrite, GridSession, Classifier):
+        with pytest.raises(ProofError, match="its record of lifted heads does not hold") as caught:
+            use(path)
+        assert caught.value.exit_code == 1
+    onnx.save(text_model(EXACT, x="float[N,3,8,8] x", init=INIT), tmp_path / "vendor.onnx")
+    try:
+        assert not verify(tmp_path / "vendor.onnx", path).passed
+    except ProofError as error:  # the numbers are right, and what is said of them is not
+        assert "its record of lifted heads does not hold" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("verb", ["inspect", "rewrite", "predict", "audit"])
+def test_the_command_line_says_it_in_one_sentence_and_draws_nothing(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = rewritten()
+    random_conv_as_grid(model)
+    onnx.save(model, tmp_path / "forged.onnx")
+    for name in ("red", "blue"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "data" / name / "photo.png")
+    given = {"predict": [tmp_path / "data/red/photo.png"], "audit": [tmp_path / "data"]}.get(verb, [])
+    written = ["-o", tmp_path / "out"] if given else []
+    assert run(verb, tmp_path / "forged.onnx", *given, *written) == 1
+    said = capsys.readouterr()
+    assert "its record of lifted heads does not hold" in " ".join(said.err.split())
+    assert said.out == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_conditional_head_said_to_be_exact_is_refused() -> None:
+    model = rewritten(CONDITIONAL)
+    record(model, verdict="exact")
+    with pytest.raises(ProofError, match="it says that the verdict of 'y' is 'exact', and it is 'conditional'"):
+        rewrite_model(model)
+
+
+def test_what_is_said_comes_from_the_head_and_not_from_the_record() -> None:
+    model = rewritten()
+    record(model, note="cells are where you like", chain=json.loads(_heads(model))[0]["chain"][:1])
+    (head,) = rewrite_model(model).heads
+    assert head.note == ""
+    assert [step.op for step in head.chain] == ["GlobalAveragePool", "Flatten", "Gemm"]
+
+
+def _heads(model: onnx.ModelProto) -> str:
+    return next(entry.value for entry in model.metadata_props if entry.key == "gapmil.heads")
+
+
+@pytest.mark.parametrize("body", [EXACT, CONDITIONAL])
+@pytest.mark.parametrize("emit", [None, "topk:2,argmax", "features,scores:max,lse=10", "classes:4,0,grid"])
+def test_an_honest_file_is_not_run(body: str, emit: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rewrite(text_model(body, x="float[N,3,8,8] x", init=INIT), write=False, emit=emit)
+    monkeypatch.setattr("onnx_gapmil.rewriting.claim.prove", pytest.fail)
+    again = rewrite_model(made.model)
+    assert again.unchanged
+    assert again.heads == made.heads
+
+
+def test_a_file_that_a_tool_has_changed_is_proved_by_numbers() -> None:
+    """Weights folded, names changed: the nodes are others, and the numbers are the same."""
+    model = rewritten()
+    node = next(node for node in model.graph.node if node.op_type == "Conv" and "b" in node.input)
+    model.graph.initializer.append(numpy_helper.from_array(INIT["w"][:, :, None, None], "folded"))
+    node.input[1] = "folded"
+    (head,) = claimed_heads(load_model(model))
+    assert head.verdict == "exact"
+
+
+def test_an_older_record_without_its_chain_is_proved_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rewritten()
+    entry = next(entry for entry in model.metadata_props if entry.key == "gapmil.heads")
+    old = {key: value for key, value in json.loads(entry.value)[0].items() if key not in ("chain", "feature_grids")}
+    entry.value = json.dumps([old])
+    ran = []
+    real = claim.prove
+    monkeypatch.setattr(claim, "prove", lambda *given, **options: (ran.append(1), real(*given, **options))[1])
+    assert claimed_heads(load_model(model))[0].verdict == "exact"
+    assert ran == [1]
+    turned_grid(model)
+    with pytest.raises(ProofError):
+        claimed_heads(load_model(model))
+
+
+def test_a_head_that_is_refused_now_is_not_drawn_from() -> None:
+    """A file of a version that lifted what this one refuses."""
+    model = rewritten()
+    extra = onnx.helper.make_node("RandomUniformLike", ["f"], ["noise"])
+    gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
+    gemm.input[0] = "noisy"
+    place = list(model.graph.node).index(gemm)
+    nodes = list(model.graph.node)
+    nodes[place:place] = [extra, onnx.helper.make_node("Add", ["f", "noise"], ["noisy"])]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    with pytest.raises(ProofError, match="random-head"):
+        rewrite_model(model)
