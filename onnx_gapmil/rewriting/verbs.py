@@ -11,7 +11,8 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
-from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.record import read_heads
+from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, save_model
 
 if TYPE_CHECKING:
@@ -95,12 +96,13 @@ def verify(
 
     Raises:
         ModelError: one of them cannot be read or run, or the second is not a rewritten model, or of another one.
+        ProofError: the numbers hold, and what the second's record says of its heads does not.
         ProviderError: the provider was asked for by name and is not really used.
     """
     first, second = load_model(original), load_model(rewritten)
     if not second.is_rewritten:
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
-    heads = rewrite_model(second).heads
+    heads = read_heads(second.metadata, [value.name for value in second.proto.graph.output], second.name) or ()
     whole = None
     if any(head.grid is None for head in heads):
         whole = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False)).whole
@@ -108,4 +110,7 @@ def verify(
         absent = [head.output for head in heads if head.grid is None and head.output not in known]
         if absent:
             raise ModelError(f"{first.name} has no head of '{absent[0]}', which {second.name} says it was made from.")
-    return prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
+    report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
+    if report.passed:  # numbers alone would not tell a grid whose cells are elsewhere
+        claimed_heads(second)
+    return report
