@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     Value = Callable[[str], onnx.TensorProto | None]
+    Functions = Mapping[tuple[str, str], onnx.FunctionProto]
 
 #: Operators whose output is random: never a constant, even without inputs.
 RANDOM_OPS = frozenset(
@@ -37,19 +38,25 @@ def captured(node: onnx.NodeProto) -> list[str]:
     return list(names)
 
 
-def random_within(node: onnx.NodeProto, value: Value) -> str:
+def random_within(node: onnx.NodeProto, value: Value, functions: Functions) -> str:
     """The operator that makes a node's output random or mixes the images of a batch; "" if there is none.
 
     Args:
-        node: the node; its bodies are searched too.
+        node: the node; its bodies, and that of the local function that it calls, are searched too.
         value: the constants around it by name, None for what is no constant.
+        functions: the model's local functions, by domain and name.
     """
+    called = functions.get((node.domain, node.op_type))
+    if called is not None:
+        others = {key: body for key, body in functions.items() if body is not called}  # none calls itself
+        own = known({}, {name: part for part in called.node for name in part.output})
+        return next(filter(None, (random_within(part, own, others) for part in called.node)), "")
     if node.op_type in RANDOM_OPS or _trains(node, value):
         return str(node.op_type)
     for body in bodies(node):
         inner = _seen_from(body, value)
         for part in body.node:
-            if found := random_within(part, inner):
+            if found := random_within(part, inner, functions):
                 return found
     return ""
 

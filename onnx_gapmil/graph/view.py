@@ -44,6 +44,7 @@ class ModelGraph:
         self._producers = {out.name: node for node in self._graph.nodes for out in node.outputs if out.name}
         self._protos = {name: node for node in proto.graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._functions = {(entry.domain, entry.name): entry for entry in proto.functions}
         self._values: dict[str, np.ndarray | None] = {}
 
     @property
@@ -94,7 +95,7 @@ class ModelGraph:
 
         Dropout and BatchNormalization in training mode count: they draw numbers, or mix the images of a batch.
         """
-        return random_within(self.node_proto(node), known(self._initializers, self._protos))
+        return random_within(self.node_proto(node), known(self._initializers, self._protos), self._functions)
 
     def initializer(self, name: str) -> onnx.TensorProto | None:
         """The initializer of this name, if it is one."""

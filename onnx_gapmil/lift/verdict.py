@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from onnx_gapmil.errors import GapmilError
 
 #: ``exact``: every operator is affine, a cell's value is the head's answer to that cell alone. ``conditional``: exact
@@ -111,21 +109,6 @@ class PoolWeights:
     least: float
     below_zero: float
     sums: tuple[float, ...]
-
-    @classmethod
-    def of(cls, weights: np.ndarray) -> PoolWeights | None:
-        """What is said of weights; None if all positions weigh alike.
-
-        Args:
-            weights: (channels or 1, positions); the pool is their sum over positions times the map.
-        """
-        exact = weights.astype(np.float64)
-        if np.allclose(exact, exact[:, :1], rtol=1e-5, atol=0):
-            return None
-        if (exact == exact[:1]).all():
-            exact = exact[:1]
-        least = float(exact.min()) * exact.shape[1]
-        return cls(least, float((exact < 0).mean()), tuple(float(total) for total in exact.sum(axis=1)))
 
     def describe(self) -> str:
         """One phrase for people."""

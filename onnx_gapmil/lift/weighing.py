@@ -76,6 +76,21 @@ def find_weighing(walk: Lifting, data: str, axes: tuple[int, ...]) -> Weighing |
     return found if _varies(found.values, axes) else None
 
 
+def pool_weights(weights: np.ndarray) -> PoolWeights | None:
+    """What is said of a pool's weights; None if all positions weigh alike.
+
+    Args:
+        weights: (channels or 1, positions); the pool is their sum over positions times the map.
+    """
+    exact = weights.astype(np.float64)
+    if np.allclose(exact, exact[:, :1], rtol=1e-5, atol=0):
+        return None
+    if (exact == exact[:1]).all():
+        exact = exact[:1]
+    least = float(exact.min()) * exact.shape[1]
+    return PoolWeights(least, float((exact < 0).mean()), tuple(float(total) for total in exact.sum(axis=1)))
+
+
 def said_of_weights(
     walk: Lifting, grid: FeatureGrid, weights: np.ndarray | None, products: Sequence[Weighing], *, summed: bool
 ) -> PoolWeights | None:
@@ -91,7 +106,7 @@ def said_of_weights(
     count = math.prod(walk.shape(grid.source)[axis] for axis in grid.axes)
     unit = 1.0 if summed else 1 / count
     if weights is not None:
-        return PoolWeights.of(weights.reshape(1, -1) * unit)
+        return pool_weights(weights.reshape(1, -1) * unit)
     factors = [product.values for product in products]
     if not factors:
         # The product may stand before a Flatten or a Transpose: the map is then the weighed one, and that is said.
@@ -108,7 +123,7 @@ def said_of_weights(
     sizes = [dim if axis in grid.axes or (apart and axis > 0) else 1 for axis, dim in enumerate(shape)]
     full = np.broadcast_to(total, sizes)
     rows = np.transpose(full, [0, *rest, *grid.axes]).reshape(-1, count)
-    return PoolWeights.of(rows * unit)
+    return pool_weights(rows * unit)
 
 
 def _behind(walk: Lifting, data: str, axes: tuple[int, ...]) -> np.ndarray | None:

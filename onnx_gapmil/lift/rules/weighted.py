@@ -20,6 +20,7 @@ from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
 from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Refusal
+from onnx_gapmil.lift.weighing import pool_weights
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -119,7 +120,7 @@ def _learned(walk: Lifting, product: _Product) -> PoolWeights | None:
     if value is None:
         return None
     matrix = np.swapaxes(value, -1, -2) if product.transposed and value.ndim > 1 else value
-    return PoolWeights.of(matrix.reshape(-1, product.positions))
+    return pool_weights(matrix.reshape(-1, product.positions))
 
 
 def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:

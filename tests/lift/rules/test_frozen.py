@@ -137,6 +137,17 @@ def test_random_numbers_are_found_wherever_they_are_made(gate: str) -> None:
     check_refused(model(f"f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n {gate}\n {END}"), "random-head")
 
 
+def test_random_numbers_are_found_in_a_local_function() -> None:
+    """It has no inputs, so that its output would be a constant."""
+    made = text_model(
+        f"f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n g = local.noise()\n h = Mul(f, g)\n {END}",
+        domains='"local" : 1',
+        functions='<domain: "local", opset_import: ["" : 17]> noise () => (o) { o = RandomUniform<shape=[1, 6]>() }',
+        init={"w": W},
+    )
+    check_refused(made, "random-head")
+
+
 def test_dropout_of_constants_in_inference_is_a_constant() -> None:
     body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n g, m = Dropout(ones, half, no)\n h = Mul(f, g)\n"
     found = lift(model(f"{body} {END}", no=np.array(False)), weights(2, 6, 3, 5))
