@@ -69,7 +69,8 @@ class Check:
     def joint(self) -> Figure:
         """The figure of all heads: the worst; failed if one or a part failed, not run if one was not run."""
         known = list(self.figures.values())
-        worst = max(known, key=lambda figure: figure.share, default=Figure(skipped="there is no head"))
+        none = Figure(skipped="there is no head")
+        worst = max(known, key=lambda figure: (figure.measure is not None, figure.share), default=none)
         skipped = "; ".join(dict.fromkeys(figure.skipped for figure in known if figure.skipped))
         failures = [said for figure in known for said in figure.failures]
         failures += [said for part in self.parts.values() for said in part.failures]

@@ -17,6 +17,7 @@ BAD, LEFT_OUT = Figure(1e-3, 2e-5, failures=("it is wrong.",)), Figure(skipped="
         ([BETTER, GOOD], True, 1e-6),
         ([GOOD, BAD], False, 1e-3),
         ([GOOD, LEFT_OUT], None, 1e-6),
+        ([LEFT_OUT, Figure(0.0, 2e-5)], None, 0.0),
         ([BAD, LEFT_OUT], False, 1e-3),
         ([LEFT_OUT], None, None),
         ([], None, None),

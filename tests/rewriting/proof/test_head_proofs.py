@@ -317,3 +317,35 @@ def test_the_note_has_a_line_for_each_proof() -> None:
     assert "; in float64 to " in first
     assert second.startswith("  cell: 5 cells are the head's own answers to them, to ")
     assert second.endswith("(allowed 2e-05)")
+
+
+def test_a_head_too_large_for_float64_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnx_gapmil.rewriting.proof.algebra.MAX_WEIGHTS", 20)
+    report = rewrite(vendor(), write=False).proof
+    assert report is not None
+    assert report.passed
+    assert "the head holds" in report.to_json()["sum"]["float64"]["skipped"]
+    assert report.to_json()["sum"]["float64"]["passed"] is None
+
+
+def test_what_the_reference_answers_otherwise_is_no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = WideGraph.run
+    monkeypatch.setattr(WideGraph, "run", lambda *given: [array * 1.1 for array in real(*given)])
+    report = rewrite(vendor(), write=False).proof
+    assert report is not None
+    assert (
+        report.to_json()["sum"]["float64"]["skipped"]
+        == "onnx's reference evaluator answers otherwise than ONNX Runtime"
+    )
+
+
+def test_a_lift_that_is_wrong_in_float64_alone_fails() -> None:
+    """An error of 1e-5 of the cells is within what float32 may round."""
+
+    def nearly(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        before_grid(model, last, "Mul", "factor", np.float32(1.00001) * np.ones((1, 5, 1, 1), np.float32))
+
+    report = verify(vendor(), edited(nearly))
+    assert report.to_json()["sum"]["passed"] is False
+    (reason,) = report.reasons()
+    assert "in float64, the mean over cells of class" in reason
