@@ -148,6 +148,7 @@ class _Reduced:
         )
 
     def winning(self) -> npt.NDArray[np.intp]:
+        """By the graph's ArgMax, from which a tie cannot be told: it goes to the lower class here."""
         if len(self._peaks) == 1:
             return np.where(self._certainty > SURE, 0, -1).astype(np.intp)
         winners: npt.NDArray[np.intp] = self._argmax.astype(np.intp)

@@ -60,6 +60,8 @@ def bound_of(walk: Lifting, tensor: str, depth: int = _MAX_DEPTH) -> Bound:
     # The condition of a Where, the indices of a Gather and the divisor's bounds do not bound what is made.
     read = {"Where": node.inputs[1:], "Gather": node.inputs[:1]}.get(node.op, node.inputs)
     moving = [part.name for part in read if part.name and not walk.is_fixed(part.name)]
+    if node.op == "Where" and not moving:  # between fixed numbers: a mask
+        return Bound.SHARE
     if node.op not in _KEEPING or not moving or (node.op == "Div" and not walk.is_fixed(node.inputs[1].name)):
         return Bound.NONE
     return min(bound_of(walk, name, depth - 1) for name in moving)

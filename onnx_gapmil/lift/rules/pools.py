@@ -191,7 +191,7 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
         raise HeadRefused(found)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
     # Attention of multiple instance learning ends in ReduceSum like a plain sum pool does.
-    attended = weighted_by_image(walk, data)
+    attended = weighted_by_image(node, walk, data)
     if attended:
         detail = f"attention: {detail}, weighted by the image"
     return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)

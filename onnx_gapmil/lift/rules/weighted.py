@@ -273,17 +273,27 @@ def shares(walk: Lifting, node: gs.Node) -> bool:
     return total is not None and total.op == "ReduceSum" and bool(total.inputs[0].name == node.inputs[0].name)
 
 
-def weighted_by_image(walk: Lifting, data: str) -> bool:
-    """Whether a map that is summed was multiplied by an attention: its weights come from the whole image."""
+def weighted_by_image(node: gs.Node, walk: Lifting, data: str) -> bool:
+    """Whether a map that is summed was multiplied by an attention: its weights come from the whole image.
+
+    Raises:
+        HeadRefused: the attention is random, or comes from another input than the map.
+    """
     for _ in range(6):
-        node = walk.graph.producer(data)
-        if node is None or not node.inputs:
+        maker = walk.graph.producer(data)
+        if maker is None or not maker.inputs:
             return False
-        if node.op == "Mul":
-            return any(attention_over(walk, factor.name) for factor in node.inputs)
-        if node.op not in _PASSING:
+        if maker.op == "Mul":
+            factors = [factor.name for factor in maker.inputs]
+            weights = next((name for name in factors if attention_over(walk, name)), None)
+            if weights is None:
+                return False
+            values = [name for name in factors if name != weights] or [weights]
+            require_image(node, walk, values, weights, "what weighs its positions")
+            return True
+        if maker.op not in _PASSING:
             return False
-        data = node.inputs[0].name
+        data = maker.inputs[0].name
     return False
 
 

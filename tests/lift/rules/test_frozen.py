@@ -148,6 +148,23 @@ def test_random_numbers_are_found_in_a_local_function() -> None:
     check_refused(made, "random-head")
 
 
+@pytest.mark.parametrize(
+    ("scores", "code"),
+    [
+        pytest.param("s = Identity(meta)", "side-input", id="another_input"),
+        pytest.param("a = ReduceMean<axes=[1], keepdims=1>(x)\n s = RandomNormalLike(a)", "random-head", id="random"),
+    ],
+)
+def test_attention_that_is_not_the_images_own_is_refused(scores: str, code: str) -> None:
+    made = text_model(
+        f"{scores}\n r = Reshape(s, flat)\n t = Softmax<axis=2>(r)\n g = Reshape(t, back)\n m = Mul(x, g)\n"
+        f" f = ReduceSum<keepdims=0>(m, space)\n y = Gemm<transB=1>(f, w)",
+        x="float[N,6,3,5] x, float[N,1,3,5] meta",
+        init={"w": W, "flat": np.array([0, 1, -1]), "back": np.array([0, 1, 3, 5]), "space": np.array([2, 3])},
+    )
+    check_refused(made, code)
+
+
 def test_dropout_of_constants_in_inference_is_a_constant() -> None:
     body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n g, m = Dropout(ones, half, no)\n h = Mul(f, g)\n"
     found = lift(model(f"{body} {END}", no=np.array(False)), weights(2, 6, 3, 5))
@@ -214,6 +231,20 @@ def test_the_share_is_the_gate_and_the_value_is_lifted(order: str, gate: str, sh
         return dense(W)(value * share(kept))  # type: ignore[operator]
 
     check_conditional(made, formula)
+
+
+@pytest.mark.parametrize("order", ["a, g", "g, a"])
+@pytest.mark.parametrize("gate", ["c = Greater(b, nought)\n g = Where(c, ones, half)", "g = Softmax<axis=1>(b)"])
+def test_a_gate_without_a_lift_is_a_gate_where_it_is_bounded(order: str, gate: str) -> None:
+    made = model(f"{POOL} {gate}\n h = Mul({order})\n {END}", u=U, nought=np.float32(0))
+
+    def formula(cells: np.ndarray) -> np.ndarray:
+        z = pooled(dense(U)(cells))
+        exp = np.exp(z - z.max(axis=1, keepdims=True))
+        kept = np.where(z > 0, 1, 0.5) if "Where" in gate else exp / exp.sum(axis=1, keepdims=True)
+        return dense(W)(dense(V)(cells) * kept)
+
+    check_conditional(made, formula, instance=False)
 
 
 @pytest.mark.parametrize("order", ["r, g", "g, r"])
