@@ -1,0 +1,166 @@
+"""The stimulus of a proof of place: stripes of the input are replaced by other noise, and the cells that move are seen.
+
+Nothing of the graph is read: what a model does is all that counts, so that no way of spelling it can hide where its
+cells look.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnx_gapmil.graph.inputs import InputShape, random_input
+
+#: Runs a model: arrays by input's name in, a map (N, C, H, W) out.
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+#: Stripes along one axis, at most; what lies between the middles of two is found by weighing them.
+MAX_STRIPES = 16
+#: Numbers that one run may be fed: 16 photos of 224 x 224.
+_FED = 16 * 3 * 224 * 224
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """How far each stripe of one axis moved each cell.
+
+    Attributes:
+        edges: where the stripes begin and end, in pixels; (S + 1,) int64.
+        moved: root mean square change over the channels, (S, H, W) float64; not finite where the model's numbers are
+            not.
+        level: root mean square of the map itself.
+    """
+
+    edges: np.ndarray
+    moved: np.ndarray
+    level: float
+
+    def answered(self, rounding: float) -> bool:
+        """Whether any cell moved by more than rounding explains, and all by a number.
+
+        Args:
+            rounding: as a share of the map itself.
+        """
+        return bool(np.isfinite(self.moved).all() and self.moved.max() > rounding * self.level)
+
+
+def image_axes(shape: Sequence[int]) -> tuple[int, int] | None:
+    """The axes of rows and columns of an input: a batch of images, or one image; None for anything else.
+
+    Args:
+        shape: of the input; 1, 3 or 4 channels may come last.
+    """
+    if len(shape) == 4:
+        return (1, 2) if shape[3] in _CHANNELS and shape[1] not in _CHANNELS else (2, 3)
+    if len(shape) == 3:
+        return (0, 1) if shape[2] in _CHANNELS and shape[0] not in _CHANNELS else (1, 2)
+    return None
+
+
+class Stimulus:
+    """Feeds one base image and its stripes to a model.
+
+    Attributes:
+        runs: forward passes so far, counted by the images that were looked at.
+        size: (H, W) of the map.
+    """
+
+    def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, seed: int = 0) -> None:
+        """Run the base image.
+
+        Args:
+            run: the model, to the map that is to be looked at.
+            inputs: all of its inputs.
+            image: the input that the stripes are of; of rank 4, or of rank 3 with an open batch, it is a batch.
+            seed: of the noise: floats are standard normal with 0 and 1, from 0 to 255 with 2 and 3.
+        """
+        self._run, self._inputs = run, tuple(inputs)
+        self._entry = next(entry for entry in inputs if entry.name == image)
+        self._batched = len(self._entry.traced) == 4 or self._entry.batch_is_open
+        self._image, self._other = (noise(self._one(self._entry), 2 * seed + late) for late in (0, 1))
+        self._beside = {entry.name: noise(self._one(entry), 2 * seed) for entry in inputs if entry is not self._entry}
+        self.runs = 0
+        width = self._entry.traced[0] if self._batched else 1
+        base = self._maps([self._image] * width)
+        self.size: tuple[int, int] = (base.shape[2], base.shape[3])
+        # A model that folds crops or frames into its batch gives more maps than it takes images.
+        self._folds = len(base) != width
+        self._base = base if self._folds else base[:1]
+        self.runs = 1
+
+    def stripes(self, axis: int, count: int) -> Responses:
+        """Replace stripe after stripe of one axis of the image.
+
+        Args:
+            axis: of the input.
+            count: how many stripes.
+        """
+        edges = np.linspace(0, self._entry.traced[axis], count + 1).round().astype(np.int64)
+        images = []
+        for first, last in itertools.pairwise(edges):
+            stripe = (slice(None),) * axis + (slice(first, last),)
+            changed = self._image.copy()
+            changed[stripe] = self._other[stripe]
+            images.append(changed)
+        step = self._together()
+        moved = [self._moved(images[at : at + step]) for at in range(0, count, step)]
+        self.runs += count
+        return Responses(edges, np.concatenate(moved), float(np.sqrt(np.mean(self._base**2))))
+
+    def pixels(self, axis: int) -> int:
+        """Length of the image along one axis of the input."""
+        return self._entry.traced[axis]
+
+    def _together(self) -> int:
+        """How many images go into one run."""
+        if not self._batched or self._folds:
+            return 1
+        if self._entry.batch_is_open:
+            return max(1, min(MAX_STRIPES, _FED // max(1, self._image.size)))
+        return self._entry.traced[0]
+
+    def _moved(self, images: list[np.ndarray]) -> np.ndarray:
+        """Root mean square change over the channels: of each image, (n, H, W)."""
+        width = len(images)
+        if self._batched and (self._folds or not self._entry.batch_is_open):
+            images = [*images, *[images[-1]] * (self._entry.traced[0] - width)]
+        change = (self._maps(images) - self._base) ** 2
+        if self._folds:
+            change = change.mean(axis=0, keepdims=True)
+        return np.asarray(np.sqrt(change[:width].mean(axis=1)))
+
+    def _maps(self, images: list[np.ndarray]) -> np.ndarray:
+        feeds = {
+            entry.name: np.concatenate([self._beside[entry.name]] * len(images))
+            if entry.batch_is_open
+            else self._beside[entry.name]
+            for entry in self._inputs
+            if entry is not self._entry
+        }
+        feeds[self._entry.name] = np.concatenate(images) if self._batched else images[0]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(self._run(feeds), dtype=np.float64)
+
+    def _one(self, entry: InputShape) -> InputShape:
+        """An input with one image in it, where its batch is the caller's to choose."""
+        if entry.batch_is_open or (entry is self._entry and self._batched):
+            return replace(entry, traced=(1, *entry.traced[1:]))
+        return entry
+
+
+def noise(entry: InputShape, seed: int) -> np.ndarray:
+    """Noise in an input's type and of its shape: integers over all that a photo may hold, floats by the seed.
+
+    Args:
+        entry: the input.
+        seed: floats are standard normal below 4, from 0 to 255 above, as models take them that normalize by themselves.
+    """
+    if entry.dtype.kind in "iu" and entry.dtype.itemsize > 1:
+        return np.random.default_rng(seed).integers(0, 256, entry.traced).astype(entry.dtype)
+    if entry.dtype.kind == "f" and seed >= 4:
+        return np.random.default_rng(seed).uniform(0, 255, entry.traced).astype(entry.dtype)
+    return random_input(entry, seed)
