@@ -139,4 +139,5 @@ def _whole_grids(
         else:
             names[head.output] = head.grid
     dtypes = {head.output: tuple(found.dtype for found in head.features) for head in analysis.search.heads}
-    return WholeGrids(names, dtypes, lambda: _assemble(analysis, emitted, heads, extra) if extra else proto)
+    features = {head.output: tuple(found.name for found in head.features) for head in analysis.search.heads}
+    return WholeGrids(names, dtypes, features, lambda: _assemble(analysis, emitted, heads, extra) if extra else proto)

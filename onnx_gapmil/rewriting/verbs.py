@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import ModelSource, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
+from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, save_model
 
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from onnx_gapmil.lift.verdict import Readout
-    from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.rewriting.record import HeadRecord
 
 
 def rewrite(
@@ -60,6 +65,8 @@ def rewrite(
         report = prove(source, new, heads, whole=whole)
     else:  # its weights exceed what a trial run may read
         report = prove_head(source, new, heads, whole=whole, trace=result.trace, inlined=result.inlined)
+    proved = replace(source, proto=new)
+    report = with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=result.trace)
     if not report.passed:
         raise ProofError(
             f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
@@ -101,11 +108,36 @@ def verify(
     if not second.is_rewritten:
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
     heads = rewrite_model(second).heads
-    whole = None
-    if any(head.grid is None for head in heads):
-        whole = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False)).whole
-        known = whole.names if whole is not None else {}
-        absent = [head.output for head in heads if head.grid is None and head.output not in known]
-        if absent:
-            raise ModelError(f"{first.name} has no head of '{absent[0]}', which {second.name} says it was made from.")
-    return prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
+    again = _lifted_again(first, second, heads)
+    missing = any(head.grid is None for head in heads)
+    whole = again.whole if missing and isinstance(again, Rewrite) else None
+    report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
+    if isinstance(again, str) or again.whole is None or again.trace is None:
+        skipped = {head.output: Figure(skipped=str(again)) for head in heads}
+        return replace(report, algebra=skipped).with_checks(Check("cell", skipped))
+    found = {head.output: head.feature_grids for head in again.heads}
+    known = [replace(head, feature_grids=found[head.output]) for head in heads]
+    return with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)
+
+
+def _lifted_again(first: LoadedModel, second: LoadedModel, heads: Sequence[HeadRecord]) -> Rewrite | str:
+    """The original lifted here, which the second model is held against; or why it is not.
+
+    Raises:
+        ModelError: it is needed, since the second model does not give its whole grid, and lacks a head.
+        UnsupportedHeadError: it is needed, and no head of the original can be lifted.
+    """
+    needed = [head.output for head in heads if head.grid is None]
+    try:
+        again = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False))
+    except (ModelError, UnsupportedHeadError) as error:
+        if needed:
+            raise
+        return f"the original cannot be lifted here: {error}".rstrip(".")
+    known = {head.output for head in again.heads} if again.whole is not None else set()
+    absent = [head.output for head in heads if head.output not in known]
+    if not absent:
+        return again
+    if set(absent) & set(needed):
+        raise ModelError(f"{first.name} has no head of '{absent[0]}', which {second.name} says it was made from.")
+    return f"{first.name} has no head of '{absent[0]}'"

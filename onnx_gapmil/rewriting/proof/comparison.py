@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
+from onnx_gapmil.rewriting.proof.by_class import class_errors
 from onnx_gapmil.rewriting.proof.reductions import differences, reductions
-from onnx_gapmil.rewriting.proof.report import QUANTIZED_TOLERANCE, TOLERANCE, ProofReport, Trial
+from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
+from onnx_gapmil.rewriting.proof.tolerances import QUANTIZED_TOLERANCE, TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +20,25 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.record import HeadRecord
 
 
-def compare(
-    head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | None
-) -> tuple[float | None, float, dict[str, float]]:
-    """One head's outputs on one input: the residual, max |logits|, and the difference of each reduction.
+@dataclass(frozen=True)
+class Compared:
+    """One head's outputs on one input.
+
+    Attributes:
+        scale: max |logits|.
+        residual: largest |mean over cells - logits| / max |logits|; None without a grid.
+        class_errors: of each class the same as a share of its own cells, (K,); None without a grid.
+        emissions: the difference of each reduction from NumPy's.
+    """
+
+    scale: float
+    residual: float | None = None
+    class_errors: np.ndarray | None = None
+    emissions: dict[str, float] = field(default_factory=dict)
+
+
+def compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | None) -> Compared:
+    """Compare one head's outputs on one input.
 
     Args:
         head: which outputs there are.
@@ -29,31 +47,50 @@ def compare(
     """
     logits = np.asarray(got["logits"], dtype=np.float64)
     if grid is None:
-        return None, float(np.abs(logits).max()), {}
+        return Compared(_largest(logits))
     wide = np.asarray(grid, dtype=np.float64)
     residual, scale = residual_of(logits, wide)
+    errors = class_errors(head, logits, wide)
     if not np.isfinite(wide).all() or len(wide) != len(logits):
-        return residual, scale, {}
-    return residual, scale, differences(head, got, logits, wide)
+        return Compared(scale, residual, errors)
+    return Compared(scale, residual, errors, differences(head, got, logits, wide))
+
+
+def trial_of(inputs: str, outputs_difference: float, parts: Mapping[str, Compared]) -> Trial:
+    """One run, of all heads by their outputs."""
+    return Trial(
+        inputs,
+        outputs_difference == 0.0,
+        outputs_difference,
+        {output: part.residual for output, part in parts.items() if part.residual is not None},
+        {output: part.scale for output, part in parts.items()},
+        {name: gap for part in parts.values() for name, gap in part.emissions.items()},
+        {output: part.class_errors for output, part in parts.items() if part.class_errors is not None},
+    )
 
 
 def residual_of(logits: np.ndarray, grid: np.ndarray) -> tuple[float, float]:
     """Largest |mean over cells - logits| / max |logits|, and max |logits|.
 
     Args:
-        logits: (N, K).
+        logits: (N, K); what is not finite (a class switched off) is left to `class_errors`.
         grid: (N, K, H, W).
 
     Returns:
-        Infinity for the first if anything is not finite or the batches differ; the absolute difference if all
-        logits are 0.
+        Infinity for the first if no logit is finite, a cell is not where its logit is, or the batches differ; the
+        absolute difference if all logits are 0.
     """
-    mean = grid.mean(axis=(2, 3))
-    top = float(np.abs(logits).max())
-    if mean.shape != logits.shape or not (np.isfinite(mean).all() and np.isfinite(logits).all()):
+    with np.errstate(invalid="ignore"):  # the mean of a class switched off
+        mean = grid.mean(axis=(2, 3))
+    known, top = np.isfinite(logits), _largest(logits)
+    if mean.shape != logits.shape or not known.any() or not np.isfinite(mean[known]).all():
         return float("inf"), top
-    gap = float(np.abs(mean - logits).max())
+    gap = float(np.abs(mean - logits)[known].max())
     return (gap / top if top > 0 else gap), top
+
+
+def _largest(logits: np.ndarray) -> float:
+    return float(np.abs(logits[np.isfinite(logits)]).max(initial=0.0))
 
 
 def difference(before: Any, after: Any) -> float:
@@ -81,17 +118,21 @@ def report_of(
 
 
 def _tolerances(heads: Sequence[HeadRecord], rewritten: onnx.ModelProto, whole: WholeGrids | None) -> dict[str, float]:
-    """What rounding explains, by the coarser of each head's types.
+    """What rounding explains, by the coarser of each head's types."""
+    return {
+        head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[element_bytes(head, rewritten, whole)]
+        for head in heads
+    }
+
+
+def element_bytes(head: HeadRecord, rewritten: onnx.ModelProto, whole: WholeGrids | None) -> int:
+    """Bytes of the coarsest element type that a head computes in.
 
     The head of a half-precision model may end in a Cast to float32: then the outputs do not tell how it computes, but
     the maps that it pools do.
     """
     kinds = {value.name: value.type.tensor_type.elem_type for value in rewritten.graph.output}
-
-    def size(head: HeadRecord) -> int:
-        found = [onnx.helper.tensor_dtype_to_np_dtype(kinds[name]) for name in head.tensors if name in kinds]
-        floats = [dtype for dtype in found if dtype.kind not in "iu"]
-        pooled = whole.dtypes.get(head.output, ()) if whole is not None else ()
-        return min(int(dtype.itemsize) for dtype in (*floats, *pooled))
-
-    return {head.output: QUANTIZED_TOLERANCE if head.quantized else TOLERANCE[size(head)] for head in heads}
+    found = [onnx.helper.tensor_dtype_to_np_dtype(kinds[name]) for name in head.tensors if name in kinds]
+    floats = [dtype for dtype in found if dtype.kind not in "iu"]
+    pooled = whole.dtypes.get(head.output, ()) if whole is not None else ()
+    return min(int(dtype.itemsize) for dtype in (*floats, *pooled))

@@ -18,8 +18,8 @@ from onnx_gapmil.graph.inputs import InputShape, random_input
 from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
-from onnx_gapmil.rewriting.proof.comparison import compare, report_of
-from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
+from onnx_gapmil.rewriting.proof.comparison import compare, report_of, trial_of
+from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, pooled_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.record import HeadRecord
-
-#: Heads whose own weights exceed this are not run either.
-MAX_HEAD_BYTES = 1_500_000_000
 
 
 @dataclass(frozen=True)
@@ -82,17 +80,9 @@ def prove_head(
         if not runs:
             failures.append(f"the logits of '{head.output}' are finite on none of the maps that were tried.")
         for run in runs:
-            residual, scale, emissions = compare(head, run.outputs, run.grid)
-            trials.append(
-                Trial(
-                    f"{run.inputs}, for '{head.output}'",
-                    unchanged,
-                    0.0 if unchanged else float("inf"),
-                    {} if residual is None else {head.output: residual},
-                    {head.output: scale},
-                    emissions,
-                )
-            )
+            part = compare(head, run.outputs, run.grid)
+            difference = 0.0 if unchanged else float("inf")
+            trials.append(trial_of(f"{run.inputs}, for '{head.output}'", difference, {head.output: part}))
     report = report_of(heads, trials, rewritten, whole)
     return replace(report, skipped=tuple(skipped), failures=tuple(failures), kind="head")
 
@@ -139,7 +129,7 @@ def run_head(
     """
     sources = [found.source for found in head.feature_grids]
     wanted = {key: output for key, output in head.by_name().items() if key not in ("features", "grid")} | {"": grid}
-    model = _cut(proto, sources, list(wanted.values()), trace, name)
+    model = cut_out(proto, sources, list(wanted.values()), trace, name)
     size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)
     if size > MAX_HEAD_BYTES:
         raise ModelError(
@@ -149,7 +139,7 @@ def run_head(
         )
     load_small_external_data(model, folder)
     session = cpu_session(model, folder)
-    maps = [_map(name, trace) for name in dict.fromkeys(sources)]
+    maps = [pooled_map(name, trace) for name in dict.fromkeys(sources)]
     runs: list[HeadRun] = []
     skipped: list[str] = []
     text = ", ".join(f"{entry.name} {entry.traced}" for entry in maps)
@@ -159,16 +149,11 @@ def run_head(
         except Exception as error:
             raise ModelError(f"{name}: the head alone does not run on {label} {text}: {explain(error)}") from error
         whole = found.pop("")
-        if np.isfinite(np.asarray(found["logits"], dtype=np.float64)).all():
+        if np.isfinite(np.asarray(found["logits"], dtype=np.float64)).any():
             runs.append(HeadRun(f"head alone, {label} maps {text}", found, whole))
         else:
             skipped.append(f"head alone, {label} maps {text}: its logits are not finite")
     return runs, skipped
-
-
-def _map(name: str, trace: Trace) -> InputShape:
-    shape = trace.shapes[name]
-    return InputShape(name, tuple(shape), shape, trace.dtypes.get(name, np.dtype(np.float32)))
 
 
 def _feeds(maps: Sequence[InputShape]) -> Mapping[str, dict[str, np.ndarray]]:
@@ -176,56 +161,6 @@ def _feeds(maps: Sequence[InputShape]) -> Mapping[str, dict[str, np.ndarray]]:
     if any(array.dtype.kind in "iu" for array in plain.values()):  # a quantized map, whose 0 is not zero
         return {"random": plain}
     return {"random": plain, "random positive": {name: np.abs(array) for name, array in plain.items()}}
-
-
-def _cut(proto: onnx.ModelProto, sources: list[str], outputs: list[str], trace: Trace, name: str) -> onnx.ModelProto:
-    """The nodes that make the outputs from the sources; what is computed from shapes keeps its traced value."""
-    makers = {made: node for node in proto.graph.node for made in node.output if made}
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    inputs = {value.name for value in proto.graph.input} - set(tensors)
-    wanted, seen, kept = list(outputs), set[str](), set[int]()
-    while wanted:
-        current = wanted.pop()
-        # Computed shapes (`trace.values`) would lead through Shape into the trunk; they are constants of the cut.
-        if current in seen or current in sources or current in trace.values or current in tensors:
-            seen.add(current)
-            continue
-        seen.add(current)
-        if current in inputs:
-            raise ModelError(f"{name}: the head takes '{current}' past the map that it pools, so it cannot be cut out.")
-        node = makers[current]
-        kept.add(id(node))
-        wanted.extend(_reads(node))
-    # Initializers that are no inputs need IR 4, and functions IR 8; the vendor's file may be older.
-    cut = onnx.ModelProto(
-        ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import, functions=proto.functions
-    )
-    cut.graph.name = "head"
-    cut.graph.node.extend(node for node in proto.graph.node if id(node) in kept)
-    cut.graph.initializer.extend(tensor for key, tensor in tensors.items() if key in seen)
-    made = {tensor for node in cut.graph.node for tensor in node.output}
-    cut.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.ascontiguousarray(value), key)
-        for key, value in trace.values.items()
-        if key in seen and key not in made
-    )
-    for source in dict.fromkeys(sources):
-        entry = _map(source, trace)
-        kind = onnx.helper.np_dtype_to_tensor_dtype(entry.dtype)
-        cut.graph.input.append(onnx.helper.make_tensor_value_info(source, kind, entry.traced))
-    cut.graph.output.extend(onnx.ValueInfoProto(name=output) for output in outputs)
-    return cut
-
-
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """Tensors of the main graph that a node may read, its subgraphs' included."""
-    names = [read for read in node.input if read]
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            inside = {made for inner in graph.node for made in inner.output} | {value.name for value in graph.input}
-            inside |= {tensor.name for tensor in graph.initializer}
-            names += [read for inner in graph.node for read in _reads(inner) if read not in inside]
-    return names
 
 
 def _starts_with(longer: Sequence[object], shorter: Sequence[object]) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from onnx_gapmil.errors import GapmilError
+import numpy as np
 
-#: Largest |mean over cells - logits| / max |logits| that rounding explains, by the bytes of the element type.
-TOLERANCE = {2: 5e-3, 4: 2e-5, 8: 1e-10}
-#: The same where the head rounds to integers of 8 bits on the way.
-QUANTIZED_TOLERANCE = 0.05
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.rewriting.proof.checks import Check, Figure
+from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Trial:
         outputs_difference: largest difference of an original output, relative to its largest value.
         residuals: by head's output, largest |mean over cells - logits| / max |logits|.
         scale: by head's output, max |logits|.
+        class_errors: by head's output, of each class the largest |mean over cells - logit| as a share of the class's
+            own cells (`onnx_gapmil.rewriting.proof.by_class`), (K,).
         emissions: by graph output, largest difference of a reduction from the same of the whole grid in float64 NumPy,
             relative to the largest value (`onnx_gapmil.rewriting.proof.reductions`).
     """
@@ -33,6 +35,7 @@ class Trial:
     residuals: dict[str, float]
     scale: dict[str, float]
     emissions: dict[str, float] = field(default_factory=dict)
+    class_errors: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,6 @@ class ProofReport:
     Attributes:
         trials: every run.
         tolerance: by head's output, what rounding in its type explains.
-        emitted: by graph output of a reduction, the head's output that it belongs to.
         checked: outputs whose residual must stay within it; the instance readout of a conditional head is only
             reported.
         outputs_tolerance: how far original outputs may move; 0 asks for equality bit for bit.
@@ -54,6 +56,10 @@ class ProofReport:
         kind: ``model`` if original and rewritten model ran whole; ``head`` if the model is too large for that, so
             that only its head ran, with its real weights, on made-up feature maps, and the original outputs are known
             to be unchanged because the vendor's part of the graph is.
+        failures: what went wrong beside what was measured, one sentence each.
+        emitted: by graph output of a reduction, the head's output that it belongs to.
+        algebra: by head's output, the sum in float64; a part of the proof of the sum.
+        more_checks: the proofs that are run beside the sum; see `with_checks`.
     """
 
     trials: tuple[Trial, ...]
@@ -67,6 +73,8 @@ class ProofReport:
     failures: tuple[str, ...] = field(default=())
     kind: Literal["model", "head"] = "model"
     emitted: dict[str, str] = field(default_factory=dict)
+    algebra: Mapping[str, Figure] = field(default_factory=dict)
+    more_checks: tuple[Check, ...] = ()
 
     @property
     def originals_unchanged(self) -> bool:
@@ -80,6 +88,47 @@ class ProofReport:
     def emission(self, name: str) -> float | None:
         """The largest difference of one reduction from NumPy's over all trials; None if it was not run."""
         return max((trial.emissions[name] for trial in self.trials if name in trial.emissions), default=None)
+
+    def with_checks(self, *checks: Check) -> ProofReport:
+        """The same with further proofs: cell, place, ...; one that failed fails the whole."""
+        return replace(self, more_checks=(*self.more_checks, *checks))
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every proof: the sum, and what was run beside it."""
+        parts = {"float64": Check("sum", self.algebra)} if self.algebra else {}
+        return Check("sum", {output: self._sum(output) for output in self.tolerance}, parts), *self.more_checks
+
+    def class_errors(self, output: str) -> np.ndarray | None:
+        """Of each class the largest error of its sum, (K,), NaN where none is known; None where no grid was run."""
+        known = [trial.class_errors[output] for trial in self.trials if output in trial.class_errors]
+        if len({errors.shape for errors in known}) > 1:
+            return np.full(1, np.inf)
+        return np.asarray(np.fmax.reduce(known, axis=0)) if known else None
+
+    def _sum(self, output: str) -> Figure:
+        """One head's sum, class by class, in the model's own types."""
+        errors = self.class_errors(output)
+        if output not in self.checked:
+            return Figure(skipped="the instance readout of a conditional head has another mean")
+        if errors is None:
+            return Figure(skipped="the whole grid was not run")
+        allowed, measure = self.tolerance[output], float(np.fmax.reduce(errors, initial=0.0))
+        failures = []
+        if not measure <= allowed:
+            which = int(np.nanargmax(errors))
+            failures.append(
+                f"output '{output}': the mean over cells of class {which} differs from its logit by {measure:.2g} of "
+                f"the class's own cells; {allowed:.0e} is allowed."
+            )
+        unknown = np.flatnonzero(np.isnan(errors))
+        if len(unknown):
+            listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            failures.append(
+                f"output '{output}': on no input that was tried is the logit of class {listed} a number, or the "
+                "infinity that its cells are, so that nothing is known of its sum."
+            )
+        return Figure(measure, allowed, failures=tuple(failures), detail="of each class's own cells")
 
     @property
     def passed(self) -> bool:
@@ -111,6 +160,10 @@ class ProofReport:
                     f"output '{output}': the mean over cells differs from the logits by {residual:.2g} of the largest "
                     f"logit; {self.tolerance[output]:.0e} is allowed."
                 )
+            else:  # what is large enough for that sentence is not said of its class again
+                algebra = self.algebra.get(output, Figure())
+                reasons += self._sum(output).failures or algebra.failures
+        reasons += [said for check in self.more_checks for said in check.failures]
         for name, output in self.emitted.items():
             difference = self.emission(name)
             if difference is not None and not difference <= self.tolerance[output]:
@@ -146,6 +199,7 @@ class ProofReport:
             ],
             "skipped": list(self.skipped),
             "failures": self.reasons(),
+            **{check.name: check.to_json() for check in self.checks},
         }
 
 

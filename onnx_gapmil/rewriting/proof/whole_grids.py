@@ -19,9 +19,11 @@ class WholeGrids:
     Attributes:
         names: the grid's graph output, by head's output.
         dtypes: element types of the maps that the head pools, by head's output.
+        features: the maps (N, C, H, W) in it that each grid is made of, by head's output.
         make: gives the model; the rewritten model itself where it emits all grids.
     """
 
     names: Mapping[str, str]
     dtypes: Mapping[str, tuple[np.dtype, ...]]
+    features: Mapping[str, tuple[str, ...]]
     make: Callable[[], onnx.ModelProto]

@@ -1,0 +1,117 @@
+"""A head by itself: the nodes from the maps that it pools to its logits, the vendor's, and to its grid, the new ones.
+
+It is fed with made-up maps, so that what saturates is reached, and costs no run of the trunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.inputs import random_input
+from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
+from onnx_gapmil.ort.cpu import cpu_session
+from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, pooled_map
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import onnx
+
+    from onnx_gapmil.graph.inputs import InputShape
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.rewriting.record import HeadRecord
+
+#: What a made-up map is multiplied by to reach what saturates.
+_LARGE = 30.0
+
+
+@dataclass(frozen=True)
+class HeadAlone:
+    """A head, cut out of a rewritten model.
+
+    Attributes:
+        proto: the rewritten model, with the whole grid among its tensors.
+        folder: where its external data lies.
+        head: the head.
+        grid: the whole grid's tensor.
+        lift: the rewritten model as it is lifted here, which says where each cell comes from; ``proto`` itself, or
+            what ``proto`` claims to be.
+        features: its maps (N, C, H, W) that the grid is made of, one for each of the head's feature grids.
+        width: bytes of the coarsest element type on the way.
+        trace: the real shapes of the model's tensors.
+        name: the model's name, for messages.
+    """
+
+    proto: onnx.ModelProto
+    folder: Path | None
+    head: HeadRecord
+    grid: str
+    lift: onnx.ModelProto
+    features: tuple[str, ...]
+    width: int
+    trace: Trace
+    name: str
+
+    @property
+    def sources(self) -> list[str]:
+        """The vendor's maps that it pools."""
+        return list(dict.fromkeys(found.source for found in self.head.feature_grids))
+
+    @cached_property
+    def maps(self) -> tuple[InputShape, ...]:
+        """Those maps, as inputs."""
+        return tuple(pooled_map(source, self.trace) for source in self.sources)
+
+    @cached_property
+    def cut(self) -> onnx.ModelProto:
+        """Their way to the logits and to the grid.
+
+        Raises:
+            ModelError: the head takes more than those maps, or is too large to be run.
+        """
+        model = cut_out(self.proto, self.sources, [self.head.logits, self.grid], self.trace, self.name)
+        size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)
+        if size > MAX_HEAD_BYTES:
+            raise ModelError(f"{self.name}: the head of '{self.head.output}' holds {size / 1e9:.1f} GB of weights.")
+        load_small_external_data(model, self.folder)
+        return model
+
+    @cached_property
+    def session(self) -> Any:
+        """It in ONNX Runtime, as the file spells it."""
+        return cpu_session(self.cut, self.folder)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, K) and grid (N, K, H, W), float64.
+
+        Raises:
+            ModelError: ONNX Runtime does not run it.
+        """
+        try:
+            found = self.session.run([self.head.logits, self.grid], dict(feeds))
+        except Exception as error:
+            raise ModelError(f"{self.name}: the head alone does not run: {explain(error)}") from error
+        logits, grid = (np.asarray(array).astype(np.float64) for array in found)
+        return logits, grid
+
+    def feeds(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Made-up maps: of either sign, and none below 0 and large enough for what saturates."""
+        plain = {entry.name: random_input(entry, seed) for seed, entry in enumerate(self.maps)}
+        return plain, {
+            name: array if array.dtype.kind in "iub" else (np.abs(array) * _LARGE).astype(array.dtype)
+            for name, array in plain.items()
+        }
+
+
+def reason_of(error: Exception) -> str:
+    """Why something could not be run, for `Figure.skipped`: the first line of an error of any kind."""
+    text = str(error).strip().splitlines()
+    said = text[0][:160].rstrip(".") if text else ""
+    return said if isinstance(error, (ModelError, OverflowError)) else f"{type(error).__name__}: {said}"
