@@ -80,9 +80,8 @@ class Places:
         """
         if entry["known"] is not True:
             return cls.unknown(str(entry["reason"]))
-        axes = {
-            name: AxisPlaces(float(entry[name]["first"]), float(entry[name]["step"]))
-            for name in ("rows", "columns")
-            if name in entry
-        }
-        return cls(True, str(entry["input"]), **axes)
+        return cls(True, str(entry["input"]), _axis(entry.get("rows")), _axis(entry.get("columns")))
+
+
+def _axis(entry: Mapping[str, Any] | None) -> AxisPlaces | None:
+    return AxisPlaces(float(entry["first"]), float(entry["step"])) if entry is not None else None
