@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from onnx_gapmil.graph.inputs import InputShape, random_input
 #: Runs a model: arrays by input's name in, a map (N, C, H, W) out.
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
+#: What floats are replaced by.
+Noise = Literal["normal", "bytes"]
 #: Stripes along one axis, at most; what lies between the middles of two is found by weighing them.
 MAX_STRIPES = 16
 #: Numbers that one run may be fed: 16 photos of 224 x 224.
@@ -48,17 +51,18 @@ class Responses:
         return bool(np.isfinite(self.moved).all() and self.moved.max() > rounding * self.level)
 
 
-def image_axes(shape: Sequence[int]) -> tuple[int, int] | None:
-    """The axes of rows and columns of an input: a batch of images, or one image; None for anything else.
+def image_axes(shape: Sequence[int]) -> list[tuple[int, int]]:
+    """What may be the axes of rows and columns of an input, the likeliest first; empty for what is no image.
 
     Args:
-        shape: of the input; 1, 3 or 4 channels may come last.
+        shape: of a batch of images, or of one image; channels come first or last, and are 1, 3 or 4, or unknown.
     """
-    if len(shape) == 4:
-        return (1, 2) if shape[3] in _CHANNELS and shape[1] not in _CHANNELS else (2, 3)
-    if len(shape) == 3:
-        return (0, 1) if shape[2] in _CHANNELS and shape[0] not in _CHANNELS else (1, 2)
-    return None
+    if len(shape) not in (3, 4):
+        return []
+    first = (len(shape) - 2, len(shape) - 1)
+    last = (first[0] - 1, first[1] - 1)
+    known = shape[last[0]] in _CHANNELS, shape[first[1]] in _CHANNELS
+    return [first] if known[0] else [last] if known[1] else [first, last] if len(shape) == 4 else [first]
 
 
 class Stimulus:
@@ -69,20 +73,23 @@ class Stimulus:
         size: (H, W) of the map.
     """
 
-    def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, seed: int = 0) -> None:
+    def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int) -> None:
         """Run the base image.
 
         Args:
             run: the model, to the map that is to be looked at.
             inputs: all of its inputs.
             image: the input that the stripes are of; of rank 4, or of rank 3 with an open batch, it is a batch.
-            seed: of the noise: floats are standard normal with 0 and 1, from 0 to 255 with 2 and 3.
+            kind: of the noise in floats.
+            seed: of the noise.
         """
         self._run, self._inputs = run, tuple(inputs)
         self._entry = next(entry for entry in inputs if entry.name == image)
         self._batched = len(self._entry.traced) == 4 or self._entry.batch_is_open
-        self._image, self._other = (noise(self._one(self._entry), 2 * seed + late) for late in (0, 1))
-        self._beside = {entry.name: noise(self._one(entry), 2 * seed) for entry in inputs if entry is not self._entry}
+        self._image, self._other = (noise(self._one(self._entry), kind, 2 * seed + late) for late in (0, 1))
+        self._beside = {
+            entry.name: noise(self._one(entry), kind, 2 * seed) for entry in inputs if entry is not self._entry
+        }
         self.runs = 0
         width = self._entry.traced[0] if self._batched else 1
         base = self._maps([self._image] * width)
@@ -152,15 +159,16 @@ class Stimulus:
         return entry
 
 
-def noise(entry: InputShape, seed: int) -> np.ndarray:
-    """Noise in an input's type and of its shape: integers over all that a photo may hold, floats by the seed.
+def noise(entry: InputShape, kind: Noise, seed: int) -> np.ndarray:
+    """Noise in an input's type and of its shape: integers over all that a photo may hold.
 
     Args:
         entry: the input.
-        seed: floats are standard normal below 4, from 0 to 255 above, as models take them that normalize by themselves.
+        kind: of floats: standard normal, or from 0 to 255, as models take them that normalize by themselves.
+        seed: of the random numbers.
     """
     if entry.dtype.kind in "iu" and entry.dtype.itemsize > 1:
         return np.random.default_rng(seed).integers(0, 256, entry.traced).astype(entry.dtype)
-    if entry.dtype.kind == "f" and seed >= 4:
+    if entry.dtype.kind == "f" and kind == "bytes":
         return np.random.default_rng(seed).uniform(0, 255, entry.traced).astype(entry.dtype)
     return random_input(entry, seed)

@@ -1,0 +1,101 @@
+"""The proof of place of a rewritten model, head by head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.ort.providers import choose_providers
+from onnx_gapmil.ort.session import make_session
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from onnx_gapmil.rewriting.proof.stimulus import image_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from onnx_gapmil.graph.loading import LoadedModel
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
+    from onnx_gapmil.rewriting.record import HeadRecord
+
+#: Why giants are not run.
+TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
+
+
+def prove_places(
+    rewritten: LoadedModel, heads: Sequence[HeadRecord], *, lift: onnx.ModelProto, whole: WholeGrids, trace: Trace
+) -> dict[str, PlaceCheck]:
+    """Whether the cells of each head look where its record says, by head's output.
+
+    Args:
+        rewritten: what is proved.
+        heads: its heads.
+        lift: the rewritten model as it is lifted here.
+        whole: the names of the maps in it that grids are made of, which are run where ``rewritten`` does not give its
+            features.
+        trace: the shapes that the model is run with.
+    """
+    if not trace.measured:
+        return {head.output: PlaceCheck(skipped=TOO_LARGE) for head in heads}
+    emitting = [head for head in heads if head.features is not None]
+    others = {head.output: whole.features[head.output] for head in heads if head.features is None}
+    maps = {head.output: (head.features,) for head in emitting if head.features is not None}
+    found = _prove(rewritten, emitting, maps, trace)
+    if others:
+        model = replace(rewritten, proto=_with_outputs(lift, [name for names in others.values() for name in names]))
+        found |= _prove(model, [head for head in heads if head.features is None], others, trace)
+    return {head.output: found[head.output] for head in heads}
+
+
+def _prove(
+    model: LoadedModel, heads: Sequence[HeadRecord], maps: Mapping[str, tuple[str, ...]], trace: Trace
+) -> dict[str, PlaceCheck]:
+    if not heads:
+        return {}
+    data, folder = model.session_source()
+    # Fused as it is deployed; the sum is what must be compared with kernels as the file spells them.
+    session = make_session(data, choose_providers("cpu"), external_data_folder=folder, spinning=False, name=model.name)
+    found = {}
+    for head in heads:
+        try:
+            found[head.output] = _check(session, head, maps[head.output], trace)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+            found[head.output] = PlaceCheck(skipped=f"the model does not run on stripes: {explain(error)}".rstrip("."))
+    return found
+
+
+def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace) -> PlaceCheck:
+    def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The head's maps, one after the other along the channels."""
+        found: list[np.ndarray] = session.run(list(names), dict(feeds))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    places = _tiling(head, trace)
+    dtype = trace.dtypes.get(head.feature_grids[0].source, np.dtype(np.float32)) if head.feature_grids else None
+    return check_places(run, trace.inputs, places, dtype or np.dtype(np.float32))
+
+
+def _tiling(head: HeadRecord, trace: Trace) -> Places:
+    """Places of cells that divide the image evenly, which is what is drawn."""
+    for entry in trace.inputs:
+        axes = image_axes(entry.traced)
+        if axes and head.feature_grids:
+            rows, columns = (
+                AxisPlaces.tiling(cells, entry.traced[axis])
+                for cells, axis in zip(head.feature_grids[0].size, axes[0], strict=True)
+            )
+            return Places(True, entry.name, rows, columns)
+    return Places.unknown("the model has no image among its inputs")
+
+
+def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    given = {value.name for value in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in given)
+    return copy
