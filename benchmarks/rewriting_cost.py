@@ -31,7 +31,7 @@ COMMAND = "python -m benchmarks.rewriting_cost --markdown docs/benchmarks/rewrit
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
 CLASSES = 1000
 #: Targets of the design.
-OWN_SECONDS, GROWTH_PERCENT, HELP_SECONDS = 1.0, 1.0, 0.3
+OWN_SECONDS, PROOF_SECONDS, GROWTH_PERCENT, HELP_SECONDS = 1.0, 4.0, 1.0, 0.3
 
 
 class ResNet50:
@@ -119,16 +119,18 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
     """In this process: imports, rewriting, proof and saving, in seconds; the peak of its memory in bytes."""
     start = time.perf_counter()
     from onnx_gapmil.benchmarking.memory import peak_resident
-    from onnx_gapmil.rewriting.proof.whole_model import prove
     from onnx_gapmil.rewriting.rewriter import rewrite_model
     from onnx_gapmil.rewriting.saving import save_model
+    from onnx_gapmil.rewriting.verbs import proof_of
 
     runtime = _Clocked()
     marks = [time.perf_counter()]
     result = rewrite_model(path)
     in_runtime = runtime.seconds
     marks.append(time.perf_counter())
-    report = prove(result.source, result.model, result.heads) if proof else None
+    cores = time.process_time()
+    report = proof_of(result) if proof else None
+    cores = time.process_time() - cores
     marks.append(time.perf_counter())
     save_model(result, target)
     marks.append(time.perf_counter())
@@ -139,6 +141,7 @@ def measure(path: Path, target: Path, *, proof: bool) -> dict[str, float]:
         "runtime": in_runtime,
         "own": marks[1] - marks[0] - in_runtime,
         "proof": marks[2] - marks[1],
+        "proof_cpu": cores,
         "saving": marks[3] - marks[2],
         "peak": float(peak_resident() or 0),
         "growth": float(target.stat().st_size - path.stat().st_size),
@@ -186,7 +189,8 @@ def _rows(times: int) -> list[tuple[str, str, str]]:
         ("reading, tracing, searching, rewriting", f"{bare['rewriting']:.2f} s", ""),
         ("of these, ONNX Runtime loading and running it for the trace", f"{bare['runtime']:.2f} s", ""),
         ("of these, own work", f"{bare['own']:.2f} s", f"under {OWN_SECONDS:g} s"),
-        ("proof: original and rewritten, batches of 3 and 1", f"{whole['proof']:.2f} s", ""),
+        ("proof: original and rewritten, batches of 3 and 1; the head alone", f"{whole['proof']:.2f} s", ""),
+        ("processor time of the proof, all cores", f"{whole['proof_cpu']:.2f} s", f"under {PROOF_SECONDS:g} s"),
         ("saving", f"{bare['saving']:.2f} s", ""),
         ("imports", f"{bare['imports']:.2f} s", ""),
         ("growth of the file", f"{growth} bytes, {100 * growth / size:.4f} %", f"under {GROWTH_PERCENT:g} %"),

@@ -47,7 +47,10 @@ def command(
     batches = image_batches(first, images, preprocess) if images else []
     report = verify(first, second, batches=batches, provider=provider)
     if as_json:
-        print_json({"schema_version": 1, "model": str(original), "rewritten": str(second), **report.to_json()})
+        found = report.to_json()
+        proof = {check.name: found.pop(check.name) for check in report.checks}
+        about = {"schema_version": 1, "model": str(original), "rewritten": str(second)}
+        print_json({**about, **found, "proof": proof})
     else:
         from onnx_gapmil.show.terminal.notes import console, proof_note
 

@@ -41,9 +41,12 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     """
     layout = Layout(walk.graph, walk.trace)
     wide_axes = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
-    source, axes = _first_map(walk, layout, data, wide_axes)
+    source, axes, own = _first_map(walk, layout, data, wide_axes)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
+    averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
+    if averaged and len(axes) > 2 and node.op not in _MEANS | {"GlobalAveragePool"}:
+        raise walk.refuse("partial-pool", node, "it pools what was averaged over some of three position axes or more")
     kept = [axis for axis in range(1, len(shape)) if axis not in axes]
     _require_space(node, walk, source, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
@@ -59,6 +62,7 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         _layout_name(shape, axes),
         walk.dtype(source, np.dtype(np.float32)),
         note,
+        averaged,
     )
 
 
@@ -148,25 +152,29 @@ def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     return f"positions in axes {list(axes)} of {list(shape)}"
 
 
-def _first_map(walk: Lifting, layout: Layout, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """Follow a pool in several steps back: the map before the first step, and all axes that are averaged.
+def _first_map(
+    walk: Lifting, layout: Layout, data: str, axes: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """Follow a pool in several steps back: the map before the first step, all axes that are pooled, and the pool's own.
 
     A mean of means over whole axes is the mean over both; anything else ends the search where it is.
     """
+    own = axes
     while True:
         node = walk.graph.producer(data)
         if node is None or not node.inputs or node.inputs[0].name not in walk.trace.shapes:
-            return data, axes
+            return data, axes, own
         before, after = walk.shape(node.inputs[0].name), walk.shape(data)
         moved = _axis_map(walk, node, before, after)
         if moved is None:
-            return data, axes
+            return data, axes, own
         reduced = tuple(axis for axis, dim in enumerate(before) if dim != 1 and axis not in moved.values())
         if any(axis not in moved for axis in axes) or (reduced and not _is_whole_mean(walk, node, layout, reduced)):
-            return data, axes
+            return data, axes, own
         if not reduced and node.op not in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
-            return data, axes
+            return data, axes, own
         data = node.inputs[0].name
+        own = tuple(moved[axis] for axis in own)
         axes = tuple(sorted({moved[axis] for axis in axes} | set(reduced)))
 
 

@@ -34,6 +34,7 @@ class FeatureGrid:
         dtype: element type of the grid.
         layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
+        averaged: its axes (2 rows, 3 columns) that the vendor averages before the pool, which then pools the others.
     """
 
     name: str
@@ -45,6 +46,7 @@ class FeatureGrid:
     layout: str
     dtype: np.dtype
     note: str = ""
+    averaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

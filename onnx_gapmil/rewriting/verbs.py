@@ -58,15 +58,9 @@ def rewrite(
         InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
     """
     result = rewrite_model(model, readout=readout, emit=emit)
-    if result.trace is None or result.whole is None:  # rewritten before
+    report = proof_of(result)
+    if report is None:  # rewritten before
         return result
-    source, new, heads, whole = result.source, result.model, result.heads, result.whole
-    if result.trace.measured:
-        report = prove(source, new, heads, whole=whole)
-    else:  # its weights exceed what a trial run may read
-        report = prove_head(source, new, heads, whole=whole, trace=result.trace, inlined=result.inlined)
-    proved = replace(source, proto=new)
-    report = with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=result.trace)
     if not report.passed:
         raise ProofError(
             f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
@@ -77,6 +71,23 @@ def rewrite(
     if path is None and result.source.path is not None:
         path = default_output_path(result.source.path)
     return save_model(result, path) if write and path is not None else result
+
+
+def proof_of(result: Rewrite) -> ProofReport | None:
+    """Prove what was rewritten in memory; None for a model that was rewritten before.
+
+    Raises:
+        ModelError: one of the models cannot be run at all.
+    """
+    source, new, heads, whole, trace = result.source, result.model, result.heads, result.whole, result.trace
+    if trace is None or whole is None:
+        return None
+    if trace.measured:
+        report = prove(source, new, heads, whole=whole)
+    else:  # its weights exceed what a trial run may read
+        report = prove_head(source, new, heads, whole=whole, trace=trace, inlined=result.inlined)
+    proved = replace(source, proto=new)
+    return with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=trace)
 
 
 def verify(

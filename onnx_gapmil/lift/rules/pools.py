@@ -94,10 +94,12 @@ def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
     before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
         return _pool_of_one(node, walk, data)
-    kernel = tuple(node.attrs.get("kernel_shape", ()))
-    dilated = any(step != 1 for step in node.attrs.get("dilations", ()))
-    if math.prod(after[2:]) != 1 or dilated or any(k < dim for k, dim in zip(kernel, before[2:], strict=True)):
+    if math.prod(after[2:]) != 1:
         raise walk.no_rule(node)
+    # A kernel as large as the map may still miss rows and columns, where pads move it to the side or dilations skip.
+    missed = int((window_weights(node, walk, before[2:]) == 0).sum())
+    if missed:
+        raise walk.refuse("partial-pool", node, f"its window leaves {missed} of {math.prod(before[2:])} positions out")
     return _max(node, walk, data, tuple(range(2, len(before))))
 
 
@@ -112,14 +114,18 @@ def lift_reduce_max(node: gs.Node, walk: Lifting) -> Lifted:
 
 
 def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lifted:
-    """``mask * H*W / ties * A``, where mask marks the positions that hold the maximum; a cell by itself is its own."""
+    """``mask * H*W / ties * A``, where mask marks the positions that hold the maximum; a cell by itself is its own.
+
+    Where the rows (or columns) were averaged before, the largest of their means counts, with all of its cells.
+    """
     pooled = end_at_pool(node, walk, data, axes, "the largest position", conditional=True)
     if walk.readout == "instance":
         return pooled
     build, grid = walk.build, pooled.features[0]
-    top = build.reduce("ReduceMax", grid.name, [2, 3])
+    compared = _pooled_values(walk, grid)
+    top = build.reduce("ReduceMax", compared, [2, 3])
     # Less, since Equal takes no floats before operator set 11.
-    below = build.node("Cast", [build.node("Less", [grid.name, top])], to=elem_type(pooled.dtype))
+    below = build.node("Cast", [build.node("Less", [compared, top])], to=elem_type(pooled.dtype))
     mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
     share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
     name = build.node("Mul", [grid.name, share])
@@ -128,7 +134,10 @@ def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lift
 
 @rule("ReduceLogSumExp")
 def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
-    """``y = log sum exp A`` over cells: every position in proportion to its share ``exp(A - y)``, which sum to 1."""
+    """``y = log sum exp A`` over cells: every position in proportion to its share ``exp(A - y)``, which sum to 1.
+
+    Where the rows (or columns) were averaged before, to a, a cell has its line's share of ``y + A - a``.
+    """
     data = node.inputs[0].name
     if not isinstance(walk.try_lift(data), Refusal):
         raise walk.refuse("unknown-operator", node, "over pooled channels it has no lift")
@@ -136,10 +145,13 @@ def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
     pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
     if walk.readout == "instance":
         return pooled
-    top = walk.per_cell(walk.output, pooled.shape, 0)
-    share = walk.build.node("Exp", [walk.build.node("Sub", [pooled.name, top])])
-    scaled = walk.build.node("Mul", [share, _cell_count(walk, pooled.features[0], pooled.dtype)])
-    return _renamed(pooled, walk.build.node("Mul", [scaled, top]))
+    build, grid = walk.build, pooled.features[0]
+    value, own = walk.per_cell(walk.output, pooled.shape, 0), _pooled_values(walk, grid)
+    share = build.node("Exp", [build.node("Sub", [own, value])])
+    scaled = build.node("Mul", [share, _cell_count(walk, grid, pooled.dtype)])
+    if grid.averaged:
+        value = build.node("Add", [build.node("Sub", [grid.name, own]), value])
+    return _renamed(pooled, build.node("Mul", [scaled, value]))
 
 
 @rule("GlobalLpPool")
@@ -151,6 +163,8 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
     pooled = end_at_pool(
         node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True
     )
+    if pooled.features[0].averaged:
+        raise walk.refuse("partial-pool", node, "it takes the norm of means over rows or columns, which no cell has")
     build, power = walk.build, walk.scalar(float(node.attrs.get("p", 2)), pooled.dtype)
     size = build.node("Pow", [build.node("Abs", [pooled.name]), power])
     if walk.readout == "instance":
@@ -303,12 +317,21 @@ def _uncropped(
     return crop.source, axes, weights, f"{detail} of rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
 
 
+def _pooled_values(walk: Lifting, grid: FeatureGrid) -> str:
+    """What the pool sees: the grid, or the means of its rows or columns, (N, C, H or 1, W or 1)."""
+    return walk.build.reduce("ReduceMean", grid.name, list(grid.averaged)) if grid.averaged else grid.name
+
+
 def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
-    """H*W of the grid: a constant, or computed in the graph where the input's size is open."""
+    """How many values the pool sees, H*W of the grid but for what was averaged before.
+
+    A constant, or computed in the graph where the input's size is open.
+    """
+    axes = [axis for axis in (2, 3) if axis not in grid.averaged]
     if not any(entry.space_is_open for entry in walk.trace.inputs):
-        return walk.scalar(math.prod(grid.size), dtype)
+        return walk.scalar(math.prod(grid.size[axis - 2] for axis in axes), dtype)
     build = walk.build
-    size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints([2, 3])], axis=0)
+    size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints(axes)], axis=0)
     count = build.reduce(
         "ReduceProd", build.node("Cast", [size], to=elem_type(np.dtype(np.float32))), [0], keepdims=False
     )

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.rewriting.proof.by_class import class_errors
-from onnx_gapmil.rewriting.proof.reductions import differences, reductions
+from onnx_gapmil.rewriting.proof.reductions import differences, reductions, switched_off
 from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
 from onnx_gapmil.rewriting.proof.tolerances import QUANTIZED_TOLERANCE, TOLERANCE
 
@@ -51,7 +51,9 @@ def compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | 
     wide = np.asarray(grid, dtype=np.float64)
     residual, scale = residual_of(logits, wide)
     errors = class_errors(head, logits, wide)
-    if not np.isfinite(wide).all() or len(wide) != len(logits):
+    if not reductions(head) or len(wide) != len(logits):
+        return Compared(scale, residual, errors)
+    if not np.isfinite(wide[:, ~switched_off(wide)]).all():
         return Compared(scale, residual, errors)
     return Compared(scale, residual, errors, differences(head, got, logits, wide))
 
@@ -85,7 +87,7 @@ def residual_of(logits: np.ndarray, grid: np.ndarray) -> tuple[float, float]:
     known, top = np.isfinite(logits), _largest(logits)
     if mean.shape != logits.shape or not known.any() or not np.isfinite(mean[known]).all():
         return float("inf"), top
-    gap = float(np.abs(mean - logits)[known].max())
+    gap = float(np.abs(mean[known] - logits[known]).max())
     return (gap / top if top > 0 else gap), top
 
 
@@ -103,9 +105,11 @@ def difference(before: Any, after: Any) -> float:
     if np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
         return 0.0
     first, second = before.astype(np.float64), after.astype(np.float64)
-    top = float(np.abs(first).max())
-    gap = float(np.abs(first - second).max())
-    return gap / top if top > 0 else float("inf")
+    moved = (first != second) & ~(np.isnan(first) & np.isnan(second))
+    first, second, top = first[moved], second[moved], _largest(first)
+    if top == 0 or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return float("inf")
+    return float(np.abs(first - second).max(initial=0.0)) / top
 
 
 def report_of(

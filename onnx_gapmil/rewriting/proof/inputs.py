@@ -44,7 +44,7 @@ def proof_inputs(
     spare = [(entries, SCALES[:1]) for entries in candidate_inputs(graph)]
     for seed, (entries, scales) in enumerate([*usual, *spare]):
         text = ", ".join(str(entry.traced) for entry in entries)
-        more = f", {' and '.join(scales)}" if scales != SCALES[:1] else ""
+        more = f": {', '.join(scales)}" if scales != SCALES[:1] else ""
         yield (
             f"random {text}{more}",
             {entry.name: _scaled(random_input(entry, seed), scales) for entry in entries},

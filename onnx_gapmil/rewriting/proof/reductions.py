@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 #: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.
 _LINEAR = frozenset({"mean", "max", "topk", "median"})
+#: How far below the others a class that is off is put: exp(-50) is nothing.
+_FAR = 50.0
 
 
 def reductions(head: HeadOutputs) -> dict[str, str]:
     """The outputs that are made of the grid or of the logits, by what they are; their tensors."""
     return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid")}
+
+
+def switched_off(grid: Array) -> npt.NDArray[np.bool_]:
+    """Which classes of a grid (N, K, H, W) are off, (K,): their bias, so each of their cells, is -inf."""
+    return np.asarray((grid == -np.inf).all(axis=(0, 2, 3)))
 
 
 def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array, grid: Array) -> dict[str, float]:
@@ -31,12 +38,20 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
         head: which outputs there are.
         got: the reductions by what they are, as `reductions` names them.
         logits: (N, K).
-        grid: (N, K, H, W), of the same images.
+        grid: (N, K, H, W), of the same images; finite but for the classes that are off.
 
     Returns:
         By tensor name. For a place or a class that was chosen: how far its value is below the best one's. For values:
         the largest difference. Both relative to the largest value; infinity where shapes or numbers do not fit.
     """
+    off = switched_off(grid)
+    if off.any():  # far below all others, where they win nothing; their own scores are not compared
+        low = grid[:, ~off].min(initial=0.0) - _FAR
+        grid, logits = (np.where(values == -np.inf, low, values) for values in (grid, logits))
+        got = {
+            key: np.where(found == -np.inf, low, found) if found.dtype.kind == "f" else found
+            for key, found in got.items()
+        }
     checks: dict[str, Any] = {
         "argmax": lambda found: _shortfall(np.moveaxis(grid, 1, -1), found),
         "certainty": lambda found: _gap(found, certainty(grid), _unit(grid)),
@@ -48,7 +63,7 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
     result = {}
     for key, name in reductions(head).items():
         found = np.asarray(got[key])
-        check = checks.get(key) or (lambda found, key=key: _scores(grid, found, key.removeprefix("scores.")))
+        check = checks.get(key) or (lambda found, key=key: _scores(grid, found, key.removeprefix("scores."), off))
         result[name] = float(check(found if found.dtype.kind in "iu" else found.astype(np.float64)))
     return result
 
@@ -101,9 +116,11 @@ def _rows(grid: Array, found: np.ndarray, classes: np.ndarray) -> float:
     return _gap(found, expected, float(np.abs(grid).max()))
 
 
-def _scores(grid: Array, found: np.ndarray, key: str) -> float:
+def _scores(grid: Array, found: np.ndarray, key: str, off: npt.NDArray[np.bool_]) -> float:
     aggregator = parse_aggregator(key)
     expected = aggregator(grid)
+    if found.shape == expected.shape:
+        found = np.where(off, expected, found)
     scale = max(float(np.abs(grid).max()), float(np.abs(expected).max()))
     if aggregator.name not in _LINEAR:
         blunt = min(aggregator.parameter or 1.0, 1.0)  # the logarithm is divided by r, its rounding too

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import LiftStep, Refusal
     from onnx_gapmil.rewriting.inspection import Inspection
+    from onnx_gapmil.rewriting.proof.checks import Check, Figure
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
@@ -42,6 +43,12 @@ _VERDICTS = {
         "yellow",
         "exact for each image (mean over cells = logits), but a cell's value also depends on the pooled features",
     ),
+}
+
+#: What each proof says, by its name.
+_CLAIMS = {
+    "sum": "each class's mean over cells is its logit to {figure} of its own cells",
+    "cell": "the head's own answer to a cell alone is the grid there, at {detail}, to {figure}",
 }
 
 
@@ -235,7 +242,7 @@ def _new_outputs(result: Rewrite, head: HeadRecord) -> Table:
 
 
 def proof_note(report: ProofReport) -> Text:
-    """The result of a proof in one or two lines."""
+    """The result of a proof: what was run, and a line for each thing that was proved."""
     residuals = ", ".join(
         f"{report.residual(output):.1e} (allowed {limit:.0e})"
         for output, limit in report.tolerance.items()
@@ -257,9 +264,34 @@ def proof_note(report: ProofReport) -> Text:
         (word, f"bold {color}"),
         f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
     )
+    for check in report.checks:
+        text.append(f"\n  {check.name}: {_proof_line(check)}")
     for reason in report.reasons():
         text.append(f"\n  {reason}", style="red")
     return text
+
+
+def _proof_line(check: Check) -> str:
+    """What one proof claims, and how nearly it holds; or why it was not run."""
+    found = check.joint
+    parts = []
+    if found.measure is not None and found.allowed is not None:
+        claim = _CLAIMS.get(check.name, "{detail} to {figure}")
+        parts.append(claim.format(detail=found.detail, figure=_figure(found)))
+    for name, part in check.parts.items():
+        inner = part.joint
+        parts.append(f"in {name} to {_figure(inner)}" if inner.measure is not None else f"in {name} {_not_run(inner)}")
+    if found.skipped:
+        parts.append(_not_run(found))
+    return "; ".join(parts)
+
+
+def _figure(found: Figure) -> str:
+    return f"{found.measure:.1e} (allowed {found.allowed:.0e})"
+
+
+def _not_run(found: Figure) -> str:
+    return f"not run{' for all heads' if found.measure is not None else ''}: {found.skipped}"
 
 
 def _shared_nodes(report: ProofReport) -> str:

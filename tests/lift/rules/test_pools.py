@@ -233,6 +233,7 @@ def test_average_pool_window_weights_each_cell(
     [
         pytest.param("p = GlobalMaxPool(x)", {}, id="global_max_pool"),
         pytest.param("p = MaxPool<kernel_shape=[3, 5]>(x)", {}, id="max_pool_whole_kernel"),
+        pytest.param("p = MaxPool<kernel_shape=[5, 5], pads=[2, 0, 0, 0]>(x)", {}, id="max_pool_padded_kernel"),
         pytest.param("p = ReduceMax<axes=[2, 3]>(x)", {}, id="reduce_max"),
     ],
 )
@@ -242,6 +243,75 @@ def test_max_pool_goes_to_the_largest_cell(body: str, init: dict[str, np.ndarray
         return LINEAR(cells * hot * 15 / hot.sum(axis=(2, 3), keepdims=True))
 
     check_conditional(text_model(f"{body}\n f = Flatten(p)\n {HEAD}", init=INIT | init), formula)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    ["kernel_shape=[2, 3], dilations=[2, 2]", "kernel_shape=[3, 5], pads=[1, 0, 0, 0], strides=[2, 1]"],
+)
+def test_max_pool_that_misses_positions_is_partial(attributes: str) -> None:
+    """By what the runtime's window sees."""
+    model = text_model(f"p = MaxPool<{attributes}>(x)\n f = Flatten(p)\n {HEAD}", opset=11, init=INIT)
+    assert "its window leaves" in check_refused(model, "partial-pool", "'p'").message
+
+
+#: A pool over the columns of the rows' mean, or over the rows of the columns' mean: how it is spelled, and its formula.
+STEPS = {
+    "sum": ("f = ReduceSum<keepdims=0>(m, own)", {"own": ints(2)}),
+    "max": ("f = ReduceMax<axes=[2], keepdims=0>(m)", {}),
+    "lse": ("f = ReduceLogSumExp<axes=[2], keepdims=0>(m)", {}),
+}
+
+
+@pytest.mark.parametrize("first", [2, 3], ids=["rows", "columns"])
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("size", ["3,5", "4,4"])
+def test_another_pool_over_one_axis_of_the_mean_over_the_other(first: int, kind: str, size: str) -> None:
+    """Not the mean over both: a line counts as its mean does, with all of its cells."""
+    body, init = STEPS[kind]
+    model = text_model(
+        f"m = ReduceMean<axes=[{first}], keepdims=0>(x)\n {body}\n {HEAD}", x=f"float[N,6,{size}] x", init=INIT | init
+    )
+    other = 5 - first
+
+    def contributions(cells: np.ndarray) -> np.ndarray:
+        line = cells.mean(axis=first, keepdims=True)
+        count = cells.shape[other]
+        if kind == "sum":
+            parts = cells * count
+        elif kind == "max":
+            parts = cells * (line == line.max(axis=other, keepdims=True)) * count
+        else:
+            top = np.log(np.exp(line).sum(axis=other, keepdims=True))
+            parts = count * np.exp(line - top) * (top + cells - line)
+        return LINEAR(parts)
+
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == ("exact" if kind == "sum" else "conditional")
+    assert_mean_is_logits(found)
+    assert_close(found.grid, contributions(x.astype(np.float64)))
+    assert_close(found.features, x)
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert report.passed
+
+
+def test_open_columns_of_a_mean_over_rows_are_counted_at_run_time() -> None:
+    model = text_model(
+        f"m = ReduceMean<axes=[2], keepdims=1>(x)\n f = ReduceSum<keepdims=0>(m, own)\n {HEAD}",
+        x="float[N,6,H,W] x",
+        init=INIT | {"own": ints(2, 3)},
+    )
+    x = weights(2, 6, 3, 7)
+    assert_close(lift(model, x).grid, LINEAR(x.astype(np.float64) * 7))
+
+
+def test_the_norm_of_means_is_partial() -> None:
+    model = text_model(
+        f"m = ReduceMean<axes=[2], keepdims=1>(x)\n p = GlobalLpPool(m)\n f = Flatten(p)\n {HEAD}", init=INIT
+    )
+    assert "the norm of means" in check_refused(model, "partial-pool", "'p'").message
 
 
 def test_max_pool_shares_ties() -> None:

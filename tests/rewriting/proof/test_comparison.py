@@ -27,11 +27,22 @@ def test_residual_of_zero_logits_is_absolute() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("where", ["logits", "grid"])
-def test_residual_of_what_is_not_finite_is_infinite(bad: float, where: str) -> None:
+def test_residual_of_a_cell_that_is_not_finite_is_infinite(bad: float) -> None:
     logits, grid = np.ones((1, 2)), np.ones((1, 2, 2, 2))
-    (logits if where == "logits" else grid)[0, 1] = bad
+    grid[0, 1] = bad
     assert residual_of(logits, grid)[0] == np.inf
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_logit_that_is_not_finite_leaves_the_residual_to_the_others(bad: float) -> None:
+    """Its class is judged by itself; see `class_errors`."""
+    logits, grid = np.ones((1, 2)), np.ones((1, 2, 2, 2))
+    logits[0, 1] = grid[0, 1] = bad
+    assert residual_of(logits, grid) == (0.0, 1.0)
+    grid[0, 0] = 1.25
+    assert residual_of(logits, grid) == (0.25, 1.0)
+    logits[0, 0] = bad
+    assert residual_of(logits, grid)[0] == np.inf, "nothing is left to be compared"
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 3, 3), (1, 3, 3, 3), (1, 1, 3, 3)])
@@ -55,6 +66,14 @@ def test_not_a_number_equals_itself_in_its_place_only() -> None:
     nan = np.array([np.nan, 1.0])
     assert difference(nan, nan.copy()) == 0.0
     assert not difference(nan, np.array([1.0, np.nan])) <= 1e9
+
+
+def test_an_infinity_hides_no_difference_of_the_others() -> None:
+    off = np.array([-np.inf, 4.0])
+    assert difference(off, off.copy()) == 0.0
+    assert difference(off, np.array([-np.inf, 4.5])) == 0.125
+    assert difference(off, np.array([np.inf, 4.0])) == np.inf
+    assert difference(off, np.array([1.0, 4.0])) == np.inf
 
 
 def test_other_shapes_and_other_labels_cannot_be_compared() -> None:

@@ -1,0 +1,292 @@
+"""Each proof fails where what it claims is wrong, and only there; what it cannot be run on is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from onnx_gapmil.rewriting.proof.algebra import WideGraph
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite, verify
+from onnx_gapmil.show.terminal.notes import proof_note
+from tests.helpers.support import text_model, weights
+
+W, B = weights(5, 6), weights(5)
+POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)\n"
+HEAD = f"{POOL} y = Gemm<transB=1>(f, w, b)"
+
+
+def vendor(bias: np.ndarray = B, **changes: str) -> onnx.ModelProto:
+    return text_model(HEAD, init={"w": W, "b": bias}, **changes)
+
+
+def edited(
+    edit: Callable[[onnx.ModelProto, onnx.NodeProto], None], model: onnx.ModelProto | None = None
+) -> onnx.ModelProto:
+    """A rewritten model whose last node, which makes the grid, was edited by hand."""
+    made = onnx.ModelProto()
+    made.CopyFrom(rewrite_model(model if model is not None else vendor()).model)
+    edit(made, next(node for node in made.graph.node if node.output[0] == "gapmil_grid"))
+    return made
+
+
+def before_grid(
+    model: onnx.ModelProto, last: onnx.NodeProto, op: str, name: str, array: np.ndarray, **attrs: int
+) -> None:
+    """A node with a constant between the grid and what makes it."""
+    model.graph.initializer.append(numpy_helper.from_array(array, name))
+    place = list(model.graph.node).index(last)
+    model.graph.node.insert(place, helper.make_node(op, [last.input[0], name], [f"{name}_out"], **attrs))
+    model.graph.node[place + 1].input[0] = f"{name}_out"
+
+
+def states(report: ProofReport) -> dict[str, bool | None]:
+    found: dict[str, bool | None] = {check.name: check.passed for check in report.checks}
+    return found
+
+
+def test_an_exact_head_passes_both_with_figures() -> None:
+    report = rewrite(vendor(), write=False).proof
+    assert report is not None
+    assert states(report) == {"sum": True, "cell": True}
+    found = report.to_json()
+    assert 0 < found["sum"]["measure"] < found["sum"]["allowed"] == 2e-5
+    assert found["sum"]["float64"]["measure"] < 1e-14
+    assert 0 < found["cell"]["measure"] < found["cell"]["allowed"] == 2e-5
+    assert found["sum"]["skipped"] is found["cell"]["skipped"] is None
+
+
+def test_cells_that_were_exchanged_fail_the_cells_alone() -> None:
+    def columns_reversed(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        before_grid(model, last, "Gather", "order", np.arange(5)[::-1].copy(), axis=3)
+
+    report = verify(vendor(), edited(columns_reversed))
+    assert states(report) == {"sum": True, "cell": False}
+    (reason,) = report.reasons()
+    assert "the head's own answer to cell (0, 0) alone differs" in reason or "to cell (" in reason
+
+
+def test_a_map_whose_cells_were_exchanged_before_the_head_fails_the_cells() -> None:
+    """The grid and the features agree with each other, but not with the vendor's map."""
+
+    def map_reversed(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        del last
+        model.graph.initializer.append(numpy_helper.from_array(np.arange(3)[::-1].copy(), "order"))
+        conv = next(node for node in model.graph.node if node.op_type == "Conv")
+        features = next(node for node in model.graph.node if node.output[0] == "gapmil_features")
+        place = next(place for place, node in enumerate(model.graph.node) if node.op_type == "Conv")
+        conv.input[0] = features.input[0] = "turned"
+        model.graph.node.insert(place, helper.make_node("Gather", ["x", "order"], ["turned"], axis=2))
+
+    report = verify(vendor(), edited(map_reversed))
+    assert states(report) == {"sum": True, "cell": False}
+
+
+@pytest.mark.parametrize("kind", ["scaled", "bias", "shifted"])
+def test_one_class_that_is_wrong_fails_the_sum_and_its_cells(kind: str) -> None:
+    def wrong(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        factor, more = np.ones((1, 5, 1, 1), np.float32), np.zeros((1, 5, 1, 1), np.float32)
+        factor[0, 2], more[0, 2] = (1.01, 0) if kind == "scaled" else (1, -B[2] if kind == "bias" else 0.01)
+        before_grid(model, last, "Mul", "factor", factor)
+        before_grid(
+            model, next(node for node in model.graph.node if node.output[0] == "gapmil_grid"), "Add", "more", more
+        )
+
+    report = verify(vendor(), edited(wrong))
+    assert states(report) == {"sum": False, "cell": False}
+    assert "class 2" in report.reasons()[-1]
+
+
+def test_a_huge_logit_does_not_hide_the_error_of_another_class() -> None:
+    """1e9 in class 4: relative to it, an error of 0.1 in class 1 is 1e-10."""
+    bias = B.copy()
+    bias[4] = -1e9
+
+    def shifted(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        more = np.zeros((1, 5, 1, 1), np.float32)
+        more[0, 1] = 0.1
+        before_grid(model, last, "Add", "more", more)
+
+    honest = verify(vendor(bias), rewrite_model(vendor(bias)).model)
+    assert states(honest) == {"sum": True, "cell": True}
+    report = verify(vendor(bias), edited(shifted, vendor(bias)))
+    residual = report.residual("y")
+    assert residual is not None
+    assert residual < 2e-5, "the residual does not see it"
+    assert states(report) == {"sum": False, "cell": False}
+    assert "the mean over cells of class 1 differs from its logit" in report.reasons()[0]
+
+
+def test_a_class_switched_off_by_its_bias_concerns_no_other() -> None:
+    bias = B.copy()
+    bias[3] = -np.inf
+    report = rewrite(vendor(bias), write=False).proof
+    assert report is not None
+    assert states(report) == {"sum": True, "cell": True}
+
+    def on_again(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        del last
+        model.graph.initializer.append(numpy_helper.from_array(B, "finite"))
+        next(node for node in model.graph.node if node.op_type == "Conv").input[2] = "finite"
+
+    found = verify(vendor(bias), edited(on_again, vendor(bias)))
+    assert found.checks[0].passed is False
+    assert "the logit of class 3 a number" in " ".join(found.reasons())
+
+
+def test_reductions_are_compared_though_a_class_is_switched_off() -> None:
+    bias = B.copy()
+    bias[3] = -np.inf
+    model = vendor(bias)
+    wish = "grid,argmax,certainty,peaks,topk:3,classes:3,1,scores:max,mean,lse=10,noisy_or"
+    made = rewrite(model, emit=wish, write=False)
+    assert made.proof is not None
+    assert made.proof.passed
+    measured = made.proof.to_json()["emissions"]
+    assert len(measured) == 10
+    assert all(value is not None and value < 2e-5 for value in measured.values())
+
+
+def test_a_bias_that_is_no_number_fails_by_its_own_class() -> None:
+    bias = B.copy()
+    bias[1] = np.nan
+    with pytest.raises(ProofError, match="the logit of class 1 a number") as caught:
+        rewrite(vendor(bias), write=False)
+    errors = caught.value.report.class_errors("y")
+    assert errors is not None
+    assert np.isnan(errors).tolist() == [False, True, False, False, False]
+    assert np.nanmax(errors) < 2e-5
+
+
+def test_what_saturates_is_reached_by_the_large_inputs() -> None:
+    """A grid without the vendor's upper limit is right until it is reached."""
+    model = text_model("c = Clip(x, low, high)\n" + HEAD.replace("x", "c"), init={"w": W, "b": B} | limits(-6, 6))
+
+    def unlimited(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        del last
+        next(node for node in model.graph.node if node.op_type == "Conv").input[0] = "x"
+
+    report = verify(model, edited(unlimited, model))
+    assert report.checks[0].passed is False
+    assert [trial.residuals["y"] < 2e-5 for trial in report.trials] == [False, True], "the ordinary input passes"
+
+
+def limits(low: float, high: float) -> dict[str, np.ndarray]:
+    return {"low": np.float32(low), "high": np.float32(high)}
+
+
+# --- what it is run on, and what it is not ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "x", "init"),
+    [
+        pytest.param("f = ReduceMean<axes=[1, 2], keepdims=0>(x)", "float[N,3,5,6] x", {}, id="nhwc"),
+        pytest.param("f = ReduceMean<axes=[1], keepdims=0>(x)", "float[N,15,6] x", {}, id="tokens"),
+        pytest.param("f = ReduceMean<axes=[2], keepdims=0>(x)", "float[N,6,15] x", {}, id="signal"),
+        pytest.param(
+            "t = Transpose<perm=[0, 1, 3, 2]>(x)\n f = ReduceMean<axes=[2, 3], keepdims=0>(t)",
+            "float[N,6,3,5] x",
+            {},
+            id="turned",
+        ),
+        pytest.param(
+            "p = GlobalAveragePool(x)\n q = ReduceMean<axes=[2, 3]>(z)\n s = Add(p, q)\n f = Flatten(s)",
+            "float[N,6,3,5] x, float[N,6,3,5] z",
+            {},
+            id="two maps",
+        ),
+    ],
+)
+def test_cells_of_every_layout_are_asked_for(body: str, x: str, init: dict[str, np.ndarray]) -> None:
+    model = text_model(f"{body}\n y = Gemm<transB=1>(f, w, b)", x=x, init={"w": W, "b": B} | init)
+    made = rewrite(model, write=False)
+    assert made.proof is not None
+    assert states(made.proof) == {"sum": True, "cell": True}
+
+    def shifted(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        size = made.heads[0].grid_shape[3]
+        assert isinstance(size, int)
+        before_grid(model, last, "Gather", "order", np.roll(np.arange(size), 1), axis=3)
+
+    assert states(verify(model, edited(shifted, model))) == {"sum": True, "cell": False}
+
+
+@pytest.mark.parametrize(
+    ("body", "init", "reason"),
+    [
+        pytest.param(
+            f"{HEAD[: -len('y = Gemm<transB=1>(f, w, b)')]} r = Relu(f)\n y = Gemm<transB=1>(r, w, b)",
+            {},
+            "conditional",
+            id="relu",
+        ),
+        pytest.param(
+            "k = Conv(x, c)\n f = Flatten(k)\n y = Gemm<transB=1>(f, v, b)",
+            {"v": weights(5, 90), "c": weights(6, 6, 1, 1)},
+            "each position",
+            id="flat",
+        ),
+    ],
+)
+def test_cells_that_are_not_claimed_are_not_passed(body: str, init: dict[str, np.ndarray], reason: str) -> None:
+    model = text_model(body, init={"w": W, "b": B} | init)
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert report.passed
+    assert states(report) == {"sum": True, "cell": None}
+    assert reason in report.to_json()["cell"]["skipped"]
+    assert "cell: not run: " in proof_note(report).plain
+
+
+def test_half_precision_is_widened_and_a_large_map_may_round_more() -> None:
+    half = {"w": W.astype(np.float16), "b": B.astype(np.float16)}
+    model = text_model(HEAD, x="float16[N,6,3,5] x", y="float16[N,5] y", init=half)
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert report.to_json()["sum"]["float64"]["measure"] < 1e-14
+    assert report.to_json()["cell"]["allowed"] == 5e-3
+    wide = rewrite(vendor(x="float[N,6,96,96] x"), write=False).proof
+    assert wide is not None
+    assert wide.to_json()["cell"]["allowed"] == pytest.approx(96 * 96 * 2**-24)
+
+
+def test_an_operator_that_the_reference_does_not_know_is_skipped_and_the_sum_is_proved() -> None:
+    model = text_model(
+        f'{POOL} y = com.microsoft.FusedGemm<transB=1, activation="Relu">(f, w, b)',
+        init={"w": W, "b": B},
+        domains='"com.microsoft" : 1',
+    )
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert states(report) == {"sum": True, "cell": None}
+    assert report.to_json()["sum"]["float64"]["passed"] is None
+    assert "FusedGemm" in report.to_json()["sum"]["float64"]["skipped"]
+
+
+def test_the_reference_runs_old_batch_normalization_as_at_inference() -> None:
+    model = text_model(
+        "y = BatchNormalization(x, s, s, m, v)",
+        y="float[N,6,3,5] y",
+        opset=9,
+        init={"s": np.full(6, 2, np.float32), "m": np.ones(6, np.float32), "v": np.full(6, 4, np.float32)},
+    )
+    x = weights(2, 6, 3, 5)
+    (found,) = WideGraph(model, None).run(["y"], {"x": x})
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, 2 * (x.astype(np.float64) - 1) / np.sqrt(4 + 1e-5) + 2, rtol=0, atol=1e-12)
+
+
+def test_the_note_has_a_line_for_each_proof() -> None:
+    report = rewrite(vendor(), write=False).proof
+    assert report is not None
+    _, first, second = proof_note(report).plain.splitlines()
+    assert first.startswith("  sum: each class's mean over cells is its logit to ")
+    assert "in float64 to " in first
+    assert second.startswith("  cell: the head's own answer to a cell alone is the grid there, at 5 cells, to ")
+    assert second.endswith("(allowed 2e-05)")
