@@ -125,7 +125,7 @@ def verify(
     report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
     if isinstance(again, str) or again.whole is None or again.trace is None:
         skipped = {head.output: Figure(skipped=str(again)) for head in heads}
-        return replace(report, algebra=skipped).with_checks(Check("cell", skipped))
+        return replace(report, algebra=skipped).with_checks(Check("cell", skipped), Check("place", skipped))
     found = {head.output: head.feature_grids for head in again.heads}
     known = [replace(head, feature_grids=found[head.output]) for head in heads]
     return with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)

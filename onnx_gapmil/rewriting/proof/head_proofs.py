@@ -1,4 +1,4 @@
-"""What is proved of each head by itself: its algebra in float64, and its cells."""
+"""What is proved of each head by itself: its algebra in float64, its cells, and where they look."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from onnx_gapmil.rewriting.proof.alone import HeadAlone
 from onnx_gapmil.rewriting.proof.cells import cells
 from onnx_gapmil.rewriting.proof.checks import Check
 from onnx_gapmil.rewriting.proof.comparison import element_bytes
+from onnx_gapmil.rewriting.proof.place_proof import place_figure, prove_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,5 +60,9 @@ def with_head_proofs(
             )
         )
     figures = {alone.head.output: algebra(alone) for alone in found}
-    checks = [Check("cell", {alone.head.output: cells(alone) for alone in found})]
+    places = prove_places(rewritten, heads, lift=lift, whole=whole, trace=trace)
+    checks = [
+        Check("cell", {alone.head.output: cells(alone) for alone in found}),
+        Check("place", {output: place_figure(output, check) for output, check in places.items()}, binding=False),
+    ]
     return replace(report, algebra=figures).with_checks(*checks)

@@ -62,6 +62,12 @@ class PlaceCheck:
         return self.skipped or " and ".join(filter(None, (axis.problem(name) for name, axis in self._axes.items())))
 
     @property
+    def detail(self) -> str:
+        """The figures in short, for people."""
+        axes = [f"{name} {axis.detail}" for name, axis in self._axes.items()]
+        return "; ".join([*axes, f"{self.runs} images run"])
+
+    @property
     def _axes(self) -> dict[AxisName, AxisLooks]:
         found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
         return {name: axis for name, axis in found.items() if axis is not None}

@@ -12,6 +12,7 @@ from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
+from onnx_gapmil.rewriting.proof.checks import Figure
 from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
 from onnx_gapmil.rewriting.proof.stimulus import image_axes
 
@@ -50,6 +51,13 @@ def prove_places(
         model = replace(rewritten, proto=_with_outputs(lift, [name for names in others.values() for name in names]))
         found |= _prove(model, [head for head in heads if head.features is None], others, trace)
     return {head.output: found[head.output] for head in heads}
+
+
+def place_figure(output: str, check: PlaceCheck) -> Figure:
+    """What a check says, as every proof does."""
+    failures = (f"output '{output}': {check.reason}.",) if check.passed is False else ()
+    allowed = check.allowed if check.measure is not None else None
+    return Figure(check.measure, allowed, check.skipped, failures, check.detail)
 
 
 def _prove(

@@ -163,7 +163,7 @@ class ProofReport:
             else:  # what is large enough for that sentence is not said of its class again
                 algebra = self.algebra.get(output, Figure())
                 reasons += self._sum(output).failures or algebra.failures
-        reasons += [said for check in self.more_checks for said in check.failures]
+        reasons += [said for check in self.more_checks if check.binding for said in check.failures]
         for name, output in self.emitted.items():
             difference = self.emission(name)
             if difference is not None and not difference <= self.tolerance[output]:

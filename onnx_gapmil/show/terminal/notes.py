@@ -49,6 +49,7 @@ _VERDICTS = {
 _CLAIMS = {
     "sum": "each class's mean over cells is its logit to {figure} of its own cells",
     "cell": "the head's own answer to a cell alone is the grid there, at {detail}, to {figure}",
+    "place": "the cells that stripes of the image move are those that look there: {detail}",
 }
 
 
@@ -283,6 +284,8 @@ def _proof_line(check: Check) -> str:
         parts.append(f"in {name} to {_figure(inner)}" if inner.measure is not None else f"in {name} {_not_run(inner)}")
     if found.skipped:
         parts.append(_not_run(found))
+    if found.failures and not check.binding:
+        return f"not known: {' '.join(found.failures).rstrip('.')}"
     return "; ".join(parts)
 
 

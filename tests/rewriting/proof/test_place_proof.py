@@ -1,0 +1,100 @@
+"""Places are proved of every head of a rewritten model; a grid that looks elsewhere is written, and says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.rewriting.proof import place_proof
+from onnx_gapmil.rewriting.proof.checks import Check
+from onnx_gapmil.rewriting.proof.looks import AxisLooks
+from onnx_gapmil.rewriting.proof.place import PlaceCheck
+from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite, verify
+from onnx_gapmil.show.terminal.notes import proof_note
+from tests.helpers.support import text_model, weights
+
+KERNEL = {"k": weights(6, 3, 4, 4), "w": weights(5, 6), "b": weights(5)}
+TRUNK = "c = Conv<strides=[4,4]>(x, k)\n a = Relu(c)\n"
+HEAD = "p = GlobalAveragePool(m)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)"
+
+
+def plain() -> onnx.ModelProto:
+    return text_model(f"{TRUNK} m = Identity(a)\n {HEAD}", x="float[N,3,32,32] x", init=KERNEL)
+
+
+def place(report: ProofReport | None) -> Check:
+    assert report is not None
+    return next(check for check in report.checks if check.name == "place")
+
+
+@pytest.mark.parametrize("emit", [None, "grid", "features", "scores:max", "topk:2"])
+def test_places_are_proved_whatever_the_file_gives(emit: str | None) -> None:
+    found = place(rewrite(plain(), write=False, emit=emit).proof)
+    assert found.passed is True
+    assert found.to_json()["measure"] < 0.2
+    assert found.to_json()["allowed"] == 1.0
+
+
+def test_verify_proves_the_places_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    rewrite(plain(), path)
+    assert place(verify(plain(), path, provider="cpu")).passed is True
+
+
+def test_a_grid_that_looks_elsewhere_is_right_as_a_sum_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
+    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    report = rewrite(plain(), write=False).proof
+    assert report is not None
+    assert report.passed
+    assert place(report).passed is False
+    note = proof_note(report).plain
+    assert "place: not known: output 'y': the columns look at the image in reverse order" in note
+
+
+def test_a_head_of_several_maps_is_checked_on_all_of_them() -> None:
+    body = f"{TRUNK} d = Conv<strides=[4,4]>(x, l)\n p = GlobalAveragePool(a)\n"
+    body += " q = GlobalAveragePool(d)\n j = Concat<axis=1>(p, q)\n f = Flatten(j)\n y = Gemm<transB=1>(f, w, b)"
+    model = text_model(
+        body, x="float[N,3,32,32] x", init=KERNEL | {"l": weights(6, 3, 4, 4, seed=1), "w": weights(5, 12)}
+    )
+    for emit in (None, "grid"):
+        assert place(rewrite(model, write=False, emit=emit).proof).passed is True
+
+
+def test_a_model_that_is_too_large_to_run_is_skipped() -> None:
+    made = rewrite_model(plain())
+    assert made.trace is not None
+    assert made.whole is not None
+    trace = replace(made.trace, measured=False)
+    found = place_proof.prove_places(
+        replace(made.source, proto=made.model), made.heads, lift=made.model, whole=made.whole, trace=trace
+    )
+    assert found["y"].passed is None
+    assert found["y"].skipped == place_proof.TOO_LARGE
+
+
+def test_a_trunk_that_cannot_be_run_on_stripes_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ModelError("it does not.")
+
+    monkeypatch.setattr(place_proof, "check_places", broken)
+    found = place(rewrite(plain(), write=False).proof)
+    assert found.passed is None
+    assert "does not run on stripes" in found.joint.skipped
+
+
+def test_the_note_says_the_figures() -> None:
+    report = rewrite(plain(), write=False).proof
+    assert report is not None
+    line = next(line for line in proof_note(report).plain.splitlines() if line.startswith("  place: "))
+    assert line == (
+        "  place: the cells that stripes of the image move are those that look there: rows correlation 1.00, slope "
+        "1.00, offset +0.00 cells; columns correlation 1.00, slope 1.00, offset +0.00 cells; 17 images run"
+    )
