@@ -80,9 +80,8 @@ class Places:
         """
         if entry["known"] is not True:
             return cls.unknown(str(entry["reason"]))
-        axes = {
-            name: AxisPlaces(float(entry[name]["first"]), float(entry[name]["step"]))
+        rows, columns = (
+            AxisPlaces(float(entry[name]["first"]), float(entry[name]["step"])) if name in entry else None
             for name in ("rows", "columns")
-            if name in entry
-        }
-        return cls(True, str(entry["input"]), **axes)
+        )
+        return cls(True, str(entry["input"]), rows, columns)
