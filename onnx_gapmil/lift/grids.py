@@ -11,7 +11,6 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
-from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
 def _require_space(
     node: gs.Node, walk: Lifting, source: str, axes: tuple[int, ...], roles: tuple[Role | None, ...]
 ) -> None:
-    """What is pooled must be places of the image, all of them, row by row.
+    """What is pooled must be places of the image; which, and in which order, is judged when the head is lifted.
 
     Args:
         node: the pooling node.
@@ -93,13 +92,6 @@ def _require_space(
             "partial-pool",
             node,
             f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
-        )
-    if not in_reading_order(walk, source, axes):
-        raise walk.refuse(
-            "no-spatial-pool",
-            node,
-            f"the positions of the {list(shape)} tensor that it averages were moved or cut since the last map, so its "
-            "cells are not the places that their rows and columns name",
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
+from onnx_gapmil.lift.placing import place
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import ADVICE, LiftStep, Readout, Refusal, Verdict
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
     from onnx_gapmil.lift.lifting import Rule
 
@@ -33,12 +35,14 @@ class LiftedHead:
         outputs: the graph outputs that are made from these logits.
         lifted: the prediction grid.
         chain: its operators from the pool to the logits.
+        places: where its cells look.
     """
 
     logits: Logits
     outputs: tuple[str, ...]
     lifted: Lifted
     chain: tuple[LiftStep, ...]
+    places: Places
 
     @property
     def output(self) -> str:
@@ -119,10 +123,12 @@ def lift_heads(
     refusals: dict[str, Refusal] = {}
     for tensor, (logits, outputs) in found.items():
         result = _not_scores(walk, tensor) or walk.try_lift(tensor)
-        if not isinstance(result, Refusal):
-            heads.append(LiftedHead(logits, tuple(outputs), result, tuple(walk.chain(tensor))))
+        placed = result if isinstance(result, Refusal) else place(walk, result)
+        if isinstance(placed, Refusal):
+            refusals |= dict.fromkeys(outputs, placed)
             continue
-        refusals |= dict.fromkeys(outputs, result)
+        chain = tuple(walk.chain(tensor))
+        heads.append(LiftedHead(logits, tuple(outputs), placed.lifted, chain, placed.places))
     return HeadSearch(tuple(heads), refusals)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from onnx_gapmil.graph.view import RANDOM_OPS
+from onnx_gapmil.lift.coordinates.judging import CellPlaces, places_of
+from onnx_gapmil.lift.coordinates.preparing import plain
+from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 from onnx_gapmil.ort.cpu import evaluate
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.coordinates.looks import Looks
 
     Rule = Callable[[gs.Node, "Lifting"], Lifted]
 
@@ -55,6 +60,22 @@ class Lifting:
         self.rules = rules
         self._memo: dict[str, Lifted | Refusal] = {}
         self._stack: list[str] = []
+
+    @cached_property
+    def coordinates(self) -> dict[str, Looks]:
+        """Where the elements of every tensor of the vendor's graph look; traced when it is first asked for."""
+        return trace_coordinates(*plain(self.graph, self.trace))
+
+    def places(self, grid: str, axes: tuple[int, ...], size: tuple[int, int]) -> CellPlaces:
+        """Where the cells of a map look.
+
+        Args:
+            grid: the vendor's tensor.
+            axes: its axes that are cells, in the order rows, columns.
+            size: rows and columns as the vendor arranges them.
+        """
+        inputs = {entry.name: entry.traced for entry in self.trace.inputs}
+        return places_of(self.coordinates.get(grid), axes, size, inputs)
 
     # --- the recursion ------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.verdict import LiftStep, Readout, StepKind, Verdict
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
@@ -25,6 +26,9 @@ VERSION_KEY = "gapmil.version"
 VERDICT_KEY = "gapmil.verdict"
 SOURCE_KEY = "gapmil.source_sha256"
 INLINED_KEY = "gapmil.functions_inlined"
+
+#: The places of heads that an older version recorded.
+UNTRACED = Places.unknown("the file was written by an older version, which did not trace them")
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ class HeadRecord(HeadOutputs):
         feature_grids: the vendor's maps that the head pools; nearly always one.
         chain: the head, operator by operator, from the pool to the logits.
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
+        places: where the cells look in the input.
     """
 
     output: str
@@ -94,6 +99,7 @@ class HeadRecord(HeadOutputs):
     feature_grids: tuple[FeatureGridRecord, ...] = ()
     chain: tuple[LiftStep, ...] = ()
     source_sha256: str = ""
+    places: Places = UNTRACED
 
     def to_json(self) -> dict[str, Any]:
         """The head as the metadata keep it and the command line prints it.
@@ -115,6 +121,7 @@ class HeadRecord(HeadOutputs):
             "residual": self.residual,
             "feature_grids": [grid.to_json() for grid in self.feature_grids],
             "chain": [step.to_json() for step in self.chain],
+            "places": self.places.to_json(),
         }
 
 
@@ -210,6 +217,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         feature_grids=tuple(_feature_grid(grid) for grid in entry.get("feature_grids") or ()),
         chain=tuple(_step(step) for step in entry.get("chain") or ()),
         source_sha256=source_sha256,
+        places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
     )
 
 

@@ -102,6 +102,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadReco
         feature_grids=tuple(FeatureGridRecord.of(found) for found in head.features),
         chain=head.chain,
         source_sha256=analysis.source.sha256,
+        places=head.places,
     )
 
 

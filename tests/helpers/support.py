@@ -125,6 +125,22 @@ def lift(
     return Lifted(rewritten, x if isinstance(x, np.ndarray) else np.empty(0), logits, features, grid, tuple(vendor))
 
 
+def assert_in_reading_order(model: onnx.ModelProto) -> None:
+    """The mean is the logits, and a change of one pixel moves the features of the cell with its row and column alone.
+
+    For trunks that keep positions apart, at the input's size.
+    """
+    x = images(model)
+    found = lift(model, x)
+    assert_mean_is_logits(found)
+    height, width = x.shape[2:]
+    for row, column in ((0, 0), (1, width - 1), (height - 1, 0), (height - 1, width - 2)):
+        other = x.copy()
+        other[:, :, row, column] += 1
+        moved = np.abs(lift(model, other).features - found.features).max(axis=(0, 1)) > 1e-6
+        assert np.argwhere(moved).tolist() == [[row, column]]
+
+
 def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:
     """Equal up to rounding relative to the largest expected value."""
     limit = tolerance if tolerance is not None else TOLERANCE[got.dtype.itemsize]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import Lifted, elem_type
-from onnx_gapmil.lift.places import find_crop
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal

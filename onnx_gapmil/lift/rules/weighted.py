@@ -17,7 +17,6 @@ from onnx_gapmil.lift.ancestry import origins, places_are_lost
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
-from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
@@ -85,11 +84,6 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
         _require_attention(node, walk, product)
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("unknown-operator", node, "its weights are for one size of the input, which is left open")
-    rank = len(walk.shape(product.values))
-    if not in_reading_order(walk, product.values, (rank - 1 if product.transposed else rank - 2,)):
-        raise walk.refuse(
-            "spatial-mixing-after-pool", node, "the positions that it sums were moved since the map was made"
-        )
     size, prefix, note = _places(walk, product)
     if prefix and not _is_apart(walk, product.values, prefix):
         raise walk.refuse(

@@ -1,0 +1,140 @@
+"""Places of lifted heads: reading order restored, views that differ refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_gapmil.lift.lifted import UNARRANGED
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import check_refused, run, text_model, weights
+
+PATCH = 4
+SIZE = (5, 7)
+HEAD = "f = Flatten(p)\n y = Gemm<transB=1>(f, w)"
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+BOUNDS = {"last": ints(-1), "start": ints(-99), "two": ints(2), "three": ints(3), "zero": ints(0), "half": ints(4)}
+
+
+def model_of(body: str, x: str = f"float[N,3,{SIZE[0] * PATCH},{SIZE[1] * PATCH}] x", **init: Any) -> onnx.ModelProto:
+    """A trunk of patches, so that each patch of the image decides one cell; ``k`` is its map of 6 channels."""
+    trunk = f"k = Conv<strides=[{PATCH}, {PATCH}]>(x, c)\n"
+    init = {"c": weights(6, 3, PATCH, PATCH), "w": weights(5, 6)} | BOUNDS | init
+    return text_model(trunk + body, x=x, init=init)
+
+
+def moved_cell(model: onnx.ModelProto, row: int, column: int, output: str, size: tuple[int, int] = SIZE) -> list[int]:
+    """The one cell that a change of one patch moves."""
+    x = np.zeros((1, 3, size[0] * PATCH, size[1] * PATCH), np.float32)
+    (before,) = run(model, x, [output])
+    x[:, :, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH] = 1
+    (after,) = run(model, x, [output])
+    moved = np.argwhere(np.abs(after - before).sum(axis=(0, 1)) > 1e-6)
+    assert len(moved) == 1
+    return [int(place) for place in moved[0]]
+
+
+MOVED = {
+    "mirrored": ("m = Slice(k, last, start, three, last)\n p = GlobalAveragePool(m)\n", {}),
+    "upside_down": ("m = Slice(k, last, start, two, last)\n p = GlobalAveragePool(m)\n", {}),
+    "transposed": (
+        "m = Transpose<perm=[0, 1, 3, 2]>(k)\n r = Relu(m)\n g = Add(r, m)\n p = GlobalAveragePool(g)\n",
+        {},
+    ),
+    "column_major_tokens": (
+        "m = Transpose<perm=[0, 3, 2, 1]>(k)\n r = Reshape(m, t)\n g = MatMul(r, e)\n s = Add(r, g)\n"
+        " p = ReduceMean<axes=[1], keepdims=0>(s)\n",
+        {"t": ints(0, -1, 6), "e": weights(6, 6)},
+    ),
+    "shuffled": (
+        "a = Reshape(k, t)\n b = Gather<axis=2>(a, order)\n g = Relu(b)\n h = Add(g, b)\n"
+        " p = ReduceMean<axes=[2], keepdims=0>(h)\n",
+        {"t": ints(0, 6, -1), "order": np.random.default_rng(3).permutation(35)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_reading_order_is_restored(name: str) -> None:
+    body, init = MOVED[name]
+    made = rewrite_model(model_of(body + HEAD, **init))
+    head = made.heads[0]
+    assert head.places.to_json() == {
+        "known": True,
+        "input": "x",
+        "rows": {"first": 2.0, "step": 4.0},
+        "columns": {"first": 2.0, "step": 4.0},
+    }
+    assert head.grid is not None
+    assert head.features is not None
+    assert head.grid_shape[2:] == SIZE
+    for output in (head.grid, head.features):
+        for row, column in ((0, 0), (1, 4), (4, 0), (2, 6)):
+            assert moved_cell(made.model, row, column, output) == [row, column]
+
+
+@pytest.mark.parametrize("name", ["mirrored", "transposed"])
+def test_map_of_an_open_size_is_turned_at_any_size(name: str) -> None:
+    made = rewrite_model(model_of(MOVED[name][0] + HEAD, x="float[N,3,H,W] x"))
+    head = made.heads[0]
+    assert head.grid is not None
+    assert moved_cell(made.model, 1, 2, head.grid, size=(3, 8)) == [1, 2]
+
+
+def test_order_that_holds_at_one_size_only_is_said_not_to_be_known() -> None:
+    body = (
+        "s = Slice(k, zero, half, three)\n e = Slice(k, half, far, three)\n m = Concat<axis=3>(e, s)\n"
+        " p = GlobalAveragePool(m)\n"
+    )
+    head = rewrite_model(model_of(body + HEAD, x="float[N,3,H,W] x", far=ints(1 << 30))).heads[0]
+    assert not head.places.known
+    assert UNARRANGED in head.note
+
+
+VIEWS = {
+    "mirror_image": "m = Slice(x, last, start, three, last)\n",
+    "shifted": "m = Pad(x, pads)\n",
+    "transposed": "m = Transpose<perm=[0, 1, 3, 2]>(x)\n",
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("join", ["late", "early"])
+def test_views_that_differ_are_refused(name: str, join: str) -> None:
+    ends = {
+        "late": "p0 = GlobalAveragePool(k)\n q = GlobalAveragePool(n)\n p = Add(p0, q)\n",
+        "early": "s = Add(k, n)\n p = GlobalAveragePool(s)\n",
+    }
+    body = VIEWS[name] + f"n = Conv<strides=[{PATCH}, {PATCH}]>(m, c)\n" + ends[join] + HEAD
+    pads = ints(0, 0, 0, 8, 0, 0, 0, -8)
+    check_refused(model_of(body, x="float[N,3,28,28] x", pads=pads), "different-views")
+
+
+def test_view_that_is_turned_back_is_no_other_view() -> None:
+    body = (
+        "m = Slice(x, last, start, three, last)\n"
+        f"n = Conv<strides=[{PATCH}, {PATCH}]>(m, c)\n b = Slice(n, last, start, three, last)\n"
+        "p0 = GlobalAveragePool(k)\n q = GlobalAveragePool(b)\n p = Add(p0, q)\n"
+    )
+    assert rewrite_model(model_of(body + HEAD)).heads[0].places.known
+
+
+def test_cropped_photo_says_where_its_cells_lie() -> None:
+    """The middle of the photo is cut out in the graph: the first cell lies a patch from its corner."""
+    body = f"m = Slice(x, four, to, axes)\n n = Conv<strides=[{PATCH}, {PATCH}]>(m, c)\n p = GlobalAveragePool(n)\n"
+    init = {"four": ints(4, 8), "to": ints(16, 28), "axes": ints(2, 3), "c": np.ones((6, 3, PATCH, PATCH), np.float32)}
+    places = rewrite_model(model_of(body + HEAD, **init)).heads[0].places
+    assert places.to_json() == {
+        "known": True,
+        "input": "x",
+        "rows": {"first": 6.0, "step": 4.0},
+        "columns": {"first": 10.0, "step": 4.0},
+    }
