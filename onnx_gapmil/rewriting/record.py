@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from onnx_gapmil.aggregate.activation import Activation
@@ -12,6 +12,7 @@ from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
 from onnx_gapmil.images.places import Places
+from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.verdict import LiftStep, Readout, StepKind, Verdict
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
@@ -101,6 +102,13 @@ class HeadRecord(HeadOutputs):
     source_sha256: str = ""
     places: Places = UNTRACED
 
+    def with_places(self, places: Places) -> HeadRecord:
+        """The same with what was proved of its places; the note follows, by which nothing is drawn of unknown ones."""
+        if places.known == self.places.known:
+            return replace(self, places=places)
+        grids = tuple(replace(grid, note=_note_on_places(grid.note, places)) for grid in self.feature_grids)
+        return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
+
     def to_json(self) -> dict[str, Any]:
         """The head as the metadata keep it and the command line prints it.
 
@@ -123,6 +131,12 @@ class HeadRecord(HeadOutputs):
             "chain": [step.to_json() for step in self.chain],
             "places": self.places.to_json(),
         }
+
+
+def _note_on_places(note: str, places: Places) -> str:
+    """A note that says that places are not known if that is so."""
+    others = [part for part in note.split("; ") if part and part != UNARRANGED]
+    return "; ".join(others if places.known else [*others, UNARRANGED])
 
 
 def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:

@@ -55,8 +55,11 @@ class Rewrite:
         return joint_verdict(head.verdict for head in self.heads)
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
-        """The same with a proof and the residuals it measured, which the model's own record takes up too."""
-        heads = tuple(replace(head, residual=proof.residual(head.output)) for head in self.heads)
+        """The same with a proof, and the residuals and places it measured, which the model's own record takes up."""
+        heads = tuple(
+            replace(head.with_places(proof.places.get(head.output, head.places)), residual=proof.residual(head.output))
+            for head in self.heads
+        )
         write_heads(self.model, heads, inlined=self.inlined)
         return replace(self, proof=proof, heads=heads)
 

@@ -87,7 +87,7 @@ def proof_of(result: Rewrite) -> ProofReport | None:
     else:  # its weights exceed what a trial run may read
         report = prove_head(source, new, heads, whole=whole, trace=trace, inlined=result.inlined)
     proved = replace(source, proto=new)
-    return with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=trace)
+    return with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=trace, claimed=False)
 
 
 def verify(
@@ -128,7 +128,9 @@ def verify(
         return replace(report, algebra=skipped).with_checks(Check("cell", skipped), Check("place", skipped))
     found = {head.output: head.feature_grids for head in again.heads}
     known = [replace(head, feature_grids=found[head.output]) for head in heads]
-    return with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)
+    return with_head_proofs(
+        report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace, claimed=True
+    )
 
 
 def _lifted_again(first: LoadedModel, second: LoadedModel, heads: Sequence[HeadRecord]) -> Rewrite | str:

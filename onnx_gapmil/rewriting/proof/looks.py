@@ -92,7 +92,7 @@ class AxisLooks:
             return f"the {name} look at places {self.slope:.2f} times as far apart as is said"
         return f"the {name} look {self.offset:+.2f} cells away from where is said"
 
-    def to_json(self) -> dict[str, float | int]:
+    def to_json(self) -> dict[str, float]:
         """The figures."""
         return {
             "correlation": self.correlation,
@@ -105,8 +105,8 @@ class AxisLooks:
         }
 
 
-def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlaces) -> AxisLooks | None:
-    """Where the cells of an axis look; None if fewer than two of them are said to look into the image.
+def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlaces) -> AxisLooks:
+    """Where the cells of an axis look.
 
     Args:
         responses: to stripes along that axis of the image, of one or more base images, which are averaged.
@@ -117,8 +117,8 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     own, other = (_local([response.moved for response in responses], which) for which in (axis, 1 - axis))
     said, inside = _said(edges, places, own.shape[1])
     kept = np.flatnonzero(inside)
-    if len(kept) < 2:
-        return None
+    if len(kept) < 2:  # hardly one is said to look into the image: then they are compared where they are said to look
+        kept, said = np.arange(own.shape[1]), places.first + places.step * np.arange(own.shape[1])
     if len(kept) > FEW + 1:  # the border's cells see less of the image, and look outwards or inwards
         kept = kept[1:-1]
     said, seen = said[kept] / places.step, _centroids(own, edges)[kept] / places.step

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -72,16 +72,10 @@ class PlaceCheck:
         found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
         return {name: axis for name, axis in found.items() if axis is not None}
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "passed": self.passed,
-            "measure": self.measure,
-            "allowed": self.allowed,
-            "skipped": self.skipped or None,
-            "runs": self.runs,
-            **{name: axis.to_json() for name, axis in self._axes.items()},
-        }
+    @property
+    def measured(self) -> dict[str, dict[str, float]]:
+        """The figures of each axis, as places keep them."""
+        return {name: axis.to_json() for name, axis in self._axes.items()}
 
 
 def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype) -> PlaceCheck:

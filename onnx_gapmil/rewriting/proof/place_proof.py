@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +28,32 @@ if TYPE_CHECKING:
 TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
 
 
+@dataclass(frozen=True)
+class ProvedPlaces:
+    """What a proof says of where the cells of a head look.
+
+    Attributes:
+        check: what was measured.
+        places: as far as they are known: traced and not contradicted, or not traced and measured.
+    """
+
+    check: PlaceCheck
+    places: Places
+
+    def figure(self, output: str) -> Figure:
+        """What the check says, as every proof does."""
+        check = self.check
+        failures = (f"output '{output}': {check.reason}.",) if check.passed is False else ()
+        allowed = check.allowed if check.measure is not None else None
+        return Figure(check.measure, allowed, check.skipped, failures, check.detail)
+
+
 def prove_places(
     rewritten: LoadedModel, heads: Sequence[HeadRecord], *, lift: onnx.ModelProto, whole: WholeGrids, trace: Trace
-) -> dict[str, PlaceCheck]:
+) -> dict[str, ProvedPlaces]:
     """Whether the cells of each head look where its record says, by head's output.
+
+    Where nothing could be traced (a Loop, an operator that is not known), cells that tile the image are tried.
 
     Args:
         rewritten: what is proved.
@@ -42,27 +64,20 @@ def prove_places(
         trace: the shapes that the model is run with.
     """
     if not trace.measured:
-        return {head.output: PlaceCheck(skipped=TOO_LARGE) for head in heads}
+        return {head.output: ProvedPlaces(PlaceCheck(skipped=TOO_LARGE), head.places) for head in heads}
     emitting = [head for head in heads if head.features is not None]
     others = {head.output: whole.features[head.output] for head in heads if head.features is None}
     maps = {head.output: (head.features,) for head in emitting if head.features is not None}
     found = _prove(rewritten, emitting, maps, trace)
-    if others:
+    if others:  # the maps are tensors of what was lifted here
         model = replace(rewritten, proto=_with_outputs(lift, [name for names in others.values() for name in names]))
         found |= _prove(model, [head for head in heads if head.features is None], others, trace)
     return {head.output: found[head.output] for head in heads}
 
 
-def place_figure(output: str, check: PlaceCheck) -> Figure:
-    """What a check says, as every proof does."""
-    failures = (f"output '{output}': {check.reason}.",) if check.passed is False else ()
-    allowed = check.allowed if check.measure is not None else None
-    return Figure(check.measure, allowed, check.skipped, failures, check.detail)
-
-
 def _prove(
     model: LoadedModel, heads: Sequence[HeadRecord], maps: Mapping[str, tuple[str, ...]], trace: Trace
-) -> dict[str, PlaceCheck]:
+) -> dict[str, ProvedPlaces]:
     if not heads:
         return {}
     data, folder = model.session_source()
@@ -73,19 +88,28 @@ def _prove(
         try:
             found[head.output] = _check(session, head, maps[head.output], trace)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
-            found[head.output] = PlaceCheck(skipped=f"the model does not run on stripes: {explain(error)}".rstrip("."))
+            check = PlaceCheck(skipped=f"the model does not run on stripes: {explain(error)}".rstrip("."))
+            found[head.output] = ProvedPlaces(check, head.places)
     return found
 
 
-def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace) -> PlaceCheck:
+def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace) -> ProvedPlaces:
     def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """The head's maps, one after the other along the channels."""
         found: list[np.ndarray] = session.run(list(names), dict(feeds))
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
-    places = _tiling(head, trace)
-    dtype = trace.dtypes.get(head.feature_grids[0].source, np.dtype(np.float32)) if head.feature_grids else None
-    return check_places(run, trace.inputs, places, dtype or np.dtype(np.float32))
+    places = head.places if head.places.known else _tiling(head, trace)
+    source = head.feature_grids[0].source if head.feature_grids else ""
+    check = check_places(run, trace.inputs, places, trace.dtypes.get(source, np.dtype(np.float32)))
+    if check.passed:
+        return ProvedPlaces(check, replace(places, measured=check.measured))
+    if not head.places.known:
+        skipped = f"the places are not known: {head.places.reason}"
+        return ProvedPlaces(PlaceCheck(skipped=skipped, runs=check.runs), head.places)
+    if check.passed is None:
+        return ProvedPlaces(check, places)
+    return ProvedPlaces(check, Places.unknown(f"stripes of the image move other cells: {check.reason}"))
 
 
 def _tiling(head: HeadRecord, trace: Trace) -> Places:
