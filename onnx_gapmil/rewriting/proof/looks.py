@@ -70,12 +70,6 @@ class AxisLooks:
         tells = self.cells > FEW or (self.correlation <= -CORRELATION and self.contrast >= CONTRAST)
         return False if tells else None
 
-    @property
-    def detail(self) -> str:
-        """The figures in short, for people."""
-        offset = round(self.offset, 2) + 0.0  # no -0.00
-        return f"correlation {self.correlation:.2f}, slope {self.slope:.2f}, offset {offset:+.2f} cells"
-
     def problem(self, name: AxisName) -> str:
         """What is wrong with it, as a clause; "" where nothing is."""
         if self.passed is not False:

@@ -63,9 +63,9 @@ class PlaceCheck:
 
     @property
     def detail(self) -> str:
-        """The figures in short, for people."""
-        axes = [f"{name} {axis.detail}" for name, axis in self._axes.items()]
-        return "; ".join([*axes, f"{self.runs} images run"])
+        """How far the cells of each axis look from where is said, for people."""
+        away = [f"{name} to {abs(axis.offset):.2f} cells" for name, axis in self._axes.items()]
+        return f"{' and '.join(away)} ({self.runs} runs)"
 
     @property
     def _axes(self) -> dict[AxisName, AxisLooks]:

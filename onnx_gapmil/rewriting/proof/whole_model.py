@@ -62,8 +62,8 @@ def prove(
         raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {first.name}; it is another model's.")
     runner = _Runner(first, second, heads, whole, provider=provider, optimize=optimize)
     # Where the runtime fuses them, integer kernels saturate in another way than the nodes that they were.
-    rounds = any(head.quantized for head in heads)
-    trials, skipped, failures = _run(runner, proof_inputs(first, batches, large=not (optimize and rounds)))
+    large = not (optimize and any(head.quantized for head in heads))
+    trials, skipped, failures = _run(runner, proof_inputs(first, batches, large=large))
     if not trials and not failures:
         raise ModelError(f"{first.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
     report = report_of(heads, trials, second.proto, whole)

@@ -47,9 +47,9 @@ _VERDICTS = {
 
 #: What each proof says, by its name.
 _CLAIMS = {
-    "sum": "each class's mean over cells is its logit to {figure} of its own cells",
-    "cell": "the head's own answer to a cell alone is the grid there, at {detail}, to {figure}",
-    "place": "the cells that stripes of the image move are those that look there: {detail}",
+    "sum": "each class's logit is its cells' mean to {figure}",
+    "cell": "{detail} are the head's own answers to them, to {figure}",
+    "place": "stripes of the image move the cells that look there, {detail}",
 }
 
 

@@ -180,6 +180,33 @@ def limits(low: float, high: float) -> dict[str, np.ndarray]:
     return {"low": np.float32(low), "high": np.float32(high)}
 
 
+def test_a_quantized_head_is_held_to_its_bound_in_each_class_though_one_is_huge() -> None:
+    """Rounding moves a logit by at most half a step of each pooled value times its weight."""
+    bias, step = B.copy(), np.float32(0.05)
+    bias[4] = -1e6
+    body = (
+        f"{POOL} q = QuantizeLinear(f, step, zero)\n d = DequantizeLinear(q, step, zero)\n y = Gemm<transB=1>(d, w, b)"
+    )
+    model = text_model(body, init={"w": W, "b": bias, "step": step, "zero": np.uint8(128)})
+    made = rewrite(model, write=False)
+    bound = made.heads[0].rounding_bound
+    assert bound == pytest.approx(np.abs(W).sum(axis=1).max() * step / 2)
+    assert made.proof is not None
+    assert states(made.proof) == {"sum": True, "cell": None}
+    assert made.proof.to_json()["sum"]["allowed"] == 0.05
+    assert "integers" in made.proof.to_json()["sum"]["float64"]["skipped"]
+
+    def shifted(model: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        more = np.zeros((1, 5, 1, 1), np.float32)
+        more[0, 1] = 40 * bound
+        before_grid(model, last, "Add", "more", more)
+
+    wrong = edited(shifted, model)
+    report = verify(model, wrong, provider="cpu")
+    assert (report.residual("y") or 0) < 0.05, "the residual does not see it"
+    assert report.checks[0].passed is False
+
+
 # --- what it is run on, and what it is not ---------------------------------------------------------------------------
 
 
@@ -285,9 +312,8 @@ def test_the_reference_runs_old_batch_normalization_as_at_inference() -> None:
 def test_the_note_has_a_line_for_each_proof() -> None:
     report = rewrite(vendor(), write=False).proof
     assert report is not None
-    _, first, second, third = proof_note(report).plain.splitlines()
-    assert first.startswith("  sum: each class's mean over cells is its logit to ")
-    assert "in float64 to " in first
-    assert second.startswith("  cell: the head's own answer to a cell alone is the grid there, at 5 cells, to ")
+    _, first, second, _ = proof_note(report).plain.splitlines()
+    assert first.startswith("  sum: each class's logit is its cells' mean to ")
+    assert "; in float64 to " in first
+    assert second.startswith("  cell: 5 cells are the head's own answers to them, to ")
     assert second.endswith("(allowed 2e-05)")
-    assert third.startswith("  place: ")

@@ -100,8 +100,8 @@ def test_the_note_says_the_figures() -> None:
     assert report is not None
     line = next(line for line in proof_note(report).plain.splitlines() if line.startswith("  place: "))
     assert line == (
-        "  place: the cells that stripes of the image move are those that look there: rows correlation 1.00, slope "
-        "1.00, offset +0.00 cells; columns correlation 1.00, slope 1.00, offset +0.00 cells; 17 images run"
+        "  place: stripes of the image move the cells that look there, rows to 0.00 cells and columns to 0.00 cells "
+        "(17 runs)"
     )
 
 
