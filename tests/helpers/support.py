@@ -16,7 +16,13 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
+from onnx_gapmil.graph.trace import trace
+from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.lift.coordinates.fields import NONE
+from onnx_gapmil.lift.coordinates.looks import Looks
+from onnx_gapmil.lift.coordinates.preparing import plain
+from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.verdict import ADVICE, Refusal, UnsupportedHeadError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -327,3 +333,17 @@ def raw_pixels(height: int, width: int) -> Preprocess:
             "dtype": "float32",
         }
     )
+
+
+def coordinates_of(model: onnx.ModelProto, tensor: str = "m") -> Looks:
+    """Where a tensor of a model looks, by the pass over its graph."""
+    graph = ModelGraph(model)
+    return trace_coordinates(*plain(graph, trace(graph)))[tensor]
+
+
+def coordinate(looks: Looks, axis: int, name: str = "x") -> np.ndarray:
+    """One coordinate of every element, written out; states stand as they are."""
+    (view,) = looks.views
+    if (name, axis) not in view:
+        return np.full(looks.shape, NONE)
+    return np.array(np.broadcast_to(view[name, axis].values, looks.shape))

@@ -7,19 +7,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, UNKNOWN, Field, contract
+from onnx_gapmil.lift.coordinates.fields import (
+    MIXED,
+    NONE,
+    POOLED,
+    UNKNOWN,
+    Field,
+    compact,
+    contract,
+    is_number,
+)
 from onnx_gapmil.lift.coordinates.looks import (
+    Key,
     Looks,
     View,
     conflicts,
     join_views,
     joined,
-    numbers_in,
     seen_nowhere,
     stated,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.coordinates.scene import Rule, Scene
@@ -28,17 +39,22 @@ if TYPE_CHECKING:
 _FACTORS = {"QLinearMatMul": (0, 3), "QGemm": (0, 3), "MatMulIntegerToFloat": (0, 1)}
 
 
+#: How far the energy of weights may be spread, in steps, for their sum to look at one place: by half where a matrix
+#: interpolates.
+_ONE_PLACE = 0.55
+
+
 @dataclass(frozen=True)
 class _Summed:
     """One way to see a factor of a product, after the sum.
 
     Attributes:
         view: coordinates, with the axes of the result.
-        whole: whether it has places, and they are the same for all elements that were summed.
+        whole: the coordinates that have places, which are the same for all elements that were summed.
     """
 
     view: View
-    whole: bool
+    whole: frozenset[Key]
 
 
 def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]:
@@ -48,8 +64,10 @@ def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]
     target = [labels.index(label) if label in labels else None for label in output]
     found = []
     for view in part.views:
-        whole = numbers_in(view) and not any(
-            field.varies(axis) for axis in gone for (_, of), field in view.items() if of > 0 and field.has_numbers
+        whole = frozenset(
+            (name, of)
+            for (name, of), field in view.items()
+            if of > 0 and field.has_numbers and not any(field.varies(axis) for axis in gone)
         )
         moved = {}
         for key, field in view.items():
@@ -62,7 +80,39 @@ def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]
     return found
 
 
-def product(parts: list[Looks], labels: list[str], output: str, after: tuple[int, ...]) -> Looks:
+def _weighed(part: Looks, labels: str, weights: np.ndarray, of: str, output: str) -> Looks:
+    """Where the sums by constant weights look whose energy lies at one place: permutations, interpolations.
+
+    What they do to other coordinates, and where the energy is spread, `_summed` tells; here such a coordinate is left
+    as it was. A permutation matrix is a mover like any other.
+    """
+    gone = [axis for axis, label in enumerate(labels) if label not in output]
+    view = part.views[0]
+    if len(part.views) > 1 or len(gone) != 1 or not set(of) <= {labels[gone[0]], *output}:
+        return Looks((), ({},))
+    energy = np.square(weights.astype(np.float64))
+    found = {}
+    for key, field in view.items():
+        if not field.varies(gone[0]) or not is_number(field.values).all():
+            continue
+        full = np.broadcast_to(
+            field.values, [part.shape[axis] if axis == gone[0] else dim for axis, dim in enumerate(field.values.shape)]
+        )
+        total = np.einsum(f"{labels},{of}->{output}", np.ones_like(full), energy)
+        mean = np.einsum(f"{labels},{of}->{output}", full, energy) / np.where(total > 0, total, 1)
+        square = np.einsum(f"{labels},{of}->{output}", np.square(full), energy) / np.where(total > 0, total, 1)
+        if (total > 0).all() and (square - np.square(mean) <= np.square(_ONE_PLACE * field.step)).all():
+            found[key] = Field(compact(mean), field.step)
+    return Looks((), (found,))
+
+
+def product(
+    parts: list[Looks],
+    labels: list[str],
+    output: str,
+    after: tuple[int, ...],
+    weights: Callable[[int], np.ndarray | None] = lambda _: None,
+) -> Looks:
     """What a product of tensors sees, spelled as an Einsum without ellipsis.
 
     A factor whose places are the same for everything that is summed owns the result: the queries of an attention own
@@ -75,16 +125,25 @@ def product(parts: list[Looks], labels: list[str], output: str, after: tuple[int
     lost = MIXED if len(moving) == 1 else POOLED
     factors = [_summed(part, own, output, lost) for part, own in moving]
     if len(factors) == 1:
-        return Looks(after, tuple(entry.view for entry in factors[0]), why)
-    owners = [[entry for entry in found if entry.whole] for found in factors]
-    everything = [entry.view for found in factors for entry in found]
-    if not any(owners):
-        view = everything[0]
-        for other in everything[1:]:
-            view = join_views(view, other)
+        seen = tuple(entry.view for entry in factors[0])
+        place = next(number for number, part in enumerate(parts) if any(part.views))
+        gathers = len(seen) == 1 and len(parts) == 2 and _gathers(parts[place], labels[place], output)
+        matrix = weights(1 - place) if gathers else None
+        if matrix is not None:
+            seen = ({**seen[0], **_weighed(parts[place], labels[place], matrix, labels[1 - place], output).views[0]},)
+        return Looks(after, seen, why)
+    entries = [entry for found in factors for entry in found]
+    owned = {key for entry in entries for key in entry.whole}
+    if not owned:
+        view = entries[0].view
+        for entry in entries[1:]:
+            view = join_views(view, entry.view)
         return Looks(after, (view,), why)
     views: list[View] = []
-    for own in (entry.view for found in owners for entry in found):
+    for entry in entries:
+        if not entry.whole:
+            continue
+        own = {key: field for key, field in entry.view.items() if key in entry.whole or key not in owned}
         # A token without a place of its own, such as a class token, has gathered from all others.
         own = {
             key: Field(np.where(field.values == NONE, POOLED, field.values), field.step) for key, field in own.items()
@@ -100,17 +159,34 @@ def product(parts: list[Looks], labels: list[str], output: str, after: tuple[int
 def _matmul(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     one, two = (parts[place] for place in _FACTORS.get(node.op, (0, 1)))
     swaps = [bool(node.attrs.get(name, 0)) for name in ("transA", "transB")]
-    return [matmul(one, two, scene.out_shape(node), swaps)]
+    places = _FACTORS.get(node.op, (0, 1))
+    return [matmul(one, two, scene.out_shape(node), swaps, lambda factor: _matrix(scene, node, places[factor]))]
 
 
-def matmul(one: Looks, two: Looks, after: tuple[int, ...], swaps: list[bool]) -> Looks:
+def _matrix(scene: Scene, node: gs.Node, place: int) -> np.ndarray | None:
+    """A constant factor of a product, of floats."""
+    value = scene.weights(node.inputs[place].name)
+    return value if value is not None and value.dtype.kind == "f" else None
+
+
+def _gathers(part: Looks, labels: str, output: str) -> bool:
+    """Whether a sum is over elements with different places, so that its weights tell which of them count."""
+    gone = [axis for axis, label in enumerate(labels) if label not in output]
+    return any(
+        found.varies(axis) and found.has_numbers for axis in gone for view in part.views for found in view.values()
+    )
+
+
+def matmul(
+    one: Looks, two: Looks, after: tuple[int, ...], swaps: list[bool], weights: Callable[[int], np.ndarray | None]
+) -> Looks:
     """A matrix product as NumPy has it, of tensors whose last two axes may be swapped."""
     letters = "abcdefghij"
     lead = letters[: max(one.rank - 2, two.rank - 2, 0)]
     left_labels = "k" if one.rank == 1 else lead[len(lead) - one.rank + 2 :] + ("km" if swaps[0] else "mk")
     right_labels = "k" if two.rank == 1 else lead[len(lead) - two.rank + 2 :] + ("nk" if swaps[1] else "kn")
     output = lead + ("m" if one.rank > 1 else "") + ("n" if two.rank > 1 else "")
-    return product([one, two], [left_labels, right_labels], output, after)
+    return product([one, two], [left_labels, right_labels], output, after, weights)
 
 
 def _gemm(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
@@ -126,7 +202,7 @@ def _einsum(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     if spelled is None:
         return [stated(parts, after, UNKNOWN, f"Einsum '{node.name}' takes a diagonal")]
     labels, output = spelled
-    return [product(parts, labels, output, after)]
+    return [product(parts, labels, output, after, lambda factor: _matrix(scene, node, factor))]
 
 
 def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str] | None:

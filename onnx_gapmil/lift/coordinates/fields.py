@@ -28,6 +28,8 @@ _NUMBERS = 1e29
 #: of ResNet-D differ by half a step.
 _SAME = 0.76
 _NOISE = 1e-6
+#: By which part single precision may bend a straight line.
+_EVEN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -142,3 +144,45 @@ def extended(values: np.ndarray, axis: int, before: int, after: int) -> np.ndarr
         ends.append(last[..., None] + step[..., None] * np.arange(1, count + 1))
     whole = np.concatenate([ends[0][..., ::-1], moved, ends[1]], axis=-1)
     return np.moveaxis(whole, -1, axis)
+
+
+def divided(found: Field, axis: int) -> Field:
+    """Runs of elements that look at one place, as nearest upsampling and pixel shuffles leave them, share it out.
+
+    Left as stairs, a window over them or a sum with a finer map would make uneven steps of them.
+    """
+    values = found.values
+    length = values.shape[axis]
+    if length < 2 or not is_number(values).all():
+        return found
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    changes = np.flatnonzero((np.abs(np.diff(values, axis=axis)) > _NOISE).any(axis=others)) + 1
+    run = length // (len(changes) + 1)
+    if run < 2 or not np.array_equal(changes, np.arange(1, len(changes) + 1) * run) or length % run:
+        return found
+    stairs = np.take(values, np.arange(0, length, run), axis)
+    if stairs.shape[axis] < 2:
+        return found
+    slope = np.repeat(np.gradient(stairs, axis=axis), run, axis)
+    place = ((np.arange(length) % run + 0.5) / run - 0.5).reshape(
+        [-1 if other == axis else 1 for other in range(values.ndim)]
+    )
+    return Field(values + slope * place, lattice_step(stairs) / run)
+
+
+def straightened(values: np.ndarray, axis: int) -> np.ndarray:
+    """A resized coordinate without the ends at which interpolation repeats the edge: they look in even steps, too."""
+    steps = np.diff(values, axis=axis)
+    usual = np.median(steps, axis=axis, keepdims=True)
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    even = (np.abs(steps - usual) <= _EVEN * np.abs(usual)).all(axis=others)
+    inner = np.flatnonzero(even)
+    if len(inner) == 0 or not even[inner[0] : inner[-1] + 1].all() or len(inner) < len(even) / 2:
+        return values
+    places = np.arange(values.shape[axis]).reshape([-1 if other == axis else 1 for other in range(values.ndim)])
+    first, last = int(inner[0]), int(inner[-1]) + 1
+    start, end = (np.take(values, [at], axis) for at in (first, last))
+    slope = (end - start) / (last - first)
+    return np.where(
+        places < first, start + (places - first) * slope, np.where(places > last, end + (places - last) * slope, values)
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import SAMPLED, UNKNOWN, Field, compact
+from onnx_gapmil.lift.coordinates.fields import SAMPLED, UNKNOWN, Field, compact, divided
 from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, stated, values_of
 
 if TYPE_CHECKING:
@@ -195,6 +195,12 @@ def _by_index(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     return [parts[0].moved(after, move)]
 
 
+def _shuffled(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """A pixel shuffle: the cells of a block look at one place, and share it out."""
+    moved = _by_index(node, parts, scene)[0]
+    return [moved.mapped(moved.shape, lambda found: divided(divided(found, 2), 3))]
+
+
 def _scattered(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """Elements of one tensor put in place of those of another."""
     after = scene.out_shape(node)
@@ -251,11 +257,12 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
     **dict.fromkeys(("Identity", "Optional", "OptionalGetElement"), _identity),
     **dict.fromkeys(("Concat", "QLinearConcat"), _concatenated),
-    **dict.fromkeys(("GatherElements", "GatherND", "ReverseSequence", "DepthToSpace", "SpaceToDepth"), _by_index),
+    **dict.fromkeys(("GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
     **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), _scattered),
     **dict.fromkeys(("TopK", "Compress", "Unique", "NonZero", "NonMaxSuppression"), _sorted),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), _reordered),
     "Transpose": _transposed,
+    "DepthToSpace": _shuffled,
     "Expand": _expanded,
     "Tile": _tiled,
     "Slice": _sliced,

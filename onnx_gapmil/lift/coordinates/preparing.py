@@ -31,20 +31,20 @@ def plain(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
 def _spliced(proto: onnx.ModelProto, graph: ModelGraph, trace: Trace) -> onnx.ModelProto:
     """A copy in which each If with a fixed condition is the branch that it takes; the model itself if it has none."""
     taken = {}
-    for node in proto.graph.node:
+    for place, node in enumerate(proto.graph.node):
         if node.op_type == "If" and node.domain in ("", "ai.onnx"):
             name = node.input[0]
             value = trace.values[name] if name in trace.values else graph.value(name)
             if value is not None and value.size == 1:
                 wanted = "then_branch" if bool(value.reshape(())) else "else_branch"
-                taken[id(node)] = next(entry.g for entry in node.attribute if entry.name == wanted)
+                taken[place] = next(entry.g for entry in node.attribute if entry.name == wanted)
     if not taken:
         return proto
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     del copy.graph.node[:]
-    for node in proto.graph.node:
-        branch = taken.get(id(node))
+    for place, node in enumerate(proto.graph.node):
+        branch = taken.get(place)
         copy.graph.node.extend([node] if branch is None else _opened(branch, node))
         if branch is not None:
             copy.graph.initializer.extend(branch.initializer)

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.lift.coordinates.fields import SAMPLED, UNKNOWN, Field, compact, extended, is_number
+from onnx_gapmil.lift.coordinates.fields import (
+    SAMPLED,
+    UNKNOWN,
+    Field,
+    compact,
+    divided,
+    extended,
+    is_number,
+    straightened,
+)
 from onnx_gapmil.lift.coordinates.looks import Looks, stated
 from onnx_gapmil.ort.cpu import evaluate
 
@@ -50,6 +59,7 @@ def _resized(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     before, after = parts[0].shape, scene.out_shape(node)
     if not all(scene.is_fixed(tensor.name) for tensor in node.inputs[1:]):
         return [stated(parts[:1], after, SAMPLED, f"{node.op} '{node.name}' crops where the image decides")]
+    nearest = str(node.attrs.get("mode", "nearest")) == "nearest"
     resized = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
 
     def resize(found: Field) -> Field:
@@ -62,7 +72,11 @@ def _resized(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         full = np.ascontiguousarray(np.broadcast_to(found.values, before), dtype=np.float32)
         values = compact(scene.run(node, {node.inputs[0].name: full}).astype(np.float64))
         ratio = max((before[axis] / after[axis] for axis in touched), default=1.0)
-        return Field(values, found.step * ratio)
+        result = Field(values, found.step * ratio)
+        for axis in touched:
+            if result.varies(axis):
+                result = divided(result, axis) if nearest else Field(straightened(result.values, axis), result.step)
+        return result
 
     return [parts[0].mapped(after, resize)]
 

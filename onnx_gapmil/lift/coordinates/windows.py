@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, Field, compact, contract, extended, is_number
+from onnx_gapmil.lift.coordinates.fields import (
+    MIXED,
+    NONE,
+    POOLED,
+    Field,
+    compact,
+    contract,
+    divided,
+    extended,
+    is_number,
+)
 from onnx_gapmil.lift.coordinates.looks import Looks
 
 if TYPE_CHECKING:
@@ -77,7 +87,8 @@ def _convolved(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 
     def look(found: Field) -> Field:
         for window in windows:
-            found = window.look(found, MIXED)
+            # A pixel shuffle that is spelled out leaves stairs. (So do rows in a sequence of tokens; they stay.)
+            found = window.look(divided(found, window.axis) if len(windows) > 1 else found, MIXED)
         return _across_channels(found, channel, source.shape[channel], after[channel], groups)
 
     return [source.mapped(after, look)]
