@@ -90,12 +90,12 @@ class Stimulus:
         self._beside = {
             entry.name: noise(self._one(entry), kind, 2 * seed) for entry in inputs if entry is not self._entry
         }
-        self.runs = 0
-        width = self._entry.traced[0] if self._batched else 1
-        base = self._maps([self._image] * width)
+        # A fixed batch is filled; an open one takes any number.
+        self._width = self._entry.traced[0] if self._batched and not self._entry.batch_is_open else 1
+        base = self._maps([self._image] * self._width)
         self.size: tuple[int, int] = (base.shape[2], base.shape[3])
         # A model that folds crops or frames into its batch gives more maps than it takes images.
-        self._folds = len(base) != width
+        self._folds = len(base) != self._width
         self._base = base if self._folds else base[:1]
         self.runs = 1
 
@@ -124,21 +124,17 @@ class Stimulus:
 
     def _together(self) -> int:
         """How many images go into one run."""
-        if not self._batched or self._folds:
-            return 1
-        if self._entry.batch_is_open:
+        if self._entry.batch_is_open and not self._folds:
             return max(1, min(MAX_STRIPES, _FED // max(1, self._image.size)))
-        return self._entry.traced[0]
+        return 1 if self._folds else self._width
 
     def _moved(self, images: list[np.ndarray]) -> np.ndarray:
         """Root mean square change over the channels: of each image, (n, H, W)."""
-        width = len(images)
-        if self._batched and (self._folds or not self._entry.batch_is_open):
-            images = [*images, *[images[-1]] * (self._entry.traced[0] - width)]
-        change = (self._maps(images) - self._base) ** 2
+        count = len(images)
+        change = (self._maps([*images, *[images[-1]] * (self._width - count)]) - self._base) ** 2
         if self._folds:
             change = change.mean(axis=0, keepdims=True)
-        return np.asarray(np.sqrt(change[:width].mean(axis=1)))
+        return np.asarray(np.sqrt(change[:count].mean(axis=1)))
 
     def _maps(self, images: list[np.ndarray]) -> np.ndarray:
         feeds = {
