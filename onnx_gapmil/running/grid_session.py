@@ -252,9 +252,9 @@ def _rewritten(model: ModelSource | Rewrite, emit: Emit | None) -> LoadedModel:
 
 
 def _rewrite(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
-    from onnx_gapmil.rewriting.rewriter import rewrite_model  # the rules and onnx-graphsurgeon: seldom needed here
+    from onnx_gapmil.rewriting.in_memory import rewrite_in_memory  # the rules, onnx-graphsurgeon: seldom needed here
 
-    return rewrite_model(loaded, emit=emit)
+    return rewrite_in_memory(loaded, emit=emit)
 
 
 def _only_image_input(session: Any, what: str) -> InputSpec:
