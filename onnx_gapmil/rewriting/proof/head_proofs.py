@@ -63,7 +63,7 @@ def with_head_proofs(
             )
         )
     figures = {alone.head.output: algebra(alone) for alone in found}
-    places = prove_places(rewritten, heads, lift=lift, whole=whole, trace=trace)
+    places = prove_places(rewritten, heads, lift=lift, whole=whole, trace=trace, claimed=claimed)
     checks = [
         Check("cell", {alone.head.output: cells(alone) for alone in found}),
         Check("place", {output: found.figure(output) for output, found in places.items()}, binding=claimed),

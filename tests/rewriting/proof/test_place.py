@@ -252,4 +252,4 @@ def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
     assert set(measured["rows"]) == {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells"}
-    assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 6)
+    assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)

@@ -164,3 +164,21 @@ def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) 
     head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
     assert head.places.known is known
     assert (UNARRANGED in head.note) is not known
+
+
+def test_first_cells_that_stripes_contradict_are_those_of_a_tiling_if_stripes_say_so() -> None:
+    made = rewrite_model(plain())
+    assert made.trace is not None
+    assert made.whole is not None
+    far = replace(made.heads[0], places=Places(True, "x", AxisPlaces(2.0, 4.0), AxisPlaces(7.0, 4.0)))
+    for claimed, columns in ((False, AxisPlaces(2.0, 4.0)), (True, None)):
+        found = place_proof.prove_places(
+            replace(made.source, proto=made.model),
+            [far],
+            lift=made.model,
+            whole=made.whole,
+            trace=made.trace,
+            claimed=claimed,
+        )["y"]
+        assert found.check.passed is not claimed
+        assert found.places.columns == columns
