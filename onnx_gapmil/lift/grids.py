@@ -79,6 +79,10 @@ def _require_space(
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
+    # A product with a matrix over positions reads like a layer over channels; what lies along the axis tells.
+    roles = tuple(
+        "space" if axis in axes and walk.holds_places(source, axis) else role for axis, role in enumerate(roles)
+    )
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
