@@ -133,13 +133,16 @@ def _sliced(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 def take(part: Looks, after: tuple[int, ...], lines: dict[int, np.ndarray]) -> Looks:
     """Some positions along some axes, by their numbers."""
 
-    def move(values: np.ndarray) -> np.ndarray:
+    def choose(found: Field) -> Field:
+        values, step = found.values, found.step
         for axis, line in lines.items():
             if values.shape[axis] > 1:
                 values = np.take(values, line, axis)
-        return values
+                strides = np.unique(np.abs(np.diff(line)))
+                step *= int(strides[0]) if len(strides) == 1 else 1
+        return Field(compact(values), step)
 
-    return part.moved(after, move)
+    return part.mapped(after, choose)
 
 
 def _split(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
