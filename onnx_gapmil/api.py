@@ -5,12 +5,15 @@ What the command line does, these do without the terminal: the same verbs, with 
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
+from onnx_gapmil.auditing.audit import audit as run_audit
 from onnx_gapmil.auditing.preparation import Request
 from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.benchmarking.benchmark import bench as run_bench
 from onnx_gapmil.benchmarking.plan import BenchPlan
 from onnx_gapmil.benchmarking.results import BenchReport
 from onnx_gapmil.data.opening import open_data
@@ -32,6 +35,7 @@ from onnx_gapmil.lift.verdict import Refusal, UnsupportedHeadError, Verdict
 from onnx_gapmil.ort.doctor import Diagnosis, diagnose
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
@@ -129,10 +133,6 @@ def predict(
         InputError: model, images, preprocessing, names, provider or folder will not do; see the errors below it.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-    from contextlib import closing
-
-    from onnx_gapmil.prediction.predicting import PredictionRun
-
     paths = [images] if isinstance(images, str | Path) else images
     run = PredictionRun(
         model,
@@ -195,17 +195,12 @@ def audit(
         InputError: model, data, labels, names, preprocessing, provider or folder will not do.
         UnsupportedHeadError: the model has no head that can be lifted.
     """
-    from onnx_gapmil.auditing.audit import audit as run_audit
-
-    def path(value: str | Path | None) -> Path | None:
-        return Path(value) if value is not None else None
-
     request = Request(
         model=Path(model),
         data=Path(data),
-        labels=path(labels),
-        names=path(names),
-        class_map=path(class_map),
+        labels=_path(labels),
+        names=_path(names),
+        class_map=_path(class_map),
         offset=label_offset,
         preprocess=str(preprocess) if preprocess is not None else None,
         provider=provider,
@@ -216,6 +211,10 @@ def audit(
     return run_audit(
         request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
     )
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return Path(value) if value is not None else None
 
 
 def bench(model: str | Path | onnx.ModelProto, plan: BenchPlan | None = None) -> BenchReport:
@@ -232,6 +231,4 @@ def bench(model: str | Path | onnx.ModelProto, plan: BenchPlan | None = None) ->
         InputError: the plan does not fit the model, or the model was rewritten before.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-    from onnx_gapmil.benchmarking.benchmark import bench as run_bench
-
     return run_bench(model, plan)

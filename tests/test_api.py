@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,10 @@ def test_errors_form_the_tree_that_their_module_draws() -> None:
         assert kind.__base__.__name__ == parent
         assert kind.exit_code == exit_code
         assert name in (errors.__doc__ or "")
+
+
+def test_no_folder_hides_a_public_function() -> None:
+    package = Path(onnx_gapmil.__file__).parent
+    names = {path.stem for path in package.iterdir()}
+    assert not names & set(api.__all__)
+    assert (package / "py.typed").is_file()

@@ -243,31 +243,3 @@ class CellNodes:
 
     def _number(self, value: float) -> str:
         return self._build.constant(np.asarray(value, dtype=self.dtype))
-
-
-def append_scores(
-    build: GraphBuilder,
-    grid: str,
-    aggregator: Aggregator,
-    *,
-    channels: int,
-    dtype: np.dtype,
-    cells: int | None = None,
-) -> str:
-    """Append an aggregator to a graph.
-
-    Args:
-        build: collects the nodes.
-        grid: tensor (N, K, H, W).
-        aggregator: which one.
-        channels: K.
-        dtype: the grid's element type.
-        cells: H*W where it is known; None where the size is open.
-
-    Returns:
-        Name of the scores (N, K), float32, or float64 for a float64 grid.
-
-    Raises:
-        InputError: it sorts cells, their number is open, and the operator set is older than 10.
-    """
-    return CellNodes(build, grid, channels=channels, dtype=dtype, cells=cells).scores(aggregator)

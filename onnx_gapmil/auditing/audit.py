@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.gallery import build_gallery
@@ -14,6 +13,7 @@ from onnx_gapmil.auditing.resuming import open_journal
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
+from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def audit(
         write_images(output / "images.parquet", done.records, classifier.class_names.name)
         write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name)
         write_report(output / "report.html", report_of(done, summary, gallery))
-        text = json.dumps(summary.to_json(), indent=2, allow_nan=False) + "\n"
-        write_whole(output / "summary.json", text.encode())
+        write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
         journal.clear()
     return summary
 

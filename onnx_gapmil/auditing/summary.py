@@ -156,9 +156,23 @@ class Conditions:
 # The fields of the last base come first, as in summary.json.
 @dataclass(frozen=True, kw_only=True)
 class AuditSummary(Figures, Conditions):
-    """What an audit found: every key of ``summary.json`` is an attribute, those of `Conditions` and of `Figures`.
+    """What an audit found: every key of ``summary.json`` is an attribute.
 
-    Shares are in 0..1. What was not measured (no boxes, no masks, cells of unknown arrangement) is None.
+    Shares are in 0..1. What was not measured (no boxes, no masks, cells of unknown arrangement) is None. The formulas
+    are in ``docs/measures.md``; what was audited is described by `Conditions`, what was found by `Figures`:
+
+    - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
+    - ``data``, ``images``, ``failed``, ``failures``: the data set, and how many of its images were measured;
+    - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``class_map``, ``names_source``, ``provider``,
+      ``versions``: under what all figures hold;
+    - ``aggregators``: accuracy with the cells pooled in another way, by aggregator; ``top1``, ``top5``, ``macro``: the
+      model's own;
+    - ``foreground``, ``recoverable``, ``error_causes``: whether the cells on the object know better than the image;
+    - ``background_reliance``, ``background``, ``edges``: evidence off the object, and at the border;
+    - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``localization``, ``pxap``: whether the grid finds
+      the object;
+    - ``calibration``, ``several_objects``;
+    - ``intervals``: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``.
 
     Attributes:
         classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.

@@ -7,6 +7,7 @@ field's annotation: ``Annotated[float, JsonKey("iou_0.3")]`` has a key that no a
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import types
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 T = TypeVar("T")
-_PLAIN: tuple[type, ...] = (str, int, float, bool, type(None))
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def to_json(value: object) -> Any:
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
+        return [item if type(item) in _PLAIN else to_json(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -84,7 +85,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
         return float(value)
     if kind in _PLAIN:
         return _exactly(kind, value, where)
-    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    origin, parts = _generic(kind)
     if origin in (typing.Union, types.UnionType):
         return _one_of(parts, value, where)
     if origin is Literal:
@@ -102,6 +103,11 @@ def _read(kind: Any, value: object, where: str) -> Any:
     raise TypeError(f"{where}: values of type {kind} cannot be read")
 
 
+@functools.cache
+def _generic(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    return typing.get_origin(kind), typing.get_args(kind)
+
+
 def _exactly(kind: type, value: object, where: str) -> object:
     if type(value) is not kind:
         raise _misfit(where, value, kind.__name__)
@@ -109,14 +115,15 @@ def _exactly(kind: type, value: object, where: str) -> object:
 
 
 def _one_of(kinds: tuple[Any, ...], value: object, where: str) -> Any:
-    problem = _misfit(where, value, " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds))
-    for kind in kinds:
-        try:
+    if type(value) in kinds:  # None, text and numbers
+        return value
+    others = [kind for kind in kinds if kind is not type(None)]
+    if len(others) == 1:
+        return _read(others[0], value, where)
+    for kind in others:
+        with contextlib.suppress(ValueError):
             return _read(kind, value, where)
-        except ValueError as error:
-            if kind is not type(None) and value is not None:
-                problem = error
-    raise problem
+    raise _misfit(where, value, " or ".join(getattr(kind, "__name__", str(kind)) for kind in others))
 
 
 def _tuple(kinds: tuple[Any, ...], value: object, where: str) -> tuple[Any, ...]:

@@ -205,18 +205,6 @@ def has_external_data(proto: onnx.ModelProto) -> bool:
     return any(is_external(tensor) for tensor in model_tensors(proto))
 
 
-def external_locations(proto: onnx.ModelProto) -> list[str]:
-    """The files that a model keeps its weights in, as the model spells them, each once."""
-    found = dict.fromkeys(
-        entry.value
-        for tensor in model_tensors(proto)
-        if is_external(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    )
-    return list(found)
-
-
 def load_small_external_data(proto: onnx.ModelProto, folder: Path | None, limit: int = 4096) -> None:
     """Bring small external tensors into the proto, in place.
 

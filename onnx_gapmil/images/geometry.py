@@ -12,16 +12,20 @@ Coordinates are continuous, with pixel (i, j) covering [j, j+1) x [i, i+1): edge
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.images.places import AxisPlaces
 
 ResizeRule = Literal["squash", "shortest", "letterbox"]
 RESIZE_RULES: tuple[str, ...] = get_args(ResizeRule)
 
 Rectangle = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the photo, x to the right, y down, x0 <= x1, y0 <= y1."""
+
+#: Pixels of the input within which two places are one.
+_SAME = 1e-3
 
 MAX_RESIZED_PIXELS = 2**27
 """A photo one pixel high and 100,000 wide would grow to billions when its shorter side is resized."""
@@ -33,15 +37,15 @@ class Geometry:
 
     Attributes:
         image_size: (H, W) of the photo in pixels.
-        input_size: (H, W) of the network's input in pixels.
+        input_size: (H, W) of the window in pixels: the network's input, or what a grid's cells divide (`of_grid`).
         resized_size: (H, W) of the whole photo after resizing, before cropping or padding.
-        offset: (y, x) of the input's top left corner in the resized photo, in pixels; negative is padding.
+        offset: (y, x) of the window's top left corner in the resized photo, in pixels; negative is padding.
     """
 
     image_size: tuple[int, int]
-    input_size: tuple[int, int]
+    input_size: tuple[float, float]
     resized_size: tuple[int, int]
-    offset: tuple[int, int]
+    offset: tuple[float, float]
 
     @classmethod
     def plan(
@@ -81,13 +85,32 @@ class Geometry:
         offset = (_centre(resized[0], input_size[0]), _centre(resized[1], input_size[1]))
         return cls(image_size, input_size, resized, offset)
 
-    @property
-    def input_region(self) -> Rectangle:
-        """The part of the photo that the network sees, clipped to the photo."""
-        return self._rectangle(0.0, 0.0, float(self.input_size[1]), float(self.input_size[0]))
+    def of_grid(self, rows: AxisPlaces, columns: AxisPlaces, grid_shape: tuple[int, int]) -> Geometry:
+        """The same map for the window that a grid's cells divide evenly, each a step wide around its centre.
+
+        A network that crops its input, pads it, or convolves without padding has cells that do not divide the input:
+        their window is then another, smaller or larger.
+
+        Args:
+            rows: where the grid's rows look, in pixels of the input.
+            columns: where its columns look.
+            grid_shape: (H, W) of the grid.
+
+        Returns:
+            The geometry itself where the cells divide the whole input.
+        """
+        axes = tuple(zip((rows, columns), grid_shape, strict=True))
+        start = tuple(axis.first - axis.step / 2 for axis, _ in axes)
+        size = tuple(axis.step * cells for axis, cells in axes)
+        if all(abs(found) < _SAME for found in start) and all(
+            abs(found - whole) < _SAME for found, whole in zip(size, self.input_size, strict=True)
+        ):
+            return self
+        offset = (self.offset[0] + start[0], self.offset[1] + start[1])
+        return replace(self, input_size=(size[0], size[1]), offset=offset)
 
     @property
-    def photo_region(self) -> tuple[int, int, int, int]:
+    def photo_region(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1) in pixels of the *input*: the part of it that shows the photo, not padding."""
         (height, width), (top, left) = self.resized_size, self.offset
         return (
@@ -114,7 +137,7 @@ class Geometry:
     def cell_rectangle(self, row: int, col: int, grid_shape: tuple[int, int]) -> Rectangle:
         """The rectangle of one cell in the photo, clipped to it.
 
-        The grid divides the input evenly: cell (row, col) of an (H, W) grid is one part in H x W of it. What
+        The grid divides the window evenly: cell (row, col) of an (H, W) grid is one part in H x W of it. What
         a cell's value depends on, its receptive field, is larger and centred there.
 
         Args:

@@ -80,8 +80,8 @@ class Places:
         """
         if entry["known"] is not True:
             return cls.unknown(str(entry["reason"]))
-        rows, columns = (
-            AxisPlaces(float(entry[name]["first"]), float(entry[name]["step"])) if name in entry else None
-            for name in ("rows", "columns")
-        )
-        return cls(True, str(entry["input"]), rows, columns)
+        return cls(True, str(entry["input"]), _axis(entry.get("rows")), _axis(entry.get("columns")))
+
+
+def _axis(entry: Mapping[str, Any] | None) -> AxisPlaces | None:
+    return AxisPlaces(float(entry["first"]), float(entry["step"])) if entry is not None else None

@@ -6,7 +6,7 @@ cell move together, so they are known up to a constant only, and "positive" has 
 the mean at zero a cell that prefers nothing has no evidence, whatever its offset.
 
 **Reliance** is the share of the evidence for the predicted class that lies outside the object, each cell's evidence
-spread evenly over it: ``sum_p e[p] (1 - cover[p]) / sum_p e[p]``. Areas and not whole cells, so that a coarse grid
+spread evenly over it: ``sum_p e[p] (1 - overlap[p]) / sum_p e[p]``. Areas and not whole cells, so that a coarse grid
 and a small object do not round to nothing. Letterbox padding lies outside.
 
 **Baselines.** A large object holds much of any map. So the same share is given for a map that knows nothing of the
@@ -63,14 +63,14 @@ def above_mean(values: Array, means: Array) -> Array:
 
 
 def background_reliance(
-    speaking: Array, won: npt.NDArray[np.bool_], cover: Array, foreground: npt.NDArray[np.bool_], geometry: Geometry
+    speaking: Array, won: npt.NDArray[np.bool_], overlap: Array, foreground: npt.NDArray[np.bool_], geometry: Geometry
 ) -> Background:
     """Measure one image.
 
     Args:
         speaking: (cells,), the `evidence` for the predicted class.
         won: (cells,), where the predicted class has the highest logit.
-        cover: (H, W), the share of each cell inside the object.
+        overlap: (H, W), the share of each cell inside the object.
         foreground: (cells,).
         geometry: where the input lies in the photo.
     """
@@ -78,15 +78,15 @@ def background_reliance(
     total = float(speaking.sum())
     if total <= 0.0:
         return Background(None, None, None, only)
-    x, y = cell_edges(geometry, cover.shape)
-    areas = cell_areas(geometry, cover.shape)
-    side = float(np.sqrt((cover * areas).sum() / areas.sum()))
+    x, y = cell_edges(geometry, overlap.shape)
+    areas = cell_areas(geometry, overlap.shape)
+    side = float(np.sqrt((overlap * areas).sum() / areas.sum()))
 
     def outside(inside: Array) -> float:
         return float(min(max(1.0 - (speaking * inside.ravel()).sum() / total, 0.0), 1.0))
 
     return Background(
-        share=outside(cover),
+        share=outside(overlap),
         centred=outside(_cover_by(centred_overlap, x, y, side)),
         random=outside(_cover_by(random_overlap, x, y, side)),
         only_background=only,
@@ -115,7 +115,7 @@ def _ramp(z: Array, side: float) -> Array:
 
 
 def _cover_by(overlap: Callable[[Array, float], Array], x: Array, y: Array, side: float) -> Array:
-    """(H, W): the cover of cells by a box that has ``side`` of both sides of the window, given axis by axis."""
+    """(H, W): the overlap of cells by a box that has ``side`` of both sides of the window, given axis by axis."""
     shares = []
     for edges in (y, x):
         lengths = np.diff(edges)

@@ -1,6 +1,6 @@
 """Everything that is measured on one image: what an audit writes down and computes its summary from.
 
-The parts share what is expensive (the winners of the cells, their means, the covers), which is why they are put
+The parts share what is expensive (the winners of the cells, their means, the overlaps), which is why they are put
 together here and not by whoever wants one of them.
 """
 
@@ -24,9 +24,9 @@ from onnx_gapmil.metrics.localization import BoxHits, box_hits
 from onnx_gapmil.metrics.overlap import (
     HALF,
     ObjectBox,
-    cell_cover,
-    cell_cover_of_mask,
-    cell_covers,
+    cell_overlap,
+    cell_overlap_of_mask,
+    cell_overlaps,
     foreground_cells,
 )
 from onnx_gapmil.metrics.pointing import Pointing, best_cell, centre_in_boxes, centre_in_mask, touches
@@ -187,25 +187,25 @@ def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageM
 
 def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags) -> ImageMeasures:
     """Adds what needs to know where the objects of the labels are."""
-    covers = [cell_covers(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
+    overlaps = [cell_overlaps(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
     if scene.mask is not None:
-        highest = cover = cell_cover_of_mask(scene.mask, scene.geometry, scene.shape)
+        highest = overlap = cell_overlap_of_mask(scene.mask, scene.geometry, scene.shape)
     elif scene.named:
-        highest = np.max(covers, axis=0)
-        cover = cell_cover([box for target in scene.named for box in target.boxes], scene.geometry, scene.shape)
+        highest = np.max(overlaps, axis=0)
+        overlap = cell_overlap([box for target in scene.named for box in target.boxes], scene.geometry, scene.shape)
     else:
         return whole
     chosen = foreground_cells(highest)
     if chosen is None:
         return whole
     foreground = chosen.ravel()
-    truths, allowed = _true_classes(scene, covers)
+    truths, allowed = _true_classes(scene, overlaps)
     found = replace(
         whole,
         foreground_cells=tuple(np.flatnonzero(foreground).tolist()),
         foreground=foreground_recovery(scene.cells, truths, foreground, allowed, scene.winners),
-        background=background_reliance(speaking, won, cover, foreground, scene.geometry),
-        pointing=_pointing(scene, covers, cover),
+        background=background_reliance(speaking, won, overlap, foreground, scene.geometry),
+        pointing=_pointing(scene, overlaps, overlap),
     )
     if scene.prediction in scene.labels:
         return found
@@ -220,7 +220,7 @@ def _best_label(scene: _Scene) -> int:
     return Target(tuple(sorted(scene.labels)), ()).representative(scene.logits)
 
 
-def _true_classes(scene: _Scene, covers: Sequence[Array]) -> tuple[tuple[int, ...], Flags | None]:
+def _true_classes(scene: _Scene, overlaps: Sequence[Array]) -> tuple[tuple[int, ...], Flags | None]:
     """The true classes, and for each in which foreground cells it is true; None where they do not differ by place.
 
     In a cell that lies at least half in boxes, those boxes' classes are true; in one that none holds by half, those of
@@ -229,7 +229,7 @@ def _true_classes(scene: _Scene, covers: Sequence[Array]) -> tuple[tuple[int, ..
     truths = tuple(sorted(set(scene.labels).union(*(target.classes for target in scene.named))))
     if len(scene.named) < 2:
         return truths, None
-    shares = np.array([cover.ravel() for cover in covers])
+    shares = np.array([overlap.ravel() for overlap in overlaps])
     here = shares >= HALF
     here |= (shares > 0.0) & ~here.any(axis=0)
     here |= ~here.any(axis=0)
@@ -244,18 +244,18 @@ def _true_classes(scene: _Scene, covers: Sequence[Array]) -> tuple[tuple[int, ..
     return truths, allowed
 
 
-def _pointing(scene: _Scene, covers: Sequence[Array], mask_cover: Array) -> Pointing:
+def _pointing(scene: _Scene, overlaps: Sequence[Array], mask_overlap: Array) -> Pointing:
     """One game for each kind of object that the network sees; of a mask without boxes, one."""
     games = [
-        (touches(best_cell(scene.cells, target.representative(scene.logits)), cover), target)
-        for target, cover in zip(scene.named, covers, strict=True)
-        if cover.any()
+        (touches(best_cell(scene.cells, target.representative(scene.logits)), overlap), target)
+        for target, overlap in zip(scene.named, overlaps, strict=True)
+        if overlap.any()
     ]
     if games:
         hits = sum(hit for hit, _ in games)
         centre = sum(centre_in_boxes(target.boxes, scene.geometry) for _, target in games)
         return Pointing(len(games), hits, centre)
-    hit = touches(best_cell(scene.cells, _best_label(scene)), mask_cover)
+    hit = touches(best_cell(scene.cells, _best_label(scene)), mask_overlap)
     return Pointing(1, int(hit), int(scene.mask is not None and centre_in_mask(scene.mask)))
 
 

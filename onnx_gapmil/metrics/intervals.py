@@ -57,14 +57,6 @@ def share_interval(successes: int, trials: int, *, seed: int = 0) -> Interval:
     return bootstrap_mean(np.repeat([0.0, 1.0], [trials - successes, successes]), seed=seed)
 
 
-def bootstrap_difference(
-    some: npt.ArrayLike, others: npt.ArrayLike, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
-) -> Interval:
-    """Percentile interval of mean(some) - mean(others), both of the same images, which are drawn in pairs."""
-    difference = np.asarray(some, dtype=np.float64) - np.asarray(others, dtype=np.float64)
-    return bootstrap_mean(difference, resamples=resamples, level=level, seed=seed)
-
-
 def resampled_means(values: npt.ArrayLike, *, resamples: int = RESAMPLES, seed: int = 0) -> npt.NDArray[np.float64]:
     """(resamples,): the means that `bootstrap_mean` takes percentiles of."""
     numbers = np.asarray(values, dtype=np.float64)

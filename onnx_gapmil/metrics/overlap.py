@@ -1,12 +1,12 @@
 """Which cells of the grid lie on the object: the geometry under every measure that speaks of a place.
 
 A cell is a rectangle of the photo (`Geometry.cell_rectangle`): one of H x W equal parts of the network's input, mapped
-back through resize and crop and clipped to the photo. Its *cover* is the share of that area that lies inside the
-object. A cell of no area, all of it letterbox padding, has cover 0.
+back through resize and crop and clipped to the photo. Its *overlap* is the share of that area that lies inside the
+object. A cell of no area, all of it letterbox padding, has overlap 0.
 
 With several boxes there are two questions. How much of the cell shows an object at all: the union of the boxes, each
-area counted once (`cell_cover`). And is this a foreground cell: at least half of it lies in *one* box (`cell_covers`,
-the highest of them). Two boxes that each cut off a corner make no foreground cell.
+area counted once (`cell_overlap`). And is this a foreground cell: at least half of it lies in *one* box (the highest of
+`cell_overlaps`). Two boxes that each cut off a corner make no foreground cell.
 
 Cells and boxes are axis-aligned, so all of this is exact up to rounding: no pixel is sampled.
 """
@@ -72,7 +72,7 @@ def cell_areas(geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
     return areas
 
 
-def cell_cover(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
+def cell_overlap(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
     """The share of each cell's area in the photo that lies inside the union of boxes.
 
     The plane is cut along every edge of a cell and of a box. Each piece is then wholly in a cell, and wholly inside or
@@ -89,19 +89,19 @@ def cell_cover(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple
     """
     kept = [box for box in boxes if box[2] > box[0] and box[3] > box[1]]
     if len(kept) <= 1:
-        alone: Array = cell_covers(kept, geometry, grid_shape).sum(axis=0)
+        alone: Array = cell_overlaps(kept, geometry, grid_shape).sum(axis=0)
         return alone
     return _shares(_union(kept, *cell_edges(geometry, grid_shape)), cell_areas(geometry, grid_shape))
 
 
-def cell_covers(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
-    """As `cell_cover`, for each box by itself: (boxes, H, W)."""
+def cell_overlaps(boxes: Sequence[Rectangle], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
+    """As `cell_overlap`, for each box by itself: (boxes, H, W)."""
     x, y = cell_edges(geometry, grid_shape)
     areas = cell_areas(geometry, grid_shape)
-    covers = np.zeros((len(boxes), *grid_shape))
+    found = np.zeros((len(boxes), *grid_shape))
     for place, (x0, y0, x1, y1) in enumerate(boxes):
-        covers[place] = _shares(np.outer(overlaps(y, y0, y1), overlaps(x, x0, x1)), areas)
-    return covers
+        found[place] = _shares(np.outer(overlaps(y, y0, y1), overlaps(x, x0, x1)), areas)
+    return found
 
 
 def overlaps(edges: Array, low: float, high: float) -> Array:
@@ -110,7 +110,7 @@ def overlaps(edges: Array, low: float, high: float) -> Array:
     return lengths
 
 
-def cell_cover_of_mask(mask: npt.NDArray[np.bool_], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
+def cell_overlap_of_mask(mask: npt.NDArray[np.bool_], geometry: Geometry, grid_shape: tuple[int, int]) -> Array:
     """The share of each cell's area in the photo that lies in a mask.
 
     A pixel is a unit square, so the integral of the mask up to a point between pixels is bilinear in that point: the
@@ -141,21 +141,21 @@ def cell_cover_of_mask(mask: npt.NDArray[np.bool_], geometry: Geometry, grid_sha
     return _shares(np.diff(np.diff(corners, axis=0), axis=1), cell_areas(geometry, grid_shape))
 
 
-def foreground_cells(cover: Array) -> npt.NDArray[np.bool_] | None:
+def foreground_cells(overlap: Array) -> npt.NDArray[np.bool_] | None:
     """The cells that show the object: at least half of the cell lies in it; if none does, the one of most overlap.
 
     Args:
-        cover: (H, W): the highest of `cell_covers`, or `cell_cover_of_mask`.
+        overlap: (H, W): the highest of `cell_overlaps`, or `cell_overlap_of_mask`.
 
     Returns:
         (H, W), true for foreground; None where no cell overlaps the object, which the crop has then cut away. Of
         several cells of equal most overlap, the first in reading order.
     """
-    chosen = cover >= HALF
+    chosen = overlap >= HALF
     if chosen.any():
         return chosen
-    best = int(cover.argmax())
-    if cover.flat[best] <= 0.0:
+    best = int(overlap.argmax())
+    if overlap.flat[best] <= 0.0:
         return None
     chosen.flat[best] = True
     return chosen

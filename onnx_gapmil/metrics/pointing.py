@@ -43,9 +43,9 @@ def best_cell(cells: npt.NDArray[np.float64], label: int) -> int:
     return int(cells[:, label].argmax())
 
 
-def touches(cell: int, cover: npt.NDArray[np.float64]) -> bool:
-    """Whether a cell, by its flat index, overlaps the object; ``cover`` is (H, W)."""
-    return bool(cover.flat[cell] > 0.0)
+def touches(cell: int, overlap: npt.NDArray[np.float64]) -> bool:
+    """Whether a cell, by its flat index, overlaps the object; ``overlap`` is (H, W)."""
+    return bool(overlap.flat[cell] > 0.0)
 
 
 def centre_in_boxes(boxes: tuple[Rectangle, ...], geometry: Geometry) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.metrics.overlap import cell_covers, foreground_cells
+from onnx_gapmil.metrics.overlap import cell_overlaps, foreground_cells
 from onnx_gapmil.metrics.targets import Target
 
 
@@ -64,7 +64,7 @@ def several_objects(
     """
     seen = []
     for target in targets:
-        chosen = foreground_cells(cell_covers(target.boxes, geometry, grid_shape).max(axis=0))
+        chosen = foreground_cells(cell_overlaps(target.boxes, geometry, grid_shape).max(axis=0))
         if chosen is not None:
             seen.append((target, chosen.ravel()))
     if len(seen) < 2:

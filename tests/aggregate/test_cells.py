@@ -12,8 +12,8 @@ from onnx_gapmil.aggregate.cells import certainty, sure_cells, winning_classes
 
 def test_certainty_is_the_winners_softmax_and_of_one_logit_the_sigmoid() -> None:
     grid = np.random.default_rng(3).standard_normal((4, 3, 2)) * 5
-    np.testing.assert_allclose(certainty(grid), special.softmax(grid, axis=0).max(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(certainty(grid[:1]), special.expit(grid[0]), rtol=1e-12)
+    np.testing.assert_allclose(certainty(grid), special.softmax(grid, axis=0).max(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(certainty(grid[:1]), special.expit(grid[0]), rtol=1e-9)
 
 
 def test_one_logit_wins_where_it_is_positive_and_nobody_elsewhere() -> None:

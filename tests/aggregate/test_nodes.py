@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from onnx_gapmil.aggregate import AGGREGATORS, parse_aggregator
-from onnx_gapmil.aggregate.nodes import CellNodes, append_scores
+from onnx_gapmil.aggregate.nodes import CellNodes
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.view import ModelGraph
@@ -169,4 +169,4 @@ def test_what_cells_say(opset: int, classes: int, element: str) -> None:
 def test_sorting_an_open_number_of_cells_needs_a_newer_operator_set(key: str) -> None:
     _, build = graph_of(3, "H,W", 9, "float")
     with pytest.raises(InputError, match="operator set 9 cannot where the input's size is open"):
-        append_scores(build, "x", parse_aggregator(key), channels=3, dtype=np.dtype(np.float32))
+        CellNodes(build, "x", channels=3, dtype=np.dtype(np.float32)).scores(parse_aggregator(key))

@@ -59,9 +59,16 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"))
     assert set(contents(tmp_path / "out")) == RESULTS
     assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8")) == found
-    promised = "schema_version model data images failed top1 top5 aggregators foreground error_causes"
-    promised += " background_reliance pointing_game pointing_game_centre maxboxacc_v2 calibration"
-    assert set(promised.split()) <= set(found)
+    promised = "schema_version model model_sha256 verdict head data images failed failures preprocess"
+    promised += " preprocess_source preprocess_assumed class_map names_source provider versions aggregators top1 top5"
+    promised += " macro foreground recoverable error_causes background_reliance background edges pointing_game"
+    promised += " pointing_game_centre maxboxacc_v2 localization pxap calibration several_objects intervals"
+    assert list(found) == promised.split()
+    assert list(found["head"]) == ["output", "activation", "grid_shape", "quantized", "position_dependent", "note"]
+    boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
+    assert list(found["localization"]) == f"objects {boxes} centre_box".split()
+    assert list(found["localization"]["centre_box"]) == boxes.split()
+    assert list(found["calibration"]) == ["ece", "bins", "confidence", "brier", "nll"]
     assert {"mean", "max", "lse", "topk", "softmax_weighted", "noisy_or", "median", "prob_mean"} <= set(
         found["aggregators"]
     )

@@ -21,9 +21,9 @@ from tests.helpers.report_pages import decode
 from tests.helpers.support import text_model, weights
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """One large photo, twice as wide as high, of which the model sees the middle."""
+@pytest.fixture(scope="module", params=["shortest", "letterbox"])
+def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """One large photo, twice as wide as high: the model sees its middle, or all of it with padding above and below."""
     folder = tmp_path_factory.mktemp("wide")
     Image.new("RGB", (600, 300), (90, 140, 30)).save(folder / "photo.png")
     body = "a = AveragePool<kernel_shape=[8, 8], strides=[8, 8]>(x)\n c = Conv(a, w)\n p = GlobalAveragePool(c)\n"
@@ -32,7 +32,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Report:
     )
     lines = [{"image": "photo.png", "label": 2, "objects": [{"class": 2, "box": [60, 60, 300, 240]}]}]
     return audited_reports.audited(
-        folder, audited_reports.saved(model, folder), audited_reports.write_labels(folder, lines)
+        folder,
+        audited_reports.saved(model, folder, resize=request.param),
+        audited_reports.write_labels(folder, lines),
     )
 
 
@@ -143,7 +145,8 @@ def test_a_large_photo_gets_a_small_thumbnail_of_its_shape(wide: Report) -> None
     (image,) = wide.gallery.images
     assert image.size == (288, 144)
     assert Image.open(io.BytesIO(base64.b64decode(image.thumb.partition(",")[2]))).size == (288, 144)
-    assert image.window == pytest.approx((0.25, 0.0, 0.75, 1.0))
+    cropped = wide.summary.preprocess.resize == "shortest"
+    assert image.window == pytest.approx((0.25, 0.0, 0.75, 1.0) if cropped else (0.0, -0.5, 1.0, 1.5))
     assert image.boxes == ((0.1, 0.2, 0.5, 0.8),)
 
 

@@ -35,6 +35,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for ending in ("onnx", "preprocess.json", "labels.txt"):
         shutil.copy(ROOT / "sample_models" / f"digits_torch_legacy.{ending}", folder / f"m.{ending}")
+    (folder / "data" / "three").mkdir(parents=True)
+    shutil.copy(PHOTO, folder / "data" / "three")
     rewrite(folder / "m.onnx")
     rewrite(folder / "m.onnx", folder / "few.onnx", emit="topk:2")
     return folder
@@ -50,6 +52,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("verify m.onnx", ["m.onnx", "m.gapmil.onnx"], id="verify"),
         pytest.param("verify m.onnx m.gapmil.onnx PHOTO", ["m.onnx", "m.gapmil.onnx"], id="verify_photo"),
         pytest.param("verify m.onnx few.onnx PHOTO", ["m.onnx", "few.onnx"], id="verify_without_grid"),
+        pytest.param("predict m.onnx PHOTO -o out", ["m.onnx"], id="predict"),
+        pytest.param("predict m.gapmil.onnx PHOTO -o out", ["m.gapmil.onnx"], id="predict_rewritten"),
+        pytest.param("audit m.onnx data -o audit", ["m.onnx"], id="audit"),
+        pytest.param("audit m.gapmil.onnx data -o audit2", ["m.gapmil.onnx"], id="audit_rewritten"),
         pytest.param("bench m.onnx --batch 1 --seconds 0.01 --no-memory", ["m.onnx"], id="bench"),
     ],
 )

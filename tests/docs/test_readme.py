@@ -23,11 +23,13 @@ def test_the_commands_of_the_readme_print_what_it_says() -> None:
 def test_the_python_of_the_readme_runs_and_its_comments_are_true(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
     monkeypatch.chdir(ROOT)
-    exec(compile(block, "README.md", "exec"), {})  # noqa: S102 - our own README
-    said = [line.split("# ")[1].strip() for line in block.splitlines() if line.startswith("print(")]
-    assert capsys.readouterr().out.splitlines() == said
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})  # noqa: S102 - our own README
+        said = [line.split("  # ")[1].strip() for line in block.splitlines() if line.startswith("print(")]
+        assert capsys.readouterr().out.splitlines() == said
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files import writing
-from onnx_gapmil.files.writing import require_writable, whole_file
+from onnx_gapmil.files.writing import require_writable, whole_file, write_whole
 
 
 def write(path: Path, data: bytes, error: Exception | None = None) -> None:
@@ -54,3 +54,17 @@ def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"cannot be written to: no permission in"):
         require_writable(tmp_path / "new" / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_existing_file_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError):
+        write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == [target]

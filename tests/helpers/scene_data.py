@@ -38,17 +38,22 @@ def write_scenes(folder: Path, copies: int = 1, **changed: Any) -> Path:
     return path
 
 
-def prepared(pixels: np.ndarray) -> np.ndarray:
+def pixels(path: str | Path) -> np.ndarray:
+    """(H, W, 3) RGB uint8."""
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def prepared(photos: np.ndarray) -> np.ndarray:
     """RGB uint8 (N, 96, 96, 3) as the model's input (N, 3, 96, 96): its preprocessing written out by hand."""
-    values = (pixels / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    values = (photos / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)
 
 
 def vendor_answers() -> np.ndarray:
     """Logits (scenes, 10) of the untouched model."""
     session = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
-    pixels = np.stack([np.asarray(Image.open(SCENES / entry["image"]).convert("RGB")) for entry in entries()])
-    answer: np.ndarray = session.run(None, {session.get_inputs()[0].name: prepared(pixels)})[0]
+    photos = np.stack([pixels(SCENES / entry["image"]) for entry in entries()])
+    answer: np.ndarray = session.run(None, {session.get_inputs()[0].name: prepared(photos)})[0]
     return answer
 
 

@@ -14,7 +14,7 @@ from onnx_gapmil.metrics.background import (
     evidence,
     random_overlap,
 )
-from onnx_gapmil.metrics.overlap import cell_cover
+from onnx_gapmil.metrics.overlap import cell_overlap
 
 SQUARE = Geometry.plan((100, 100), (100, 100), "squash")
 NOTHING_WON = np.zeros(4, bool)
@@ -42,7 +42,7 @@ def test_share_weighs_cells_by_their_area_outside():
 
 
 def test_centred_box_of_the_same_area():
-    cover = cell_cover([(0.0, 0.0, 50.0, 50.0)], SQUARE, (4, 4))  # a quarter: the centred box is cells 1..2 of both
+    cover = cell_overlap([(0.0, 0.0, 50.0, 50.0)], SQUARE, (4, 4))  # a quarter: the centred box is cells 1..2 of both
     speaking = np.arange(16.0)
     found = background_reliance(speaking, np.zeros(16, bool), cover, cover.ravel() > 0, SQUARE)
     assert found.centred == pytest.approx(1 - (5 + 6 + 9 + 10) / speaking.sum())
@@ -94,14 +94,14 @@ def test_random_box_in_two_dimensions_is_the_mean_over_drawn_boxes():
     rng = np.random.default_rng(7)
     geometry = Geometry.plan((60, 90), (100, 100), "letterbox")  # padding above and below
     speaking = rng.random(25)
-    cover = cell_cover([(10.0, 5.0, 50.0, 40.0)], geometry, (5, 5))
+    cover = cell_overlap([(10.0, 5.0, 50.0, 40.0)], geometry, (5, 5))
     found = background_reliance(speaking, np.zeros(25, bool), cover, cover.ravel() >= 0.5, geometry)
     side = np.sqrt(40 * 35 / (60 * 90))
     shares = []
     for _ in range(4000):
         x, y = rng.random(2) * (1 - side) * (90, 60)
-        inside = cell_cover([(x, y, x + side * 90, y + side * 60)], geometry, (5, 5)).ravel()
+        inside = cell_overlap([(x, y, x + side * 90, y + side * 60)], geometry, (5, 5)).ravel()
         shares.append(1 - (speaking * inside).sum() / speaking.sum())
     assert found.random == pytest.approx(np.mean(shares), abs=4 * np.std(shares) / np.sqrt(4000))
-    inside = cell_cover([(45 - side * 45, 30 - side * 30, 45 + side * 45, 30 + side * 30)], geometry, (5, 5)).ravel()
+    inside = cell_overlap([(45 - side * 45, 30 - side * 30, 45 + side * 45, 30 + side * 30)], geometry, (5, 5)).ravel()
     assert found.centred == pytest.approx(1 - (speaking * inside).sum() / speaking.sum())

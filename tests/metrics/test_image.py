@@ -17,7 +17,7 @@ from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry
 from onnx_gapmil.metrics import ImageMeasures, measure_image
 from onnx_gapmil.metrics.causes import Margin
-from onnx_gapmil.metrics.overlap import cell_cover
+from onnx_gapmil.metrics.overlap import cell_overlap
 from onnx_gapmil.metrics.pointing import Pointing
 from onnx_gapmil.metrics.scoremap import boxes_on_map
 from onnx_gapmil.metrics.several import Several
@@ -86,7 +86,7 @@ def test_a_record_is_what_loops_over_cells_find(scene):
     assert found.background.only_background == expected["only_background"]
     evidence = np.array(expected["evidence"])
     if evidence.sum() > 1e-9:
-        outside = 1 - cell_cover(boxes, geometry, shape[1:]).ravel()
+        outside = 1 - cell_overlap(boxes, geometry, shape[1:]).ravel()
         assert found.background.share == pytest.approx((evidence * outside).sum() / evidence.sum())
     assert (found.edges is None) == (min(shape[1:]) < 3)
     for key, value in expected["ring"].items() if found.edges is not None else ():

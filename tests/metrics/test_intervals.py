@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from onnx_gapmil.metrics.intervals import (
-    bootstrap_difference,
     bootstrap_macro,
     bootstrap_mean,
     resampled_means,
@@ -65,17 +64,6 @@ def test_share_interval_is_the_mean_of_ones_and_zeros():
     low, high = share_interval(310, 400)
     expected = stats.binom.ppf([0.025, 0.975], 400, 310 / 400) / 400  # the bootstrap of a share is a binomial
     assert (low, high) == pytest.approx(tuple(expected), abs=0.006)
-
-
-def test_paired_difference_is_narrower_than_its_parts():
-    rng = np.random.default_rng(2)
-    some = rng.random(300) < 0.7
-    others = some ^ (rng.random(300) < 0.05)
-    low, high = bootstrap_difference(some, others)
-    expected = scipys(some.astype(float) - others)
-    assert (low, high) == pytest.approx(expected, abs=SLACK * (expected[1] - expected[0]))
-    alone = bootstrap_mean(some)
-    assert high - low < alone[1] - alone[0]
 
 
 def test_macro_is_a_bootstrap_over_images():

@@ -11,10 +11,10 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry
 from onnx_gapmil.metrics.overlap import (
     cell_areas,
-    cell_cover,
-    cell_cover_of_mask,
-    cell_covers,
     cell_edges,
+    cell_overlap,
+    cell_overlap_of_mask,
+    cell_overlaps,
     foreground_cells,
 )
 
@@ -73,26 +73,26 @@ def test_edges_are_those_of_the_cell_rectangles(geometry, shape):
 @given(geometries, grids, boxes_in_pixels)
 def test_cover_of_boxes_is_that_of_their_painted_union(geometry, shape, boxes):
     expected = slow_cover(paint(boxes, geometry.image_size), geometry, shape)
-    np.testing.assert_allclose(cell_cover(boxes, geometry, shape), expected, atol=1e-9)
+    np.testing.assert_allclose(cell_overlap(boxes, geometry, shape), expected, atol=1e-9)
 
 
 @given(geometries, grids, boxes_in_pixels)
 def test_cover_of_a_mask_is_counted_in_parts_of_pixels(geometry, shape, boxes):
     mask = paint(boxes, geometry.image_size)
     expected = slow_cover(mask, geometry, shape)
-    np.testing.assert_allclose(cell_cover_of_mask(mask, geometry, shape), expected, atol=1e-9)
+    np.testing.assert_allclose(cell_overlap_of_mask(mask, geometry, shape), expected, atol=1e-9)
 
 
 @given(geometries, grids, st.integers(0, 2**32 - 1))
 def test_cover_of_any_mask(geometry, shape, seed):
     mask = np.random.default_rng(seed).random(geometry.image_size) < 0.4
     expected = slow_cover(mask, geometry, shape)
-    np.testing.assert_allclose(cell_cover_of_mask(mask, geometry, shape), expected, atol=1e-9)
+    np.testing.assert_allclose(cell_overlap_of_mask(mask, geometry, shape), expected, atol=1e-9)
 
 
 @given(geometries, grids, boxes_in_pixels)
 def test_each_box_by_itself(geometry, shape, boxes):
-    covers = cell_covers(boxes, geometry, shape)
+    covers = cell_overlaps(boxes, geometry, shape)
     assert covers.shape == (len(boxes), *shape)
     for box, cover in zip(boxes, covers, strict=True):
         np.testing.assert_allclose(cover, slow_cover(paint([box], geometry.image_size), geometry, shape), atol=1e-9)
@@ -100,13 +100,13 @@ def test_each_box_by_itself(geometry, shape, boxes):
 
 def test_overlapping_boxes_count_once():
     same = [(0.0, 0.0, 35.0, 35.0)] * 3
-    assert cell_cover(same, SQUARE, (2, 2))[0, 0] == 0.5
+    assert cell_overlap(same, SQUARE, (2, 2))[0, 0] == 0.5
     two = [(0.0, 0.0, 70.0, 20.0), (0.0, 10.0, 35.0, 35.0)]  # 1400 + 875 - 350 of 2450 square pixels
-    assert cell_cover(two, SQUARE, (2, 2))[0, 0] == pytest.approx(1925 / 2450)
+    assert cell_overlap(two, SQUARE, (2, 2))[0, 0] == pytest.approx(1925 / 2450)
 
 
 def test_boxes_with_parts_of_pixels():
-    np.testing.assert_allclose(cell_cover([(17.5, 8.75, 70.0, 35.0)], SQUARE, (2, 2)), [[0.75 * 0.75, 0], [0, 0]])
+    np.testing.assert_allclose(cell_overlap([(17.5, 8.75, 70.0, 35.0)], SQUARE, (2, 2)), [[0.75 * 0.75, 0], [0, 0]])
 
 
 def test_padding_has_no_cover_and_a_cell_half_in_it_counts_its_photo_alone():
@@ -114,8 +114,8 @@ def test_padding_has_no_cover_and_a_cell_half_in_it_counts_its_photo_alone():
     whole = [(0.0, 0.0, 200.0, 100.0)]
     expected = np.zeros((10, 10))
     expected[2:8] = 1.0
-    np.testing.assert_array_equal(cell_cover(whole, geometry, (10, 10)), expected)
-    np.testing.assert_array_equal(cell_cover_of_mask(np.ones((100, 200), bool), geometry, (10, 10)), expected)
+    np.testing.assert_array_equal(cell_overlap(whole, geometry, (10, 10)), expected)
+    np.testing.assert_array_equal(cell_overlap_of_mask(np.ones((100, 200), bool), geometry, (10, 10)), expected)
 
 
 def test_foreground_is_half_of_the_cell():
@@ -127,7 +127,7 @@ def test_a_cell_that_is_just_half_inside_counts_in_spite_of_rounding():
     for cells in range(1, 40):
         geometry = Geometry.plan((333, 333), (224, 224), "squash")
         half = [(0.0, 0.0, 333 * 0.5 / cells, 333.0)]
-        chosen = foreground_cells(cell_cover(half, geometry, (cells, cells)))
+        chosen = foreground_cells(cell_overlap(half, geometry, (cells, cells)))
         assert chosen is not None
         assert chosen[:, 0].all()
 
@@ -139,10 +139,10 @@ def test_without_half_a_cell_the_one_of_most_overlap_is_foreground():
 
 def test_an_object_that_the_crop_cut_away_has_no_foreground():
     geometry = Geometry.plan((100, 300), (50, 50), "shortest")  # sees columns 100..200
-    assert foreground_cells(cell_cover([(0.0, 0.0, 100.0, 100.0)], geometry, (5, 5))) is None
-    assert foreground_cells(cell_cover([], geometry, (5, 5))) is None
+    assert foreground_cells(cell_overlap([(0.0, 0.0, 100.0, 100.0)], geometry, (5, 5))) is None
+    assert foreground_cells(cell_overlap([], geometry, (5, 5))) is None
 
 
 def test_a_mask_of_another_size_is_an_error():
     with pytest.raises(InputError, match=r"mask has 30 x 20 pixels and its image has 140 x 70"):
-        cell_cover_of_mask(np.zeros((20, 30), bool), SQUARE, (2, 2))
+        cell_overlap_of_mask(np.zeros((20, 30), bool), SQUARE, (2, 2))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.metrics.overlap import cell_cover
+from onnx_gapmil.metrics.overlap import cell_overlap
 from onnx_gapmil.metrics.pointing import best_cell, centre_in_boxes, centre_in_mask, touches
 
 GEOMETRY = Geometry.plan((100, 200), (50, 50), "squash")
@@ -16,7 +16,7 @@ def test_best_cell_is_the_first_of_equal_ones():
 
 
 def test_a_cell_touches_by_any_area_and_not_by_an_edge():
-    cover = cell_cover([(0.0, 0.0, 100.5, 50.0)], GEOMETRY, (2, 2))
+    cover = cell_overlap([(0.0, 0.0, 100.5, 50.0)], GEOMETRY, (2, 2))
     assert [touches(cell, cover) for cell in range(4)] == [True, True, False, False]
 
 

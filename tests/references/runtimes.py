@@ -111,14 +111,16 @@ def make_case(path: Path, folder: Path) -> Case | None:
     """
     from onnx_gapmil.errors import GapmilError
     from onnx_gapmil.graph.inputs import candidate_inputs, random_input
-    from onnx_gapmil.graph.loading import external_locations
+    from onnx_gapmil.graph.loading import is_external, model_tensors
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.rewriting.rewriter import rewrite_model
     from onnx_gapmil.rewriting.saving import save_model
 
     original = Path(shutil.copy(path, folder))
     try:
-        for location in external_locations(onnx.load(str(path), load_external_data=False)):
+        tensors = model_tensors(onnx.load(str(path), load_external_data=False))
+        entries = [entry for tensor in tensors if is_external(tensor) for entry in tensor.external_data]
+        for location in {entry.value for entry in entries if entry.key == "location"}:
             (folder / location).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path.parent / location, folder / location)
         found = rewrite_model(original)

@@ -8,7 +8,7 @@ from onnx_gapmil.auditing.page.aggregators import aggregators
 from onnx_gapmil.auditing.page.localization import localization, several_objects
 from onnx_gapmil.auditing.page.reliability import calibration
 from onnx_gapmil.auditing.summary import AuditSummary
-from onnx_gapmil.metrics.figures import RecoveryFigures
+from onnx_gapmil.metrics.figures import ForegroundFigures, RecoveryFigures
 from onnx_gapmil.show.html.charts import Axis, Row, bar, finding, marker, plot, stacked_bar
 from onnx_gapmil.show.html.formatting import count, percent, table_percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
@@ -72,7 +72,7 @@ def _recovery(summary: AuditSummary) -> Markup | None:
     return finding(
         "recovery",
         "Where the right class still shows",
-        _recovery_reading(dict(groups)),
+        _recovery_reading(summary.foreground),
         join(
             _recovery_legend(groups), plot(rows, axis, columns=("", ""), what="Recovery in foreground cells", height=30)
         ),
@@ -100,13 +100,13 @@ def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]]) -> Markup:
     )
 
 
-def _recovery_reading(groups: dict[str, RecoveryFigures]) -> str:
-    wrong, right = groups.get("wrong"), groups.get("right")
-    if wrong is None and right is not None:
+def _recovery_reading(found: ForegroundFigures) -> str:
+    right, wrong = found.right, found.wrong
+    if not wrong.images:
         inside, outside = percent(right.cell_share, 0), percent(right.background_share, 0)
         return f"The right class wins {inside} of the cells on the object, {outside} elsewhere."
-    share = percent(wrong.any_top1 if wrong is not None else None, 0)
-    also = f", against {percent(right.any_top1, 0)} where the answer is right" if right is not None else ""
+    share = percent(wrong.any_top1, 0)
+    also = f", against {percent(right.any_top1, 0)} where the answer is right" if right.images else ""
     return f"Where the answer is wrong, the right class still wins a cell on the object in {share}{also}."
 
 

@@ -1,4 +1,18 @@
-"""`rank_presets`: try what may be true of a model's preprocessing on labelled images, in stages."""
+"""`rank_presets`: try what may be true of a model's preprocessing on labelled images, in stages.
+
+Three stages, each keeping what the one before chose:
+
+1. colour order x normalization x class offset, resized as `base` does: all on `FIRST_IMAGES` images, then
+   those that are not certainly worse than the best, `MAX_SURVIVORS` at most, on all;
+2. resize rule and crop;
+3. interpolation.
+
+Candidates are compared by top-1, then top-5, then mean log-probability of the right classes, then the
+share of cells whose best class is right. Among those that cannot be told from the best (see
+`scoring.is_worse`) the first in documented order is taken, and `base` is the first of all. With 48 images,
+3 colour channels and float input that is 928 forward passes at most; a photo that two rules prepare
+alike is run once.
+"""
 
 from __future__ import annotations
 
@@ -60,18 +74,7 @@ def rank_presets(
 ) -> Ranking:
     """Rank preprocessing candidates by how well the model does on labelled images.
 
-    Three stages, each keeping what the one before chose:
-
-    1. colour order x normalization x class offset, resized as `base` does: all on `FIRST_IMAGES` images, then
-       those that are not certainly worse than the best, `MAX_SURVIVORS` at most, on all;
-    2. resize rule and crop;
-    3. interpolation.
-
-    Candidates are compared by top-1, then top-5, then mean log-probability of the right classes, then the
-    share of cells whose best class is right. Among those that cannot be told from the best (see
-    `scoring.is_worse`) the first in documented order is taken, and `base` is the first of all. With 48 images,
-    3 colour channels and float input that is 928 forward passes at most; a photo that two rules prepare
-    alike is run once. The same arguments give the same ranking.
+    The stages and what decides are told at the head of this file. The same arguments give the same ranking.
 
     Args:
         session: a `GridSession`, or anything with its `input` and `run`.

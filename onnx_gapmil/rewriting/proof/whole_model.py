@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import LoadedModel
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session, nodes_per_provider
@@ -18,15 +18,15 @@ from onnx_gapmil.rewriting.proof.inputs import proof_inputs
 from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.record import HeadRecord
 
 
 def prove(
-    original: LoadedModel,
-    rewritten: onnx.ModelProto | LoadedModel,
+    original: ModelSource,
+    rewritten: ModelSource,
     heads: Sequence[HeadRecord],
     *,
     batches: Sequence[tuple[str, np.ndarray]] = (),
@@ -43,7 +43,7 @@ def prove(
 
     Args:
         original: the vendor's model.
-        rewritten: what is to be proved.
+        rewritten: what is to be proved; the external data of a ModelProto lies where the original's does.
         heads: its heads.
         batches: further inputs.
         provider: where to run.
@@ -54,16 +54,36 @@ def prove(
     Raises:
         ModelError: one of the models cannot be run at all.
     """
-    second = rewritten if isinstance(rewritten, LoadedModel) else replace(original, proto=rewritten)
-    names = [value.name for value in original.proto.graph.output]
+    first = load_model(original)
+    second = replace(first, proto=rewritten) if isinstance(rewritten, onnx.ModelProto) else load_model(rewritten)
+    names = [value.name for value in first.proto.graph.output]
     missing = set(names) - {value.name for value in second.proto.graph.output}
     if missing:
-        raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {original.name}; it is another model's.")
-    runner = _Runner(original, second, heads, whole, provider=provider, optimize=optimize)
+        raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {first.name}; it is another model's.")
+    runner = _Runner(first, second, heads, whole, provider=provider, optimize=optimize)
+    trials, skipped, failures = _run(runner, proof_inputs(first, batches))
+    if not trials and not failures:
+        raise ModelError(f"{first.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
+    report = report_of(heads, trials, second.proto, whole)
+    return replace(
+        report,
+        outputs_tolerance=max(report.tolerance.values()) if optimize else 0.0,
+        skipped=tuple(skipped),
+        rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
+        provider=runner.provider,
+        nodes=runner.nodes(),
+        failures=tuple(failures),
+    )
+
+
+def _run(
+    runner: _Runner, inputs: Iterable[tuple[str, dict[str, np.ndarray], bool]]
+) -> tuple[list[Trial], list[str], list[str]]:
+    """Run all inputs; the trials, what the original itself does not take, and where only the rewritten model fails."""
     trials: list[Trial] = []
     skipped: list[str] = []
     failures: list[str] = []
-    for label, feeds, spare in proof_inputs(original, batches):
+    for label, feeds, spare in inputs:
         if spare and trials:
             break
         try:
@@ -75,18 +95,7 @@ def prove(
             trials.append(runner.trial(label, expected, feeds))
         except Exception as error:  # noqa: BLE001 - as above
             failures.append(f"the rewritten model fails where the original runs ({label}): {explain(error)}.")
-    if not trials and not failures:
-        raise ModelError(f"{original.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
-    report = report_of(heads, trials, second.proto, whole)
-    return replace(
-        report,
-        outputs_tolerance=max(report.tolerance.values()) if optimize else 0.0,
-        skipped=tuple(skipped),
-        rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
-        provider=runner.provider,
-        nodes=runner.nodes(),
-        failures=tuple(failures),
-    )
+    return trials, skipped, failures
 
 
 class _Runner:

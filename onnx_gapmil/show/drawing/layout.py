@@ -38,7 +38,7 @@ _HOW_TO_READ = (
 )
 
 
-class Sheet:
+class PictureLayout:
     """Everything that is on the picture, and where.
 
     Args:

@@ -13,7 +13,7 @@ from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.files.writing import whole_file
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.canvas import drawable
-from onnx_gapmil.show.drawing.layout import Sheet
+from onnx_gapmil.show.drawing.layout import PictureLayout
 from onnx_gapmil.show.drawing.scores import Scores
 
 
@@ -55,7 +55,7 @@ def render_prediction(
         raise ValueError(f"the photo is {photo.shape}, and its geometry is of {geometry.image_size}")
     names = None if labels is None else [_readable(name, index) for index, name in enumerate(labels)]
     scores = Scores(grid, logits, names, activation)
-    sheet = Sheet(photo, geometry, scores, max(1, top))
+    sheet = PictureLayout(photo, geometry, scores, max(1, top))
     return sheet.draw(title, subtitle)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
 
@@ -67,12 +67,8 @@ def render_document(document: Document) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that may stand in a script element: no character in it can end the element or open a comment.
-
-    Raises:
-        ValueError: a number is not finite.
-    """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    """JSON that may stand in a script element: no character in it can end the element or open a comment."""
+    text = json_text(value, compact=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

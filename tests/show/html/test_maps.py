@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from onnx_gapmil.show.html.maps import encode_maps
+from onnx_gapmil.show.drawing.palette import sequential
+from onnx_gapmil.show.html.maps import colour_scale, encode_maps
 from tests.helpers.report_pages import decode
 
 
@@ -46,3 +47,10 @@ def test_what_is_no_grid_is_refused() -> None:
         encode_maps(np.zeros((3, 3)), [0])
     with pytest.raises(ValueError, match="8 and 16 bits"):
         encode_maps(np.zeros((1, 3, 3)), [0], depth=12)
+
+
+def test_the_scale_of_colours_is_that_of_the_pictures() -> None:
+    scale = bytes.fromhex(colour_scale())
+    assert len(scale) == 3 * 256
+    for level in (0, 100, 255):
+        assert tuple(scale[3 * level : 3 * level + 3]) == tuple(sequential(np.array([level / 255]))[0])

@@ -1,0 +1,92 @@
+"""What an audit says in a terminal, of what real audits found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from onnx_gapmil.auditing import AuditSummary
+from onnx_gapmil.auditing.page import Report
+from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.text import audit_note, percent
+from onnx_gapmil.metrics.figures import ErrorCauses
+from tests.helpers.report_pages import with_summary
+
+
+def said(summary: AuditSummary) -> list[str]:
+    """The lines, unbroken."""
+    console = Console(width=400, color_system=None)
+    with console.capture() as capture:
+        console.print(audit_note(summary, Path("out")))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_what_was_found_is_said_in_sentences(digits: Report) -> None:
+    summary = digits.summary
+    assert summary.foreground is not None
+    assert summary.several_objects is not None
+    right, wrong, several = summary.foreground.right, summary.foreground.wrong, summary.several_objects
+    low, high = summary.intervals["top1"]
+    lines = said(summary)
+    assert lines[0] == (
+        f"Whole image: {right.images} of 60 right at top-1 ({percent(summary.top1)}, 95 % interval {percent(low)} to "
+        f"{percent(high)}), {percent(summary.top5)} at top-5."
+    )
+    assert lines[1].startswith(
+        f"Answered rightly ({right.images}): the true class wins a cell on the object in 100.0 %"
+    )
+    assert f"it wins {percent(wrong.cell_share)} of the object's cells and" in lines[2]
+    assert lines[3] == (
+        f"Recoverable errors: {wrong.images} of {wrong.images}. There the mean lost what cells on the object know "
+        f"(dilution 0, distraction {wrong.images})."
+    )
+    assert lines[4].startswith(f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets ")
+    assert (
+        f"Several objects in one photo (photos: {several.images}, objects: {several.objects}): the grid finds "
+        f"{several.grid}, top-1 names {several.top1}, top-5 {several.top5}."
+    ) in lines
+    assert lines[-1] == "In out/: report.html, summary.json, images.parquet, classes.parquet"
+
+
+def test_each_aggregator_has_a_line(digits: Report) -> None:
+    lines = [line.strip() for line in said(digits.summary)]
+    start = next(place for place, line in enumerate(lines) if line.startswith("aggregator"))
+    table = [line.split("  ") for line in lines[start + 1 : start + 1 + len(digits.summary.aggregators)]]
+    assert table[0][0] == "mean (the model's own)"
+    assert [row[0] for row in table[1:]] == list(digits.summary.aggregators)[1:]
+    for row, values in zip(table, digits.summary.aggregators.values(), strict=True):
+        assert [cell.strip() for cell in row if cell.strip()][1:] == [
+            percent(values.top1),
+            f"{percent(values.interval[0])} to {percent(values.interval[1])}",
+            percent(values.top5),
+            percent(values.macro_top1),
+        ]
+
+
+def test_without_boxes_nothing_is_said_of_places(many: Report) -> None:
+    lines = said(many.summary)
+    assert lines[1] == "No boxes or masks were given: what lies on the object is not known, and not measured."
+    assert lines[2].startswith("Calibration error (ECE) ")
+    assert lines[3] == ""
+
+
+def test_errors_that_no_cell_could_save_are_told_apart(digits: Report) -> None:
+    changed = with_summary(digits, error_causes=ErrorCauses(3, 4, 5)).summary
+    assert (
+        "Recoverable errors: 7 of 12. There the mean lost what cells on the object know (dilution 3, distraction 4). "
+        "In 5 no cell on the object has the true class on top."
+    ) in said(changed)
+    none = replace(changed, error_causes=ErrorCauses(0, 0, 0))
+    assert not any(line.startswith("Recoverable") for line in said(none))
+
+
+def test_the_first_ten_failures_are_named(digits: Report) -> None:
+    failures = tuple(Failure(f"{place}.png", f"{place}.png is empty.") for place in range(12))
+    lines = said(replace(digits.summary, failed=12, failures=failures))
+    place = lines.index("12 image(s) were kept out:")
+    assert lines[place + 1 : place + 12] == [
+        *(f"  {number}.png is empty." for number in range(10)),
+        "  and 2 more, in summary.json",
+    ]

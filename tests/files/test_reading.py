@@ -1,0 +1,41 @@
+"""A file that somebody else made: every everyday mishap is one sentence of the caller's own error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onnx_gapmil.errors import ImageError, InputError, LabelsError
+from onnx_gapmil.files.reading import read_bytes
+
+
+def said(path: Path, error: type[InputError] = ImageError, limit: int = 10) -> str:
+    with pytest.raises(error) as caught:
+        read_bytes(path, error, expected="an image", limit=limit)
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+def test_a_file_up_to_the_limit_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(10)))
+    assert read_bytes(path, ImageError, expected="an image", limit=10) == bytes(range(10))
+
+
+def test_a_byte_more_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(1234))
+    assert said(path, limit=1233) == f"{path}: 1,234 bytes are more than an image should have (1,233)."
+
+
+def test_what_is_not_there_is_a_folder_or_is_no_path(tmp_path: Path) -> None:
+    assert said(tmp_path / "a") == f"{tmp_path / 'a'}: no such file, and an image was expected; check the path."
+    assert said(tmp_path, LabelsError) == f"{tmp_path}: this is a folder, and an image was expected."
+    assert "cannot be read" in said(tmp_path / "a\0b")
+
+
+def test_a_git_lfs_pointer_is_told_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert said(path, limit=1000) == f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`."

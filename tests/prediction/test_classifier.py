@@ -1,0 +1,173 @@
+"""`Classifier`: from a photo to grid, names, places, table and overlay, against NumPy and the vendor's own session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from PIL import Image
+
+from onnx_gapmil import Classifier, Emit, ImageError, InputError, LabelsError, PreprocessError, rewrite
+from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.prediction.answers import ImagePrediction
+from tests.helpers.support import text_model, weights
+
+SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
+MODEL, SCENE = SAMPLES / "digits_torch_legacy.onnx", SAMPLES / "scenes" / "scene_06.png"
+W, B = weights(4, 3), weights(4)
+#: The photo itself is the feature map: a grid of 3 x 5 pixels, each a cell.
+TINY = "f = GlobalAveragePool(x)  q = Flatten(f)  y = Gemm<transB=1>(q, w, b)"
+PLAIN = Preprocess("NCHW", "RGB", (3, 5), "squash", 1.0, "nearest", 1.0, (0.0,) * 3, (1.0,) * 3, "float32")
+PIXELS = np.random.default_rng(5).integers(0, 255, (3, 5, 3), dtype=np.uint8)
+
+
+def tiny(body: str = TINY, **options: object) -> onnx.ModelProto:
+    return text_model(body, **({"x": "float[N,3,3,5] x", "y": "float[N,4] y", "init": {"w": W, "b": B}} | options))
+
+
+@pytest.fixture(scope="module")
+def digits() -> Classifier:
+    return Classifier(MODEL)
+
+
+@pytest.fixture(scope="module")
+def found(digits: Classifier) -> ImagePrediction:
+    return digits.predict(SCENE)
+
+
+def test_grid_and_logits_are_the_head_applied_to_pixels() -> None:
+    answer = Classifier(tiny(), preprocess=PLAIN).predict(PIXELS)
+    expected = np.einsum("kc,hwc->khw", W.astype(np.float64), PIXELS) + B[:, None, None]
+    np.testing.assert_allclose(answer.grid, expected, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(answer.logits, expected.mean(axis=(1, 2)), rtol=1e-5, atol=1e-3)
+    assert answer.names is None
+    assert answer.image is None
+
+
+def test_logits_are_those_of_the_vendors_own_session(digits: Classifier, found: ImagePrediction) -> None:
+    with Image.open(SCENE) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    prepared, _ = digits.preprocess.preprocess.apply(pixels)
+    session = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {session.get_inputs()[0].name: prepared[None]})
+    np.testing.assert_allclose(found.logits, expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_places_are_the_cells_rectangles_in_the_photo() -> None:
+    """The photo is twice as wide as the input: a cell covers 2 x 1 pixels of it."""
+    wide = np.repeat(PIXELS, 2, axis=1)
+    places = Classifier(tiny(), preprocess=PLAIN).predict(wide).places
+    assert places is not None
+    assert places.shape == (3, 5, 4)
+    np.testing.assert_array_equal(places[1, 3], [6, 1, 8, 2])
+
+
+def test_table_lists_every_class_by_its_logit_and_its_cells() -> None:
+    answer = Classifier(tiny(), preprocess=PLAIN, names=["a", "b", "c", "d"]).predict(PIXELS)
+    grid = np.einsum("kc,hwc->khw", W.astype(np.float64), PIXELS) + B[:, None, None]
+    order = np.argsort(-grid.mean(axis=(1, 2)))
+    rows = answer.table().to_pylist()
+    assert [row["index"] for row in rows] == order.tolist()
+    assert [row["name"] for row in rows] == ["abcd"[index] for index in order]
+    for row in rows:
+        own = grid[row["index"]]
+        assert row["cells"] == int((grid.argmax(axis=0) == row["index"]).sum())
+        assert (row["best_row"], row["best_column"]) == np.unravel_index(own.argmax(), own.shape)
+        assert row["best_logit"] == pytest.approx(own.max(), rel=1e-5)
+
+
+def test_overlay_has_the_photos_size_and_is_strongest_at_the_best_cell() -> None:
+    grey = np.full((60, 100, 3), 128, np.uint8)
+    grey[20:40, 80:100] = 255  # cell (1, 4) alone is white
+    picture = Classifier(tiny(init={"w": np.abs(W), "b": B}), preprocess=PLAIN).predict(grey).overlay(2)
+    assert picture.shape == grey.shape
+    assert picture.dtype == np.uint8
+    # viridis ends in yellow: red and green high, blue low
+    assert picture[30, 90, :2].min() > 180
+    assert picture[30, 90, 2] < 120
+    assert (picture[30, 90].astype(int) != picture[30, 10]).any()
+
+
+def test_a_head_of_several_is_chosen_and_names_go_where_they_fit() -> None:
+    both = tiny(
+        f"{TINY}  z = Gemm<transB=1>(q, v)", y="float[N,4] y, float[N,2] z", init={"w": W, "b": B, "v": weights(2, 3)}
+    )
+    classifier = Classifier(both, preprocess=PLAIN, names=list("abcd"))
+    first, second = classifier.predict(PIXELS).heads
+    assert (first.output, second.output) == ("y", "z")
+    assert first.name(3) == "d"
+    assert second.name(1) == "class 1"
+    chosen = Classifier(both, preprocess=PLAIN, head="z", names=["no", "yes"])
+    (only,) = chosen.predict(PIXELS).heads
+    assert only.output == chosen.head.output == "z"
+    assert {only.name(0), only.name(1)} == {"no", "yes"}
+    with pytest.raises(InputError, match="no lifted output 'w'; it has 'y', 'z'"):
+        Classifier(both, preprocess=PLAIN, head="w")
+
+
+def test_one_logit_is_two_classes() -> None:
+    one = tiny(y="float[N,1] y", init={"w": W[:1], "b": B[:1]})
+    classifier = Classifier(one, preprocess=PLAIN, names=["cat"])
+    assert (classifier.logits, classifier.classes) == (1, 2)
+    assert classifier.class_names.names == ("not cat", "cat")
+
+
+def test_several_photos_give_a_list_and_streaming_gives_the_same(digits: Classifier, found: ImagePrediction) -> None:
+    again, other = digits.predict([SCENE, SAMPLES / "scenes" / "scene_00.png"])
+    np.testing.assert_array_equal(again.grid, found.grid)
+    assert other.image == SAMPLES / "scenes" / "scene_00.png"
+    streamed = list(digits.stream([SCENE, SAMPLES / "none.png"]))
+    assert isinstance(streamed[1], ImageError)
+    assert isinstance(streamed[0], ImagePrediction)
+    np.testing.assert_allclose(streamed[0].grid, found.grid, rtol=1e-5, atol=1e-4)
+
+
+def test_a_rewritten_file_and_a_rewrite_answer_as_the_model(tmp_path: Path) -> None:
+    onnx.save(tiny(), tmp_path / "m.onnx")
+    made = rewrite(tmp_path / "m.onnx")
+    expected = Classifier(tmp_path / "m.onnx", preprocess=PLAIN).predict(PIXELS).grid
+    for model in (made, tmp_path / "m.gapmil.onnx"):
+        np.testing.assert_array_equal(Classifier(model, preprocess=PLAIN).predict(PIXELS).grid, expected)
+
+
+def test_repr_is_five_lines_that_say_what_it_is(digits: Classifier, found: ImagePrediction) -> None:
+    assert len(repr(digits).splitlines()) == 5
+    lines = repr(found).splitlines()
+    assert len(lines) == 5
+    assert lines[0] == f"ImagePrediction of {SCENE} (96 x 96)"
+    assert "two 2.32, seven 1.50, zero 1.02" in lines[2]
+    assert lines[3].startswith("  12 x 12 cells  eight 25, seven 23, two 22")
+
+
+def test_wrong_pixels_names_and_preprocessing_are_told() -> None:
+    classifier = Classifier(tiny(), preprocess=PLAIN)
+    with pytest.raises(ImageError, match=r"a photo is an array \(H, W, 3\) of uint8, RGB, not \(3, 5\) of float64"):
+        classifier.predict(np.zeros((3, 5)))
+    with pytest.raises(LabelsError, match="2 class names were given, and the model has 4 classes"):
+        Classifier(tiny(), preprocess=PLAIN, names=["a", "b"])
+    with pytest.raises(PreprocessError, match="'size' is"):
+        Classifier(tiny(), preprocess=Preprocess.from_json({**PLAIN.to_json(), "size": [4, 4]}))
+
+
+def test_what_was_not_kept_is_not_drawn(digits: Classifier) -> None:
+    (streamed,) = digits.stream([SCENE])
+    assert isinstance(streamed, ImagePrediction)
+    with pytest.raises(InputError, match="the photo and its grid were not kept"):
+        streamed.overlay()
+    with pytest.raises(InputError, match="the photo and its grid were not kept"):
+        digits.render(streamed)
+
+
+def test_a_class_that_is_not_there_has_no_overlay(found: ImagePrediction) -> None:
+    with pytest.raises(InputError, match=r"class 10 was asked for, and 'logits' has 10, from 0"):
+        found.overlay(10)
+
+
+def test_what_the_graph_gives_can_be_chosen() -> None:
+    classifier = Classifier(tiny(), preprocess=PLAIN, emit=Emit(features=False, argmax=True))
+    batch = PIXELS.transpose(2, 0, 1)[None].astype(np.float32)
+    (answer,) = classifier.session.run(batch)
+    np.testing.assert_array_equal(answer.argmax, answer.grid.argmax(axis=1))
