@@ -193,7 +193,8 @@ class _Cells:
             places = [1, *([len(shape) - 1] if len(shape) >= 4 else []), *([2] if len(shape) >= 5 else [])]
             # A small map that is fed as the input has no such axis; what the cells differ in is none.
             free = [axis for axis in places if not self._is_seen((name, axis))]
-            colours = next((axis for axis in free if shape[axis] <= COLOURS), next(iter(free), None))
+            likely = [axis for count in (3, 1, 4, 2) for axis in free if shape[axis] == count]
+            colours = next(iter([*likely, *free]), None)
             axes = [axis for axis in axes if axis != colours]
         return axes
 

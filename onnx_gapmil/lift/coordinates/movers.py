@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import SAMPLED, UNKNOWN, Field, compact, divided
+from onnx_gapmil.lift.coordinates.fields import NONE, SAMPLED, UNKNOWN, Field, compact, divided
 from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, stated, values_of
 
 if TYPE_CHECKING:
@@ -188,12 +188,12 @@ def _by_index(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     if not all(scene.is_fixed(tensor.name) for tensor in node.inputs[1:]):
         return [_chosen(node, parts, after)]
     before = parts[0].shape
-    # Doubles: DepthToSpace has no kernel for integers of 64 bits.
-    numbers = np.arange(math.prod(before), dtype=np.float64).reshape(before)
+    # Doubles: DepthToSpace has no kernel for integers of 64 bits. Counted from 1, since 0 is what padding holds.
+    numbers = np.arange(1, math.prod(before) + 1, dtype=np.float64).reshape(before)
     order = scene.run(node, {node.inputs[0].name: numbers}).astype(np.int64)
 
     def move(values: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(values, before).ravel()[order]
+        return np.append(NONE, np.broadcast_to(values, before).ravel())[order]
 
     return [parts[0].moved(after, move)]
 
@@ -231,6 +231,8 @@ def _scattered(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 def _sorted(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """Elements along an axis in an order, or a selection, that their values decide."""
     shapes = [scene.shape(tensor.name) for tensor in node.outputs]
+    if node.op == "Compress" and scene.is_fixed(node.inputs[1].name):
+        return _by_index(node, parts, scene)
     axis = int(node.attrs.get("axis", -1)) % parts[0].rank
     why = f"{node.op} '{node.name}' sorts or chooses by value"
 
@@ -260,7 +262,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
     **dict.fromkeys(("Identity", "Optional", "OptionalGetElement"), _identity),
     **dict.fromkeys(("Concat", "QLinearConcat"), _concatenated),
-    **dict.fromkeys(("GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
+    **dict.fromkeys(("CenterCropPad", "GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
     **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), _scattered),
     **dict.fromkeys(("TopK", "Compress", "Unique", "NonZero", "NonMaxSuppression"), _sorted),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), _reordered),
