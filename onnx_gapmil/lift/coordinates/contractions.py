@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -219,7 +220,7 @@ def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str] | None:
     widest = max(
         rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(labels, ranks, strict=True)
     )
-    spare = [chr(code) for code in range(0x3B1, 0x3B1 + widest)]
+    spare = [letter for letter in string.ascii_letters if letter not in equation][:widest]
     full = []
     for term, rank in zip(labels, ranks, strict=True):
         own = rank - len(term.replace("...", ""))

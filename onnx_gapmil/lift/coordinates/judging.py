@@ -240,6 +240,8 @@ class _Cells:
             if axis == 0 and 0 not in self.spatial_axes(name):
                 raise _Unknown("its cells are the images of a batch, or frames", "no-spatial-pool")
             found.append(key)
+            if (self.array(key) == MIXED).any():
+                raise _Unknown("some of its cells see places that are far apart, as at the seam of a rolled image")
             if not is_number(self.array(key)).all():
                 raise _Unknown("some of its cells look at no place of their own, such as a class token", "class-token")
         return found

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.coordinates.scene import Rule, Scene
 
 
+#: Tensors with more elements are not numbered, element by element, to see where a mover takes them: 400 MB.
+_MOST_NUMBERED = 1 << 24
+
+
 def _reshaped(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """Reshape and the like; only by the shapes of the trace, however the target is spelled."""
     after = scene.out_shape(node)
@@ -188,6 +192,8 @@ def _by_index(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     if not all(scene.is_fixed(tensor.name) for tensor in node.inputs[1:]):
         return [_chosen(node, parts, after)]
     before = parts[0].shape
+    if math.prod(before) > _MOST_NUMBERED:
+        return [stated(parts[:1], after, UNKNOWN, f"{node.op} '{node.name}' moves more than can be numbered")]
     # Doubles: DepthToSpace has no kernel for integers of 64 bits. Counted from 1, since 0 is what padding holds.
     numbers = np.arange(1, math.prod(before) + 1, dtype=np.float64).reshape(before)
     order = scene.run(node, {node.inputs[0].name: numbers}).astype(np.int64)
