@@ -88,6 +88,25 @@ class Lifting:
             for (name, of), found in view.items()
         )
 
+    def batch_axis(self, tensor: str) -> int:
+        """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""
+        looks = self.coordinates.get(tensor)
+        views = looks.views if looks is not None else ()
+        found = {
+            axis
+            for view in views
+            for (_, of), field in view.items()
+            for axis in range(field.values.ndim)
+            if of == 0 and field.varies(axis)
+        }
+        if len(found) == 1:
+            return found.pop()
+        shape = self.shape(tensor)
+        # One image: sequences that have their positions first keep a unit axis for it.
+        if shape and shape[0] != 1 and self.trace.batch == 1 and 1 in shape and self.holds_places(tensor, 0):
+            return shape.index(1)
+        return 0
+
     # --- the recursion ------------------------------------------------------------------------------------------
 
     def lift(self, tensor: str) -> Lifted:

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.rewriting.rewriter import rewrite_model
-from tests.helpers.support import check_refused, run, text_model, weights
+from tests.helpers.support import (
+    assert_close,
+    assert_mean_is_logits,
+    check_refused,
+    images,
+    lift,
+    run,
+    text_model,
+    weights,
+)
 
 PATCH = 4
 SIZE = (5, 7)
@@ -26,11 +35,16 @@ def ints(*values: int) -> np.ndarray:
 BOUNDS = {"last": ints(-1), "start": ints(-99), "two": ints(2), "three": ints(3), "zero": ints(0), "half": ints(4)}
 
 
-def model_of(body: str, x: str = f"float[N,3,{SIZE[0] * PATCH},{SIZE[1] * PATCH}] x", **init: Any) -> onnx.ModelProto:
+def model_of(
+    body: str,
+    x: str = f"float[N,3,{SIZE[0] * PATCH},{SIZE[1] * PATCH}] x",
+    y: str = "float[N,5] y",
+    **init: Any,
+) -> onnx.ModelProto:
     """A trunk of patches, so that each patch of the image decides one cell; ``k`` is its map of 6 channels."""
     trunk = f"k = Conv<strides=[{PATCH}, {PATCH}]>(x, c)\n"
     init = {"c": weights(6, 3, PATCH, PATCH), "w": weights(5, 6)} | BOUNDS | init
-    return text_model(trunk + body, x=x, init=init)
+    return text_model(trunk + body, x=x, y=y, init=init)
 
 
 def moved_cell(model: onnx.ModelProto, row: int, column: int, output: str, size: tuple[int, int] = SIZE) -> list[int]:
@@ -140,6 +154,30 @@ def test_cropped_photo_says_where_its_cells_lie() -> None:
         "rows": {"first": 6.0, "step": 4.0},
         "columns": {"first": 10.0, "step": 4.0},
     }
+
+
+TOKENS_FIRST = {
+    "tokens": "r = Reshape(k, t)\n s = Transpose<perm=[2, 0, 1]>(r)\n m = MatMul(s, e)\n"
+    " p = ReduceMean<axes=[0], keepdims=0>(m)",
+    "rows_and_columns": "s = Transpose<perm=[2, 3, 0, 1]>(k)\n m = MatMul(s, e)\n"
+    " p = ReduceMean<axes=[0, 1], keepdims=0>(m)",
+    "axes_kept": "r = Reshape(k, t)\n s = Transpose<perm=[2, 0, 1]>(r)\n m = MatMul(s, e)\n"
+    " a = ReduceMean<axes=[0], keepdims=1>(m)\n p = Transpose<perm=[1, 2, 0]>(a)",
+}
+
+
+@pytest.mark.parametrize("name", TOKENS_FIRST)
+@pytest.mark.parametrize("batch", ["N", "1"])
+def test_positions_may_stand_before_the_batch(name: str, batch: str) -> None:
+    mix = weights(6, 6)
+    x = f"float[{batch},3,{SIZE[0] * PATCH},{SIZE[1] * PATCH}] x"
+    model = model_of(f"{TOKENS_FIRST[name]}\n {HEAD}", x=x, t=ints(0, 6, -1), e=mix)
+    photos = images(model)[: 1 if batch == "1" else 3]
+    found = lift(model, photos)
+    assert_mean_is_logits(found)
+    assert found.rewrite.heads[0].places.known
+    (cells,) = run(model_of("y = Identity(k)", y="float[N,6,5,7] y", x=x), photos)
+    assert_close(found.features, np.einsum("nchw,cd->ndhw", cells, mix))
 
 
 # --- at random -----------------------------------------------------------------------------------------------------
