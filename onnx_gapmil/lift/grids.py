@@ -46,11 +46,12 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
     if averaged and len(axes) > 2 and node.op not in _MEANS | {"GlobalAveragePool"}:
         raise walk.refuse("partial-pool", node, "it pools what was averaged over some of three position axes or more")
-    kept = [axis for axis in range(1, len(shape)) if axis not in axes]
+    batch = walk.batch_axis(source)
+    kept = [axis for axis in range(len(shape)) if axis not in (batch, *axes)]
     _require_space(node, walk, source, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
     height, width, note = _arrangement(node, walk, layout, source, axes)
-    name = _as_nchw(walk, source, kept, axes, channels, (height, width))
+    name = _as_nchw(walk, source, [batch, *kept], axes, channels, (height, width))
     return FeatureGrid(
         name,
         source,
@@ -78,11 +79,16 @@ def _require_space(
         roles: the role of each axis.
     """
     shape = walk.shape(source)
-    wide = [axis for axis in range(1, len(shape)) if axis not in axes and shape[axis] != 1]
-    if not axes or (0 in axes and shape[0] != 1):
+    batch = walk.batch_axis(source)
+    wide = [axis for axis in range(len(shape)) if axis not in (batch, *axes) and shape[axis] != 1]
+    if not axes or (batch in axes and shape[batch] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
+    # A product with a matrix over positions reads like a layer over channels; what lies along the axis tells.
+    roles = tuple(
+        "space" if axis in axes and walk.holds_places(source, axis) else role for axis, role in enumerate(roles)
+    )
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
@@ -128,19 +134,20 @@ def _as_nchw(
     walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, size: tuple[int, int]
 ) -> str:
     shape = walk.shape(source)
-    order = [0, *kept, *axes]
+    order = [*kept, *axes]
     name = source if order == sorted(order) else walk.build.node("Transpose", [source], perm=order)
-    if len(shape) == 4 and len(kept) == 1 and len(axes) == 2:
+    if len(shape) == 4 and len(kept) == 2 and len(axes) == 2:
         return name
     return walk.build.reshape(name, [0, channels, size[0], -1])
 
 
 def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     if len(shape) == 4:
-        known: dict[tuple[int, ...], str] = {(2, 3): "NCHW", (1, 2): "NHWC"}
+        known: dict[tuple[int, ...], str] = {(2, 3): "NCHW", (1, 2): "NHWC", (0, 1): "HWNC"}
         return known.get(axes, f"positions in axes {list(axes)}")
     if len(shape) == 3:
-        return "tokens (N, T, C)" if axes == (1,) else "flattened map (N, C, T)"
+        names: dict[tuple[int, ...], str] = {(0,): "tokens (T, N, C)", (1,): "tokens (N, T, C)"}
+        return names.get(axes, "flattened map (N, C, T)")
     return f"positions in axes {list(axes)} of {list(shape)}"
 
 

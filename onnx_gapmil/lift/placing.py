@@ -42,13 +42,14 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     found = [walk.places(grid.source, grid.axes, grid.size) for grid in lifted.features]
     for grid, cells in zip(lifted.features, found, strict=True):
         if cells.code:
-            return _refusal(cells.code, grid, cells.places.reason)
+            return _refusal(walk, lifted, grid, cells.code, cells.places.reason)
     unknown = next((cells for cells in found if not cells.places.known), None)
     if unknown is not None:
         return PlacedHead(_unarranged(lifted), unknown.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
         if difference := _difference(found[0], cells):
-            return _refusal("different-views", grid, f"it is joined with a grid of other places: {difference}")
+            reason = f"it is joined with a grid of other places: {difference}"
+            return _refusal(walk, lifted, grid, "different-views", reason)
     cells = found[0]
     if cells.order is None and cells.size == lifted.size:
         return PlacedHead(lifted, cells.places)
@@ -64,8 +65,11 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     return PlacedHead(replace(lifted, name=name, features=features), cells.places)
 
 
-def _refusal(code: str, grid: FeatureGrid, reason: str) -> Refusal:
-    return Refusal(code, grid.pool, f"{grid.pool}: {reason}", ADVICE[code])
+def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason: str) -> Refusal:
+    """The refusal of a head that was lifted: the walk came to its pool."""
+    steps = reversed(walk.chain(lifted.step.output))
+    walked = tuple(walk.describe(walk.graph.producer(step.output)) for step in steps)
+    return Refusal(code, grid.pool, f"{grid.pool}: {reason}", ADVICE[code], walked)
 
 
 class _Turn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]
         whole = frozenset(
             (name, of)
             for (name, of), field in view.items()
-            if of > 0 and field.has_numbers and not any(field.varies(axis) for axis in gone)
+            if of > 0 and field.has_numbers and _is_one_place(field, gone)
         )
         moved = {}
         for key, field in view.items():
@@ -80,18 +81,23 @@ def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]
     return found
 
 
-def _weighed(part: Looks, labels: str, weights: np.ndarray, of: str, output: str) -> Looks:
+def _is_one_place(field: Field, axes: tuple[int, ...]) -> bool:
+    """Whether all that is summed looks at one place, give or take what channels of one cell differ by."""
+    axes = tuple(axis for axis in axes if field.varies(axis))
+    return not axes or bool((np.ptp(field.values, axis=axes) < _ONE_PLACE * field.step).all())
+
+
+def _weighed(part: Looks, labels: str, weights: np.ndarray, of: str, output: str) -> View:
     """Where the sums by constant weights look whose energy lies at one place: permutations, interpolations.
 
-    What they do to other coordinates, and where the energy is spread, `_summed` tells; here such a coordinate is left
-    as it was. A permutation matrix is a mover like any other.
+    A permutation matrix is a mover like any other. Coordinates of which that is not so are left out.
     """
     gone = [axis for axis, label in enumerate(labels) if label not in output]
     view = part.views[0]
     if len(part.views) > 1 or len(gone) != 1 or not set(of) <= {labels[gone[0]], *output}:
-        return Looks((), ({},))
+        return {}
     energy = np.square(weights.astype(np.float64))
-    found = {}
+    found: View = {}
     for key, field in view.items():
         if not field.varies(gone[0]) or not is_number(field.values).all():
             continue
@@ -103,7 +109,7 @@ def _weighed(part: Looks, labels: str, weights: np.ndarray, of: str, output: str
         square = np.einsum(f"{labels},{of}->{output}", np.square(full), energy) / np.where(total > 0, total, 1)
         if (total > 0).all() and (square - np.square(mean) <= np.square(_ONE_PLACE * field.step)).all():
             found[key] = Field(compact(mean), field.step)
-    return Looks((), (found,))
+    return found
 
 
 def product(
@@ -130,7 +136,9 @@ def product(
         gathers = len(seen) == 1 and len(parts) == 2 and _gathers(parts[place], labels[place], output)
         matrix = weights(1 - place) if gathers else None
         if matrix is not None:
-            seen = ({**seen[0], **_weighed(parts[place], labels[place], matrix, labels[1 - place], output).views[0]},)
+            moved = _weighed(parts[place], labels[place], matrix, labels[1 - place], output)
+            # The channels of a patch keep the one place that the plain mean gives them.
+            seen = ({**seen[0], **{key: field for key, field in moved.items() if not seen[0][key].has_numbers}},)
         return Looks(after, seen, why)
     entries = [entry for found in factors for entry in found]
     owned = {key for entry in entries for key in entry.whole}
@@ -212,7 +220,7 @@ def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str] | None:
     widest = max(
         rank - len(term.replace("...", "")) if "..." in term else 0 for term, rank in zip(labels, ranks, strict=True)
     )
-    spare = [chr(code) for code in range(0x3B1, 0x3B1 + widest)]
+    spare = [letter for letter in string.ascii_letters if letter not in equation][:widest]
     full = []
     for term, rank in zip(labels, ranks, strict=True):
         own = rank - len(term.replace("...", ""))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.coordinates.looks import Key
 
 #: Axes of an input with at most so many elements hold colours.
-_COLOURS = 4
+COLOURS = 4
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _resampled(found: CellPlaces, size: tuple[int, int], inputs: Mapping[str, tu
     if found.order is not None or rows is None or columns is None:
         raise _Unknown("cells that are not in reading order are spread over another grid's", "different-views")
     scaled, spread = [], []
-    spatial = [dim for dim in inputs[found.places.input][1:] if dim > _COLOURS]
+    spatial = [dim for dim in inputs[found.places.input][1:] if dim > COLOURS]
     for line, old, new in zip((rows, columns), found.size, size, strict=True):
         step = line.step * old / new
         scaled.append(AxisPlaces(line.first + (step - line.step) / 2, step))
@@ -193,7 +193,8 @@ class _Cells:
             places = [1, *([len(shape) - 1] if len(shape) >= 4 else []), *([2] if len(shape) >= 5 else [])]
             # A small map that is fed as the input has no such axis; what the cells differ in is none.
             free = [axis for axis in places if not self._is_seen((name, axis))]
-            colours = next((axis for axis in free if shape[axis] <= _COLOURS), next(iter(free), None))
+            likely = [axis for count in (3, 1, 4, 2) for axis in free if shape[axis] == count]
+            colours = next(iter([*likely, *free]), None)
             axes = [axis for axis in axes if axis != colours]
         return axes
 
@@ -203,7 +204,7 @@ class _Cells:
     def _is_photo(self, name: str) -> bool:
         """Whether an input of three axes is one image without a batch."""
         shape = self.inputs[name]
-        return len(shape) == 3 and 1 < shape[0] <= _COLOURS and (name, 0) not in self._batch_keys()
+        return len(shape) == 3 and 1 < shape[0] <= COLOURS and (name, 0) not in self._batch_keys()
 
     def _batch_keys(self) -> set[Key]:
         """Batch axes: where the batch of the tensor comes from."""
@@ -239,6 +240,8 @@ class _Cells:
             if axis == 0 and 0 not in self.spatial_axes(name):
                 raise _Unknown("its cells are the images of a batch, or frames", "no-spatial-pool")
             found.append(key)
+            if (self.array(key) == MIXED).any():
+                raise _Unknown("some of its cells see places that are far apart, as at the seam of a rolled image")
             if not is_number(self.array(key)).all():
                 raise _Unknown("some of its cells look at no place of their own, such as a class token", "class-token")
         return found

@@ -118,7 +118,7 @@ def _stairs(
             raise NoLattice("some of its cells look at the same place", twice=True)
         whole = _even(found, line)
         step = whole.step / run
-        lines.append(AxisPlaces(whole.first + step * (0.5 - run / 2), step))
+        lines.append(_rounded(whole.first + step * (0.5 - run / 2), step))
         orders.append(ordered)
     order = (orders[0][:, None] * size[1] + orders[1][None, :]).ravel()
     same = bool((order == np.arange(len(order))).all())
@@ -135,4 +135,8 @@ def _even(found: np.ndarray, line: Line) -> AxisPlaces:
         raise NoLattice("its cells are not evenly spaced in the image")
     # Where a trained network looks within its window is known to a quarter of a cell.
     first = step / 2 if abs(first - step / 2) <= step / 4 else first
+    return _rounded(first, step)
+
+
+def _rounded(first: float, step: float) -> AxisPlaces:
     return AxisPlaces(round(first, _DIGITS), round(step, _DIGITS))

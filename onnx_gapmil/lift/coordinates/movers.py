@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import SAMPLED, UNKNOWN, Field, compact, divided
+from onnx_gapmil.lift.coordinates.fields import NONE, SAMPLED, UNKNOWN, Field, compact, divided
 from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, stated, values_of
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.coordinates.scene import Rule, Scene
+
+
+#: Tensors with more elements are not numbered, element by element, to see where a mover takes them: 400 MB.
+_MOST_NUMBERED = 1 << 24
 
 
 def _reshaped(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
@@ -133,13 +137,16 @@ def _sliced(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 def take(part: Looks, after: tuple[int, ...], lines: dict[int, np.ndarray]) -> Looks:
     """Some positions along some axes, by their numbers."""
 
-    def move(values: np.ndarray) -> np.ndarray:
+    def choose(found: Field) -> Field:
+        values, step = found.values, found.step
         for axis, line in lines.items():
             if values.shape[axis] > 1:
                 values = np.take(values, line, axis)
-        return values
+                strides = np.unique(np.abs(np.diff(line)))
+                step *= int(strides[0]) if len(strides) == 1 else 1
+        return Field(compact(values), step)
 
-    return part.moved(after, move)
+    return part.mapped(after, choose)
 
 
 def _split(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
@@ -185,12 +192,14 @@ def _by_index(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     if not all(scene.is_fixed(tensor.name) for tensor in node.inputs[1:]):
         return [_chosen(node, parts, after)]
     before = parts[0].shape
-    # Doubles: DepthToSpace has no kernel for integers of 64 bits.
-    numbers = np.arange(math.prod(before), dtype=np.float64).reshape(before)
+    if math.prod(before) > _MOST_NUMBERED:
+        return [stated(parts[:1], after, UNKNOWN, f"{node.op} '{node.name}' moves more than can be numbered")]
+    # Doubles: DepthToSpace has no kernel for integers of 64 bits. Counted from 1, since 0 is what padding holds.
+    numbers = np.arange(1, math.prod(before) + 1, dtype=np.float64).reshape(before)
     order = scene.run(node, {node.inputs[0].name: numbers}).astype(np.int64)
 
     def move(values: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(values, before).ravel()[order]
+        return np.append(NONE, np.broadcast_to(values, before).ravel())[order]
 
     return [parts[0].moved(after, move)]
 
@@ -228,6 +237,8 @@ def _scattered(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 def _sorted(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """Elements along an axis in an order, or a selection, that their values decide."""
     shapes = [scene.shape(tensor.name) for tensor in node.outputs]
+    if node.op == "Compress" and scene.is_fixed(node.inputs[1].name):
+        return _by_index(node, parts, scene)
     axis = int(node.attrs.get("axis", -1)) % parts[0].rank
     why = f"{node.op} '{node.name}' sorts or chooses by value"
 
@@ -257,7 +268,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
     **dict.fromkeys(("Identity", "Optional", "OptionalGetElement"), _identity),
     **dict.fromkeys(("Concat", "QLinearConcat"), _concatenated),
-    **dict.fromkeys(("GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
+    **dict.fromkeys(("CenterCropPad", "GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
     **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), _scattered),
     **dict.fromkeys(("TopK", "Compress", "Unique", "NonZero", "NonMaxSuppression"), _sorted),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), _reordered),

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.lift.coordinates.fields import NONE
-from onnx_gapmil.lift.coordinates.looks import Looks, joined, seen_nowhere, stated
+import numpy as np
+
+from onnx_gapmil.lift.coordinates.fields import NONE, Field, compact
+from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, seen_nowhere, stated, values_of
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -26,7 +28,7 @@ _KEEPING = """
 #: Several tensors of one kind come in and broadcast.
 _JOINING = """
     Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or
-    PRelu Pow Sub Sum Where Xor
+    PRelu Pow Sub Sum Xor
     BiasAdd BiasGelu BiasSplitGelu FastGelu QLinearAdd QLinearMul
     SkipGroupNorm SkipLayerNormalization SkipSimplifiedLayerNormalization
 """
@@ -51,4 +53,23 @@ def _joined(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     return found
 
 
-RULES: dict[str, Rule] = {**dict.fromkeys(_KEEPING.split(), _kept), **dict.fromkeys(_JOINING.split(), _joined)}
+def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """Where: with a fixed condition each element is of one operand, as in a mosaic."""
+    after = scene.out_shape(node)
+    condition = scene.input_value(node, 0) if scene.is_fixed(node.inputs[0].name) else None
+    if condition is None:
+        return _joined(node, parts, scene)
+    one, two = (joined([part], after) for part in parts[1:3])
+    view: View = {}
+    for key in {*one.views[0], *two.views[0]}:
+        fields = [values_of(part.views[0], key, len(after)) for part in (one, two)]
+        step = max((found.step for found in fields if found.has_numbers), default=1.0)
+        view[key] = Field(compact(np.where(condition, fields[0].values, fields[1].values)), step)
+    return [Looks(after, (view,), one.why or two.why)]
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_KEEPING.split(), _kept),
+    **dict.fromkeys(_JOINING.split(), _joined),
+    "Where": _chosen,
+}

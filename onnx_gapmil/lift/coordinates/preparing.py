@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.trace import trace as run_trace
 from onnx_gapmil.graph.view import ModelGraph
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
 
 
 def plain(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
-    """The same model without functions and without branches whose condition is fixed, and its trace."""
+    """The same model without functions and without branches whose condition is fixed, and its trace.
+
+    A model that does not run like that is given back as it is.
+    """
+    try:
+        return _opened_up(graph, trace)
+    except GapmilError:
+        return graph, trace
+
+
+def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     proto = graph.proto
     for _ in range(8):  # branches may hold branches
         again = inline_functions(proto) if has_functions(proto) else proto

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.coordinates.scene import Rule, Scene
 
+#: Padding of at most one in so many rows belongs to a convolution.
+_NARROW = 4
+
 
 def _padded(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
-    """Padding looks where the steps of the map lead beyond its edge; reflections look at what they repeat."""
+    """Padding looks where the steps of the map lead beyond its edge; wide reflections look at what they repeat."""
     before, after = parts[0].shape, scene.out_shape(node)
     pads = scene.numbers(node, "pads", 1)
     if pads is None:
@@ -42,7 +45,9 @@ def _padded(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         for axis, (head, tail) in ends.items():
             if values.shape[axis] == 1:
                 continue
-            if mode == "constant":
+            # Convolutions that reflect, repeat or wrap at the edge look beyond it as those with zeros do. A wide border
+            # is no such padding: cells that lie in it look where it was taken from.
+            if mode == "constant" or max(head, tail) * _NARROW <= values.shape[axis]:
                 values = extended(values, axis, head, tail)
             else:
                 line = np.pad(np.arange(values.shape[axis]), (max(head, 0), max(tail, 0)), mode)  # type: ignore[call-overload]

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.lift.coordinates.scene import Rule
 
+#: ONNX's operators and those of ONNX Runtime; what others mean by the same name is theirs to know.
+_DOMAINS = (None, "", "ai.onnx", "com.microsoft", "com.microsoft.nchwc")
+
 RULES: dict[str, Rule] = {
     **movers.RULES,
     **sampling.RULES,
@@ -52,7 +55,7 @@ def trace_coordinates(graph: ModelGraph, trace: Trace) -> dict[str, Looks]:
 
 def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
     parts = [found.get(tensor.name) or seen_nowhere(scene.shape(tensor.name) or ()) for tensor in node.inputs]
-    rule = RULES.get(node.op)
+    rule = RULES.get(node.op) if node.domain in _DOMAINS else None
     subgraphs = [value for value in node.attrs.values() if hasattr(value, "nodes")]
     what = f"{node.op} '{node.name}'"
     if rule is None or subgraphs or scene.shape(node.outputs[0].name) is None:

@@ -293,9 +293,12 @@ def end_at_pool(
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
     shape = walk.shape(walk.output)
-    batch = walk.shape(grid.source)[0]
+    batch_axis = walk.batch_axis(walk.output)
+    batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
+    if shape[batch_axis] != batch:
+        raise walk.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} does not tell the images apart")
     step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail)
-    return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
+    return Lifted(name, grid.channels, shape, batch_axis, batch, (grid,), dtype, conditional, step)
 
 
 def _uncropped(

@@ -49,7 +49,8 @@ def test_mixture_beside_a_skip_keeps_its_places() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ["m = MatMul(w, x)", 'm = Einsum<equation="tu,nuc->ntc">(w, x)', 'm = Einsum<equation="nuc,tu->ntc">(x, w)']
+    "body",
+    ["m = MatMul(w, x)", 'm = Einsum<equation="tu,nuc->ntc">(w, x)', 'm = Einsum<equation="...uc,tu->...tc">(x, w)'],
 )
 def test_permutation_matrix_moves(body: str) -> None:
     order = [3, 0, 5, 1, 4, 2]

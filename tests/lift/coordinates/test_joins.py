@@ -118,3 +118,15 @@ def test_scores_keep_both_views_until_they_are_used() -> None:
     rows, columns = (view["x", 1].values for view in coordinates_of(model).views)
     np.testing.assert_array_equal(rows[0, :, 0], np.arange(6) + 0.5)
     np.testing.assert_array_equal(columns[0, 0], np.arange(6) + 0.5)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+def test_convolution_that_reflects_at_the_edge_keeps_even_steps(mode: str) -> None:
+    model = text_model(
+        f'p = Pad<mode="{mode}">(x, n)\n m = MaxPool<kernel_shape=[3]>(p)',
+        x="float[1,1,8] x",
+        y="float[1,1,8] m",
+        opset=19,
+        init={"n": ints(0, 0, 1, 0, 0, 1)},
+    )
+    np.testing.assert_allclose(coordinate(coordinates_of(model), 2)[0, 0], np.arange(8) + 0.5)

@@ -43,8 +43,14 @@ MOVERS = {
     "tile": ("m = Tile(x, n)", {"n": ints(1, 2, 1, 3)}),
     "expand": ("g = Gather<axis=2>(x, i)\n m = Expand(g, n)", {"i": ints(4), "n": ints(2, 4, 5, 8)}),
     "einsum": ('m = Einsum<equation="abcd->dacb">(x)', {}),
-    "pad_by_reflection": ('m = Pad<mode="reflect">(x, n)', {"n": ints(0, 0, 1, 2, 0, 0, 3, 0)}),
-    "pad_by_the_edge": ('m = Pad<mode="edge">(x, n)', {"n": ints(0, 0, 1, 0, 0, 0, 0, 2)}),
+    "pad_by_reflection": ('m = Pad<mode="reflect">(x, n)', {"n": ints(0, 0, 1, 3, 0, 0, 3, 0)}),
+    "pad_by_the_edge": ('m = Pad<mode="edge">(x, n)', {"n": ints(0, 0, 2, 0, 0, 0, 0, 3)}),
+    "pick_by_a_mask": ("m = Compress<axis=3>(x, n)", {"n": np.array([1, 0, 0, 1, 1, 0, 1, 1], bool)}),
+    "cut_in_the_middle": ("m = CenterCropPad<axes=[2, 3]>(x, n)", {"n": ints(4, 5)}),
+    "mosaic": (
+        "f = Slice(x, a, b, c, a)\n m = Where(n, x, f)",
+        {"a": ints(-1), "b": ints(-99), "c": ints(3), "n": np.arange(48).reshape(1, 1, 6, 8) % 5 > 2},
+    ),
     "cut_by_padding": ("m = Pad(x, n)", {"n": ints(0, 0, -1, -2, 0, 0, -2, 0)}),
 }
 
@@ -52,7 +58,7 @@ MOVERS = {
 @pytest.mark.parametrize("name", MOVERS)
 def test_coordinates_move_as_the_runtime_moves_them(name: str) -> None:
     body, init = MOVERS[name]
-    model = text_model(f"x1 = Identity(x)\n {body}", x="float[2,4,6,8] x", y="float m", opset=17, init=init)
+    model = text_model(f"x1 = Identity(x)\n {body}", x="float[2,4,6,8] x", y="float m", opset=18, init=init)
     del model.graph.output[0].type.tensor_type.shape.dim[:]
     model.graph.output[0].type.tensor_type.ClearField("shape")
     looks = coordinates_of(model)
