@@ -165,10 +165,11 @@ def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarra
     proto.graph.sparse_initializer.extend(source.graph.sparse_initializer)
     weights: dict[str, np.ndarray] = {}
     listed = {value.name for value in source.graph.input}
+    read = {name for node in source.graph.node for name in node.input}
     for tensor in source.graph.initializer:
         # Weights that are inputs too (IR 3: MXNet, Chainer and the Caffe2 zoo list them all) may be overridden, and
-        # stay.
-        apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name not in listed
+        # stay; ONNX Runtime takes none for a weight that no node reads.
+        apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name in read - listed
         if is_external(tensor) or not apart:
             proto.graph.initializer.append(tensor)
             continue

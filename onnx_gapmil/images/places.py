@@ -6,7 +6,7 @@ Coordinates are continuous, with pixel (i, j) covering [j, j+1) x [i, i+1): the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -47,6 +47,8 @@ class Places:
         rows: of the grid's rows, down the image.
         columns: of its columns, to the right.
         reason: why they are not known.
+        measured: what stripes of the image showed of ``rows`` and ``columns``
+            (`onnx_gapmil.rewriting.proof.looks`); empty where none were run.
     """
 
     known: bool
@@ -54,6 +56,7 @@ class Places:
     rows: AxisPlaces | None = None
     columns: AxisPlaces | None = None
     reason: str = ""
+    measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
     def unknown(cls, reason: str) -> Places:
@@ -69,6 +72,7 @@ class Places:
             "known": True,
             "input": self.input,
             **{name: axis.to_json() for name, axis in axes.items() if axis is not None},
+            **({"measured": {name: dict(found) for name, found in self.measured.items()}} if self.measured else {}),
         }
 
     @classmethod
@@ -80,7 +84,12 @@ class Places:
         """
         if entry["known"] is not True:
             return cls.unknown(str(entry["reason"]))
-        return cls(True, str(entry["input"]), _axis(entry.get("rows")), _axis(entry.get("columns")))
+        measured = {
+            str(name): {str(key): float(value) for key, value in found.items()}
+            for name, found in (entry.get("measured") or {}).items()
+        }
+        rows, columns = _axis(entry.get("rows")), _axis(entry.get("columns"))
+        return cls(True, str(entry["input"]), rows, columns, measured=measured)
 
 
 def _axis(entry: Mapping[str, Any] | None) -> AxisPlaces | None:

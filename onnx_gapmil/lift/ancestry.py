@@ -34,18 +34,6 @@ def places_are_lost(walk: Lifting, tensor: str) -> bool:
     )
 
 
-def mirrors(walk: Lifting, tensor: str) -> frozenset[str]:
-    """The tensors before one that a Slice with a negative step made: the mirrored image of test-time augmentation."""
-    found = set()
-    for name in ancestors(walk.graph, tensor, lambda *_: False):
-        node = walk.graph.producer(name)
-        if node is not None and node.op == "Slice" and len(node.inputs) > 4:
-            steps = walk.value(node.inputs[4].name)
-            if steps is not None and (steps < 0).any():
-                found.add(name)
-    return frozenset(found)
-
-
 def chooser(walk: Lifting, tensor: str) -> gs.Node | None:
     """The operator that sorted or chose positions by their values before a tensor, if there is one."""
     for name in ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read)):

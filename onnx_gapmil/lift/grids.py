@@ -11,7 +11,6 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
-from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -46,11 +45,12 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
     if averaged and len(axes) > 2 and node.op not in _MEANS | {"GlobalAveragePool"}:
         raise walk.refuse("partial-pool", node, "it pools what was averaged over some of three position axes or more")
-    kept = [axis for axis in range(1, len(shape)) if axis not in axes]
+    batch = walk.batch_axis(source)
+    kept = [axis for axis in range(len(shape)) if axis not in (batch, *axes)]
     _require_space(node, walk, source, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
     height, width, note = _arrangement(node, walk, layout, source, axes)
-    name = _as_nchw(walk, source, kept, axes, channels, (height, width))
+    name = _as_nchw(walk, source, [batch, *kept], axes, channels, (height, width))
     return FeatureGrid(
         name,
         source,
@@ -74,7 +74,7 @@ def first_map(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tup
 def _require_space(
     node: gs.Node, walk: Lifting, source: str, axes: tuple[int, ...], roles: tuple[Role | None, ...]
 ) -> None:
-    """What is pooled must be places of the image, all of them, row by row.
+    """What is pooled must be places of the image; which, and in which order, is judged when the head is lifted.
 
     Args:
         node: the pooling node.
@@ -84,11 +84,16 @@ def _require_space(
         roles: the role of each axis.
     """
     shape = walk.shape(source)
-    wide = [axis for axis in range(1, len(shape)) if axis not in axes and shape[axis] != 1]
-    if not axes or (0 in axes and shape[0] != 1):
+    batch = walk.batch_axis(source)
+    wide = [axis for axis in range(len(shape)) if axis not in (batch, *axes) and shape[axis] != 1]
+    if not axes or (batch in axes and shape[batch] != 1):
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
+    # A product with a matrix over positions reads like a layer over channels; what lies along the axis tells.
+    roles = tuple(
+        "space" if axis in axes and walk.holds_places(source, axis) else role for axis, role in enumerate(roles)
+    )
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
@@ -98,13 +103,6 @@ def _require_space(
             "partial-pool",
             node,
             f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
-        )
-    if not in_reading_order(walk, source, axes):
-        raise walk.refuse(
-            "no-spatial-pool",
-            node,
-            f"the positions of the {list(shape)} tensor that it averages were moved or cut since the last map, so its "
-            "cells are not the places that their rows and columns name",
         )
 
 
@@ -141,19 +139,20 @@ def _as_nchw(
     walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, size: tuple[int, int]
 ) -> str:
     shape = walk.shape(source)
-    order = [0, *kept, *axes]
+    order = [*kept, *axes]
     name = source if order == sorted(order) else walk.build.node("Transpose", [source], perm=order)
-    if len(shape) == 4 and len(kept) == 1 and len(axes) == 2:
+    if len(shape) == 4 and len(kept) == 2 and len(axes) == 2:
         return name
     return walk.build.reshape(name, [0, channels, size[0], -1])
 
 
 def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     if len(shape) == 4:
-        known: dict[tuple[int, ...], str] = {(2, 3): "NCHW", (1, 2): "NHWC"}
+        known: dict[tuple[int, ...], str] = {(2, 3): "NCHW", (1, 2): "NHWC", (0, 1): "HWNC"}
         return known.get(axes, f"positions in axes {list(axes)}")
     if len(shape) == 3:
-        return "tokens (N, T, C)" if axes == (1,) else "flattened map (N, C, T)"
+        names: dict[tuple[int, ...], str] = {(0,): "tokens (T, N, C)", (1,): "tokens (N, T, C)"}
+        return names.get(axes, "flattened map (N, C, T)")
     return f"positions in axes {list(axes)} of {list(shape)}"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_gapmil.lift.class_order import ClassOrder, find_order, in_order
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
+from onnx_gapmil.lift.placing import PlacedHead, place
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, Verdict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
     from onnx_gapmil.lift.lifting import Rule
 
@@ -32,8 +34,9 @@ class LiftedHead:
     Attributes:
         logits: where it starts.
         outputs: the graph outputs that are made from these logits.
-        lifted: the prediction grid, class by class in the order of the outputs.
+        lifted: the prediction grid, class by class in the order of the outputs, its cells in reading order.
         chain: its operators from the pool to the logits, and what chooses or orders the classes behind them.
+        places: where its cells look.
         scores: the lift of the logits as the vendor's graph has them.
         order: which of them the outputs' classes are; None if they are all, in that order.
     """
@@ -42,6 +45,7 @@ class LiftedHead:
     outputs: tuple[str, ...]
     lifted: Lifted
     chain: tuple[LiftStep, ...]
+    places: Places
     scores: Lifted
     order: ClassOrder | None = None
 
@@ -121,15 +125,17 @@ def lift_heads(
     refusals: dict[str, Refusal] = {}
     for tensor, ends in found.items():
         result = _not_scores(walk, tensor) or walk.try_lift(tensor)
-        if isinstance(result, Refusal):
-            refusals |= dict.fromkeys((logits.output for logits in ends), result)
+        placed = result if isinstance(result, Refusal) else place(walk, result)
+        if isinstance(placed, Refusal):
+            refusals |= dict.fromkeys((logits.output for logits in ends), placed)
         else:
-            heads += _by_order(walk, result, ends, refusals)
+            heads += _by_order(walk, placed, ends, refusals)
     return HeadSearch(tuple(heads), refusals)
 
 
-def _by_order(walk: Lifting, lifted: Lifted, ends: list[Logits], refusals: dict[str, Refusal]) -> list[LiftedHead]:
+def _by_order(walk: Lifting, placed: PlacedHead, ends: list[Logits], refusals: dict[str, Refusal]) -> list[LiftedHead]:
     """A head for each order of classes that the outputs made of the same logits have; nearly always one."""
+    lifted = placed.lifted
     groups: dict[tuple[int, ...], list[tuple[Logits, ClassOrder | None]]] = {}
     for logits in ends:
         try:
@@ -147,7 +153,7 @@ def _by_order(walk: Lifting, lifted: Lifted, ends: list[Logits], refusals: dict[
         classes = lifted if order is None else in_order(walk, lifted, order)
         steps = walk.chain(logits.tensor) + ([] if order is None else [classes.step])
         outputs = tuple(entry.output for entry, _ in group)
-        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), lifted, order))
+        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), placed.places, lifted, order))
     return heads
 
 

@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import mirrors
-from onnx_gapmil.lift.places import taken
-
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
@@ -22,13 +19,11 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
 
     A cell of the finer grid gets the average of the coarser cells that it overlaps, by area.
 
+    Whether they look at the same places is judged when the head is lifted.
+
     Raises:
-        HeadRefused: the sizes differ and the input's size is left open; or the places do not correspond.
+        HeadRefused: the sizes differ and the input's size is left open, or the cells have no rows and columns.
     """
-    _require_same_part(node, walk, lifts)
-    sources = {grid.source for lifted in lifts for grid in lifted.features}
-    if len(sources) > 1 and len({mirrors(walk, source) for source in sources}) > 1:
-        raise walk.refuse("different-grids", node, "one of the branches that it joins sees a mirrored image")
     sizes = {lifted.size for lifted in lifts}
     if len(sizes) == 1:
         return lifts
@@ -39,25 +34,6 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]
-
-
-def _require_same_part(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> None:
-    """Grids that are different parts of a map, or turn it over, have cells at different places of the image."""
-    grids = [grid for lifted in lifts for grid in lifted.features]
-    parts = set()
-    for grid in {grid.name: grid for grid in grids}.values():
-        if len(grid.axes) > 2 or grid.source not in walk.trace.shapes:
-            continue
-        source, lines = taken(walk, grid.source, grid.axes, elementwise=True)
-        whole = all(
-            np.array_equal(line, np.arange(walk.shape(source)[axis]))
-            for line, axis in zip(lines, grid.axes, strict=True)
-        )
-        parts.add(() if whole else (source, *(tuple(line.tolist()) for line in lines)))
-    if len(parts) > 1:
-        raise walk.refuse(
-            "different-grids", node, "it joins pools of different parts of a map, or of a map turned over"
-        )
 
 
 def _resampled(walk: Lifting, lifted: Lifted, size: tuple[int, int]) -> Lifted:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
+from onnx_gapmil.lift.coordinates.preparing import plain
+from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 from onnx_gapmil.ort.cpu import evaluate
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.coordinates.looks import Looks
 
     Rule = Callable[[gs.Node, "Lifting"], Lifted]
 
@@ -54,6 +59,52 @@ class Lifting:
         self.rules = rules
         self._memo: dict[str, Lifted | Refusal] = {}
         self._stack: list[str] = []
+
+    @cached_property
+    def coordinates(self) -> dict[str, Looks]:
+        """Where the elements of every tensor of the vendor's graph look; traced when it is first asked for."""
+        return trace_coordinates(*plain(self.graph, self.trace))
+
+    def places(self, grid: str, axes: tuple[int, ...], size: tuple[int, int]) -> CellPlaces:
+        """Where the cells of a map look.
+
+        Args:
+            grid: the vendor's tensor.
+            axes: its axes that are cells, in the order rows, columns.
+            size: rows and columns as the vendor arranges them.
+        """
+        inputs = {entry.name: entry.traced for entry in self.trace.inputs}
+        return places_of(self.coordinates.get(grid), axes, size, inputs)
+
+    def holds_places(self, tensor: str, axis: int) -> bool:
+        """Whether what lies along an axis of a vendor's tensor are places of an input, told by its coordinates."""
+        looks = self.coordinates.get(tensor)
+        views = looks.views if looks is not None and axis < looks.rank else ()
+        sizes = {entry.name: entry.traced for entry in self.trace.inputs}
+        return any(
+            of > 0 and sizes[name][of] > COLOURS and found.has_numbers and found.varies(axis)
+            for view in views
+            for (name, of), found in view.items()
+        )
+
+    def batch_axis(self, tensor: str) -> int:
+        """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""
+        looks = self.coordinates.get(tensor)
+        views = looks.views if looks is not None else ()
+        found = {
+            axis
+            for view in views
+            for (_, of), field in view.items()
+            for axis in range(field.values.ndim)
+            if of == 0 and field.varies(axis)
+        }
+        if len(found) == 1:
+            return found.pop()
+        shape = self.shape(tensor)
+        # One image: sequences that have their positions first keep a unit axis for it.
+        if shape and shape[0] != 1 and self.trace.batch == 1 and 1 in shape and self.holds_places(tensor, 0):
+            return shape.index(1)
+        return 0
 
     # --- the recursion ------------------------------------------------------------------------------------------
 

@@ -40,6 +40,10 @@ ADVICE: dict[str, str] = {
     "quantized-nonuniform": "The head computes in integers whose rounding or clipping is no pointwise linear map; use "
     "the float model, or wait for the quantized rules.",
     "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",
+    "different-views": "Several views of an image, or parts of it, are averaged on one grid, so that a cell has no "
+    "place of its own: export the model without test-time augmentation, for one view.",
+    "sampled-places": "The image itself decides where the cells look (a predicted box, a sort), so they have no places "
+    "that could be drawn.",
     "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",
 }
 

@@ -22,8 +22,8 @@ from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
 from onnx_gapmil.show.drawing.pictures import render_prediction
@@ -301,4 +301,4 @@ class Classifier:
 
 def _rewritten(loaded: LoadedModel, emit: Emit | str | None) -> Rewrite:
     """A file that was rewritten before gives what it gives."""
-    return rewrite_model(loaded, emit=emit if loaded.is_rewritten else Emit.of(emit if emit is not None else _GRID))
+    return rewrite_in_memory(loaded, emit=emit if loaded.is_rewritten else Emit.of(emit if emit is not None else _GRID))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
+from onnx_gapmil.images.places import Places
+from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
@@ -25,6 +27,9 @@ VERSION_KEY = "gapmil.version"
 VERDICT_KEY = "gapmil.verdict"
 SOURCE_KEY = "gapmil.source_sha256"
 INLINED_KEY = "gapmil.functions_inlined"
+
+#: The places of heads that an older version recorded.
+UNTRACED = Places.unknown("the file was written by an older version, which did not trace them")
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,7 @@ class HeadRecord(HeadOutputs):
         feature_grids: the vendor's maps that the head pools; nearly always one.
         chain: the head, operator by operator, from the pool to the logits.
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
+        places: where the cells look in the input.
     """
 
     output: str
@@ -94,6 +100,14 @@ class HeadRecord(HeadOutputs):
     feature_grids: tuple[FeatureGridRecord, ...] = ()
     chain: tuple[LiftStep, ...] = ()
     source_sha256: str = ""
+    places: Places = UNTRACED
+
+    def with_places(self, places: Places) -> HeadRecord:
+        """The same with what was proved of its places; the note follows, by which nothing is drawn of unknown ones."""
+        if places.known == self.places.known:
+            return replace(self, places=places)
+        grids = tuple(replace(grid, note=_note_on_places(grid.note, places)) for grid in self.feature_grids)
+        return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
 
     @property
     def said_verdict(self) -> str:
@@ -120,7 +134,14 @@ class HeadRecord(HeadOutputs):
             "residual": self.residual,
             "feature_grids": [grid.to_json() for grid in self.feature_grids],
             "chain": [step.to_json() for step in self.chain],
+            "places": self.places.to_json(),
         }
+
+
+def _note_on_places(note: str, places: Places) -> str:
+    """A note that says that places are not known if that is so."""
+    others = [part for part in note.split("; ") if part and part != UNARRANGED]
+    return "; ".join(others if places.known else [*others, UNARRANGED])
 
 
 def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -215,6 +236,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         feature_grids=tuple(_feature_grid(grid) for grid in entry.get("feature_grids") or ()),
         chain=tuple(_step(step) for step in entry.get("chain") or ()),
         source_sha256=source_sha256,
+        places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
     )
 
 

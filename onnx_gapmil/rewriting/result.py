@@ -9,12 +9,14 @@ from onnx_gapmil.lift.verdict import said_verdict
 from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, write_heads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import onnx
 
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Refusal, Verdict
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
@@ -66,10 +68,15 @@ class Rewrite:
         return said_verdict(self.verdict, position_dependent=self.position_dependent)
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
-        """The same with a proof and the residuals it measured, which the model's own record takes up too."""
+        """The same with a proof, and the residuals and places it measured, which the model's own record takes up."""
         heads = tuple(replace(head, residual=proof.residual(head.output)) for head in self.heads)
+        return replace(self, proof=proof, heads=heads).with_places(proof.places)
+
+    def with_places(self, places: Mapping[str, Places]) -> Rewrite:
+        """The same with places as they were proved, by head's output, in the heads and in the model's own record."""
+        heads = tuple(head.with_places(places.get(head.output, head.places)) for head in self.heads)
         write_heads(self.model, heads, inlined=self.inlined)
-        return replace(self, proof=proof, heads=heads)
+        return replace(self, heads=heads)
 
     def to_json(self) -> dict[str, Any]:
         """The report of ``rewrite --json``."""

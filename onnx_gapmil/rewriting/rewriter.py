@@ -120,6 +120,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadReco
         feature_grids=tuple(FeatureGridRecord.of(found) for found in head.features),
         chain=head.chain,
         source_sha256=analysis.source.sha256,
+        places=head.places,
     )
 
 
@@ -128,6 +129,7 @@ def _assemble(
     emitted: Sequence[EmittedHead],
     heads: tuple[HeadRecord, ...],
     extra: Sequence[onnx.ValueInfoProto] = (),
+    kept: Sequence[str] = (),
 ) -> onnx.ModelProto:
     """The vendor's model with the new nodes and outputs at its end.
 
@@ -138,7 +140,7 @@ def _assemble(
     proto = onnx.ModelProto()
     proto.CopyFrom(analysis.graph.proto)
     values = [*(value for made in emitted for value in made.values), *extra]
-    analysis.build.append_to(proto, [value.name for value in values])
+    analysis.build.append_to(proto, [*(value.name for value in values), *kept])
     proto.graph.output.extend(values)
     write_heads(proto, heads, inlined=analysis.inlined)
     return proto
@@ -158,4 +160,10 @@ def _whole_grids(
             names[head.output] = head.grid
     dtypes = {head.output: tuple(found.dtype for found in head.features) for head in analysis.search.heads}
     features = {head.output: tuple(found.name for found in head.features) for head in analysis.search.heads}
-    return WholeGrids(names, dtypes, features, lambda: _assemble(analysis, emitted, heads, extra) if extra else proto)
+    # Maps that were turned into reading order are tensors of the file only where it gives its features.
+    kept = [name for head in heads if head.features is None for name in features[head.output]]
+
+    def make() -> onnx.ModelProto:
+        return _assemble(analysis, emitted, heads, extra, kept) if extra or kept else proto
+
+    return WholeGrids(names, dtypes, features, make)

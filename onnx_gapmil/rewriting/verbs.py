@@ -88,7 +88,7 @@ def proof_of(result: Rewrite) -> ProofReport | None:
     else:  # its weights exceed what a trial run may read
         report = prove_head(source, new, heads, whole=whole, trace=trace, inlined=result.inlined)
     proved = replace(source, proto=new)
-    return with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=trace)
+    return with_head_proofs(report, proved, heads, lift=whole.make(), whole=whole, trace=trace, claimed=False)
 
 
 def verify(
@@ -128,11 +128,13 @@ def verify(
     report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
     if isinstance(again, str) or again.whole is None or again.trace is None:
         skipped = {head.output: Figure(skipped=str(again)) for head in heads}
-        report = replace(report, algebra=skipped).with_checks(Check("cell", skipped))
+        report = replace(report, algebra=skipped).with_checks(Check("cell", skipped), Check("place", skipped))
     else:
         found = {head.output: head.feature_grids for head in again.heads}
         known = [replace(head, feature_grids=found[head.output]) for head in heads]
-        report = with_head_proofs(report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace)
+        report = with_head_proofs(
+            report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace, claimed=True
+        )
     if report.passed:
         claimed_heads(second)
     return report

@@ -249,9 +249,10 @@ class GridSession:
 
 def _rewritten(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
     """Rewrite a model in memory, if that was not done before; else check its record."""
-    from onnx_gapmil.rewriting.rewriter import rewrite_model  # the rules and onnx-graphsurgeon take their time to load
+    # The rules and onnx-graphsurgeon take their time to load.
+    from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 
-    return rewrite_model(loaded, emit=None if loaded.is_rewritten else emit)
+    return rewrite_in_memory(loaded, emit=None if loaded.is_rewritten else emit)
 
 
 def _only_image_input(session: Any, what: str) -> InputSpec:

@@ -16,7 +16,13 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
+from onnx_gapmil.graph.trace import trace
+from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.lift.coordinates.fields import NONE
+from onnx_gapmil.lift.coordinates.looks import Looks
+from onnx_gapmil.lift.coordinates.preparing import plain
+from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.verdict import ADVICE, Refusal, UnsupportedHeadError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -123,6 +129,22 @@ def lift(
     if check:
         onnx.checker.check_model(rewritten.model, full_check=True)
     return Lifted(rewritten, x if isinstance(x, np.ndarray) else np.empty(0), logits, features, grid, tuple(vendor))
+
+
+def assert_in_reading_order(model: onnx.ModelProto) -> None:
+    """The mean is the logits, and a change of one pixel moves the features of the cell with its row and column alone.
+
+    For trunks that keep positions apart, at the input's size.
+    """
+    x = images(model)
+    found = lift(model, x)
+    assert_mean_is_logits(found)
+    height, width = x.shape[2:]
+    for row, column in ((0, 0), (1, width - 1), (height - 1, 0), (height - 1, width - 2)):
+        other = x.copy()
+        other[:, :, row, column] += 1
+        moved = np.abs(lift(model, other).features - found.features).max(axis=(0, 1)) > 1e-6
+        assert np.argwhere(moved).tolist() == [[row, column]]
 
 
 def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float | None = None) -> None:
@@ -311,3 +333,17 @@ def raw_pixels(height: int, width: int) -> Preprocess:
             "dtype": "float32",
         }
     )
+
+
+def coordinates_of(model: onnx.ModelProto, tensor: str = "m") -> Looks:
+    """Where a tensor of a model looks, by the pass over its graph."""
+    graph = ModelGraph(model)
+    return trace_coordinates(*plain(graph, trace(graph)))[tensor]
+
+
+def coordinate(looks: Looks, axis: int, name: str = "x") -> np.ndarray:
+    """One coordinate of every element, written out; states stand as they are."""
+    (view,) = looks.views
+    if (name, axis) not in view:
+        return np.full(looks.shape, NONE)
+    return np.array(np.broadcast_to(view[name, axis].values, looks.shape))

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
+from onnx_gapmil.lift.verdict import ADVICE
 from tests.helpers.support import check_refused, lift, text_model, weights
 
 W = weights(5, 6)
@@ -35,6 +35,8 @@ CODES_SEEN: dict[str, str] = {
     "random-head": "test_random_head",
     "blocked-layout": "test_blocked_layout",
     "different-grids": "test_grids_of_different_size",
+    "different-views": "test_branch_on_the_mirrored_image_is_not_joined_cell_by_cell",
+    "sampled-places": "test_places_that_the_image_decides",
     "head-too-deep": "test_head_too_deep",
 }
 
@@ -333,14 +335,9 @@ def moved_model(name: str) -> onnx.ModelProto:
     )
 
 
-@pytest.mark.parametrize("name", sorted(MOVED.keys() - {"mirrored"}))
-def test_positions_that_were_moved_before_the_pool_are_refused(name: str) -> None:
-    refusal = check_refused(moved_model(name), "no-spatial-pool")
-    assert "moved or cut" in refusal.message
-
-
-def test_cell_of_a_mirrored_map_is_the_place_that_its_row_and_column_name() -> None:
-    model = moved_model("mirrored")
+@pytest.mark.parametrize("name", MOVED)
+def test_cell_of_a_map_that_was_moved_is_the_place_that_its_row_and_column_name(name: str) -> None:
+    model = moved_model(name)
     assert place_of(model, 1, 4) == (1, 4)
     assert place_of(model, 3, 0) == (3, 0)
 
@@ -359,14 +356,25 @@ def test_branch_on_the_mirrored_image_is_not_joined_cell_by_cell() -> None:
         x="float[N,6,4,6] x",
         init={"w": W, "last": ints(-1), "first": ints(-99), "axis": ints(3), "back": ints(-1)} | CONV,
     )
-    x = np.zeros((1, 6, 4, 6), np.float32)
-    try:
-        dark = lift(model, x).grid[0]
-    except UnsupportedHeadError:
-        return
-    x[0, :, 1, 4] = 5
-    lit = np.abs(lift(model, x).grid[0] - dark).sum(axis=0)
-    assert np.argwhere(lit > 1e-3).tolist() == [[1, 4]]
+    check_refused(model, "different-views")
+
+
+def test_places_that_the_image_decides() -> None:
+    """A spatial transformer: the box that is looked at is predicted."""
+    model = text_model(
+        """k = Conv(x, c)
+        a = GlobalAveragePool(x)
+        v = Flatten(a)
+        box = MatMul(v, d)
+        m = RoiAlign<output_height=2, output_width=3>(k, box, image)
+        p = GlobalAveragePool(m)
+        f = Flatten(p)
+        y = Gemm<transB=1>(f, w)""",
+        x="float[2,6,4,6] x",
+        y="float[2,5] y",
+        init={"w": W, "d": weights(6, 4), "image": ints(0, 1)} | CONV,
+    )
+    check_refused(model, "sampled-places", "'p'")
 
 
 @pytest.mark.parametrize(

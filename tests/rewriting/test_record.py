@@ -174,7 +174,7 @@ def test_the_keys_of_a_head_stay_what_they_are() -> None:
     assert list(rewrite_model(exact()).heads[0].to_json()) == [
         "output", "verdict", "logits", "features", "grid", "argmax", "certainty", "peaks", "topk", "classes", "scores",
         "activation", "readout", "quantized", "rounding_bound", "position_dependent", "note", "outputs", "grid_shape",
-        "residual", "feature_grids", "chain",
+        "residual", "feature_grids", "chain", "places",
     ]  # fmt: skip
 
 

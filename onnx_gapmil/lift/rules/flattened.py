@@ -17,7 +17,6 @@ from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
-from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:
@@ -106,10 +105,6 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     plain = not any(node.attrs.get("pads", ())) and all(step == 1 for step in node.attrs.get("dilations", (1,)))
     if kernel_shape[2:] != shape[2:] or not plain or len(shape) != 4 or not walk.is_fixed(weight):
         raise walk.refuse("flatten-head", node, "it is a fully connected layer over a map that it pads or dilates")
-    if not in_reading_order(walk, data, (2, 3)):
-        raise walk.refuse(
-            "flatten-head", node, "the positions of the map that it reads were moved since they were made"
-        )
     if places_are_lost(walk, data):
         raise walk.refuse(
             "spatial-mixing-after-pool",
@@ -189,8 +184,6 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
                     break
                 # A network may turn its map (rows for columns) before it flattens it.
                 found = _rows_first(walk, source, found)
-                if not in_reading_order(walk, source, found[1:]):
-                    break
                 size = (
                     (shape[found[1]], shape[found[2]])
                     if len(found) == 3

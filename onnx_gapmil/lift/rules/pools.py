@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.lifted import Lifted, elem_type
-from onnx_gapmil.lift.places import find_crop
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
@@ -301,12 +301,15 @@ def end_at_pool(
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
     shape = walk.shape(walk.output)
-    batch = walk.shape(grid.source)[0]
+    batch_axis = walk.batch_axis(walk.output)
+    batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
+    if shape[batch_axis] != batch:
+        raise walk.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} does not tell the images apart")
     said = None if conditional else said_of_weights(walk, grid, weights, products, summed=summed)
     if said is not None:
         detail = f"{detail}; {said.describe()}: position-dependent"
     step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail, said)
-    return Lifted(name, grid.channels, shape, 0, batch, (grid,), dtype, conditional, step)
+    return Lifted(name, grid.channels, shape, batch_axis, batch, (grid,), dtype, conditional, step)
 
 
 def _unweighed(

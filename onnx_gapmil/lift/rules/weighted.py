@@ -18,7 +18,6 @@ from onnx_gapmil.lift.frozen import require_image
 from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
-from onnx_gapmil.lift.places import in_reading_order
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Refusal
 from onnx_gapmil.lift.weighing import pool_weights
 
@@ -87,11 +86,6 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
         _require_attention(node, walk, product)
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("unknown-operator", node, "its weights are for one size of the input, which is left open")
-    rank = len(walk.shape(product.values))
-    if not in_reading_order(walk, product.values, (rank - 1 if product.transposed else rank - 2,)):
-        raise walk.refuse(
-            "spatial-mixing-after-pool", node, "the positions that it sums were moved since the map was made"
-        )
     size, prefix, note = _places(walk, product)
     if prefix and not _is_apart(walk, product.values, prefix):
         raise walk.refuse(

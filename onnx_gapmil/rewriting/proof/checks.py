@@ -59,11 +59,14 @@ class Check:
         name: which.
         figures: by head's output; by "" what is said of the whole model.
         parts: what the proof is made of beside its figures, by name.
+        binding: whether a failure fails the whole. A grid whose cells look elsewhere is right as a sum, and its
+            record says that their places are not known.
     """
 
     name: CheckName
     figures: Mapping[str, Figure]
     parts: Mapping[str, Check] = field(default_factory=dict)
+    binding: bool = True
 
     @property
     def joint(self) -> Figure:

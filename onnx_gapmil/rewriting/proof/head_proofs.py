@@ -1,4 +1,4 @@
-"""What is proved of each head by itself: its algebra in float64, and its cells."""
+"""What is proved of each head by itself: its algebra in float64, its cells, and where they look."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from onnx_gapmil.rewriting.proof.alone import HeadAlone
 from onnx_gapmil.rewriting.proof.cells import cells
 from onnx_gapmil.rewriting.proof.checks import Check
 from onnx_gapmil.rewriting.proof.comparison import element_bytes
+from onnx_gapmil.rewriting.proof.place_proof import prove_places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +32,7 @@ def with_head_proofs(
     lift: onnx.ModelProto,
     whole: WholeGrids,
     trace: Trace,
+    claimed: bool,
 ) -> ProofReport:
     """A report with what is proved of each head by itself.
 
@@ -41,6 +43,8 @@ def with_head_proofs(
         lift: the rewritten model as it is lifted here, with its whole grids.
         whole: the names of its grids, and of the maps that they are made of.
         trace: the real shapes of the original's tensors.
+        claimed: whether the places that the heads' records have are what is proved; else the record is to be written
+            by what the proof finds.
     """
     found = []
     for head in heads:
@@ -59,5 +63,10 @@ def with_head_proofs(
             )
         )
     figures = {alone.head.output: algebra(alone) for alone in found}
-    checks = [Check("cell", {alone.head.output: cells(alone) for alone in found})]
-    return replace(report, algebra=figures).with_checks(*checks)
+    places = prove_places(rewritten, heads, lift=lift, whole=whole, trace=trace, claimed=claimed)
+    checks = [
+        Check("cell", {alone.head.output: cells(alone) for alone in found}),
+        Check("place", {output: found.figure(output) for output, found in places.items()}, binding=claimed),
+    ]
+    known = {output: found.places for output, found in places.items()}
+    return replace(report, algebra=figures, places=known).with_checks(*checks)

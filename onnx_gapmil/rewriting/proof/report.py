@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 
@@ -60,6 +61,7 @@ class ProofReport:
         emitted: by graph output of a reduction, the head's output that it belongs to.
         algebra: by head's output, the sum in float64; a part of the proof of the sum.
         more_checks: the proofs that are run beside the sum; see `with_checks`.
+        places: by head's output, where its cells look as far as the proof of place knows.
     """
 
     trials: tuple[Trial, ...]
@@ -75,6 +77,7 @@ class ProofReport:
     emitted: dict[str, str] = field(default_factory=dict)
     algebra: Mapping[str, Figure] = field(default_factory=dict)
     more_checks: tuple[Check, ...] = ()
+    places: Mapping[str, Places] = field(default_factory=dict)
 
     @property
     def originals_unchanged(self) -> bool:
@@ -163,7 +166,7 @@ class ProofReport:
             else:  # what is large enough for that sentence is not said of its class again
                 algebra = self.algebra.get(output, Figure())
                 reasons += self._sum(output).failures or algebra.failures
-        reasons += [said for check in self.more_checks for said in check.failures]
+        reasons += [said for check in self.more_checks if check.binding for said in check.failures]
         for name, output in self.emitted.items():
             difference = self.emission(name)
             if difference is not None and not difference <= self.tolerance[output]:

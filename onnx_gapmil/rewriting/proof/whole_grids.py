@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WholeGrids:
-    """The rewritten model with the whole prediction grid of every head among its outputs.
+    """The rewritten model with the whole prediction grid of every head among its outputs, its maps among its tensors.
 
     Attributes:
         names: the grid's graph output, by head's output.

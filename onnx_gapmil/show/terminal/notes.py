@@ -49,6 +49,7 @@ _VERDICTS = {
 _CLAIMS = {
     "sum": "each class's logit is its cells' mean to {figure}",
     "cell": "{detail} are the head's own answers to them, to {figure}",
+    "place": "stripes of the image move the cells that look there, {detail}",
 }
 
 
@@ -283,6 +284,8 @@ def _proof_line(check: Check) -> str:
         parts.append(f"in {name} to {_figure(inner)}" if inner.measure is not None else f"in {name} {_not_run(inner)}")
     if found.skipped:
         parts.append(_not_run(found))
+    if found.failures and not check.binding:
+        return f"not known: {' '.join(found.failures).rstrip('.')}"
     return "; ".join(parts)
 
 

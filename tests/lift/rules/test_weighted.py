@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.helpers.support import (
     Head,
     assert_close,
+    assert_in_reading_order,
     assert_mean_is_logits,
     chain,
     check_refused,
@@ -494,8 +495,7 @@ MOVED = {
 
 @pytest.mark.parametrize("moved", MOVED.values(), ids=MOVED.keys())
 @pytest.mark.parametrize("attends", [False, True])
-def test_positions_that_were_moved_before_the_sum_are_refused(moved: str, attends: bool) -> None:
-    """The mean would hold, on cells that are other places of the image."""
+def test_positions_that_were_moved_before_the_sum_are_put_back(moved: str, attends: bool) -> None:
     body = "t = Transpose<perm=[0, 2, 1]>(r)\n"
     if attends:
         body += " sc = MatMul(t, v2)\n a = Softmax<axis=1>(sc)\n q = MatMul(r, a)\n f = Flatten(q)"
@@ -503,7 +503,7 @@ def test_positions_that_were_moved_before_the_sum_are_refused(moved: str, attend
         body += " f = MatMul(v, t)"
     model = model_of(f"{moved}\n {body}", v=weights(15), v2=weights(6, 1), order=rng(0).permutation(15), last=ints(-1),
                      start=ints(-99))  # fmt: skip
-    check_refused(model, "spatial-mixing-after-pool")
+    assert_in_reading_order(model)
 
 
 # --- at random -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Where the elements of every tensor look: coordinates of the input's pixels, sent through the graph."""

@@ -1,0 +1,293 @@
+"""`places_of`: where the cells of a feature grid look, or why that is not known, or why they are no places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.lift.coordinates.fields import (
+    CONFLICT,
+    MIXED,
+    NONE,
+    POOLED,
+    SAMPLED,
+    UNKNOWN,
+    Field,
+    contract,
+    is_number,
+)
+from onnx_gapmil.lift.coordinates.lattice import Line, NoLattice, lattice
+from onnx_gapmil.lift.coordinates.looks import Looks, View
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx_gapmil.lift.coordinates.looks import Key
+
+#: Axes of an input with at most so many elements hold colours.
+COLOURS = 4
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Coarser cells that were spread over a finer grid by area, as if they divided the image evenly.
+
+    Attributes:
+        step: from one of them to the next, in pixels.
+        width: of the part of the image that each was given.
+    """
+
+    step: float
+    width: float
+
+
+@dataclass(frozen=True)
+class CellPlaces:
+    """What is known of the places of a grid's cells.
+
+    Attributes:
+        places: rows and columns in reading order.
+        size: how many rows and columns there are; the vendor's arrangement where places are not known.
+        order: for each cell in reading order, its number in the vendor's; None where they are the same.
+        code: a refusal's code, where the cells are no places or several; else "".
+        spread: the coarser cells, down and to the right, that were spread over those of this grid; None without any.
+    """
+
+    places: Places
+    size: tuple[int, int]
+    order: np.ndarray | None = None
+    code: str = ""
+    spread: tuple[Spread, Spread] | None = None
+
+
+class _Unknown(Exception):  # noqa: N818 - an answer, not an error
+    def __init__(self, reason: str, code: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def places_of(
+    looks: Looks | None, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
+) -> CellPlaces:
+    """Judge one grid.
+
+    Args:
+        looks: what the vendor's tensor sees that holds the cells; None if it was not followed.
+        axes: its axes that are cells, in the order rows, columns. Tokens before the cells are left out.
+        size: rows and columns as the vendor arranges them.
+        inputs: traced shapes of the graph's inputs.
+    """
+    try:
+        if looks is None:
+            raise _Unknown("what it is made of was not followed")
+        if looks.rank <= max(axes):
+            raise _Unknown(looks.why or "what it is made of was not followed")
+        dims = tuple(looks.shape[axis] for axis in axes)
+        own = size
+        if math.prod(dims) < math.prod(size):
+            own = (math.prod(dims[:-1]), dims[-1])  # brought to the finer grid of another trunk
+        return _resampled(_judge(looks, axes, own, inputs), size, inputs)
+    except _Unknown as unknown:
+        return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
+
+
+def _resampled(found: CellPlaces, size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]) -> CellPlaces:
+    """The same extent in more cells."""
+    if math.prod(found.size) == math.prod(size):
+        return found
+    rows, columns = found.places.rows, found.places.columns
+    if found.order is not None or rows is None or columns is None:
+        raise _Unknown("cells that are not in reading order are spread over another grid's", "different-views")
+    scaled, spread = [], []
+    spatial = [dim for dim in inputs[found.places.input][1:] if dim > COLOURS]
+    for line, old, new in zip((rows, columns), found.size, size, strict=True):
+        step = line.step * old / new
+        scaled.append(AxisPlaces(line.first + (step - line.step) / 2, step))
+        spread.append(Spread(line.step, max(spatial, default=1) / old))
+    places = replace(found.places, rows=scaled[0], columns=scaled[1])
+    return replace(found, places=places, size=size, spread=(spread[0], spread[1]))
+
+
+def _judge(
+    looks: Looks, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
+) -> CellPlaces:
+    if len(looks.views) > 1:
+        raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
+    cells = _Cells(looks, axes, size, inputs)
+    if size[0] * size[1] == 1:
+        return _one_cell(cells, size)
+    cells.require_followed()
+    placed = cells.placed()
+    names = {name for name, _ in placed}
+    if len(names) > 1:
+        raise _Unknown(f"its cells look at several inputs ({', '.join(sorted(names))})", "different-views")
+    if not placed:
+        raise cells.no_places()
+    name = names.pop()
+    rows, columns = cells.image_axes(name, sorted(axis for _, axis in placed))
+    lines = [cells.line(name, axis) for axis in (rows, columns)]
+    try:
+        found = lattice(lines[0], lines[1], size)
+    except NoLattice as error:
+        raise _Unknown(str(error), "different-views" if error.twice else "") from error
+    one_row = rows is None
+    places = Places(True, name, None if one_row else found.rows, found.columns)
+    return CellPlaces(places, found.size, found.order)
+
+
+def _one_cell(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
+    """One cell sees the whole image, wherever its middle is."""
+    name = next(iter(cells.inputs))
+    spatial = cells.spatial_axes(name)
+    if not 1 <= len(spatial) <= 2:
+        raise _Unknown("there is one cell, and its input is no image")
+    whole = [Line(None, 1.0, cells.inputs[name][axis]) for axis in spatial]
+    found = lattice(whole[0], whole[-1], (1, 1))
+    return CellPlaces(Places(True, name, found.rows if len(spatial) == 2 else None, found.columns), size)
+
+
+class _Cells:
+    """The coordinates of the cells of one grid."""
+
+    def __init__(
+        self, looks: Looks, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
+    ) -> None:
+        self.view: View = looks.views[0]
+        self.why = looks.why
+        self.axes = axes
+        self.inputs = inputs
+        self._shape = looks.shape
+        self._count = size[0] * size[1]
+        self._kept = tuple(axis for axis in range(looks.rank) if axis not in axes)
+        self._arrays: dict[Key, np.ndarray] = {}
+
+    def array(self, key: Key) -> np.ndarray:
+        """A coordinate, (cells, everything else)."""
+        if key not in self._arrays:
+            values = self.view[key].values
+            full = np.broadcast_to(
+                values, [self._shape[axis] if axis in self.axes else values.shape[axis] for axis in range(values.ndim)]
+            )
+            ahead = np.moveaxis(full, self.axes, range(len(self.axes)))
+            flat = ahead.reshape(int(np.prod(ahead.shape[: len(self.axes)])), -1)
+            # A mean or class token before the cells belongs to none of them.
+            self._arrays[key] = flat[max(0, len(flat) - self._count) :]
+        return self._arrays[key]
+
+    def differs(self, key: Key) -> bool:
+        """Whether a coordinate is a number for some cells and not the same for all of them."""
+        array = self.array(key)
+        return bool(is_number(array).any()) and bool((array != array[:1]).any())
+
+    def spatial_axes(self, name: str) -> list[int]:
+        """Axes of an input that may be space or time: not the batch, not the colours."""
+        shape = self.inputs[name]
+        axes = list(range(1, len(shape)))
+        # Signals (N, C, T) and tokens (N, T, C) look alike: what the cells differ in tells.
+        if len(axes) >= 3:
+            # Colours are first in most files, last in TensorFlow's, and behind the frames in clips of photos.
+            places = [1, *([len(shape) - 1] if len(shape) >= 4 else []), *([2] if len(shape) >= 5 else [])]
+            # A small map that is fed as the input has no such axis; what the cells differ in is none.
+            free = [axis for axis in places if not self._is_seen((name, axis))]
+            likely = [axis for count in (3, 1, 4, 2) for axis in free if shape[axis] == count]
+            colours = next(iter([*likely, *free]), None)
+            axes = [axis for axis in axes if axis != colours]
+        return axes
+
+    def _is_seen(self, key: Key) -> bool:
+        return key in self.view and self.differs(key)
+
+    def _is_photo(self, name: str) -> bool:
+        """Whether an input of three axes is one image without a batch."""
+        shape = self.inputs[name]
+        return len(shape) == 3 and 1 < shape[0] <= COLOURS and (name, 0) not in self._batch_keys()
+
+    def _batch_keys(self) -> set[Key]:
+        """Batch axes: where the batch of the tensor comes from."""
+        return {key for key, found in self.view.items() if key[1] == 0 and 0 not in self.axes and found.varies(0)}
+
+    def keys(self) -> list[Key]:
+        """Coordinates that can be places."""
+        batch = self._batch_keys()
+        return [key for key in sorted(self.view) if key not in batch]
+
+    def require_followed(self) -> None:
+        """Nothing may stand against what the places say."""
+        for key in self.keys():
+            name, axis = key
+            if axis not in self.spatial_axes(name):
+                continue
+            found = self.array(key)
+            if (found == SAMPLED).any():
+                raise _Unknown(self.why or "the image decides where its cells look", "sampled-places")
+            if (found == CONFLICT).any():
+                why = self.why or "places that differ are joined"
+                raise _Unknown(f"its cells look at several places of the image at once: {why}", "different-views")
+            if (found == UNKNOWN).any():
+                raise _Unknown(self.why or "an operator before it is not followed")
+
+    def placed(self) -> list[Key]:
+        """Coordinates in which the cells differ."""
+        found = []
+        for key in self.keys():
+            if not self.differs(key):
+                continue
+            name, axis = key
+            if axis == 0 and 0 not in self.spatial_axes(name):
+                raise _Unknown("its cells are the images of a batch, or frames", "no-spatial-pool")
+            found.append(key)
+            if (self.array(key) == MIXED).any():
+                raise _Unknown("some of its cells see places that are far apart, as at the seam of a rolled image")
+            if not is_number(self.array(key)).all():
+                raise _Unknown("some of its cells look at no place of their own, such as a class token", "class-token")
+        return found
+
+    def line(self, name: str, axis: int | None) -> Line:
+        """One coordinate of all cells."""
+        pixels = self.inputs[name][axis] if axis is not None else 1
+        if axis is None or (name, axis) not in self.view or not self.differs((name, axis)):
+            return Line(None, 1.0, pixels)
+        field = self.view[name, axis]
+        if 0 not in self.axes and field.varies(0):
+            raise _Unknown("the images of its batch look at different places", "different-views")
+        mean = contract(Field(self.array((name, axis)), field.step), (1,), CONFLICT).values
+        mean = np.broadcast_to(mean, (self._count, 1))[:, 0]
+        if not is_number(mean).all():
+            raise _Unknown("its channels look at different places", "different-views")
+        return Line(np.asarray(mean), field.step, pixels)
+
+    def image_axes(self, name: str, placed: list[int]) -> tuple[int | None, int]:
+        """The input's axes that are rows and columns.
+
+        Raises:
+            _Unknown: the cells are frames, or have more than two axes.
+        """
+        shape, spatial = self.inputs[name], self.spatial_axes(name)
+        if len(placed) > 2:
+            raise _Unknown(f"its cells lie along {len(placed)} axes of '{name}', not along rows and columns")
+        if len(placed) == 2:
+            return placed[0], placed[1]
+        other = [axis for axis in spatial if axis != placed[0]]
+        if not other or (len(shape) == 3 and not self._is_photo(name)):
+            return None, placed[0]
+        if len(shape) >= 5 and placed[0] == min(spatial):
+            raise _Unknown(f"its cells are frames or slices of '{name}', pooled each by itself", "no-spatial-pool")
+        nearest = min(other, key=lambda axis: abs(axis - placed[0]))
+        return (nearest, placed[0]) if nearest < placed[0] else (placed[0], nearest)
+
+    def no_places(self) -> _Unknown:
+        """Why the cells have no places."""
+        keys = [key for key in self.keys() if key[1] in self.spatial_axes(key[0])]
+        fields = [self.view[key] for key in keys]
+        if any(found.varies(axis) and found.has_numbers for found in fields for axis in self._kept if axis > 0):
+            return _Unknown("what is averaged are not places but channels, each of which has places", "no-spatial-pool")
+        states = np.concatenate([np.ravel(found.values) for found in fields]) if fields else np.array([NONE])
+        if (states == MIXED).any() or is_number(states).any():
+            return _Unknown("a layer over all positions mixes them")
+        if ((states == POOLED) | (states == NONE)).all():
+            return _Unknown("its cells are made of all places alike, so they are no places", "no-spatial-pool")
+        return _Unknown("its cells have no places")

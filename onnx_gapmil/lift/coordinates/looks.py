@@ -1,0 +1,138 @@
+"""`Looks`: where the elements of one tensor look, in all inputs and along all of their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_gapmil.lift.coordinates.fields import (
+    CONFLICT,
+    NONE,
+    Field,
+    compact,
+    constant_field,
+    is_number,
+    join,
+)
+
+#: An input's name and one of its axes.
+Key = tuple[str, int]
+#: The coordinate along each axis of each input; where one is absent, nothing of that input is seen.
+View = dict[Key, Field]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Where the elements of a tensor look.
+
+    Attributes:
+        shape: of the tensor, in the trace.
+        views: nearly always one. The scores of an attention have two, those of its queries and those of its keys; which
+            of them counts is known where they are used.
+        why: what went wrong, for people, where states say that something did.
+    """
+
+    shape: tuple[int, ...]
+    views: tuple[View, ...] = field(default_factory=lambda: ({},))
+    why: str = ""
+
+    @property
+    def rank(self) -> int:
+        """How many axes the tensor has."""
+        return len(self.shape)
+
+    def mapped(self, shape: tuple[int, ...], change: Callable[[Field], Field]) -> Looks:
+        """The same change to every coordinate."""
+        views = tuple({key: change(found) for key, found in view.items()} for view in self.views)
+        return Looks(shape, views, self.why)
+
+    def moved(self, shape: tuple[int, ...], move: Callable[[np.ndarray], np.ndarray]) -> Looks:
+        """The same movement of every coordinate's values."""
+        return self.mapped(shape, lambda found: Field(compact(move(found.values)), found.step))
+
+
+def seen_nowhere(shape: tuple[int, ...]) -> Looks:
+    """Where a constant looks."""
+    return Looks(shape)
+
+
+def pixels(name: str, shape: tuple[int, ...]) -> Looks:
+    """Where the elements of an input look: at themselves."""
+    view: View = {}
+    for axis, dim in enumerate(shape):
+        if dim > 1:
+            ahead = [1] * len(shape)
+            ahead[axis] = dim
+            view[name, axis] = Field((np.arange(dim) + 0.5).reshape(ahead), 1.0)
+    return Looks(shape, (view,))
+
+
+def stated(parts: Iterable[Looks], shape: tuple[int, ...], state: float, why: str) -> Looks:
+    """One state for all that a node's inputs see."""
+    parts = list(parts)
+    keys = {key for part in parts for view in part.views for key in view}
+    reason = next((part.why for part in parts if part.why), why)
+    return Looks(shape, ({key: constant_field(state, len(shape)) for key in keys},), reason)
+
+
+def joined(parts: list[Looks], shape: tuple[int, ...], why: str = "") -> Looks:
+    """What a pointwise operator sees of its operands, which broadcast."""
+    parts = [part for part in parts if any(part.views)] or parts[:1]
+    if not parts:
+        return seen_nowhere(shape)
+    result = _to_rank(parts[0], shape)
+    for part in parts[1:]:
+        other = _to_rank(part, shape)
+        pairs = [(one, two) for one in result.views for two in other.views]
+        # The two views of an attention's scores: a mask or a bias that only some of them agree with leaves the others.
+        views = [join_views(one, two) for one, two in pairs]
+        fitting = [view for view in views if not conflicts(view)]
+        views = fitting or views
+        result = Looks(shape, tuple(views[:2]), result.why or other.why or (why if not fitting else ""))
+    return result
+
+
+def _to_rank(part: Looks, shape: tuple[int, ...]) -> Looks:
+    """A leading axis for each that broadcasting adds."""
+    missing = len(shape) - part.rank
+    if missing <= 0:
+        return Looks(shape, part.views, part.why)
+    return part.mapped(
+        shape, lambda found: Field(found.values.reshape((1,) * missing + found.values.shape), found.step)
+    )
+
+
+def join_views(one: View, two: View) -> View:
+    """Coordinate by coordinate."""
+    result = dict(one)
+    for key, found in two.items():
+        result[key] = join(result[key], found) if key in result else found
+    return result
+
+
+def conflicts(view: View) -> bool:
+    """Whether places that differ were joined."""
+    return any((found.values == CONFLICT).any() for found in view.values())
+
+
+def numbers_in(view: View) -> bool:
+    """Whether any element has a place, other than which image of the batch it is of."""
+    return any(found.has_numbers for (_, axis), found in view.items() if axis > 0)
+
+
+def values_of(view: View, key: Key, rank: int) -> Field:
+    """A coordinate of a view; `NONE` where it has none."""
+    return view[key] if key in view else constant_field(NONE, rank)
+
+
+def spread_along(found: Field, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
+    """The values with some axes at full length."""
+    target = [shape[axis] if axis in axes else dim for axis, dim in enumerate(found.values.shape)]
+    return np.broadcast_to(found.values, target)
+
+
+def all_numbers(found: Field) -> bool:
+    """Whether every element has a place."""
+    return bool(is_number(found.values).all())

@@ -1,0 +1,75 @@
+"""Operators that work element by element, or along an axis without moving it: they keep places, and join those of
+several operands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.coordinates.fields import NONE, Field, compact
+from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, seen_nowhere, stated, values_of
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.coordinates.scene import Rule, Scene
+
+#: One tensor comes in, its like goes out; further inputs are parameters, further outputs are statistics.
+_KEEPING = """
+    Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Bernoulli BitShift BitwiseNot Cast CastLike Ceil Celu Clip
+    Cos Cosh CumProd CumSum DequantizeLinear Dropout DynamicQuantizeLinear Elu Erf Exp EyeLike Floor Gelu GroupNorm
+    GroupNormalization HardSigmoid HardSwish Hardmax IsInf IsNaN LRN LayerNormalization LeakyRelu Log LogSoftmax
+    LpNormalization MeanVarianceNormalization Mish Neg Not QuantizeLinear RMSNormalization Reciprocal Relu Round Selu
+    Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh
+    ThresholdedRelu Trilu InstanceNormalization RotaryEmbedding
+    ImageScaler QuickGelu QLinearLeakyRelu QLinearSigmoid QLinearSoftmax
+"""
+#: Several tensors of one kind come in and broadcast.
+_JOINING = """
+    Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or
+    PRelu Pow Sub Sum Xor
+    BiasAdd BiasGelu BiasSplitGelu FastGelu QLinearAdd QLinearMul
+    SkipGroupNorm SkipLayerNormalization SkipSimplifiedLayerNormalization
+"""
+
+
+def _kept(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    found = [Looks(scene.shape(node.outputs[0].name) or parts[0].shape, parts[0].views, parts[0].why)]
+    for tensor in node.outputs[1:]:
+        # A mask or a scale, which says nothing about one place.
+        found.append(stated(parts[:1], scene.shape(tensor.name) or (), NONE, ""))
+    return found
+
+
+def _joined(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    why = f"{node.op} '{node.name}' joins places that differ"
+    after = scene.out_shape(node)
+    found = [joined(parts, after, why)]
+    # The sum beside its norm, as SkipLayerNormalization gives it, is the last output.
+    for tensor in node.outputs[1:]:
+        shape = scene.shape(tensor.name)
+        found.append(found[0] if shape == after else seen_nowhere(shape or ()))
+    return found
+
+
+def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """Where: with a fixed condition each element is of one operand, as in a mosaic."""
+    after = scene.out_shape(node)
+    condition = scene.input_value(node, 0) if scene.is_fixed(node.inputs[0].name) else None
+    if condition is None:
+        return _joined(node, parts, scene)
+    one, two = (joined([part], after) for part in parts[1:3])
+    view: View = {}
+    for key in {*one.views[0], *two.views[0]}:
+        fields = [values_of(part.views[0], key, len(after)) for part in (one, two)]
+        step = max((found.step for found in fields if found.has_numbers), default=1.0)
+        view[key] = Field(compact(np.where(condition, fields[0].values, fields[1].values)), step)
+    return [Looks(after, (view,), one.why or two.why)]
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_KEEPING.split(), _kept),
+    **dict.fromkeys(_JOINING.split(), _joined),
+    "Where": _chosen,
+}

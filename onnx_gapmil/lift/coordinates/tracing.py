@@ -1,0 +1,90 @@
+"""One forward pass that gives every tensor of a graph the coordinates that its elements look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampling, windows
+from onnx_gapmil.lift.coordinates.fields import NONE, POOLED, UNKNOWN
+from onnx_gapmil.lift.coordinates.looks import Looks, pixels, seen_nowhere, stated
+from onnx_gapmil.lift.coordinates.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.coordinates.scene import Rule
+
+#: ONNX's operators and those of ONNX Runtime; what others mean by the same name is theirs to know.
+_DOMAINS = (None, "", "ai.onnx", "com.microsoft", "com.microsoft.nchwc")
+
+RULES: dict[str, Rule] = {
+    **movers.RULES,
+    **sampling.RULES,
+    **windows.RULES,
+    **contractions.RULES,
+    **pointwise.RULES,
+}
+
+
+def trace_coordinates(graph: ModelGraph, trace: Trace) -> dict[str, Looks]:
+    """Where the elements of every tensor look, at the traced size.
+
+    Args:
+        graph: the model, its local functions inlined and its constant branches put in place: what stands in others is
+            not followed.
+        trace: its real shapes.
+
+    Returns:
+        By tensor; constants, and what depends on shapes alone, are left out.
+    """
+    scene = Scene(graph, trace)
+    found = {entry.name: pixels(entry.name, entry.traced) for entry in trace.inputs}
+    for node in graph.nodes:
+        outputs = [tensor.name for tensor in node.outputs if tensor.name]
+        if outputs and not all(scene.is_fixed(name) for name in outputs):
+            for name, looks in zip((tensor.name for tensor in node.outputs), _apply(node, found, scene), strict=False):
+                if name:
+                    found[name] = looks
+    return found
+
+
+def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
+    parts = [found.get(tensor.name) or seen_nowhere(scene.shape(tensor.name) or ()) for tensor in node.inputs]
+    rule = RULES.get(node.op) if node.domain in _DOMAINS else None
+    subgraphs = [value for value in node.attrs.values() if hasattr(value, "nodes")]
+    what = f"{node.op} '{node.name}'"
+    if rule is None or subgraphs or scene.shape(node.outputs[0].name) is None:
+        captured = _captured(subgraphs, found)
+        return _unknown(node, [*parts, *captured], scene, f"{what} is not followed")
+    try:
+        return rule(node, parts, scene)
+    except (GapmilError, LookupError, ValueError, TypeError, IndexError) as error:
+        # A file that the rule does not expect: nothing is claimed of what it makes.
+        return _unknown(node, parts, scene, f"{what} is not followed ({str(error).splitlines()[0][:200]})")
+
+
+def _captured(subgraphs: Iterable[gs.Graph], found: dict[str, Looks]) -> list[Looks]:
+    """What branches and bodies read of the graph around them."""
+    names = set()
+    pending = list(subgraphs)
+    while pending:
+        graph = pending.pop()
+        for node in graph.nodes:
+            names |= {tensor.name for tensor in node.inputs if tensor.name}
+            pending += [value for value in node.attrs.values() if hasattr(value, "nodes")]
+        names |= {tensor.name for tensor in graph.outputs}
+    return [found[name] for name in names if name in found]
+
+
+def _unknown(node: gs.Node, parts: list[Looks], scene: Scene, why: str) -> list[Looks]:
+    """Nothing is known of a node's outputs, unless its inputs had no places left either."""
+    seen = [view for part in parts for view in part.views if view]
+    states = [field.values for view in seen for (_, axis), field in view.items() if axis > 0]
+    gone = bool(states) and all(((values == POOLED) | (values == NONE)).all() for values in states)
+    state = POOLED if gone else UNKNOWN
+    return [stated(parts, scene.shape(tensor.name) or (), state, "" if gone else why) for tensor in node.outputs]

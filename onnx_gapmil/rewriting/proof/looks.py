@@ -1,0 +1,169 @@
+"""Where the rows of a map look, by what stripes of the image moved, against where they are said to look.
+
+Each stripe moves each row of cells by some amount. A row's own sensitivity is divided out, what a stripe moves
+everywhere (attention, squeeze-and-excite) is taken off, and the centroid over the stripes of what is left is where that
+row looks. A line through where the rows look over where they are said to look has a sign (mirrored?), a slope (cropped,
+zoomed, views added up?) and an offset (shifted?); its correlation says whether there is an order at all. The same
+stripes must not bring the columns into an order, or the axes are swapped.
+
+What is allowed lies between the right and the wrong of 510 models: ``docs/benchmarks/stimulus.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from onnx_gapmil.images.places import AxisPlaces
+    from onnx_gapmil.rewriting.proof.stimulus import Responses
+
+AxisName = Literal["rows", "columns"]
+
+#: Least correlation of where the cells look with where they are said to look.
+CORRELATION = 0.7
+#: Least and largest slope of the first over the second; of trained networks up to 1.4, as their border looks outwards.
+SLOPES = (0.85, 1.6)
+#: Largest offset in cells; convolutions that pad one side alone give 0.55.
+OFFSET = 0.8
+#: Largest order of the other axis: the slope of its cells, times how much more they move than those of the axis itself.
+SWAPPED = 0.6
+#: Up to this many cells along an axis have hardly an interior: they tell the sign, and only where they differ enough.
+FEW, CONTRAST = 3, 0.15
+
+
+@dataclass(frozen=True)
+class AxisLooks:
+    """Where the cells of one axis look, against where they are said to look.
+
+    Attributes:
+        correlation: of the two; -1 for a mirrored axis.
+        slope: of the first over the second.
+        offset: their mean difference in cells.
+        swapped: how much the stripes order the cells of the other axis; 1 for a map and its transpose added up.
+        contrast: how much of what a stripe moves it does not move everywhere; 1 where it moves its own cells alone.
+        cells: how many the axis has; those that look into the image are compared, without the first and the last.
+    """
+
+    correlation: float
+    slope: float
+    offset: float
+    swapped: float
+    contrast: float
+    cells: int
+
+    @property
+    def measure(self) -> float:
+        """The worst figure as a share of what is allowed of it."""
+        below, above = (1 - self.slope) / (1 - SLOPES[0]), (self.slope - 1) / (SLOPES[1] - 1)
+        apart, away = (1 - self.correlation) / (1 - CORRELATION), abs(self.offset) / OFFSET
+        return max(apart, below, above, away, self.swapped / SWAPPED)
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether the cells look where they are said to look; None for a few cells that do not say."""
+        if self.measure <= 1:
+            return True
+        tells = self.cells > FEW or (self.correlation <= -CORRELATION and self.contrast >= CONTRAST)
+        return False if tells else None
+
+    def problem(self, name: AxisName) -> str:
+        """What is wrong with it, as a clause; "" where nothing is."""
+        if self.passed is not False:
+            return ""
+        if self.correlation <= -CORRELATION:
+            return f"the {name} look at the image in reverse order (correlation {self.correlation:.2f})"
+        if self.swapped > SWAPPED and self.correlation < CORRELATION:
+            return f"stripes along its {name} move the other axis' cells in order: rows and columns are swapped"
+        if self.correlation < CORRELATION:
+            return f"the {name} look at the image in no order (correlation {self.correlation:.2f})"
+        if self.swapped > SWAPPED:
+            return f"stripes along its {name} move the other axis' cells in order too: two views are added up"
+        if not SLOPES[0] <= self.slope <= SLOPES[1]:
+            return f"the {name} look at places {self.slope:.2f} times as far apart as is said"
+        return f"the {name} look {self.offset:+.2f} cells away from where is said"
+
+    def to_json(self) -> dict[str, float]:
+        """The figures."""
+        return {
+            "correlation": self.correlation,
+            "sign": 1 if self.slope > 0 else -1,
+            "slope": self.slope,
+            "offset": self.offset,
+            "swapped": self.swapped,
+            "contrast": self.contrast,
+            "cells": self.cells,
+        }
+
+
+def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlaces) -> AxisLooks:
+    """Where the cells of an axis look.
+
+    Args:
+        responses: to stripes along that axis of the image, of one or more base images, which are averaged.
+        axis: of the map: 0 for its rows, 1 for its columns.
+        places: where they are said to look.
+    """
+    edges = responses[0].edges
+    own, other = (_local([response.moved for response in responses], which) for which in (axis, 1 - axis))
+    said, inside = _said(edges, places, own.shape[1])
+    kept = np.flatnonzero(inside)
+    if len(kept) < 2:  # hardly one is said to look into the image: then they are compared where they are said to look
+        kept, said = np.arange(own.shape[1]), places.first + places.step * np.arange(own.shape[1])
+    if len(kept) > FEW + 1:  # the border's cells see less of the image, and look outwards or inwards
+        kept = kept[1:-1]
+    said, seen = said[kept] / places.step, _centroids(own, edges)[kept] / places.step
+    correlation, slope = _line(said, seen)
+    contrast, swapped = float(own.mean()), 0.0
+    if other.shape[1] > FEW and contrast > 0:
+        even = np.linspace(edges[0], edges[-1], 2 * other.shape[1] + 1)[1::2]  # the middles of its cells
+        swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / contrast
+    return AxisLooks(correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1])
+
+
+def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """What each stripe moved of each row of cells and not everywhere, (S, cells), averaged over base images.
+
+    Args:
+        moved: (S, H, W) of each base image.
+        axis: of the map, 0 or 1.
+    """
+    found = []
+    for change in moved:
+        lines = np.sqrt(np.mean(change**2, axis=2 - axis))
+        sensitivity = lines.mean(axis=0)
+        found.append(np.divide(lines, sensitivity, out=np.ones_like(lines), where=sensitivity > 0))
+    mean = np.mean(found, axis=0)
+    # Half of two cells is moved by every stripe, so that their median would leave half of what is local.
+    everywhere = np.median(mean, axis=1) if mean.shape[1] > 2 else mean.min(axis=1)
+    return np.asarray(np.maximum(mean - everywhere[:, None], 0))
+
+
+def _said(edges: np.ndarray, places: AxisPlaces, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where stripes would see cells that look where they are said to, (cells,), and which look into the image.
+
+    A cell takes up one step; it is seen at the middles of the stripes that it lies in.
+    """
+    centres = places.first + places.step * np.arange(cells)
+    first, last = centres - places.step / 2, centres + places.step / 2
+    shared = np.minimum(last, edges[1:, None]) - np.maximum(first, edges[:-1, None])
+    return _centroids(np.maximum(shared, 0), edges), np.maximum(shared, 0).sum(axis=0) >= places.step / 2
+
+
+def _centroids(weights: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Centroids over the stripes' middles, of each column of weights; the middle of the image where all are 0."""
+    middles, total = (edges[:-1] + edges[1:]) / 2, weights.sum(axis=0)
+    middle = np.full(weights.shape[1], (edges[0] + edges[-1]) / 2)
+    return np.asarray(np.divide(middles @ weights, total, out=middle, where=total > 0))
+
+
+def _line(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Correlation, and slope of the second over the first by least squares; 0 where either does not vary."""
+    a, b = first - first.mean(), second - second.mean()
+    squares = float(a @ a), float(b @ b)
+    if not min(squares) > 0:
+        return 0.0, 0.0
+    return float(a @ b) / (squares[0] * squares[1]) ** 0.5, float(a @ b) / squares[0]

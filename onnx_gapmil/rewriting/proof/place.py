@@ -1,0 +1,160 @@
+"""Proof of place: do stripes of the input move the cells that are said to look at them, and no others in order?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
+
+if TYPE_CHECKING:
+    from onnx_gapmil.graph.inputs import InputShape
+    from onnx_gapmil.images.places import AxisPlaces, Places
+
+#: Why nothing is known of a trunk whose numbers no image moves: its weights are all alike, or it is off.
+NO_ANSWER = "the map answers to no stimulus"
+#: Base images, at most.
+_IMAGES = 4
+#: Share of the map's own size below which a change may be rounding, by the bytes of its type.
+_ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
+
+
+@dataclass(frozen=True)
+class PlaceCheck:
+    """Whether the cells of a map look where they are said to look.
+
+    Attributes:
+        rows: of its rows; None where it has one, or none is said to have a place.
+        columns: of its columns.
+        skipped: why nothing is known, as a clause; "" where something is.
+        runs: how many images were run.
+    """
+
+    rows: AxisLooks | None = None
+    columns: AxisLooks | None = None
+    skipped: str = ""
+    runs: int = 0
+
+    @property
+    def passed(self) -> bool | None:
+        """True if an axis passed and none failed; None where nothing is known."""
+        found = [axis.passed for axis in self._axes.values()]
+        return False if False in found else True if True in found else None
+
+    @property
+    def measure(self) -> float | None:
+        """The worst figure of both axes as a share of what is allowed of it; None where nothing is known."""
+        return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
+
+    @property
+    def allowed(self) -> float:
+        """What the measure may be."""
+        return 1.0
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, or nothing is known, as a clause; "" where it passed."""
+        return self.skipped or " and ".join(filter(None, (axis.problem(name) for name, axis in self._axes.items())))
+
+    @property
+    def detail(self) -> str:
+        """How far the cells of each axis look from where is said, for people."""
+        away = [f"{name} to {abs(axis.offset):.2f} cells" for name, axis in self._axes.items()]
+        return f"{' and '.join(away)} ({self.runs} runs)"
+
+    @property
+    def _axes(self) -> dict[AxisName, AxisLooks]:
+        found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
+        return {name: axis for name, axis in found.items() if axis is not None}
+
+    @property
+    def measured(self) -> dict[str, dict[str, float]]:
+        """The figures of each axis, as places keep them."""
+        return {name: axis.to_json() for name, axis in self._axes.items()}
+
+
+def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype) -> PlaceCheck:
+    """Whether the cells of a map look where they are said to look.
+
+    One base image is run, and up to three more only where it disagrees; what they say is averaged. Where standard
+    normal noise moves nothing, noise from 0 to 255 is tried.
+
+    Args:
+        run: the model, to the map.
+        inputs: all of its inputs with concrete shapes.
+        places: where the map's cells are said to look.
+        dtype: the map's element type, for what is rounding.
+    """
+    if not places.known:
+        return PlaceCheck(skipped=f"the places are not known: {places.reason}")
+    entry = next((entry for entry in inputs if entry.name == places.input), None)
+    if entry is None:
+        return PlaceCheck(skipped=f"the model has no input '{places.input}'")
+    layouts = image_axes(entry.traced)
+    if not layouts:
+        return PlaceCheck(skipped=f"the input '{places.input}' of shape {entry.traced} is no image")
+    claims = places.rows, places.columns
+    rounding = 0.0 if dtype.kind in "iu" else _ROUNDING.get(dtype.itemsize, 0.0)
+    checks: list[PlaceCheck] = []
+    kinds: tuple[Noise, ...] = ("normal", "bytes")
+    for noise, axes in itertools.product(kinds, layouts):
+        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding))
+        if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
+            break
+    told = [check for check in checks if check.skipped != NO_ANSWER] or checks
+    best = next((check for check in told if check.passed), told[0])
+    return replace(best, runs=sum(check.runs for check in checks))
+
+
+def _check_noise(
+    run: Run,
+    inputs: Sequence[InputShape],
+    image: str,
+    noise: Noise,
+    axes: tuple[int, int],
+    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    rounding: float,
+) -> PlaceCheck:
+    """The check by base images of one kind of noise."""
+    check, runs = PlaceCheck(skipped=NO_ANSWER), 0
+    seen: list[list[Responses | None]] = []
+    for seed in range(_IMAGES):
+        stimulus = Stimulus(run, inputs, image, noise, seed)
+        found: list[Responses | None] = []
+        for each in zip(axes, stimulus.size, claims, strict=True):
+            found.append(response := _stripes(stimulus, *each))
+            if response is not None and not response.answered(rounding):
+                break
+        else:
+            seen.append(found)
+            check = _check(seen, claims)
+        runs += stimulus.runs
+        if check.passed or not seen or not any(found):
+            break
+    return replace(check, runs=runs)
+
+
+def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None) -> Responses | None:
+    """The answers along one axis of the image; None where its cells have no places, or there is one."""
+    if claim is None or cells == 1:
+        return None
+    # A stripe as wide as a cell moves that cell; few cells are seen better by two each.
+    count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step))
+    return stimulus.stripes(axis, min(count, MAX_STRIPES, stimulus.pixels(axis)))
+
+
+def _check(
+    seen: Sequence[Sequence[Responses | None]], claims: tuple[AxisPlaces | None, AxisPlaces | None]
+) -> PlaceCheck:
+    def axis_looks(axis: Literal[0, 1]) -> AxisLooks | None:
+        claim, known = claims[axis], [found[axis] for found in seen]
+        responses = [response for response in known if response is not None]
+        return looks(responses, axis, claim) if claim is not None and responses else None
+
+    check = PlaceCheck(axis_looks(0), axis_looks(1))
+    return replace(check, skipped="the map has too few cells to tell") if check.passed is None else check

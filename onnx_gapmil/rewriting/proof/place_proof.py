@@ -1,0 +1,157 @@
+"""The proof of place of a rewritten model, head by head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.ort.providers import choose_providers
+from onnx_gapmil.ort.session import make_session
+from onnx_gapmil.rewriting.proof.checks import Figure
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from onnx_gapmil.rewriting.proof.stimulus import image_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from onnx_gapmil.graph.loading import LoadedModel
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
+    from onnx_gapmil.rewriting.record import HeadRecord
+
+#: Why giants are not run.
+TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
+
+
+@dataclass(frozen=True)
+class ProvedPlaces:
+    """What a proof says of where the cells of a head look.
+
+    Attributes:
+        check: what was measured.
+        places: as far as they are known: traced and not contradicted, or not traced and measured.
+    """
+
+    check: PlaceCheck
+    places: Places
+
+    def figure(self, output: str) -> Figure:
+        """What the check says, as every proof does."""
+        check = self.check
+        failures = (f"output '{output}': {check.reason}.",) if check.passed is False else ()
+        allowed = check.allowed if check.measure is not None else None
+        return Figure(check.measure, allowed, check.skipped, failures, check.detail)
+
+
+def prove_places(
+    rewritten: LoadedModel,
+    heads: Sequence[HeadRecord],
+    *,
+    lift: onnx.ModelProto,
+    whole: WholeGrids,
+    trace: Trace,
+    claimed: bool = False,
+) -> dict[str, ProvedPlaces]:
+    """Whether the cells of each head look where its record says, by head's output.
+
+    Where nothing could be traced (a Loop, an operator that is not known), cells that tile the image are tried.
+
+    Args:
+        rewritten: what is proved.
+        heads: its heads.
+        lift: the rewritten model as it is lifted here.
+        whole: the names of the maps in it that grids are made of, which are run where ``rewritten`` does not give its
+            features.
+        trace: the shapes that the model is run with.
+        claimed: whether the records stand as they are; else a grid whose steps are those of a tiling, but whose first
+            cells are elsewhere, is known as a tiling where stripes show it to be one.
+    """
+    if not trace.measured:
+        return {head.output: ProvedPlaces(PlaceCheck(skipped=TOO_LARGE), head.places) for head in heads}
+    emitting = [head for head in heads if head.features is not None]
+    others = {head.output: whole.features[head.output] for head in heads if head.features is None}
+    maps = {head.output: (head.features,) for head in emitting if head.features is not None}
+    found = _prove(rewritten, emitting, maps, trace, claimed=claimed)
+    if others:  # the maps are tensors of what was lifted here
+        model = replace(rewritten, proto=_with_outputs(lift, [name for names in others.values() for name in names]))
+        rest = [head for head in heads if head.features is None]
+        found |= _prove(model, rest, others, trace, claimed=claimed)
+    return {head.output: found[head.output] for head in heads}
+
+
+def _prove(
+    model: LoadedModel, heads: Sequence[HeadRecord], maps: Mapping[str, tuple[str, ...]], trace: Trace, *, claimed: bool
+) -> dict[str, ProvedPlaces]:
+    if not heads:
+        return {}
+    data, folder = model.session_source()
+    # Fused as it is deployed; the sum is what must be compared with kernels as the file spells them.
+    session = make_session(data, choose_providers("cpu"), external_data_folder=folder, spinning=False, name=model.name)
+    found = {}
+    for head in heads:
+        try:
+            found[head.output] = _check(session, head, maps[head.output], trace, claimed=claimed)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+            check = PlaceCheck(skipped=f"the model does not run on stripes: {explain(error)}".rstrip("."))
+            found[head.output] = ProvedPlaces(check, head.places)
+    return found
+
+
+def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, *, claimed: bool) -> ProvedPlaces:
+    def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The head's maps, one after the other along the channels."""
+        found: list[np.ndarray] = session.run(list(names), dict(feeds))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    tiling = _tiling(head, trace)
+    places = head.places if head.places.known else tiling
+    source = head.feature_grids[0].source if head.feature_grids else ""
+    dtype = trace.dtypes.get(source, np.dtype(np.float32))
+    check = check_places(run, trace.inputs, places, dtype)
+    if check.passed is False and not claimed and _tiles(places, tiling):
+        # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
+        again = check_places(run, trace.inputs, tiling, dtype)
+        places, check = (tiling, again) if again.passed else (places, check)
+    if check.passed:
+        return ProvedPlaces(check, replace(places, measured=check.measured))
+    if not head.places.known:
+        skipped = f"the places are not known: {head.places.reason}"
+        return ProvedPlaces(PlaceCheck(skipped=skipped, runs=check.runs), head.places)
+    if check.passed is None:
+        return ProvedPlaces(check, places)
+    return ProvedPlaces(check, Places.unknown(f"stripes of the image move other cells: {check.reason}"))
+
+
+def _tiles(places: Places, tiling: Places) -> bool:
+    """Whether places have the steps of cells that divide the image evenly, wherever they begin."""
+    pairs = ((places.rows, tiling.rows), (places.columns, tiling.columns))
+    return places.input == tiling.input and all(
+        one is not None and two is not None and math.isclose(one.step, two.step, rel_tol=0.01) for one, two in pairs
+    )
+
+
+def _tiling(head: HeadRecord, trace: Trace) -> Places:
+    """Places of cells that divide the image evenly, which is what is drawn."""
+    for entry in trace.inputs:
+        axes = image_axes(entry.traced)
+        if axes and head.feature_grids:
+            rows, columns = (
+                AxisPlaces.tiling(cells, entry.traced[axis])
+                for cells, axis in zip(head.feature_grids[0].size, axes[0], strict=True)
+            )
+            return Places(True, entry.name, rows, columns)
+    return Places.unknown("the model has no image among its inputs")
+
+
+def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    given = {value.name for value in copy.graph.output}
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in given)
+    return copy

@@ -1,0 +1,170 @@
+"""The stimulus of a proof of place: stripes of the input are replaced by other noise, and the cells that move are seen.
+
+Nothing of the graph is read: what a model does is all that counts, so that no way of spelling it can hide where its
+cells look.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from onnx_gapmil.graph.inputs import InputShape, random_input
+
+#: Runs a model: arrays by input's name in, a map (N, C, H, W) out.
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+#: What floats are replaced by.
+Noise = Literal["normal", "bytes"]
+#: Stripes along one axis, at most; what lies between the middles of two is found by weighing them.
+MAX_STRIPES = 16
+#: Numbers that one run may be fed: 16 photos of 224 x 224.
+_FED = 16 * 3 * 224 * 224
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """How far each stripe of one axis moved each cell.
+
+    Attributes:
+        edges: where the stripes begin and end, in pixels; (S + 1,) int64.
+        moved: root mean square change over the channels, (S, H, W) float64; not finite where the model's numbers are
+            not.
+        level: root mean square of the map itself.
+    """
+
+    edges: np.ndarray
+    moved: np.ndarray
+    level: float
+
+    def answered(self, rounding: float) -> bool:
+        """Whether any cell moved by more than rounding explains, and all by a number.
+
+        Args:
+            rounding: as a share of the map itself.
+        """
+        return bool(np.isfinite(self.moved).all() and self.moved.max() > rounding * self.level)
+
+
+def image_axes(shape: Sequence[int]) -> list[tuple[int, int]]:
+    """What may be the axes of rows and columns of an input, the likeliest first; empty for what is no image.
+
+    Args:
+        shape: of a batch of images, or of one image; channels come first or last, and are 1, 3 or 4, or unknown.
+    """
+    if len(shape) not in (3, 4):
+        return []
+    first = (len(shape) - 2, len(shape) - 1)
+    last = (first[0] - 1, first[1] - 1)
+    known = shape[last[0]] in _CHANNELS, shape[first[1]] in _CHANNELS
+    return [first] if known[0] else [last] if known[1] else [first, last] if len(shape) == 4 else [first]
+
+
+class Stimulus:
+    """Feeds one base image and its stripes to a model.
+
+    Attributes:
+        runs: forward passes so far, counted by the images that were looked at.
+        size: (H, W) of the map.
+    """
+
+    def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int) -> None:
+        """Run the base image.
+
+        Args:
+            run: the model, to the map that is to be looked at.
+            inputs: all of its inputs.
+            image: the input that the stripes are of; of rank 4, or of rank 3 with an open batch, it is a batch.
+            kind: of the noise in floats.
+            seed: of the noise.
+        """
+        self._run, self._inputs = run, tuple(inputs)
+        self._entry = next(entry for entry in inputs if entry.name == image)
+        self._batched = len(self._entry.traced) == 4 or self._entry.batch_is_open
+        self._image, self._other = (noise(self._one(self._entry), kind, 2 * seed + late) for late in (0, 1))
+        self._beside = {
+            entry.name: noise(self._one(entry), kind, 2 * seed) for entry in inputs if entry is not self._entry
+        }
+        # A fixed batch is filled; an open one takes any number.
+        self._width = self._entry.traced[0] if self._batched and not self._entry.batch_is_open else 1
+        base = self._maps([self._image] * self._width)
+        self.size: tuple[int, int] = (base.shape[2], base.shape[3])
+        # A model that folds crops or frames into its batch gives more maps than it takes images.
+        self._folds = len(base) != self._width
+        self._base = base if self._folds else base[:1]
+        self.runs = 1
+
+    def stripes(self, axis: int, count: int) -> Responses:
+        """Replace stripe after stripe of one axis of the image.
+
+        Args:
+            axis: of the input.
+            count: how many stripes.
+        """
+        edges = np.linspace(0, self._entry.traced[axis], count + 1).round().astype(np.int64)
+        images = []
+        for first, last in itertools.pairwise(edges):
+            stripe = (slice(None),) * axis + (slice(first, last),)
+            changed = self._image.copy()
+            changed[stripe] = self._other[stripe]
+            images.append(changed)
+        step = self._together()
+        moved = [self._moved(images[at : at + step]) for at in range(0, count, step)]
+        self.runs += count
+        return Responses(edges, np.concatenate(moved), float(np.sqrt(np.mean(self._base**2))))
+
+    def pixels(self, axis: int) -> int:
+        """Length of the image along one axis of the input."""
+        return self._entry.traced[axis]
+
+    def _together(self) -> int:
+        """How many images go into one run."""
+        if self._entry.batch_is_open and not self._folds:
+            return max(1, min(MAX_STRIPES, _FED // max(1, self._image.size)))
+        return 1 if self._folds else self._width
+
+    def _moved(self, images: list[np.ndarray]) -> np.ndarray:
+        """Root mean square change over the channels: of each image, (n, H, W)."""
+        count = len(images)
+        change = (self._maps([*images, *[images[-1]] * (self._width - count)]) - self._base) ** 2
+        if self._folds:
+            change = change.mean(axis=0, keepdims=True)
+        return np.asarray(np.sqrt(change[:count].mean(axis=1)))
+
+    def _maps(self, images: list[np.ndarray]) -> np.ndarray:
+        feeds = {
+            entry.name: np.concatenate([self._beside[entry.name]] * len(images))
+            if entry.batch_is_open
+            else self._beside[entry.name]
+            for entry in self._inputs
+            if entry is not self._entry
+        }
+        feeds[self._entry.name] = np.concatenate(images) if self._batched else images[0]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.asarray(self._run(feeds), dtype=np.float64)
+
+    def _one(self, entry: InputShape) -> InputShape:
+        """An input with one image in it, where its batch is the caller's to choose."""
+        if entry.batch_is_open or (entry is self._entry and self._batched):
+            return replace(entry, traced=(1, *entry.traced[1:]))
+        return entry
+
+
+def noise(entry: InputShape, kind: Noise, seed: int) -> np.ndarray:
+    """Noise in an input's type and of its shape: integers over all that a photo may hold.
+
+    Args:
+        entry: the input.
+        kind: of floats: standard normal, or from 0 to 255, as models take them that normalize by themselves.
+        seed: of the random numbers.
+    """
+    if entry.dtype.kind in "iu" and entry.dtype.itemsize > 1:
+        return np.random.default_rng(seed).integers(0, 256, entry.traced).astype(entry.dtype)
+    if entry.dtype.kind == "f" and kind == "bytes":
+        return np.random.default_rng(seed).uniform(0, 255, entry.traced).astype(entry.dtype)
+    return random_input(entry, seed)

@@ -1,0 +1,118 @@
+"""Windows against the runtime: the mean of an input that holds its own coordinates is where its window looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onnx_gapmil.lift.coordinates.fields import MIXED, POOLED
+from tests.helpers.support import coordinate, coordinates_of, run, text_model
+
+SIZE = (19, 23)
+
+
+def ramp(axis: int, channels: int = 1) -> np.ndarray:
+    shape = [1, 1, 1, 1]
+    shape[axis] = SIZE[axis - 2]
+    whole = np.broadcast_to(np.arange(shape[axis]).reshape(shape) + 0.5, (1, channels, *SIZE))
+    return np.ascontiguousarray(whole, np.float32)
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    pads=st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    seed=st.integers(0, 99),
+    pool=st.booleans(),
+)
+def test_window_looks_where_its_weights_lie(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    pads: list[int],
+    seed: int,
+    pool: bool,
+) -> None:
+    """In the interior; beyond the edge the steps go on. A kernel counts by its squared weights."""
+    pads = [min(pad, size - 1) for pad, size in zip(pads, kernel * 2, strict=True)]
+    attributes = f"strides={list(stride)}, pads={pads}"
+    weights = np.random.default_rng(seed).standard_normal((1, 1, *kernel)).astype(np.float32)
+    if pool:
+        dilation, weights = (1, 1), np.ones_like(weights)
+        body = f"m = AveragePool<kernel_shape={list(kernel)}, {attributes}>(x)"
+    else:
+        body = f"m = Conv<dilations={list(dilation)}, {attributes}>(x, w)"
+    spec = f"float[1,1,{SIZE[0]},{SIZE[1]}] x"
+    looks = coordinates_of(text_model(body, x=spec, y="float[1,1,h,w2] m", init={} if pool else {"w": weights}))
+    energy = np.square(weights) / np.square(weights).sum()
+    reference = text_model(
+        f"m = Conv<dilations={list(dilation)}, {attributes}>(x, w)", x=spec, y="float[1,1,h,w2] m", init={"w": energy}
+    )
+    for axis in (2, 3):
+        (expected,) = run(reference, ramp(axis))
+        found = coordinate(looks, axis)
+        place = axis - 2
+        reach = (kernel[place] - 1) * dilation[place]
+        starts = np.arange(found.shape[axis]) * stride[place] - pads[place]
+        inside = (starts >= 0) & (starts + reach < SIZE[place])
+        other = 5 - axis
+        # The other axis must not reach into its padding, or the reference loses energy there.
+        own = np.arange(found.shape[other]) * stride[1 - place] - pads[1 - place]
+        middle = int(
+            np.flatnonzero((own >= 0) & (own + (kernel[1 - place] - 1) * dilation[1 - place] < SIZE[1 - place]))[0]
+        )
+        line = np.take(expected, middle, other).ravel()
+        np.testing.assert_allclose(np.take(found, 0, other).ravel()[inside], line[inside], atol=1e-3)
+        if found.shape[axis] > 1:
+            np.testing.assert_allclose(np.diff(np.take(found, 0, other).ravel()), stride[place], atol=1e-6)
+
+
+@pytest.mark.parametrize(("auto", "first"), [("SAME_UPPER", 1.5), ("SAME_LOWER", 0.5), ("VALID", 1.5)])
+def test_automatic_padding(auto: str, first: float) -> None:
+    """Three wide, stride 2, of 20: SAME pads one pixel, behind or before."""
+    model = text_model(
+        f'm = MaxPool<kernel_shape=[3], strides=[2], auto_pad="{auto}">(x)', x="float[1,1,20] x", y="float[1,1,n] m"
+    )
+    assert coordinate(coordinates_of(model), 2)[0, 0, 0] == first
+
+
+def test_transposed_convolution_looks_between() -> None:
+    model = text_model(
+        "m = ConvTranspose<strides=[2, 2]>(x, w)",
+        x="float[1,1,4,5] x",
+        y="float[1,1,8,10] m",
+        init={"w": np.ones((1, 1, 2, 2), np.float32)},
+    )
+    np.testing.assert_allclose(coordinate(coordinates_of(model), 3)[0, 0, 0], np.arange(10) / 2 + 0.25)
+
+
+def test_pool_over_everything_leaves_no_place() -> None:
+    for body in ("m = GlobalAveragePool(x)", "m = MaxPool<kernel_shape=[4, 5]>(x)"):
+        looks = coordinates_of(text_model(body, x="float[1,2,4,5] x", y="float[1,2,1,1] m"))
+        assert (coordinate(looks, 2) == POOLED).all()
+
+
+def test_groups_keep_their_channels_apart() -> None:
+    model = text_model(
+        "m = Conv<group=3>(x, w)",
+        x="float[1,6,4,5] x",
+        y="float[1,3,4,5] m",
+        init={"w": np.ones((3, 2, 1, 1), np.float32)},
+    )
+    np.testing.assert_allclose(coordinate(coordinates_of(model), 1)[0, :, 0, 0], [1, 3, 5])
+
+
+def test_window_over_a_seam_sees_no_one_place() -> None:
+    """The image rolled by half: where its ends meet, a window sees both."""
+    model = text_model(
+        "a, b = Split<axis=3>(x)\n r = Concat<axis=3>(b, a)\n m = MaxPool<kernel_shape=[1, 3], pads=[0, 1, 0, 1]>(r)",
+        x="float[1,1,4,12] x",
+        y="float[1,1,4,12] m",
+        opset=12,
+    )
+    found = coordinate(coordinates_of(model), 3)[0, 0, 0]
+    assert (found[[5, 6]] == MIXED).all()
+    np.testing.assert_allclose(found[:5], np.arange(5) + 6.5)

@@ -1,0 +1,255 @@
+"""Stripes must show where cells look: of models whose places are known since they are made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_gapmil.graph.inputs import concrete_inputs
+from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from tests.helpers.support import session, text_model, weights
+
+#: An image of 32 x 32 in patches of 4 x 4: a map of 8 x 8 in which each cell sees its own patch.
+PATCHES = "c = Conv<strides=[4,4]>(x, k)\n a = Relu(c)"
+KERNEL = {"k": weights(6, 3, 4, 4)}
+IMAGE = "float[N,3,32,32] x"
+FLIP = "y = Slice(a, last, end, axis, back)"
+FLIPS = {"last": np.array([-1]), "end": np.array([-99]), "axis": np.array([3]), "back": np.array([-1])}
+
+
+def check(
+    body: str,
+    *,
+    x: str = IMAGE,
+    y: str = "float[N,6,H,W] y",
+    places: Places | None = None,
+    size: tuple[int, int] = (32, 32),
+    **init: np.ndarray,
+) -> PlaceCheck:
+    """The check of a model's map, which is said to tile the image."""
+    model = text_model(body, x=x, y=y, init={**KERNEL, **init})
+    return check_model(model, places, size)
+
+
+def check_model(model: onnx.ModelProto, places: Places | None, size: tuple[int, int] = (32, 32)) -> PlaceCheck:
+    inputs = concrete_inputs(ModelGraph(model, None), 2, size)
+    made = session(model)
+
+    def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+        found: np.ndarray = made.run(None, dict(feeds))[0]
+        return found
+
+    if places is None:
+        shape = run({entry.name: np.zeros(entry.traced, entry.dtype) for entry in inputs}).shape
+        places = Places(True, "x", AxisPlaces.tiling(shape[2], size[0]), AxisPlaces.tiling(shape[3], size[1]))
+    return check_places(run, inputs, places, np.dtype(np.float32))
+
+
+def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
+    found = check(f"{PATCHES}\n y = Identity(a)")
+    assert found.passed is True
+    assert found.measure == pytest.approx(0, abs=0.1)
+    for axis in (found.rows, found.columns):
+        assert axis is not None
+        assert axis.correlation == pytest.approx(1)
+        assert axis.slope == pytest.approx(1)
+        assert axis.offset == pytest.approx(0, abs=1e-9)
+        assert axis.contrast == pytest.approx(1)
+
+
+def test_one_base_image_and_a_stripe_for_each_row_and_column_are_run() -> None:
+    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_a_mirrored_map_has_the_sign_minus_one(axis: int) -> None:
+    found = check(f"{PATCHES}\n {FLIP}", **{**FLIPS, "axis": np.array([axis])})
+    wrong, right = (found.rows, found.columns) if axis == 2 else (found.columns, found.rows)
+    assert found.passed is False
+    assert wrong is not None
+    assert right is not None
+    assert (wrong.to_json()["sign"], wrong.passed) == (-1, False)
+    assert wrong.slope == pytest.approx(-1)
+    assert right.passed is True
+    assert f"the {'rows' if axis == 2 else 'columns'} look at the image in reverse order" in found.reason
+
+
+def test_an_image_that_is_mirrored_before_the_trunk_is_seen_too() -> None:
+    body = "m = Slice(x, last, end, axis, back)\n c = Conv<strides=[4,4]>(m, k)\n y = Relu(c)"
+    assert check(body, **FLIPS).passed is False
+
+
+def test_a_transposed_map_has_its_rows_and_columns_swapped() -> None:
+    found = check(f"{PATCHES}\n y = Transpose<perm=[0,1,3,2]>(a)")
+    assert found.passed is False
+    assert "rows and columns are swapped" in found.reason
+    assert found.rows is not None
+    assert found.rows.swapped > 1
+
+
+@pytest.mark.parametrize(("first", "last"), [(2, 6), (0, 4), (1, 7)])
+def test_a_cropped_map_is_no_tiling_and_passes_with_its_own_places(first: int, last: int) -> None:
+    body = f"{PATCHES}\n y = Slice(a, first, last, axes)"
+    cut = {"first": np.array([first] * 2), "last": np.array([last] * 2), "axes": np.array([2, 3])}
+    assert check(body, **cut).passed is False
+    own = AxisPlaces(2.0 + 4 * first, 4.0)
+    found = check(body, places=Places(True, "x", own, own), **cut)
+    assert found.passed is True
+    assert found.rows is not None
+    assert found.rows.slope == pytest.approx(1)
+
+
+def test_a_padded_map_passes_with_places_outside_of_the_image() -> None:
+    body = f"{PATCHES}\n y = Pad(a, pads)"
+    pads = {"pads": np.array([0, 0, 3, 3, 0, 0, 1, 1])}
+    assert check(body, **pads).passed is False
+    own = AxisPlaces(2.0 - 4 * 3, 4.0)
+    assert check(body, places=Places(True, "x", own, own), **pads).passed is True
+
+
+@pytest.mark.parametrize("cells", [1, 2, 4])
+def test_a_rolled_map_is_shown(cells: int) -> None:
+    body = f"{PATCHES}\n one, two = Split<axis=3>(a, parts)\n y = Concat<axis=3>(two, one)"
+    assert check(body, parts=np.array([cells, 8 - cells])).passed is False
+
+
+def test_two_mirrored_copies_added_up_are_shown() -> None:
+    body = f"{PATCHES}\n m = Slice(a, last, end, axis, back)\n y = Add(a, m)"
+    assert check(body, **FLIPS).passed is False
+
+
+def test_a_map_added_to_its_transpose_is_shown() -> None:
+    found = check(f"{PATCHES}\n t = Transpose<perm=[0,1,3,2]>(a)\n y = Add(a, t)")
+    assert found.passed is False
+    assert "two views are added up" in found.reason
+
+
+def test_a_copy_that_is_turned_back_is_right() -> None:
+    body = """
+    m = Slice(x, last, end, axis, back)
+    c = Conv<strides=[4,4]>(m, k)
+    r = Slice(c, last, end, axis, back)
+    d = Conv<strides=[4,4]>(x, k)
+    y = Add(r, d)
+    """
+    assert check(body, **FLIPS).passed is True
+
+
+def test_tokens_in_column_major_order_are_shown() -> None:
+    rows = f"{PATCHES}\n f = Reshape(a, flat)\n r = Relu(f)\n"
+    flat, grid = np.array([0, 6, 64]), np.array([0, 6, 8, 8])
+    right = check(f"{rows} y = Reshape(r, grid)", flat=flat, grid=grid)
+    columns = f"{PATCHES}\n t = Transpose<perm=[0,1,3,2]>(a)\n f = Reshape(t, flat)\n y = Reshape(f, grid)"
+    assert (right.passed, check(columns, flat=flat, grid=grid).passed) == (True, False)
+
+
+def test_what_a_stripe_moves_everywhere_is_no_place() -> None:
+    body = f"{PATCHES}\n p = GlobalAveragePool(a)\n s = Sigmoid(p)\n y = Mul(a, s)"
+    assert check(body).passed is True
+
+
+def test_wide_receptive_fields_pass() -> None:
+    body = "\n".join(
+        [PATCHES, *(f" a{i + 1} = Conv<pads=[2,2,2,2]>(a{i or ''}, w)" for i in range(3)), " y = Relu(a3)"]
+    )
+    assert check(body, w=np.abs(weights(6, 6, 5, 5))).passed is True
+
+
+@pytest.mark.parametrize("kind", ["float16", "uint8", "double", "float"])
+def test_inputs_of_every_type_are_fed(kind: str) -> None:
+    body = "f = Cast<to=1>(x)\n c = Conv<strides=[4,4]>(f, k)\n y = Relu(c)"
+    assert check(body, x=f"{kind}[N,3,32,32] x").passed is True
+
+
+def test_an_nhwc_input_is_striped_along_its_own_rows() -> None:
+    body = "t = Transpose<perm=[0,3,1,2]>(x)\n c = Conv<strides=[4,4]>(t, k)\n y = Relu(c)"
+    assert check(body, x="float[N,32,32,3] x").passed is True
+    swapped = body.replace("0,3,1,2", "0,3,2,1")
+    assert check(swapped, x="float[N,32,32,3] x").passed is False
+
+
+def test_channels_that_may_be_first_or_last_are_tried_both_ways() -> None:
+    body = "t = Transpose<perm=[0,3,1,2]>(x)\n y = Relu(t)"
+    found = check(body, x="float[N,16,16,16] x", size=(16, 16))
+    assert (found.passed, found.runs) == (True, 2 * 33 + 3 * 33)
+
+
+@pytest.mark.parametrize("batch", ["1", "4", "N"])
+def test_batches_are_filled_as_the_input_wants_them(batch: str) -> None:
+    found = check(f"{PATCHES}\n y = Identity(a)", x=f"float[{batch},3,32,32] x")
+    assert (found.passed, found.runs) == (True, 17)
+
+
+def test_an_image_without_a_batch_is_run_by_itself() -> None:
+    body = "u = Unsqueeze(x, zero)\n c = Conv<strides=[4,4]>(u, k)\n y = Relu(c)"
+    assert check(body, x="float[3,32,32] x", zero=np.array([0])).passed is True
+
+
+def test_crops_that_are_folded_into_the_batch_are_run_one_at_a_time() -> None:
+    assert check(f"{PATCHES}\n y = Concat<axis=0>(a, a, a)").passed is True
+    mirrored = f"{PATCHES}\n m = Slice(a, last, end, axis, back)\n y = Concat<axis=0>(a, m)"
+    assert check(mirrored, **FLIPS).passed is False
+
+
+def test_what_stands_beside_the_image_is_fed() -> None:
+    body = f"{PATCHES}\n y = Mul(a, s)"
+    assert check(body, x=f"{IMAGE}, float[N,6,1,1] s").passed is True
+
+
+def test_a_model_that_normalizes_bytes_by_itself_answers_to_larger_noise() -> None:
+    body = "r = Abs(x)\n d = Div(r, most)\n q = Floor(d)\n c = Conv<strides=[4,4]>(q, k)\n y = Relu(c)"
+    found = check(body, most=np.float32(10))
+    assert (found.passed, found.runs) == (True, 9 + 17)
+
+
+def test_a_trunk_that_answers_to_nothing_is_skipped_and_never_passed() -> None:
+    found = check(f"{PATCHES}\n y = Mul(a, none)", none=np.float32(0))
+    assert (found.passed, found.measure, found.skipped) == (None, None, "the map answers to no stimulus")
+
+
+def test_a_map_that_is_the_same_everywhere_has_no_order() -> None:
+    body = f"{PATCHES}\n p = GlobalAveragePool(a)\n y = Expand(p, shape)"
+    assert check(body, shape=np.array([1, 6, 8, 8])).passed is False
+
+
+@pytest.mark.parametrize("cells", [2, 3])
+def test_few_cells_tell_the_sign(cells: int) -> None:
+    size = 16 * cells
+    init = {"k": weights(6, 3, 16, 16)}
+    body = "c = Conv<strides=[16,16]>(x, k)\n a = Relu(c)\n"
+    x = f"float[N,3,{size},{size}] x"
+    assert check(f"{body} y = Identity(a)", x=x, size=(size, size), **init).passed is True
+    mirrored = check(f"{body} {FLIP}", x=x, size=(size, size), **init, **FLIPS)
+    assert mirrored.passed is False
+
+
+def test_a_single_cell_tells_nothing() -> None:
+    found = check(f"{PATCHES}\n y = GlobalAveragePool(a)")
+    assert (found.passed, found.runs) == (None, 1)
+    assert "too few cells" in found.skipped
+
+
+def test_places_that_are_not_known_are_not_checked() -> None:
+    found = check(f"{PATCHES}\n y = Identity(a)", places=Places.unknown("a Loop"))
+    assert (found.passed, found.skipped) == (None, "the places are not known: a Loop")
+
+
+def test_an_input_that_is_no_image_is_not_checked() -> None:
+    axis = AxisPlaces(0.5, 1.0)
+    found = check(
+        "y = ReduceMean<axes=[2],keepdims=0>(x)", x="float[N,6,4,8,8] x", places=Places(True, "x", axis, axis)
+    )
+    assert found.passed is None
+    assert found.skipped == "the input 'x' of shape (2, 6, 4, 8, 8) is no image"
+
+
+def test_the_figures_of_both_axes_are_kept() -> None:
+    measured = check(f"{PATCHES}\n y = Identity(a)").measured
+    assert set(measured) == {"rows", "columns"}
+    assert set(measured["rows"]) == {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells"}
+    assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)

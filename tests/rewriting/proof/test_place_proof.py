@@ -1,0 +1,184 @@
+"""Places are proved of every head of a rewritten model; a grid that looks elsewhere is written, and says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.lift.lifted import UNARRANGED
+from onnx_gapmil.rewriting.proof import place_proof
+from onnx_gapmil.rewriting.proof.checks import Check
+from onnx_gapmil.rewriting.proof.looks import AxisLooks
+from onnx_gapmil.rewriting.proof.place import PlaceCheck
+from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.record import write_heads
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.verbs import rewrite, verify
+from onnx_gapmil.show.terminal.notes import proof_note
+from tests.helpers.support import text_model, weights
+
+KERNEL = {"k": weights(6, 3, 4, 4), "w": weights(5, 6), "b": weights(5)}
+FLIP = {"last": np.array([-1]), "end": np.array([-99]), "axis": np.array([3]), "back": np.array([-1])}
+TRUNK = "c = Conv<strides=[4,4]>(x, k)\n a = Relu(c)\n"
+HEAD = "p = GlobalAveragePool(m)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w, b)"
+
+
+def plain() -> onnx.ModelProto:
+    return text_model(f"{TRUNK} m = Identity(a)\n {HEAD}", x="float[N,3,32,32] x", init=KERNEL)
+
+
+def place(report: ProofReport | None) -> Check:
+    assert report is not None
+    return next(check for check in report.checks if check.name == "place")
+
+
+@pytest.mark.parametrize("emit", [None, "grid", "features", "scores:max", "topk:2"])
+def test_places_are_proved_whatever_the_file_gives(emit: str | None) -> None:
+    found = place(rewrite(plain(), write=False, emit=emit).proof)
+    assert found.passed is True
+    assert found.to_json()["measure"] < 0.2
+    assert found.to_json()["allowed"] == 1.0
+
+
+def test_verify_proves_the_places_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    rewrite(plain(), path)
+    assert place(verify(plain(), path, provider="cpu")).passed is True
+
+
+def test_a_grid_that_looks_elsewhere_is_right_as_a_sum_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
+    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    report = rewrite(plain(), write=False).proof
+    assert report is not None
+    assert report.passed
+    assert place(report).passed is False
+    note = proof_note(report).plain
+    assert "place: not known: output 'y': the columns look at the image in reverse order" in note
+
+
+def test_a_head_of_several_maps_is_checked_on_all_of_them() -> None:
+    body = f"{TRUNK} d = Conv<strides=[4,4]>(x, l)\n p = GlobalAveragePool(a)\n"
+    body += " q = GlobalAveragePool(d)\n j = Concat<axis=1>(p, q)\n f = Flatten(j)\n y = Gemm<transB=1>(f, w, b)"
+    model = text_model(
+        body, x="float[N,3,32,32] x", init=KERNEL | {"l": weights(6, 3, 4, 4, seed=1), "w": weights(5, 12)}
+    )
+    for emit in (None, "grid"):
+        assert place(rewrite(model, write=False, emit=emit).proof).passed is True
+
+
+def test_a_model_that_is_too_large_to_run_is_skipped() -> None:
+    made = rewrite_model(plain())
+    assert made.trace is not None
+    assert made.whole is not None
+    trace = replace(made.trace, measured=False)
+    found = place_proof.prove_places(
+        replace(made.source, proto=made.model), made.heads, lift=made.model, whole=made.whole, trace=trace
+    )
+    assert found["y"].check.passed is None
+    assert found["y"].check.skipped == place_proof.TOO_LARGE
+
+
+def test_a_trunk_that_cannot_be_run_on_stripes_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ModelError("it does not.")
+
+    monkeypatch.setattr(place_proof, "check_places", broken)
+    found = place(rewrite(plain(), write=False).proof)
+    assert found.passed is None
+    assert "does not run on stripes" in found.joint.skipped
+
+
+def test_the_note_says_the_figures() -> None:
+    report = rewrite(plain(), write=False).proof
+    assert report is not None
+    line = next(line for line in proof_note(report).plain.splitlines() if line.startswith("  place: "))
+    assert line == (
+        "  place: stripes of the image move the cells that look there, rows to 0.00 cells and columns to 0.00 cells "
+        "(17 runs)"
+    )
+
+
+def turned() -> onnx.ModelProto:
+    """Rows and columns exchanged: the maps that are run are turned back, and are no tensors of the vendor's."""
+    return text_model(f"{TRUNK} m = Transpose<perm=[0,1,3,2]>(a)\n {HEAD}", x="float[N,3,32,32] x", init=KERNEL)
+
+
+@pytest.mark.parametrize("emit", [None, "grid", "scores:max"])
+def test_maps_that_were_turned_are_run_in_reading_order(emit: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "new.onnx"
+    assert place(rewrite(turned(), path, emit=emit).proof).passed is True
+    assert place(verify(turned(), path, provider="cpu")).passed is True
+
+
+def test_a_record_takes_up_what_was_measured() -> None:
+    head = rewrite(plain(), write=False).heads[0]
+    found = head.to_json()["places"]
+    assert found["known"] is True
+    assert found["rows"] == {"first": 2.0, "step": 4.0}
+    assert found["measured"]["rows"]["sign"] == 1
+    assert Places.from_json(found) == head.places
+
+
+def test_places_that_are_contradicted_are_not_known_and_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
+    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    made = rewrite(plain(), write=False)
+    for head in (made.heads[0], rewrite_model(made.model).heads[0]):
+        assert head.places.known is False
+        assert "the columns look at the image in reverse order" in head.places.reason
+        assert UNARRANGED in head.note
+
+
+def test_a_file_that_claims_wrong_places_fails_verify(tmp_path: Path) -> None:
+    made = rewrite(plain(), write=False)
+    wrong = Places(True, "x", AxisPlaces(2.0, 4.0), AxisPlaces(-30.0, 4.0))
+    write_heads(made.model, (replace(made.heads[0], places=wrong),), inlined=False)
+    path = tmp_path / "new.onnx"
+    onnx.save(made.model, path)
+    report = verify(plain(), path, provider="cpu")
+    assert place(report).passed is False
+    assert not report.passed
+    assert any("columns" in reason for reason in report.reasons())
+
+
+@pytest.mark.parametrize(("inside", "known"), [("Relu(v)", True), ("Slice(v, last, end, axis, back)", False)])
+def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
+    """A Loop is not followed; what it does is seen."""
+    body = f"""
+    {TRUNK}
+    l = Loop(one, yes, a) <body = step (int64 i, bool u, float[N,6,8,8] v) => (bool d, float[N,6,8,8] r) {{
+        d = Identity(u)
+        r = {inside}
+    }}>
+    m = Identity(l)
+    {HEAD}
+    """
+    init = {"one": np.asarray(1), "yes": np.asarray(True), **FLIP}
+    head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
+    assert head.places.known is known
+    assert (UNARRANGED in head.note) is not known
+
+
+def test_first_cells_that_stripes_contradict_are_those_of_a_tiling_if_stripes_say_so() -> None:
+    made = rewrite_model(plain())
+    assert made.trace is not None
+    assert made.whole is not None
+    far = replace(made.heads[0], places=Places(True, "x", AxisPlaces(2.0, 4.0), AxisPlaces(7.0, 4.0)))
+    for claimed, columns in ((False, AxisPlaces(2.0, 4.0)), (True, None)):
+        found = place_proof.prove_places(
+            replace(made.source, proto=made.model),
+            [far],
+            lift=made.model,
+            whole=made.whole,
+            trace=made.trace,
+            claimed=claimed,
+        )["y"]
+        assert found.check.passed is not claimed
+        assert found.places.columns == columns
