@@ -160,7 +160,7 @@ def build_gallery(run: Run, most: int) -> Gallery:
                     samples[photo.place],
                     record,
                     photo.pixels,
-                    photo.geometry,
+                    photo.geometry.of_cells(run.classifier.head.places, (grid.shape[2], grid.shape[3])),
                     with_two_classes(grid[row]),
                     arranged=run.classifier.arranged,
                 )

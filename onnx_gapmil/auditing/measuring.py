@@ -116,7 +116,11 @@ def _measured(
     parts = (list(samples[start : start + size]) for start in range(0, len(samples), size))
     return ordered_map(
         lambda pair: record_batch(
-            *pair, head=classifier.place, independent=classifier.independent, arranged=classifier.arranged
+            *pair,
+            head=classifier.place,
+            independent=classifier.independent,
+            arranged=classifier.arranged,
+            places=classifier.head.places,
         ),
         _side_by_side(parts, batches),
         workers=thread_count(),

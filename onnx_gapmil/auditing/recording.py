@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.running.pipeline import BatchAnswered, Photo
 
 _TOP = 5
 
 
 def record_batch(
-    samples: Sequence[Sample], answered: BatchAnswered, *, head: int, independent: bool, arranged: bool
+    samples: Sequence[Sample], answered: BatchAnswered, *, head: int, independent: bool, arranged: bool, places: Places
 ) -> list[Record]:
     """Measure a batch.
 
@@ -36,6 +37,7 @@ def record_batch(
         head: which of its heads is measured.
         independent: whether several classes may be true at once, so that probabilities are sigmoids and no softmax.
         arranged: whether rows and columns of the grid are known; without them no place is measured.
+        places: where its cells look, in pixels of the input.
 
     Returns:
         A record for each sample; a failure for an image that cannot be read, or whose boxes or mask do not fit it.
@@ -51,7 +53,7 @@ def record_batch(
             raise TypeError("an audit needs the prediction grid of each image")
         try:
             answer = (grids.logits[row], grids.grid[row])
-            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged))
+            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged, places=places))
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1
@@ -66,6 +68,7 @@ def _record(
     *,
     independent: bool,
     arranged: bool,
+    places: Places,
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
@@ -85,7 +88,7 @@ def _record(
             scores,
             cells,
             labels=checked.labels,
-            geometry=photo.geometry,
+            geometry=photo.geometry.of_cells(places, (grid.shape[1], grid.shape[2])),
             boxes=checked.boxes,
             mask=mask,
             probabilities=probabilities,

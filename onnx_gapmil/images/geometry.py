@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.places import AxisPlaces
+from onnx_gapmil.images.places import AxisPlaces, Places
 
 ResizeRule = Literal["squash", "shortest", "letterbox"]
 RESIZE_RULES: tuple[str, ...] = get_args(ResizeRule)
@@ -108,6 +108,17 @@ class Geometry:
             return self
         offset = (self.offset[0] + start[0], self.offset[1] + start[1])
         return replace(self, input_size=(size[0], size[1]), offset=offset)
+
+    def of_cells(self, places: Places, grid_shape: tuple[int, int]) -> Geometry:
+        """As `of_grid`, for a head's places; the geometry itself where they are not known.
+
+        Args:
+            places: where the head's cells look.
+            grid_shape: (H, W) of the grid.
+        """
+        if not places.known or places.rows is None or places.columns is None:
+            return self
+        return self.of_grid(places.rows, places.columns, grid_shape)
 
     @property
     def photo_region(self) -> tuple[float, float, float, float]:

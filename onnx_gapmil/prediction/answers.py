@@ -105,6 +105,7 @@ class HeadPrediction:
         winners: classes by the number of cells they win.
         boxes: of connected cells that are sure, the largest first.
         names: of the K classes; None where nothing names them.
+        geometry: where the window that the cells divide lies in the photo; that of the whole input if None.
         logits: (K,).
         grid: (K, rows, columns), logits of the cells; None where it was not fetched.
         arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
@@ -123,6 +124,7 @@ class HeadPrediction:
     grid: npt.NDArray[np.floating] | None = field(default=None, repr=False)
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
     names: Sequence[str] | None = field(default=None, repr=False)
+    geometry: Geometry | None = field(default=None, repr=False)
     position_dependent: bool = False
 
     @property
@@ -222,7 +224,11 @@ class ImagePrediction:
     def places(self) -> npt.NDArray[np.float32] | None:
         """(rows, columns, 4): each cell's rectangle (x0, y0, x1, y1) in pixels of the photo; None if not known."""
         head = self.heads[0]
-        return cell_rectangles(self.geometry, head.grid_shape) if head.arranged else None
+        return cell_rectangles(self.geometry_of(head), head.grid_shape) if head.arranged else None
+
+    def geometry_of(self, head: HeadPrediction) -> Geometry:
+        """Where the window that a head's cells divide lies in the photo."""
+        return head.geometry if head.geometry is not None else self.geometry
 
     def table(self) -> pa.Table:
         """A row for each class; see `HeadPrediction.table`."""
@@ -250,7 +256,7 @@ class ImagePrediction:
         chosen = int(np.argmax(head.logits)) if index is None else index
         if not 0 <= chosen < len(head.grid):
             raise InputError(f"class {chosen} was asked for, and {head.output!r} has {len(head.grid)}, from 0.")
-        return overlay(self.photo, self.geometry, head.grid[chosen])
+        return overlay(self.photo, self.geometry_of(head), head.grid[chosen])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; sizes are [width, height] in pixels."""

@@ -234,7 +234,7 @@ class Classifier:
         model = self.path.name if self.path is not None else self.name
         return render_prediction(
             found.photo,
-            found.geometry,
+            found.geometry_of(chosen),
             chosen.grid,
             chosen.logits,
             labels=chosen.names,

@@ -53,9 +53,10 @@ class Describer:
         """
         view = _Whole(found) if found.grid is not None else _Reduced(found)
         winning = view.winning()
+        cells = geometry.of_cells(self._head.places, (winning.shape[0], winning.shape[1]))
         boxes: tuple[CellBox, ...] = ()
         if self._arranged:
-            boxes = self._boxes(np.where(view.sure(), winning, -1), geometry)
+            boxes = self._boxes(np.where(view.sure(), winning, -1), cells)
         return HeadPrediction(
             output=self._head.output,
             verdict=self._head.verdict,
@@ -66,6 +67,7 @@ class Describer:
             winners=self._winners(view, winning),
             boxes=boxes,
             names=self._names,
+            geometry=cells,
             logits=found.logits[0],
             grid=None if found.grid is None else found.grid[0],
             position_dependent=self._head.position_dependent,

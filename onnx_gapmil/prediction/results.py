@@ -139,7 +139,7 @@ def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:
     for head in found.heads:
         suffix = f"_{head.output}" if len(found.heads) > 1 else ""
         arrays |= {f"{name}{suffix}": array for name, array in head.arrays.items()}
-        arrays[f"cells{suffix}"] = cell_rectangles(found.geometry, head.grid_shape)
+        arrays[f"cells{suffix}"] = cell_rectangles(found.geometry_of(head), head.grid_shape)
     return arrays
 
 

@@ -15,6 +15,7 @@ from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import Box, Sample
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.running.pipeline import iterate_batches
 from tests.helpers.support import raw_pixels, rng, text_model, weights
 
@@ -27,6 +28,8 @@ MODEL = text_model(
 )
 PIXELS = rng(3).integers(0, 256, (4, 4, 6, 3), np.uint8)
 GRIDS = np.einsum("kc,nhwc->nkhw", KERNEL[:, :, 0, 0].astype(np.float64), PIXELS.astype(np.float64))
+
+UNKNOWN = Places.unknown("not traced")
 
 
 def samples(folder: Path, **changes: dict[str, Any]) -> list[Sample]:
@@ -44,7 +47,7 @@ def recorded(found: list[Sample], *, independent: bool = False, arranged: bool =
     (batch,) = iterate_batches(
         GridSession(MODEL), raw_pixels(4, 6), [sample.image for sample in found], batch=4, outputs=("grid",)
     )
-    return record_batch(found, batch, head=0, independent=independent, arranged=arranged)
+    return record_batch(found, batch, head=0, independent=independent, arranged=arranged, places=UNKNOWN)
 
 
 def test_a_record_has_the_models_first_classes_and_their_probabilities(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_an_answer_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     grid = batch.grids[0].grid
     assert grid is not None
     grid[1, 3, 0, 0] = np.inf
-    records = record_batch(found, batch, head=0, independent=False, arranged=True)
+    records = record_batch(found, batch, head=0, independent=False, arranged=True, places=UNKNOWN)
     assert [isinstance(record, Failure) for record in records] == [False, True, False, False]
     assert records[1] == Failure("photo1", "photo1: the model's answer is not finite (overflow or NaN).")
 

@@ -65,6 +65,29 @@ def test_places_are_the_cells_rectangles_in_the_photo() -> None:
     np.testing.assert_array_equal(places[1, 3], [6, 1, 8, 2])
 
 
+def test_a_network_that_crops_its_input_has_its_cells_where_it_looks() -> None:
+    """Rows 4 to 20 and columns 8 to 24 of 24 x 24 pixels, in patches of 4: a photo twice as large, 2 pixels each."""
+    crop = "c = Slice(x, starts, ends, axes)  f = Conv<kernel_shape=[4,4], strides=[4,4]>(c, k)"
+    body = f"{crop}  p = GlobalAveragePool(f)  q = Flatten(p)  y = Gemm<transB=1>(q, w, b)"
+    bounds = {"starts": np.array([4, 8]), "ends": np.array([20, 24]), "axes": np.array([2, 3])}
+    model = tiny(body, x="float[N,3,24,24] x", init={"w": W, "b": B, "k": weights(3, 3, 4, 4)} | bounds)
+    preprocess = Preprocess("NCHW", "RGB", (24, 24), "squash", 1.0, "nearest", 1.0, (0.0,) * 3, (1.0,) * 3, "float32")
+    photo = np.random.default_rng(3).integers(0, 255, (48, 48, 3), dtype=np.uint8)
+    found = Classifier(model, preprocess=preprocess).predict(photo)
+    assert found.places is not None
+    assert found.places.shape == (4, 4, 4)
+    np.testing.assert_allclose(found.places[0, 0], [16, 8, 24, 16])
+    np.testing.assert_allclose(found.places[3, 1], [24, 32, 32, 40])
+    for box in found.heads[0].boxes:
+        assert box.box[0] >= 16
+        assert 8 <= box.box[1] <= box.box[3] <= 40
+    changed = photo.copy()
+    changed[32:40, 24:32] = 255 - changed[32:40, 24:32]
+    again = Classifier(model, preprocess=preprocess).predict(changed)
+    moved = np.abs(again.grid - found.grid).sum(axis=0)
+    assert np.argwhere(moved > 1e-3).tolist() == [[3, 1]]
+
+
 def test_table_lists_every_class_by_its_logit_and_its_cells() -> None:
     answer = Classifier(tiny(), preprocess=PLAIN, names=["a", "b", "c", "d"]).predict(PIXELS)
     grid = np.einsum("kc,hwc->khw", W.astype(np.float64), PIXELS) + B[:, None, None]

@@ -9,6 +9,7 @@ import pytest
 from scipy import ndimage, special
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
@@ -17,7 +18,14 @@ GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
 
 def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
     grid = np.asarray(grid, dtype)
-    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note=note, position_dependent=False)
+    head = SimpleNamespace(
+        output="y",
+        verdict="exact",
+        activation=activation,
+        note=note,
+        position_dependent=False,
+        places=Places.unknown("not traced"),
+    )
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])
     return Describer(head, None, top).describe(found, GEOMETRY)

@@ -9,6 +9,7 @@ import pytest
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.output_plan import OutputPlan, names_of
 from onnx_gapmil.rewriting.emission.emit import Emit
@@ -108,7 +109,14 @@ def test_the_report_is_the_same_from_the_grid_and_from_what_the_graph_made_of_it
     result = rewrite_model(model, emit=OutputPlan(accelerated=True).emit)
     session = GridSession(result, provider="cpu")
     batch = (3 * rng.standard_normal((1, 3, 5, 4))).astype(np.float32)
-    head = SimpleNamespace(output="y", verdict="exact", activation=activation, note="", position_dependent=False)
+    head = SimpleNamespace(
+        output="y",
+        verdict="exact",
+        activation=activation,
+        note="",
+        position_dependent=False,
+        places=Places.unknown("not traced"),
+    )
     describer = Describer(head, None, 3)
     geometry = Geometry.plan((50, 40), (50, 40), "squash")
     whole = describer.describe(session.run(batch, outputs={"grid"})[0], geometry).to_json()
