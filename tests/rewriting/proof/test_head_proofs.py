@@ -271,6 +271,19 @@ def test_cells_that_are_not_claimed_are_not_passed(body: str, init: dict[str, np
     assert "cell: not run: " in proof_note(report).plain
 
 
+def test_cells_of_two_grids_of_other_sizes_are_of_several_positions_and_not_passed() -> None:
+    model = text_model(
+        "s = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(x)\n p = GlobalAveragePool(x)\n q = GlobalAveragePool(s)\n"
+        " t = Add(p, q)\n f = Flatten(t)\n y = Gemm<transB=1>(f, w, b)",
+        x="float[N,6,4,4] x",
+        init={"w": W, "b": B},
+    )
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert states(report) == {"sum": True, "cell": None}
+    assert "several positions" in report.to_json()["cell"]["skipped"]
+
+
 def test_half_precision_is_widened_and_a_large_map_may_round_more() -> None:
     half = {"w": W.astype(np.float16), "b": B.astype(np.float16)}
     model = text_model(HEAD, x="float16[N,6,3,5] x", y="float16[N,5] y", init=half)
