@@ -219,8 +219,8 @@ def markdown(rows: Sequence[Row], resnet: Row) -> list[str]:
         "",
         *pages.table(["the map is", "maps", "shown", "passed", "said nothing"], _spoilt(rows)),
         "",
-        "What passes: a middle of three quarters of a small map is a crop by one cell, which the borders of wide "
-        "receptive fields hide; a roll leaves most cells of a large map near their places. Coordinates see both.",
+        "What passes are mostly crops: outer cells of wide receptive fields answer to what lies beyond the crop too; "
+        "and three quarters of a small map are a crop by one cell. Coordinates see those.",
     ]
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Role = Literal["batch", "channel", "space"]
 
-CHANNELS_FIRST = frozenset(
+_CHANNELS_FIRST = frozenset(
     {
         "AveragePool",
         "Conv",
@@ -62,7 +62,7 @@ class Layout:
         node = self._graph.producer(tensor)
         if node is None:
             return _input_roles(shape) if tensor not in self._graph.constants else ()
-        if node.op in CHANNELS_FIRST and len(shape) >= 3:
+        if node.op in _CHANNELS_FIRST and len(shape) >= 3:
             if node.attrs.get("channels_last", 0):
                 return ("batch", *_space(len(shape) - 2), "channel")
             return ("batch", "channel", *_space(len(shape) - 2))

@@ -91,12 +91,13 @@ class Lifting:
         """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""
         looks = self.coordinates.get(tensor)
         views = looks.views if looks is not None else ()
+        batched = {entry.name for entry in self.trace.inputs if entry.traced[:1] == (self.trace.batch,)}
         found = {
             axis
             for view in views
-            for (_, of), field in view.items()
+            for (name, of), field in view.items()
             for axis in range(field.values.ndim)
-            if of == 0 and field.varies(axis)
+            if of == 0 and name in batched and field.varies(axis)
         }
         if len(found) == 1:
             return found.pop()

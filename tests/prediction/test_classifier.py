@@ -70,7 +70,7 @@ def test_a_network_that_crops_its_input_has_its_cells_where_it_looks() -> None:
     crop = "c = Slice(x, starts, ends, axes)  f = Conv<kernel_shape=[4,4], strides=[4,4]>(c, k)"
     body = f"{crop}  p = GlobalAveragePool(f)  q = Flatten(p)  y = Gemm<transB=1>(q, w, b)"
     bounds = {"starts": np.array([4, 8]), "ends": np.array([20, 24]), "axes": np.array([2, 3])}
-    model = tiny(body, x="float[N,3,24,24] x", init={"w": W, "b": B, "k": weights(3, 3, 4, 4)} | bounds)
+    model = tiny(body, x="float[N,3,24,24] x", init={"w": W, "b": B, "k": np.ones((3, 3, 4, 4), np.float32)} | bounds)
     preprocess = Preprocess("NCHW", "RGB", (24, 24), "squash", 1.0, "nearest", 1.0, (0.0,) * 3, (1.0,) * 3, "float32")
     photo = np.random.default_rng(3).integers(0, 255, (48, 48, 3), dtype=np.uint8)
     found = Classifier(model, preprocess=preprocess).predict(photo)

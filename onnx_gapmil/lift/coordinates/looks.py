@@ -13,7 +13,6 @@ from onnx_gapmil.lift.coordinates.fields import (
     Field,
     compact,
     constant_field,
-    is_number,
     join,
 )
 
@@ -117,22 +116,6 @@ def conflicts(view: View) -> bool:
     return any((found.values == CONFLICT).any() for found in view.values())
 
 
-def numbers_in(view: View) -> bool:
-    """Whether any element has a place, other than which image of the batch it is of."""
-    return any(found.has_numbers for (_, axis), found in view.items() if axis > 0)
-
-
 def values_of(view: View, key: Key, rank: int) -> Field:
     """A coordinate of a view; `NONE` where it has none."""
     return view[key] if key in view else constant_field(NONE, rank)
-
-
-def spread_along(found: Field, shape: tuple[int, ...], axes: tuple[int, ...]) -> np.ndarray:
-    """The values with some axes at full length."""
-    target = [shape[axis] if axis in axes else dim for axis, dim in enumerate(found.values.shape)]
-    return np.broadcast_to(found.values, target)
-
-
-def all_numbers(found: Field) -> bool:
-    """Whether every element has a place."""
-    return bool(is_number(found.values).all())

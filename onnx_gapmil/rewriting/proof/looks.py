@@ -6,7 +6,7 @@ row looks. A line through where the rows look over where they are said to look h
 zoomed, views added up?) and an offset (shifted?); its correlation says whether there is an order at all. The same
 stripes must not bring the columns into an order, or the axes are swapped.
 
-What is allowed lies between the right and the wrong of 510 models: ``docs/benchmarks/stimulus.md``.
+What is allowed lies between the right and the wrong of the zoo: ``docs/benchmarks/stimulus.md``.
 """
 
 from __future__ import annotations

@@ -52,6 +52,11 @@ class PlaceCheck:
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
 
     @property
+    def away(self) -> float:
+        """The larger offset of both axes in cells; 0 where nothing is known."""
+        return max((abs(axis.offset) for axis in self._axes.values()), default=0.0)
+
+    @property
     def allowed(self) -> float:
         """What the measure may be."""
         return 1.0
@@ -64,8 +69,7 @@ class PlaceCheck:
     @property
     def detail(self) -> str:
         """How far the cells of each axis look from where is said, for people."""
-        away = [f"{name} to {abs(axis.offset):.2f} cells" for name, axis in self._axes.items()]
-        return f"{' and '.join(away)} ({self.runs} runs)"
+        return f"{', '.join(f'{name} to {abs(axis.offset):.2f}' for name, axis in self._axes.items())} cells"
 
     @property
     def _axes(self) -> dict[AxisName, AxisLooks]:

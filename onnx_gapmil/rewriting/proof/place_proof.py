@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.record import HeadRecord
 
+#: Offset in cells from which traced first cells are held against those of a tiling.
+_DOUBTFUL = 0.5
 #: Why giants are not run.
 TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
 
@@ -114,10 +116,10 @@ def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace,
     source = head.feature_grids[0].source if head.feature_grids else ""
     dtype = trace.dtypes.get(source, np.dtype(np.float32))
     check = check_places(run, trace.inputs, places, dtype)
-    if check.passed is False and not claimed and _tiles(places, tiling):
+    if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
         again = check_places(run, trace.inputs, tiling, dtype)
-        places, check = (tiling, again) if again.passed else (places, check)
+        places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
     if check.passed:
         return ProvedPlaces(check, replace(places, measured=check.measured))
     if not head.places.known:

@@ -49,7 +49,7 @@ _VERDICTS = {
 _CLAIMS = {
     "sum": "each class's logit is its cells' mean to {figure}",
     "cell": "{detail} are the head's own answers to them, to {figure}",
-    "place": "stripes of the image move the cells that look there, {detail}",
+    "place": "stripes of the image move the cells that look there: {detail}",
 }
 
 
