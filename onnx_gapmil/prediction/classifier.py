@@ -241,6 +241,7 @@ class Classifier:
             activation=chosen.activation,
             title=found.image.name if found.image is not None else "Photo",
             subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
+            seen=found.geometry,
         )
 
     def _one(self, image: Image, top: int) -> ImagePrediction:

@@ -21,20 +21,26 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.inputs import proof_inputs
+from onnx_gapmil.rewriting.proof.place_proof import prove_places
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.tolerances import QUANTIZED_TOLERANCE, TOLERANCE
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.record import UNTRACED
 from onnx_gapmil.rewriting.same_nodes import same_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
 
     Rewriting = Callable[[LoadedModel, Readout, Emit], Rewrite]
+
+#: Places that differ by less, as a share of the step from cell to cell, are the same.
+_SAME_PLACE = 0.01
 
 
 def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rewriting) -> tuple[HeadRecord, ...]:
@@ -62,13 +68,11 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
     pairs = list(zip(heads, _partners(source, heads, anew), strict=True))
     for said, found in pairs:
         _require_equal(source, said, found)
+        _require_places(source, vendor, said, found, anew)
     names = [pair for said, found in pairs for pair in zip(said.tensors, found.tensors, strict=True)]
     complete = all(said.chain for said in heads)
     if complete and same_tensors(source.proto, anew.model, names):
-        return tuple(
-            replace(found, **said.as_fields(), residual=said.residual, source_sha256=said.source_sha256)
-            for said, found in pairs
-        )
+        return tuple(_as_recorded(said, found) for said, found in pairs)
     _prove_numbers(source, vendor, anew, pairs)
     return tuple(replace(said, position_dependent=found.position_dependent) for said, found in pairs)
 
@@ -142,6 +146,40 @@ def _require_equal(source: LoadedModel, said: HeadRecord, found: HeadRecord) -> 
         raise forged(source, f"it says that '{said.output}' is {claim}, and that is not so")
     if said.by_name().keys() != found.by_name().keys() or said.grid_shape[1] != found.grid_shape[1]:
         raise forged(source, f"it has other outputs or classes for '{said.output}' than the head gives")
+
+
+def _as_recorded(said: HeadRecord, found: HeadRecord) -> HeadRecord:
+    """The head as this version lifts it, with the names, the residual and the places of the record."""
+    held = replace(found, **said.as_fields(), residual=said.residual, source_sha256=said.source_sha256)
+    return held if said.places == UNTRACED else held.with_places(said.places)
+
+
+def _require_places(
+    source: LoadedModel, vendor: LoadedModel, said: HeadRecord, found: HeadRecord, anew: Rewrite
+) -> None:
+    """Places that are claimed must be those that are traced, or that stripes show; not to know them is no claim."""
+    if not said.places.known or _agree(said.places, found.places):
+        return
+    # The proof takes those of a tiling where stripes show that, and tries one where nothing could be traced.
+    if anew.whole is not None and anew.trace is not None and anew.trace.measured:
+        proved = replace(vendor, proto=anew.model)
+        shown = prove_places(proved, anew.heads, lift=anew.whole.make(), whole=anew.whole, trace=anew.trace)
+        if _agree(said.places, shown[found.output].places):
+            return
+    raise forged(source, f"the cells of '{said.output}' do not look where it says")
+
+
+def _agree(claimed: Places, true: Places) -> bool:
+    """Whether two places are the same to a hundredth of a step."""
+    if not (claimed.known and true.known) or claimed.input != true.input:
+        return False
+    for axis, other in ((claimed.rows, true.rows), (claimed.columns, true.columns)):
+        if axis is None or other is None:
+            if axis is not other:
+                return False
+        elif max(abs(axis.step - other.step), abs(axis.first - other.first)) > _SAME_PLACE * abs(other.step):
+            return False
+    return True
 
 
 def _prove_numbers(

@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+from onnx_gapmil import Classifier
 from onnx_gapmil.auditing.gallery import choose, telling_classes
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.auditing.records import Failure, Record
 from tests.helpers import audited_reports
 from tests.helpers.audit_records import record
 from tests.helpers.report_pages import decode
+from tests.helpers.scene_data import MODEL
 from tests.helpers.support import text_model, weights
 
 
@@ -138,7 +140,14 @@ def test_an_image_is_shown_with_its_boxes_and_in_its_colours(digits: Report) -> 
     assert image.box_classes == tuple((thing["class"],) for thing in entry["objects"])
     boxes = [[side / 96 for side in thing["box"]] for thing in entry["objects"]]
     np.testing.assert_allclose(image.boxes, boxes, atol=1e-5)
-    assert image.window == (0.0, 0.0, 1.0, 1.0)
+    # 12 cells, 8 pixels each, from where the network's first cell looks: the kernels' energy lies left of the tiling.
+    places = Classifier(MODEL).head.places
+    assert places.rows is not None
+    assert places.columns is not None
+    left, top = (places.columns.first - 4) / 96, (places.rows.first - 4) / 96
+    assert image.window == pytest.approx((left, top, left + 1, top + 1))
+    assert -0.05 < left < 0
+    assert -0.05 < top < 0
 
 
 def test_a_large_photo_gets_a_small_thumbnail_of_its_shape(wide: Report) -> None:

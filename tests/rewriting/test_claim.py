@@ -71,12 +71,20 @@ def logits_are_the_output(model: onnx.ModelProto) -> None:
     record(model, logits="y")
 
 
+def moved_places(model: onnx.ModelProto, **axis: float) -> None:
+    """Cells that look elsewhere: the file says 0.5 and 1 for its 8 pixels."""
+    axes = {"first": 0.5, "step": 1.0}
+    record(model, places={"known": True, "input": "x", "rows": axes, "columns": axes | axis})
+
+
 FORGERS = [
     pytest.param(random_conv_as_grid, id="random_conv"),
     pytest.param(turned_grid, id="turned_grid"),
     pytest.param(other_constant, id="other_constant"),
     pytest.param(other_features, id="other_features"),
     pytest.param(logits_are_the_output, id="a_vendors_output_as_logits"),
+    pytest.param(lambda model: moved_places(model, first=1.0), id="places_half_a_cell_off"),
+    pytest.param(lambda model: moved_places(model, step=2.0), id="places_twice_as_wide"),
     pytest.param(lambda model: record(model, grid="gapmil_features"), id="features_as_grid"),
     pytest.param(lambda model: record(model, verdict="conditional"), id="verdict"),
     pytest.param(lambda model: record(model, activation="sigmoid"), id="activation"),

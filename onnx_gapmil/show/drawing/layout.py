@@ -43,13 +43,17 @@ class PictureLayout:
 
     Args:
         photo: (H, W, 3), RGB, uint8.
-        geometry: where the network's input lies in it.
+        geometry: where the window that the cells divide lies in it.
         scores: of the photo.
         top: how many classes get a panel.
+        faded: why what lies outside that window is faded.
     """
 
-    def __init__(self, photo: npt.NDArray[np.uint8], geometry: Geometry, scores: Scores, top: int) -> None:
+    def __init__(
+        self, photo: npt.NDArray[np.uint8], geometry: Geometry, scores: Scores, top: int, *, faded: str
+    ) -> None:
         self.scores = scores
+        self.faded = faded
         self.named = scores.named_winners(_COLORED)
         self.shown = scores.shown(top)
         self.colors = _assign_colors([*self.named, *self.shown])
@@ -97,7 +101,7 @@ class PictureLayout:
         self._heading(
             (left, y + 18),
             "Photo",
-            "faded: cropped off, the network does not see it" if hidden else "",
+            self.faded if hidden else "",
             width,
         )
         rows, cols = self.scores.winners.shape

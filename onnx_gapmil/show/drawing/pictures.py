@@ -28,6 +28,7 @@ def render_prediction(
     title: str,
     subtitle: str,
     top: int = 4,
+    seen: Geometry | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Draw a photo, the class that wins each cell, the evidence for the top classes, and the scores.
 
@@ -35,13 +36,14 @@ def render_prediction(
 
     Args:
         photo: (H, W, 3), RGB, uint8, upright as `read_image` gives it.
-        geometry: where the network's input lies in the photo.
+        geometry: where the window that the cells divide lies in the photo.
         grid: (K, h, w) logits of the cells.
         logits: (K,) logits of the image.
         labels: K class names, or None.
         activation: "softmax" or "sigmoid" to show probabilities, "none" to show logits.
         title: the first line, such as the photo's name.
         subtitle: the second, such as the model and its preprocessing.
+        seen: where the network's input lies in the photo; the same window if None.
         top: how many classes get a panel of their own; half of them the best at image level, the others
             those that win most cells.
 
@@ -55,7 +57,9 @@ def render_prediction(
         raise ValueError(f"the photo is {photo.shape}, and its geometry is of {geometry.image_size}")
     names = None if labels is None else [_readable(name, index) for index, name in enumerate(labels)]
     scores = Scores(grid, logits, names, activation)
-    sheet = PictureLayout(photo, geometry, scores, max(1, top))
+    same = seen is None or seen == geometry
+    faded = "faded: cropped off, the network does not see it" if same else "faded: the place of no cell"
+    sheet = PictureLayout(photo, geometry, scores, max(1, top), faded=faded)
     return sheet.draw(title, subtitle)
 
 
