@@ -97,6 +97,8 @@ def _weighed(part: Looks, labels: str, weights: np.ndarray, of: str, output: str
     if len(part.views) > 1 or len(gone) != 1 or not set(of) <= {labels[gone[0]], *output}:
         return {}
     energy = np.square(weights.astype(np.float64))
+    if not np.isfinite(energy).all():
+        return {}
     found: View = {}
     for key, field in view.items():
         if not field.varies(gone[0]) or not is_number(field.values).all():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampling, windows
 from onnx_gapmil.lift.coordinates.fields import NONE, POOLED, UNKNOWN
@@ -62,7 +64,8 @@ def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
         captured = _captured(subgraphs, found)
         return _unknown(node, [*parts, *captured], scene, f"{what} is not followed")
     try:
-        return rule(node, parts, scene)
+        with np.errstate(all="ignore"):  # a file's weights may be NaN or enormous; what follows from them is not finite
+            return rule(node, parts, scene)
     except (GapmilError, LookupError, ValueError, TypeError, IndexError) as error:
         # A file that the rule does not expect: nothing is claimed of what it makes.
         return _unknown(node, parts, scene, f"{what} is not followed ({str(error).splitlines()[0][:200]})")
