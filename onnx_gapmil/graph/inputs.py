@@ -89,8 +89,9 @@ def concrete_inputs(graph: ModelGraph, batch: int, size: tuple[int, int]) -> tup
         ModelError: an input is no tensor or has no known rank.
     """
     return tuple(
-        InputShape(name, dims, _concrete(dims, batch, size, _channels_last(graph, name, dims)), dtype)
+        InputShape(name, dims, _photo(dims, size, dtype) or _concrete(dims, batch, size, last), dtype)
         for name, dims, dtype in (_declared(value) for value in graph.inputs)
+        for last in (_channels_last(graph, name, dims),)
     )
 
 
@@ -118,6 +119,13 @@ def _channels_last(graph: ModelGraph, name: str, dims: tuple[int | str | None, .
     # tf2onnx, Keras and jax2onnx keep the image in NHWC and begin with a Transpose.
     reader = next(iter(graph.consumers.get(name, ())), None)
     return reader is not None and reader.op == "Transpose"
+
+
+def _photo(dims: tuple[int | str | None, ...], size: tuple[int, int], dtype: np.dtype) -> tuple[int, ...] | None:
+    """One decoded photo of any size, (H, W, 3) uint8, to which the graph itself adds a batch; None for others."""
+    if len(dims) != 3 or dtype != np.uint8 or dims[2] not in (1, 3, 4) or any(isinstance(dim, int) for dim in dims[:2]):
+        return None
+    return (*size, dims[2])
 
 
 def _concrete(

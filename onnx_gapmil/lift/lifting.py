@@ -91,7 +91,10 @@ class Lifting:
         """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""
         looks = self.coordinates.get(tensor)
         views = looks.views if looks is not None else ()
-        batched = {entry.name for entry in self.trace.inputs if entry.traced[:1] == (self.trace.batch,)}
+        # An image of its own, (H, W, 3) with a graph that adds the batch: the first axis of no output is the input's.
+        ends = [self.trace.shapes.get(value.name, ()) for value in self.graph.outputs]
+        alone = not any(shape[:1] == (self.trace.batch,) for shape in ends)
+        batched = {entry.name for entry in self.trace.inputs if entry.traced[:1] == (self.trace.batch,) and not alone}
         found = {
             axis
             for view in views

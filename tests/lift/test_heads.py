@@ -10,6 +10,7 @@ from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import text_model, weights
 
 W = weights(5, 6)
@@ -109,3 +110,25 @@ def test_an_output_of_no_elements_is_no_classifier() -> None:
         f"{POOL}\n y = Slice(f, zero, zero, one)", y="float[N,0] y", init={"zero": np.array([0]), "one": np.array([1])}
     )
     assert search(model).refusals["y"].code == "not-a-classifier"
+
+
+def test_a_photo_without_a_batch_is_lifted_and_its_cells_are_where_they_look() -> None:
+    """(H, W, 3) uint8 of any size, as a phone hands it over; the graph adds the batch and makes 16 x 16 of it."""
+    body = """t = Transpose<perm=[2, 0, 1]>(x)  b = Unsqueeze(t, zero)  f = Cast<to=1>(b)
+        r = Resize<mode="linear">(f, , , sizes)  c = Conv<kernel_shape=[4, 4], strides=[4, 4]>(r, k)
+        p = GlobalAveragePool(c)  q = Flatten(p)  y = Gemm<transB=1>(q, w)"""
+    init = {
+        "zero": np.array([0]),
+        "sizes": np.array([1, 3, 16, 16]),
+        "k": np.ones((6, 3, 4, 4), np.float32),
+        "w": weights(5, 6),
+    }
+    model = text_model(body, x="uint8[h,w,3] x", y="float[1,5] y", init=init)
+    (head,) = rewrite_model(model).heads
+    assert head.verdict == "exact"
+    assert head.grid_shape[1] == 5
+    assert head.places.known
+    assert head.places.rows is not None
+    # The trace takes a photo of 224 x 224: a quarter of it is 56.
+    assert (head.places.rows.first, head.places.rows.step) == pytest.approx((28.0, 56.0), abs=0.01)
+    assert head.places.columns == head.places.rows

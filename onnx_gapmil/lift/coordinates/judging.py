@@ -186,6 +186,9 @@ class _Cells:
     def spatial_axes(self, name: str) -> list[int]:
         """Axes of an input that may be space or time: not the batch, not the colours."""
         shape = self.inputs[name]
+        # One photo (H, W, 3), to which the graph itself adds a batch.
+        if len(shape) == 3 and [self._is_seen((name, axis)) for axis in range(3)] == [True, True, False]:
+            return [0, 1]
         axes = list(range(1, len(shape)))
         # Signals (N, C, T) and tokens (N, T, C) look alike: what the cells differ in tells.
         if len(axes) >= 3:
