@@ -101,14 +101,7 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
     """
     data = open_data(request.data, labels=request.labels)
     offset = request.offset if decided is None else decided.offset
-    class_map = resolve_classes(
-        data,
-        classes=classifier.classes,
-        names=classifier.class_names.names,
-        wnids=classifier.class_names.wnids,
-        map_file=request.class_map,
-        offset=offset,
-    )
+    class_map = _class_map(data, classifier, offset, request.class_map)
     if decided is not None:
         chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed)
         class_map = ClassMap(class_map.offset, class_map.table, decided.class_map_source)
@@ -120,15 +113,17 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
     if len(possible) > 1:
         samples = apply_class_map(data, class_map)
         trial = try_offsets(classifier.session, chosen.preprocess, samples, class_map, possible, head=classifier.place)
-        class_map = resolve_classes(
-            data,
-            classes=classifier.classes,
-            names=classifier.class_names.names,
-            wnids=classifier.class_names.wnids,
-            offset=trial.offset,
-        )
+        class_map = _class_map(data, classifier, trial.offset)
         class_map = ClassMap(class_map.offset, class_map.table, trial.sentence())
     return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+
+
+def _class_map(data: DataSet, classifier: Classifier, offset: int | None, map_file: Path | None = None) -> ClassMap:
+    """How the labels become the model's classes."""
+    names = classifier.class_names
+    return resolve_classes(
+        data, classes=classifier.classes, names=names.names, wnids=names.wnids, map_file=map_file, offset=offset
+    )
 
 
 def _possible_offsets(data: DataSet, classifier: Classifier, class_map: ClassMap, given: int | None) -> tuple[int, ...]:
@@ -155,12 +150,6 @@ def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, pos
         head=classifier.place,
     )
     if len(possible) > 1:
-        class_map = resolve_classes(
-            data,
-            classes=classifier.classes,
-            names=classifier.class_names.names,
-            wnids=classifier.class_names.wnids,
-            offset=ranking.offset,
-        )
+        class_map = _class_map(data, classifier, ranking.offset)
     found = ResolvedPreprocess(ranking.best, ranking.sentence, assumed=True)
     return PreparedData(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)

@@ -11,10 +11,10 @@ import numpy as np
 
 from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
 from onnx_gapmil.lift.coordinates.preparing import plain
+from onnx_gapmil.lift.coordinates.scene import Scene
 from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
-from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -268,16 +268,10 @@ class Lifting:
 
     def run_node(self, node: gs.Node, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Run one node by the runtime's own semantics, its fixed inputs at their traced values."""
-        proto = self.graph.node_proto(node)
-        values = dict(feeds)
-        for name in proto.input:
-            if name and name not in values:
-                value = self.value(name)
-                if value is None:
-                    raise self.refuse("unknown-operator", node, f"its input '{name}' is not fixed")
-                values[name] = value
-        outputs = [name for name in proto.output if name]
-        return evaluate([proto], values, outputs[:1], self.graph.proto.opset_import)
+        try:
+            return [Scene(self.graph, self.trace).run(node, feeds)]
+        except LookupError as error:
+            raise self.refuse("unknown-operator", node, str(error.args[0])) from error
 
     # --- results ------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,6 @@ from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.decode import check_pixels, read_image
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
-from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.rewriting.emission.emit import Emit
@@ -145,7 +144,7 @@ class Classifier:
     @property
     def arranged(self) -> bool:
         """Whether the cells have known rows and columns; without them nothing is said of places."""
-        return UNARRANGED not in self.head.note
+        return self.head.arranged
 
     @property
     def independent(self) -> bool:

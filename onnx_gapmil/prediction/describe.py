@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import SURE, sure_cells, winning_classes
-from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
 from onnx_gapmil.prediction.output_plan import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
@@ -42,7 +41,7 @@ class Describer:
         self._top = top
         self._arrays = arrays
         self._kind = head.activation
-        self._arranged = UNARRANGED not in head.note
+        self._arranged = head.arranged
 
     def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:
         """Describe one photo's answer.

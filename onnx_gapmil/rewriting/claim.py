@@ -233,6 +233,7 @@ def _require_same_maps(
             if claimed.shape != true.shape or _gap(claimed, true) > allowed:
                 raise forged(source, f"'{name}' is not what lifting the head of '{said.output}' gives")
         return
+    raise forged(source, "its maps run on none of the inputs that were tried, so they cannot be compared")
 
 
 def _gap(claimed: np.ndarray, true: np.ndarray) -> float:

@@ -110,6 +110,11 @@ class HeadRecord(HeadOutputs):
         return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
 
     @property
+    def arranged(self) -> bool:
+        """Whether the cells have known rows and columns; without them nothing is said of places."""
+        return UNARRANGED not in self.note
+
+    @property
     def said_verdict(self) -> str:
         """The verdict as it is said, position-dependence included."""
         return said_verdict(self.verdict, position_dependent=self.position_dependent)

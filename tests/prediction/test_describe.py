@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import ndimage, special
 
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.images.places import Places
 from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.rewriting.record import HeadRecord
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
@@ -18,13 +16,14 @@ GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
 
 def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
     grid = np.asarray(grid, dtype)
-    head = SimpleNamespace(
+    head = HeadRecord(
+        logits="logits",
         output="y",
+        outputs=("y",),
         verdict="exact",
+        grid_shape=("N", 6, 5, 4),
         activation=activation,
         note=note,
-        position_dependent=False,
-        places=Places.unknown("not traced"),
     )
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])

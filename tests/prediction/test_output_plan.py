@@ -9,10 +9,10 @@ import pytest
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.images.places import Places
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.output_plan import OutputPlan, names_of
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.record import HeadRecord
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.running.grid_session import GridSession
 
@@ -109,13 +109,14 @@ def test_the_report_is_the_same_from_the_grid_and_from_what_the_graph_made_of_it
     result = rewrite_model(model, emit=OutputPlan(accelerated=True).emit)
     session = GridSession(result, provider="cpu")
     batch = (3 * rng.standard_normal((1, 3, 5, 4))).astype(np.float32)
-    head = SimpleNamespace(
+    head = HeadRecord(
+        logits="logits",
         output="y",
+        outputs=("y",),
         verdict="exact",
+        grid_shape=("N", 6, 5, 4),
         activation=activation,
         note="",
-        position_dependent=False,
-        places=Places.unknown("not traced"),
     )
     describer = Describer(head, None, 3)
     geometry = Geometry.plan((50, 40), (50, 40), "squash")

@@ -198,3 +198,13 @@ def test_a_head_that_is_refused_now_is_not_drawn_from() -> None:
     model.graph.node.extend(nodes)
     with pytest.raises(ProofError, match="random-head"):
         rewrite_model(model)
+
+
+def test_maps_that_could_not_be_compared_are_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older record has no chain, so that numbers decide; where nothing runs, nothing is known."""
+    older = rewritten()
+    record(older, chain=[])
+    assert claimed_heads(load_model(older))
+    monkeypatch.setattr(claim, "proof_inputs", lambda *_: iter(()))
+    with pytest.raises(ProofError, match="run on none of the inputs that were tried"):
+        claimed_heads(load_model(older))

@@ -77,7 +77,7 @@ class Scene:
             if name and name not in values:
                 value = self.value(name)
                 if value is None:
-                    raise LookupError(f"the value of '{name}' is not known")
+                    raise LookupError(f"its input '{name}' is not fixed")
                 values[name] = value
         outputs = [name for name in proto.output if name]
         return evaluate([proto], values, outputs[:1], self.graph.proto.opset_import)[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from onnx_gapmil.errors import ModelError
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.ort.providers import choose_providers
@@ -99,8 +100,8 @@ def _prove(
     for head in heads:
         try:
             found[head.output] = _check(session, head, maps[head.output], trace, claimed=claimed)
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
-            check = PlaceCheck(skipped=f"the model does not run on stripes: {explain(error)}".rstrip("."))
+        except ModelError as error:
+            check = PlaceCheck(skipped=f"the model does not run on stripes: {error}")
             found[head.output] = ProvedPlaces(check, head.places)
     return found
 
@@ -108,7 +109,10 @@ def _prove(
 def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, *, claimed: bool) -> ProvedPlaces:
     def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """The head's maps, one after the other along the channels."""
-        found: list[np.ndarray] = session.run(list(names), dict(feeds))
+        try:
+            found: list[np.ndarray] = session.run(list(names), dict(feeds))
+        except Exception as error:
+            raise ModelError(explain(error)) from error
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
     tiling = _tiling(head, trace)
