@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.records import read_record
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.images.preprocess import Preprocess
@@ -140,7 +141,7 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
-        text = json.dumps(to_json(settings), indent=2) + "\n"
+        text = json_text(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
 
     def resume(self, batches: int) -> None:

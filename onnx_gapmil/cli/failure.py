@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import traceback
@@ -61,8 +60,10 @@ def report_failure(error: BaseException, invocation: Invocation) -> int:
 
 def refusal_json(error: UnsupportedHeadError, invocation: Invocation) -> str:
     """Return the refusal as JSON: schema_version, model, and the refusal's code, node, message and advice."""
+    from onnx_gapmil.files.json_text import json_text  # it brings NumPy, for which no help text should wait
+
     model = None if invocation.verb is None else invocation.verb.params.get("model")
-    return json.dumps(
+    return json_text(
         {
             "schema_version": 1,
             "model": None if model is None else os.fspath(model),

@@ -11,6 +11,7 @@ from xml.parsers import expat
 from onnx_gapmil.data.records import MAX_BOXES, MAX_NAME
 from onnx_gapmil.data.types import Corners
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.reading import read_bytes
 
 MAX_XML_BYTES = 4 * 2**20
 MAX_DEPTH = 100
@@ -69,12 +70,7 @@ def parse_xml(path: Path) -> Element:
     Raises:
         DataError: see `read_annotation`.
     """
-    try:
-        if path.stat().st_size > MAX_XML_BYTES:
-            raise DataError(f"{path}: more than {MAX_XML_BYTES:,} bytes; this is not the annotation of one image.")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from error
+    data = read_bytes(path, DataError, expected="the annotation of one image", limit=MAX_XML_BYTES)
     builder, parser = TreeBuilder(), expat.ParserCreate()
     depth = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.graph.validation import validate_structure
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _PACKED = frozenset(
     for name, number in onnx.TensorProto.DataType.items()
     if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
 )
-_LFS_PREFIX = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def load_model(model: ModelSource) -> LoadedModel:
         _check(loaded)
         return loaded
     path = Path(model)
-    data = _read_bytes(path)
+    data = read_bytes(
+        path, ModelError, expected="an ONNX model", limit=MAX_PROTO_BYTES, inspect=partial(_inspect, path)
+    )
     proto = _parse(path, data)
     sha256, size = hashlib.sha256(data).hexdigest(), len(data)
     del data
@@ -235,29 +237,16 @@ def load_small_external_data(proto: onnx.ModelProto, folder: Path | None, limit:
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def _read_bytes(path: Path) -> bytes:
-    if not path.exists():
-        raise ModelError(f"{path}: there is no such file; check the path.")
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder; name the .onnx file in it.")
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise ModelError(f"{path} is empty (0 bytes); export or download it again.")
-        if size > MAX_PROTO_BYTES:
-            raise ModelError(
-                f"{path} has {size:,} bytes, more than the 2 GiB that a protobuf file can hold, so it is no "
-                "readable ONNX model; export it with its weights as external data."
-            )
-        _require_memory(path, size)
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if data.startswith(_LFS_PREFIX):
+def _inspect(path: Path, size: int) -> None:
+    """Refuse a file of a size that no readable model has, or that the machine cannot hold."""
+    if size == 0:
+        raise ModelError(f"{path} is empty (0 bytes); export or download it again.")
+    if size > MAX_PROTO_BYTES:
         raise ModelError(
-            f"{path} is a Git LFS pointer of {size} bytes, not the model itself; run 'git lfs pull' to fetch it."
+            f"{path} has {size:,} bytes, more than the 2 GiB that a protobuf file can hold, so it is no "
+            "readable ONNX model; export it with its weights as external data."
         )
-    return data
+    _require_memory(path, size)
 
 
 def _require_memory(path: Path, size: int) -> None:

@@ -40,7 +40,7 @@ def test_json_on_stdout_and_in_a_file_are_the_same(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("missing.onnx",), "missing.onnx: there is no such file"),
+        (("missing.onnx",), "missing.onnx: no such file, and an ONNX model was expected"),
         ((MODEL, "--batch", "x"), "'x' is no whole number"),
         ((MODEL, "--batch", "0"), "--batch 0"),
         ((MODEL, "--size", "big"), "--size 'big'"),

@@ -57,7 +57,7 @@ def test_an_object_may_have_no_box_and_a_file_no_object(tmp_path: Path) -> None:
         (b"", "not XML: no element found in line 1"),
         (b"<html/>", "its outermost element is <html>; <annotation> was expected"),
         (b"<a>" * (MAX_DEPTH + 1), f"elements are nested deeper than {MAX_DEPTH}"),
-        (b" " * (MAX_XML_BYTES + 1), f"more than {MAX_XML_BYTES:,} bytes"),
+        (b" " * (MAX_XML_BYTES + 1), f"are more than the annotation of one image should have ({MAX_XML_BYTES:,})"),
         (b"<?xml version='1.0' encoding='no-such-code'?><annotation/>", "not XML"),
         (b"<annotation><object/></annotation>", "object 1: it has no <name>"),
     ],

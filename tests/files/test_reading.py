@@ -31,7 +31,8 @@ def test_a_byte_more_is_not_read(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_a_folder_or_is_no_path(tmp_path: Path) -> None:
     assert said(tmp_path / "a") == f"{tmp_path / 'a'}: no such file, and an image was expected; check the path."
-    assert said(tmp_path, LabelsError) == f"{tmp_path}: this is a folder, and an image was expected."
+    folder = f"{tmp_path}: this is a folder, and an image was expected; name the file in it."
+    assert said(tmp_path, LabelsError) == folder
     assert "cannot be read" in said(tmp_path / "a\0b")
 
 
@@ -39,3 +40,17 @@ def test_a_git_lfs_pointer_is_told_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     assert said(path, limit=1000) == f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`."
+
+
+def test_its_size_can_be_refused_in_other_words_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+
+    def inspect(size: int) -> None:
+        raise ImageError(f"{size} bytes are no image.")
+
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
+    with pytest.raises(ImageError, match=r"^5 bytes are no image\.$"):
+        read_bytes(path, ImageError, expected="an image", limit=1, inspect=inspect)
