@@ -16,6 +16,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
@@ -130,7 +131,7 @@ def command(
             )
     except KeyboardInterrupt:
         if teller.done:
-            click.echo(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
+            say(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
         raise
     if as_json:
         print_json(summary.to_json())

@@ -16,6 +16,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
@@ -114,12 +115,10 @@ def command(
         written = run.save()
         if as_json:
             for text in run.report.chunks(run.summary()):
-                click.echo(text, nl=False)
+                say(text, end=False)
         elif written is not None:
             kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if saved else []), written.name]
-            click.echo(
-                f"{run.report.counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}"
-            )
+            say(f"{run.report.counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}")
         return 2 if run.report.counts["failed"] else 0
 
 
@@ -151,12 +150,12 @@ def _announce(run: PredictionRun) -> None:
         f"photos         {len(run.paths)}",
     ]
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
-    click.echo("\n".join(lines) + "\n", err=True)
+    say("\n".join(lines) + "\n", err=True)
 
 
 def _tell(found: ImagePrediction) -> None:
     """A few lines about one photo."""
-    click.echo(click.style(str(found.image), bold=True))
+    say(str(found.image), bold=True)
     for head in found.heads:
         prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
         logits = head.activation == "none"
@@ -164,15 +163,13 @@ def _tell(found: ImagePrediction) -> None:
             f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {100 * entry.score:.1f}%"
             for entry in head.top
         )
-        click.echo(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
+        say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
         rows, columns = head.grid_shape
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
         more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
-        click.echo(f"  {rows}×{columns} cells  {winners}{more}")
+        say(f"  {rows}×{columns} cells  {winners}{more}")
         for box in head.boxes[:4]:
             x0, y0, x1, y1 = box.box
-            click.echo(
-                f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)"
-            )
+            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
     if found.picture is not None:
-        click.echo(f"  picture      {found.picture}")
+        say(f"  picture      {found.picture}")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.tensors import tensor_array
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -69,7 +71,7 @@ def _trains(node: onnx.NodeProto, value: Value) -> bool:
     if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
         return False
     mode = value(node.input[2])
-    return mode is None or bool(onnx.numpy_helper.to_array(mode).any())
+    return mode is None or bool(tensor_array(mode).any())
 
 
 def _seen_from(body: onnx.GraphProto, value: Value) -> Value:

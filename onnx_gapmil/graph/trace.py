@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.errors import LimitError, ModelError
+from onnx_gapmil.graph.counting import require_affordable_inputs, require_affordable_run
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, random_input
-from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
+from onnx_gapmil.graph.loading import load_small_external_data, weight_bytes
+from onnx_gapmil.graph.tensors import is_external, tensor_array, tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.ort.limits import trial_run
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.view import ModelGraph
@@ -79,9 +82,15 @@ def trace(graph: ModelGraph) -> Trace:
     last: Exception | None = None
     for shapes in candidate_inputs(graph):
         # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
+        require_affordable_inputs(shapes)
+        inferred = infer(graph, shapes)
+        require_affordable_run(graph.proto, inferred.shapes, inferred.dtypes)
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
-            results = session.run([output for output, _ in copy.added], feeds)
+            with trial_run():
+                results = session.run([output for output, _ in copy.added], feeds)
+        except LimitError:
+            raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
             last = error
             continue
@@ -93,7 +102,6 @@ def trace(graph: ModelGraph) -> Trace:
         }
         measured |= {tensor.name: tuple(tensor.dims) for tensor in graph.proto.graph.initializer}
         measured |= {entry.name: entry.traced for entry in shapes}
-        inferred = infer(graph, shapes)
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
     reason = explain(last) if last is not None else "no input shape could be made up"
     raise ModelError(f"the model runs at none of the input shapes that were tried: {reason}")
@@ -135,6 +143,9 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
     load_small_external_data(proto, graph.folder)
     existing = {value.name for value in proto.graph.output}
     added: list[tuple[str, str]] = []
+    prefix = "gapmil_trace"
+    while any(name.startswith(f"{prefix}/") for name in graph.names):  # a vendor's tensor may bear any name
+        prefix += "_"
     for node in graph.proto.graph.node:
         # Maps, sequences and what comes out of branches have no shape to ask for.
         if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
@@ -146,7 +157,7 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
             if name in graph.shape_computed:
                 output = name
             else:
-                output = f"gapmil_trace/{len(added)}"
+                output = f"{prefix}/{len(added)}"
                 proto.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
             if output not in existing:
                 proto.graph.output.append(onnx.ValueInfoProto(name=output))
@@ -173,7 +184,7 @@ def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarra
         if is_external(tensor) or not apart:
             proto.graph.initializer.append(tensor)
             continue
-        weights[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        weights[tensor.name] = tensor_array(tensor)
         proto.graph.initializer.append(
             onnx.TensorProto(
                 name=tensor.name,

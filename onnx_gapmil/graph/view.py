@@ -11,8 +11,8 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import is_external
 from onnx_gapmil.graph.subgraphs import bodies, captured, known, random_within
+from onnx_gapmil.graph.tensors import tensor_array
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -171,9 +171,7 @@ class ModelGraph:
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray | None:
         if int(np.prod(tensor.dims, dtype=np.int64)) > _MAX_FOLDED_ELEMENTS:
             return None
-        base = str(self.folder) if self.folder is not None and is_external(tensor) else ""
-        array: np.ndarray = onnx.numpy_helper.to_array(tensor, base_dir=base)
-        return array
+        return tensor_array(tensor, self.folder)
 
 
 def _imported(proto: onnx.ModelProto) -> gs.Graph:

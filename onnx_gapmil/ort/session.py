@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.errors import ModelError, ProviderError
+from onnx_gapmil.errors import GapmilError, ModelError, ProviderError
+from onnx_gapmil.ort.bounded import bounded_session
 from onnx_gapmil.ort.cpu import EXTERNAL_FOLDER, session_options
 from onnx_gapmil.ort.errors import load_error, readable
 from onnx_gapmil.ort.providers import ProviderChoice
-from onnx_gapmil.ort.quiet import onnxruntime_module
 
 _GRAPH_CAPTURE = "graph capture feature"  # in each of ONNX Runtime's messages that a graph cannot be recorded
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
@@ -42,7 +42,6 @@ def make_session(
         ProviderError: the provider was asked for by name, and not one node of this model runs on it; or CUDA graphs
             were, and not every node does.
     """
-    ort = onnxruntime_module()
     what = name or (str(model) if isinstance(model, Path) else "The model")
     if isinstance(model, Path) and not model.is_file():
         raise ModelError(f"{model} is not a file.")
@@ -50,12 +49,14 @@ def make_session(
     if external_data_folder is not None:
         settings.add_session_config_entry(EXTERNAL_FOLDER, str(external_data_folder))
     try:
-        session = ort.InferenceSession(
+        session = bounded_session(
             str(model) if isinstance(model, Path) else model,
             settings,
             providers=[(provider, dict(options)) for provider, options in choice.providers],
             enable_fallback=0,  # it would print, and go on without the provider
         )
+    except GapmilError:
+        raise
     except Exception as error:
         if _GRAPH_CAPTURE in str(error):
             raise ProviderError(
