@@ -127,7 +127,13 @@ def command(
     try:
         with teller:
             summary = audit(
-                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+                request,
+                output,
+                gallery=gallery,
+                restart=restart,
+                announce=teller.announce,
+                progress=teller.update,
+                note=lambda text: say(text, err=True),
             )
     except KeyboardInterrupt:
         if teller.done:

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from onnx_gapmil.errors import InputError
@@ -52,12 +52,17 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
     """Hold a folder of results while the block runs: nobody else writes into it. No file is left in it.
 
     Args:
-        folder: that exists.
+        folder: made with its parents if it is not there, and gone again if nothing was written into it.
         what: writes into it, for the message: "an audit".
 
     Raises:
         InputError: another process, or another run of this one, holds it.
     """
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror or error}.") from error
     try:
         handle = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError:  # Windows opens no folders: there is no lock
@@ -67,6 +72,9 @@ def locked_folder(folder: Path, what: str) -> Iterator[None]:
         _wait_for(handle, folder, what)
         yield
     finally:
+        if new:
+            with suppress(OSError):  # it holds results
+                folder.rmdir()
         os.close(handle)
 
 

@@ -41,7 +41,9 @@ class ModelGraph:
         self.folder = folder
         self.opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
         self._graph = _imported(proto)
-        self._producers = {out.name: node for node in self._graph.nodes for out in node.outputs if out.name}
+        # Whatever a node without outputs does, nobody can read it.
+        self._nodes: list[gs.Node] = [node for node in self._graph.nodes if any(out.name for out in node.outputs)]
+        self._producers = {out.name: node for node in self._nodes for out in node.outputs if out.name}
         self._protos = {name: node for node in proto.graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._functions = {(entry.domain, entry.name): entry for entry in proto.functions}
@@ -49,9 +51,8 @@ class ModelGraph:
 
     @property
     def nodes(self) -> list[gs.Node]:
-        """The nodes in the file's order."""
-        nodes: list[gs.Node] = self._graph.nodes
-        return nodes
+        """The nodes in the file's order, but for those that make nothing."""
+        return self._nodes
 
     @cached_property
     def inputs(self) -> list[onnx.ValueInfoProto]:

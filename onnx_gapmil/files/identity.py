@@ -1,0 +1,58 @@
+"""Whether a file is still what it was: by size and times, and by its content where those moved."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What a file was when it was read; all None of one that was not there.
+
+    Attributes:
+        size: bytes.
+        modified: time of its content, in nanoseconds.
+        changed: time of its entry, in nanoseconds, which nobody sets back by hand.
+        sha256: of its content.
+    """
+
+    size: int | None
+    modified: int | None
+    changed: int | None
+    sha256: str | None
+
+
+ABSENT = FileIdentity(None, None, None, None)
+"""A file that was not there, or could not be read."""
+
+
+def identify(path: Path) -> FileIdentity:
+    """The identity of a file, its content read."""
+    try:
+        # A pipe would wait for its writer.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb") as stream:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                return ABSENT
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ABSENT
+    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
+
+
+def is_unchanged(path: Path, known: FileIdentity) -> bool:
+    """Whether a file has the content that it had; it is read only where its times moved."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return known == ABSENT
+    if status.st_size != known.size:
+        return False
+    if (status.st_mtime_ns, status.st_ctime_ns) == (known.modified, known.changed):
+        return True
+    return identify(path).sha256 == known.sha256
