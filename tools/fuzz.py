@@ -59,7 +59,13 @@ _PRELOADED = (
         "onnx_gapmil.auditing.text",
         "onnx_gapmil.show.terminal.notes",
     ),
-    "onnx_gapmil.ort.quiet",
+    *(
+        "onnx_gapmil.ort.quiet",
+        "onnx.reference",
+        "onnx.reference.ops",
+        "numpy.random",
+        "onnx_gapmil.show.drawing.pictures",
+    ),
 )
 
 

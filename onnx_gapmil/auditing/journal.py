@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onnx_gapmil.auditing.records import Record, read_record
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.checked_lines import checked_line, content_of
 from onnx_gapmil.files.identity import FileIdentity
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import from_json, to_json
@@ -204,7 +204,7 @@ class BatchJournal(Generic[S, R]):
         entries = to_json(list(records))
         # Of a file its four values alone: an audit of a million images has as many.
         held = {"files": [list(dataclasses.astuple(file)) for file in files], "records": entries} if files else entries
-        line = _checked(json.dumps(held, separators=(",", ":"), allow_nan=False).encode())
+        line = checked_line(json.dumps(held, separators=(",", ":"), allow_nan=False).encode())
         try:
             if self._stream is None:
                 self._stream = open_to_append(self.folder / _BATCHES)
@@ -258,7 +258,7 @@ class BatchJournal(Generic[S, R]):
         return batches, files
 
     def _batch(self, line: bytes) -> tuple[tuple[R, ...], tuple[FileIdentity, ...]]:
-        held = json.loads(_content(line))
+        held = json.loads(content_of(line))
         entries, files = (held["records"], held["files"]) if isinstance(held, dict) and len(held) == 2 else (held, [])
         if not isinstance(entries, list) or not isinstance(files, list):
             raise ValueError(f"a line of {_BATCHES} is no list")
@@ -272,18 +272,6 @@ class BatchJournal(Generic[S, R]):
             return tuple(tuple(str(text) for text in entry) for entry in found)
         except (OSError, ValueError, TypeError, RecursionError):
             return ()
-
-
-def _checked(text: bytes) -> bytes:
-    """A line with the sum of its bytes before it: a digit that changed on the disk would be a wrong measurement."""
-    return b"%08x %b" % (zlib.crc32(text), text)
-
-
-def _content(line: bytes) -> bytes:
-    text = line[9:]
-    if _checked(text) != line:
-        raise ValueError(f"a line of {_BATCHES} is damaged")
-    return text
 
 
 def _identity(values: Any) -> FileIdentity:

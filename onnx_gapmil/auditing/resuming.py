@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from onnx_gapmil.auditing.preparation import AUTO, prepare
 from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.identity import is_unchanged
+from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -38,8 +38,6 @@ _WORDS = {
     "preprocessing": "preprocessing",
     "libraries": "versions of libraries",
 }
-#: What decodes, resizes and runs: another version may give other numbers.
-_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "pillow")
 _NAMED = 5
 
 
@@ -128,7 +126,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         class_names=_digest(classifier.class_names.names),
         class_table=_content(request.class_map) if request.class_map is not None else None,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
-        libraries=_libraries(),
+        libraries=library_versions(),
     )
 
 
@@ -273,16 +271,6 @@ def _content(path: Path) -> str | None:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:  # whoever reads it says so
         return None
-
-
-def _libraries() -> str:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _text(path: Path | None) -> str | None:

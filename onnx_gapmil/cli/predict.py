@@ -64,6 +64,7 @@ _TOLD_ONE_BY_ONE = 20
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
+    click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
 )
 def command(
@@ -80,12 +81,15 @@ def command(
     no_pictures: bool,
     allow_tf32: bool,
     cuda_graph: bool,
+    restart: bool,
     as_json: bool,
 ) -> int:
     """Show which part of each photo speaks for which class.
 
     IMAGES are files, folders or globs. For each photo: the top classes of the whole image, the classes that win
     cells, boxes around connected cells, and a picture. A model that was not rewritten is rewritten in memory.
+
+    A run that was stopped goes on where it was when the same command is given again.
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
@@ -108,9 +112,10 @@ def command(
         arrays=Emit.parse(*(emit or ("grid",))) if saved else None,
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
+        resume=not restart,
     )
-    _announce(run)
     with closing(run):
+        _announce(run)
         _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
         written = run.save()
         if as_json:
@@ -127,7 +132,10 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     from onnx_gapmil.errors import ImageError
 
     answers = iter(run)
-    with closing(cast("Generator[object, None, None]", answers)), PhotoProgress(len(run.paths), shown=quiet) as bar:
+    with (
+        closing(cast("Generator[object, None, None]", answers)),
+        PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
+    ):
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
@@ -149,6 +157,8 @@ def _announce(run: PredictionRun) -> None:
         f"running on     {provider['used']}: {provider['reason']}",
         f"photos         {len(run.paths)}",
     ]
+    lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
+    lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     say("\n".join(lines) + "\n", err=True)
 

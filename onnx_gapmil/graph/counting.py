@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from onnx_gapmil.errors import LimitError, ModelError
-from onnx_gapmil.ort.limits import require_memory, require_parts, require_work
+from onnx_gapmil.ort.limits import require_elements, require_memory, require_parts, require_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -121,6 +121,7 @@ def require_affordable_inputs(inputs: tuple[InputShape, ...]) -> None:
     needed = sum(math.prod(entry.traced) * entry.dtype.itemsize for entry in inputs)
     shapes = ", ".join(f"'{entry.name}' {list(entry.traced)}" for entry in inputs[:3])
     require_memory(needed, f"an input of the declared shape ({shapes})")
+    require_elements(sum(math.prod(entry.traced) for entry in inputs), f"an input of the declared shape ({shapes})")
 
 
 def require_affordable_run(

@@ -19,11 +19,14 @@ MAX_RANK = 32
 MAX_ELEMENTS = 1 << 40
 """More elements than this in one declared tensor is a damaged or hostile file, not a classifier."""
 
+#: Element types of this version of onnx, by name.
+_TYPES = dict(onnx.TensorProto.DataType.items())
 #: Bits of the element types of less than a byte, several of which share one.
 _PACKED = {
-    number: 2 if name in ("INT2", "UINT2") else 4
-    for name, number in onnx.TensorProto.DataType.items()
-    if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+    number: bits
+    for bits, names in ((2, ("INT2", "UINT2")), (4, ("INT4", "UINT4", "FLOAT4E2M1")), (6, ("FLOAT6E2M3", "FLOAT6E3M2")))
+    for number in (_TYPES.get(name) for name in names)
+    if number is not None
 }
 _T = onnx.TensorProto
 #: The field that holds values of a type where they are not raw; all others, of up to 32 bits, are in ``int32_data``.

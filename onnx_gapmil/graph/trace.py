@@ -40,6 +40,8 @@ _PLAIN = frozenset(
 )
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
 MAX_TRACED_BYTES = 1_500_000_000
+#: Graphs of more nodes are not traced tensor by tensor.
+_MANY_NODES = 5_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Trace:
         shapes: concrete shape by tensor name.
         dtypes: element type by tensor name, where inference knew it.
         values: values of tensors that are computed from shapes.
-        measured: True if the model was run; False if shapes were only inferred (very large models).
+        measured: True if the model was run (of one with very many nodes, its outputs were compared); False if
+            shapes were only inferred (very large models).
     """
 
     inputs: tuple[InputShape, ...]
@@ -77,6 +80,8 @@ def trace(graph: ModelGraph) -> Trace:
     """
     if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
+    if len(graph.proto.graph.node) > _MANY_NODES and (whole := _trace_by_its_outputs(graph)) is not None:
+        return whole
     copy = _instrumented(graph)
     session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     last: Exception | None = None
@@ -105,6 +110,35 @@ def trace(graph: ModelGraph) -> Trace:
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
     reason = explain(last) if last is not None else "no input shape could be made up"
     raise ModelError(f"the model runs at none of the input shapes that were tried: {reason}")
+
+
+def _trace_by_its_outputs(graph: ModelGraph) -> Trace | None:
+    """Shapes by inference, and one plain run whose outputs have to have them; None where inference leaves any open.
+
+    ONNX Runtime takes time by the square of the number of outputs, of which a trace has one for each tensor.
+    """
+    for shapes in candidate_inputs(graph):
+        require_affordable_inputs(shapes)
+        try:
+            found = infer_all(graph, shapes)
+        except ShapesUnknownError:
+            continue
+        require_affordable_run(graph.proto, found.shapes, found.dtypes)
+        proto, weights = _light_copy(graph)
+        load_small_external_data(proto, graph.folder)
+        session = cpu_session(proto, graph.folder, weights=weights)
+        names = [value.name for value in graph.outputs]
+        try:
+            with trial_run():
+                results = session.run(names, {entry.name: random_input(entry) for entry in shapes})
+        except LimitError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - ONNX Runtime's errors share no base of their own
+            continue
+        made = {name: getattr(array, "shape", None) for name, array in zip(names, results, strict=True)}
+        if all(found.shapes.get(name) == shape for name, shape in made.items()):
+            return Trace(shapes, found.shapes, found.dtypes, found.values, measured=True)
+    return None
 
 
 def _trace_by_inference(graph: ModelGraph) -> Trace:

@@ -32,6 +32,8 @@ PARTS_PER_SECOND = 2_500
 #: Multiply-adds in a second that a slow machine does; what needs more time than the limit at this pace and a trial run
 #: at a tenth of it is not begun.
 _MACS_PER_SECOND = 20e9
+#: Elements of an input that are made, run and followed through the graph in a second.
+_ELEMENTS_PER_SECOND = 2_000_000
 #: The trial run's share of the limit: a proof takes dozens of runs, so that what spends this on one has no hope.
 _TRIAL_SHARE = 0.25
 
@@ -171,6 +173,24 @@ def require_memory(needed: int, what: str) -> None:
         )
 
 
+def require_elements(count: int, what: str) -> None:
+    """Refuse an input of more elements than can be made, run and followed in the time that is allowed.
+
+    Args:
+        count: elements.
+        what: has them, for the message.
+
+    Raises:
+        LimitError: there are too many.
+    """
+    seconds = seconds_allowed()
+    if count > seconds * _ELEMENTS_PER_SECOND:
+        raise LimitError(
+            f"{what} has {_number(count)} elements, for which the limit of {seconds:g} s is too short; raise it with "
+            "--limit-seconds."
+        )
+
+
 def require_work(macs: float, what: str) -> None:
     """Refuse a run that has no hope to end within the limit, before it is begun.
 
@@ -196,13 +216,16 @@ def trial_run() -> Iterator[None]:
     if span is None or math.isinf(span.seconds):
         yield
         return
-    timer = threading.Timer(span.seconds * _TRIAL_SHARE, _give_up, (span,))
+    share = span.seconds * _TRIAL_SHARE
+    timer = threading.Timer(share, _give_up, (span,))
     timer.daemon = True
     timer.start()
+    _settings.follow(min(span.until, time.monotonic() + share))
     try:
         yield
     finally:
         timer.cancel()
+        _settings.follow(span.until)
 
 
 def bounded_run(run: Callable[[Any], Any], options: Any) -> Any:

@@ -72,7 +72,7 @@ def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, i
     try:
         traced = trace(graph)
     except ModelError as error:
-        raise ModelError(f"{source.name}: {error}") from error
+        raise type(error)(f"{source.name}: {error}") from error
     build = GraphBuilder(graph)
     search = lift_heads(graph, traced, build, readout)
     return Analysis(source, graph, traced, build, search, inlined, readout)
