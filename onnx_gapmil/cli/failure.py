@@ -49,7 +49,7 @@ def report_failure(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, BrokenPipeError | PipeClosedError):
         silence(sys.stdout)
         return BROKEN_PIPE
-    if isinstance(error, StoppedError):
+    if isinstance(error, StoppedError) or isinstance(error.__cause__, StoppedError):  # click makes an Abort of it
         say("Stopped.", err=True)
         return STOPPED
     if isinstance(error, KeyboardInterrupt | click.Abort):
@@ -145,7 +145,7 @@ def _print(text: str) -> None:
 
 def _json_wanted(invocation: Invocation) -> bool:
     verb = invocation.verb
-    if verb is None:
+    if verb is None or "as_json" not in verb.params:  # it was not read that far
         return "--json" in invocation.arguments
     return any(
         "--json" in parameter.opts and bool(verb.params.get(parameter.name or "")) for parameter in verb.command.params

@@ -20,9 +20,16 @@ def say(text: str, *, err: bool = False, end: bool = True, bold: bool = False) -
         end: end the line.
         bold: on a terminal.
     """
+    stream = sys.stderr if err else sys.stdout
+    if stream is None:  # a program without a terminal, as Windows has them
+        return
     shown = visible_lines(text)
+    if bold and stream.isatty():
+        shown = click.style(shown, bold=True)
     try:
-        click.echo(click.style(shown, bold=True) if bold else shown, err=err, nl=end)
+        # click's own echo writes UTF-8 where it thinks that a stream's ASCII is a mistake.
+        stream.write(f"{shown}\n" if end else shown)
+        stream.flush()
     except OSError:
         if not err:
             raise

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from onnx_gapmil.files.reading import open_regular
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,8 @@ ABSENT = FileIdentity(None, None, None, None)
 def identify(path: Path) -> FileIdentity:
     """The identity of a file, its content read."""
     try:
-        # A pipe would wait for its writer.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(handle, "rb") as stream:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode):
-                return ABSENT
+        with open_regular(path) as stream:
+            status = os.fstat(stream.fileno())
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, ValueError):
         return ABSENT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -17,6 +19,22 @@ if TYPE_CHECKING:
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, to read from it; a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    stream: io.BufferedReader = io.BufferedReader(io.FileIO(handle, "rb"))
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, f"this is {kind_of(status)}, and no regular file", str(path))
+    note_read(status)
+    return stream
+
+
 def read_bytes(
     path: Path,
     error: type[InputError],
@@ -24,7 +42,6 @@ def read_bytes(
     expected: str,
     limit: int,
     inspect: Callable[[int], None] | None = None,
-    most: int | None = None,
 ) -> bytes:
     """The file's bytes. Links are followed; what they lead to has to be a regular file.
 
@@ -34,7 +51,6 @@ def read_bytes(
         expected: what the file should be, with its article: "an image".
         limit: bytes above which it is not read.
         inspect: called with the file's size in bytes before it is read, to refuse it in words of its own.
-        most: read no more than this many bytes from its start; by default all.
 
     Raises:
         InputError: of class `error`: missing, a folder, a pipe or a device, larger than `limit`, a Git LFS pointer, or
@@ -52,9 +68,9 @@ def read_bytes(
                 inspect(status.st_size)
             if status.st_size > limit:
                 raise error(_too_large(path, status.st_size, expected, limit))
-            data = _read(stream.read, min(status.st_size, status.st_size if most is None else most))
+            data = _read(stream.read, status.st_size)
             # Files of /proc say that they are empty; a file may also grow while it is read.
-            if most is None and (rest := _read(stream.read, limit - len(data) + 1)):
+            if rest := _read(stream.read, limit - len(data) + 1):
                 data += rest
                 if len(data) > limit:
                     raise error(_too_large(path, len(data), expected, limit))

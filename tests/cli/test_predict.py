@@ -300,7 +300,7 @@ def test_predict_writes_one_picture_for_each_photo_and_the_numbers(
 ) -> None:
     out = tmp_path / "out"
     assert run("predict", SAMPLES / "digits_keras.onnx", SCENES / "scene_0[01].png", "-o", out) == 0
-    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json", ".predict"}
+    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json"}
     with Image.open(out / "scene_00.png") as picture:
         assert picture.width == 1680
     streams = capsys.readouterr()

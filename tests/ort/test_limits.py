@@ -56,7 +56,7 @@ def test_a_runtime_that_gets_no_memory_is_a_limit(words: str) -> None:
     def fails(_: object) -> None:
         raise RuntimeError(words)
 
-    with pytest.raises(LimitError, match="It needs more memory than .*--limit-memory"), limited():
+    with pytest.raises(LimitError, match=r"It needs more memory than .*--limit-memory"), limited():
         bounded_run(fails, object())
 
 
