@@ -2,6 +2,7 @@
 
     python -m tools.fuzz --seed 1 --cases 10000 [--start N] [--save FOLDER]
     python -m tools.fuzz --seed 1 --start 4711 --cases 1 --save FOLDER      # replay one
+    python -m tools.fuzz --corpus tests/fuzz_corpus                         # what once failed
 
 The packages are imported once, and every case is a forked process that runs the program as a user does: supervised,
 under its own limits. Each case is drawn from (seed, number) alone, so that it can be replayed. `tests/fuzz_corpus/` has
@@ -326,6 +327,30 @@ def _case_folder() -> Iterator[Path]:
         yield Path(place)
 
 
+def corpus(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The cases that are kept: folders with files, and with the ``arguments`` to run in them."""
+    for place in sorted(folder.iterdir()):
+        if (place / "arguments").is_file():
+            yield place.name, place
+
+
+def run_corpus(folder: Path) -> int:
+    """Run what once failed; gives the number of cases that fail."""
+    failures = 0
+    for name, place in corpus(folder):
+        with _case_folder() as work:
+            shutil.copytree(place, work, dirs_exist_ok=True)
+            text = (work / "arguments").read_text(encoding="utf-8").replace("{samples}", str(SAMPLES))
+            (work / "arguments").unlink()
+            outcome = run_case(Case("corpus", tuple(text.split()), ""), work)
+            failures += bool(outcome.problem)
+            print(
+                f"{name:32} exit {outcome.code}, {outcome.seconds:4.1f} s  {outcome.problem or 'as it should'}",
+                flush=True,
+            )
+    return failures
+
+
 def main() -> int:
     """Run the cases, and print a table of what became of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -333,6 +358,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--corpus", type=Path, help="run the cases that this folder keeps, and no others")
     parser.add_argument("--save", type=Path, help="keep the files of each case that failed here")
     asked = parser.parse_args()
     for name in _PRELOADED:
@@ -341,6 +367,8 @@ def main() -> int:
 
     onnxruntime_module()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if asked.corpus is not None:
+        return 1 if run_corpus(asked.corpus) else 0
     codes: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
     failures, slowest, most, begun, done = 0, 0.0, 0, time.monotonic(), 0
     for number in range(asked.start, asked.start + asked.cases):

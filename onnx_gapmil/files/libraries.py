@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import functools
-from importlib import metadata
+import importlib
 
-_LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python-headless", "pillow")
+_LIBRARIES = ("numpy", "onnxruntime", "cv2", "PIL")
 
 
 @functools.cache
 def library_versions() -> str:
-    """Those that are installed, as one text."""
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+    """Theirs, as one text; they are imported if need be."""
+    return ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in _LIBRARIES)
