@@ -165,8 +165,8 @@ def page(digits: dict[str, dict[str, Any]], photos: dict[str, dict[str, Any]], s
         "",
         "A class that scored nearly as high as the label wins cells too, wherever they lie. So beside the label's any "
         "top-1 stands its *control*: the same question, in the same cells of the same wrong images, asked for the "
-        "classes that rank next above and next below it in the image's own ranking and are neither the answer nor, as far "
-        "as boxes say, in the image. What the label wins beyond them is the *excess*, in points, paired by image.",
+        "classes that rank next above and next below it in the image's own ranking and are neither the answer nor, as "
+        "far as boxes say, in the image. What the label wins beyond them is the *excess*, in points, paired by image.",
         "",
         recovery,
     ]
