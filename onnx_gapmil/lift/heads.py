@@ -124,7 +124,8 @@ def lift_heads(
     heads: list[LiftedHead] = []
     refusals: dict[str, Refusal] = {}
     for tensor, ends in found.items():
-        result = _not_scores(walk, tensor) or walk.try_lift(tensor)
+        result = walk.try_lift(tensor)
+        result = _not_scores(walk, tensor, result) or result
         placed = result if isinstance(result, Refusal) else place(walk, result)
         if isinstance(placed, Refusal):
             refusals |= dict.fromkeys((logits.output for logits in ends), placed)
@@ -157,22 +158,23 @@ def _by_order(walk: Lifting, placed: PlacedHead, ends: list[Logits], refusals: d
     return heads
 
 
-def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
+def _not_scores(walk: Lifting, tensor: str, found: Lifted | Refusal) -> Refusal | None:
     """A refusal if the tensor cannot be a vector of class scores for each image."""
     node = walk.graph.producer(tensor)
     shape = walk.trace.shapes.get(tensor)
     if shape is None:
         return None
-    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1).
-    wide = [dim for axis, dim in enumerate(shape) if dim != 1 and not (axis == 0 and dim == walk.trace.batch)]
+    # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
+    if isinstance(found, Refusal) and found.code == "blocked-layout":
+        return found
+    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1),
+    # and an Einsum without an arrow may put the batch last.
+    axis = 0 if isinstance(found, Refusal) or found.batch_axis is None else found.batch_axis
+    wide = [dim for place, dim in enumerate(shape) if dim != 1 and not (place == axis and dim == walk.trace.batch)]
     dtype = walk.trace.dtypes.get(tensor)
     if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
-        found = walk.try_lift(tensor)
-        # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
-        if isinstance(found, Refusal) and found.code == "blocked-layout":
-            return found
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"
         return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])
     return None

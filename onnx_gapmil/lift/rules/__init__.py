@@ -3,6 +3,7 @@
 from onnx_gapmil.lift.rules import (
     activations,
     affine,
+    contractions,
     dense,
     gates,
     norms,
@@ -17,6 +18,6 @@ __all__ = ["RULES"]
 #: Every rule of this package, by (domain, operator).
 RULES = rule_table(
     entry
-    for module in (activations, affine, dense, gates, norms, pools, quantized, shape)
+    for module in (activations, affine, contractions, dense, gates, norms, pools, quantized, shape)
     for entry in rules_in(module)
 )

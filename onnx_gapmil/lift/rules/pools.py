@@ -247,16 +247,6 @@ def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
     return axes + spare[: len(before) - len(after) - len(axes)]
 
 
-def lift_sum_einsum(node: gs.Node, walk: Lifting, equation: str) -> Lifted:
-    """``Einsum`` with one operand that drops axes: a sum over cells."""
-    before, _, after = equation.partition("->")
-    shape = walk.shape(node.inputs[0].name)
-    if not after or len(set(before)) != len(before) or [axis for axis in before if axis in after] != list(after):
-        raise walk.refuse("unknown-operator", node, f"'{equation}' is no plain sum")
-    axes = tuple(place for place, axis in enumerate(before) if axis not in after and shape[place] != 1)
-    return end_at_pool(node, walk, node.inputs[0].name, axes, "sum over all positions", summed=True)
-
-
 def end_at_pool(
     node: gs.Node,
     walk: Lifting,
@@ -268,6 +258,7 @@ def end_at_pool(
     summed: bool = False,
     conditional: bool = False,
     dequantize: Callable[[str], str] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> Lifted:
     """The lift of a pooled tensor: the feature grid, times what the pool's weights are in units of a plain mean's.
 
@@ -281,6 +272,7 @@ def end_at_pool(
         summed: the pool sums instead of averaging.
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
+        shape: of the pooled tensor, batch first, where it is a step within the node.
     """
     products: list[Weighing] = []
     if weights is None and not conditional and dequantize is None:
@@ -300,8 +292,8 @@ def end_at_pool(
     if summed:
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
-    shape = walk.shape(walk.output)
-    batch_axis = walk.batch_axis(walk.output)
+    batch_axis = walk.batch_axis(walk.output) if shape is None else 0
+    shape = walk.shape(walk.output) if shape is None else shape
     batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
     if shape[batch_axis] != batch:
         raise walk.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} does not tell the images apart")
