@@ -100,3 +100,24 @@ def _moved(rank: int, source: int, target: int) -> list[int]:
     order = [axis for axis in range(rank) if axis != source]
     order.insert(target, source)
     return order
+
+
+def as_grid(walk: Lifting, lifted: Lifted, tensor: str, channels: int) -> str:
+    """``(N, ..., H * W)`` as (N, channels, H, W), whatever the input's size.
+
+    Args:
+        walk: the walk.
+        lifted: a lift on the same grid.
+        tensor: the tensor.
+        channels: the product of its axes between the batch and the cells.
+    """
+    build = walk.build
+    if not any(entry.space_is_open for entry in walk.trace.inputs):
+        return build.reshape(tensor, [0, channels, *lifted.size])
+    size = build.node("Gather", [build.node("Shape", [lifted.name]), build.ints([2, 3])], axis=0)
+    return build.node("Reshape", [tensor, build.node("Concat", [build.ints([0, channels]), size], axis=0)])
+
+
+def pooled_value(walk: Lifting, lifted: Lifted) -> str:
+    """The pooled tensor itself as (N, C, 1, 1): the mean of its own lift, so that nothing of the vendor's is read."""
+    return walk.build.reduce("ReduceMean", lifted.name, [2, 3])

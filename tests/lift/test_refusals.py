@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from onnx_gapmil.lift.verdict import ADVICE
-from tests.helpers.support import check_refused, lift, text_model, weights
+from tests.helpers.support import assert_close, check_refused, images, lift, text_model, weights
 
 W = weights(5, 6)
 CONV = {"c": weights(6, 6, 1, 1)}
@@ -104,9 +104,9 @@ def test_partial_pool() -> None:
 
 
 def test_operator_without_a_rule() -> None:
-    model = text_model(f"{POOL}\n h = CumSum(f, one)\n y = Gemm<transB=1>(h, w)", init={"w": W, "one": np.int64(1)})
+    model = text_model(f"{POOL}\n h = Hardmax(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
     refusal = check_refused(model, "unknown-operator", "'h'")
-    assert "CumSum" in refusal.message
+    assert "Hardmax" in refusal.message
 
 
 @pytest.mark.parametrize(
@@ -195,9 +195,9 @@ def test_head_too_deep() -> None:
 
 
 def test_refusal_tells_the_way_it_walked() -> None:
-    model = text_model(f"{POOL}\n h = CumSum(f, one)\n y = Gemm<transB=1>(h, w)", init={"w": W, "one": np.int64(1)})
+    model = text_model(f"{POOL}\n h = Hardmax(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
     refusal = check_refused(model, "unknown-operator")
-    assert [step.split(" ")[0] for step in refusal.walked] == ["Gemm", "CumSum"]
+    assert [step.split(" ")[0] for step in refusal.walked] == ["Gemm", "Hardmax"]
     assert set(refusal.to_json()) == {"code", "node", "message", "advice", "walked"}
 
 
@@ -250,8 +250,8 @@ def test_mean_over_the_frames_of_a_video_is_refused(batch: str) -> None:
     check_refused(model, "spatial-mixing-after-pool")
 
 
-def test_mean_over_learned_queries_is_refused() -> None:
-    """Eight latents that attend to all patches have no place in the image."""
+def test_learned_queries_are_pools_whose_cells_are_the_patches() -> None:
+    """Eight latents that attend to all patches have no place in the image; what they gather from has."""
     model = text_model(
         f"""{TOKENS}
         a = MatMul(queries, r)
@@ -262,7 +262,15 @@ def test_mean_over_learned_queries_is_refused() -> None:
         y = Gemm<transB=1>(f, w)""",
         init={"w": W, "v": weights(6, 6), "queries": weights(1, 8, 6)} | CONV | FLAT,
     )
-    check_refused(model, "no-spatial-pool", "'f'")
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == "conditional"
+    cells = np.einsum("dc,nchw->ndhw", CONV["c"][:, :, 0, 0].astype(np.float64), x)
+    keys = cells.reshape(3, 6, 15)
+    scores = np.einsum("qc,nct->nqt", weights(1, 8, 6)[0].astype(np.float64), keys)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    expected = 15 * np.einsum("nqt,nct,cd,kd->nkt", shares / 8, keys, weights(6, 6).astype(np.float64), W)
+    assert_close(found.grid, expected.reshape(3, 5, 3, 5), 3e-5)
 
 
 def test_mean_over_two_prefix_tokens_is_refused() -> None:

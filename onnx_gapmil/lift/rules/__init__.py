@@ -9,6 +9,7 @@ from onnx_gapmil.lift.rules import (
     norms,
     pools,
     quantized,
+    reductions,
     shape,
 )
 from onnx_gapmil.lift.table import rule_table, rules_in
@@ -18,6 +19,6 @@ __all__ = ["RULES"]
 #: Every rule of this package, by (domain, operator).
 RULES = rule_table(
     entry
-    for module in (activations, affine, contractions, dense, gates, norms, pools, quantized, shape)
+    for module in (activations, affine, contractions, dense, gates, norms, pools, quantized, reductions, shape)
     for entry in rules_in(module)
 )

@@ -7,7 +7,7 @@ import string
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.lift.cellwise import in_each_cell
+from onnx_gapmil.lift.cellwise import as_grid, in_each_cell
 from onnx_gapmil.lift.coordinates.contractions import letters
 from onnx_gapmil.lift.rules.dense import pointwise
 from onnx_gapmil.lift.rules.pools import end_at_pool
@@ -82,7 +82,9 @@ def _read(node: gs.Node, walk: Lifting) -> _Sum:
     names = [read.name for read in node.inputs]
     moving = [place for place, name in enumerate(names) if not walk.is_fixed(name)]
     if len(moving) != 1:
-        raise walk.refuse("unknown-operator", node, f"{len(moving)} of the operands of '{equation}' depend on the image")
+        raise walk.refuse(
+            "unknown-operator", node, f"{len(moving)} of the operands of '{equation}' depend on the image"
+        )
     spelled = letters(equation, [len(walk.shape(name)) for name in names])
     if spelled is None:
         raise walk.refuse("unknown-operator", node, f"'{equation}' takes a diagonal")
@@ -121,7 +123,9 @@ def _pooled(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifte
     cells = tuple(place for place in gone if found.own[place] not in found.shared)
     if not cells or batch in gone:
         raise HeadRefused(behind)
-    if any(walk.holds_places(found.data, place) for place in gone if place not in cells):
+    # Of a plane both axes are summed alike, or else the layer has weights of its own for the rows or the columns.
+    weighed = [place for place in gone if place not in cells]
+    if len(cells) < 2 and len(shape) > 3 and any(walk.holds_places(found.data, place) for place in weighed):
         raise walk.refuse("unknown-operator", node, f"'{_equation(node)}' weighs the positions that it sums")
     kept = [place for place in range(len(shape)) if place not in (batch, *cells)]
     inner = tuple(shape[place] for place in kept)
@@ -139,7 +143,9 @@ def _pooled(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifte
         return pooled
     name, after = _contract(walk, pooled, found, "".join(found.own[place] for place in kept), found.own[batch], inner)
     step = replace(
-        pooled.step, detail=f"sum over all positions, then channels by '{_equation(node)}'", shape=walk.shape(walk.output)
+        pooled.step,
+        detail=f"sum over all positions, then channels by '{_equation(node)}'",
+        shape=walk.shape(walk.output),
     )
     axis = found.output.index(found.own[batch])
     count = math.prod(after)
@@ -170,10 +176,4 @@ def _contract(
     terms = ",".join([f"{batch}{own}{places}", *(axes for _, axes in found.others)])
     operands = [grid, *(name for name, _ in found.others)]
     made = build.node("Einsum", operands, equation=f"{terms}->{batch}{''.join(result)}{places}")
-    if flat:
-        return made, after
-    if not any(entry.space_is_open for entry in walk.trace.inputs):
-        return build.reshape(made, [0, math.prod(after), *pooled.size]), after
-    size = build.node("Gather", [build.node("Shape", [pooled.name]), build.ints([2, 3])], axis=0)
-    target = build.node("Concat", [build.ints([0, math.prod(after)]), size], axis=0)
-    return build.node("Reshape", [made, target]), after
+    return made if flat else as_grid(walk, pooled, made, math.prod(after)), after

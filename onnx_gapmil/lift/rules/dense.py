@@ -162,9 +162,7 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
 
 
-def _acting_tap(
-    node: gs.Node, walk: Lifting, weight: str, kernel: tuple[int, ...]
-) -> tuple[str, tuple[int, ...]]:
+def _acting_tap(node: gs.Node, walk: Lifting, weight: str, kernel: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     """Of a kernel on a map of one position, the weights that meet it and not the padding around it: (K, C, 1, 1)."""
     rank = len(kernel) - 2
     if math.prod(walk.shape(walk.output)[2:]) != 1:

@@ -34,7 +34,7 @@ _IN_PLACE = frozenset(
         "Abs", "Add", "BatchNormalization", "Cast", "Celu", "Clip", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf",
         "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Log",
         "LpNormalization", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuantizeLinear", "Relu", "Selu",
-        "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh",
+        "Shrink", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
 

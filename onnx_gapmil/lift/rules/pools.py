@@ -11,6 +11,7 @@ import numpy as np
 from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.lifted import Lifted, elem_type
+from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
@@ -107,11 +108,11 @@ def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
 
 @rule("ReduceMax")
 def lift_reduce_max(node: gs.Node, walk: Lifting) -> Lifted:
-    """Over cells: a max pool. Over channels there is no lift."""
+    """Over cells: a max pool. Over channels the largest of them."""
     data = node.inputs[0].name
     axes = reduced_axes(node, walk)
     if not isinstance(walk.try_lift(data), Refusal):
-        raise walk.refuse("unknown-operator", node, "it takes the largest pooled channel, which has no lift")
+        return reduce_channels(node, walk, walk.lift(data), axes)
     return _max(node, walk, data, axes)
 
 
@@ -142,7 +143,7 @@ def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
     """
     data = node.inputs[0].name
     if not isinstance(walk.try_lift(data), Refusal):
-        raise walk.refuse("unknown-operator", node, "over pooled channels it has no lift")
+        return reduce_channels(node, walk, walk.lift(data), reduced_axes(node, walk))
     axes = reduced_axes(node, walk)
     pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
     if walk.readout == "instance":
@@ -186,7 +187,7 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     found = walk.try_lift(data)
     if not isinstance(found, Refusal):
         # The mean of a LayerNorm that is spelled out (PyTorch to operator set 16, jax2onnx).
-        return _reduce_channels(node, walk, found, axes)
+        return reduce_channels(node, walk, walk.lift(data), axes)
     if not axes:
         raise HeadRefused(found)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
@@ -195,56 +196,6 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     if attended:
         detail = f"attention: {detail}, weighted by the image"
     return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
-
-
-def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
-    """Axes of extent above 1 that a reduction removes: from its attribute or its input, negative ones resolved."""
-    shape = walk.shape(node.inputs[0].name)
-    # ReduceMean has its axes as an attribute to operator set 17, as an input from 18 (dynamo, tf2onnx); in any order.
-    if len(node.inputs) > 1 and node.inputs[1].name:
-        value = walk.value(node.inputs[1].name)
-        if value is None:
-            raise walk.refuse("unknown-operator", node, "its axes are not fixed")
-        given = [int(axis) for axis in value.reshape(-1)]
-    else:
-        given = [int(axis) for axis in node.attrs.get("axes", ())]
-    if not given:
-        given = [] if int(node.attrs.get("noop_with_empty_axes", 0)) else list(range(len(shape)))
-    return tuple(sorted(axis % len(shape) for axis in given if shape[axis] != 1))
-
-
-def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
-    """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
-    if lifted.batch_axis in axes:
-        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
-    out = walk.shape(walk.output)
-    keep = bool(node.attrs.get("keepdims", 1))
-    axis = lifted.batch_axis
-    if axis is not None and axis > 0 and not keep:
-        axis -= sum(1 for gone in _all_reduced(node, walk) if gone < axis)
-    if not axes:
-        return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
-    # Spelled-out norms reduce all channels; over groups of them the lift is taken apart into those axes.
-    inner = [place for place in range(len(lifted.shape)) if place != lifted.batch_axis]
-    if all(lifted.shape[place] == 1 or place in axes for place in inner):
-        name = walk.build.reduce(node.op, lifted.name, [1])
-    else:
-        height, width = lifted.size
-        sizes = [lifted.shape[place] for place in inner]
-        apart = walk.build.reshape(lifted.name, [0, *sizes, -1])
-        places = [1 + inner.index(place) for place in axes]
-        reduced = walk.build.reduce(node.op, apart, places, keepdims=True)
-        name = walk.build.reshape(reduced, [0, math.prod(out) // lifted.batch, height, width])
-    word = "mean" if node.op == "ReduceMean" else "sum"
-    return walk.result(node, name, [lifted], "affine", f"{word} over channels, in every cell", batch_axis=axis)
-
-
-def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
-    """Reduced axes, those of extent 1 included."""
-    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
-    axes = list(reduced_axes(node, walk))
-    spare = [axis for axis, dim in enumerate(before) if dim == 1 and axis not in axes]
-    return axes + spare[: len(before) - len(after) - len(axes)]
 
 
 def end_at_pool(

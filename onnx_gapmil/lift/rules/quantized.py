@@ -30,7 +30,7 @@ from onnx_gapmil.lift.quantization import (
     saturate,
     without_zero_point,
 )
-from onnx_gapmil.lift.rules.affine import aligned_batch
+from onnx_gapmil.lift.broadcasting import aligned_batch
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
 from onnx_gapmil.lift.table import rule

@@ -557,12 +557,3 @@ def test_mean_over_channels_of_a_pooled_map_is_affine() -> None:
         "p = GlobalAveragePool(x)\n m = ReduceMean<axes=[1], keepdims=0>(p)\n y = Flatten(m)", y="float[N,1] y"
     )
     check_exact(model)
-
-
-def test_largest_pooled_channel_has_no_lift() -> None:
-    model = text_model(
-        "p = GlobalAveragePool(x)\n f0 = Flatten(p)\n z = Gemm<transB=1>(f0, v)\n r = Reshape(z, s)\n"
-        " y = ReduceMax<axes=[2], keepdims=0>(r)",
-        init={"v": weights(15, 6), "s": ints(0, 5, 3)},
-    )
-    check_refused(model, "unknown-operator", "'y'")
