@@ -150,6 +150,10 @@ class Lifting:
                 self._stack.pop()
         return self._memo[tensor]
 
+    def remember(self, tensor: str, lifted: Lifted) -> None:
+        """Keep a lift that no rule made, so that its chain can be told."""
+        self._memo[tensor] = lifted
+
     def chain(self, tensor: str) -> list[LiftStep]:
         """The steps from the pool to a lifted tensor, in the order of the graph."""
         steps: dict[str, LiftStep] = {}

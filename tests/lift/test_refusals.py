@@ -38,6 +38,7 @@ CODES_SEEN: dict[str, str] = {
     "different-views": "test_branch_on_the_mirrored_image_is_not_joined_cell_by_cell",
     "sampled-places": "test_places_that_the_image_decides",
     "head-too-deep": "test_head_too_deep",
+    "ensemble": "test_members_of_an_ensemble_without_a_pool",
 }
 
 
@@ -201,19 +202,21 @@ def test_refusal_tells_the_way_it_walked() -> None:
     assert set(refusal.to_json()) == {"code", "node", "message", "advice", "walked"}
 
 
+def test_members_of_an_ensemble_without_a_pool() -> None:
+    model = text_model(
+        f"{TOKENS} e = Gather<axis=1>(t, i)\n a = Gemm<transB=1>(e, w)\n b = Gemm<transB=1>(e, v)\n"
+        " p = Softmax<axis=1>(a)\n q = Softmax<axis=1>(b)\n y = Mean(p, q)",
+        init={"w": W, "v": weights(5, 6, seed=2), "i": np.int64(0)} | CONV | FLAT,
+    )
+    assert "class-token" in check_refused(model, "ensemble", "'y'").message
+
+
 # --- graphs that hold the identity, mean = logits, on cells that are no places of the image --------------------------
 
 
 @pytest.mark.parametrize(
     ("body", "init", "code"),
     [
-        pytest.param(
-            "z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = Softmax<axis=2>(r)\n"
-            " y = ReduceMean<axes=[1], keepdims=0>(q)",
-            {"v": weights(15, 6), "s": ints(0, 3, 5)},
-            "spatial-mixing-after-pool",
-            id="members_of_an_ensemble_averaged_after_softmax",
-        ),
         pytest.param(
             "z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = GlobalMaxPool(r)\n y = Flatten(q)",
             {"v": weights(15, 6), "s": ints(0, 5, 3)},
