@@ -104,6 +104,8 @@ def follow_classes(walk: Lifting, logits: Logits, lifted: Lifted) -> tuple[str, 
         HeadRefused: the images of a batch are mixed, or a class is put together from several.
     """
     numbers = {logits.tensor: lifted.index()}
+    if logits.inside:
+        numbers[logits.inside] = lifted.index()
     last = logits.tensor
     for tensor in logits.path:
         if tensor == logits.joint:
@@ -145,10 +147,10 @@ def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int,
         SharesApart: there are others.
     """
     node = walk.graph.producer(logits.path[0])
-    if node is None or node.op not in ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax"):
+    if node is None or node.op not in ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier"):
         return ()
     # Which softmax each logit is under: those with the same place along the other axes.
-    axes = softmax_axes(node, walk, lifted.shape)
+    axes = softmax_axes(node, walk, lifted.shape) if node.op != "LinearClassifier" else (1,)
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
     index = lifted.index()

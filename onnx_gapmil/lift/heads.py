@@ -15,6 +15,7 @@ from onnx_gapmil.lift.logits import Activation, Logits, find_logits, find_member
 from onnx_gapmil.lift.placing import PlacedHead, place
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
+from onnx_gapmil.lift.rules.classical import lift_scores_inside
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
@@ -126,10 +127,13 @@ def lift_heads(
     for output in real_outputs(graph):
         for logits in find_members(graph, output, trace.shapes) or [find_logits(graph, output)]:
             # Put together from several probabilities: its classes have logits that are no tensor of the vendor's.
-            if logits.tensor != output or not _composed(walk, logits, heads, refusals):
+            if logits.path or logits.inside or logits.tensor != output or not _composed(walk, logits, heads, refusals):
                 found.setdefault(logits.tensor, []).append(logits)
     for tensor, ends in found.items():
-        result = walk.try_lift(tensor)
+        result = _inside(walk, tensor) if ends[0].inside else walk.try_lift(tensor)
+        if ends[0].inside and not isinstance(result, Refusal):
+            tensor = result.step.output
+            ends = [replace(logits, tensor=tensor) for logits in ends]
         if isinstance(result, Refusal):
             refused = _not_scores(walk, tensor, result) or result
             refusals |= {logits.output: _of_ensemble(walk, logits, refused) for logits in ends}
@@ -143,6 +147,15 @@ def lift_heads(
     names = real_outputs(graph)
     heads.sort(key=lambda head: min(names.index(output) for output in head.outputs))
     return HeadSearch(tuple(heads), {name: why for name, why in refusals.items() if name not in lifted})
+
+
+def _inside(walk: Lifting, scores: str) -> Lifted | Refusal:
+    """The lift of what a LinearClassifier makes probabilities of."""
+    node = walk.graph.producer(scores)
+    try:
+        return lift_scores_inside(node, walk)
+    except HeadRefused as refused:
+        return replace(refused.refusal, walked=(walk.describe(node), *refused.refusal.walked))
 
 
 def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: dict[str, Refusal]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from onnx_gapmil.lift.linear_classifier import read_linear_classifier
 from onnx_gapmil.lift.monotone import MONOTONE, direction, moving_operand
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Logits:
         joint: the tensor that averages them.
         axis: along which the members lie, where they are parts of one tensor; else None.
         slot: which of them this is.
+        inside: the scores of a LinearClassifier that makes probabilities of them itself: the logits are no tensor of
+            the graph, and ``tensor`` is this one until they are made.
     """
 
     output: str
@@ -89,6 +92,7 @@ class Logits:
     joint: str = ""
     axis: int | None = None
     slot: int = 0
+    inside: str = ""
 
 
 def find_logits(graph: ModelGraph, output: str) -> Logits:
@@ -102,7 +106,7 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
     activation: Activation = "none"
     walked: list[tuple[gs.Node, str]] = []
     found: list[tuple[gs.Node, str]] = []
-    sign = 1
+    sign, inside = 1, ""
     while (node := graph.producer(tensor)) is not None and node.inputs:
         source = _source(graph, node)
         if source is None:
@@ -112,17 +116,32 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
         if node.op in _FINAL:
             # What lies between must keep the ranking of the classes, or turn it over; a walk back that met something
             # else was a walk into another part of the head.
-            turns = [
-                direction(graph, entry) for entry, _ in walked[:-1] if entry.op in MONOTONE - _PASSING - set(_FINAL)
-            ]
-            if 0 in turns:
+            turns = _turns(graph, [entry for entry, _ in walked[:-1]])
+            if turns is None:
                 break
-            sign = -1 if turns.count(-1) % 2 else 1
+            sign = turns
             logits, found = tensor, list(reversed(walked))
             activation = _FINAL[node.op] if activation == "none" else activation
-    return Logits(
-        output, logits, activation, tuple(str(entry.op) for entry, _ in found), tuple(made for _, made in found), sign
-    )
+        if node.op == "LinearClassifier":
+            turns = _turns(graph, [entry for entry, _ in walked[:-1]])
+            if turns is None:
+                break
+            # Its labels are those of its scores; those are its logits, or what it makes probabilities of within.
+            sign, logits = turns, node.outputs[1].name if len(node.outputs) > 1 else walked[-1][1]
+            model = read_linear_classifier(node)
+            activation, inside = model.activation, logits if model.activation != "none" else ""
+            found = [(entry, made) for entry, made in reversed(walked) if inside or made != logits]
+            break
+    tail, path = tuple(str(entry.op) for entry, _ in found), tuple(made for _, made in found)
+    return Logits(output, logits, activation, tail, path, sign, inside=inside)
+
+
+def _turns(graph: ModelGraph, nodes: list[gs.Node]) -> int | None:
+    """1 if what follows an activation keeps the ranking of the classes, -1 if it turns it over, None for all else."""
+    found = [direction(graph, node) for node in nodes if node.op in MONOTONE - _PASSING - set(_FINAL)]
+    if 0 in found:
+        return None
+    return -1 if found.count(-1) % 2 else 1
 
 
 def find_members(graph: ModelGraph, output: str, shapes: Mapping[str, tuple[int, ...]]) -> list[Logits]:
@@ -221,6 +240,8 @@ def _source(graph: ModelGraph, node: gs.Node) -> str | None:
         return sources.pop() if len(sources) == 1 else None
     if node.op in MONOTONE:
         return moving_operand(graph, node)
+    if node.op == "LinearClassifier":
+        return node.inputs[0].name if len(moving) == 1 else None
     # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so the
     # logits found so far stand.
     return moving[0] if (node.op in _FINAL or node.op in _PASSING) and len(moving) == 1 else None

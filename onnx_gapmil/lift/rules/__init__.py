@@ -3,6 +3,7 @@
 from onnx_gapmil.lift.rules import (
     activations,
     affine,
+    classical,
     contractions,
     dense,
     gates,
@@ -19,6 +20,18 @@ __all__ = ["RULES"]
 #: Every rule of this package, by (domain, operator).
 RULES = rule_table(
     entry
-    for module in (activations, affine, contractions, dense, gates, norms, pools, quantized, reductions, shape)
+    for module in (
+        activations,
+        affine,
+        classical,
+        contractions,
+        dense,
+        gates,
+        norms,
+        pools,
+        quantized,
+        reductions,
+        shape,
+    )
     for entry in rules_in(module)
 )

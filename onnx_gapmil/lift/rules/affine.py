@@ -133,9 +133,14 @@ def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("Concat")
 def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     """Channels of several lifts side by side."""
+    return lift_concat_along(node, walk, int(node.attrs["axis"]))
+
+
+def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
+    """Several pooled tensors one behind the other along an axis."""
     first = walk.lift(node.inputs[0].name)
     parts = align(node, walk, [first, *(lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
-    axis = int(node.attrs["axis"]) % len(first.shape)
+    axis %= len(first.shape)
     if first.batch == 1 and any(part.batch_axis == axis for part in parts):
         # With a fixed batch of 1 an axis of extent 1 that grows is no batch: members of an ensemble are stacked.
         parts = [replace(part, batch_axis=None) for part in parts]
