@@ -35,6 +35,7 @@ class FeatureGrid:
         layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
         averaged: its axes (2 rows, 3 columns) that the vendor averages before the pool, which then pools the others.
+        prefix: leading tokens of the source that are no cells, such as a class token; the pool reads them, too.
     """
 
     name: str
@@ -47,6 +48,7 @@ class FeatureGrid:
     dtype: np.dtype
     note: str = ""
     averaged: tuple[int, ...] = ()
+    prefix: int = 0
 
 
 @dataclass(frozen=True)

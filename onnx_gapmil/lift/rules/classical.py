@@ -35,7 +35,7 @@ def lift_linear_classifier(node: gs.Node, walk: Lifting) -> Lifted:
     if walk.output == node.outputs[0].name:
         raise walk.refuse("not-a-classifier", node, "its labels are no scores")
     model = read_linear_classifier(node)
-    if model.activation != "none":
+    if model.activation != "none" or model.transform == "PROBIT":
         raise walk.refuse(
             "unknown-operator", node, f"its post_transform is {model.transform}: it is no linear function"
         )

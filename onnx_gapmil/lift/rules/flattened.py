@@ -235,7 +235,7 @@ def _rows_first(walk: Lifting, source: str, order: tuple[int, ...]) -> tuple[int
 
 def _row(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int]:
     found, _ = map_of(walk, layout, source, count)
-    return found if found is not None else (1, count)
+    return found.size if found is not None else (1, count)
 
 
 def _grid(node: gs.Node, walk: Lifting, found: _Flattened) -> FeatureGrid:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.cellwise import as_grid
 from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid, first_map
+from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
@@ -33,9 +36,25 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """The mean over all positions: the lift is the map that is pooled."""
     data = node.inputs[0].name
     if math.prod(walk.shape(data)[2:]) == 1:
-        return _pool_of_one(node, walk, data)
+        return pool_of_one(node, walk, data)
+    channels = pooled_before(walk, data)
+    if channels is not None:
+        return reduce_channels(node, walk, channels, plane_axes(walk, data), operator="ReduceMean")
     axes = tuple(range(2, len(walk.shape(data))))
     return end_at_pool(node, walk, data, axes, "mean over all positions")
+
+
+def plane_axes(walk: Lifting, data: str) -> tuple[int, ...]:
+    """The axes of extent above 1 behind batch and channels."""
+    return tuple(axis for axis in range(2, len(walk.shape(data))) if walk.shape(data)[axis] != 1)
+
+
+def pooled_before(walk: Lifting, data: str) -> Lifted | None:
+    """The lift of a vector that was given the shape of a map, such as the sub-centres of each class; None for a map."""
+    if not places_are_lost(walk, data):
+        return None
+    found = walk.try_lift(data)
+    return None if isinstance(found, Refusal) else found
 
 
 @rule("AveragePool")
@@ -44,7 +63,7 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     data = node.inputs[0].name
     before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
-        return _pool_of_one(node, walk, data)
+        return pool_of_one(node, walk, data)
     if math.prod(after[2:]) != 1:
         size = "x".join(str(dim) for dim in after[2:])
         raise walk.refuse(
@@ -81,104 +100,6 @@ def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.nd
     return answer.reshape(size).astype(np.float64)
 
 
-@rule("GlobalMaxPool")
-def lift_global_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """The largest position: ``H*W * A * onehot(argmax)``, ties shared."""
-    data = node.inputs[0].name
-    if math.prod(walk.shape(data)[2:]) == 1:
-        return _pool_of_one(node, walk, data)
-    return _max(node, walk, data, tuple(range(2, len(walk.shape(data)))))
-
-
-@rule("MaxPool")
-def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """A max pool whose kernel covers the whole map."""
-    data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.output)
-    if math.prod(before[2:]) == 1:
-        return _pool_of_one(node, walk, data)
-    if math.prod(after[2:]) != 1:
-        raise walk.no_rule(node)
-    # A kernel as large as the map may still miss rows and columns, where pads move it to the side or dilations skip.
-    missed = int((window_weights(node, walk, before[2:]) == 0).sum())
-    if missed:
-        raise walk.refuse("partial-pool", node, f"its window leaves {missed} of {math.prod(before[2:])} positions out")
-    return _max(node, walk, data, tuple(range(2, len(before))))
-
-
-@rule("ReduceMax")
-def lift_reduce_max(node: gs.Node, walk: Lifting) -> Lifted:
-    """Over cells: a max pool. Over channels the largest of them."""
-    data = node.inputs[0].name
-    axes = reduced_axes(node, walk)
-    if not isinstance(walk.try_lift(data), Refusal):
-        return reduce_channels(node, walk, walk.lift(data), axes)
-    return _max(node, walk, data, axes)
-
-
-def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lifted:
-    """``mask * H*W / ties * A``, where mask marks the positions that hold the maximum; a cell by itself is its own.
-
-    Where the rows (or columns) were averaged before, the largest of their means counts, with all of its cells.
-    """
-    pooled = end_at_pool(node, walk, data, axes, "the largest position", conditional=True)
-    if walk.readout == "instance":
-        return pooled
-    build, grid = walk.build, pooled.features[0]
-    compared = _pooled_values(walk, grid)
-    top = build.reduce("ReduceMax", compared, [2, 3])
-    # Less, since Equal takes no floats before operator set 11.
-    below = build.node("Cast", [build.node("Less", [compared, top])], to=elem_type(pooled.dtype))
-    mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
-    share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
-    name = build.node("Mul", [grid.name, share])
-    return _renamed(pooled, name)
-
-
-@rule("ReduceLogSumExp")
-def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
-    """``y = log sum exp A`` over cells: every position in proportion to its share ``exp(A - y)``, which sum to 1.
-
-    Where the rows (or columns) were averaged before, to a, a cell has its line's share of ``y + A - a``.
-    """
-    data = node.inputs[0].name
-    if not isinstance(walk.try_lift(data), Refusal):
-        return reduce_channels(node, walk, walk.lift(data), reduced_axes(node, walk))
-    axes = reduced_axes(node, walk)
-    pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
-    if walk.readout == "instance":
-        return pooled
-    build, grid = walk.build, pooled.features[0]
-    value, own = walk.per_cell(walk.output, pooled.shape, 0), _pooled_values(walk, grid)
-    share = build.node("Exp", [build.node("Sub", [own, value])])
-    scaled = build.node("Mul", [share, _cell_count(walk, grid, pooled.dtype)])
-    if grid.averaged:
-        value = build.node("Add", [build.node("Sub", [grid.name, own]), value])
-    return _renamed(pooled, build.node("Mul", [scaled, value]))
-
-
-@rule("GlobalLpPool")
-def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """``(sum |A|^p)^(1/p)``: every position in proportion to its ``|A|^p``, so that they sum to the pooled value."""
-    data = node.inputs[0].name
-    if math.prod(walk.shape(data)[2:]) == 1:
-        raise walk.refuse("unknown-operator", node, "it takes the absolute value of a map of one position")
-    pooled = end_at_pool(
-        node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True
-    )
-    if pooled.features[0].averaged:
-        raise walk.refuse("partial-pool", node, "it takes the norm of means over rows or columns, which no cell has")
-    build, power = walk.build, walk.scalar(float(node.attrs.get("p", 2)), pooled.dtype)
-    size = build.node("Pow", [build.node("Abs", [pooled.name]), power])
-    if walk.readout == "instance":
-        count = _cell_count(walk, pooled.features[0], pooled.dtype)
-        root = walk.scalar(1 / float(node.attrs.get("p", 2)), pooled.dtype)
-        return _renamed(pooled, build.node("Pow", [build.node("Mul", [size, count]), root]))
-    tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
-    share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
-    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
-
-
 @rule("ReduceMean", "ReduceSum")
 def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
@@ -190,12 +111,47 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
         return reduce_channels(node, walk, walk.lift(data), axes)
     if not axes:
         raise HeadRefused(found)
+    cells = _cells_among(walk, data, axes)
+    if cells != axes:
+        return _cells_then_channels(node, walk, data, cells)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
     # Attention of multiple instance learning ends in ReduceSum like a plain sum pool does.
     attended = weighted_by_image(node, walk, data)
     if attended:
         detail = f"attention: {detail}, weighted by the image"
     return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
+
+
+def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Of axes that are reduced together those that hold places, where the others hold channels."""
+    roles = Layout(walk.graph, walk.trace).roles(data)
+    placed = tuple(axis for axis in axes if walk.holds_places(data, axis))
+    rest = [axis for axis in axes if axis not in placed]
+    batch = walk.batch_axis(data)
+    channels = placed and rest and batch not in rest and all(roles[axis] == "channel" for axis in rest)
+    return placed if channels else axes
+
+
+def _cells_then_channels(node: gs.Node, walk: Lifting, data: str, cells: tuple[int, ...]) -> Lifted:
+    """A mean over positions and channels at once: the pool, then the channels in every cell."""
+    shape, batch = walk.shape(data), walk.batch_axis(data)
+    summed = node.op == "ReduceSum"
+    kept = [axis for axis in range(len(shape)) if axis not in (batch, *cells)]
+    inner = tuple(shape[axis] for axis in kept)
+    word = "sum" if summed else "mean"
+    pooled = end_at_pool(
+        node, walk, data, cells, f"{word} over all positions", summed=summed, shape=(shape[batch], *inner)
+    )
+    gone = [1 + place for place, axis in enumerate(kept) if axis in reduced_axes(node, walk)]
+    out = walk.shape(walk.output)
+    count = math.prod(out) // pooled.batch
+    build = walk.build
+    if len(gone) == len(inner):
+        name = build.reduce(node.op, pooled.name, [1])
+    else:
+        name = as_grid(walk, pooled, build.reduce(node.op, build.reshape(pooled.name, [0, *inner, -1]), gone), count)
+    step = replace(pooled.step, shape=out, detail=f"{pooled.step.detail}, then over channels in every cell")
+    return replace(pooled, name=name, channels=count, shape=out, batch_axis=walk.batch_axis(walk.output), step=step)
 
 
 def end_at_pool(
@@ -240,9 +196,12 @@ def end_at_pool(
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     for product in products:
         name = product.on(walk, grid, name)
+    if grid.prefix:
+        name, said_prefix = _spread_prefix(node, walk, grid, name, plain=weights is None and not products)
+        detail, conditional = f"{detail}; {said_prefix}", True
     if summed:
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
-        name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
+        name = walk.build.node("Mul", [name, cell_count(walk, grid, dtype)])
     batch_axis = walk.batch_axis(walk.output) if shape is None else 0
     shape = walk.shape(walk.output) if shape is None else shape
     batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
@@ -253,6 +212,31 @@ def end_at_pool(
         detail = f"{detail}; {said.describe()}: position-dependent"
     step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail, said)
     return Lifted(name, grid.channels, shape, batch_axis, batch, (grid,), dtype, conditional, step)
+
+
+def _spread_prefix(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, *, plain: bool) -> tuple[str, str]:
+    """``(sum of placeless tokens + T t_p) / (T + placeless)``: what belongs to no cell is spread evenly over them.
+
+    Returns:
+        The tensor on the grid, and a phrase for people.
+
+    Raises:
+        HeadRefused: the tokens are not averaged alike.
+    """
+    if not plain or node.op != "ReduceMean":
+        raise walk.refuse("class-token", node, "it pools tokens of which some look at no place, and not by a mean")
+    build, count = walk.build, math.prod(grid.size)
+    shape, axis = walk.shape(grid.source), grid.axes[0]
+    batch = walk.batch_axis(grid.source)
+    order = [batch, *(place for place in range(len(shape)) if place not in (batch, axis)), axis]
+    flat = grid.source if order == sorted(order) else build.node("Transpose", [grid.source], perm=order)
+    rest = build.reduce("ReduceSum", build.slice_last(build.reshape(flat, [0, grid.channels, -1]), 0, grid.prefix), [2])
+    share = grid.prefix / (count + grid.prefix)
+    cells = build.node("Mul", [name, walk.scalar(1 - share, grid.dtype)])
+    spread = build.node("Mul", [rest, walk.scalar(1 / (count + grid.prefix), grid.dtype)])
+    made = build.node("Add", [cells, build.reshape(spread, [0, grid.channels, 1, 1])])
+    what = "1 token has" if grid.prefix == 1 else f"{grid.prefix} tokens have"
+    return made, f"{what} no place and {'is' if grid.prefix == 1 else 'are'} spread evenly, {share:.1%} of the mean"
 
 
 def _unweighed(
@@ -288,12 +272,12 @@ def _uncropped(
     return crop.source, axes, weights, f"{detail} of rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
 
 
-def _pooled_values(walk: Lifting, grid: FeatureGrid) -> str:
+def pooled_values(walk: Lifting, grid: FeatureGrid) -> str:
     """What the pool sees: the grid, or the means of its rows or columns, (N, C, H or 1, W or 1)."""
     return walk.build.reduce("ReduceMean", grid.name, list(grid.averaged)) if grid.averaged else grid.name
 
 
-def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
+def cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
     """How many values the pool sees, H*W of the grid but for what was averaged before.
 
     A constant, or computed in the graph where the input's size is open.
@@ -309,7 +293,7 @@ def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
     return count if dtype == np.float32 else build.node("Cast", [count], to=elem_type(dtype))
 
 
-def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
+def pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
     """A pool of a map with one position is no pool: walk on."""
     found = walk.try_lift(data)
     # Inception's auxiliary head, VGG at a small input: the pool is there, and its map has one position.
@@ -324,7 +308,3 @@ def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
         "a pool of one position changes nothing",
         batch_axis=lifted.batch_axis,
     )
-
-
-def _renamed(lifted: Lifted, name: str) -> Lifted:
-    return replace(lifted, name=name)

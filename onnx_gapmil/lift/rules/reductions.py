@@ -32,13 +32,6 @@ _SAID = {
 }
 
 
-@rule("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceMin", "ReduceSumSquare")
-def lift_channel_reduction(node: gs.Node, walk: Lifting) -> Lifted:
-    """The size, the smallest or the logarithm of a sum of pooled channels."""
-    data = node.inputs[0].name
-    return reduce_channels(node, walk, walk.lift(data), reduced_axes(node, walk))
-
-
 @rule("LogSoftmax")
 def lift_log_softmax(node: gs.Node, walk: Lifting) -> Lifted:
     """``z - log sum exp z`` over channels; the same whether it is one operator or spelled out."""
@@ -95,7 +88,7 @@ def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
     return tuple(sorted(axis % len(shape) for axis in given if shape[axis] != 1))
 
 
-def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
+def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...], operator: str = "") -> Lifted:
     """A reduction over some axes of a pooled tensor that are channels.
 
     Args:
@@ -103,26 +96,28 @@ def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[in
         walk: the walk.
         lifted: lift of its input.
         axes: what it reduces, of extent above 1.
+        operator: the reduction that it is, where it is spelled as a pool.
 
     Raises:
         HeadRefused: it reduces over the batch.
     """
+    operator = operator or str(node.op)
     axis = _batch_after(node, walk, lifted)
-    linear = node.op in ("ReduceMean", "ReduceSum")
-    if not axes and (linear or node.op in ("ReduceMax", "ReduceMin", "ReduceLogSumExp")):
+    linear = operator in ("ReduceMean", "ReduceSum")
+    if not axes and (linear or operator in ("ReduceMax", "ReduceMin", "ReduceLogSumExp")):
         return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
     groups = _Groups(node, walk, lifted, axes)
     count = math.prod(walk.shape(walk.output)) // lifted.batch
     cells = groups.apart(lifted.name)
     if linear:
-        word = "mean" if node.op == "ReduceMean" else "sum"
-        name = groups.together(groups.reduce(node.op, cells), count)
+        word = "mean" if operator == "ReduceMean" else "sum"
+        name = groups.together(groups.reduce(operator, cells), count)
         return walk.result(node, name, [lifted], "affine", f"{word} over channels, in every cell", batch_axis=axis)
     if walk.readout == "instance":
-        name, detail = groups.reduce(node.op, cells), f"{node.op} over the channels of each cell"
+        name, detail = groups.reduce(operator, cells), f"{operator} over the channels of each cell"
     else:
-        name = _by_slopes(node.op, groups, cells, groups.apart_pooled(pooled_value(walk, lifted)))
-        detail = _SAID.get(node.op, "the size of the pooled channels, each by its part of it")
+        name = _by_slopes(operator, groups, cells, groups.apart_pooled(pooled_value(walk, lifted)))
+        detail = _SAID.get(operator, "the size of the pooled channels, each by its part of it")
     name = groups.together(name, count)
     return walk.result(node, name, [lifted], "norm", detail, conditional=True, batch_axis=axis)
 

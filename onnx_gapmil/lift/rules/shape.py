@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
 
-_NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"})
+_NOT_POOLED = frozenset({"no-spatial-pool", "learned-tokens", "unknown-operator", "head-too-deep"})
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")

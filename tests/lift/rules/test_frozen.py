@@ -178,7 +178,7 @@ def test_a_gate_may_not_mix_the_images_of_a_batch(operator: str) -> None:
 
 
 def test_a_gate_of_the_whole_map_is_no_function_of_what_is_pooled() -> None:
-    body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n n = ReduceL2<axes=[2, 3], keepdims=0>(x)\n h = Div(f, n)\n"
+    body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n n = ReduceProd<axes=[2, 3], keepdims=0>(x)\n h = Div(f, n)\n"
     check_refused(model(body + END), "no-spatial-pool")
 
 
