@@ -88,6 +88,14 @@ class Lifting:
             for (name, of), found in view.items()
         )
 
+    def is_one_place_along(self, tensor: str, axis: int) -> bool:
+        """Whether all that lies along an axis looks at the same place, and looks at some."""
+        looks = self.coordinates.get(tensor)
+        if looks is None or not looks.views or axis >= looks.rank:
+            return False
+        fields = [found for view in looks.views for (_, of), found in view.items() if of > 0]
+        return any(found.has_numbers for found in fields) and not any(found.varies(axis) for found in fields)
+
     def is_mixed(self, tensor: str) -> bool:
         """Whether all that is known of a tensor's places is that a layer mixed them."""
         looks = self.coordinates.get(tensor)

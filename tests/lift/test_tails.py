@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 
-from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import (
     Head,
@@ -106,8 +105,23 @@ def test_two_classes_the_other_way_round_are_a_softmax() -> None:
         pytest.param("s = Softmax<axis=1>(z)\n y = Sin(s)", id="no_monotone_function"),
     ],
 )
-def test_functions_that_change_the_ranking_are_no_tail(body: str) -> None:
-    check_refused(tail(body, r=np.abs(B)), "unknown-operator")
+def test_functions_that_change_the_ranking_are_part_of_the_head(body: str) -> None:
+    found = lift(tail(body, r=np.abs(B)), images(tail(body, r=np.abs(B))))
+    assert (found.verdict, found.rewrite.heads[0].activation) == ("conditional", "none")
+    np.testing.assert_array_equal(found.logits, found.vendor[0])
+    assert_mean_is_logits(found)
+
+
+def test_expectation_over_a_softmax() -> None:
+    """An age by the mean over classes of years (DEX): by the softmax's slopes at the pooled value."""
+    years = np.arange(5, dtype=np.float32)[:, None] * 10
+    found = lift(tail("s = Softmax<axis=1>(z)\n y = MatMul(s, years)", 1, years=years), weights(3, 6, 3, 5))
+    z = Z(found.x.astype(np.float64))
+    share = softmax(pooled(z))
+    away = z - pooled(z)
+    expected = share + share * (away - (share * away).sum(axis=1, keepdims=True))
+    assert found.verdict == "conditional"
+    assert_close(found.grid, np.einsum("kc,nkhw->nchw", years.astype(np.float64), expected), 2e-5)
 
 
 @pytest.mark.parametrize("keepdims", [0, 1])
@@ -348,5 +362,5 @@ def test_ensemble_without_a_member_that_lifts_is_refused_by_its_name() -> None:
 def test_average_of_members_over_their_classes_is_none() -> None:
     """The mean over the classes of a softmax is 1 / K."""
     model = tail("s = Softmax<axis=1>(z)\n y = ReduceMean<axes=[1]>(s)", 1)
-    with pytest.raises(UnsupportedHeadError):
-        rewrite_model(model)
+    found = lift(model, images(model))
+    assert_close(found.grid, np.full_like(found.grid, 0.2, dtype=np.float64))

@@ -151,6 +151,7 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     lifted = widened(node, walk, walk.lift(kept), out)
     axis = aligned_batch(lifted, out)
     word = "divisor" if node.op == "Div" else "gate"
+    _require_alike(node, walk, kept, frozen, word)
     require_pooled(node, walk, lifted, frozen, word)
     if walk.readout == "instance":
         other = walk.lift(frozen)
@@ -167,6 +168,19 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     return walk.result(
         node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis
     )
+
+
+def _require_alike(node: gs.Node, walk: Lifting, kept: str, frozen: str, word: str) -> None:
+    """A fully connected layer on a flattened map pools nothing that a gate of a pool could be a function of."""
+    flattened = [
+        not isinstance(walk.try_lift(name), Refusal) and any(step.kind == "flatten" for step in walk.chain(name))
+        for name in (kept, frozen)
+    ]
+    if flattened[0] and not flattened[1] and not isinstance(walk.try_lift(frozen), Refusal):
+        message = (
+            f"its {word} '{frozen}' is of a pool, and what it is kept for is of a flattened map that nothing pooled"
+        )
+        raise walk.refuse("flatten-head", node, message)
 
 
 def _is_quantization_scale(walk: Lifting, tensor: str) -> bool:

@@ -54,7 +54,13 @@ def pooled_before(walk: Lifting, data: str) -> Lifted | None:
     if not places_are_lost(walk, data):
         return None
     found = walk.try_lift(data)
-    return None if isinstance(found, Refusal) else found
+    if isinstance(found, Refusal):
+        return None
+    # A vector that was spread over a map, and bent differently at each position since: what is averaged then looks like
+    # places, and is told as none.
+    positions = math.prod(walk.shape(data)[2:])
+    spread = any(math.prod(step.shape) * positions == found.batch * found.channels for step in walk.chain(data))
+    return None if spread and found.conditional else found
 
 
 @rule("AveragePool")
@@ -128,7 +134,9 @@ def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, 
     placed = tuple(axis for axis in axes if walk.holds_places(data, axis))
     rest = [axis for axis in axes if axis not in placed]
     batch = walk.batch_axis(data)
-    channels = placed and rest and batch not in rest and all(roles[axis] == "channel" for axis in rest)
+    # Along channels everything looks at the same place.
+    channels = placed and rest and batch not in rest
+    channels = channels and all(roles[axis] == "channel" or walk.is_one_place_along(data, axis) for axis in rest)
     return placed if channels else axes
 
 

@@ -39,6 +39,26 @@ def lift_log_softmax(node: gs.Node, walk: Lifting) -> Lifted:
     return log_softmax(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
 
 
+@rule("Softmax")
+def lift_softmax(node: gs.Node, walk: Lifting) -> Lifted:
+    """``p = softmax z`` within a head, such as the shares of an expectation, by its slopes ``p_k (1[j = k] - p_j)``."""
+    lifted = walk.lift(node.inputs[0].name)
+    groups = _Groups(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
+    build = walk.build
+    cells = groups.apart(lifted.name)
+    if walk.readout == "instance":
+        name = build.node("Exp", [build.node("Sub", [cells, groups.log_sum_exp(cells)])])
+    else:
+        value = groups.apart_pooled(pooled_value(walk, lifted))
+        share = build.node("Exp", [build.node("Sub", [value, groups.log_sum_exp(value)])])
+        away = build.node("Sub", [cells, value])
+        moved = build.node("Sub", [away, groups.reduce("ReduceSum", build.node("Mul", [share, away]))])
+        name = build.node("Add", [share, build.node("Mul", [share, moved])])
+    detail = "softmax, by its slopes at the pooled value"
+    name = groups.together(name, lifted.channels)
+    return walk.result(node, name, [lifted], "activation", detail, conditional=True, batch_axis=lifted.batch_axis)
+
+
 def log_softmax(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
     """The lift of ``z - log sum exp z``, from that of z.
 

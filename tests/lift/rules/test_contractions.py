@@ -183,3 +183,70 @@ def test_padded_kernel_that_is_not_in_the_middle() -> None:
     )
     found = check_exact(model)
     assert_close(found.grid, np.einsum("kc,nchw->nkhw", weight[:, :, 1, 2].astype(np.float64), found.x))
+
+
+# --- weights of positions ---------------------------------------------------------------------------------------------
+
+MAP = "c = Conv(x, m)\n k = Relu(c)\n"
+CONV = {"m": weights(6, 6, 1, 1)}
+
+
+def mapped(x: np.ndarray) -> np.ndarray:
+    return np.maximum(np.einsum("dc,nchw->ndhw", CONV["m"][:, :, 0, 0].astype(np.float64), x), 0)
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "formula"),
+    [
+        pytest.param("nchw,hw->nc", (3, 5), lambda a, w: a * w, id="a_weight_for_each_position"),
+        pytest.param("nchw,chw->nc", (6, 3, 5), lambda a, w: a * w, id="and_channel"),
+        pytest.param("nchw,wh->nc", (5, 3), lambda a, w: a * w.T, id="columns_first"),
+        pytest.param(
+            "nchw,whkc->nk", (5, 3, 2, 6), lambda a, w: np.einsum("nchw,whkc->nkhw", a, w), id="a_layer_at_each"
+        ),
+    ],
+)
+def test_fixed_weights_of_positions_are_a_weighted_pool(equation: str, shape: tuple[int, ...], formula: object) -> None:
+    weight, last = weights(*shape), weights(5, 2 if "k" in equation else 6)
+    model = text_model(
+        f"{MAP} f = {einsum(equation, 'k', 'p')}\n y = Gemm<transB=1>(f, w)", init=CONV | {"p": weight, "w": last}
+    )
+    found = lift(model, images(model))
+    cells = 15 * formula(mapped(found.x), weight.astype(np.float64))  # type: ignore[operator]
+    assert (found.verdict, found.rewrite.heads[0].position_dependent) == ("exact", True)
+    assert_close(found.grid, np.einsum("kc,nchw->nkhw", last.astype(np.float64), cells), 2e-5)
+    assert_mean_is_logits(found)
+
+
+def test_weights_that_are_alike_are_a_mean() -> None:
+    model = text_model(
+        f"{MAP} f = {einsum('nchw,hw->nc', 'k', 'p')}\n y = Gemm<transB=1>(f, w)",
+        init=CONV | {"p": np.full((3, 5), 1 / 15, np.float32), "w": W},
+    )
+    found = lift(model, images(model))
+    assert (found.verdict, found.rewrite.heads[0].position_dependent) == ("exact", False)
+    assert_close(found.grid, np.einsum("kc,nchw->nkhw", W.astype(np.float64), mapped(found.x)))
+
+
+@pytest.mark.parametrize(
+    ("equation", "body"),
+    [
+        pytest.param("nt,nct->nc", "a0 = MatMul(v1, r)\n s0 = Squeeze(a0, one)\n s = Softmax<axis=-1>(s0)", id="one"),
+        pytest.param("nqt,nct->nqc", "a0 = MatMul(v2, r)\n s = Softmax<axis=-1>(a0)", id="two_queries"),
+    ],
+)
+def test_attention_spelled_as_an_einsum(equation: str, body: str) -> None:
+    queries = 2 if "q" in equation else 1
+    last = weights(5, 6 * queries)
+    model = text_model(
+        f"{MAP} r = Reshape(k, flat)\n {body}\n o = {einsum(equation, 's', 'r')}\n f = Flatten(o)\n"
+        " y = Gemm<transB=1>(f, w)",
+        init=CONV | {"flat": ints(0, 6, 15), "one": ints(1), "w": last, f"v{queries}": weights(1, queries, 6)},
+    )
+    found = lift(model, images(model))
+    cells = mapped(found.x).reshape(3, 6, 15)
+    scores = np.einsum("qc,nct->nqt", weights(1, queries, 6)[0].astype(np.float64), cells)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    joined = 15 * np.einsum("nqt,nct->nqct", shares, cells).reshape(3, 6 * queries, 15)
+    assert found.verdict == "conditional"
+    assert_close(found.grid.reshape(3, 5, 15), np.einsum("kc,nct->nkt", last.astype(np.float64), joined), 3e-5)
