@@ -51,6 +51,7 @@ class FeatureGrid:
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
         averaged: its axes (2 rows, 3 columns) that the vendor averages before the pool, which then pools the others.
         laid: the lattice that it was laid onto beside other views; None if it is by itself.
+        prefix: leading tokens of the source that are no cells, such as a class token; the pool reads them, too.
     """
 
     name: str
@@ -64,6 +65,7 @@ class FeatureGrid:
     note: str = ""
     averaged: tuple[int, ...] = ()
     laid: Laid | None = None
+    prefix: int = 0
 
 
 @dataclass(frozen=True)

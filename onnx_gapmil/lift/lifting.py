@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_gapmil.graph.ancestors import ancestors
-from onnx_gapmil.lift.coordinates.fields import is_number
+from onnx_gapmil.lift.coordinates.fields import MIXED, is_number
 from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
 from onnx_gapmil.lift.coordinates.preparing import plain
 from onnx_gapmil.lift.coordinates.scene import Scene
@@ -103,6 +103,38 @@ class Lifting:
             for (name, of), found in view.items()
         )
 
+    def is_one_place_along(self, tensor: str, axis: int) -> bool:
+        """Whether all that lies along an axis looks at the same place, and looks at some."""
+        looks = self.coordinates.get(tensor)
+        if looks is None or not looks.views or axis >= looks.rank:
+            return False
+        fields = [found for view in looks.views for (_, of), found in view.items() if of > 0]
+        return any(found.has_numbers for found in fields) and not any(found.varies(axis) for found in fields)
+
+    def is_mixed(self, tensor: str) -> bool:
+        """Whether all that is known of a tensor's places is that a layer mixed them."""
+        looks = self.coordinates.get(tensor)
+        fields = (
+            [found for view in looks.views for (_, of), found in view.items() if of > 0] if looks is not None else []
+        )
+        return bool(fields) and all(bool((found.values == MIXED).all()) for found in fields)
+
+    def placeless_prefix(self, tensor: str, axis: int) -> int:
+        """How many elements lead an axis that look at no place of their own, where all others look at one."""
+        looks = self.coordinates.get(tensor)
+        if looks is None or len(looks.views) != 1:
+            return 0
+        counts = set()
+        for (_, of), found in looks.views[0].items():
+            if of == 0 or not found.varies(axis):
+                continue
+            lines = np.moveaxis(is_number(found.values), axis, 0).reshape(found.values.shape[axis], -1)
+            placed = np.flatnonzero(lines.all(axis=1))
+            first = int(placed[0]) if len(placed) else 0
+            if len(placed) == len(lines) - first:
+                counts.add(first)
+        return counts.pop() if len(counts) == 1 else 0
+
     def batch_axis(self, tensor: str) -> int:
         """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""
         looks = self.coordinates.get(tensor)
@@ -165,6 +197,10 @@ class Lifting:
             finally:
                 self._stack.pop()
         return self._memo[tensor]
+
+    def remember(self, tensor: str, lifted: Lifted) -> None:
+        """Keep a lift that no rule made, so that its chain can be told."""
+        self._memo[tensor] = lifted
 
     def chain(self, tensor: str) -> list[LiftStep]:
         """The steps from the pool to a lifted tensor, in the order of the graph."""

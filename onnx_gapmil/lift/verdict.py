@@ -44,6 +44,10 @@ ADVICE: dict[str, str] = {
     "place of its own: export the model without test-time augmentation, for one view.",
     "sampled-places": "The image itself decides where the cells look (a predicted box, a sort), so they have no places "
     "that could be drawn.",
+    "learned-tokens": "The mean is over tokens that are learned or gathered, and not over places of the image: ask for "
+    "a variant that averages its patches.",
+    "ensemble": "The output averages the probabilities of several members, which no one grid can give: name a member's "
+    "own output, or export the members one by one.",
     "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",
 }
 
