@@ -94,10 +94,12 @@ class HeadSearch:
     Attributes:
         heads: those that lift, in the order of the outputs.
         refusals: by output, why the others do not.
+        walk: the walk, which knows the lift of every tensor that it came by.
     """
 
     heads: tuple[LiftedHead, ...]
     refusals: dict[str, Refusal]
+    walk: Lifting
 
 
 def lift_heads(
@@ -130,7 +132,7 @@ def lift_heads(
             refusals |= dict.fromkeys((logits.output for logits in ends), placed)
         else:
             heads += _by_order(walk, placed, ends, refusals)
-    return HeadSearch(tuple(heads), refusals)
+    return HeadSearch(tuple(heads), refusals, walk)
 
 
 def _by_order(walk: Lifting, placed: PlacedHead, ends: list[Logits], refusals: dict[str, Refusal]) -> list[LiftedHead]:

@@ -10,6 +10,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.attachment.attach import attach
 from onnx_gapmil.rewriting.claim import check_claim
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
@@ -75,6 +76,13 @@ def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit) -> Rewri
         for head in search.heads
     ]
     heads = tuple(_record(analysis, head, made) for head, made in zip(search.heads, emitted, strict=True))
+    attach(
+        search.walk,
+        maps=[grid.source for head in search.heads for grid in head.features],
+        logits=[made.names.logits for made in emitted],
+        # The whole grids are the proof's, whether the file gives them or not.
+        outputs=[name for made in emitted for name in (*made.names.tensors, made.grid)],
+    )
     proto = _assemble(analysis, emitted, heads)
     whole = _whole_grids(analysis, emitted, heads, proto)
     return Rewrite(proto, source, heads, search.refusals, inlined=analysis.inlined, trace=analysis.trace, whole=whole)
