@@ -141,7 +141,7 @@ class GraphBuilder:
 
     def constant(self, value: np.ndarray) -> str:
         """A small new initializer (shapes, indices, scalars); equal ones are shared."""
-        array = np.ascontiguousarray(value)
+        array = np.asarray(value, order="C")  # which, unlike ascontiguousarray, leaves a scalar one
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/constant"), array)

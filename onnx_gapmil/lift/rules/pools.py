@@ -288,7 +288,7 @@ def end_at_pool(
         data, axes, weights, detail = _uncropped(walk, data, axes, detail, summed=summed)
         if weights is None:
             data, axes, products = _unweighed(walk, data, axes, summed=summed)
-    grid = feature_grid(node, walk, data, axes)
+    grid = feature_grid(node, walk, data, axes, untransposed=not products)  # whose factors lie as the map does
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype

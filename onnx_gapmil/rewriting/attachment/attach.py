@@ -1,7 +1,7 @@
 """Attach new nodes so that the vendor's outputs stay what they are under ONNX Runtime's optimizers.
 
 A node's fusion often depends on who else reads what it makes. New nodes may therefore read three things of the
-vendor's: the maps that are pooled, constants, and the logits. After a lift was built, four passes see to it, whatever
+vendor's: the maps that are pooled, constants, and the logits. After a lift was built, passes see to it, whatever
 the rules wrote:
 
 1. every other pooled value (a gate, a norm's root, ``z`` of a frozen slope) is recomputed from a pool of our own
@@ -9,7 +9,8 @@ the rules wrote:
    would stop its fusion;
 2. constants behind a DequantizeLinear are made from the integers (`constants`): a second DequantizeLinear of one
    constant does not load under ``session.x64quantprecision``;
-3. fp16 weights go through a Reshape: on a CPU the runtime casts them, and folds that Cast only for one reader;
+3. fp16 weights go through a Reshape: on a CPU the runtime casts them, and folds that Cast only for one reader. What is
+   fp16 and depends on the image is read by a ``Sum`` of one alone (`halves`);
 4. a Transpose of ours is kept from moving (`fence`): the runtime pushes transposes of the vendor's towards it.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.rewriting.attachment.constants import Constants
 from onnx_gapmil.rewriting.attachment.fences import fence
+from onnx_gapmil.rewriting.attachment.halves import Halves
 from onnx_gapmil.rewriting.attachment.values import Values
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ def attach(walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: S
     constants = Constants(walk)
     for node in build.needed_nodes(outputs):
         _redirect(walk, node, {name: constants.safe(name) for name in _reads(walk, node, fixed=True)})
+    halves = Halves(walk)
+    for node in build.needed_nodes(outputs):
+        _redirect(walk, node, {name: halves.safe(name) for name in _reads(walk, node, fixed=False)})
     for node in build.needed_nodes(outputs):
         if node.op == "Transpose" and not build.is_constant(node.inputs[0].name):
             data = str(node.inputs[0].name)
