@@ -31,7 +31,7 @@ class GraphBuilder:
         self._taken = set(graph.names)
         self._nodes: list[gs.Node] = []
         self._makers: dict[str, gs.Node] = {}
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes | int], gs.Constant] = {}
         self._values: dict[str, np.ndarray] = {}
 
     def unique(self, wish: str) -> str:
@@ -139,10 +139,10 @@ class GraphBuilder:
             self._append("TopK", [tensor], names, {"axis": axis, "k": count})
         return names[0], names[1]
 
-    def constant(self, value: np.ndarray) -> str:
-        """A small new initializer (shapes, indices, scalars); equal ones are shared."""
+    def constant(self, value: np.ndarray, *, shared: bool = True) -> str:
+        """A small new initializer (shapes, indices, scalars); equal ones are shared, but those that must not be."""
         array = np.asarray(value, order="C")  # which, unlike ascontiguousarray, leaves a scalar one
-        key = (str(array.dtype), array.shape, array.tobytes())
+        key = (str(array.dtype), array.shape, array.tobytes() if shared else len(self._constants))
         if key not in self._constants:
             self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/constant"), array)
             self._values[str(self._constants[key].name)] = array

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.rewriting.attachment.constants import Constants
 from onnx_gapmil.rewriting.attachment.fences import fence
 from onnx_gapmil.rewriting.attachment.halves import Halves
+from onnx_gapmil.rewriting.attachment.shadow import Shadow
 from onnx_gapmil.rewriting.attachment.values import Values
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 
-def attach(walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: Sequence[str]) -> None:
+def attach(
+    walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: Sequence[str], *, shadowed: bool = False
+) -> int:
     """Redirect what new nodes read; see the module.
 
     Args:
@@ -39,6 +42,10 @@ def attach(walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: S
         maps: the vendor's tensors that heads pool.
         logits: new outputs that are the vendor's logits; what they are made of is theirs to read.
         outputs: all tensors that are wanted.
+        shadowed: read nothing behind int8 activations, but repeat the part that makes it (`shadow`).
+
+    Returns:
+        How many of the vendor's nodes were repeated for shadows.
     """
     build = walk.build
     free = build.needed(logits)
@@ -46,6 +53,9 @@ def attach(walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: S
     for node in build.needed_nodes(outputs):
         if not any(tensor.name in free for tensor in node.outputs):
             _redirect(walk, node, {name: values.value(name) for name in _reads(walk, node, fixed=False)})
+    shadow = Shadow(walk)
+    for node in build.needed_nodes(outputs) if shadowed else ():
+        _redirect(walk, node, {name: shadow.value(name) for name in _reads(walk, node, fixed=False)})
     constants = Constants(walk)
     for node in build.needed_nodes(outputs):
         _redirect(walk, node, {name: constants.safe(name) for name in _reads(walk, node, fixed=True)})
@@ -56,6 +66,7 @@ def attach(walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: S
         if node.op == "Transpose" and not build.is_constant(node.inputs[0].name):
             data = str(node.inputs[0].name)
             _redirect(walk, node, {data: fence(build, data, len(node.attrs["perm"]))})
+    return shadow.nodes
 
 
 def _reads(walk: Lifting, node: gs.Node, *, fixed: bool) -> list[str]:
