@@ -85,7 +85,11 @@ def _behind_transposes(
     through the pool, but not where it has another reader.
     """
     while (node := walk.graph.producer(source)) is not None and node.op == "Transpose":
-        perm = node.attrs.get("perm", list(range(len(walk.shape(source))))[::-1])
+        shape, batch = walk.shape(source), walk.batch_axis(source)
+        perm = node.attrs.get("perm", list(range(len(shape)))[::-1])
+        channels = [perm[axis] for axis, dim in enumerate(shape) if dim != 1 and axis not in (batch, *axes)]
+        if channels != sorted(channels):
+            break  # the pooled tensor has them in the order that they have here
         source = str(node.inputs[0].name)
         axes, own = (tuple(int(perm[axis]) for axis in places) for places in (axes, own))
     return source, axes, own
