@@ -11,6 +11,7 @@ Weights are the vendor's, through a Reshape, which the runtime folds to a copy i
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 _QUANTIZE, _DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+#: Constants of so few integers are copied.
+_SMALL = 16
 #: From int8 to uint8 integers and zero points move by this; what they stand for stays.
 _TURN = 128
 
@@ -45,7 +48,8 @@ class Shadow:
     def value(self, tensor: str) -> str:
         """The same tensor in the shadow; itself where it is no tensor behind int8 activations."""
         part = self._part(tensor)
-        if not any(self._is_int8(node) for node in part):
+        # Operators on integers (QLinearConv) are what the runtime makes of pairs; it turns none that they read.
+        if not any(self._is_int8(node) for node in part) or any(self._is_fused(node) for node in part):
             return tensor
         for node in part:
             self._repeat(node)
@@ -71,6 +75,10 @@ class Shadow:
         zero = str(node.inputs[2].name) if len(node.inputs) > 2 else ""
         value = self._walk.value(zero) if zero else None
         return node.op in (_QUANTIZE, _DEQUANTIZE) and value is not None and value.dtype == np.int8
+
+    def _is_fused(self, node: gs.Node) -> bool:
+        readers = self._walk.graph.consumers.get(str(node.outputs[0].name), [])
+        return node.op == _QUANTIZE and any(reader.op != _DEQUANTIZE for reader in readers)
 
     def _is_anchor(self, node: gs.Node) -> bool:
         """Whether a DequantizeLinear of activations is read as it is: its integers stay what they are."""
@@ -128,10 +136,15 @@ class Shadow:
         if node is None or node.op != _DEQUANTIZE:
             return name
         if name not in self._made:
-            shape = list(self._walk.shape(str(node.inputs[0].name)))
-            integers = self._build.reshape(str(node.inputs[0].name), shape) if shape else str(node.inputs[0].name)
-            others = [str(read.name) for read in node.inputs[1:]]
-            zeros = [self._walk.value(zero) for zero in others[1:]]
-            copied = [self._build.constant(zero, shared=False) for zero in zeros if zero is not None]
-            self._made[name] = self._build.repeat(node, [integers, others[0], *copied])[0]
+            integers, scale, *zero = (str(read.name) for read in node.inputs)
+            inputs = [self._copied(integers), scale, *(self._copied(read) for read in zero)]
+            self._made[name] = self._build.repeat(node, inputs)[0]
         return self._made[name]
+
+    def _copied(self, name: str) -> str:
+        """A constant of integers that no DequantizeLinear of the vendor's reads."""
+        shape = self._walk.shape(name) if name else ()
+        if name and math.prod(shape) > _SMALL:
+            return self._build.reshape(name, list(shape))
+        value = self._walk.value(name) if name else None
+        return name if value is None else self._build.constant(value, shared=False)
