@@ -70,9 +70,7 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     return check_claim(source, heads, _rewrite_vendors) if heads else ()
 
 
-def _rewrite_vendors(
-    source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain"
-) -> Rewrite:
+def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain") -> Rewrite:
     """Rewrite a model that was not rewritten before."""
     analysis = analyse(source, readout=readout)
     search = analysis.search
@@ -93,7 +91,7 @@ def _rewrite_vendors(
         )
         for head in search.heads
     ]
-    heads = tuple(_record(analysis, head, made) for head, made in zip(search.heads, emitted, strict=True))
+    heads = tuple(_record(analysis, head, made, attachment) for head, made in zip(search.heads, emitted, strict=True))
     attach(
         search.walk,
         maps=[grid.source for head in search.heads for grid in head.features],
@@ -131,7 +129,7 @@ def _worst(refusals: dict[str, Refusal]) -> Refusal:
     )
 
 
-def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadRecord:
+def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment: Attachment) -> HeadRecord:
     return HeadRecord(
         **made.names.as_fields(),
         output=head.output,
@@ -148,6 +146,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadReco
         chain=head.chain,
         source_sha256=analysis.source.sha256,
         places=head.places,
+        attachment=attachment,
     )
 
 

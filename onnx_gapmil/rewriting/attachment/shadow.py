@@ -1,12 +1,12 @@
 """A shadow: the part of an int8 trunk that makes a map, once more, where the map itself cannot be read.
 
-On x86 ONNX Runtime turns int8 activations to uint8, for which it has the faster kernels, but only a QuantizeLinear with
-a single reader. Any reader of ours, of the integers or of the floats behind them, leaves the vendor's next operator with
-other integers, and so with another kernel that rounds and saturates otherwise. So nothing of ours reads there: the part
-from the nearest anchor on is repeated, with the pairs spelled in uint8 as the runtime would turn them. An anchor is an
-input of the graph, or a tensor whose QuantizeLinear has several readers already, which is not turned anyway.
+On x86 ONNX Runtime turns int8 activations to uint8, for which it has the faster kernels, but only a QuantizeLinear
+with a single reader. Any reader of ours, of the integers or of the floats behind them, leaves the vendor's next
+operator with other integers, and so with another kernel that rounds and saturates otherwise. So nothing of ours reads
+there: the part from the nearest anchor on is repeated, with the pairs spelled in uint8 as the runtime would turn them.
+An anchor is an input of the graph, or a tensor whose QuantizeLinear has several readers, which is not turned anyway.
 
-Weights are the vendor's, through a Reshape, which the runtime folds to a copy in memory: the file does not grow by them.
+Weights are the vendor's, through a Reshape that the runtime folds to a copy in memory: the file grows by nodes alone.
 """
 
 from __future__ import annotations
@@ -88,8 +88,9 @@ class Shadow:
             return True
         integers = str(node.inputs[0].name)
         readers = self._walk.graph.consumers.get(integers, [])
-        count = sum(self._readers(str(reader.outputs[0].name)) for reader in readers if reader.op == _DEQUANTIZE)
-        return count + sum(reader.op != _DEQUANTIZE for reader in readers) + (integers in self._outputs) > 1
+        count: int = sum(self._readers(str(reader.outputs[0].name)) for reader in readers if reader.op == _DEQUANTIZE)
+        count += sum(reader.op != _DEQUANTIZE for reader in readers) + (integers in self._outputs)
+        return count > 1
 
     def _readers(self, name: str) -> int:
         return len(self._walk.graph.consumers.get(name, [])) + (name in self._outputs)
