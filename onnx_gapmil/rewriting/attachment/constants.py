@@ -37,7 +37,7 @@ class Constants:
         tensor, node = graph.initializer(name), graph.producer(name)
         if tensor is not None:
             # ONNX Runtime casts fp16 on a CPU; the Cast of a weight is folded only if one kind of reader has it.
-            shared = tensor.data_type == elem_type(np.dtype(np.float16)) and len(tensor.dims) > 0
+            shared = tensor.data_type == elem_type(np.dtype(np.float16))
             return self._build.reshape(name, list(tensor.dims)) if shared else name
         if node is None or name not in graph.constants or not self._is_dequantized(name):
             return name
