@@ -15,6 +15,8 @@ from onnx_gapmil.ort.quiet import onnxruntime_module
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
+
 #: ``all`` is ONNX Runtime's default; ``extended`` leaves out the layouts of one kind of CPU.
 Level = Literal["all", "extended", "none"]
 #: Session modes for 8-bit integers: weights as uint8, so that kernels of old x86 do not saturate; int8 as it is.
@@ -23,12 +25,13 @@ INTEGER_MODES = (*PRECISE, "session.qdqisint8allowed")
 
 
 def deployed_session(
-    model: bytes | Path,
+    model: bytes,
     folder: Path | None,
     level: Level,
     *,
     config: Mapping[str, str] | None = None,
     save_to: str = "",
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
     """A quiet CPU session at an optimization level.
 
@@ -38,6 +41,8 @@ def deployed_session(
         level: how far ONNX Runtime may fuse, fold and lay out.
         config: session configuration entries, by key.
         save_to: where ONNX Runtime writes the graph that it made; "" for nowhere.
+        weights: initializers that the model declares as external and that are used where they lie in memory;
+            they must outlive the session.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model so.
@@ -57,6 +62,9 @@ def deployed_session(
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if save_to:
         options.optimized_model_filepath = save_to
+    values = [runtime.OrtValue.ortvalue_from_numpy(array) for array in (weights or {}).values()]
+    if weights:
+        options.add_external_initializers(list(weights), values)
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:

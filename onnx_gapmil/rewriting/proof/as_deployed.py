@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import has_external_data
+from onnx_gapmil.graph.light import light_copy
+from onnx_gapmil.graph.loading import has_external_data, load_small_external_data
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.ort.deployed import INTEGER_MODES, Level, deployed_session, optimized_graph
 from onnx_gapmil.ort.errors import explain
@@ -138,6 +139,7 @@ class DeploymentProof:
         self._digests: dict[Level, list[str]] = {}
         self._kernels: float | None = None
         self._failure = ""
+        self._held: dict[str, np.ndarray] = {}
 
     def compare(self, rewritten: LoadedModel, attachment: Attachment) -> Deployed:
         """Run a rewritten form at each level.
@@ -174,12 +176,15 @@ class DeploymentProof:
             except ModelError as error:
                 self._failure = f"the original does not load at '{level}': {error}".rstrip(".")
                 return
-            if not self._feeds:
-                self._feeds = self._runnable(session)
-                if not self._feeds:
+            if self._feeds:
+                self._expected[level] = [session.run(self._names, feeds) for feeds in self._feeds]
+            else:
+                known = self._runnable(session)
+                if not known:
                     self._failure = "the original runs at none of the inputs that were tried"
                     return
-            self._expected[level] = [session.run(self._names, feeds) for feeds in self._feeds]
+                self._feeds = [feeds for feeds, _ in known]
+                self._expected[level] = [found for _, found in known]
             self._digests[level] = digests
         if not self.is_plain:
             plain = deployed_session(*self._original.session_source(), "none")
@@ -192,24 +197,29 @@ class DeploymentProof:
 
     def _session(self, loaded: LoadedModel, level: Level) -> tuple[Any, list[str]]:
         """A session, and what the vendor's outputs are made by in it where that is looked at."""
+        if self.is_plain:
+            loaded.require_weights()
+            light, self._held = light_copy(loaded.proto)  # which must outlive the session
+            load_small_external_data(light, loaded.folder)
+            beside = loaded.folder if has_external_data(loaded.proto) else None
+            return deployed_session(light.SerializeToString(), beside, level, weights=self._held), []
         data, folder = loaded.session_source()
-        if self.is_plain or loaded.size > _MOST_BYTES or has_external_data(loaded.proto):
+        if loaded.size > _MOST_BYTES or has_external_data(loaded.proto):
             return deployed_session(data, folder, level), []
         session, made = optimized_graph(data, folder, level)
         return session, output_digests(made, self._names)
 
-    def _runnable(self, session: Any) -> list[Feeds]:
-        """The inputs that the original takes; of a plain model one image, three times as large as usual."""
-        kept: list[Feeds] = []
+    def _runnable(self, session: Any) -> list[tuple[Feeds, list[Any]]]:
+        """The inputs that the original takes, with its answers; of a plain model one image, three times as large."""
+        kept: list[tuple[Feeds, list[Any]]] = []
         for _, feeds, spare in proof_inputs(self._original, ()):
             if kept and (spare or not self._all):
                 break
             own = feeds if self._all else self._one(feeds)
             try:
-                session.run(self._names[:1], own)
+                kept.append((own, session.run(self._names, own)))
             except Exception:  # noqa: BLE001, S112 - a size that the vendor's own graph does not take
                 continue
-            kept.append(own)
         return kept
 
     def _one(self, feeds: Feeds) -> Feeds:
