@@ -25,7 +25,9 @@ _SEARCH_LIMIT = 5000
 _MEANS = frozenset({"ReduceMean", "AveragePool"})
 
 
-def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> FeatureGrid:
+def feature_grid(
+    node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], *, untransposed: bool = True
+) -> FeatureGrid:
     """The grid that a pool averages, as NCHW, with the nodes that bring it there.
 
     Pools in several steps (first over columns, then over rows) are followed back to the map they start from.
@@ -35,12 +37,15 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         walk: the walk.
         data: the map it reads.
         axes: the axes it pools over.
+        untransposed: take the map before the vendor transposed it.
 
     Raises:
         HeadRefused: the axes are channels, or leave positions over.
     """
     layout = Layout(walk.graph, walk.trace)
     source, axes, own = first_map(walk, data, axes)
+    if untransposed:
+        source, axes, own = _behind_transposes(walk, source, axes, own)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
@@ -70,6 +75,25 @@ def first_map(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tup
     """The map that a pool in several steps starts from, all of its axes that are pooled, and those of its last step."""
     wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
     return _first_map(walk, Layout(walk.graph, walk.trace), data, wide)
+
+
+def _behind_transposes(
+    walk: Lifting, source: str, axes: tuple[int, ...], own: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The same map before it was transposed, with the same axes there.
+
+    TensorFlow's and Keras' exporters turn the last map to NHWC for the pool. ONNX Runtime moves such a Transpose
+    through the pool, but not where it has another reader.
+    """
+    while (node := walk.graph.producer(source)) is not None and node.op == "Transpose":
+        shape, batch = walk.shape(source), walk.batch_axis(source)
+        perm = node.attrs.get("perm", list(range(len(shape)))[::-1])
+        channels = [perm[axis] for axis, dim in enumerate(shape) if dim != 1 and axis not in (batch, *axes)]
+        if channels != sorted(channels):
+            break  # the pooled tensor has them in the order that they have here
+        source = str(node.inputs[0].name)
+        axes, own = (tuple(int(perm[axis]) for axis in places) for places in (axes, own))
+    return source, axes, own
 
 
 def _require_space(

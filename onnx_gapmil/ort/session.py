@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def make_session(
     external_data_folder: Path | None = None,
     spinning: bool = True,
     name: str | None = None,
+    config: Mapping[str, str] | None = None,
 ) -> Any:
     """Create an `onnxruntime.InferenceSession`.
 
@@ -36,6 +38,7 @@ def make_session(
         external_data_folder: where a serialized model's external data lies.
         spinning: let idle threads wait busily. Faster by itself; slower where decoding wants the same cores.
         name: what messages call a serialized model.
+        config: session configuration entries, by key.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model; the message says what it has against it.
@@ -47,6 +50,8 @@ def make_session(
     if isinstance(model, Path) and not model.is_file():
         raise ModelError(f"{model} is not a file.")
     settings = _settings(threads, optimize, spinning)
+    for key, value in (config or {}).items():
+        settings.add_session_config_entry(key, value)
     if external_data_folder is not None:
         settings.add_session_config_entry(EXTERNAL_FOLDER, str(external_data_folder))
     try:

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Readout
+    from onnx_gapmil.rewriting.attachment.rungs import Attachment
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
 
-    Rewriting = Callable[[LoadedModel, Readout, Emit], Rewrite]
+    Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment], Rewrite]
 
 #: Places that differ by less, as a share of the step from cell to cell, are the same.
 _SAME_PLACE = 0.01
@@ -62,7 +63,7 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
     source.require_weights()
     vendor = vendors_part(source, heads)
     try:
-        anew = rewriting(vendor, heads[0].readout, heads[0].emit)
+        anew = rewriting(vendor, heads[0].readout, heads[0].emit, heads[0].attachment)
     except UnsupportedHeadError as error:
         raise forged(source, f"its head is refused ({error.refusal.code}): {error.refusal.message}") from error
     pairs = list(zip(heads, _partners(source, heads, anew), strict=True))
@@ -83,7 +84,7 @@ def vendors_part(source: LoadedModel, heads: Iterable[HeadRecord]) -> LoadedMode
     Raises:
         ProofError: nothing is left of the vendor's outputs.
     """
-    claimed = {name for head in heads for name in head.tensors}
+    claimed = {name for head in heads for name in head.new_outputs}
     graph = source.proto.graph
     kept = [value for value in graph.output if value.name not in claimed]
     absent = sorted({name for head in heads for name in head.outputs} - {value.name for value in kept})
@@ -150,7 +151,13 @@ def _require_equal(source: LoadedModel, said: HeadRecord, found: HeadRecord) -> 
 
 def _as_recorded(said: HeadRecord, found: HeadRecord) -> HeadRecord:
     """The head as this version lifts it, with the names, the residual and the places of the record."""
-    held = replace(found, **said.as_fields(), residual=said.residual, source_sha256=said.source_sha256)
+    held = replace(
+        found,
+        **said.as_fields(),
+        residual=said.residual,
+        source_sha256=said.source_sha256,
+        as_deployed=said.as_deployed,
+    )
     return held if said.places == UNTRACED else held.with_places(said.places)
 
 

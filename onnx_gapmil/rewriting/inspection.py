@@ -181,7 +181,7 @@ def inspect(model: ModelSource) -> Inspection:
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
     rewritten = claimed_heads(source)
-    own = {name for head in rewritten for name in head.tensors}
+    own = {name for head in rewritten for name in head.new_outputs}
     pools, local = _pools(analysis)
     return Inspection(
         model=source.name,

@@ -14,6 +14,7 @@ from onnx_gapmil.graph.loading import HEADS_KEY
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
+from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
 
@@ -84,6 +85,9 @@ class HeadRecord(HeadOutputs):
         chain: the head, operator by operator, from the pool to the logits.
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
+        attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
+            has it; None before it.
     """
 
     output: str
@@ -101,6 +105,13 @@ class HeadRecord(HeadOutputs):
     chain: tuple[LiftStep, ...] = ()
     source_sha256: str = ""
     places: Places = UNTRACED
+    attachment: Attachment = "plain"
+    as_deployed: Mapping[str, Any] | None = None
+
+    @property
+    def new_outputs(self) -> tuple[str, ...]:
+        """The graph outputs that the vendor's model has not; its logits may be an output of the vendor's."""
+        return tuple(name for name in self.tensors if name not in self.outputs)
 
     def with_places(self, places: Places) -> HeadRecord:
         """The same with what was proved of its places; the note follows, by which nothing is drawn of unknown ones."""
@@ -140,6 +151,8 @@ class HeadRecord(HeadOutputs):
             "feature_grids": [grid.to_json() for grid in self.feature_grids],
             "chain": [step.to_json() for step in self.chain],
             "places": self.places.to_json(),
+            "attachment": self.attachment,
+            "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
         }
 
 
@@ -242,6 +255,8 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         chain=tuple(_step(step) for step in entry.get("chain") or ()),
         source_sha256=source_sha256,
         places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
+        attachment=_word(entry.get("attachment", "plain"), Attachment),
+        as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
     )
 
 

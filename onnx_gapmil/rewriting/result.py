@@ -69,7 +69,15 @@ class Rewrite:
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
         """The same with a proof, and the residuals and places it measured, which the model's own record takes up."""
-        heads = tuple(replace(head, residual=proof.residual(head.output)) for head in self.heads)
+        deployed = next((check for check in proof.checks if check.name == "as_deployed"), None)
+        heads = tuple(
+            replace(
+                head,
+                residual=proof.residual(head.output),
+                as_deployed=None if deployed is None else deployed.figure(head.output).to_json(),
+            )
+            for head in self.heads
+        )
         return replace(self, proof=proof, heads=heads).with_places(proof.places)
 
     def with_places(self, places: Mapping[str, Places]) -> Rewrite:

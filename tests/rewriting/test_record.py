@@ -21,6 +21,7 @@ from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import save_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.running.grid_session import GridSession
+from tests.helpers.deployed import quantized as int8_network
 from tests.helpers.support import text_model, weights
 
 OUTPUTS = ["scores", "gapmil_logits", "gapmil_grid"]
@@ -82,6 +83,7 @@ MODELS = {
     "position_dependent": (position_dependent, {}),
     "several": (several, {}),
     "tokens": (tokens, {}),
+    "shadow": (lambda: int8_network(np.int8), {}),
     "everything": (exact, {"emit": "argmax,certainty,peaks,topk:2,classes:3,1,scores:max,lse=10"}),
 }
 
@@ -129,6 +131,9 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     assert (found["exact"].residual or 0) < 2e-5
     assert (found["exact"].verdict, found["conditional"].verdict) == ("exact", "conditional")
     assert found["exact"].activation == "softmax"
+    assert (found["exact"].attachment, found["shadow"].attachment) == ("plain", "shadow")
+    assert found["exact"].as_deployed is not None
+    assert found["exact"].as_deployed["passed"] is True
     assert found["several"].outputs == ("y", "label")
     assert "no known two-dimensional arrangement" in found["tokens"].note
     assert found["everything"].topk == TopKOutputs(2, "gapmil_topk_classes", "gapmil_topk_grid")
@@ -174,7 +179,7 @@ def test_the_keys_of_a_head_stay_what_they_are() -> None:
     assert list(rewrite_model(exact()).heads[0].to_json()) == [
         "output", "verdict", "logits", "features", "grid", "argmax", "certainty", "peaks", "topk", "classes", "scores",
         "activation", "readout", "quantized", "rounding_bound", "position_dependent", "note", "outputs", "grid_shape",
-        "residual", "feature_grids", "chain", "places",
+        "residual", "feature_grids", "chain", "places", "attachment", "as_deployed",
     ]  # fmt: skip
 
 

@@ -202,7 +202,8 @@ def end_at_pool(
     if windows is not None:
         data, axes, weights = windows.behind, windows.axes, windows.weights(weights, summed=summed)
         detail = f"{detail} of {len(windows.shares)} windows"
-    grid = feature_grid(node, walk, data, axes)
+    # The factors of a product and the shares of windows lie as the map does that they are of.
+    grid = feature_grid(node, walk, data, axes, untransposed=not products and windows is None)
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype

@@ -44,7 +44,14 @@ class EmittedHead:
 
 
 def emit_head(
-    build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, *, suffix: str = ""
+    build: GraphBuilder,
+    trace: Trace,
+    head: LiftedHead,
+    emit: Emit,
+    readout: Readout,
+    *,
+    suffix: str = "",
+    named: bool = False,
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -55,19 +62,28 @@ def emit_head(
         emit: what to give.
         readout: how the head was lifted.
         suffix: ends each output's name, where there are several heads.
+        named: where an output of the vendor's is the logits as they are, it is that output, and no new one.
 
     Raises:
         InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
     """
     emit.require_classes(head.output, head.classes)
-    return _Emitter(build, trace, head, emit, readout, suffix).run()
+    return _Emitter(build, trace, head, emit, readout, suffix, named=named).run()
 
 
 class _Emitter:
     """The outputs of one head, one after another."""
 
     def __init__(
-        self, build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, suffix: str
+        self,
+        build: GraphBuilder,
+        trace: Trace,
+        head: LiftedHead,
+        emit: Emit,
+        readout: Readout,
+        suffix: str,
+        *,
+        named: bool,
     ) -> None:
         self._build = build
         self._trace = trace
@@ -75,6 +91,7 @@ class _Emitter:
         self._emit = emit
         self._readout = readout
         self._suffix = suffix
+        self._named = named
         self._values: list[onnx.ValueInfoProto] = []
         lifted = head.lifted
         self._open_size = any(entry.space_is_open for entry in trace.inputs)
@@ -143,6 +160,8 @@ class _Emitter:
         # does not load what it made (opset 23).
         if head.order is not None:
             scores = order_classes(build, scores, head.order)
+        if self._named and scores in head.outputs:
+            return scores
         return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, head.classes))
 
     def _features(self) -> str:

@@ -10,6 +10,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.ort.deployed import PRECISE, deployed_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session, nodes_per_provider
@@ -61,21 +62,27 @@ def prove(
     if missing:
         raise ModelError(f"{second.name} lacks the output '{missing.pop()}' of {first.name}; it is another model's.")
     runner = _Runner(first, second, heads, whole, provider=provider, optimize=optimize)
-    # Where the runtime fuses them, integer kernels saturate in another way than the nodes that they were.
-    large = not (optimize and any(head.quantized for head in heads))
+    # Where the runtime fuses them and cannot be told to be precise, integer kernels may saturate.
+    large = not (optimize and any(head.quantized for head in heads)) or runner.is_precise
     trials, skipped, failures = _run(runner, proof_inputs(first, batches, large=large))
     if not trials and not failures:
         raise ModelError(f"{first.name} runs at none of the inputs that were tried: {'; '.join(skipped[:1])}")
-    report = report_of(heads, trials, second.proto, whole)
-    return replace(
-        report,
-        outputs_tolerance=max(report.tolerance.values()) if optimize else 0.0,
+    report = replace(
+        report_of(heads, trials, second.proto, whole),
         skipped=tuple(skipped),
         rounding_bound={head.output: head.rounding_bound for head in heads if head.rounding_bound is not None},
         provider=runner.provider,
         nodes=runner.nodes(),
         failures=tuple(failures),
     )
+    if optimize:
+        return replace(report, outputs_tolerance=max(report.tolerance.values()))
+    saturating = any(head.quantized and report.sum_reasons(head.output) for head in heads)
+    if not saturating or not _loads_precisely(first, second):
+        return report
+    # MatMulInteger and QLinearConv saturate on processors without VNNI as they are spelled, too.
+    again = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
+    return _with_sums_of(report, again)
 
 
 def _run(
@@ -100,6 +107,32 @@ def _run(
     return trials, skipped, failures
 
 
+def _with_sums_of(report: ProofReport, precise: ProofReport) -> ProofReport:
+    """A report with the sums of another, which ran the same inputs where integer kernels do not saturate."""
+    known = {trial.inputs: trial for trial in report.trials}
+    trials = tuple(
+        replace(
+            trial,
+            inputs=f"{trial.inputs}, its sum with integer kernels that do not saturate",
+            outputs_equal=known[trial.inputs].outputs_equal,
+            outputs_difference=known[trial.inputs].outputs_difference,
+        )
+        for trial in precise.trials
+        if trial.inputs in known
+    )
+    return replace(report, trials=trials) if len(trials) == len(report.trials) else report
+
+
+def _loads_precisely(*models: LoadedModel) -> bool:
+    """Whether ONNX Runtime takes all of some models in its precise mode for integers; of QLinear operators not all."""
+    try:
+        for loaded in models:
+            deployed_session(*loaded.session_source(), "all", config=PRECISE)
+    except ModelError:
+        return False
+    return True
+
+
 class _Runner:
     """The sessions of one proof."""
 
@@ -121,9 +154,15 @@ class _Runner:
             {} if whole is None else {head.output: whole.names[head.output] for head in heads if not head.grid}
         )
 
+        # Fused kernels of int8 weights saturate on processors without VNNI; the sum is proved where they do not.
+        self.is_precise = optimize and any(head.quantized for head in heads) and _loads_precisely(original, rewritten)
+        config = PRECISE if self.is_precise else None
+
         def session(loaded: LoadedModel) -> Any:
             data, folder = loaded.session_source()
-            return make_session(data, choice, optimize=optimize, external_data_folder=folder, name=loaded.name)
+            return make_session(
+                data, choice, optimize=optimize, external_data_folder=folder, name=loaded.name, config=config
+            )
 
         self._first, self._second = session(original), session(rewritten)
         self._third = session(replace(original, proto=whole.make())) if whole is not None and self._grids else None

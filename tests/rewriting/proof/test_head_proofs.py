@@ -46,7 +46,9 @@ def before_grid(
 
 
 def states(report: ProofReport) -> dict[str, bool | None]:
-    found: dict[str, bool | None] = {check.name: check.passed for check in report.checks if check.name != "place"}
+    found: dict[str, bool | None] = {
+        check.name: check.passed for check in report.checks if check.name in ("sum", "cell")
+    }
     return found
 
 
@@ -325,11 +327,12 @@ def test_the_reference_runs_old_batch_normalization_as_at_inference() -> None:
 def test_the_note_has_a_line_for_each_proof() -> None:
     report = rewrite(vendor(), write=False).proof
     assert report is not None
-    _, first, second, _ = proof_note(report).plain.splitlines()
+    _, first, second, _, last = proof_note(report).plain.splitlines()
     assert first.startswith("  sum: each class's logit is its cells' mean to ")
     assert "; in float64 to " in first
     assert second.startswith("  cell: 5 cells are the head's own answers to them, to ")
     assert second.endswith("(allowed 2e-05)")
+    assert last.startswith("  as deployed: the vendor's outputs are equal bit for bit under all and extended")
 
 
 def test_a_head_too_large_for_float64_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
