@@ -67,7 +67,7 @@ def feature_grid(
         walk.dtype(source, np.dtype(np.float32)),
         found.note,
         averaged,
-        found.prefix,
+        prefix=found.prefix,
     )
 
 

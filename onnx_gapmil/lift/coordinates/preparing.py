@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import onnx
+
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.functions import has_functions, inline_functions
