@@ -46,6 +46,7 @@ class AxisLooks:
         swapped: how much the stripes order the cells of the other axis; 1 for a map and its transpose added up.
         contrast: how much of what a stripe moves it does not move everywhere; 1 where it moves its own cells alone.
         cells: how many the axis has; those that look into the image are compared, without the first and the last.
+        stripes: how many the image was cut into. Fewer than there are cells show no order of those that see the same.
     """
 
     correlation: float
@@ -54,6 +55,7 @@ class AxisLooks:
     swapped: float
     contrast: float
     cells: int
+    stripes: int = 0
 
     @property
     def measure(self) -> float:
@@ -96,6 +98,7 @@ class AxisLooks:
             "swapped": self.swapped,
             "contrast": self.contrast,
             "cells": self.cells,
+            "stripes": self.stripes,
         }
 
 
@@ -121,7 +124,7 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     if other.shape[1] > FEW and contrast > 0:
         even = np.linspace(edges[0], edges[-1], 2 * other.shape[1] + 1)[1::2]  # the middles of its cells
         swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / contrast
-    return AxisLooks(correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1])
+    return AxisLooks(correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1], len(edges) - 1)
 
 
 def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 NO_ANSWER = "the map answers to no stimulus"
 #: Base images, at most.
 _IMAGES = 4
+#: Multiply-adds that the stripes of one base image may cost where fewer stripes do: 11 passes of a ResNet-50.
+_BUDGET = 45_000_000_000
+#: So many stripes a direction show all that more of them show, but crops by a cell: docs/benchmarks/stimulus.md.
+_FEWEST = 5
+#: Fewer stripes than cells must show them by this part of what is allowed; else all stripes are run.
+_CLEAR = 0.75
 #: Share of the map's own size below which a change may be rounding, by the bytes of its type.
 _ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
 
@@ -52,6 +58,11 @@ class PlaceCheck:
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
 
     @property
+    def share(self) -> float:
+        """How much of what is allowed was measured, of both axes whether they tell or not."""
+        return max((axis.measure for axis in self._axes.values()), default=0.0) / self.allowed
+
+    @property
     def away(self) -> float:
         """The larger offset of both axes in cells; 0 where nothing is known."""
         return max((abs(axis.offset) for axis in self._axes.values()), default=0.0)
@@ -82,17 +93,26 @@ class PlaceCheck:
         return {name: axis.to_json() for name, axis in self._axes.items()}
 
 
-def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype) -> PlaceCheck:
+def affordable(macs: int) -> int:
+    """How many stripes a direction are tried first, of a model of so many multiply-adds an image."""
+    return min(MAX_STRIPES, max(_FEWEST, (_BUDGET // max(1, macs) - 1) // 2))
+
+
+def check_places(
+    run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype, stripes: int = MAX_STRIPES
+) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
     One base image is run, and up to three more only where it disagrees; what they say is averaged. Where standard
-    normal noise moves nothing, noise from 0 to 255 is tried.
+    normal noise moves nothing, noise from 0 to 255 is tried. Of a model that is costly to run, fewer stripes than cells
+    are enough where they pass clearly; else it is begun again with all.
 
     Args:
         run: the model, to the map.
         inputs: all of its inputs with concrete shapes.
         places: where the map's cells are said to look.
         dtype: the map's element type, for what is rounding.
+        stripes: how many a direction are tried first, at most.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
@@ -107,7 +127,7 @@ def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: 
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
-        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding))
+        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, stripes))
         if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
             break
     told = [check for check in checks if check.skipped != NO_ANSWER] or checks
@@ -123,33 +143,51 @@ def _check_noise(
     axes: tuple[int, int],
     claims: tuple[AxisPlaces | None, AxisPlaces | None],
     rounding: float,
+    stripes: int,
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
     check, runs = PlaceCheck(skipped=NO_ANSWER), 0
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
         stimulus = Stimulus(run, inputs, image, noise, seed)
-        found: list[Responses | None] = []
-        for each in zip(axes, stimulus.size, claims, strict=True):
-            found.append(response := _stripes(stimulus, *each))
-            if response is not None and not response.answered(rounding):
-                break
-        else:
+        if not seed and stripes < MAX_STRIPES:
+            few = _answers(stimulus, axes, claims, stripes, rounding)
+            first = check if few is None else _check([few], claims)
+            if few is None or (first.passed and first.share <= _CLEAR):
+                return replace(first, runs=stimulus.runs)
+        found = _answers(stimulus, axes, claims, MAX_STRIPES, rounding)
+        runs += stimulus.runs
+        if found is not None:
             seen.append(found)
             check = _check(seen, claims)
-        runs += stimulus.runs
-        if check.passed or not seen or not any(found):
+        if check.passed or not seen or not any(seen[-1]):
             break
     return replace(check, runs=runs)
 
 
-def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None) -> Responses | None:
+def _answers(
+    stimulus: Stimulus,
+    axes: tuple[int, int],
+    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    most: int,
+    rounding: float,
+) -> list[Responses | None] | None:
+    """What stripes along both axes move; None where those of one move nothing."""
+    found: list[Responses | None] = []
+    for axis, cells, claim in zip(axes, stimulus.size, claims, strict=True):
+        found.append(response := _stripes(stimulus, axis, cells, claim, most))
+        if response is not None and not response.answered(rounding):
+            return None
+    return found
+
+
+def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None, most: int) -> Responses | None:
     """The answers along one axis of the image; None where its cells have no places, or there is one."""
     if claim is None or cells == 1:
         return None
     # A stripe as wide as a cell moves that cell; few cells are seen better by two each.
     count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step))
-    return stimulus.stripes(axis, min(count, MAX_STRIPES, stimulus.pixels(axis)))
+    return stimulus.stripes(axis, min(count, most, stimulus.pixels(axis)))
 
 
 def _check(

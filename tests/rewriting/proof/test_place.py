@@ -11,7 +11,8 @@ import pytest
 from onnx_gapmil.graph.inputs import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.places import AxisPlaces, Places
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES
 from tests.helpers.support import session, text_model, weights
 
 #: An image of 32 x 32 in patches of 4 x 4: a map of 8 x 8 in which each cell sees its own patch.
@@ -29,14 +30,17 @@ def check(
     y: str = "float[N,6,H,W] y",
     places: Places | None = None,
     size: tuple[int, int] = (32, 32),
+    stripes: int = MAX_STRIPES,
     **init: np.ndarray,
 ) -> PlaceCheck:
     """The check of a model's map, which is said to tile the image."""
     model = text_model(body, x=x, y=y, init={**KERNEL, **init})
-    return check_model(model, places, size)
+    return check_model(model, places, size, stripes)
 
 
-def check_model(model: onnx.ModelProto, places: Places | None, size: tuple[int, int] = (32, 32)) -> PlaceCheck:
+def check_model(
+    model: onnx.ModelProto, places: Places | None, size: tuple[int, int] = (32, 32), stripes: int = MAX_STRIPES
+) -> PlaceCheck:
     inputs = concrete_inputs(ModelGraph(model, None), 2, size)
     made = session(model)
 
@@ -47,7 +51,7 @@ def check_model(model: onnx.ModelProto, places: Places | None, size: tuple[int, 
     if places is None:
         shape = run({entry.name: np.zeros(entry.traced, entry.dtype) for entry in inputs}).shape
         places = Places(True, "x", AxisPlaces.tiling(shape[2], size[0]), AxisPlaces.tiling(shape[3], size[1]))
-    return check_places(run, inputs, places, np.dtype(np.float32))
+    return check_places(run, inputs, places, np.dtype(np.float32), stripes)
 
 
 def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
@@ -64,6 +68,38 @@ def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
 
 def test_one_base_image_and_a_stripe_for_each_row_and_column_are_run() -> None:
     assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8
+
+
+@pytest.mark.parametrize(("macs", "stripes"), [(0, 16), (300_000_000, 16), (4_100_000_000, 5), (10**12, 5)])
+def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: int) -> None:
+    assert affordable(macs) == stripes
+
+
+def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
+    found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
+    assert (found.passed, found.runs) == (True, 1 + 5 + 5)
+    assert found.measured["rows"]["stripes"] == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        FLIP,
+        "y = Transpose<perm=[0,1,3,2]>(a)",
+        "m = Slice(a, last, end, axis, back)\n y = Add(a, m)",
+        "one, two = Split<axis=3>(a, parts)\n y = Concat<axis=3>(two, one)",
+    ],
+)
+def test_what_fewer_stripes_do_not_show_clearly_is_run_with_all(body: str) -> None:
+    found = check(f"{PATCHES}\n {body}", stripes=5, **FLIPS, parts=np.array([2, 6]))
+    assert found.passed is False
+    assert found.runs == 4 * (1 + 8 + 8) + 5 + 5
+    assert found.measured["rows"]["stripes"] == 8
+
+
+def test_a_map_that_answers_to_nothing_is_not_run_again_with_more_stripes() -> None:
+    found = check(f"{PATCHES}\n y = Mul(a, none)", none=np.float32(0), stripes=5)
+    assert (found.passed, found.runs) == (None, 2 * (1 + 5))
 
 
 @pytest.mark.parametrize("axis", [2, 3])
@@ -251,5 +287,14 @@ def test_an_input_that_is_no_image_is_not_checked() -> None:
 def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
-    assert set(measured["rows"]) == {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells"}
+    assert set(measured["rows"]) == {
+        "correlation",
+        "sign",
+        "slope",
+        "offset",
+        "swapped",
+        "contrast",
+        "cells",
+        "stripes",
+    }
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
