@@ -31,6 +31,8 @@ SLOPES = (0.85, 1.6)
 OFFSET = 0.8
 #: Largest order of the other axis: the slope of its cells, times how much more they move than those of the axis itself.
 SWAPPED = 0.6
+#: Largest share of a step that moves no cell; a kernel of 3 pixels every 4 leaves out a quarter, which is no gap.
+UNSEEN = 0.3
 #: Up to this many cells along an axis have hardly an interior: they tell the sign, and only where they differ enough.
 FEW, CONTRAST = 3, 0.15
 
@@ -47,6 +49,7 @@ class AxisLooks:
         contrast: how much of what a stripe moves it does not move everywhere; 1 where it moves its own cells alone.
         cells: how many the axis has; those that look into the image are compared, without the first and the last.
         stripes: how many the image was cut into. Fewer than there are cells show no order of those that see the same.
+        unseen: the share of each step that moves no cell (`onnx_gapmil.rewriting.proof.gaps`).
     """
 
     correlation: float
@@ -56,20 +59,23 @@ class AxisLooks:
     contrast: float
     cells: int
     stripes: int = 0
+    unseen: float = 0.0
 
     @property
     def measure(self) -> float:
         """The worst figure as a share of what is allowed of it."""
         below, above = (1 - self.slope) / (1 - SLOPES[0]), (self.slope - 1) / (SLOPES[1] - 1)
         apart, away = (1 - self.correlation) / (1 - CORRELATION), abs(self.offset) / OFFSET
-        return max(apart, below, above, away, self.swapped / SWAPPED)
+        return max(apart, below, above, away, self.swapped / SWAPPED, self.unseen / UNSEEN)
 
     @property
     def passed(self) -> bool | None:
         """Whether the cells look where they are said to look; None for a few cells that do not say."""
         if self.measure <= 1:
             return True
-        tells = self.cells > FEW or (self.correlation <= -CORRELATION and self.contrast >= CONTRAST)
+        tells = (
+            self.cells > FEW or self.unseen > UNSEEN or (self.correlation <= -CORRELATION and self.contrast >= CONTRAST)
+        )
         return False if tells else None
 
     def problem(self, name: AxisName) -> str:
@@ -86,6 +92,8 @@ class AxisLooks:
             return f"stripes along its {name} move the other axis' cells in order too: two views are added up"
         if not SLOPES[0] <= self.slope <= SLOPES[1]:
             return f"the {name} look at places {self.slope:.2f} times as far apart as is said"
+        if self.unseen > UNSEEN:
+            return f"the {name} leave out {self.unseen:.0%} of the image: what lies between them moves none"
         return f"the {name} look {self.offset:+.2f} cells away from where is said"
 
     def to_json(self) -> dict[str, float]:
@@ -99,6 +107,7 @@ class AxisLooks:
             "contrast": self.contrast,
             "cells": self.cells,
             "stripes": self.stripes,
+            "unseen": self.unseen,
         }
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
+from onnx_gapmil.rewriting.proof.gaps import unseen
+from onnx_gapmil.rewriting.proof.looks import FEW, UNSEEN, AxisLooks, AxisName, looks
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _BUDGET = 45_000_000_000
 _FEWEST = 5
 #: Fewer stripes than cells must show them by this part of what is allowed; else all stripes are run.
 _CLEAR = 0.75
+#: What moves cells by this part of what a stripe does moves them by a gate over the whole map, or not at all.
+_NOTHING = 0.02
 #: Share of the map's own size below which a change may be rounding, by the bytes of its type.
 _ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
 
@@ -56,6 +59,11 @@ class PlaceCheck:
     def measure(self) -> float | None:
         """The worst figure of both axes as a share of what is allowed of it; None where nothing is known."""
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether the cells of an axis leave out much of the image."""
+        return any(axis.unseen > UNSEEN for axis in self._axes.values())
 
     @property
     def share(self) -> float:
@@ -153,16 +161,43 @@ def _check_noise(
         if not seed and stripes < MAX_STRIPES:
             few = _answers(stimulus, axes, claims, stripes, rounding)
             first = check if few is None else _check([few], claims)
-            if few is None or (first.passed and first.share <= _CLEAR):
+            if few is not None and first.passed and first.share <= _CLEAR:
+                first = _with_gaps(first, stimulus, axes, claims, few, rounding, costly=True)
+            if few is None or first.unseen or (first.passed and first.share <= _CLEAR):
                 return replace(first, runs=stimulus.runs)
         found = _answers(stimulus, axes, claims, MAX_STRIPES, rounding)
-        runs += stimulus.runs
         if found is not None:
             seen.append(found)
             check = _check(seen, claims)
-        if check.passed or not seen or not any(seen[-1]):
+            if check.passed:
+                check = _with_gaps(check, stimulus, axes, claims, found, rounding)
+        runs += stimulus.runs
+        if check.passed or check.unseen or not seen or not any(seen[-1]):
             break
     return replace(check, runs=runs)
+
+
+def _with_gaps(
+    check: PlaceCheck,
+    stimulus: Stimulus,
+    axes: tuple[int, int],
+    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    answers: Sequence[Responses | None],
+    rounding: float,
+    *,
+    costly: bool = False,
+) -> PlaceCheck:
+    """A check that passed, with what lies between the cells."""
+    found: list[AxisLooks | None] = []
+    for known, axis, cells, claim, answer in zip(
+        (check.rows, check.columns), axes, stimulus.size, claims, answers, strict=True
+    ):
+        if known is None or claim is None or answer is None:
+            found.append(known)
+            continue
+        nothing = max(rounding * answer.level, _NOTHING * float(answer.moved.max()))
+        found.append(replace(known, unseen=unseen(stimulus, axis, claim, cells, nothing, costly=costly)))
+    return replace(check, rows=found[0], columns=found[1])
 
 
 def _answers(

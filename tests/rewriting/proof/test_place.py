@@ -66,8 +66,8 @@ def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
         assert axis.contrast == pytest.approx(1)
 
 
-def test_one_base_image_and_a_stripe_for_each_row_and_column_are_run() -> None:
-    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8
+def test_one_base_image_a_stripe_for_each_row_and_column_and_four_combs_a_direction_are_run() -> None:
+    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8 + 4 + 4
 
 
 @pytest.mark.parametrize(("macs", "stripes"), [(0, 16), (300_000_000, 16), (4_100_000_000, 5), (10**12, 5)])
@@ -77,7 +77,7 @@ def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: 
 
 def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
-    assert (found.passed, found.runs) == (True, 1 + 5 + 5)
+    assert (found.passed, found.runs) == (True, 1 + 5 + 5 + 1 + 1)
     assert found.measured["rows"]["stripes"] == 5
 
 
@@ -218,7 +218,7 @@ def test_channels_that_may_be_first_or_last_are_tried_both_ways() -> None:
 @pytest.mark.parametrize("batch", ["1", "4", "N"])
 def test_batches_are_filled_as_the_input_wants_them(batch: str) -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", x=f"float[{batch},3,32,32] x")
-    assert (found.passed, found.runs) == (True, 17)
+    assert (found.passed, found.runs) == (True, 17 + 8)
 
 
 def test_an_image_without_a_batch_is_run_by_itself() -> None:
@@ -240,7 +240,7 @@ def test_what_stands_beside_the_image_is_fed() -> None:
 def test_a_model_that_normalizes_bytes_by_itself_answers_to_larger_noise() -> None:
     body = "r = Abs(x)\n d = Div(r, most)\n q = Floor(d)\n c = Conv<strides=[4,4]>(q, k)\n y = Relu(c)"
     found = check(body, most=np.float32(10))
-    assert (found.passed, found.runs) == (True, 9 + 17)
+    assert (found.passed, found.runs) == (True, 9 + 17 + 8)
 
 
 def test_a_trunk_that_answers_to_nothing_is_skipped_and_never_passed() -> None:
@@ -284,17 +284,72 @@ def test_an_input_that_is_no_image_is_not_checked() -> None:
     assert found.skipped == "the input 'x' of shape (2, 6, 4, 8, 8) is no image"
 
 
+def places_of(first: float, step: float) -> Places:
+    axis = AxisPlaces(first, step)
+    return Places(True, "x", axis, axis)
+
+
+@pytest.mark.parametrize(("every", "share"), [(2, 0.5), (3, 2 / 3), (4, 0.75)])
+@pytest.mark.parametrize("axes", [[2], [3], [2, 3]])
+@pytest.mark.parametrize("stripes", [MAX_STRIPES, 3])
+def test_a_map_that_leaves_out_rows_or_columns_is_no_map_of_the_image(
+    every: int, share: float, axes: list[int], stripes: int
+) -> None:
+    steps = {axis: every if axis in axes else 1 for axis in (2, 3)}
+    last = 12 if every == 3 else 8
+    lines = [AxisPlaces(2.0 + 4 * (steps[axis] - 1), 4.0 * steps[axis]) for axis in (2, 3)]
+    found = check(
+        f"{PATCHES}\n y = Slice(a, first, end, axes, every)",
+        x=f"float[N,3,{4 * last},{4 * last}] x",
+        size=(4 * last, 4 * last),
+        places=Places(True, "x", *lines),
+        stripes=stripes,
+        first=np.array([every - 1] * len(axes)),
+        end=np.array([99] * len(axes)),
+        axes=np.array(axes),
+        every=np.array([every] * len(axes)),
+    )
+    assert found.passed is False
+    said = [looks.unseen for looks in (found.rows, found.columns) if looks is not None]
+    assert said == pytest.approx([share if axis in axes else 0 for axis in (2, 3)], abs=0.13)
+    assert "what lies between them moves none" in found.reason
+
+
+@pytest.mark.parametrize("first", [2.0, 1.0, 3.0, 0.5])
+def test_what_lies_between_cells_is_found_wherever_the_first_is_said_to_be(first: float) -> None:
+    cut = {"begin": np.array([0, 0]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
+    found = check(f"{PATCHES}\n y = Slice(a, begin, end, axes, every)", places=places_of(first, 8.0), **cut)
+    assert found.passed is False
+    assert "what lies between them moves none" in found.reason
+
+
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        "y = Conv<strides=[4,4]>(x, k3)",  # three pixels of four
+        "c = Conv<strides=[2,2]>(x, k1)\n d = Conv<strides=[2,2],pads=[1,1,1,1]>(x, k3)\n y = Add(c, d)",
+        "c = Conv<strides=[4,4]>(x, k)\n d = Conv<strides=[2,2],pads=[1,1,1,1]>(c, w3)\n"
+        " e = Conv<strides=[2,2]>(c, w1)\n y = Add(d, e)",
+        "c = Conv<strides=[4,4]>(x, k)\n y = MaxPool<kernel_shape=[2,2],strides=[2,2]>(c)",
+        "c = Conv<strides=[4,4]>(x, k)\n d = Conv<pads=[2,2,2,2],dilations=[2,2]>(c, w3)\n"
+        " e = Mul(d, tenth)\n y = Add(c, e)",
+    ],
+)
+def test_strides_with_kernels_that_reach_between_them_leave_no_gap(trunk: str) -> None:
+    kernels = {"k1": weights(6, 3, 1, 1), "k3": weights(6, 3, 3, 3), "w1": weights(6, 6, 1, 1)}
+    found = check(trunk, **kernels, w3=weights(6, 6, 3, 3, seed=1), tenth=np.float32(0.1))
+    assert found.passed is True
+
+
+def test_a_gate_over_the_whole_map_does_not_hide_what_lies_between() -> None:
+    cut = {"begin": np.array([1, 1]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
+    body = f"{PATCHES}\n s = Slice(a, begin, end, axes, every)\n p = GlobalAveragePool(a)\n g = Sigmoid(p)\n"
+    assert check(f"{body} y = Mul(s, g)", places=places_of(6.0, 8.0), **cut).passed is False
+
+
 def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
-    assert set(measured["rows"]) == {
-        "correlation",
-        "sign",
-        "slope",
-        "offset",
-        "swapped",
-        "contrast",
-        "cells",
-        "stripes",
-    }
+    figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "unseen"}
+    assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
