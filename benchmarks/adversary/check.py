@@ -164,7 +164,10 @@ def _away(change: np.ndarray, claims: Sequence[float | None]) -> float:
     peak = np.unravel_index(int(local.argmax()), local.shape)
     middle = [(np.arange(side) * local.sum(axis=1 - axis)).sum() / local.sum() for axis, side in enumerate(local.shape)]
     gaps = [
-        max((abs(float(seen) - claim) for seen, claim in zip(found, claims, strict=True) if claim is not None), default=0.0)
+        max(
+            (abs(float(seen) - claim) for seen, claim in zip(found, claims, strict=True) if claim is not None),
+            default=0.0,
+        )
         for found in (peak, middle)
     ]
     return min(gaps)

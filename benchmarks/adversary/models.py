@@ -146,7 +146,9 @@ def _dense(net: Net, pick: Pick, pooled: str) -> str:
             data = net.add("MatMul", [data, net.normal(channels, 2 * CHANNELS)])
             data, channels = net.add(pick(["Relu", "Tanh", "HardSwish"]), [data]), 2 * CHANNELS
         elif kind == "gate":
-            data = net.add("Mul", [data, net.add("Sigmoid", [net.add("MatMul", [data, net.normal(channels, channels)])])])
+            data = net.add(
+                "Mul", [data, net.add("Sigmoid", [net.add("MatMul", [data, net.normal(channels, channels)])])]
+            )
         else:
             data = net.add("Div", [data, net.add("ReduceL2", [data], axes=[1], keepdims=1)])
     weight = net.normal(CLASSES, channels, scale=2.0)

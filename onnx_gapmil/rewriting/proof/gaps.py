@@ -13,7 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
-    from onnx_gapmil.rewriting.proof.stimulus import Stimulus
+    from onnx_gapmil.rewriting.proof.stimulus import Responses, Stimulus
 
 #: Combs a step: with 4, one lies within every gap of half a step; where one moves nothing, twice as many measure it.
 _COMBS = 4
@@ -34,8 +34,12 @@ def unseen(
     """
     if claim.step < 2:
         return 0.0
-    at = (np.arange(stimulus.pixels(axis)) + 0.5 - claim.first) / claim.step
+    lines = np.arange(stimulus.pixels(axis)) + 0.5
+    at = (lines - claim.first) / claim.step
     inside = (at > -0.5) & (at < cells - 0.5)
+    # The image's own border may be seen by cells beyond it too, that repeat it.
+    inner = inside & (lines > claim.step) & (lines < len(lines) - claim.step)
+    inside = inner if cells > 3 else inside
     between = inside & (np.abs(at - np.round(at)) >= 0.375 - 1e-6)
     if costly and not _silent(stimulus, axis, [between], nothing).any():
         return 0.0
@@ -48,6 +52,21 @@ def unseen(
         if not share or parts < count:
             break
     return share
+
+
+def silent(answers: Responses, claim: AxisPlaces, cells: int, nothing: float) -> int:
+    """How many stripes move no cell of those whose middle lies among the cells.
+
+    Args:
+        answers: to stripes of one axis.
+        claim: where its cells are said to look.
+        cells: how many there are.
+        nothing: what moves no cell by more than this moves none.
+    """
+    middles = (answers.edges[:-1] + answers.edges[1:]) / 2
+    at = (middles - claim.first) / claim.step
+    among = (at > -0.25) & (at < cells - 0.75)
+    return int((among & (answers.moved.max(axis=(1, 2)) <= nothing)).sum())
 
 
 def _silent(stimulus: Stimulus, axis: int, chosen: list[np.ndarray], nothing: float) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from onnx_gapmil.rewriting.proof.gaps import unseen
-from onnx_gapmil.rewriting.proof.looks import FEW, UNSEEN, AxisLooks, AxisName, looks
+from onnx_gapmil.rewriting.proof.gaps import silent, unseen
+from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
 
 if TYPE_CHECKING:
@@ -27,8 +27,11 @@ _BUDGET = 45_000_000_000
 _FEWEST = 5
 #: Fewer stripes than cells must show them by this part of what is allowed; else all stripes are run.
 _CLEAR = 0.75
-#: What moves cells by this part of what a stripe does moves them by a gate over the whole map, or not at all.
-_NOTHING = 0.02
+#: What moves no cell by more than this part of what a stripe does moves them by a gate over the whole map, or not at
+#: all; the weakest comb of a right map moves 0.27.
+_NOTHING = 0.15
+#: The same of a stripe: the border's move less.
+_NO_STRIPE = 0.02
 #: Share of the map's own size below which a change may be rounding, by the bytes of its type.
 _ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
 
@@ -51,9 +54,9 @@ class PlaceCheck:
 
     @property
     def passed(self) -> bool | None:
-        """True if an axis passed and none failed; None where nothing is known."""
+        """True if all axes passed, False if one failed; None where of one nothing is known."""
         found = [axis.passed for axis in self._axes.values()]
-        return False if False in found else True if True in found else None
+        return False if False in found else None if None in found or not found else True
 
     @property
     def measure(self) -> float | None:
@@ -61,9 +64,9 @@ class PlaceCheck:
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
 
     @property
-    def unseen(self) -> bool:
-        """Whether the cells of an axis leave out much of the image."""
-        return any(axis.unseen > UNSEEN for axis in self._axes.values())
+    def leaves_out(self) -> bool:
+        """Whether the cells of an axis leave out much of what lies among them."""
+        return any(axis.leaves_out for axis in self._axes.values())
 
     @property
     def share(self) -> float:
@@ -163,7 +166,7 @@ def _check_noise(
             first = check if few is None else _check([few], claims)
             if few is not None and first.passed and first.share <= _CLEAR:
                 first = _with_gaps(first, stimulus, axes, claims, few, rounding, costly=True)
-            if few is None or first.unseen or (first.passed and first.share <= _CLEAR):
+            if few is None or first.leaves_out or (first.passed and first.share <= _CLEAR):
                 return replace(first, runs=stimulus.runs)
         found = _answers(stimulus, axes, claims, MAX_STRIPES, rounding)
         if found is not None:
@@ -172,7 +175,7 @@ def _check_noise(
             if check.passed:
                 check = _with_gaps(check, stimulus, axes, claims, found, rounding)
         runs += stimulus.runs
-        if check.passed or check.unseen or not seen or not any(seen[-1]):
+        if check.passed or check.leaves_out or not seen or not any(seen[-1]):
             break
     return replace(check, runs=runs)
 
@@ -195,8 +198,10 @@ def _with_gaps(
         if known is None or claim is None or answer is None:
             found.append(known)
             continue
-        nothing = max(rounding * answer.level, _NOTHING * float(answer.moved.max()))
-        found.append(replace(known, unseen=unseen(stimulus, axis, claim, cells, nothing, costly=costly)))
+        least, most = rounding * answer.level, float(answer.moved.max())
+        none, nothing = silent(answer, claim, cells, max(least, _NO_STRIPE * most)), max(least, _NOTHING * most)
+        share = 0.0 if none else unseen(stimulus, axis, claim, cells, nothing, costly=costly)
+        found.append(replace(known, unseen=share, silent=none))
     return replace(check, rows=found[0], columns=found[1])
 
 
