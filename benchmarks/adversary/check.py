@@ -59,10 +59,11 @@ def check(trick: Trick) -> Outcome:
         return Outcome("refused", detail=f"{type(error).__name__}: {error}")
     head = made.heads[0]
     new, old = _session(made.model), _session(trick.model)
-    images = np.random.default_rng(5).standard_normal((_IMAGES, 3, *trick.size)).astype(np.float32)
+    shape = (_IMAGES, *trick.size, 3) if trick.last else (_IMAGES, 3, *trick.size)
+    images = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
     names = [head.grid, head.logits, head.features, trick.model.graph.output[0].name]
     grid, logits, features, output = (np.asarray(found, np.float64) for found in new.run(names, {"x": images}))
-    wrong = [*_sum(grid, logits), *_cells(trick, head, features, grid), *_order(old, images, output)]
+    wrong = [*_sum(grid, logits), *_cells(trick, head, features, grid), *_order(old, images, output, logits)]
     wrong += _same_cells(trick, images, features)
     if head.places.known:
         wrong += _places(trick, head, new, images, features)
@@ -83,9 +84,15 @@ def _sum(grid: np.ndarray, logits: np.ndarray) -> list[str]:
     return [f"sum: off by {errors.max():.1g} of its class's cells"] if errors.max() > 1e-4 else []
 
 
-def _order(old: Any, images: np.ndarray, output: np.ndarray) -> list[str]:
-    """The vendor's output is what it was."""
-    return [] if np.array_equal(np.asarray(old.run(None, {"x": images})[0], np.float64), output) else ["output changed"]
+def _order(old: Any, images: np.ndarray, output: np.ndarray, logits: np.ndarray) -> list[str]:
+    """The vendor's output is what it was, and its classes are the logits' in their order."""
+    before = np.asarray(old.run(None, {"x": images})[0], np.float64)
+    if not np.array_equal(before, output):
+        return ["output changed"]
+    if output.shape != logits.shape:
+        return [f"order: {logits.shape[1]} logits for {output.shape[1]} classes"]
+    ordered = np.take_along_axis(output, logits.argsort(axis=1), axis=1)
+    return [] if (np.diff(ordered, axis=1) >= 0).all() else ["order: the logits' classes are not the output's"]
 
 
 def _cells(trick: Trick, head: HeadRecord, features: np.ndarray, grid: np.ndarray) -> list[str]:
@@ -96,7 +103,7 @@ def _cells(trick: Trick, head: HeadRecord, features: np.ndarray, grid: np.ndarra
     if features.shape[1] != trick.map.channels:
         return [f"features have {features.shape[1]} channels"]
     flat = np.moveaxis(features, 1, -1).reshape(-1, features.shape[1]).astype(np.float32)
-    answers = np.asarray(_session(trick.head).run(None, {name: flat})[0], np.float64)
+    answers = np.asarray(_session(trick.head).run(None, {name: flat})[0], np.float64)[:, trick.classes]
     gap = np.abs(answers - np.moveaxis(grid, 1, -1).reshape(answers.shape)).max() / np.abs(grid).max()
     return [f"cell: differs by {gap:.1g} from the head's own answer"] if gap > 1e-3 else []
 
@@ -124,8 +131,9 @@ def _places(trick: Trick, head: HeadRecord, session: Any, images: np.ndarray, fe
         other = np.random.default_rng(100 + seed).standard_normal(image.shape).astype(np.float32)
         changed = np.repeat(image[None], units[0] * units[1], axis=0)
         for number, (i, j) in enumerate(np.ndindex(*units)):
-            part = (slice(None), slice(i * PATCH, (i + 1) * PATCH), slice(j * PATCH, (j + 1) * PATCH))
-            changed[number][part] = other[part]
+            patch = slice(i * PATCH, (i + 1) * PATCH), slice(j * PATCH, (j + 1) * PATCH)
+            part = (number, *patch) if trick.last else (number, slice(None), *patch)
+            changed[part] = other[part[1:]]
         (found,) = session.run([head.features], {"x": changed})
         moved += ((np.asarray(found, np.float64) - base) ** 2).sum(axis=1).reshape(moved.shape)
     off, silent, seen = [], [], 0
@@ -145,7 +153,8 @@ def _places(trick: Trick, head: HeadRecord, session: Any, images: np.ndarray, fe
         if not inside:  # it may move the border, or nothing
             continue
         seen += 1
-        away = _away(change, claims)
+        # A patch is wider than the cells of a finer map, and what moves most of them is anywhere in it.
+        away = _away(change, claims) / max(1.0, *(PATCH / line.step for line in (rows, columns) if line is not None))
         if away > _NEAR + (_BLUR if trick.wide else 0):
             off.append((away, i, j))
     wrong = []

@@ -20,18 +20,20 @@ class Trick:
     Attributes:
         model: image x (N, 3, H, W) to output y.
         size: (H, W) of the image.
+        last: whether the image's colours are its last axis.
         map: the map that its head pools; None where there are several.
         head: the head alone, from pooled features (N, C) to the logits.
-        logits: its tensor of logits.
+        classes: which of its logits the output holds, in their order.
         wide: whether a cell of the map sees more than a patch.
         trace: what it does, for people.
     """
 
     model: onnx.ModelProto
     size: tuple[int, int]
+    last: bool
     map: Map | None
     head: onnx.ModelProto
-    logits: str
+    classes: tuple[int, ...]
     wide: bool
     trace: str
 
@@ -46,20 +48,24 @@ def build(pick: Pick, seed: int) -> Trick:
     net = Net(np.random.default_rng(seed))
     rows, columns = pick(_SIZES)
     size = rows * PATCH, columns * PATCH
-    image = _through(net, pick, Map("x", 3, *size), pick([0, 0, 0, 1]), ON_IMAGES)
-    views = pick(["one"] * 5 + ["flipped", "unmoved"])
+    last = pick([False, False, False, True])
+    name = net.add("Transpose", ["x"], perm=[0, 3, 1, 2]) if last else "x"
+    image = _through(net, pick, Map(name, 3, *size), pick([0, 0, 0, 1]), ON_IMAGES)
+    views = pick(["one"] * 7 + ["flipped", "unmoved", "cropped", "folded"])
+    found: Map | None
     if views == "one":
         data = _trunk(net, pick, image)
-        found: Map | None = data
         pooled = _pool(net, pick, data)
+        found = None if net.trace[-1].endswith("power") else data  # what is averaged is another map
     else:
         found, pooled = None, _two_views(net, pick, image, views)
         net.trace.append(f"two views, {views}")
     start = len(net.nodes)
     logits = _dense(net, pick, pooled)
     head = replace(net, nodes=net.nodes[start:]).model([(pooled, ["N", CHANNELS])], [logits])
-    model = net.model([("x", ["N", 3, *size])], [_tail(net, pick, logits)])
-    return Trick(model, size, found, head, logits, net.wide, " > ".join(net.trace))
+    output, classes = _tail(net, pick, logits)
+    model = net.model([("x", ["N", *size, 3] if last else ["N", 3, *size])], [output])
+    return Trick(model, size, last, found, head, classes, net.wide, " > ".join(filter(None, net.trace)))
 
 
 def _through(net: Net, pick: Pick, data: Map, count: int, names: tuple[str, ...]) -> Map:
@@ -76,35 +82,56 @@ def _through(net: Net, pick: Pick, data: Map, count: int, names: tuple[str, ...]
 
 
 def _trunk(net: Net, pick: Pick, image: Map) -> Map:
-    data = net.conv(image, CHANNELS, PATCH, PATCH)
+    stem = pick(["patches", "patches", "overlapping", "twice"])
+    net.trace.append(stem)
+    if stem == "patches":
+        data = net.conv(image, CHANNELS, PATCH, PATCH)
+    elif stem == "overlapping":
+        data = net.conv(image, CHANNELS, 7, PATCH, 3)
+        net.wide = True
+    else:
+        data = net.conv(net.conv(image, CHANNELS, 3, 2, 1), CHANNELS, 3, 2, 1)
     if pick([True, False]):
         data = replace(data, name=net.add("Relu", [data.name]))
     return _through(net, pick, data, pick([0, 1, 1, 2, 2, 3, 4]), tuple(MOVERS))
 
 
 def _two_views(net: Net, pick: Pick, image: Map, kind: str) -> str:
-    """The image and its mirror image through the same weights; the features un-moved or not; (N, C)."""
+    """Two parts or copies of the image through the same weights; (N, C)."""
     axis = pick([2, 3])
+    side = (image.height if axis == 2 else image.width) // PATCH * PATCH
 
     def turned(name: str) -> str:
         return net.add("Slice", [name, *(net.const([v]) for v in (-1, -9999, axis, -1))])
 
+    def cut(first: int, last: int) -> str:
+        return net.add("Slice", [image.name, *(net.const([v]) for v in (first, last, axis))])
+
     weight = net.normal(CHANNELS, 3, PATCH, PATCH)
-    maps = [
-        net.add("Relu", [net.add("Conv", [name, weight], kernel_shape=[PATCH] * 2, strides=[PATCH] * 2)])
-        for name in (image.name, turned(image.name))
-    ]
+
+    def trunk(name: str) -> str:
+        made = net.add("Conv", [name, weight], kernel_shape=[PATCH] * 2, strides=[PATCH] * 2)
+        return net.add("Relu", [made])
+
+    if kind == "folded":
+        both = trunk(net.add("Concat", [image.name, turned(image.name)], axis=0))
+        pooled = net.add("ReduceMean", [both], axes=[2, 3], keepdims=0)
+        halves = net.add("Reshape", [pooled, net.const([2, -1, CHANNELS])])
+        return net.add("ReduceMean", [halves], axes=[0], keepdims=0)
+    parts = [cut(0, side - 2 * PATCH), cut(2 * PATCH, side)] if kind == "cropped" else [image.name, turned(image.name)]
+    maps = [trunk(name) for name in parts]
     if kind == "unmoved":
         maps[1] = turned(maps[1])
     if pick([True, False]):
         return net.add("ReduceMean", [net.add("Add", maps)], axes=[2, 3], keepdims=0)
-    pooled = [net.add("ReduceMean", [name], axes=[2, 3], keepdims=0) for name in maps]
-    return net.add("Add", pooled)
+    pooled_views = [net.add("ReduceMean", [name], axes=[2, 3], keepdims=0) for name in maps]
+    return net.add("Add", pooled_views)
 
 
 def _pool(net: Net, pick: Pick, data: Map) -> str:
-    """The mean over the map, in one of its spellings; (N, C)."""
-    kind = pick(["gap", "mean", "tokens", "average", "sum", "twice", "nhwc", "matmul"])
+    """The mean over the map, in one of its spellings, or another pool; (N, C)."""
+    plain = ["gap", "mean", "tokens", "average", "sum", "twice", "nhwc", "matmul"]
+    kind = pick([*plain, *plain, "weighted", "max", "power", "both", "flat"])
     net.trace.append(f"{data.height}x{data.width}, pooled by {kind}")
     cells = data.height * data.width
     if kind == "gap":
@@ -123,6 +150,22 @@ def _pool(net: Net, pick: Pick, data: Map) -> str:
     if kind == "nhwc":
         last = net.add("Transpose", [data.name], perm=[0, 2, 3, 1])
         return net.add("ReduceMean", [last], axes=[1, 2], keepdims=0)
+    if kind == "max":
+        return net.add("Flatten", [net.add("GlobalMaxPool", [data.name])], axis=1)
+    if kind == "both":
+        parts = [net.add(op, [data.name]) for op in ("GlobalAveragePool", "GlobalMaxPool")]
+        return net.add("Flatten", [net.add("Add", parts)], axis=1)
+    if kind == "power":
+        above = net.add("Clip", [data.name, net.const(1e-3, np.float32)])
+        mean = net.add("GlobalAveragePool", [net.add("Pow", [above, net.const(3.0, np.float32)])])
+        return net.add("Flatten", [net.add("Pow", [mean, net.const(1 / 3, np.float32)])], axis=1)
+    if kind == "flat":
+        dense = net.normal(CHANNELS, data.channels * cells)
+        return net.add("Gemm", [net.add("Flatten", [data.name], axis=1), dense], transB=1)
+    if kind == "weighted":
+        weights = np.abs(net.rng.standard_normal((data.height, data.width))) + 0.1
+        weighted = net.add("Mul", [data.name, net.const(weights / weights.sum(), np.float32)])
+        return net.add("ReduceSum", [weighted, net.const([2, 3])], keepdims=0)
     flat = net.add("Reshape", [data.name, net.const([0, data.channels, cells])])
     if kind == "tokens":
         return net.add("ReduceMean", [net.add("Transpose", [flat], perm=[0, 2, 1])], axes=[1], keepdims=0)
@@ -158,11 +201,21 @@ def _dense(net: Net, pick: Pick, pooled: str) -> str:
     return net.add("Add", [net.add("MatMul", [data, turned]), net.normal(CLASSES)])
 
 
-def _tail(net: Net, pick: Pick, logits: str) -> str:
-    """What stands behind the logits."""
+def _tail(net: Net, pick: Pick, logits: str) -> tuple[str, tuple[int, ...]]:
+    """What stands behind the logits; and which of them it gives."""
     kind = pick(["none", "none", "softmax", "sigmoid", "log"])
-    if kind == "none":
-        return logits
+    data = logits
     if kind == "sigmoid":
-        return net.add("Sigmoid", [logits])
-    return net.add("Softmax" if kind == "softmax" else "LogSoftmax", [logits], axis=-1)
+        data = net.add("Sigmoid", [logits])
+    elif kind != "none":
+        data = net.add("Softmax" if kind == "softmax" else "LogSoftmax", [logits], axis=-1)
+    order = pick(["", "", "", "permuted", "without the first"])
+    net.trace.append(order)
+    classes = np.arange(CLASSES)
+    if order == "permuted":
+        classes = net.rng.permutation(CLASSES)
+        data = net.add("Gather", [data, net.const(classes)], axis=1)
+    elif order:
+        classes = classes[1:]
+        data = net.add("Slice", [data, *(net.const([v]) for v in (1, 99, 1))])
+    return data, tuple(map(int, classes))

@@ -114,7 +114,7 @@ def test_damaged_memory_is_no_memory(proofs: list[str], folder: Path) -> None:
 
 def test_a_session_has_the_places_that_were_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
-    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    monkeypatch.setattr(place_proof, "check_places", lambda *_, **__: PlaceCheck(columns=mirrored, runs=68))
     for _ in range(2):  # proved, and remembered
         session = GridSession(model(), provider="cpu")
         head = session.heads[0]

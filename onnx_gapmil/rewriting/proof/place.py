@@ -110,7 +110,13 @@ def affordable(macs: int) -> int:
 
 
 def check_places(
-    run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype, stripes: int = MAX_STRIPES
+    run: Run,
+    inputs: Sequence[InputShape],
+    places: Places,
+    dtype: np.dtype,
+    stripes: int = MAX_STRIPES,
+    *,
+    least: int = 0,
 ) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
@@ -124,6 +130,7 @@ def check_places(
         places: where the map's cells are said to look.
         dtype: the map's element type, for what is rounding.
         stripes: how many a direction are tried first, at most.
+        least: how many there are at least, where nothing but the stripes says where cells look.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
@@ -138,7 +145,7 @@ def check_places(
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
-        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, stripes))
+        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, stripes, least))
         if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
             break
     told = [check for check in checks if check.skipped != NO_ANSWER] or checks
@@ -155,6 +162,7 @@ def _check_noise(
     claims: tuple[AxisPlaces | None, AxisPlaces | None],
     rounding: float,
     stripes: int,
+    least: int,
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
     check, runs = PlaceCheck(skipped=NO_ANSWER), 0
@@ -162,13 +170,13 @@ def _check_noise(
     for seed in range(_IMAGES):
         stimulus = Stimulus(run, inputs, image, noise, seed)
         if not seed and stripes < MAX_STRIPES:
-            few = _answers(stimulus, axes, claims, stripes, rounding)
+            few = _answers(stimulus, axes, claims, (least, stripes), rounding)
             first = check if few is None else _check([few], claims)
             if few is not None and first.passed and first.share <= _CLEAR:
                 first = _with_gaps(first, stimulus, axes, claims, few, rounding, costly=True)
             if few is None or first.leaves_out or (first.passed and first.share <= _CLEAR):
                 return replace(first, runs=stimulus.runs)
-        found = _answers(stimulus, axes, claims, MAX_STRIPES, rounding)
+        found = _answers(stimulus, axes, claims, (least, MAX_STRIPES), rounding)
         if found is not None:
             seen.append(found)
             check = _check(seen, claims)
@@ -209,25 +217,27 @@ def _answers(
     stimulus: Stimulus,
     axes: tuple[int, int],
     claims: tuple[AxisPlaces | None, AxisPlaces | None],
-    most: int,
+    bounds: tuple[int, int],
     rounding: float,
 ) -> list[Responses | None] | None:
     """What stripes along both axes move; None where those of one move nothing."""
     found: list[Responses | None] = []
     for axis, cells, claim in zip(axes, stimulus.size, claims, strict=True):
-        found.append(response := _stripes(stimulus, axis, cells, claim, most))
+        found.append(response := _stripes(stimulus, axis, cells, claim, bounds))
         if response is not None and not response.answered(rounding):
             return None
     return found
 
 
-def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None, most: int) -> Responses | None:
+def _stripes(
+    stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None, bounds: tuple[int, int]
+) -> Responses | None:
     """The answers along one axis of the image; None where its cells have no places, or there is one."""
     if claim is None or cells == 1:
         return None
     # A stripe as wide as a cell moves that cell; few cells are seen better by two each.
-    count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step))
-    return stimulus.stripes(axis, min(count, most, stimulus.pixels(axis)))
+    count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step), bounds[0])
+    return stimulus.stripes(axis, min(count, bounds[1], stimulus.pixels(axis)))
 
 
 def _check(

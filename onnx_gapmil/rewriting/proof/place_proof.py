@@ -18,7 +18,7 @@ from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.checks import Figure
 from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
-from onnx_gapmil.rewriting.proof.stimulus import image_axes
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, image_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,7 +123,10 @@ def _check(
     places = head.places if head.places.known else tiling
     source = head.feature_grids[0].source if head.feature_grids else ""
     dtype = trace.dtypes.get(source, np.dtype(np.float32))
-    check = check_places(run, trace.inputs, places, dtype, stripes)
+    if head.places.known:
+        check = check_places(run, trace.inputs, places, dtype, stripes)
+    else:
+        check = check_places(run, trace.inputs, places, dtype, least=MAX_STRIPES)
     if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
         again = check_places(run, trace.inputs, tiling, dtype, stripes)

@@ -32,15 +32,20 @@ def check(
     places: Places | None = None,
     size: tuple[int, int] = (32, 32),
     stripes: int = MAX_STRIPES,
+    least: int = 0,
     **init: np.ndarray,
 ) -> PlaceCheck:
     """The check of a model's map, which is said to tile the image."""
     model = text_model(body, x=x, y=y, init={**KERNEL, **init})
-    return check_model(model, places, size, stripes)
+    return check_model(model, places, size, stripes, least)
 
 
 def check_model(
-    model: onnx.ModelProto, places: Places | None, size: tuple[int, int] = (32, 32), stripes: int = MAX_STRIPES
+    model: onnx.ModelProto,
+    places: Places | None,
+    size: tuple[int, int] = (32, 32),
+    stripes: int = MAX_STRIPES,
+    least: int = 0,
 ) -> PlaceCheck:
     inputs = concrete_inputs(ModelGraph(model, None), 2, size)
     made = session(model)
@@ -52,7 +57,7 @@ def check_model(
     if places is None:
         shape = run({entry.name: np.zeros(entry.traced, entry.dtype) for entry in inputs}).shape
         places = Places(True, "x", AxisPlaces.tiling(shape[2], size[0]), AxisPlaces.tiling(shape[3], size[1]))
-    return check_places(run, inputs, places, np.dtype(np.float32), stripes)
+    return check_places(run, inputs, places, np.dtype(np.float32), stripes, least=least)
 
 
 def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
@@ -164,6 +169,15 @@ def test_a_map_added_to_its_transpose_is_shown() -> None:
     found = check(f"{PATCHES}\n t = Transpose<perm=[0,1,3,2]>(a)\n y = Add(a, t)")
     assert found.passed is False
     assert "two views are added up" in found.reason
+
+
+def test_two_crops_added_up_are_shown() -> None:
+    """Each cell looks at two places, whose middle is where a cell of a tiling would look."""
+    body = f"{PATCHES}\n m = Slice(a, none, six, axes)\n n = Slice(a, two, eight, axes)\n y = Add(m, n)"
+    cut = {"none": np.array([0]), "two": np.array([2]), "six": np.array([6]), "eight": np.array([8])}
+    found = check(body, axes=np.array([3]), least=MAX_STRIPES, **cut)
+    assert found.passed is False
+    assert "the columns look at several places, and not between them" in found.reason
 
 
 def test_a_copy_that_is_turned_back_is_right() -> None:
@@ -357,6 +371,7 @@ def test_a_gate_over_the_whole_map_does_not_hide_what_lies_between() -> None:
 def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
-    figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "unseen", "silent"}
+    figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
+    figures |= {"unseen", "silent"}
     assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
