@@ -39,6 +39,38 @@ class AuditedHead:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProofFigure:
+    """What one proof measured; see ``docs/proofs.md``.
+
+    Attributes:
+        passed: whether it holds; None where it was not run.
+        measure: the worst figure.
+        allowed: the largest that passes.
+        skipped: why it was not run.
+    """
+
+    passed: bool | None
+    measure: float | None
+    allowed: float | None
+    skipped: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedProof:
+    """What was proved of the model as it was rewritten in memory.
+
+    Attributes:
+        sum: that each class's logit is the mean of its cells.
+        place: that the cells look where they are said to look.
+        claim: both in a sentence.
+    """
+
+    sum: ProofFigure
+    place: ProofFigure
+    claim: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditedData:
     """The data set as it was found; see `DataSet`.
 
@@ -120,6 +152,7 @@ class Conditions:
         model_sha256: of that file.
         verdict: on its head, ``exact`` or ``conditional``.
         head: the head.
+        proof: of the rewrite in memory; None of a rewritten file, whose record is checked instead.
         data: the data set.
         images: that were measured.
         failed: that were kept out.
@@ -139,6 +172,7 @@ class Conditions:
     model_sha256: str
     verdict: Verdict
     head: AuditedHead
+    proof: AuditedProof | None = None
     data: AuditedData
     images: int
     failed: int
@@ -162,6 +196,7 @@ class AuditSummary(Figures, Conditions):
     are in ``docs/measures.md``; what was audited is described by `Conditions`, what was found by `Figures`:
 
     - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
+    - ``proof``: what was proved of it;
     - ``data``, ``images``, ``failed``, ``failures``: the data set, and how many of its images were measured;
     - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``class_map``, ``names_source``, ``provider``,
       ``versions``: under what all figures hold;

@@ -144,6 +144,7 @@ def _announce(run: PredictionRun) -> None:
     lines = [
         f"model          {model.name}  ({model.rewrite.said_verdict}; "
         f"{'rewritten file' if model.rewrite.unchanged else 'rewritten in memory'})",
+        *([f"proof          {model.session.proof.describe()}"] if model.session.proof is not None else []),
         f"preprocessing  {model.preprocess.preprocess.describe()}",
         f"               {model.preprocess.source}",
         f"classes        {model.names.source}",

@@ -153,6 +153,7 @@ class PredictionRun:
             "verdict": model.rewrite.verdict,
             "position_dependent": model.rewrite.position_dependent,
             "rewritten_in_memory": not model.rewrite.unchanged,
+            "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,
             "preprocess": model.preprocess.preprocess.to_json(),
             "preprocess_source": model.preprocess.source,

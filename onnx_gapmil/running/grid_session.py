@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.record import HeadRecord, require_emitted
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.prediction_grid import PredictionGrid
+
+if TYPE_CHECKING:
+    from onnx_gapmil.rewriting.proof.remembered import RememberedProof
 
 
 class GridSession:
@@ -92,6 +95,7 @@ class GridSession:
         self._input = _only_image_input(self._session, self._name)
         self._metadata = loaded.metadata
         self._heads = made.heads
+        self._proof = made.remembered
         if wish is not None:
             require_emitted(wish, self._heads, self._name)
         self._features = wish is not None and wish.features
@@ -108,6 +112,11 @@ class GridSession:
     def heads(self) -> tuple[HeadRecord, ...]:
         """The heads that were lifted; `run` returns a grid for each, in this order."""
         return self._heads
+
+    @property
+    def proof(self) -> RememberedProof | None:
+        """What was proved of a model that is rewritten in memory, now or by an earlier run; None of another."""
+        return self._proof
 
     @property
     def fixed_batch(self) -> int | None:

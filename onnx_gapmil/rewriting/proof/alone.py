@@ -13,6 +13,7 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
+from onnx_gapmil.graph.light import light_copy
 from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
@@ -86,7 +87,8 @@ class HeadAlone:
     @cached_property
     def session(self) -> Any:
         """It in ONNX Runtime, as the file spells it."""
-        return cpu_session(self.cut, self.folder)
+        proto, weights = light_copy(self.cut)
+        return cpu_session(proto, self.folder, weights=weights)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Logits (N, K) and grid (N, K, H, W), float64.

@@ -9,6 +9,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import InputShape
+from onnx_gapmil.graph.light import reads_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def cut_out(
             raise ModelError(f"{name}: the head takes '{current}' past the map that it pools, so it cannot be cut out.")
         node = makers[current]
         kept.add(id(node))
-        wanted.extend(_reads(node))
+        wanted.extend(reads_of(node))
     # Initializers that are no inputs need IR 4, and functions IR 8; the vendor's file may be older.
     cut = onnx.ModelProto(
         ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import, functions=proto.functions
@@ -75,14 +76,3 @@ def cut_out(
         cut.graph.input.append(onnx.helper.make_tensor_value_info(source, kind, entry.traced))
     cut.graph.output.extend(onnx.ValueInfoProto(name=output) for output in outputs)
     return cut
-
-
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """Tensors of the main graph that a node may read, its subgraphs' included."""
-    names = [read for read in node.input if read]
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            inside = {made for inner in graph.node for made in inner.output} | {value.name for value in graph.input}
-            inside |= {tensor.name for tensor in graph.initializer}
-            names += [read for inner in graph.node for read in _reads(inner) if read not in inside]
-    return names

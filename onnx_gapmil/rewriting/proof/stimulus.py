@@ -107,16 +107,34 @@ class Stimulus:
             count: how many stripes.
         """
         edges = np.linspace(0, self._entry.traced[axis], count + 1).round().astype(np.int64)
+        at = np.arange(edges[-1])
+        moved = self.replaced(axis, [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)])
+        return Responses(edges, moved, self.level)
+
+    @property
+    def level(self) -> float:
+        """Root mean square of the map of the base image."""
+        return float(np.sqrt(np.mean(self._base**2)))
+
+    def replaced(self, axis: int, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        """Replace some lines of the image, and then others.
+
+        Args:
+            axis: of the input.
+            chosen: for each run, which lines along that axis, (pixels,) bool.
+
+        Returns:
+            Root mean square change over the channels of each run, (n, H, W) float64.
+        """
         images = []
-        for first, last in itertools.pairwise(edges):
-            stripe = (slice(None),) * axis + (slice(first, last),)
+        for lines in chosen:
+            at = (slice(None),) * axis + (lines,)
             changed = self._image.copy()
-            changed[stripe] = self._other[stripe]
+            changed[at] = self._other[at]
             images.append(changed)
         step = self._together()
-        moved = [self._moved(images[at : at + step]) for at in range(0, count, step)]
-        self.runs += count
-        return Responses(edges, np.concatenate(moved), float(np.sqrt(np.mean(self._base**2))))
+        self.runs += len(images)
+        return np.concatenate([self._moved(images[at : at + step]) for at in range(0, len(images), step)])
 
     def pixels(self, axis: int) -> int:
         """Length of the image along one axis of the input."""

@@ -54,7 +54,7 @@ def test_verify_proves_the_places_of_a_file(tmp_path: Path) -> None:
 
 def test_a_grid_that_looks_elsewhere_is_right_as_a_sum_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
-    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    monkeypatch.setattr(place_proof, "check_places", lambda *_, **__: PlaceCheck(columns=mirrored, runs=68))
     report = rewrite(plain(), write=False).proof
     assert report is not None
     assert report.passed
@@ -86,7 +86,7 @@ def test_a_model_that_is_too_large_to_run_is_skipped() -> None:
 
 
 def test_a_trunk_that_cannot_be_run_on_stripes_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ModelError("it does not.")
 
     monkeypatch.setattr(place_proof, "check_places", broken)
@@ -125,7 +125,7 @@ def test_a_record_takes_up_what_was_measured() -> None:
 
 def test_places_that_are_contradicted_are_not_known_and_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     mirrored = AxisLooks(-1.0, -1.0, 0.0, 0.0, 1.0, 8)
-    monkeypatch.setattr(place_proof, "check_places", lambda *_: PlaceCheck(columns=mirrored, runs=68))
+    monkeypatch.setattr(place_proof, "check_places", lambda *_, **__: PlaceCheck(columns=mirrored, runs=68))
     made = rewrite(plain(), write=False)
     for head in (made.heads[0], rewrite_model(made.model).heads[0]):
         assert head.places.known is False
