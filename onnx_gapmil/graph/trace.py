@@ -47,8 +47,9 @@ class Trace:
 
     @property
     def batch(self) -> int:
-        """Size of the first input's first axis in the trace."""
-        return self.inputs[0].traced[0] if self.inputs and self.inputs[0].traced else 1
+        """Size of the first input's batch in the trace: its first axis, or 1 where it is one image without a batch."""
+        entry = self.inputs[0] if self.inputs else None
+        return entry.traced[0] if entry is not None and entry.traced and not entry.alone else 1
 
 
 def trace(graph: ModelGraph) -> Trace:

@@ -366,6 +366,25 @@ def test_iter_batches_can_be_left_early(toy):
     assert len(fetched) <= 3
 
 
+@pytest.mark.parametrize("cells", [(4, 3, 5), (2, 4, 3, 5), (1, 7)])
+def test_mean_residual_is_over_all_axes_of_the_cells(cells: tuple[int, ...]):
+    """Of a volume, a clip of volumes, a signal."""
+    grid = np.random.default_rng(0).standard_normal((2, 6, *cells)).astype(np.float32)
+    logits = grid.astype(np.float64).reshape(2, 6, -1).mean(axis=-1)
+    assert PredictionGrid("y", logits, grid).mean_residual() == pytest.approx(0, abs=1e-12)
+    off = PredictionGrid("y", logits + 1, grid).mean_residual()
+    assert off == pytest.approx(1 / np.abs(logits + 1).max())
+
+
+def test_the_first_images_of_a_batch_keep_their_volumes():
+    grid, best = np.zeros((3, 6, 4, 3, 5)), np.arange(180).reshape(3, 4, 3, 5)
+    first = PredictionGrid("y", np.zeros((3, 6)), grid, argmax=best).first(2)
+    assert first.grid is not None
+    assert first.argmax is not None
+    assert first.grid.shape == (2, 6, 4, 3, 5)
+    np.testing.assert_array_equal(first.argmax, best[:2])
+
+
 def test_mean_residual_is_relative_to_the_largest_logit():
     grid = np.zeros((1, 2, 1, 2))
     grid[0, 0] = [[7, 9]]
