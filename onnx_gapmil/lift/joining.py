@@ -30,7 +30,7 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
-    if any(grid.note for lifted in lifts for grid in lifted.features):
+    if any(grid.note or grid.cells for lifted in lifts for grid in lifted.features):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]

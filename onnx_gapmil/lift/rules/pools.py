@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.crops import find_crop
+from onnx_gapmil.lift.frames import ends_in_frames, frames_along, frames_are_open, gather_frames
 from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
@@ -34,6 +35,8 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     if math.prod(walk.shape(data)[2:]) == 1:
         return _pool_of_one(node, walk, data)
     axes = tuple(range(2, len(walk.shape(data))))
+    if (frames := _over_frames(walk, data, axes)) is not None:
+        return _pool_of_frames(node, walk, *frames)
     return end_at_pool(node, walk, data, axes, "mean over all positions")
 
 
@@ -54,16 +57,23 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     weights = window_weights(node, walk, before[2:])
     axes = tuple(range(2, len(before)))
     if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
+        if (frames := _over_frames(walk, data, axes)) is not None:
+            return _pool_of_frames(node, walk, *frames)
         return end_at_pool(node, walk, data, axes, "mean over all positions")
-    if weights.ndim != 2:
-        raise walk.refuse(
-            "partial-pool",
-            node,
-            "its window weights positions unequally on a map that is not two-dimensional",
-        )
     weights = weights * weights.size
     detail = f"window mean: weights {weights.min():.3g} to {weights.max():.3g} of a plain mean's"
     return end_at_pool(node, walk, data, axes, detail, weights=weights)
+
+
+def _over_frames(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[Lifted, int] | None:
+    """The lift of pooled frames (N, C, frames), where a pool averages those, and which axis they are."""
+    wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    if len(wide) != 1 or all(frames_along(walk, data, axis) is None for axis in wide):
+        return None
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal) or not ends_in_frames(walk, found, data, wide):
+        return None
+    return found, wide[0]
 
 
 def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.ndarray:
@@ -214,7 +224,9 @@ def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
 
 
 def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
-    """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
+    """Mean or sum over some axes of a pooled tensor: over those channels in every cell; over frames, a pool."""
+    if ends_in_frames(walk, lifted, node.inputs[0].name, axes):
+        return _pool_of_frames(node, walk, lifted, axes[0], summed=node.op == "ReduceSum")
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
     out = walk.shape(walk.output)
@@ -237,6 +249,23 @@ def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[i
         name = walk.build.reshape(reduced, [0, math.prod(out) // lifted.batch, height, width])
     word = "mean" if node.op == "ReduceMean" else "sum"
     return walk.result(node, name, [lifted], "affine", f"{word} over channels, in every cell", batch_axis=axis)
+
+
+def _pool_of_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int, *, summed: bool = False) -> Lifted:
+    """The mean over frames, each of which was pooled before: all of their cells are the grid's."""
+    gathered = gather_frames(node, walk, lifted, axis)
+    frames = lifted.shape[axis]
+    if summed and frames_are_open(walk, lifted):
+        raise walk.refuse("unknown-operator", node, "it sums frames, whose number is left open")
+    name = gathered.name
+    if summed:
+        name = walk.build.node("Mul", [name, walk.scalar(frames, lifted.dtype)])
+    out = walk.shape(walk.output)
+    batch_axis = lifted.batch_axis
+    if batch_axis is not None and len(out) < len(lifted.shape) and axis < batch_axis:
+        batch_axis -= 1
+    detail = f"{'sum' if summed else 'mean'} over {frames} frames, whose cells are the grid's"
+    return walk.result(node, name, [gathered], "pool", detail, batch_axis=batch_axis, channels=gathered.channels)
 
 
 def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
@@ -277,7 +306,7 @@ def end_at_pool(
         data: the map that it pools.
         axes: the axes that it pools over.
         detail: one phrase for people.
-        weights: (H, W), 1 everywhere for a plain mean; None for that.
+        weights: (H, W) or (D, H, W), 1 everywhere for a plain mean; None for that.
         summed: the pool sums instead of averaging.
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
@@ -293,7 +322,8 @@ def end_at_pool(
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype
     if weights is not None:
-        weights = np.broadcast_to(weights, grid.size)  # of a line, where the other axis was averaged before
+        # Of a line, where the other axis was averaged before; of a volume, whose cells lie in one row here.
+        weights = np.broadcast_to(weights, grid.size) if weights.ndim <= 2 else weights.reshape(grid.size)
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     for product in products:
         name = product.on(walk, grid, name)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class PlaceCheck:
     Attributes:
         rows: of its rows; None where it has one, or none is said to have a place.
         columns: of its columns.
+        depth: of a volume's slices.
+        frames: of a clip's frames.
         skipped: why nothing is known, as a clause; "" where something is.
         runs: how many images were run.
     """
@@ -39,6 +41,8 @@ class PlaceCheck:
     columns: AxisLooks | None = None
     skipped: str = ""
     runs: int = 0
+    depth: AxisLooks | None = None
+    frames: AxisLooks | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -73,7 +77,12 @@ class PlaceCheck:
 
     @property
     def _axes(self) -> dict[AxisName, AxisLooks]:
-        found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
+        found: dict[AxisName, AxisLooks | None] = {
+            "frames": self.frames,
+            "depth": self.depth,
+            "rows": self.rows,
+            "columns": self.columns,
+        }
         return {name: axis for name, axis in found.items() if axis is not None}
 
     @property
@@ -99,10 +108,12 @@ def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: 
     entry = next((entry for entry in inputs if entry.name == places.input), None)
     if entry is None:
         return PlaceCheck(skipped=f"the model has no input '{places.input}'")
-    layouts = image_axes(entry.traced)
+    claims = _claims(places)
+    layouts: Sequence[tuple[int, ...]] = image_axes(entry.traced)
+    if places.axes:  # no image: its axes are stated
+        layouts = [tuple(places.axes.get(name, 0) for name in claims)]
     if not layouts:
         return PlaceCheck(skipped=f"the input '{places.input}' of shape {entry.traced} is no image")
-    claims = places.rows, places.columns
     rounding = 0.0 if dtype.kind in "iu" else _ROUNDING.get(dtype.itemsize, 0.0)
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
@@ -115,13 +126,23 @@ def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: 
     return replace(best, runs=sum(check.runs for check in checks))
 
 
+def _claims(places: Places) -> dict[AxisName, AxisPlaces | None]:
+    """Where the cells along each axis of the map are said to look; None where nothing is said."""
+    found: dict[AxisName, AxisPlaces | None] = {}
+    if places.frames is not None:
+        found["frames"] = places.frames
+    if places.depth is not None:
+        found["depth"] = places.depth
+    return {**found, "rows": places.rows, "columns": places.columns}
+
+
 def _check_noise(
     run: Run,
     inputs: Sequence[InputShape],
     image: str,
     noise: Noise,
-    axes: tuple[int, int],
-    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
     rounding: float,
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
@@ -130,7 +151,7 @@ def _check_noise(
     for seed in range(_IMAGES):
         stimulus = Stimulus(run, inputs, image, noise, seed)
         found: list[Responses | None] = []
-        for each in zip(axes, stimulus.size, claims, strict=True):
+        for each in zip(axes, stimulus.size, claims.values(), strict=True):
             found.append(response := _stripes(stimulus, *each))
             if response is not None and not response.answered(rounding):
                 break
@@ -152,13 +173,27 @@ def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None
     return stimulus.stripes(axis, min(count, MAX_STRIPES, stimulus.pixels(axis)))
 
 
-def _check(
-    seen: Sequence[Sequence[Responses | None]], claims: tuple[AxisPlaces | None, AxisPlaces | None]
-) -> PlaceCheck:
-    def axis_looks(axis: Literal[0, 1]) -> AxisLooks | None:
-        claim, known = claims[axis], [found[axis] for found in seen]
+def _check(seen: Sequence[Sequence[Responses | None]], claims: Mapping[AxisName, AxisPlaces | None]) -> PlaceCheck:
+    found: dict[AxisName, AxisLooks] = {}
+    for axis, (name, claim) in enumerate(claims.items()):
+        known = [answers[axis] for answers in seen]
         responses = [response for response in known if response is not None]
-        return looks(responses, axis, claim) if claim is not None and responses else None
-
-    check = PlaceCheck(axis_looks(0), axis_looks(1))
+        if claim is not None and responses:
+            found[name] = _axis_looks(responses, axis, len(claims), claim)
+    check = PlaceCheck(found.get("rows"), found.get("columns"), depth=found.get("depth"), frames=found.get("frames"))
     return replace(check, skipped="the map has too few cells to tell") if check.passed is None else check
+
+
+def _axis_looks(responses: Sequence[Responses], axis: int, count: int, claim: AxisPlaces) -> AxisLooks:
+    """Where the cells along one axis of a map look; beside each of the others, of which the worst counts."""
+    found = []
+    for other in range(count):
+        if other == axis:
+            continue
+        rest = tuple(1 + at for at in range(count) if at not in (axis, other))
+        planes = [
+            replace(response, moved=np.sqrt(np.mean(response.moved**2, axis=rest)) if rest else response.moved)
+            for response in responses
+        ]
+        found.append(looks(planes, 0 if axis < other else 1, claim))
+    return max(found, key=lambda entry: entry.swapped)

@@ -15,7 +15,7 @@ import numpy as np
 
 from onnx_gapmil.graph.inputs import InputShape, random_input
 
-#: Runs a model: arrays by input's name in, a map (N, C, H, W) out.
+#: Runs a model: arrays by input's name in, a map (N, C, H, W) out, of a volume or a clip with more axes.
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 #: What floats are replaced by.
@@ -33,8 +33,8 @@ class Responses:
 
     Attributes:
         edges: where the stripes begin and end, in pixels; (S + 1,) int64.
-        moved: root mean square change over the channels, (S, H, W) float64; not finite where the model's numbers are
-            not.
+        moved: root mean square change over the channels, (S, H, W) float64, or with as many axes as the map has; not
+            finite where the model's numbers are not.
         level: root mean square of the map itself.
     """
 
@@ -70,7 +70,7 @@ class Stimulus:
 
     Attributes:
         runs: forward passes so far, counted by the images that were looked at.
-        size: (H, W) of the map.
+        size: (H, W) of the map; of a volume (D, H, W), of a clip (T, H, W).
     """
 
     def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int) -> None:
@@ -93,7 +93,7 @@ class Stimulus:
         # A fixed batch is filled; an open one takes any number.
         self._width = self._entry.traced[0] if self._batched and not self._entry.batch_is_open else 1
         base = self._maps([self._image] * self._width)
-        self.size: tuple[int, int] = (base.shape[2], base.shape[3])
+        self.size: tuple[int, ...] = base.shape[2:]
         # A model that folds crops or frames into its batch gives more maps than it takes images.
         self._folds = len(base) != self._width
         self._base = base if self._folds else base[:1]
