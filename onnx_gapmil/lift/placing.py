@@ -49,7 +49,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
             return _refusal(walk, lifted, grid, cells.code, cells.places.reason)
     unknown = next((cells for cells in found if not cells.places.known), None)
     if unknown is not None:
-        return PlacedHead(_unarranged(lifted), unknown.places)
+        return PlacedHead(_unarranged(walk, lifted), unknown.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
         if difference := _difference(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"
@@ -62,7 +62,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     turn = _Turn(walk, cells, before)
     if not turn.is_possible:
         why = "its cells are not in reading order, and the size of the input is left open"
-        return PlacedHead(_unarranged(lifted), Places.unknown(why))
+        return PlacedHead(_unarranged(walk, lifted), Places.unknown(why))
     features = tuple(
         replace(
             grid,
@@ -129,13 +129,14 @@ def _arranged(note: str) -> str:
     return "; ".join(part for part in note.split("; ") if part and part != UNARRANGED)
 
 
-def _unarranged(lifted: Lifted) -> Lifted:
+def _unarranged(walk: Lifting, lifted: Lifted) -> Lifted:
     """The same with a note that its cells have no known places, so that no picture is made."""
     first, *others = lifted.features
     if UNARRANGED in first.note:
         return lifted
     note = f"{first.note}{'; ' if first.note else ''}{UNARRANGED}"
-    if len(first.cells) > 3:  # windows of windows: more axes than a volume has
+    # Windows of an image, whose axes are no depth.
+    if first.cells and not any(len(entry.traced) > 4 for entry in walk.trace.inputs):
         first, *others = (replace(grid, cells=()) for grid in lifted.features)
     return replace(lifted, features=(replace(first, note=note), *others))
 
