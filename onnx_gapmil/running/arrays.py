@@ -108,8 +108,8 @@ def _by_input(found: dict[str, npt.NDArray[Any]], path: Path, inputs: Sequence[s
         return {inputs[0]: next(iter(found.values()))}
     if path.suffix.lower() == ".npy":
         raise ImageError(
-            f"{path}: one array, and the model has {len(inputs)} inputs ({wanted}); give an .npz that holds an array of "
-            "each by its name."
+            f"{path}: one array, and the model has {len(inputs)} inputs ({wanted}); give an .npz that holds an array "
+            "of each by its name."
         )
     if set(found) != set(inputs):
         held = ", ".join(repr(name) for name in found) or "none"

@@ -131,9 +131,10 @@ class ModelInputs:
         axes = zip(array.shape[first:], spec.shape[first:], strict=False)
         fits = array.ndim == len(spec.shape) and all(own is None or axis == own for axis, own in axes)
         if not fits or array.dtype.name != spec.dtype:
+            advice = f" Make it one by .astype({spec.dtype!r})." if fits else ""
             raise InputError(
                 f"An array of shape {given} and type {array.dtype.name} does not fit the input {spec.name!r} of "
-                f"{self._what}, which takes {entry.text.removeprefix(repr(spec.name)).strip()}."
+                f"{self._what}, which takes {entry.text.removeprefix(repr(spec.name)).strip()}.{advice}"
             )
         return array
 

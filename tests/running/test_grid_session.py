@@ -6,7 +6,6 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import parser
 from scipy import special
 
 from onnx_gapmil.errors import InputError, ModelError, ProviderError

@@ -79,7 +79,7 @@ class _Emitter:
         self._values: list[onnx.ValueInfoProto] = []
         lifted = head.lifted
         self._open_size = any(entry.space_is_open for entry in trace.inputs)
-        self._batch, self._plane = _open_axes(trace, lifted.features[0])
+        self._batch, self._plane = _open_axes(trace, lifted.features[0], lifted.batch)
         self._cells = CellNodes(
             build,
             lifted.name,
@@ -211,17 +211,26 @@ class _Emitter:
         return self._output(title, self._shaped(grid, rows.count), elem_type(lifted.dtype), shape)
 
 
-def _open_axes(trace: Trace, grid: FeatureGrid) -> tuple[Axis, tuple[Axis, ...]]:
+def _open_axes(trace: Trace, grid: FeatureGrid, images: int) -> tuple[Axis, tuple[Axis, ...]]:
     """Batch, height and width of a grid: numbers where the input fixes them, symbols where it leaves them open.
 
     A volume has a depth before them, or frames.
+
+    Args:
+        trace: the real shapes of the vendor's tensors.
+        grid: whose axes these are.
+        images: how many images it has in the trace.
     """
     inputs = trace.inputs
     # A symbol of our own where the vendor's axis has no name (-1, as old exporters write): outputs then still say that
     # their batches are one.
     batch: Axis = trace.batch
-    if any(entry.batch_is_open for entry in inputs):
-        first = next(entry.declared[0] for entry in inputs if entry.batch_is_open)
+    # The first axis of one photo (H, W, 3), to which the graph adds a batch, is none.
+    batched = [entry for entry in inputs if entry.batch_is_open and entry.traced[0] == images]
+    if not batched and any(entry.batch_is_open for entry in inputs):
+        batch = images
+    if batched:
+        first = batched[0].declared[0]
         batch = first if isinstance(first, str) else "gapmil_batch"
     if any(entry.space_is_open for entry in inputs):
         before: list[Axis] = [f"gapmil_axis_{axis}" for axis in range(len(grid.shape) - 2)]

@@ -149,7 +149,7 @@ def _check_noise(
     check, runs = PlaceCheck(skipped=NO_ANSWER), 0
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
-        stimulus = Stimulus(run, inputs, image, noise, seed)
+        stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes)
         found: list[Responses | None] = []
         for each in zip(axes, stimulus.size, claims.values(), strict=True):
             found.append(response := _stripes(stimulus, *each))
