@@ -310,7 +310,7 @@ class Classifier:
 
     def _one(self, image: Image, top: int) -> ImagePrediction:
         if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):
-            return self._of_arrays(None, image, self._describers(top, None))
+            return self._of_given(image, top)
         path = None if isinstance(image, np.ndarray) else Path(image)
         if path is not None and is_array_file(path):
             arrays = read_arrays(path, list(self.session.inputs.by_name))
@@ -319,6 +319,17 @@ class Classifier:
         prepared, geometry = self.preprocess.preprocess.apply(pixels)
         grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
         return self._described(path, pixels, geometry, grids, self._describers(top, None))
+
+    def _of_given(self, arrays: Arrays, top: int) -> ImagePrediction:
+        try:
+            return self._of_arrays(None, arrays, self._describers(top, None))
+        except InputError as error:
+            if isinstance(arrays, np.ndarray) and not isinstance(self._preprocess, PreprocessError):
+                try:
+                    check_pixels(arrays)
+                except ImageError as photo:  # neither what the model takes nor a photo
+                    raise ImageError(f"{photo} {error}") from error
+            raise
 
     def _is_photo(self, image: npt.NDArray[Any]) -> bool:
         """Whether an array is a photo's pixels, and the model takes photos."""
