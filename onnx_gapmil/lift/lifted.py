@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
+    from onnx_gapmil.images.places import Places
+    from onnx_gapmil.lift.coordinates.judging import CellPlaces
     from onnx_gapmil.lift.verdict import LiftStep
 
 #: ``Lifted.batch_axis`` of a tensor whose batch and channels are one axis for a moment, as channels-last exports
@@ -42,6 +44,19 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class Laid:
+    """A view of the image among others, on the lattice of all of them.
+
+    Attributes:
+        places: where the lattice's cells look.
+        view: where the view's own do.
+    """
+
+    places: Places
+    view: CellPlaces
+
+
+@dataclass(frozen=True)
 class FeatureGrid:
     """A pre-pool feature map: where a walk ended.
 
@@ -60,6 +75,7 @@ class FeatureGrid:
             (N, channels, 1, cells), and get their own shape when they are emitted; empty for rows and columns.
         extents: for each of these axes a vendor's tensor and its axis of the same length, for inputs of open size.
         fold: frames that the vendor keeps apart; None without any.
+        laid: the lattice that it was laid onto beside other views; None if it is by itself.
     """
 
     name: str
@@ -75,6 +91,7 @@ class FeatureGrid:
     cells: tuple[int, ...] = ()
     extents: tuple[tuple[str, int], ...] = ()
     fold: Fold | None = None
+    laid: Laid | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from onnx_gapmil.lift.coordinates.lattice import Lattice, Line, NoLattice, latti
 from onnx_gapmil.lift.coordinates.looks import Looks, View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from onnx_gapmil.lift.coordinates.looks import Key
 
@@ -77,6 +77,7 @@ def places_of(
     axes: tuple[int, ...],
     size: tuple[int, ...],
     inputs: Mapping[str, tuple[int, ...]],
+    extent: Callable[[Key], tuple[float, float] | None] = lambda _: None,
     *,
     are_frames: bool = False,
 ) -> CellPlaces:
@@ -87,6 +88,8 @@ def places_of(
         axes: its axes that are cells, in the order rows, columns. Tokens before the cells are left out.
         size: lengths of the axes of cells as the vendor arranges them.
         inputs: traced shapes of the graph's inputs.
+        extent: from where to where what the tensor is made of reaches along an axis of an input, in pixels: one row of
+            cells, made of all of it, lies in its middle.
         are_frames: whether the first of them are known to be frames.
     """
     try:
@@ -98,7 +101,8 @@ def places_of(
         own = size
         if math.prod(dims) < math.prod(size):
             own = (math.prod(dims[:-1]), dims[-1])  # brought to the finer grid of another trunk
-        return _resampled(_judge(_Cells(looks, axes, own, inputs, are_frames=are_frames), own), size, inputs)
+        cells = _Cells(looks, axes, own, inputs, extent, are_frames=are_frames)
+        return _resampled(_judge(cells, own), size, inputs)
     except _Unknown as unknown:
         return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
 
@@ -121,8 +125,6 @@ def _resampled(found: CellPlaces, size: tuple[int, ...], inputs: Mapping[str, tu
 
 
 def _judge(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
-    if cells.are_pairs:
-        raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
     if math.prod(size) == 1:
         return _one_cell(cells, size)
     cells.require_followed()
@@ -155,13 +157,13 @@ def _named(name: str, axes: Mapping[str, int], found: Lattice) -> Places:
 
 
 def _one_cell(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
-    """One cell sees the whole image, wherever its middle is."""
+    """One cell sees the whole image, or the crop that it is made of."""
     name = next(iter(cells.inputs))
     spatial = cells.spatial_axes(name)
     if not 1 <= len(spatial) <= 4:
         raise _Unknown("there is one cell, and its input is no image")
     axes = cells.titled(name, spatial)
-    found = lattice([Line(None, 1.0, cells.inputs[name][axis]) for axis in spatial], (1,) * len(spatial))
+    found = lattice([cells.line(name, axis) for axis in spatial], (1,) * len(spatial))
     return CellPlaces(_named(name, axes, found), size)
 
 
@@ -174,14 +176,17 @@ class _Cells:
         axes: tuple[int, ...],
         size: tuple[int, ...],
         inputs: Mapping[str, tuple[int, ...]],
+        extent: Callable[[Key], tuple[float, float] | None],
         *,
         are_frames: bool = False,
     ) -> None:
+        if len(looks.views) > 1:
+            raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
         self.view: View = looks.views[0]
-        self.are_pairs = len(looks.views) > 1
         self.why = looks.why
         self.axes = axes
         self.inputs = inputs
+        self._extent = extent
         self._shape = looks.shape
         self._count = math.prod(size)
         self._are_frames = are_frames
@@ -275,8 +280,12 @@ class _Cells:
     def line(self, name: str, axis: int | None) -> Line:
         """One coordinate of all cells."""
         pixels = self.inputs[name][axis] if axis is not None else 1
-        if axis is None or (name, axis) not in self.view or not self.differs((name, axis)):
+        if axis is None or (name, axis) not in self.view:
             return Line(None, 1.0, pixels)
+        if not self.differs((name, axis)):
+            ends = self._extent((name, axis))  # all of the image, or of a crop
+            middle = None if ends is None else np.full(self._count, sum(ends) / 2)
+            return Line(middle, 1.0 if ends is None else ends[1] - ends[0], pixels)
         field = self.view[name, axis]
         if 0 not in self.axes and field.varies(0):
             raise _Unknown("the images of its batch look at different places", "different-views")
