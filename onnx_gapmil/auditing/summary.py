@@ -32,7 +32,7 @@ class AuditedHead:
 
     output: str
     activation: Activation
-    grid_shape: tuple[int | str, int | str, int | str, int | str]
+    grid_shape: tuple[int | str, ...]
     quantized: bool
     position_dependent: bool
     note: str

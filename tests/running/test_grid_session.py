@@ -6,7 +6,6 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import parser
 from scipy import special
 
 from onnx_gapmil.errors import InputError, ModelError, ProviderError
@@ -192,9 +191,7 @@ def test_only_what_is_asked_for_is_fetched(toy, monkeypatch):
     session = session_of(toy.model(heads=None), emit=EVERYTHING)
     seen = []
     real = session._run_slice
-    monkeypatch.setattr(
-        session, "_run_slice", lambda part, size, wanted: seen.append(wanted) or real(part, size, wanted)
-    )
+    monkeypatch.setattr(session, "_run_slice", lambda *args: seen.append(args[-1]) or real(*args))
     (found,) = session.run(toy.images(2), outputs={"argmax", "scores"})
     assert [name.removesuffix("_2") for name in seen[0]] == [
         "gapmil_logits",
@@ -263,24 +260,6 @@ def test_several_heads_give_a_grid_each(toy):
     first, second = session_of(made_in_memory(model)).run(toy.images(2))
     assert (first.output, second.output) == ("scores", "twin")
     np.testing.assert_array_equal(first.grid, second.grid)
-
-
-def test_two_inputs_are_an_error_that_names_them(toy):
-    model = toy.model(extra_input=", float[1] side")
-    with pytest.raises(ModelError, match=r"has 2 inputs \('image', 'side'\)"):
-        session_of(model)
-
-
-def test_an_input_without_four_axes_is_an_error_that_names_it():
-    model = parser.parse_model(
-        """<ir_version: 8, opset_import: ["" : 17]>
-        g (float[N,10] audio) => (float[N,10] gapmil_logits, float[N,10] gapmil_grid) {
-            gapmil_logits = Identity(audio)
-            gapmil_grid = Identity(audio)
-        }"""
-    )
-    with pytest.raises(ModelError, match=r"its input 'audio' has shape \('N', 10\)"):
-        session_of(Rewrite(model, load_model(model), (), {}))
 
 
 def test_path_proto_and_rewrite_result_are_the_same_model(toy, tmp_path):

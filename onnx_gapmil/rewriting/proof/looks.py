@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
     from onnx_gapmil.rewriting.proof.stimulus import Responses
 
-AxisName = Literal["rows", "columns"]
+AxisName = Literal["frames", "depth", "rows", "columns"]
 
 #: Least correlation of where the cells look with where they are said to look.
 CORRELATION = 0.7

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class PlaceCheck:
     Attributes:
         rows: of its rows; None where it has one, or none is said to have a place.
         columns: of its columns.
+        depth: of a volume's slices.
+        frames: of a clip's frames.
         skipped: why nothing is known, as a clause; "" where something is.
         runs: how many images were run.
     """
@@ -51,6 +53,8 @@ class PlaceCheck:
     columns: AxisLooks | None = None
     skipped: str = ""
     runs: int = 0
+    depth: AxisLooks | None = None
+    frames: AxisLooks | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -95,7 +99,12 @@ class PlaceCheck:
 
     @property
     def _axes(self) -> dict[AxisName, AxisLooks]:
-        found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
+        found: dict[AxisName, AxisLooks | None] = {
+            "frames": self.frames,
+            "depth": self.depth,
+            "rows": self.rows,
+            "columns": self.columns,
+        }
         return {name: axis for name, axis in found.items() if axis is not None}
 
     @property
@@ -137,10 +146,12 @@ def check_places(
     entry = next((entry for entry in inputs if entry.name == places.input), None)
     if entry is None:
         return PlaceCheck(skipped=f"the model has no input '{places.input}'")
-    layouts = image_axes(entry.traced)
+    claims = _claims(places)
+    layouts: Sequence[tuple[int, ...]] = image_axes(entry.traced)
+    if places.axes:  # no image: its axes are stated
+        layouts = [tuple(places.axes.get(name, 0) for name in claims)]
     if not layouts:
         return PlaceCheck(skipped=f"the input '{places.input}' of shape {entry.traced} is no image")
-    claims = places.rows, places.columns
     rounding = 0.0 if dtype.kind in "iu" else _ROUNDING.get(dtype.itemsize, 0.0)
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
@@ -153,13 +164,23 @@ def check_places(
     return replace(best, runs=sum(check.runs for check in checks))
 
 
+def _claims(places: Places) -> dict[AxisName, AxisPlaces | None]:
+    """Where the cells along each axis of the map are said to look; None where nothing is said."""
+    found: dict[AxisName, AxisPlaces | None] = {}
+    if places.frames is not None:
+        found["frames"] = places.frames
+    if places.depth is not None:
+        found["depth"] = places.depth
+    return {**found, "rows": places.rows, "columns": places.columns}
+
+
 def _check_noise(
     run: Run,
     inputs: Sequence[InputShape],
     image: str,
     noise: Noise,
-    axes: tuple[int, int],
-    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
     rounding: float,
     stripes: int,
     least: int,
@@ -168,7 +189,7 @@ def _check_noise(
     check, runs = PlaceCheck(skipped=NO_ANSWER), 0
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
-        stimulus = Stimulus(run, inputs, image, noise, seed)
+        stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes)
         if not seed and stripes < MAX_STRIPES:
             few = _answers(stimulus, axes, claims, (least, stripes), rounding)
             first = check if few is None else _check([few], claims)
@@ -191,17 +212,19 @@ def _check_noise(
 def _with_gaps(
     check: PlaceCheck,
     stimulus: Stimulus,
-    axes: tuple[int, int],
-    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
     answers: Sequence[Responses | None],
     rounding: float,
     *,
     costly: bool = False,
 ) -> PlaceCheck:
-    """A check that passed, with what lies between the cells."""
+    """A check that passed, with what lies between the cells of an image."""
+    if len(claims) != 2:
+        return check
     found: list[AxisLooks | None] = []
     for known, axis, cells, claim, answer in zip(
-        (check.rows, check.columns), axes, stimulus.size, claims, answers, strict=True
+        (check.rows, check.columns), axes, stimulus.size, claims.values(), answers, strict=True
     ):
         if known is None or claim is None or answer is None:
             found.append(known)
@@ -215,14 +238,14 @@ def _with_gaps(
 
 def _answers(
     stimulus: Stimulus,
-    axes: tuple[int, int],
-    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
     bounds: tuple[int, int],
     rounding: float,
 ) -> list[Responses | None] | None:
     """What stripes along both axes move; None where those of one move nothing."""
     found: list[Responses | None] = []
-    for axis, cells, claim in zip(axes, stimulus.size, claims, strict=True):
+    for axis, cells, claim in zip(axes, stimulus.size, claims.values(), strict=True):
         found.append(response := _stripes(stimulus, axis, cells, claim, bounds))
         if response is not None and not response.answered(rounding):
             return None
@@ -240,13 +263,27 @@ def _stripes(
     return stimulus.stripes(axis, min(count, bounds[1], stimulus.pixels(axis)))
 
 
-def _check(
-    seen: Sequence[Sequence[Responses | None]], claims: tuple[AxisPlaces | None, AxisPlaces | None]
-) -> PlaceCheck:
-    def axis_looks(axis: Literal[0, 1]) -> AxisLooks | None:
-        claim, known = claims[axis], [found[axis] for found in seen]
+def _check(seen: Sequence[Sequence[Responses | None]], claims: Mapping[AxisName, AxisPlaces | None]) -> PlaceCheck:
+    found: dict[AxisName, AxisLooks] = {}
+    for axis, (name, claim) in enumerate(claims.items()):
+        known = [answers[axis] for answers in seen]
         responses = [response for response in known if response is not None]
-        return looks(responses, axis, claim) if claim is not None and responses else None
-
-    check = PlaceCheck(axis_looks(0), axis_looks(1))
+        if claim is not None and responses:
+            found[name] = _axis_looks(responses, axis, len(claims), claim)
+    check = PlaceCheck(found.get("rows"), found.get("columns"), depth=found.get("depth"), frames=found.get("frames"))
     return replace(check, skipped="the map has too few cells to tell") if check.passed is None else check
+
+
+def _axis_looks(responses: Sequence[Responses], axis: int, count: int, claim: AxisPlaces) -> AxisLooks:
+    """Where the cells along one axis of a map look; beside each of the others, of which the worst counts."""
+    found = []
+    for other in range(count):
+        if other == axis:
+            continue
+        rest = tuple(1 + at for at in range(count) if at not in (axis, other))
+        planes = [
+            replace(response, moved=np.sqrt(np.mean(response.moved**2, axis=rest)) if rest else response.moved)
+            for response in responses
+        ]
+        found.append(looks(planes, 0 if axis < other else 1, claim))
+    return max(found, key=lambda entry: entry.swapped)

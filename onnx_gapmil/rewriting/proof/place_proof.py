@@ -111,13 +111,17 @@ def _prove(
 def _check(
     session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, stripes: int, *, claimed: bool
 ) -> ProvedPlaces:
+    cells = head.feature_grids[0].cells if head.feature_grids else ()
+
     def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """The head's maps, one after the other along the channels."""
         try:
             found: list[np.ndarray] = session.run(list(names), dict(feeds))
         except Exception as error:
             raise ModelError(explain(error)) from error
-        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        # The maps of a volume have their cells in one row within the file, and their own axes where they leave it.
+        shaped = [array.reshape(*array.shape[:2], *cells) for array in found] if cells else found
+        return shaped[0] if len(shaped) == 1 else np.concatenate(shaped, axis=1)
 
     tiling = _tiling(head, trace)
     places = head.places if head.places.known else tiling
@@ -153,7 +157,7 @@ def _tiling(head: HeadRecord, trace: Trace) -> Places:
     """Places of cells that divide the image evenly, which is what is drawn."""
     for entry in trace.inputs:
         axes = image_axes(entry.traced)
-        if axes and head.feature_grids:
+        if axes and head.feature_grids and not head.feature_grids[0].cells:
             rows, columns = (
                 AxisPlaces.tiling(cells, entry.traced[axis])
                 for cells, axis in zip(head.feature_grids[0].size, axes[0], strict=True)
