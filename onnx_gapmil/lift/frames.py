@@ -130,7 +130,11 @@ def split_frames(walk: Lifting, lifted: Lifted, places: np.ndarray) -> tuple[Lif
         name = walk.build.reshape(name, [-1, fold.frames * channels, *lifted.size])
     else:
         name = walk.build.reshape(name, [-1, fold.frames * channels, 0, 0])
-    if axis is not None:
+    # The input tells how many frames there are, where all are taken: no pooled tensor is read for it.
+    traced = next(entry.traced for entry in walk.trace.inputs if entry.name == fold.seen[0])
+    if traced[fold.seen[1]] == fold.frames:
+        fold = replace(fold, extent=fold.seen)
+    elif axis is not None:
         fold = replace(fold, extent=(walk.output, axis))
     whole = replace(
         lifted,

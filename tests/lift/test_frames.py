@@ -272,7 +272,7 @@ def test_open_number_of_frames(frames: int) -> None:
         ),
         pytest.param(
             POOL + "g = Reshape(f, clip)  a = ReduceMax<axes=[1], keepdims=0>(g)  y = Gemm<transB=1>(a, k, b)",
-            "unknown-operator",
+            "spatial-mixing-after-pool",
             id="largest_frame",
         ),
     ],
