@@ -245,7 +245,7 @@ def _source(graph: ModelGraph, node: gs.Node) -> str | None:
     if node.op == "LinearClassifier":
         return moving[0] if len(moving) == 1 else None
     if node.op == "GatherElements" and len(moving) == 2 and _is_best(graph, moving[1], moving[0]):
-        return moving[0]
+        return str(moving[0])
     # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so the
     # logits found so far stand.
     return moving[0] if (node.op in _FINAL or node.op in _PASSING) and len(moving) == 1 else None
