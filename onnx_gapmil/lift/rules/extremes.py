@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.rules.pools import (
     cell_count,
@@ -27,6 +28,7 @@ from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 from onnx_gapmil.lift.weighing import pool_weights
+from onnx_gapmil.lift.windows import find_windows
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -116,7 +118,14 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
     worse = build.node("Less", [best, compared] if least else [compared, best])
     mask = build.node("Sub", [walk.scalar(1.0, dtype), build.node("Cast", [worse], to=elem_type(dtype))])
     share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
-    return replace(pooled, name=build.node("Mul", [grid.name, share]))
+    windows = None if grid.averaged or seen is not None else find_windows(walk, data, axes)
+    if windows is None:
+        return replace(pooled, name=build.node("Mul", [grid.name, share]))
+    # The largest of windows (Slim's and timm's test-time pool) is what its window averages.
+    behind = feature_grid(node, walk, windows.behind, windows.axes)
+    own = windows.spread(walk, share, pooled.channels, pooled.dtype)
+    name = build.node("Mul", [windows.apply(walk, behind.name), own])
+    return replace(pooled, name=name, features=(behind,))
 
 
 @rule("ReduceLogSumExp")
