@@ -65,14 +65,15 @@ def trace(graph: ModelGraph) -> Trace:
         return _trace_by_inference(graph)
     copy = _instrumented(graph)
     session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
-    last: Exception | None = None
+    first: tuple[Exception, tuple[InputShape, ...]] | None = None
+    tried = 0
     for shapes in candidate_inputs(graph):
         # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
             results = session.run([output for output, _ in copy.added], feeds)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
-            last = error
+            first, tried = first or (error, shapes), tried + 1
             continue
         found = {name: array for (_, name), array in zip(copy.added, results, strict=True)}
         values = {name: array for name, array in found.items() if name in graph.shape_computed}
@@ -84,8 +85,13 @@ def trace(graph: ModelGraph) -> Trace:
         measured |= {entry.name: entry.traced for entry in shapes}
         inferred = infer(graph, shapes)
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
-    reason = explain(last) if last is not None else "no input shape could be made up"
-    raise ModelError(f"the model runs at none of the input shapes that were tried: {reason}")
+    if first is None:
+        raise ModelError("the model runs at no input shape that could be made up.")
+    # The commonest shape is tried first: what the runtime says of it is the likeliest reason.
+    reason, shapes = first
+    sizes = ", ".join(f"{entry.name} {'x'.join(map(str, entry.traced))}" for entry in shapes)
+    others = f", nor at any of {tried - 1} others that were tried" if tried > 1 else ""
+    raise ModelError(f"{explain(reason).rstrip('.')}; so says the runtime of {sizes}. It does not run there{others}.")
 
 
 def _trace_by_inference(graph: ModelGraph) -> Trace:

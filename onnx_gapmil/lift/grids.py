@@ -159,7 +159,7 @@ def _told_by_coordinates(
         raise walk.refuse("no-spatial-pool", node, message)
     # Positions that a layer mixed have no places of their own, and no other axis of the tensor has any.
     if not elsewhere and walk.is_mixed(source):
-        return tuple("space" if axis in axes else role for axis, role in enumerate(roles))
+        return tuple("space" if axis in axes else "channel" if axis in wide else "batch" for axis in range(len(roles)))
     return roles
 
 

@@ -273,5 +273,7 @@ def _not_scores(walk: Lifting, tensor: str, found: Lifted | Refusal) -> Refusal 
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"
+        if len(shape) == 3 and len(wide) == 2:
+            message += f", but one of {shape[2]} numbers for each of {shape[1]} tokens or positions"
         return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])
     return None

@@ -253,6 +253,12 @@ class Lifting:
         several = len(self.graph.inputs) > 1
         code = "side-input" if several else "no-spatial-pool"
         where = f"input '{tensor}'"
+        shape = self.trace.shapes.get(tensor, ())
+        if not several and len(shape) <= 2:
+            what = "one number" if not shape[1:] else f"{shape[1]} numbers"
+            return self.refuse_at(
+                "no-image", where, f"the {where} has {what} for each example, and no rows and columns"
+            )
         return self.refuse_at(
             code,
             where,

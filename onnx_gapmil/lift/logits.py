@@ -22,6 +22,8 @@ _FINAL: dict[str, Activation] = {
     "Softmax": "softmax",
     "LogSoftmax": "softmax",
     "Sigmoid": "sigmoid",
+    # Densities and kernels, whose logarithms are what is linear; and a LogSoftmax that is turned back.
+    "Exp": "none",
     "ArgMax": "none",
     "Hardmax": "none",
     "TopK": "none",
@@ -241,10 +243,19 @@ def _source(graph: ModelGraph, node: gs.Node) -> str | None:
     if node.op in MONOTONE:
         return moving_operand(graph, node)
     if node.op == "LinearClassifier":
-        return node.inputs[0].name if len(moving) == 1 else None
+        return moving[0] if len(moving) == 1 else None
+    if node.op == "GatherElements" and len(moving) == 2 and _is_best(graph, moving[1], moving[0]):
+        return str(moving[0])
     # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so the
     # logits found so far stand.
     return moving[0] if (node.op in _FINAL or node.op in _PASSING) and len(moving) == 1 else None
+
+
+def _is_best(graph: ModelGraph, index: str, scores: str) -> bool:
+    """Whether an index is that of the best class, so that what is gathered by it is its probability."""
+    while (node := graph.producer(index)) is not None and node.op in ("Cast", "Identity", "Reshape", "Unsqueeze"):
+        index = node.inputs[0].name
+    return node is not None and node.op == "ArgMax" and bool(node.inputs[0].name == scores)
 
 
 def _behind_choice(graph: ModelGraph, tensor: str) -> str:

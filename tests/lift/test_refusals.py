@@ -38,6 +38,7 @@ CODES_SEEN: dict[str, str] = {
     "different-views": "test_branch_on_the_mirrored_image_is_not_joined_cell_by_cell",
     "sampled-places": "test_places_that_the_image_decides",
     "head-too-deep": "test_head_too_deep",
+    "no-image": "test_input_that_is_no_image",
     "ensemble": "test_members_of_an_ensemble_without_a_pool",
     "learned-tokens": "test_mean_over_two_prefix_tokens_is_refused",
 }
@@ -94,6 +95,8 @@ def test_flatten_head_is_named(body: str, node: str) -> None:
 
 def test_head_without_a_pool() -> None:
     model = text_model("y = Gemm<transB=1>(x, w)", x="float[N,6] x", init={"w": W})
+    check_refused(model, "no-image", "input 'x'")
+    model = text_model("r = Relu(x)\n y = Conv(r, c)", y="float[N,6,1,1] y", x="float[N,6,1,1] x", init=CONV)
     check_refused(model, "no-spatial-pool", "input 'x'")
 
 
@@ -201,6 +204,15 @@ def test_refusal_tells_the_way_it_walked() -> None:
     refusal = check_refused(model, "unknown-operator")
     assert [step.split(" ")[0] for step in refusal.walked] == ["Gemm", "Hardmax"]
     assert set(refusal.to_json()) == {"code", "node", "message", "advice", "walked"}
+
+
+@pytest.mark.parametrize("x", ["float[N,20] x", "float[N] x"])
+def test_input_that_is_no_image(x: str) -> None:
+    body = "f = Relu(x)" if "20" in x else "f = Unsqueeze(x, one)"
+    model = text_model(
+        f"{body}\n y = Gemm<transB=1>(f, w)", x=x, init={"w": weights(5, 20 if "20" in x else 1), "one": ints(1)}
+    )
+    assert "no rows and columns" in check_refused(model, "no-image", "'x'").message
 
 
 def test_members_of_an_ensemble_without_a_pool() -> None:

@@ -136,6 +136,26 @@ def test_the_largest_probability_alone(keepdims: int) -> None:
     assert_close(softmax(found.logits).max(axis=1), found.vendor[0].ravel().astype(np.float64))
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_the_probability_of_the_best_class(keepdims: int) -> None:
+    index = (
+        "j = ArgMax<axis=1, keepdims=1>(s)" if keepdims else "i = ArgMax<axis=1, keepdims=0>(s)\n j = Unsqueeze(i, at)"
+    )
+    model = tail(f"s = Softmax<axis=1>(z)\n {index}\n y = GatherElements<axis=1>(s, j)", 1, at=ints(1))
+    found = lift(model, images(model))
+    assert (found.verdict, found.rewrite.heads[0].activation) == ("exact", "softmax")
+    assert_close(found.grid, Z(found.x.astype(np.float64)))
+
+
+def test_exponential_of_distances_is_lifted_before_it() -> None:
+    """A kernel or a density of exp(-60) has no digits left to be a sum of cells; its logarithm has."""
+    model = tail("d = Mul(z, k)\n y = Exp(d)", k=number(-20))
+    found = lift(model, images(model))
+    assert (found.verdict, found.rewrite.heads[0].activation) == ("exact", "none")
+    assert_close(found.grid, -20 * Z(found.x.astype(np.float64)))
+    assert_close(np.exp(found.logits), found.vendor[0].astype(np.float64), 1e-5)
+
+
 def test_thresholded_classes() -> None:
     model = tail("s = Sigmoid(z)\n y = Greater(s, half)", half=number(0.5))
     model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.BOOL

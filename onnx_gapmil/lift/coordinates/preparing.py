@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.trace import Trace
 
+    Value = Callable[[str], np.ndarray | None]
+
 
 def plain(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     """The same model without functions, branches whose condition is fixed and loops of a fixed length, and its trace.
@@ -36,8 +38,8 @@ def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     proto = graph.proto
     for turn in range(8):  # branches may hold branches
         again = inline_functions(proto) if has_functions(proto) else proto
-        again = splice_branches(again, _conditions(graph, trace))
-        again = _written_out(again, graph, trace, turn)
+        value = _values(graph, trace)
+        again = _written_out(splice_branches(again, value), graph, trace, turn, value)
         if again is proto:
             break
         proto = again
@@ -46,12 +48,17 @@ def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     return graph, trace
 
 
-def _written_out(proto: onnx.ModelProto, graph: ModelGraph, trace: Trace, turn: int) -> onnx.ModelProto:
+def _values(graph: ModelGraph, trace: Trace) -> Value:
+    """The values of tensors that are fixed at the traced size."""
+    return lambda name: trace.values[name] if name in trace.values else graph.value(name)
+
+
+def _written_out(proto: onnx.ModelProto, graph: ModelGraph, trace: Trace, turn: int, value: Value) -> onnx.ModelProto:
     """A copy in which each Scan and Loop of a fixed length is its iterations; the model itself if it has none."""
 
     made: dict[int, Unrolled] = {}
     for place, node in enumerate(proto.graph.node):
-        found = unrolled(node, _conditions(graph, trace), trace.shapes, graph.opset, f"{turn}.{place}")
+        found = unrolled(node, value, trace.shapes, graph.opset, f"{turn}.{place}")
         if found is not None:
             made[place] = found
     if not made:
@@ -64,8 +71,3 @@ def _written_out(proto: onnx.ModelProto, graph: ModelGraph, trace: Trace, turn: 
     for loop in made.values():
         copy.graph.initializer.extend(loop.initializers)
     return copy
-
-
-def _conditions(graph: ModelGraph, trace: Trace) -> Callable[[str], np.ndarray | None]:
-    """The values of tensors that are fixed at the traced size."""
-    return lambda name: trace.values[name] if name in trace.values else graph.value(name)

@@ -157,6 +157,8 @@ def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, 
 def _cells_then_channels(node: gs.Node, walk: Lifting, data: str, cells: tuple[int, ...]) -> Lifted:
     """A mean over positions and channels at once: the pool, then the channels in every cell."""
     shape, batch = walk.shape(data), walk.batch_axis(data)
+    if walk.graph.producer(data) is None:
+        raise walk.refuse("no-spatial-pool", node, f"it reduces the whole input '{data}' to a number, colours and all")
     summed = node.op == "ReduceSum"
     kept = [axis for axis in range(len(shape)) if axis not in (batch, *cells)]
     inner = tuple(shape[axis] for axis in kept)
