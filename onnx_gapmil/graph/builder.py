@@ -93,10 +93,8 @@ class GraphBuilder:
 
     def is_constant(self, tensor: str) -> bool:
         """Whether a tensor, the vendor's or new, depends on no input."""
-        node = self._makers.get(tensor)
-        if node is None:
-            return not tensor or tensor in self._values or tensor in self.graph.constants
-        return all(self.is_constant(read.name) for read in node.inputs)
+        leaves = [name for name in self.needed([tensor]) if name and name not in self._makers]
+        return all(name in self._values or name in self.graph.constants for name in leaves)
 
     def redirect(self, node: gs.Node, old: str, new: str) -> None:
         """Have a new node read another tensor in place of one."""

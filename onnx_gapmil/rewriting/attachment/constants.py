@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 _DEQUANTIZE = "DequantizeLinear"
+#: Constants made by more nodes than these are read as they are.
+_MOST_NODES = 64
 
 
 class Constants:
@@ -24,7 +26,6 @@ class Constants:
         self._walk = walk
         self._build = walk.build
         self._safe: dict[str, str] = {}
-        self._dequantized: dict[str, bool] = {}
 
     def safe(self, name: str) -> str:
         """The tensor to read in place of a constant; itself where nothing is to be feared."""
@@ -49,13 +50,19 @@ class Constants:
         return made[[out.name for out in node.outputs].index(name)]
 
     def _is_dequantized(self, name: str) -> bool:
-        """Whether a DequantizeLinear takes part in a constant."""
-        if name not in self._dequantized:
-            node = self._walk.graph.producer(name)
-            self._dequantized[name] = node is not None and (
-                node.op == _DEQUANTIZE or any(self._is_dequantized(str(read.name)) for read in node.inputs if read.name)
-            )
-        return self._dequantized[name]
+        """Whether a DequantizeLinear takes part in a constant, within as many nodes as weights are made by."""
+        pending, seen, found = [name], set[str](), False
+        while pending:
+            current = pending.pop()
+            node = self._walk.graph.producer(current)
+            if current in seen or node is None:
+                continue
+            seen.add(current)
+            found = found or node.op == _DEQUANTIZE
+            pending += [str(read.name) for read in node.inputs if read.name]
+            if len(seen) > _MOST_NODES:
+                return False
+        return found
 
     def _integers(self, node: gs.Node, name: str) -> str:
         """``(q - z) * s`` spelled Cast, Sub, Mul."""

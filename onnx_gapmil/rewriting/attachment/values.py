@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.graph.subgraphs import bodies
 from onnx_gapmil.lift.frozen import unpooled
 from onnx_gapmil.lift.lifted import MERGED
+from onnx_gapmil.lift.lifting import MAX_DEPTH
 from onnx_gapmil.lift.verdict import Refusal
 from onnx_gapmil.rewriting.attachment.fences import fence
 
@@ -36,11 +37,16 @@ class Values:
         self._build = walk.build
         self._maps = maps
         self._values: dict[str, str] = {}
+        self._depth = 0
 
     def value(self, tensor: str) -> str:
         """What to read in place of a vendor's tensor; itself where it is no pooled value, or cannot be recomputed."""
         if tensor not in self._values:
+            if self._depth > MAX_DEPTH:
+                return tensor
+            self._depth += 1
             self._values[tensor] = self._make(tensor)
+            self._depth -= 1
         return self._values[tensor]
 
     def _make(self, tensor: str) -> str:
