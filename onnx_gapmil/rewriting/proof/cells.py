@@ -107,6 +107,8 @@ def _filled(
     """Maps that have the features of one cell at every position."""
     result = {}
     for record in alone.head.feature_grids:
+        if record.source not in feeds:  # it is made of another, which is filled
+            continue
         array = feeds[record.source]
         lengths = [array.shape[axis] for axis in record.axes]
         at: list[Any] = [slice(None)] * array.ndim
