@@ -76,10 +76,11 @@ class Row:
 
 def export(name: str, exporter: str, path: Path) -> None:
     """In the interpreter that has torch: write one model."""
-    import timm
     import torch
 
-    from benchmarks.zoo import torch_common
+    from benchmarks.zoo import torch_common  # before timm, which imports torchvision
+
+    import timm  # isort: skip
 
     shorter, (height, width) = MODELS[name]
     torch.manual_seed(0)
