@@ -147,17 +147,20 @@ def test_a_file_that_claims_wrong_places_fails_verify(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("inside", "known"), [("Relu(v)", True), ("Slice(v, last, end, axis, back)", False)])
 def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
-    """A Loop is not followed; what it does is seen."""
+    """A Loop whose turns the image decides is not followed; what it does is seen."""
     body = f"""
     {TRUNK}
-    l = Loop(one, yes, a) <body = step (int64 i, bool u, float[N,6,8,8] v) => (bool d, float[N,6,8,8] r) {{
+    top = ReduceMax<keepdims=0>(x)
+    above = Greater(top, none)
+    turns = Cast<to=7>(above)
+    l = Loop(turns, yes, a) <body = step (int64 i, bool u, float[N,6,8,8] v) => (bool d, float[N,6,8,8] r) {{
         d = Identity(u)
         r = {inside}
     }}>
     m = Identity(l)
     {HEAD}
     """
-    init = {"one": np.asarray(1), "yes": np.asarray(True), **FLIP}
+    init = {"none": np.float32(-9), "yes": np.asarray(True), **FLIP}
     head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
     assert head.places.known is known
     assert (UNARRANGED in head.note) is not known
