@@ -26,7 +26,7 @@ from benchmarks.paper_claims import (
     write_preprocess,
 )
 
-COMMAND = "python -m benchmarks.places_worth --markdown docs/benchmarks/places.md"
+COMMAND = "python -m benchmarks.places_worth --scenes {scenes} --markdown docs/benchmarks/places.md"
 _HEADS = [
     "model",
     "rows from",
@@ -94,7 +94,7 @@ def markdown(digits: list[list[str]], photos: list[list[str]], scenes: int) -> l
     return [
         "# What traced places are worth",
         "",
-        *pages.made_by(COMMAND),
+        *pages.made_by(COMMAND.format(scenes=scenes)),
         "",
         "The same grids are audited twice: with the places that are traced and measured, and as if their cells divided "
         "the image evenly. In percent: the pointing game, boxes by their IoU with the object, MaxBoxAccV2; before them "
