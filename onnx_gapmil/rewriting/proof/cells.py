@@ -125,6 +125,8 @@ def _filled(
     number = int(np.ravel_multi_index(cell, size))
     result = {}
     for record in alone.head.feature_grids:
+        if record.source not in feeds:  # it is made of another, which is filled
+            continue
         array = feeds[record.source]
         at: list[Any] = [slice(None)] * array.ndim
         places = np.unravel_index(origins[record.source][number], _lengths(record, array.shape))

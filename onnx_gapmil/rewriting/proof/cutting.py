@@ -76,3 +76,31 @@ def cut_out(
         cut.graph.input.append(onnx.helper.make_tensor_value_info(source, kind, entry.traced))
     cut.graph.output.extend(onnx.ValueInfoProto(name=output) for output in outputs)
     return cut
+
+
+def independent(proto: onnx.ModelProto, sources: Sequence[str], trace: Trace) -> list[str]:
+    """The sources that are not made of others: a map and a crop of it cannot be fed with numbers of their own each.
+
+    Args:
+        proto: the model.
+        sources: maps that a head pools.
+        trace: the real shapes of the model's tensors.
+    """
+    makers = {made: node for node in proto.graph.node for made in node.output if made}
+    fixed = {tensor.name for tensor in proto.graph.initializer} | set(trace.values)
+    kept = list(dict.fromkeys(sources))
+    for source in kept[:]:
+        others, seen = set(kept) - {source}, set[str]()
+        wanted = reads_of(makers[source]) if source in makers else [source]
+        while wanted:
+            current = wanted.pop()
+            if current in seen or current in others or current in fixed:
+                continue
+            seen.add(current)
+            if current not in makers:  # an input of the graph: it is made of more
+                break
+            wanted.extend(reads_of(makers[current]))
+        else:
+            if others:
+                kept.remove(source)
+    return kept

@@ -37,13 +37,14 @@ def test_what_is_said_of_a_random_model_holds(data: st.DataObject) -> None:
     assert found.kind != "unproved", found.detail
 
 
-#: Numbers of models, by seed, that once were wrong.
-FOUND = [(0, 10), (0, 56), (0, 86), (0, 398), (0, 408), (0, 488)]
+#: Numbers of models, by seed, that once were wrong; they are others where the way in which models are drawn changes.
+FOUND = [(2, 137), (2, 289)]
 
 
 @pytest.mark.parametrize(("seed", "number"), FOUND)
 def test_what_was_found_once_is_not_found_again(seed: int, number: int) -> None:
-    assert outside.check(trick_of(seed, number)).wrong == ()
+    found = outside.check(trick_of(seed, number))
+    assert (found.wrong, found.kind == "unproved") == ((), False)
 
 
 def test_most_random_models_lift_and_have_places() -> None:
