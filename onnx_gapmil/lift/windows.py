@@ -2,7 +2,7 @@
 
 A 7x7 pool of stride 1 over a larger map and then a mean (old ResNets and Slim's networks at another size than they were
 trained at) is linear: the mean of windows is a weighted mean of what they average. The windows' outputs, large and
-overlapping, are no places to speak of; the map's cells are.
+overlapping, are no places to speak of; the map's cells are. Windows that do not overlap are cells like any others.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Windows:
 
 
 def find_windows(walk: Lifting, data: str, axes: tuple[int, ...]) -> Windows | None:
-    """The windows whose outputs a pool reads, for inputs of a fixed size; None where it reads the map itself.
+    """The overlapping windows whose outputs a pool reads, for inputs of a fixed size; None where there are none.
 
     Args:
         walk: the walk.
@@ -92,25 +92,26 @@ def find_windows(walk: Lifting, data: str, axes: tuple[int, ...]) -> Windows | N
         return None
     between: list[gs.Node] = []
     shares: np.ndarray | None = None
-    size: tuple[int, ...] = ()
+    result: Windows | None = None
     for _ in range(_MAX_STEPS):
         node = walk.graph.producer(data)
         if node is None or not node.inputs or data not in walk.trace.shapes:
             break
+        if all(walk.is_fixed(read.name) for read in node.inputs if read.name):
+            break
         found = _shares(walk, node, axes)
+        behind = next(read.name for read in node.inputs if read.name and not walk.is_fixed(read.name))
         if found is not None:
             shares = found if shares is None else shares @ found
-            size = walk.shape(node.inputs[0].name)[2:]
+            if (np.count_nonzero(found, axis=0) > 1).any():
+                result = Windows(behind, shares, walk.shape(behind)[2:], tuple(between))
         elif shares is not None or not _is_everywhere(walk, node, data):
             break
         elif node.op not in _KEEPING:
             between.insert(0, node)
-        data = next(read.name for read in node.inputs if read.name and not walk.is_fixed(read.name))
-    if shares is None:
-        return None
-    if between and len(walk.shape(data)) != 4:
-        return None  # they are made for maps of that rank, and the grid has rows and columns
-    return Windows(data, shares, size, tuple(between))
+        data = behind
+    # What stands between is made for maps of its rank, and the grid has rows and columns.
+    return None if result is not None and result.between and len(result.size) != 2 else result
 
 
 def _shares(walk: Lifting, node: gs.Node, axes: tuple[int, ...]) -> np.ndarray | None:
