@@ -39,15 +39,26 @@ def frames_along(walk: Lifting, tensor: str, axis: int, cells: tuple[int, ...] =
     """
     looks = walk.coordinates.get(tensor)
     views = looks.views if looks is not None and axis < looks.rank else ()
-    ranks = {entry.name: len(entry.traced) for entry in walk.trace.inputs}
+    shapes = {entry.name: entry.traced for entry in walk.trace.inputs}
     found = {
         (name, of)
         for view in views
         for (name, of), field in view.items()
-        if of in (1, 2) and ranks[name] >= _CLIP_RANK and field.varies(axis) and is_number(field.values).all()
+        if _may_be_frames(shapes[name], of) and field.varies(axis) and is_number(field.values).all()
         if not any(field.varies(other) for other in cells)
     }
     return found.pop() if len(found) == 1 else None
+
+
+def _may_be_frames(shape: tuple[int, ...], axis: int) -> bool:
+    """Whether an axis of an input may hold frames: the one before rows and columns that does not hold colours.
+
+    Colours that no layer has mixed yet lie along channels like frames do.
+    """
+    if axis not in (1, 2) or len(shape) < _CLIP_RANK:
+        return False
+    colours = next((place for count in (3, 1, 4) for place in (2, 1, len(shape) - 1) if shape[place] == count), None)
+    return axis != colours
 
 
 def frames_apart(walk: Lifting, source: str, axes: tuple[int, ...]) -> Fold | None:

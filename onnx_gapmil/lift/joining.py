@@ -56,6 +56,8 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
     if all(is_in_order(cells) and not difference_of(brought[0], cells) for cells in brought):
         return None  # the same places, however many cells see them
     views = [cells_of(walk, lifted.features[0]) for lifted in lifts]
+    if any(cells.beside for cells in views):
+        return None  # several frames at the same rows and columns, which is refused where the head is placed
     if not all(is_in_order(cells) for cells in views) or len({cells.places.input for cells in views}) > 1:
         return None
     # A union of views is as large as its parts are apart: each is compared by itself.

@@ -164,6 +164,9 @@ def difference_of(one: CellPlaces, two: CellPlaces) -> str:
     )
     if one.size != two.size or not np.array_equal(first_order, second_order):
         return "one of them is mirrored or turned"
+    for key in one.beside.keys() & two.beside.keys():
+        if abs(one.beside[key] - two.beside[key]) > _SAME:
+            return f"elements {one.beside[key]:g} and {two.beside[key]:g} of axis {key[1]} of '{key[0]}'"
     if one.places.lines.keys() != two.places.lines.keys():
         return "their axes are not the same"
     for at, (name, first) in enumerate(reversed(one.places.lines.items())):

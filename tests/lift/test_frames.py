@@ -299,6 +299,27 @@ def test_views_in_the_batch_are_no_frames() -> None:
     check_refused(text_model(body, x="float[N,3,16,32] x", init={**IMAGE, **numbers}), "spatial-mixing-after-pool")
 
 
+@pytest.mark.parametrize("joined", ["Add(p, q)", "Concat<axis=1>(p, q)"])
+def test_frames_that_are_taken_apart_are_not_added_up_cell_by_cell(joined: str) -> None:
+    """Each of two frames through a trunk of its own: their cells have one row and column, and two places."""
+    body = f"""
+      a = Gather<axis=1>(x, zero)  c = Conv<strides=[4,4], kernel_shape=[4,4]>(a, w)  p = GlobalAveragePool(c)
+      e = Gather<axis=1>(x, one)  d = Conv<strides=[4,4], kernel_shape=[4,4]>(e, w)  q = GlobalAveragePool(d)
+      j = {joined}  f = Flatten(j)  y = Gemm<transB=1>(f, k, b)
+    """
+    init = {**IMAGE, "zero": np.array(0), "one": np.array(1), "k": weights(5, 4 if "Add" in joined else 8)}
+    refusal = check_refused(text_model(body, x="float[N,2,3,16,16] x", init=init), "different-views")
+    assert "elements 0.5 and 1.5 of axis 1 of 'x'" in refusal.message
+
+
+def test_one_frame_of_a_clip_has_rows_and_columns() -> None:
+    body = "a = Gather<axis=1>(x, two)  c = Conv<strides=[4,4], kernel_shape=[4,4]>(a, w)  m = Relu(c)" + POOL
+    model = text_model(body + "y = Gemm<transB=1>(f, k, b)", x=CLIP, init={**IMAGE, "two": np.array(2)})
+    head = rewrite(model, write=False).heads[0]
+    assert head.places.axes == {"rows": 3, "columns": 4}
+    assert set(head.places.measured) == {"rows", "columns"}
+
+
 def test_emissions_of_a_clip_are_those_of_numpy() -> None:
     model = text_model(FOLD + POOL + CONSENSUS, x=CLIP, init=TRUNK)
     wish = Emit.parse("features,grid,argmax,certainty,peaks,topk:2,classes:1,3,scores:max,lse=2")

@@ -77,11 +77,11 @@ def tokens() -> onnx.ModelProto:
 
 def two_grids() -> onnx.ModelProto:
     body = """
-      m = AveragePool<kernel_shape=[2,2], strides=[2,2]>(x)
+      m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
       p = GlobalAveragePool(x)  q = GlobalAveragePool(m)
       j = Add(p, q)  f = Flatten(j)  y = Gemm<transB=1>(f, w, b)
     """
-    return text_model(body, x="float[N,6,4,4] x", init=DENSE)
+    return text_model(body, x="float[N,6,8,8] x", init=DENSE)
 
 
 MODELS = {
@@ -146,7 +146,7 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     assert found["exact"].as_deployed["passed"] is True
     assert found["several"].outputs == ("y", "label")
     assert (found["tokens"].places.rows, found["tokens"].arranged) == (None, False)
-    assert "brought from 2×2 cells" in found["two_grids"].note
+    assert "brought from 4×4 cells" in found["two_grids"].note
     assert found["everything"].topk == TopKOutputs(2, "gapmil_topk_classes", "gapmil_topk_grid")
     assert found["exact"].source_sha256 == load_model(tmp_path / "exact.onnx").sha256
     assert found["exact"].grid_shape == ("N", 5, 3, 5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,7 @@ class CellPlaces:
         order: for each cell in reading order, its number in the vendor's; None where they are the same.
         code: a refusal's code, where the cells are no places or several; else "".
         spread: the coarser cells, down and to the right, that were spread over those of this grid; None without any.
+        beside: where all of them look along the other axes of the input that are no colours: at one frame of a clip.
     """
 
     places: Places
@@ -64,6 +65,7 @@ class CellPlaces:
     order: np.ndarray | None = None
     code: str = ""
     spread: tuple[Spread, Spread] | None = None
+    beside: Mapping[Key, float] = field(default_factory=dict)
 
 
 class _Unknown(Exception):  # noqa: N818 - an answer, not an error
@@ -145,14 +147,15 @@ def _judge(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
         found = lattice(lines, size)
     except NoLattice as error:
         raise _Unknown(str(error), "different-views" if error.twice else "") from error
-    return CellPlaces(_named(name, axes, found), found.size, found.order)
+    beside = cells.beside(name, axes)
+    return CellPlaces(_named(name, axes, found, len(cells.inputs[name])), found.size, found.order, beside=beside)
 
 
-def _named(name: str, axes: Mapping[str, int], found: Lattice) -> Places:
+def _named(name: str, axes: Mapping[str, int], found: Lattice, rank: int) -> Places:
     """Places by what each axis is."""
     lines = dict(zip(axes, found.lines[-len(axes) :], strict=True))
     rows, columns, depth, frames = (lines.get(title) for title in ("rows", "columns", "depth", "frames"))
-    own = axes if set(axes) != {"rows", "columns"} else {}
+    own = axes if set(axes) != {"rows", "columns"} or rank > 4 else {}
     return Places(True, name, rows, columns, depth=depth, frames=frames, axes=own)
 
 
@@ -164,7 +167,7 @@ def _one_cell(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
         raise _Unknown("there is one cell, and its input is no image")
     axes = cells.titled(name, spatial)
     found = lattice([cells.line(name, axis) for axis in spatial], (1,) * len(spatial))
-    return CellPlaces(_named(name, axes, found), size)
+    return CellPlaces(_named(name, axes, found, len(cells.inputs[name])), size)
 
 
 class _Cells:
@@ -294,6 +297,15 @@ class _Cells:
         if not is_number(mean).all():
             raise _Unknown("its channels look at different places", "different-views")
         return Line(np.asarray(mean), field.step, pixels)
+
+    def beside(self, name: str, axes: Mapping[str, int]) -> dict[Key, float]:
+        """Where all cells look along the other axes of an input: at one frame, or one slice."""
+        found = {}
+        for axis in self.spatial_axes(name):
+            key = (name, axis)
+            if axis not in axes.values() and key in self.view and is_number(self.array(key)).all():
+                found[key] = float(self.array(key).mean())
+        return found
 
     def titled(self, name: str, axes: Sequence[int]) -> dict[str, int]:
         """What the axes of an input are, the last two rows and columns: a signal has columns, a volume depth as well.

@@ -243,11 +243,9 @@ def _open_axes(trace: Trace, grid: FeatureGrid, images: int) -> tuple[Axis, tupl
     inputs = trace.inputs
     # A symbol of our own where the vendor's axis has no name (-1, as old exporters write): outputs then still say that
     # their batches are one.
-    batch: Axis = trace.batch
+    batch: Axis = images
     # The first axis of one photo (H, W, 3), to which the graph adds a batch, is none.
     batched = [entry for entry in inputs if entry.batch_is_open and entry.traced[0] == images]
-    if not batched and any(entry.batch_is_open for entry in inputs):
-        batch = images
     if batched:
         first = batched[0].declared[0]
         batch = first if isinstance(first, str) else "gapmil_batch"
