@@ -47,6 +47,7 @@ class AuditedData:
         root: the folder that the images' names are relative to.
         source: one sentence: what was read and where.
         images: that it has.
+        keys_sha256: of their names, whatever their order: a baseline of other images is no baseline.
         notes: sentences: what was left out or assumed.
     """
 
@@ -54,6 +55,7 @@ class AuditedData:
     root: str
     source: str
     images: int
+    keys_sha256: str
     notes: tuple[str, ...]
 
 
