@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 #: Of the model with fewer classes, the share whose names must be found for names to decide.
 _ENOUGH = 0.5
+#: Of the classes between the first and the last that are paired by name, the share that must be, for the others to be
+#: known by their places among them.
+_SURE = 0.9
 #: Classes of ImageNet with a background class before them, as TensorFlow's models have, and without.
 _WITH_BACKGROUND, _IMAGENET = 1001, 1000
 _ADVICE = (
@@ -142,8 +145,22 @@ def _by_names(old: ModelClasses, new: ModelClasses) -> Alignment | None:
         partners = {place: place for place in range(old.count)}
     taken = Counter(partners.values())
     pairs = tuple((one, other) for one, other in sorted(partners.items()) if taken[other] == 1)
-    lacking = _lacking(old.count - len(pairs), new.count - len(pairs))
-    return Alignment(pairs, f"Classes are the same by name, {len(pairs):,}{lacking}.", old.count, new.count)
+    filled = _between(pairs, old.count, new.count)
+    more = f", and {len(filled) - len(pairs):,} more by their places among these" if len(filled) > len(pairs) else ""
+    lacking = _lacking(old.count - len(filled), new.count - len(filled))
+    return Alignment(filled, f"Classes are the same by name, {len(pairs):,}{more}{lacking}.", old.count, new.count)
+
+
+def _between(pairs: tuple[tuple[int, int], ...], old: int, new: int) -> tuple[tuple[int, int], ...]:
+    """Where all pairs found are a fixed number apart, also the classes between them: two cranes have one name."""
+    shifts = {two - one for one, two in pairs}
+    if len(shifts) != 1:
+        return pairs
+    (shift,) = shifts
+    low, high = pairs[0][0], pairs[-1][0]
+    if len(pairs) < _SURE * (high - low + 1):
+        return pairs
+    return tuple((index, index + shift) for index in range(low, high + 1) if index < old and 0 <= index + shift < new)
 
 
 def _by_labels(old: ModelClasses, new: ModelClasses) -> Alignment | None:

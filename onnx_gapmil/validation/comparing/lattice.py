@@ -2,8 +2,8 @@
 
 Everything is in pixels of the photo, where both models' places lie whatever their sizes, crops and strides. Along each
 axis the lattice is made of the cells of the grid whose cells are larger there; a cell belongs to it where the other
-grid covers at least half of it. A grid's value in a cell of the lattice is the mean of its own cells, each weighted by the
-area that lies in it: the coarser grid is not changed by that, and where both have the same cells nothing is.
+grid covers at least half of it. A grid's value in a cell of the lattice is the mean of its own cells, each weighted by
+the area that lies in it: the coarser grid is not changed by that, and where both have the same cells nothing is.
 """
 
 from __future__ import annotations
