@@ -15,6 +15,7 @@ from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.proved_record import write_proof
 from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
@@ -68,6 +69,7 @@ def rewrite(
             report,
         )
     result = result.with_proof(report)
+    write_proof(result.model, result.source, report)
     path = Path(output) if output is not None else None
     if path is None and result.source.path is not None:
         path = default_output_path(result.source.path)
