@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,6 +89,19 @@ def graph_digest(proto: onnx.ModelProto) -> str:
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
     return digest.hexdigest()
+
+
+def without_records(model: LoadedModel) -> LoadedModel:
+    """A model without what we wrote into its metadata.
+
+    Args:
+        model: whose proto is ours to change.
+    """
+    kept = [(entry.key, entry.value) for entry in model.proto.metadata_props if not entry.key.startswith(_OURS)]
+    del model.proto.metadata_props[:]
+    for key, value in kept:
+        model.proto.metadata_props.add(key=key, value=value)
+    return replace(model, proto=model.proto)
 
 
 def inputs_of(source: LoadedModel, report: ProofReport) -> list[dict[str, Any]]:

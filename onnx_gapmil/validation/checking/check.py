@@ -10,7 +10,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.validation.checking.attestation import statement
-from onnx_gapmil.validation.checking.drafting import write_draft
+from onnx_gapmil.validation.checking.drafting import draft_policy
 from onnx_gapmil.validation.checking.evidence import gather
 from onnx_gapmil.validation.checking.judging import judge_rule
 from onnx_gapmil.validation.checking.junit import junit_xml
@@ -117,10 +117,12 @@ def draft(
         audit = measure(request, None, progress)[0]
     if audit is None:
         raise InputError("a policy is drafted from an audit; give --audit OUT, or --data DATA.")
-    found = gather(model, audit=audit, compare=None, baseline=None).audit
+    evidence = gather(model, audit=audit, compare=None, baseline=None)
+    found = evidence.audit
     if found is None or found.problem:
         raise InputError(f"{audit}: {found.problem if found is not None else 'no audit'}.")
-    write_draft(found, path)
+    places, residual = ModelFacts(evidence).proved()
+    write_whole(path, draft_policy(found, places=places, residual=residual).encode())
 
 
 def _require_apart(written: Sequence[Path | None], read: Sequence[Path | None]) -> None:

@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import InputError
-from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.validation.checking.figures import find_figure
 
 if TYPE_CHECKING:
@@ -32,15 +30,15 @@ _ROOM = 0.02
 _FEW = 30
 
 
-def draft_policy(audit: Evidence) -> str:
+def draft_policy(audit: Evidence, *, places: bool, residual: float | None) -> str:
     """The text of a policy that the audited model meets.
 
     Args:
         audit: its ``summary.json``.
+        places: whether it is proved where its cells look.
+        residual: how far the mean over cells may be from a logit; None where that is not proved.
     """
     content = audit.content
-    head = content.get("head")
-    quantized = isinstance(head, dict) and head.get("quantized") is True
     lines = [
         f"# Drafted from an audit of {Path(str(content.get('model'))).name} on {content.get('images')} images: today's",
         "# figures less their 95 % interval. Edit the limits to what the product needs, and commit this file.",
@@ -51,8 +49,10 @@ def draft_policy(audit: Evidence) -> str:
     ]
     if content.get("preprocess_assumed") is False:
         lines.append('preprocessing = "stated"')
-    if not quantized:
-        lines += ["places = true", "max_residual = 2e-5     # float32; 5e-3 in half precision"]
+    if places:
+        lines.append("places = true")
+    if residual is not None:
+        lines.append(f"max_residual = {residual:g}")
     for metric, kind in _FIGURES:
         lines += _rule(content, metric, kind)
     lines += [
@@ -73,17 +73,6 @@ def draft_policy(audit: Evidence) -> str:
         "# min = -0.2",
     ]
     return "\n".join(lines) + "\n"
-
-
-def write_draft(audit: Evidence, path: Path) -> None:
-    """Write a draft; never over a file that is there.
-
-    Raises:
-        InputError: the file is there, or cannot be written.
-    """
-    if path.exists():
-        raise InputError(f"{path} is there already; a policy is never overwritten. Name another file with --policy.")
-    write_whole(path, draft_policy(audit).encode())
 
 
 def _rule(content: Mapping[str, Any], metric: str, kind: str) -> list[str]:

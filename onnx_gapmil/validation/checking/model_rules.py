@@ -74,6 +74,15 @@ class ModelFacts:
             line=rule.line,
         )
 
+    def proved(self) -> tuple[bool, float | None]:
+        """Whether places are proved to be known, and the residual that is allowed where it was proved to hold."""
+        known = self._places(True).state == "passed"
+        if self._unproved("sum") is not None or self._proof is None or isinstance(self._lifted, str):
+            return known, None
+        check = next(check for check in self._proof.checks if check.name == "sum")
+        figure = check.figures[self._lifted.output]
+        return known, figure.allowed if figure.passed else None
+
     def _sha256(self, wanted: Any) -> _Found:
         own = self._evidence.model_sha256
         if own == wanted:
@@ -193,6 +202,7 @@ class ModelFacts:
         from onnx_gapmil.lift.verdict import UnsupportedHeadError
         from onnx_gapmil.rewriting.claim import vendors_part
         from onnx_gapmil.rewriting.proof.report import ProofError
+        from onnx_gapmil.rewriting.proved_record import without_records
         from onnx_gapmil.rewriting.rewriter import rewrite_model
         from onnx_gapmil.rewriting.verbs import proof_of
 
@@ -200,7 +210,7 @@ class ModelFacts:
         try:
             made = rewrite_model(source)
             if made.unchanged:
-                made = rewrite_model(vendors_part(source, made.heads))
+                made = rewrite_model(without_records(vendors_part(source, made.heads)))
             report = proof_of(made)
         except UnsupportedHeadError as error:
             return None, None, (error.refusal.code, error.refusal.message)
