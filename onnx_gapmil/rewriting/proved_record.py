@@ -112,11 +112,13 @@ def inputs_of(source: LoadedModel, report: ProofReport) -> list[dict[str, Any]]:
     ran = {trial.inputs for trial in report.trials}
     if report.kind == "head":
         return [{"inputs": trial.inputs, "seed": None, "sha256": None} for trial in report.trials]
-    return [
-        {"inputs": label, "seed": seed, "sha256": _digest(feeds.values())}
-        for seed, (label, feeds, _) in enumerate(proof_inputs(source, ()))
-        if label in ran
-    ]
+    found: list[dict[str, Any]] = []
+    for seed, (label, feeds, spare) in enumerate(proof_inputs(source, ())):
+        if spare and found:  # as `prove` does
+            break
+        if label in ran:
+            found.append({"inputs": label, "seed": seed, "sha256": _digest(feeds.values())})
+    return found
 
 
 def checks_of(report: ProofReport) -> dict[str, Any]:
