@@ -6,18 +6,8 @@ class ChangeStage extends Stage {
     const slot = index === null ? -1 : this.grid.classes.indexOf(index);
     this.canvas.hidden = slot < 0;
     this.element.classList.toggle("mapped", slot >= 0);
-    if (slot >= 0) this.paint(slot);
-  }
-
-  paint(slot) {
-    paintMap(this.canvas, this.grid, slot, data.difference);
-    const context = this.canvas.getContext("2d");
-    const pixels = context.getImageData(0, 0, this.grid.columns, this.grid.rows);
-    for (let cell = 0; cell < this.grid.cells; cell += 1) {
-      const share = Math.min(1, Math.abs(this.grid.logit(slot, cell)) / (this.grid.high || 1));
-      pixels.data[4 * cell + 3] = Math.round(255 * (0.08 + 0.8 * share));
-    }
-    context.putImageData(pixels, 0, 0);
+    // The less changed, the more of the photo shows.
+    if (slot >= 0) paintMap(this.canvas, this.grid, slot, data.difference, (level) => 0.08 + 0.8 * Math.abs(2 * level - 1));
   }
 }
 
@@ -158,7 +148,7 @@ if (byId("pairs")) {
   const cardOf = (place) => {
     if (cards.has(place)) return cards.get(place);
     const pair = pairs[place];
-    const comparison = new Comparison(pair, 300);
+    const comparison = new Comparison(pair, 304);
     comparison.setMap(wanted(pair));
     const labels = pair.labels.map(nameOf).join(", ");
     const change = pair.change ? "new less old" : "not known: no common places";

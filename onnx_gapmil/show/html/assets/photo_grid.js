@@ -51,7 +51,9 @@ function gridOf(image) {
 // Opacity over the photo as in the pictures of `predict`.
 const [FAINT, STRONG] = [0.3, 0.8];
 
-function paintMap(canvas, grid, slot, scale = data.scale) {
+const byLevel = (level) => FAINT + (STRONG - FAINT) * level;
+
+function paintMap(canvas, grid, slot, scale = data.scale, opacity = byLevel) {
   canvas.width = grid.columns;
   canvas.height = grid.rows;
   const pixels = new ImageData(grid.columns, grid.rows);
@@ -62,7 +64,7 @@ function paintMap(canvas, grid, slot, scale = data.scale) {
       const at = colour + 2 * channel;
       pixels.data[4 * cell + channel] = parseInt(scale.slice(at, at + 2), 16);
     }
-    pixels.data[4 * cell + 3] = Math.round(255 * (FAINT + (STRONG - FAINT) * level));
+    pixels.data[4 * cell + 3] = Math.round(255 * opacity(level));
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }

@@ -43,9 +43,8 @@ def images_section(gallery: Gallery) -> Markup | None:
 
 def _controls(gallery: Gallery) -> Markup:
     labelled = any(image.labels for image in gallery.images)
-    options = [("old", "the old answer"), ("new", "the new answer")]
-    options += [("label", "the label")] if labelled else []
-    options.append(("none", "no class"))
+    options = [("label", "the label")] if labelled else []
+    options += [("old", "the old answer"), ("new", "the new answer"), ("none", "no class")]
     switches: list[Child] = [
         tag(
             "label", "Map of ", tag("select", [tag("option", text, value=key) for key, text in options], id="pairs-map")
