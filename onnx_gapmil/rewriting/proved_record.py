@@ -1,7 +1,7 @@
 """What a rewritten file says of its own proof: on what it ran, by which versions, and of which graph.
 
-The record binds the source's SHA-256 and the digest of the graph without the record. It is a claim like the record of
-heads: `onnx_gapmil.validation.certificate` replays it.
+Beside the source's SHA-256, which stands with the heads, it binds the digest of the graph without the records. It is a
+claim like the record of heads: `onnx_gapmil.validation.certificate` replays it.
 """
 
 from __future__ import annotations
@@ -39,14 +39,13 @@ def write_proof(proto: onnx.ModelProto, source: LoadedModel, report: ProofReport
         source: the vendor's model.
         report: what the proof measured.
     """
+    inputs = inputs_of(source, report)
     record = {
-        "source_sha256": source.sha256,
         "graph_sha256": graph_digest(proto),
-        "passed": report.passed,
         "kind": report.kind,
-        "inputs": inputs_of(source, report),
-        "residuals": {output: report.residual(output) for output in report.tolerance},
-        "checks": {check.name: check.joint.to_json() for check in report.checks},
+        "checks": {check.name: check.passed for check in report.checks},
+        "seeds": [entry["seed"] for entry in inputs],
+        "inputs_sha256": inputs_digest(inputs),
         "versions": versions(),
     }
     held = {entry.key: entry for entry in proto.metadata_props}
@@ -119,6 +118,11 @@ def inputs_of(source: LoadedModel, report: ProofReport) -> list[dict[str, Any]]:
         if label in ran:
             found.append({"inputs": label, "seed": seed, "sha256": _digest(feeds.values())})
     return found
+
+
+def inputs_digest(inputs: object) -> str:
+    """SHA-256 of what `inputs_of` gives, of which a record has no room."""
+    return hashlib.sha256(json_text(inputs, compact=True).encode()).hexdigest()
 
 
 def checks_of(report: ProofReport) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
-from onnx_gapmil.rewriting.proved_record import graph_digest, read_proof
-from onnx_gapmil.rewriting.record import read_heads
+from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
+from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.validation.certificate.content import content_of, hash_file, read_certificate
 from onnx_gapmil.version import __version__
@@ -160,11 +160,11 @@ def _metadata(second: LoadedModel, content: Mapping[str, Any]) -> list[str]:
     if record is None:
         return [f"{second.name} has no record of its proof in its metadata."]
     failures = []
-    if record.get("source_sha256") != content["source"]["sha256"]:
+    if second.metadata.get(SOURCE_KEY) != content["source"]["sha256"]:
         failures.append(f"{second.name} says that it was made of another file than the certificate does.")
     if record.get("graph_sha256") != graph_digest(second.proto):
         failures.append(f"{second.name} holds another graph than the one that its record was written for.")
-    if record.get("inputs") != content["proof"]["inputs"]:
+    if record.get("inputs_sha256") != inputs_digest(content["proof"]["inputs"]):
         failures.append(f"{second.name} says that it was proved on other inputs than the certificate does.")
     return failures
 

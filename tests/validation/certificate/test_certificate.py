@@ -100,10 +100,12 @@ def test_models_may_be_named(folder: Path, tmp_path: Path) -> None:
 
 def test_the_files_own_record_binds_source_graph_and_inputs(folder: Path) -> None:
     model = onnx.load(folder / "small.gapmil.onnx", load_external_data=False)
-    record = json.loads({entry.key: entry.value for entry in model.metadata_props}[PROOF_KEY])
-    assert record["source_sha256"] == hash_file(folder / "small.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    record = json.loads(metadata[PROOF_KEY])
+    assert metadata["gapmil.source_sha256"] == hash_file(folder / "small.onnx")
     assert record["graph_sha256"] == graph_digest(model)
-    assert record["inputs"] == content(folder)["proof"]["inputs"]
+    assert record["seeds"] == [entry["seed"] for entry in content(folder)["proof"]["inputs"]]
+    assert record["checks"] == {"sum": True, "cell": True, "place": True}
     assert record["versions"].keys() == {"onnx-gapmil", "onnx", "onnxruntime", "numpy"}
     model.graph.node[0].name += "x"
     assert record["graph_sha256"] != graph_digest(model)
@@ -241,11 +243,11 @@ def forgeries(found: dict[str, Any]) -> list[Forgery]:
         ),
         (
             "another source in the record",
-            graph_change(rewrite_record(PROOF_KEY, lambda v: v.replace('"source_sha256":"', '"source_sha256":"0'))),
+            graph_change(rewrite_record("gapmil.source_sha256", lambda v: v[::-1])),
         ),
         (
             "another seed in the record",
-            graph_change(rewrite_record(PROOF_KEY, lambda v: v.replace('"seed":0', '"seed":7'))),
+            graph_change(rewrite_record(PROOF_KEY, lambda v: v.replace('"inputs_sha256":"', '"inputs_sha256":"0'))),
         ),
     ]
     claims = list(leaves({key: value for key, value in found.items() if key not in ("versions", "digest")}))
