@@ -118,7 +118,7 @@ def _change(rule: Rule, figure: Figure, metric: str, evidence: AllEvidence, chos
     before = _figure(baseline.content, metric, "the baseline", chosen)
     if isinstance(before, str):
         return _Judged(before)
-    change = sign * (figure.value - before.value)
+    change = sign * (figure.value - before.value) + 0.0  # no drop is 0, and not -0
     return _scaled(rule, Figure(change, None, figure.images), before.value)
 
 
@@ -164,7 +164,8 @@ def _of_pair(rule: Rule, found: Mapping[str, Any], sign: float) -> _Judged:
     difference, old, low, high = (float(number) for number in numbers)
     ends = (sign * low, sign * high)
     images = found.get("images")
-    figure = Figure(sign * difference, (min(ends), max(ends)), images if isinstance(images, int) else None)
+    interval = (min(ends) + 0.0, max(ends) + 0.0)
+    figure = Figure(sign * difference + 0.0, interval, images if isinstance(images, int) else None)
     return _scaled(rule, figure, old)
 
 
