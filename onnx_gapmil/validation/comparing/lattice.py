@@ -18,8 +18,11 @@ import numpy.typing as npt
 from onnx_gapmil.images.geometry import Geometry
 
 Array = npt.NDArray[np.float64]
-#: Share of a cell by which two cells' edges may differ and be the same.
-_SAME = 1e-6
+#: Share of a cell by which two cells' edges may differ and be the same: where a cell looks is found from its kernels, and
+#: those of an integer model differ from the float one's in the third digit.
+_SAME = 0.02
+#: Share by which two steps may differ and be the same.
+_LEVEL = 1e-6
 #: Share of a cell of the lattice that the finer grid must cover.
 _COVERED = 0.5
 
@@ -109,10 +112,10 @@ def _axis(old: Array, new: Array) -> _Axis | None:
         return None
     larger = max(widths)
     if len(old) == len(new) and float(np.abs(old - new).max()) <= _SAME * larger:
-        whole = np.eye(len(old) - 1)
-        return _Axis(float(old[0]), larger, whole, whole, True)
+        whole, middle = np.eye(len(old) - 1), (old + new) / 2
+        return _Axis(float(middle[0]), float(middle[-1] - middle[0]) / (len(old) - 1), whole, whole, True)
     # Of two steps that are the same, the grid that begins first gives the cells, whichever model's it is.
-    level = abs(widths[0] - widths[1]) <= _SAME * larger
+    level = abs(widths[0] - widths[1]) <= _LEVEL * larger
     by_old = old[0] <= new[0] if level else widths[0] > widths[1]
     coarse, fine = (old, new) if by_old else (new, old)
     shares = _overlaps(coarse, fine)

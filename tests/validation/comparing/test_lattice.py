@@ -59,6 +59,17 @@ def test_each_grid_is_its_mean_over_the_cells_of_the_coarser(
             assert found[row, column] == pytest.approx(np.nanmean(part), abs=1e-9)
 
 
+def test_cells_that_differ_by_a_hundredth_are_the_same_and_lie_between() -> None:
+    near, far = window(0.1, 0, 80.1, 60), window(0.3, 0, 80.3, 60)
+    lattice = common_lattice(window(0, 0, 80, 60), (6, 8), near, (6, 8))
+    assert lattice is not None
+    assert lattice.same
+    assert lattice.geometry.offset[1] == pytest.approx(0.05)
+    other = common_lattice(window(0, 0, 80, 60), (6, 8), far, (6, 8))
+    assert other is not None
+    assert not other.same
+
+
 def test_the_same_cells_are_left_as_they_are() -> None:
     lattice = common_lattice(window(0, 0, 80, 60), (6, 8), window(0, 0, 80, 60), (6, 8))
     assert lattice is not None
