@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.view import ModelGraph
 
-#: Heights and widths tried for inputs that leave them open, the commonest first.
-OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512))
+#: Heights and widths tried for inputs that leave them open, the commonest first. Files that leave a size open of which
+#: only one fits (a 7x7 window and then a dense layer) run at multiples of their stride: 7 * 8 and 7 * 16.
+OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512), (56, 56), (112, 112))
 
 
 @dataclass(frozen=True)

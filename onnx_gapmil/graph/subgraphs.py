@@ -26,6 +26,20 @@ def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield attribute.g
 
 
+def tensor_outputs(node: onnx.NodeProto) -> list[str]:
+    """The outputs of an If, Loop or Scan that its bodies declare as tensors; none of another operator's."""
+    if node.op_type not in ("If", "Loop", "Scan"):
+        return []
+    # A Loop's body gives first whether it goes on.
+    skipped = int(node.op_type == "Loop")
+    found = [[value.type.HasField("tensor_type") for value in body.output][skipped:] for body in bodies(node)]
+    return [
+        name
+        for place, name in enumerate(node.output)
+        if name and all(place < len(kinds) and kinds[place] for kinds in found)
+    ]
+
+
 def captured(node: onnx.NodeProto) -> list[str]:
     """The tensors of the graph outside that a node's bodies read, nested bodies included."""
     names: dict[str, None] = {}

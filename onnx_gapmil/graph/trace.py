@@ -15,6 +15,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, random_input
 from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
+from onnx_gapmil.graph.subgraphs import tensor_outputs
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 
@@ -136,10 +137,11 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
     existing = {value.name for value in proto.graph.output}
     added: list[tuple[str, str]] = []
     for node in graph.proto.graph.node:
-        # Maps, sequences and what comes out of branches have no shape to ask for.
-        if node.op_type in NO_TENSORS or node.op_type.startswith("Sequence"):
+        # Maps and sequences have no shape to ask for; what comes out of bodies may be one.
+        plain = tensor_outputs(node)
+        if not plain and (node.op_type in NO_TENSORS or node.op_type.startswith("Sequence")):
             continue
-        for name in node.output:
+        for name in plain or node.output:
             if not name or (name in graph.constants and node.op_type == "Constant"):
                 continue
             # The value itself: targets that PyTorch's legacy exporter and paddle2onnx compute for an open batch.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.lift.ancestry import ancestors
+from onnx_gapmil.graph.ancestors import ancestors
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:

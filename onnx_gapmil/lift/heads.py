@@ -62,7 +62,8 @@ class LiftedHead:
     @property
     def position_dependent(self) -> bool:
         """Whether it has weights of its own for each position: the same features mean another thing elsewhere."""
-        return any(step.position_dependent for step in self.chain)
+        views = any(grid.laid is not None for grid in self.features)  # each has weights of its own
+        return views or any(step.position_dependent for step in self.chain)
 
     @property
     def rounding_bound(self) -> float | None:

@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 
 if TYPE_CHECKING:
+    from onnx_gapmil.images.places import Places
+    from onnx_gapmil.lift.coordinates.judging import CellPlaces
     from onnx_gapmil.lift.verdict import LiftStep
 
 #: ``Lifted.batch_axis`` of a tensor whose batch and channels are one axis for a moment, as channels-last exports
@@ -18,6 +20,19 @@ MERGED = -1
 
 #: Note of a grid whose cells are numbered but have no known rows and columns.
 UNARRANGED = "the positions have no known two-dimensional arrangement"
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A view of the image among others, on the lattice of all of them.
+
+    Attributes:
+        places: where the lattice's cells look.
+        view: where the view's own do.
+    """
+
+    places: Places
+    view: CellPlaces
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,7 @@ class FeatureGrid:
         layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
         averaged: its axes (2 rows, 3 columns) that the vendor averages before the pool, which then pools the others.
+        laid: the lattice that it was laid onto beside other views; None if it is by itself.
     """
 
     name: str
@@ -47,6 +63,7 @@ class FeatureGrid:
     dtype: np.dtype
     note: str = ""
     averaged: tuple[int, ...] = ()
+    laid: Laid | None = None
 
 
 @dataclass(frozen=True)

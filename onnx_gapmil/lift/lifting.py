@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnx_gapmil.graph.ancestors import ancestors
+from onnx_gapmil.lift.coordinates.fields import is_number
 from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
 from onnx_gapmil.lift.coordinates.preparing import plain
 from onnx_gapmil.lift.coordinates.scene import Scene
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
-    from onnx_gapmil.lift.coordinates.looks import Looks
+    from onnx_gapmil.lift.coordinates.looks import Key, Looks
 
     Rule = Callable[[gs.Node, "Lifting"], Lifted]
 
@@ -74,7 +76,21 @@ class Lifting:
             size: rows and columns as the vendor arranges them.
         """
         inputs = {entry.name: entry.traced for entry in self.trace.inputs}
-        return places_of(self.coordinates.get(grid), axes, size, inputs)
+        return places_of(self.coordinates.get(grid), axes, size, inputs, lambda key: self._extent(grid, key))
+
+    def _extent(self, tensor: str, key: Key) -> tuple[float, float] | None:
+        """From where to where what a tensor is made of reaches along an axis of an input, in pixels.
+
+        The nearest tensor before it tells whose elements look at several places.
+        """
+        for name in ancestors(self.graph, tensor, lambda *_: False):
+            for view in self.coordinates[name].views if name in self.coordinates else ():
+                values = view[key].values if key in view else np.zeros(0)
+                places = values[is_number(values)]
+                if len(places) and np.ptp(places) > 0:
+                    half = view[key].step / 2
+                    return float(places.min()) - half, float(places.max()) + half
+        return None
 
     def holds_places(self, tensor: str, axis: int) -> bool:
         """Whether what lies along an axis of a vendor's tensor are places of an input, told by its coordinates."""

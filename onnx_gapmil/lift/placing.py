@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.images.places import Places
+from onnx_gapmil.lift.coordinates.judging import CellPlaces
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.verdict import ADVICE, Refusal
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
-    from onnx_gapmil.lift.coordinates.judging import CellPlaces, Spread
+    from onnx_gapmil.lift.coordinates.judging import Spread
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
     from onnx_gapmil.lift.lifting import Lifting
 
@@ -39,7 +40,7 @@ class PlacedHead:
 
 def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     """Where a head's cells look, its grid and features in reading order; or why they are no places."""
-    found = [walk.places(grid.source, grid.axes, grid.size) for grid in lifted.features]
+    found = [cells_of(walk, grid) for grid in lifted.features]
     for grid, cells in zip(lifted.features, found, strict=True):
         if cells.code:
             return _refusal(walk, lifted, grid, cells.code, cells.places.reason)
@@ -47,7 +48,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     if unknown is not None:
         return PlacedHead(_unarranged(lifted), unknown.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
-        if difference := _difference(found[0], cells):
+        if difference := difference_of(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"
             return _refusal(walk, lifted, grid, "different-views", reason)
     cells = found[0]
@@ -63,6 +64,19 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     )
     name = turn.apply(lifted.name, lifted.channels)
     return PlacedHead(replace(lifted, name=name, features=features), cells.places)
+
+
+def cells_of(walk: Lifting, grid: FeatureGrid, size: tuple[int, int] | None = None) -> CellPlaces:
+    """Where a grid's cells look.
+
+    Args:
+        walk: the walk.
+        grid: the grid.
+        size: rows and columns that it is to be brought to; its own if None.
+    """
+    if grid.laid is not None:
+        return CellPlaces(grid.laid.places, grid.size)
+    return walk.places(grid.source, grid.axes, size or grid.size)
 
 
 def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason: str) -> Refusal:
@@ -124,7 +138,7 @@ def _unarranged(lifted: Lifted) -> Lifted:
     return replace(lifted, features=(replace(first, note=note), *others))
 
 
-def _difference(one: CellPlaces, two: CellPlaces) -> str:
+def difference_of(one: CellPlaces, two: CellPlaces) -> str:
     """In what the places of two grids differ, for people; "" if they are the same."""
     if one.places.input != two.places.input:
         return f"'{one.places.input}' and '{two.places.input}'"

@@ -24,7 +24,7 @@ from onnx_gapmil.lift.coordinates.lattice import Line, NoLattice, lattice
 from onnx_gapmil.lift.coordinates.looks import Looks, View
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from onnx_gapmil.lift.coordinates.looks import Key
 
@@ -71,7 +71,11 @@ class _Unknown(Exception):  # noqa: N818 - an answer, not an error
 
 
 def places_of(
-    looks: Looks | None, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
+    looks: Looks | None,
+    axes: tuple[int, ...],
+    size: tuple[int, int],
+    inputs: Mapping[str, tuple[int, ...]],
+    extent: Callable[[Key], tuple[float, float] | None] = lambda _: None,
 ) -> CellPlaces:
     """Judge one grid.
 
@@ -80,6 +84,8 @@ def places_of(
         axes: its axes that are cells, in the order rows, columns. Tokens before the cells are left out.
         size: rows and columns as the vendor arranges them.
         inputs: traced shapes of the graph's inputs.
+        extent: from where to where what the tensor is made of reaches along an axis of an input, in pixels: one row of
+            cells, made of all of it, lies in its middle.
     """
     try:
         if looks is None:
@@ -90,7 +96,7 @@ def places_of(
         own = size
         if math.prod(dims) < math.prod(size):
             own = (math.prod(dims[:-1]), dims[-1])  # brought to the finer grid of another trunk
-        return _resampled(_judge(looks, axes, own, inputs), size, inputs)
+        return _resampled(_judge(_Cells(looks, axes, own, inputs, extent), own), size, inputs)
     except _Unknown as unknown:
         return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
 
@@ -112,12 +118,7 @@ def _resampled(found: CellPlaces, size: tuple[int, int], inputs: Mapping[str, tu
     return replace(found, places=places, size=size, spread=(spread[0], spread[1]))
 
 
-def _judge(
-    looks: Looks, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
-) -> CellPlaces:
-    if len(looks.views) > 1:
-        raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
-    cells = _Cells(looks, axes, size, inputs)
+def _judge(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
     if size[0] * size[1] == 1:
         return _one_cell(cells, size)
     cells.require_followed()
@@ -140,13 +141,13 @@ def _judge(
 
 
 def _one_cell(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
-    """One cell sees the whole image, wherever its middle is."""
+    """One cell sees the whole image, or the crop that it is made of."""
     name = next(iter(cells.inputs))
     spatial = cells.spatial_axes(name)
     if not 1 <= len(spatial) <= 2:
         raise _Unknown("there is one cell, and its input is no image")
-    whole = [Line(None, 1.0, cells.inputs[name][axis]) for axis in spatial]
-    found = lattice(whole[0], whole[-1], (1, 1))
+    lines = [cells.line(name, axis) for axis in spatial]
+    found = lattice(lines[0], lines[-1], (1, 1))
     return CellPlaces(Places(True, name, found.rows if len(spatial) == 2 else None, found.columns), size)
 
 
@@ -154,12 +155,20 @@ class _Cells:
     """The coordinates of the cells of one grid."""
 
     def __init__(
-        self, looks: Looks, axes: tuple[int, ...], size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]
+        self,
+        looks: Looks,
+        axes: tuple[int, ...],
+        size: tuple[int, int],
+        inputs: Mapping[str, tuple[int, ...]],
+        extent: Callable[[Key], tuple[float, float] | None],
     ) -> None:
+        if len(looks.views) > 1:
+            raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
         self.view: View = looks.views[0]
         self.why = looks.why
         self.axes = axes
         self.inputs = inputs
+        self._extent = extent
         self._shape = looks.shape
         self._count = size[0] * size[1]
         self._kept = tuple(axis for axis in range(looks.rank) if axis not in axes)
@@ -252,8 +261,12 @@ class _Cells:
     def line(self, name: str, axis: int | None) -> Line:
         """One coordinate of all cells."""
         pixels = self.inputs[name][axis] if axis is not None else 1
-        if axis is None or (name, axis) not in self.view or not self.differs((name, axis)):
+        if axis is None or (name, axis) not in self.view:
             return Line(None, 1.0, pixels)
+        if not self.differs((name, axis)):
+            ends = self._extent((name, axis))  # all of the image, or of a crop
+            middle = None if ends is None else np.full(self._count, sum(ends) / 2)
+            return Line(middle, 1.0 if ends is None else ends[1] - ends[0], pixels)
         field = self.view[name, axis]
         if 0 not in self.axes and field.varies(0):
             raise _Unknown("the images of its batch look at different places", "different-views")

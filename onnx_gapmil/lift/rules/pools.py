@@ -15,6 +15,7 @@ from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
 from onnx_gapmil.lift.weighing import find_weighing, said_of_weights
+from onnx_gapmil.lift.windows import find_windows
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifted import FeatureGrid
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.weighing import Weighing
+    from onnx_gapmil.lift.windows import Windows
 
 
 @rule("GlobalAveragePool")
@@ -130,8 +132,14 @@ def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lift
     below = build.node("Cast", [build.node("Less", [compared, top])], to=elem_type(pooled.dtype))
     mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
     share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
-    name = build.node("Mul", [grid.name, share])
-    return _renamed(pooled, name)
+    windows = None if grid.averaged else find_windows(walk, data, axes)
+    if windows is None:
+        return _renamed(pooled, build.node("Mul", [grid.name, share]))
+    # The largest of windows (Slim's and timm's test-time pool) is what its window averages.
+    behind = feature_grid(node, walk, windows.behind, windows.axes)
+    own = windows.spread(walk, share, pooled.channels, pooled.dtype)
+    name = build.node("Mul", [windows.apply(walk, behind.name), own])
+    return replace(pooled, name=name, features=(behind,))
 
 
 @rule("ReduceLogSumExp")
@@ -283,18 +291,27 @@ def end_at_pool(
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
     """
     products: list[Weighing] = []
+    windows: Windows | None = None
     if weights is None and not conditional and dequantize is None:
         # Two crops of one map, strips of a body (re-identification): a part is pooled by itself.
         data, axes, weights, detail = _uncropped(walk, data, axes, detail, summed=summed)
         if weights is None:
             data, axes, products = _unweighed(walk, data, axes, summed=summed)
+        windows = None if products else _windows(walk, data, axes, plain=weights is None and not summed)
+    if windows is not None:
+        data, axes, weights = windows.behind, windows.axes, windows.weights(weights, summed=summed)
+        detail = f"{detail} of {len(windows.shares)} windows"
     grid = feature_grid(node, walk, data, axes)
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype
     if weights is not None:
-        weights = np.broadcast_to(weights, grid.size)  # of a line, where the other axis was averaged before
+        # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns.
+        fits = weights.size == math.prod(grid.size)
+        weights = weights.reshape(grid.size) if fits else np.broadcast_to(weights, grid.size)
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
+    if windows is not None:
+        name = windows.apply(walk, name)
     for product in products:
         name = product.on(walk, grid, name)
     if summed:
@@ -309,7 +326,17 @@ def end_at_pool(
     if said is not None:
         detail = f"{detail}; {said.describe()}: position-dependent"
     step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", conditional, detail, said)
-    return Lifted(name, grid.channels, shape, batch_axis, batch, (grid,), dtype, conditional, step)
+    channels = grid.channels if windows is None else math.prod(shape) // batch
+    return Lifted(name, channels, shape, batch_axis, batch, (grid,), dtype, conditional, step)
+
+
+def _windows(walk: Lifting, data: str, axes: tuple[int, ...], *, plain: bool) -> Windows | None:
+    """Windows whose outputs are pooled, perhaps in two steps; what stands between must commute with the pool."""
+    if plain:
+        data, axes, _ = first_map(walk, data, axes)
+    found = find_windows(walk, data, axes)
+    # A bias between them is added once for each window, which a sum of windows or a part of them would count.
+    return None if found is not None and found.between and not plain else found
 
 
 def _unweighed(
