@@ -120,6 +120,7 @@ class Conditions:
         schema_version: of ``summary.json``.
         model: the file, as it was given.
         model_sha256: of that file.
+        model_weights: SHA-256 of each file beside it that holds weights, by name.
         verdict: on its head, ``exact`` or ``conditional``.
         head: the head.
         data: the data set.
@@ -139,6 +140,7 @@ class Conditions:
     schema_version: int
     model: str
     model_sha256: str
+    model_weights: Mapping[str, str]
     verdict: Verdict
     head: AuditedHead
     data: AuditedData

@@ -14,7 +14,7 @@ from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.text import parse_json
 from onnx_gapmil.files.writing import write_whole
-from onnx_gapmil.graph.loading import is_external, model_tensors
+from onnx_gapmil.graph.weights import hash_file, weight_files
 from onnx_gapmil.rewriting.proved_record import checks_of, graph_digest, inputs_of, versions
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KIND = "onnx-gapmil certificate"
 _MAX_BYTES = 64 * 2**20
-_CHUNK = 1 << 20
 
 
 def write_certificate(result: Rewrite, path: Path) -> None:
@@ -129,31 +128,3 @@ def file_entry(path: Path, proto: onnx.ModelProto) -> dict[str, Any]:
         "sha256": hash_file(path),
         "weights": [{"name": name, "sha256": hash_file(path.parent / name)} for name in weight_files(proto)],
     }
-
-
-def weight_files(proto: onnx.ModelProto) -> list[str]:
-    """The files beside a model that hold its weights, as it names them."""
-    found = {
-        entry.value
-        for tensor in model_tensors(proto)
-        if is_external(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return sorted(found)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in parts.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while part := stream.read(_CHUNK):
-                digest.update(part)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, InputError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.weights import hash_file
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
@@ -22,7 +23,7 @@ from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
 from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
-from onnx_gapmil.validation.certificate.content import content_of, hash_file, read_certificate
+from onnx_gapmil.validation.certificate.content import content_of, read_certificate
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:

@@ -73,9 +73,14 @@ def gather(model: Path, *, audit: Path | None, compare: Path | None, baseline: P
     own = read_summary(audit) if audit is not None else None
     if own is not None and own.content["model_sha256"] != digest:
         own = own.with_problem(_other("the audit", own.content["model_sha256"], digest))
+    elif own is not None:
+        own = own.with_problem(_other_weights("the audit", own.content.get("model_weights"), model))
     pair = read_comparison(compare) if compare is not None else None
     if pair is not None and pair.content["models"]["new"]["sha256"] != digest:
         pair = pair.with_problem(_other("the comparison's new side", pair.content["models"]["new"]["sha256"], digest))
+    elif pair is not None:
+        weights = pair.content["models"]["new"].get("weights")
+        pair = pair.with_problem(_other_weights("the comparison's new side", weights, model))
     before = read_summary(baseline) if baseline is not None else None
     if before is not None and own is not None:
         keys, theirs = data_keys(own), data_keys(before)
@@ -154,6 +159,17 @@ def _read(path: Path, name: str, what: str, fits: Any) -> Evidence:
             f"{file}: its schema_version is {str(content.get('schema_version'))[:20]!r}, and 1 is read; make it anew."
         )
     return Evidence(file, content, hashlib.sha256(data).hexdigest())
+
+
+def _other_weights(what: str, weights: object, model: Path) -> str:
+    """Why results are of other weights than those that lie beside a model now; "" if they are not."""
+    for name, digest in weights.items() if isinstance(weights, Mapping) else ():
+        file = model.parent / str(name)
+        if not file.is_file():
+            return f"{what} is of weights in {name}, which is not beside the model"
+        if file_sha256(file) != digest:
+            return f"{what} is of other weights: {name} beside the model has another SHA-256"
+    return ""
 
 
 def _other(what: str, theirs: str, own: str) -> str:

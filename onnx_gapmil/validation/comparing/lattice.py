@@ -18,8 +18,8 @@ import numpy.typing as npt
 from onnx_gapmil.images.geometry import Geometry
 
 Array = npt.NDArray[np.float64]
-#: Share of a cell by which two cells' edges may differ and be the same: where a cell looks is found from its kernels, and
-#: those of an integer model differ from the float one's in the third digit.
+#: Share of a cell by which two cells' edges may differ and be the same: where a cell looks is found from its kernels,
+#: and those of an integer model differ from the float one's in the third digit.
 _SAME = 0.02
 #: Share by which two steps may differ and be the same.
 _LEVEL = 1e-6

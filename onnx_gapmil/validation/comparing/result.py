@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.summary import AuditedData, ProviderUse
 from onnx_gapmil.files.serial import from_json, to_json
+from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.intervals import Interval
@@ -40,6 +41,7 @@ class ComparedModel:
     Attributes:
         path: the file, as it was given.
         sha256: of that file.
+        weights: SHA-256 of each file beside it that holds weights, by name.
         verdict: on its head.
         output: the vendor's output that the head ends in.
         aggregator: what its answers are made of its cells by; ``mean`` is its own.
@@ -57,6 +59,7 @@ class ComparedModel:
 
     path: str
     sha256: str
+    weights: Mapping[str, str]
     verdict: Verdict
     output: str
     aggregator: str
@@ -201,6 +204,7 @@ def _model(side: OpenedSide) -> ComparedModel:
     return ComparedModel(
         path=classifier.name,
         sha256=classifier.rewrite.source.sha256,
+        weights=weight_digests(classifier.rewrite.source),
         verdict=head.verdict,
         output=head.output,
         aggregator=side.aggregator.key,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.journal import BatchJournal
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.graph.weights import weight_files
 from onnx_gapmil.validation.comparing.records import Record, read_record
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Shot, Sides
 
 #: The journal's folder inside the result folder.
@@ -99,7 +101,7 @@ def _of_side(which: str, side: OpenedSide) -> dict[str, str]:
     head = side.classifier.head
     return {
         f"{which} model file": side.classifier.rewrite.source.sha256,
-        f"{which} model's weights": str(side.classifier.rewrite.source.size),
+        f"{which} model's weights": _digest(_stamps(side.classifier.rewrite.source)),
         f"{which} preprocessing": _digest(side.preprocess.to_json()),
         f"{which} output": head.output,
         f"{which} aggregator": side.aggregator.key,
@@ -116,6 +118,12 @@ def _of_sample(sample: Sample | None) -> list[Any] | None:
         return None
     mask = [str(sample.mask), _stamp(sample.mask)] if sample.mask is not None else None
     return [sample.labels, [[box.box, box.classes] for box in sample.boxes], mask]
+
+
+def _stamps(model: LoadedModel) -> list[Any]:
+    """Names, sizes and times of the files that hold a model's weights."""
+    folder = model.folder
+    return [] if folder is None else [[name, _stamp(folder / name)] for name in weight_files(model.proto)]
 
 
 def _stamp(path: Path) -> list[int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,22 @@ def test_an_audit_of_another_model_is_not_judged_by(bench: Bench) -> None:
     result = judged(bench, 'metric = "top1"\nmin = 0.1', audit=bench.audit)
     assert result.state == "not_judged"
     assert "of another model (SHA-256 000000000000..." in result.reason
+
+
+def test_results_of_other_weights_beside_the_model_are_not_judged_by(bench: Bench) -> None:
+    (bench.folder / "model.data").write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    rule = 'metric = "top1"\nmin = 0.1'
+    bench.write("audit/summary.json", {**SUMMARY, "model_weights": {"model.data": digest}})
+    assert state(bench, rule) == "passed"
+    (bench.folder / "model.data").write_bytes(b"others")
+    assert "of other weights" in judged(bench, rule, audit=bench.audit).reason
+    (bench.folder / "model.data").unlink()
+    assert "not beside the model" in judged(bench, rule, audit=bench.audit).reason
+    models = {**COMPARE["models"], "new": {**COMPARE["models"]["new"], "weights": {"model.data": digest}}}
+    bench.write("compare/compare.json", {**COMPARE, "models": models})
+    result = judged(bench, 'metric = "compare.flips.count"\nmin = 0', compare=bench.compare)
+    assert (result.state, "comparison's new side is of weights" in result.reason) == ("not_judged", True)
 
 
 def test_nothing_at_hand_is_nothing_judged(bench: Bench) -> None:
