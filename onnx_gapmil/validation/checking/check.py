@@ -67,7 +67,7 @@ def check(
     if request is not None:
         made = measure(request, rules, progress)
         audit, compare = made[0] or audit, made[1] or compare
-    evidence = gather(model, audit=audit, compare=compare, baseline=baseline)
+    evidence = gather(model, audit=audit, compare=compare, baseline=baseline, head=head)
     facts = ModelFacts(evidence, head=head, preprocess=preprocess)
     results = [facts.judge(rule) for rule in rules.model] + [judge_rule(rule, evidence) for rule in rules.rules]
     named = {"audit": evidence.audit, "comparison": evidence.compare, "baseline": evidence.baseline}

@@ -57,7 +57,9 @@ class AllEvidence:
     baseline: Evidence | None = None
 
 
-def gather(model: Path, *, audit: Path | None, compare: Path | None, baseline: Path | None) -> AllEvidence:
+def gather(
+    model: Path, *, audit: Path | None, compare: Path | None, baseline: Path | None, head: str | None = None
+) -> AllEvidence:
     """Read what was given, and find out what may be judged by it.
 
     Args:
@@ -65,6 +67,7 @@ def gather(model: Path, *, audit: Path | None, compare: Path | None, baseline: P
         audit: a folder of results of ``audit``, or its ``summary.json``.
         compare: a folder of results of ``compare``, or its ``compare.json``.
         baseline: a ``summary.json``, or its folder.
+        head: the output that is judged; None for whichever the results are of.
 
     Raises:
         InputError: a file is missing, torn, or no such result.
@@ -81,6 +84,13 @@ def gather(model: Path, *, audit: Path | None, compare: Path | None, baseline: P
     elif pair is not None:
         weights = pair.content["models"]["new"].get("weights")
         pair = pair.with_problem(_other_weights("the comparison's new side", weights, model))
+    if own is not None and head is not None:
+        own = own.with_problem(_other_output("the audit", own.content.get("head"), head))
+    if pair is not None:
+        side = pair.content["models"]["new"]
+        pair = pair.with_problem(_other_output("the comparison's new side", side, head) if head is not None else "")
+        if side.get("aggregator", "mean") != "mean":
+            pair = pair.with_problem("the comparison's new side pools by another aggregator than the model itself")
     before = read_summary(baseline) if baseline is not None else None
     if before is not None and own is not None:
         keys, theirs = data_keys(own), data_keys(before)
@@ -170,6 +180,12 @@ def _other_weights(what: str, weights: object, model: Path) -> str:
         if file_sha256(file) != digest:
             return f"{what} is of other weights: {name} beside the model has another SHA-256"
     return ""
+
+
+def _other_output(what: str, found: object, head: str) -> str:
+    """Why results are of another output than the one that is judged; "" if they are not."""
+    output = found.get("output") if isinstance(found, Mapping) else None
+    return "" if output == head else f"{what} is of output {str(output)[:60]!r} and not of {head!r}"
 
 
 def _other(what: str, theirs: str, own: str) -> str:

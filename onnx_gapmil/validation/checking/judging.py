@@ -152,8 +152,8 @@ def _mismatch(pair: Evidence, evidence: AllEvidence) -> str:
     baseline = evidence.baseline
     if baseline is not None and baseline.content["model_sha256"] != pair.content["models"]["old"]["sha256"]:
         return "the comparison's old side is another model than the baseline's"
-    if any(pair.content["models"][side].get("aggregator", "mean") != "mean" for side in ("old", "new")):
-        return "the comparison pools by another aggregator than the models' own"
+    if pair.content["models"]["old"].get("aggregator", "mean") != "mean":
+        return "the comparison's old side pools by another aggregator than the model itself"
     return ""
 
 

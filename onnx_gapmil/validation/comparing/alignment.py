@@ -134,21 +134,28 @@ def _by_names(old: ModelClasses, new: ModelClasses) -> Alignment | None:
     """Pairs of the same name; None where not both have names."""
     if old.names.names is None or new.names.names is None:
         return None
-    index = index_names(new.names.names, new.names.wnids)
-    partners: dict[int, int] = {}
-    for place, name in enumerate(old.names.names):
-        alias = (old.names.wnids[place],) if old.names.wnids is not None and old.names.wnids[place] else ()
-        found = index.find(name, alias)
-        if found is not None:
-            partners[place] = found[0]
+    # Both ways, so that the sides may be exchanged; what two classes claim, neither has.
+    found = {*_found(old.names, new.names), *((one, other) for other, one in _found(new.names, old.names))}
     if old.names.names == new.names.names:  # also where two classes have one name
-        partners = {place: place for place in range(old.count)}
-    taken = Counter(partners.values())
-    pairs = tuple((one, other) for one, other in sorted(partners.items()) if taken[other] == 1)
+        found = {(place, place) for place in range(old.count)}
+    olds, news = Counter(one for one, _ in found), Counter(other for _, other in found)
+    pairs = tuple(sorted(pair for pair in found if olds[pair[0]] == news[pair[1]] == 1))
     filled = _between(pairs, old.count, new.count)
     more = f", and {len(filled) - len(pairs):,} more by their places among these" if len(filled) > len(pairs) else ""
     lacking = _lacking(old.count - len(filled), new.count - len(filled))
     return Alignment(filled, f"Classes are the same by name, {len(pairs):,}{more}{lacking}.", old.count, new.count)
+
+
+def _found(asked: ClassNames, known: ClassNames) -> list[tuple[int, int]]:
+    """(class of one model, class of the other) for each name of the one that the other has."""
+    index = index_names(known.names, known.wnids)
+    found = []
+    for place, name in enumerate(asked.names or ()):
+        alias = (asked.wnids[place],) if asked.wnids is not None and asked.wnids[place] else ()
+        match = index.find(name, alias)
+        if match is not None:
+            found.append((place, match[0]))
+    return found
 
 
 def _between(pairs: tuple[tuple[int, int], ...], old: int, new: int) -> tuple[tuple[int, int], ...]:

@@ -134,6 +134,7 @@ def test_a_comparison_alone_is_a_baseline_for_what_it_pairs(bench: Bench) -> Non
         ({"data__keys_sha256": "00" * 32}, "other images than the audit"),
         ({"models__old__sha256": "00" * 32}, "another model than the baseline's"),
         ({"models__new__aggregator": "max"}, "another aggregator"),
+        ({"models__old__aggregator": "max"}, "another aggregator"),
         ({"models__new__sha256": "00" * 32}, "of another model"),
     ],
 )
@@ -183,6 +184,15 @@ def test_results_of_other_weights_beside_the_model_are_not_judged_by(bench: Benc
     bench.write("compare/compare.json", {**COMPARE, "models": models})
     result = judged(bench, 'metric = "compare.flips.count"\nmin = 0', compare=bench.compare)
     assert (result.state, "comparison's new side is of weights" in result.reason) == ("not_judged", True)
+
+
+def test_results_of_another_output_are_not_judged_by(bench: Bench) -> None:
+    rule = 'metric = "top1"\nmin = 0.1'
+    assert state(bench, rule, head="logits") == "passed"
+    assert "of output 'logits' and not of 'other'" in judged(bench, rule, audit=bench.audit, head="other").reason
+    rule = 'metric = "compare.flips.count"\nmin = 0'
+    assert state(bench, rule, compare=bench.compare) == "passed"
+    assert state(bench, rule, compare=bench.compare, head="other") == "not_judged"
 
 
 def test_nothing_at_hand_is_nothing_judged(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from onnx_gapmil.cli import main
 from onnx_gapmil.validation.checking.attestation import statement
 from onnx_gapmil.validation.checking.github import step_summary, workflow_commands
 from onnx_gapmil.validation.checking.junit import junit_xml
-from tests.helpers.policies import SHA256, Bench
+from tests.helpers.policies import SHA256, SUMMARY, Bench, changed
 from tests.references import in_toto, junit_schema
 
 RULES = """
@@ -176,6 +176,17 @@ def test_the_command_says_every_rule_and_leaves_with_its_code(bench: Bench, caps
     assert out.splitlines()[0] == ("model.onnx by gapmil.toml: FAILED (2 passed, 1 failed, 1 warned, 1 not judged)")
     assert "0.775 (95 % interval 0.734 to 0.815), 400 images" in out
     assert "top1 is 0.775, below 0.9 (line 11)" in out
+
+
+def test_names_of_slices_move_no_terminal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = {"evil\x1b[2J\u202e": {"images": 3, "top1": 0.1}}
+    bench.write("audit/summary.json", changed(SUMMARY, slices={"camera": hostile}))
+    bench.policy('[[require]]\nmetric = "top1"\nmin = 0.5\nslice = "worst:camera"')
+    policy = str(bench.folder / "gapmil.toml")
+    assert main(["check", str(bench.model), "--policy", policy, "--audit", str(bench.audit)]) == 1
+    out = capsys.readouterr().out
+    assert "evil\\x1b[2J\\u202e" in out
+    assert "\x1b" not in out
 
 
 def test_json_is_one_document_with_every_rule(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

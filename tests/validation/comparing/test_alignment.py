@@ -37,6 +37,12 @@ def test_names_decide_whatever_the_order() -> None:
     assert mirrored(found) == set(align(new, old).pairs)
 
 
+def test_exchanged_sides_pair_the_same_classes() -> None:
+    old = named("tench, Tinca tinca", "crane", "grey crane", "bee")
+    new = named("crane bird, crane", "Tinca tinca", "bee", "crane, lifting machine")
+    assert mirrored(align(old, new)) == set(align(new, old).pairs)
+
+
 def test_a_dropped_class_has_no_partner_and_says_so() -> None:
     found = align(named("cat", "dog", "bird"), named("dog", "cat"))
     assert found.pairs == ((0, 1), (1, 0))
