@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,12 +73,12 @@ class Alignment:
     old_count: int
     new_count: int
 
-    @property
+    @cached_property
     def old(self) -> npt.NDArray[np.intp]:
         """(A,): the aligned classes of the old model."""
         return np.array([pair[0] for pair in self.pairs], dtype=np.intp)
 
-    @property
+    @cached_property
     def new(self) -> npt.NDArray[np.intp]:
         """(A,): their partners."""
         return np.array([pair[1] for pair in self.pairs], dtype=np.intp)
@@ -89,6 +90,10 @@ class Alignment:
 
     def of_new(self) -> npt.NDArray[np.intp]:
         """(new classes,): the old model's number of each, or its own behind all of the old model's."""
+        return self._joint
+
+    @cached_property
+    def _joint(self) -> npt.NDArray[np.intp]:
         joint = np.arange(self.new_count, dtype=np.intp) + self.old_count
         joint[self.new] = self.old
         return joint

@@ -198,10 +198,10 @@ def _on_object(shot: Shot, size: tuple[int, int], lattice: Lattice) -> Array | N
 def _correlation(old: Array, new: Array, softmax: bool) -> float | None:
     """Pearson's, of each class's evidence about its own mean over cells; None where a grid has the same everywhere."""
     first, second = _centred(old, softmax), _centred(new, softmax)
-    squares = float(np.vdot(first, first)), float(np.vdot(second, second))
+    squares = _dot(first, first), _dot(second, second)
     if not (_varies(squares[0], old) and _varies(squares[1], new)):
         return None
-    return float(np.clip(np.vdot(first, second) / np.sqrt(squares[0] * squares[1]), -1.0, 1.0))
+    return float(np.clip(_dot(first, second) / np.sqrt(squares[0] * squares[1]), -1.0, 1.0))
 
 
 def _centred(grid: Array, softmax: bool) -> Array:
@@ -212,4 +212,10 @@ def _centred(grid: Array, softmax: bool) -> Array:
 
 def _varies(squares: float, grid: Array) -> bool:
     """Whether more than rounding is left."""
-    return squares > 1e-24 * max(float(np.vdot(grid, grid)), 1e-300)
+    flat = grid.reshape(len(grid), -1)
+    return squares > 1e-24 * max(_dot(flat, flat), 1e-300)
+
+
+def _dot(one: Array, other: Array) -> float:
+    """The sum of products. Not by BLAS, whose threads wait for each other where other work wants the cores."""
+    return float(np.einsum("kp,kp->", one, other))
