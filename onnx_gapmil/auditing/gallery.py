@@ -49,7 +49,7 @@ class GalleryImage:
         prediction: the image's first classes with their probabilities, best first.
         right: whether the first is a true one.
         cause: why it is not, where that is known.
-        recoverable: whether some cell on the object knows better.
+        recoverable: whether a true class wins a cell on the object though the answer is wrong.
         thumb: the whole photo, small, as a ``data:`` address.
         size: (width, height) of that in pixels.
         window: what the network sees; below 0 or above 1 where the photo was padded.

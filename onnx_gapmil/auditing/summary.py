@@ -184,6 +184,12 @@ class AuditSummary(Figures, Conditions):
 
     classes: tuple[ClassRow, ...] = field(repr=False, default=())
 
+    @property
+    def cells_know_better(self) -> bool:
+        """Whether the label wins cells on the object in errors more often than its control does, beyond chance."""
+        bounds = self.intervals.get("foreground.wrong.excess")
+        return bounds is not None and bounds[0] > 0
+
     def to_json(self) -> dict[str, Any]:
         """The content of ``summary.json``."""
         content: dict[str, Any] = to_json(self)

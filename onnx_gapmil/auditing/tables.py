@@ -38,6 +38,7 @@ _IMAGES: Mapping[str, pa.DataType] = {
     **{f"rank_{name}": pa.int32() for name in AGGREGATORS},
     "cause": pa.string(),
     "recoverable": pa.bool_(),
+    "control": pa.float64(),
     "foreground_cells": pa.int32(),
     "any_top1": pa.bool_(),
     "any_top5": pa.bool_(),
@@ -133,7 +134,11 @@ def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
 
 def _by_place(measures: ImageMeasures) -> dict[str, Any]:
     """Of what was measured by place, the columns; null where it could not be."""
-    found: dict[str, Any] = {"cause": measures.cause, "recoverable": measures.recoverable}
+    found: dict[str, Any] = {
+        "cause": measures.cause,
+        "recoverable": measures.recoverable,
+        "control": measures.control,
+    }
     if measures.foreground is not None and measures.foreground_cells is not None:
         found |= {
             "foreground_cells": len(measures.foreground_cells),

@@ -83,12 +83,24 @@ def _causes(summary: AuditSummary) -> list[str]:
     causes = summary.error_causes
     if causes is None or not causes.total:
         return []
-    lost = causes.dilution + causes.distraction
-    absent = f" In {causes.absent} no cell on the object has the true class on top." if causes.absent else ""
-    return [
-        f"Recoverable errors: {lost} of {causes.total}. There the mean lost what cells on the object know "
-        f"(dilution {causes.dilution}, distraction {causes.distraction}).{absent}"
+    won = causes.dilution + causes.distraction
+    lines = [
+        f"Errors in which the true class wins a cell on the object: {won} of {causes.total} "
+        f"(dilution {causes.dilution}, distraction {causes.distraction}); in {causes.absent} it wins none."
     ]
+    wrong = summary.foreground.wrong if summary.foreground is not None else None
+    if wrong is not None and wrong.control_any_top1 is not None and wrong.excess is not None:
+        low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["foreground.wrong.excess"])
+        said = (
+            "evidence that the mean loses"
+            if summary.cells_know_better
+            else "the interval holds 0, so that the cells may know no better than the answer"
+        )
+        lines.append(
+            f"Control: a class ranked beside it for the whole image wins one in {percent(wrong.control_any_top1)}; "
+            f"excess {100 * wrong.excess:+.1f} points (95 % interval {low} to {high}): {said}."
+        )
+    return lines
 
 
 def _places(summary: AuditSummary) -> list[str]:
@@ -105,7 +117,11 @@ def _places(summary: AuditSummary) -> list[str]:
             f"would leave {percent(background.centred_box)} outside."
         )
     if summary.maxboxacc_v2 is not None:
-        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}.")
+        boxes = summary.localization
+        centred = (
+            f"; a box in the photo's centre gets {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
+        )
+        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}{centred}.")
     if summary.pxap is not None:
         lines.append(f"PxAP {percent(summary.pxap)}.")
     lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
