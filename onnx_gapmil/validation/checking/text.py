@@ -18,8 +18,7 @@ def check_lines(report: CheckReport) -> list[str]:
     lines = [f"{report.model.name} by {report.policy.name}: {SAID_OUTCOME[report.outcome]} ({', '.join(counts)})", ""]
     width = max((len(rule.name) for rule in report.rules), default=0)
     for rule in report.rules:
-        value = said_value(rule)
-        facts = [value] if value else []
+        facts = [said for said in (said_value(rule), said_limit(rule)) if said]
         if rule.images is not None:
             facts.append(f"{rule.images:,} images")
         lines.append(f"  {SAID_STATE[rule.state]:<10}  {rule.name:<{width}}  {', '.join(facts)}".rstrip())
@@ -40,7 +39,7 @@ def said_value(rule: RuleResult) -> str:
     if rule.value is None:
         return ""
     if not isinstance(rule.value, int | float) or isinstance(rule.value, bool):
-        return str(rule.value)
+        return str(rule.value).lower() if isinstance(rule.value, bool) else str(rule.value)
     said = _number(rule.value, rule.relative)
     if rule.interval is not None:
         low, high = (_number(end, rule.relative) for end in rule.interval)
@@ -52,9 +51,9 @@ def said_limit(rule: RuleResult) -> str:
     """What the figure was held against."""
     limit = rule.limit
     if isinstance(limit, list):
-        return " or ".join(limit)
+        return f"asked: {' or '.join(limit)}"
     if isinstance(limit, bool) or not isinstance(limit, int | float):
-        return str(limit)
+        return f"asked: {str(limit).lower()}"
     return f"{_KINDS[rule.limit_kind]} {_number(limit, rule.relative)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -174,7 +175,8 @@ def test_the_command_says_every_rule_and_leaves_with_its_code(bench: Bench, caps
     assert main(arguments(bench)) == 1
     out = capsys.readouterr().out
     assert out.splitlines()[0] == ("model.onnx by gapmil.toml: FAILED (2 passed, 1 failed, 1 warned, 1 not judged)")
-    assert "0.775 (95 % interval 0.734 to 0.815), 400 images" in out
+    assert "0.775 (95 % interval 0.734 to 0.815), at least 0.9, 400 images" in out
+    assert re.search(r"passed +model\.verdict +exact, asked: exact\n", out)
     assert "top1 is 0.775, below 0.9 (line 11)" in out
 
 
