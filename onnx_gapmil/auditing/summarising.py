@@ -19,6 +19,7 @@ from onnx_gapmil.auditing.summary import (
     ProviderUse,
 )
 from onnx_gapmil.files.serial import from_json
+from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
 from onnx_gapmil.metrics.intervals import share_interval
@@ -51,6 +52,7 @@ def _conditions(run: Run) -> Conditions:
         schema_version=SCHEMA_VERSION,
         model=classifier.name,
         model_sha256=classifier.rewrite.source.sha256,
+        model_weights=weight_digests(classifier.rewrite.source),
         verdict=classifier.head.verdict,
         head=_head(classifier),
         proof=_proof(classifier),

@@ -79,6 +79,7 @@ class AuditedData:
         root: the folder that the images' names are relative to.
         source: one sentence: what was read and where.
         images: that it has.
+        keys_sha256: of their names, whatever their order: a baseline of other images is no baseline.
         notes: sentences: what was left out or assumed.
     """
 
@@ -86,6 +87,7 @@ class AuditedData:
     root: str
     source: str
     images: int
+    keys_sha256: str
     notes: tuple[str, ...]
 
 
@@ -150,6 +152,7 @@ class Conditions:
         schema_version: of ``summary.json``.
         model: the file, as it was given.
         model_sha256: of that file.
+        model_weights: SHA-256 of each file beside it that holds weights, by name.
         verdict: on its head, ``exact`` or ``conditional``.
         head: the head.
         proof: of the rewrite in memory; None of a rewritten file, whose record is checked instead.
@@ -170,6 +173,7 @@ class Conditions:
     schema_version: int
     model: str
     model_sha256: str
+    model_weights: Mapping[str, str]
     verdict: Verdict
     head: AuditedHead
     proof: AuditedProof | None = None

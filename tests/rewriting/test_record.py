@@ -176,6 +176,7 @@ def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Pat
         "gapmil.heads",
         "gapmil.source_sha256",
         "gapmil.functions_inlined",
+        "gapmil.proof",
     ]
     assert verify(tmp_path / "m.onnx", tmp_path / "m.gapmil.onnx").passed
 
