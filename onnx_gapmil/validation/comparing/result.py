@@ -65,7 +65,7 @@ class ComparedModel:
     aggregator: str
     quantized: bool
     position_dependent: bool
-    grid_shape: tuple[int | str, int | str, int | str, int | str]
+    grid_shape: tuple[int | str, ...]
     places: bool
     preprocess: Preprocess
     preprocess_source: str

@@ -42,11 +42,11 @@ def conditions_section(found: Comparison) -> Markup:
 
 
 def _model(model: ComparedModel) -> list[tuple[str, Child]]:
-    rows, columns = model.grid_shape[2:]
+    cells = " x ".join(map(str, model.grid_shape[2:]))
     said = said_verdict(model.verdict, position_dependent=model.position_dependent)
     return [
         ("File", [model.path, tag("small", f"SHA-256 {model.sha256}")]),
-        ("Head", f"output {model.output}: {said}, grid {rows} x {columns}, pooled by {model.aggregator}"),
+        ("Head", f"output {model.output}: {said}, grid {cells}, pooled by {model.aggregator}"),
         ("Preprocessing", [model.preprocess.describe(), tag("small", model.preprocess_source)]),
         ("Labels", model.labels_source or "none"),
         ("Names", model.names_source),
