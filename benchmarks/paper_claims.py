@@ -116,7 +116,13 @@ def recovery_row(name: str, found: dict[str, Any]) -> list[str]:
             str(part["images"]),
             *(percent(part[field]) for field in ("any_top1", "any_top5", "cell_share", "background_share")),
         ]
-    return row
+    wrong, bounds = found["foreground"]["wrong"], found["intervals"].get("foreground.wrong.excess")
+    excess = (
+        "-"
+        if bounds is None
+        else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * number for number in (wrong["excess"], *bounds)))
+    )
+    return [*row, percent(wrong["control_any_top1"]), excess]
 
 
 def percent(share: float | None) -> str:
@@ -131,7 +137,7 @@ def page(digits: dict[str, dict[str, Any]], photos: dict[str, dict[str, Any]], s
         [several_row(name, found) for name, found in digits.items()],
     )
     header = ["model", "top-1", "right (n)", "any top-1", "any top-5", "cells", "background"]
-    header += ["wrong (n)", "any top-1", "any top-5", "cells", "background"]
+    header += ["wrong (n)", "any top-1", "any top-5", "cells", "background", "control", "excess (95 % interval)"]
     recovery = table(header, [recovery_row(name, found) for name, found in (digits | photos).items()])
     best = next(iter(digits.values()))["several_objects"]
     lines = [
@@ -149,13 +155,18 @@ def page(digits: dict[str, dict[str, Any]], photos: dict[str, dict[str, Any]], s
         f"The first model's grid finds {best['grid']} of the {best['objects']} digits; its image-level answer names "
         f"{best['top1']}.",
         "",
-        "## (b) Where the answer is wrong, cells on the object know better",
+        "## (b) Where the answer is wrong, do cells on the object know better?",
         "",
         "For images answered rightly and wrongly, in percent of these images: the true class is on top of some cell on "
         "the object (any top-1), or among the five highest of some (any top-5); and, as a mean over images, the share "
         "of the object's cells, and of all other cells, that it wins. A digit model is wrong if it names another of "
         "the scene's digits than the one that is its label, which no model can know: what it is tested for is whether "
         "the label's digit is found all the same.",
+        "",
+        "A class that scored nearly as high as the label wins cells too, wherever they lie. So beside the label's any "
+        "top-1 stands its *control*: the same question, in the same cells of the same wrong images, asked for the "
+        "classes that rank next above and next below it in the image's own ranking and are neither the answer nor, as "
+        "far as boxes say, in the image. What the label wins beyond them is the *excess*, in points, paired by image.",
         "",
         recovery,
     ]

@@ -26,6 +26,8 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     table.add_column()
     provider = classifier.session.provider
     table.add_row("model", f"{classifier.name}  ({classifier.head.said_verdict}, output '{classifier.head.output}')")
+    if classifier.session.proof is not None:
+        table.add_row("proof", classifier.session.proof.describe())
     table.add_row("data", prepared.data.source)
     for note in prepared.data.notes:
         table.add_row("", note)
@@ -85,12 +87,24 @@ def _causes(summary: AuditSummary) -> list[str]:
     causes = summary.error_causes
     if causes is None or not causes.total:
         return []
-    lost = causes.dilution + causes.distraction
-    absent = f" In {causes.absent} no cell on the object has the true class on top." if causes.absent else ""
-    return [
-        f"Recoverable errors: {lost} of {causes.total}. There the mean lost what cells on the object know "
-        f"(dilution {causes.dilution}, distraction {causes.distraction}).{absent}"
+    won = causes.dilution + causes.distraction
+    lines = [
+        f"Errors in which the true class wins a cell on the object: {won} of {causes.total} "
+        f"(dilution {causes.dilution}, distraction {causes.distraction}); in {causes.absent} it wins none."
     ]
+    wrong = summary.foreground.wrong if summary.foreground is not None else None
+    if wrong is not None and wrong.control_any_top1 is not None and wrong.excess is not None:
+        low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["foreground.wrong.excess"])
+        said = (
+            "evidence that the mean loses"
+            if summary.cells_know_better
+            else "the interval holds 0, so that the cells may know no better than the answer"
+        )
+        lines.append(
+            f"Control: a class ranked beside it for the whole image wins one in {percent(wrong.control_any_top1)}; "
+            f"excess {100 * wrong.excess:+.1f} points (95 % interval {low} to {high}): {said}."
+        )
+    return lines
 
 
 def _places(summary: AuditSummary) -> list[str]:
@@ -107,7 +121,11 @@ def _places(summary: AuditSummary) -> list[str]:
             f"would leave {percent(background.centred_box)} outside."
         )
     if summary.maxboxacc_v2 is not None:
-        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}.")
+        boxes = summary.localization
+        centred = (
+            f"; a box in the photo's centre gets {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
+        )
+        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}{centred}.")
     if summary.pxap is not None:
         lines.append(f"PxAP {percent(summary.pxap)}.")
     lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")

@@ -28,6 +28,20 @@ def bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield attribute.g
 
 
+def tensor_outputs(node: onnx.NodeProto) -> list[str]:
+    """The outputs of an If, Loop or Scan that its bodies declare as tensors; none of another operator's."""
+    if node.op_type not in ("If", "Loop", "Scan"):
+        return []
+    # A Loop's body gives first whether it goes on.
+    skipped = int(node.op_type == "Loop")
+    found = [[value.type.HasField("tensor_type") for value in body.output][skipped:] for body in bodies(node)]
+    return [
+        name
+        for place, name in enumerate(node.output)
+        if name and all(place < len(kinds) and kinds[place] for kinds in found)
+    ]
+
+
 def captured(node: onnx.NodeProto) -> list[str]:
     """The tensors of the graph outside that a node's bodies read, nested bodies included."""
     names: dict[str, None] = {}
@@ -71,7 +85,11 @@ def _trains(node: onnx.NodeProto, value: Value) -> bool:
     if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
         return False
     mode = value(node.input[2])
-    return mode is None or bool(tensor_array(mode).any())
+    if mode is not None and not tensor_array(mode).any():
+        return False
+    # In training mode too, a Dropout that drops nothing changes nothing.
+    ratio = value(node.input[1]) if node.input[1] else None
+    return ratio is None or bool(tensor_array(ratio).any())
 
 
 def _seen_from(body: onnx.GraphProto, value: Value) -> Value:

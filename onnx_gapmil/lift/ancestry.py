@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from onnx_gapmil.graph.ancestors import ancestors
 
+if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-    from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.lift.lifting import Lifting
 
 _WHOLE_MAP = frozenset(
@@ -48,20 +47,6 @@ def _chooses(walk: Lifting, node: gs.Node) -> bool:
     if node.op in _SORTING:
         return True
     return node.op in _CHOOSING and not all(walk.is_fixed(place.name) for place in node.inputs[1:] if place.name)
-
-
-def ancestors(graph: ModelGraph, tensor: str, closed: Callable[[gs.Node, str], bool]) -> Iterator[str]:
-    """A tensor and everything it is computed from, values of shapes and constants left out."""
-    queue, seen = [tensor], {tensor}
-    while queue:
-        name = queue.pop()
-        yield name
-        node = graph.producer(name)
-        for read in graph.reads(node) if node is not None else ():
-            fixed = read in graph.constants or read in graph.shape_computed
-            if read not in seen and not fixed and not closed(node, read):
-                seen.add(read)
-                queue.append(read)
 
 
 def _drops_places(walk: Lifting, node: gs.Node, read: str) -> bool:

@@ -1,4 +1,4 @@
-"""Join lifts on grids of different size, as long as their cells are places of the same image."""
+"""Join lifts whose grids have other cells: coarser ones of the same places, or other places of the same image."""
 
 from __future__ import annotations
 
@@ -7,33 +7,86 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.coordinates.judging import COLOURS
+from onnx_gapmil.lift.placing import cells_of, difference_of
+from onnx_gapmil.lift.views import NEAR, common_lattice, is_in_order, is_within, side_by_side
+
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.views import Lattice
 
 
 def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
-    """Bring lifts on grids of different size to the finest of them; the mean over cells stays what it is.
+    """Bring lifts to grids of the same cells; the mean over cells stays what it is.
 
-    A cell of the finer grid gets the average of the coarser cells that it overlaps, by area.
+    Crops, tiles and other views that lie elsewhere in the image come to lie side by side (`onnx_gapmil.lift.views`). Of
+    grids of different size that cover the same, the finest is taken: each of its cells gets the average of the coarser
+    cells that it overlaps, by area.
 
-    Whether they look at the same places is judged when the head is lifted.
+    Whether they look at the same places then is judged when the head is lifted.
 
     Raises:
         HeadRefused: the sizes differ and the input's size is left open, or the cells have no rows and columns.
     """
     sizes = {lifted.size for lifted in lifts}
-    if len(sizes) == 1:
-        return lifts
+    laid = _laid_out(walk, lifts)
+    if laid is not None or len(sizes) == 1:
+        return laid or lifts
     words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
-    if any(grid.note for lifted in lifts for grid in lifted.features):
+    if any(grid.note or grid.cells for lifted in lifts for grid in lifted.features):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]
+
+
+def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
+    """Views that lie elsewhere in the image, side by side; None where they are no such views."""
+    grids = {grid.name for lifted in lifts for grid in lifted.features}
+    if len(grids) == 1 or any(entry.space_is_open for entry in walk.trace.inputs):
+        return None
+    if any(grid.cells or grid.fold is not None for lifted in lifts for grid in lifted.features):
+        return None  # volumes and clips are joined where their cells are the same alone
+    target = (max(lifted.size[0] for lifted in lifts), max(lifted.size[1] for lifted in lifts))
+    brought = [cells_of(walk, grid, target) for lifted in lifts for grid in lifted.features]
+    if all(is_in_order(cells) and not difference_of(brought[0], cells) for cells in brought):
+        return None  # the same places, however many cells see them
+    views = [cells_of(walk, lifted.features[0]) for lifted in lifts]
+    if any(cells.beside for cells in views):
+        return None  # several frames at the same rows and columns, which is refused where the head is placed
+    if not all(is_in_order(cells) for cells in views) or len({cells.places.input for cells in views}) > 1:
+        return None
+    # A union of views is as large as its parts are apart: each is compared by itself.
+    single = [
+        cells if grid.laid is None else grid.laid.view
+        for lifted, cells in zip(lifts, views, strict=True)
+        for grid in lifted.features
+    ]
+    lattice = None if any(is_within(one, two) for one in single for two in single) else common_lattice(views)
+    if lattice is None or not _in_the_image(walk, lattice):
+        return None
+    return [
+        side_by_side(walk, lifted, cells, lattice, place)
+        for place, (lifted, cells) in enumerate(zip(lifts, views, strict=True))
+    ]
+
+
+def _in_the_image(walk: Lifting, lattice: Lattice) -> bool:
+    """Whether all cells of a lattice lie in the image: a view that was shifted beyond its edge is none of its parts."""
+    shape = next(entry.traced for entry in walk.trace.inputs if entry.name == lattice.places.input)
+    pixels = [dim for dim in shape[1:] if dim > COLOURS]
+    lines = [line for line in (lattice.places.rows, lattice.places.columns) if line is not None]
+    counts = lattice.size[-len(lines) :]
+    if len(pixels) != len(lines):
+        return False
+    return all(
+        line.first >= line.step * (0.5 - NEAR) and line.centre(count - 1) <= size - line.step * (0.5 - NEAR)
+        for line, count, size in zip(lines, counts, pixels, strict=True)
+    )
 
 
 def _resampled(walk: Lifting, lifted: Lifted, size: tuple[int, int]) -> Lifted:

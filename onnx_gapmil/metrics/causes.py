@@ -11,8 +11,9 @@ G[p] - G[y]. The causes sort the ways in which that happens by who wins cells, w
 `dilution`
     The rest. The object's own cells know the true class, but they are too few, or share the object with p.
 
-The causes exclude one another and leave no error out. All but `absent` are *recoverable*: the right answer stands in
-the grid, and the mean lost it.
+The causes exclude one another and leave no error out. All but `absent` are called *recoverable*: a true class wins a
+cell on the object. Classes that cannot know win cells too, though, so that what the mean really lost is what stands
+beyond their control (`onnx_gapmil.metrics.control`).
 """
 
 from __future__ import annotations

@@ -47,11 +47,26 @@ class RecoveryFigures:
 
 
 @dataclass(frozen=True)
+class WrongRecoveryFigures(RecoveryFigures):
+    """`RecoveryFigures` of images that are answered wrongly, beside what cannot know.
+
+    Attributes:
+        control_any_top1: mean over images of `rank_matched_control`: how often a class that ranks beside the label wins
+            a foreground cell.
+        excess: mean over images of ``any_top1`` minus control, paired; its interval is that of
+            ``foreground.wrong.excess``.
+    """
+
+    control_any_top1: float | None = None
+    excess: float | None = None
+
+
+@dataclass(frozen=True)
 class ForegroundFigures:
     """Foreground recovery, apart for images that are answered rightly and wrongly."""
 
     right: RecoveryFigures
-    wrong: RecoveryFigures
+    wrong: WrongRecoveryFigures
 
 
 @dataclass(frozen=True)
@@ -64,7 +79,7 @@ class MeanMargin:
 
 @dataclass(frozen=True)
 class Recoverable:
-    """Errors whose right answer stands in the grid.
+    """Errors in which a true class wins a cell on its object; whether more than chance does, `excess` says.
 
     Attributes:
         images: how many.
@@ -209,7 +224,7 @@ class Figures:
         top5: of which one is among the five highest.
         macro: the same with every class weighing as much.
         foreground: whether the cells on the object know what it is.
-        recoverable: errors whose right answer stands in the grid.
+        recoverable: errors in which a true class wins a cell on its object.
         error_causes: why the mean failed.
         background_reliance: share of the evidence that lies outside the object.
         background: in detail, with baselines.

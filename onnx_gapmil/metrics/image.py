@@ -19,6 +19,7 @@ from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
 from onnx_gapmil.metrics.calibration import brier_score, log_loss
 from onnx_gapmil.metrics.causes import Cause, Margin, error_cause, lost_margin
+from onnx_gapmil.metrics.control import rank_matched_control
 from onnx_gapmil.metrics.edges import Edges, edge_artefacts
 from onnx_gapmil.metrics.foreground import Recovery, cells_first, foreground_recovery, right_cells
 from onnx_gapmil.metrics.localization import BoxHits, box_hits
@@ -55,7 +56,8 @@ class ImageMeasures:
         foreground_cells: flat indices of the cells on the object.
         foreground: what these cells know.
         cause: why the mean failed; of images answered wrongly.
-        recoverable: whether some cell on the object knows better; as `cause`.
+        recoverable: whether a true class wins a cell on the object; as `cause`.
+        control: how many of the label's neighbours in the image's ranking do; as `cause`.
         margin: by how much the true class lost, and where; as `cause`.
         background: how much of the evidence lies outside the object.
         edges: how loudly the outermost cells speak.
@@ -76,6 +78,7 @@ class ImageMeasures:
     foreground: Recovery | None = None
     cause: Cause | None = None
     recoverable: bool | None = None
+    control: float | None = None
     margin: Margin | None = None
     background: Background | None = None
     edges: Edges | None = None
@@ -96,6 +99,7 @@ class _Scene:
     labels: tuple[int, ...]
     prediction: int
     geometry: Geometry
+    present: frozenset[int]
     targets: tuple[Target, ...]
     named: tuple[Target, ...]
     mask: Flags | None
@@ -147,6 +151,7 @@ def measure_image(
         labels=tuple(int(label) for label in labels),
         prediction=int(scores.argmax()),
         geometry=geometry,
+        present=frozenset(index for target in targets for index in target.classes),
         targets=targets,
         named=labelled(targets, labels),
         mask=mask,
@@ -212,8 +217,15 @@ def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags
         return found
     right = right_cells(scene.winners, truths, foreground, allowed)
     cause = error_cause(scene.winners, scene.prediction, right, foreground)
-    margin = lost_margin(scene.cells, _best_label(scene), scene.prediction, foreground)
-    return replace(found, cause=cause, recoverable=cause != "absent", margin=margin)
+    label = _best_label(scene)
+    present = {*scene.present, *scene.labels, scene.prediction}
+    return replace(
+        found,
+        cause=cause,
+        recoverable=cause != "absent",
+        control=rank_matched_control(scene.logits, label, scene.winners, foreground, present),
+        margin=lost_margin(scene.cells, label, scene.prediction, foreground),
+    )
 
 
 def _best_label(scene: _Scene) -> int:

@@ -33,6 +33,7 @@ from onnx_gapmil.metrics.figures import (
     Recoverable,
     RecoveryFigures,
     SeveralFigures,
+    WrongRecoveryFigures,
 )
 from onnx_gapmil.metrics.image import ImageMeasures
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_macro, bootstrap_mean
@@ -123,8 +124,23 @@ def _games(won: Iterable[tuple[int, int]]) -> list[bool]:
 
 def _foreground(images: Images, means: _Means) -> ForegroundFigures | None:
     right = _recovery([image for image in images if image.right], "right", means)
-    wrong = _recovery([image for image in images if not image.right], "wrong", means)
+    errors = [image for image in images if not image.right]
+    wrong = _beside_control(_recovery(errors, "wrong", means), errors, means)
     return ForegroundFigures(right, wrong) if right.images or wrong.images else None
+
+
+def _beside_control(found: RecoveryFigures, errors: Images, means: _Means) -> WrongRecoveryFigures:
+    """The recovery of errors, and what classes that cannot know win in the same cells of the same images."""
+    pairs = [
+        (float(image.foreground.any_top1), image.control)
+        for image in errors
+        if image.foreground is not None and image.control is not None
+    ]
+    return WrongRecoveryFigures(
+        **vars(found),
+        control_any_top1=means.of("foreground.wrong.control_any_top1", [control for _, control in pairs]),
+        excess=means.of("foreground.wrong.excess", [won - control for won, control in pairs]),
+    )
 
 
 def _recovery(images: Images, kind: str, means: _Means) -> RecoveryFigures:

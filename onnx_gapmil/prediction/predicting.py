@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import GapmilError, ImageError
+from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
@@ -22,6 +22,8 @@ from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
+from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -29,9 +31,10 @@ if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.images.preprocess import Preprocess
-    from onnx_gapmil.rewriting.emission.emit import Emit
 
 SCHEMA_VERSION = 1
+#: What is said of arrays where photos have their preprocessing.
+AS_THEY_ARE = "none: arrays go into the model as they are"
 
 
 class PredictionRun:
@@ -39,7 +42,7 @@ class PredictionRun:
 
     Args:
         model: path of an ``.onnx`` file, or a ModelProto.
-        images: files, folders or globs.
+        images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
         output: the folder of results, made when the first one is written; None writes none.
         preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
         batch: photos at a time; None keeps the hardware busy.
@@ -50,7 +53,8 @@ class PredictionRun:
 
     Attributes:
         classifier: the model.
-        paths: of the photos.
+        paths: of the photos, or of the arrays.
+        of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
         done: how many of them an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
         results: the folder, and what was done so far; None where nothing is written.
@@ -78,8 +82,13 @@ class PredictionRun:
         cuda_graph: bool = False,
         resume: bool = False,
     ) -> None:
-        self.paths = find_images(images)
+        self.paths = find_images(images, others=ARRAY_SUFFIXES)
         protect(self.paths)
+        self.of_arrays = _are_arrays(self.paths)
+        if self.of_arrays:
+            if preprocess is not None:
+                raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
+            pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan(self.paths)
@@ -98,6 +107,8 @@ class PredictionRun:
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
         )
+        if not self.of_arrays:
+            _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
         heads = self.classifier.heads
         self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
@@ -129,16 +140,6 @@ class PredictionRun:
                 self.save(interrupted=True)
             raise
 
-    def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
-        return self.classifier.stream(
-            [self.paths[place] for place in self._places],
-            batch=self._batch,
-            top=self._top,
-            outputs=self._outputs,
-            saved=self._arrays,
-            keep_photos=self._pictures,
-        )
-
     def _resume(self, folder: Path) -> None:
         """Take over what an earlier run has done, by whole batches: each photo is answered among the same others."""
         if self.results is None:
@@ -146,7 +147,8 @@ class PredictionRun:
         settings = {
             "photos": [str(path) for path in self.paths],
             "model file": self.classifier.rewrite.source.sha256,
-            "conditions of the model": self.summary(),
+            # Whether the proof was remembered, and what it took, is no condition.
+            "conditions of the model": {key: value for key, value in self.summary().items() if key != "proof"},
             "class names": self.classifier.names.names,
             "choice of results": [self._top, self._pictures, str(self._arrays), sorted(self._outputs or ())],
             "batch": [batch_size(self.classifier.session, self._batch)],
@@ -164,6 +166,19 @@ class PredictionRun:
             if place not in left:
                 self.results.report.add(place, part, entry)
         self.done = len(self.paths) - len(self._places)
+
+    def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
+        paths = [self.paths[place] for place in self._places]
+        if self.of_arrays:
+            return self.classifier.stream_arrays(paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+        return self.classifier.stream(
+            paths,
+            batch=self._batch,
+            top=self._top,
+            outputs=self._outputs,
+            saved=self._arrays,
+            keep_photos=self._pictures,
+        )
 
     def all(self) -> Predictions:
         """Run every photo, and write the report; the photos' own pixels are not kept."""
@@ -199,16 +214,18 @@ class PredictionRun:
     def summary(self) -> dict[str, Any]:
         """What every prediction of this model has in common, as JSON types."""
         model = self.classifier
+        used = None if self.of_arrays else model.preprocess
         return {
             "schema_version": SCHEMA_VERSION,
             "model": model.name,
             "verdict": model.rewrite.verdict,
             "position_dependent": model.rewrite.position_dependent,
             "rewritten_in_memory": not model.rewrite.unchanged,
+            "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,
-            "preprocess": model.preprocess.preprocess.to_json(),
-            "preprocess_source": model.preprocess.source,
-            "preprocess_assumed": model.preprocess.assumed,
+            "preprocess": used.preprocess.to_json() if used is not None else None,
+            "preprocess_source": used.source if used is not None else AS_THEY_ARE,
+            "preprocess_assumed": used.assumed if used is not None else False,
             "labels_source": model.names.source,
         }
 
@@ -219,3 +236,16 @@ class PredictionRun:
             if self.results.journal is not None:
                 self.results.journal.close()
         self._held.close()
+
+
+def _are_arrays(paths: Sequence[Path]) -> bool:
+    """Whether the files hold arrays; photos and arrays are not run together.
+
+    Raises:
+        InputError: there are both.
+    """
+    arrays = [path for path in paths if is_array_file(path)]
+    if arrays and len(arrays) != len(paths):
+        photo = next(path for path in paths if not is_array_file(path))
+        raise InputError(f"{arrays[0]} holds arrays and {photo} is a photo; run them one after the other.")
+    return bool(arrays)

@@ -40,6 +40,7 @@ def test_an_image_with_a_known_object(tmp_path: Path) -> None:
         **ranks,
         "cause": "dilution",
         "recoverable": True,
+        "control": None,
         "foreground_cells": 3,
         "any_top1": True,
         "any_top5": True,
@@ -54,7 +55,7 @@ def test_an_image_with_a_known_object(tmp_path: Path) -> None:
 def test_what_could_not_be_measured_is_null(tmp_path: Path) -> None:
     write_images(tmp_path / "t.parquet", [record("a.png"), Failure("b.png", "is empty.")], name)
     plain, failed = pq.read_table(tmp_path / "t.parquet").to_pylist()
-    places = {"cause", "recoverable", "foreground_cells", "any_top1", "any_top5", "most_top1", "cell_share"}
+    places = {"cause", "recoverable", "control", "foreground_cells", "any_top1", "any_top5", "most_top1", "cell_share"}
     places |= {"background_share", "background_reliance", "pointing_game"}
     assert {key for key, value in plain.items() if value is None} == {"error"} | places
     assert (plain["right"], plain["rank"]) == (True, 1)

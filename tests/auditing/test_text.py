@@ -39,10 +39,16 @@ def test_what_was_found_is_said_in_sentences(digits: Report) -> None:
     )
     assert f"it wins {percent(wrong.cell_share)} of the object's cells and" in lines[2]
     assert lines[3] == (
-        f"Recoverable errors: {wrong.images} of {wrong.images}. There the mean lost what cells on the object know "
-        f"(dilution 0, distraction {wrong.images})."
+        f"Errors in which the true class wins a cell on the object: {wrong.images} of {wrong.images} "
+        f"(dilution 0, distraction {wrong.images}); in 0 it wins none."
     )
-    assert lines[4].startswith(f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets ")
+    assert wrong.excess is not None
+    low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["foreground.wrong.excess"])
+    assert lines[4] == (
+        f"Control: a class ranked beside it for the whole image wins one in {percent(wrong.control_any_top1)}; excess "
+        f"{100 * wrong.excess:+.1f} points (95 % interval {low} to {high}): evidence that the mean loses."
+    )
+    assert lines[5].startswith(f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets ")
     assert (
         f"Several objects in one photo (photos: {several.images}, objects: {several.objects}): the grid finds "
         f"{several.grid}, top-1 names {several.top1}, top-5 {several.top5}."
@@ -75,11 +81,19 @@ def test_without_boxes_nothing_is_said_of_places(many: Report) -> None:
 def test_errors_that_no_cell_could_save_are_told_apart(digits: Report) -> None:
     changed = with_summary(digits, error_causes=ErrorCauses(3, 4, 5)).summary
     assert (
-        "Recoverable errors: 7 of 12. There the mean lost what cells on the object know (dilution 3, distraction 4). "
-        "In 5 no cell on the object has the true class on top."
+        "Errors in which the true class wins a cell on the object: 7 of 12 (dilution 3, distraction 4); in 5 it wins "
+        "none."
     ) in said(changed)
     none = replace(changed, error_causes=ErrorCauses(0, 0, 0))
-    assert not any(line.startswith("Recoverable") for line in said(none))
+    assert not any(line.startswith(("Errors in which", "Control")) for line in said(none))
+
+
+def test_an_excess_that_may_be_chance_is_said_to_be(digits: Report) -> None:
+    intervals = {**digits.summary.intervals, "foreground.wrong.excess": (-0.02, 0.4)}
+    (line,) = [line for line in said(replace(digits.summary, intervals=intervals)) if line.startswith("Control")]
+    assert line.endswith(
+        "(95 % interval -2.0 to +40.0): the interval holds 0, so that the cells may know no better than the answer."
+    )
 
 
 def test_the_first_ten_failures_are_named(digits: Report) -> None:

@@ -88,6 +88,9 @@ def test_mobilenet_meets_the_table_to_the_last_image(shared: Path) -> None:
     assert (right.cell_share, right.background_share, wrong.cell_share) == pytest.approx(
         (0.703, 0.262, 0.152), abs=5e-4
     )
+    assert wrong.control_any_top1 == pytest.approx(0.417, abs=5e-4)
+    assert wrong.excess == pytest.approx(wrong.any_top1 - wrong.control_any_top1)
+    assert 0 < summary.intervals["foreground.wrong.excess"][0] < wrong.excess
     assert summary.error_causes.total == 90
     assert summary.error_causes.absent == 90 - 55
 
@@ -110,6 +113,7 @@ def test_squeezenet_in_half_precision_meets_the_table(shared: Path) -> None:
     assert (right.cell_share, right.background_share, wrong.cell_share) == pytest.approx(
         (0.136, 0.025, 0.047), abs=3e-3
     )
+    assert wrong.control_any_top1 == pytest.approx(0.504, abs=0.03)
 
 
 def test_cells_name_ten_of_thirteen_objects_where_the_image_names_five(shared: Path) -> None:

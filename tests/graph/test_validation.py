@@ -51,10 +51,6 @@ def attribute_of_a_function_outside_of_one(model: onnx.ModelProto) -> None:
     model.graph.node[-1].attribute.add(name="axis", type=onnx.AttributeProto.INT, ref_attr_name="alpha")
 
 
-def input_of_a_negative_size(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -6
-
-
 def input_of_more_elements_than_any_image(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = MAX_ELEMENTS + 1
 
@@ -95,7 +91,6 @@ def _add_if(model: onnx.ModelProto, *, reads: str) -> None:
         (cycle, "the graph is cyclic at node 'pool'"),
         (weight_defined_twice, "the weight 'w' is defined twice"),
         (attribute_of_a_function_outside_of_one, "the attribute 'axis' refers to one of a function .'alpha'."),
-        (input_of_a_negative_size, "the input 'x' declares an absurd shape"),
         (input_of_more_elements_than_any_image, "the input 'x' declares an absurd shape"),
         (unknown_element_type, "99 is no element type of ONNX"),
         (dangling_read_in_a_branch, "node 'If' reads 'lost', which nothing makes"),

@@ -272,10 +272,25 @@ def test_map_and_its_mirror_image_share_their_places() -> None:
     ("body", "init"),
     [
         pytest.param("a0 = Slice(k, zero, two, rows)\n b0 = Slice(k, two, end, rows)\n a = Relu(a0)\n"
-                     " b = Relu(b0)\n", {},
-                     id="halves_and_an_activation"),
-        pytest.param("a0, b0 = Split<axis=2>(k, halves)\n a = Sigmoid(a0)\n b = Clip(b0)\n", {"halves": ints(2, 2)},
-                     id="split_and_an_activation"),
+                     " b = Relu(b0)\n", {}, id="slice"),
+        pytest.param("a0, b0 = Split<axis=2>(k, halves)\n a = Relu(a0)\n b = Relu(b0)\n", {"halves": ints(2, 2)},
+                     id="split"),
+    ],
+)  # fmt: skip
+def test_halves_behind_an_activation_lie_side_by_side(body: str, init: dict[str, np.ndarray]) -> None:
+    model = model_of(f"{body} {POOLS} {CONCAT}", **init)
+    x = images(model)
+    found = lift(model, x)
+    assert_mean_is_logits(found)
+    top, bottom = np.maximum(trunk(x), 0), np.maximum(trunk(x), 0)
+    top[:, :, 2:], bottom[:, :, :2] = 0, 0
+    assert_close(found.grid, dense(W2[:, :6])(2 * top) + dense(W2[:, 6:])(2 * bottom))
+    assert moved_cells(found, x, 3, 5) <= {(3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
         pytest.param("a = Slice(k, z2, e2, cr)\n b = Slice(k, s2, e9, cr)\n",
                      {"cr": ints(1, 2), "z2": ints(0, 0), "e2": ints(6, 2), "s2": ints(0, 2), "e9": ints(5, 9),
                                   "w2": weights(5, 11)},

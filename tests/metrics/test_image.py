@@ -23,7 +23,17 @@ from onnx_gapmil.metrics.scoremap import boxes_on_map
 from onnx_gapmil.metrics.several import Several
 from tests.references.naive_measures import maxboxacc_successes, measure
 
-PLACES = ("foreground_cells", "foreground", "cause", "recoverable", "margin", "background", "edges", "pointing")
+PLACES = (
+    "foreground_cells",
+    "foreground",
+    "cause",
+    "recoverable",
+    "control",
+    "margin",
+    "background",
+    "edges",
+    "pointing",
+)
 PHOTO = Geometry.plan((80, 80), (64, 64), "squash")
 WHOLE, LEFT, RIGHT = (0.0, 0.0, 80.0, 80.0), (0.0, 0.0, 40.0, 80.0), (40.0, 0.0, 80.0, 80.0)
 

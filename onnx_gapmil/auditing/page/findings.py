@@ -59,7 +59,8 @@ def _recovery(summary: AuditSummary) -> Markup | None:
     kinds = (("right", summary.foreground.right), ("wrong", summary.foreground.wrong))
     groups = [(kind, part) for kind, part in kinds if part.images]
     axis = Axis.of([1.0], zero=True)
-    rows = []
+    rows: list[Row] = []
+    control = summary.foreground.wrong.control_any_top1
     for label, share_of in _RECOVERY:
         shares = [(kind, share_of(part)) for kind, part in groups]
         marks = [
@@ -67,6 +68,8 @@ def _recovery(summary: AuditSummary) -> Markup | None:
             for place, (kind, share) in enumerate(shares)
             if share is not None
         ]
+        if control is not None and not rows:  # of the errors, beside the first row's second bar
+            marks.append(marker(axis, control, "baseline-mark"))
         numbers = tag("span", [tag("span", table_percent(share)) for _kind, share in shares], class_="pair")
         rows.append(Row(label, marks, [numbers]))
     return finding(
@@ -74,16 +77,19 @@ def _recovery(summary: AuditSummary) -> Markup | None:
         "Where the right class still shows",
         _recovery_reading(summary.foreground),
         join(
-            _recovery_legend(groups), plot(rows, axis, columns=("", ""), what="Recovery in foreground cells", height=30)
+            _recovery_legend(groups, control),
+            plot(rows, axis, columns=("", ""), what="Recovery in foreground cells", height=30),
         ),
         "A cell is on the object if at least half of its area lies in the object's box or mask; if no cell does, the "
         "one with the most overlap is taken. “The right class” is the image's label. A cell is won by the "
-        "class with the highest logit in it (arXiv 2606.14555).",
+        "class with the highest logit in it (arXiv 2606.14555). The control asks the same cells of the same errors for "
+        "the classes that rank next above and next below the label for the whole image, the answer aside: they cannot "
+        "know, and win cells too.",
         "Compare the last two rows: a model that looks at objects wins far more cells on them than elsewhere.",
     )
 
 
-def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]]) -> Markup:
+def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]], control: float | None) -> Markup:
     names = {"right": "the image-level answer is right", "wrong": "it is wrong"}
     return tag(
         "ul",
@@ -96,6 +102,9 @@ def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]]) -> Markup:
             )
             for kind, part in groups
         ],
+        tag("li", tag("span", class_="swatch tick"), "a class ranked beside it, where it is wrong")
+        if control is not None
+        else None,
         class_="legend inline",
     )
 
@@ -106,8 +115,9 @@ def _recovery_reading(found: ForegroundFigures) -> str:
         inside, outside = percent(right.cell_share, 0), percent(right.background_share, 0)
         return f"The right class wins {inside} of the cells on the object, {outside} elsewhere."
     share = percent(wrong.any_top1, 0)
-    also = f", against {percent(right.any_top1, 0)} where the answer is right" if right.images else ""
-    return f"Where the answer is wrong, the right class still wins a cell on the object in {share}{also}."
+    control = wrong.control_any_top1
+    beside = f"; a class ranked beside it does in {percent(control, 0)}" if control is not None else ""
+    return f"Where the answer is wrong, the right class still wins a cell on the object in {share}{beside}."
 
 
 def _causes(summary: AuditSummary) -> Markup | None:
@@ -126,9 +136,9 @@ def _causes(summary: AuditSummary) -> Markup | None:
             "Causes of errors",
             {key: text for key, _title, text in _CAUSES},
         ),
-        "Each error whose object has a known place gets one cause, by who wins which cells; all but “absent” are "
-        "recoverable: the right answer stands in the grid, and the mean lost it. A cell is won by the class with the "
-        "highest logit in it.",
+        "Each error whose object has a known place gets one cause, by who wins which cells; in all but “absent” the "
+        "right class wins a cell on the object. Whether it does so more often than a class that cannot know, the "
+        "control says. A cell is won by the class with the highest logit in it.",
         "Distraction means that more than half of the cells that the answered class wins lie off the object.",
     )
 

@@ -11,7 +11,7 @@ from onnx_gapmil.show.html.markup import Child, Markup, tag
 
 _FILTERS = (
     ("all", "All"),
-    ("recoverable", "Recoverable"),
+    ("recoverable", "Right class wins a cell"),
     ("dilution", "Dilution"),
     ("distraction", "Distraction"),
     ("absent", "Absent"),

@@ -28,14 +28,16 @@ class Outcome:
         right: whose image-level top-1 is right.
         wrong: the others.
         judged: wrong ones with a box or mask, whose cells can be judged; None if nothing could be judged.
-        recoverable: of those, the ones whose right class still wins a cell on the object.
+        winning: of those, the ones whose right class still wins a cell on the object.
+        beyond: of those, as many as are more than a class ranked beside the right one wins; 0 where that may be chance.
     """
 
     images: int
     right: int
     wrong: int
     judged: int | None
-    recoverable: int
+    winning: int
+    beyond: int
 
     @classmethod
     def of(cls, summary: AuditSummary) -> Outcome:
@@ -44,8 +46,10 @@ class Outcome:
         wrong = summary.images - right
         foreground, recoverable = summary.foreground, summary.recoverable
         if foreground is None or recoverable is None:
-            return cls(summary.images, right, wrong, None, 0)
-        return cls(summary.images, right, wrong, foreground.wrong.images, recoverable.images)
+            return cls(summary.images, right, wrong, None, 0, 0)
+        judged, excess = foreground.wrong.images, foreground.wrong.excess
+        beyond = of_images(excess, judged) if excess is not None and summary.cells_know_better else 0
+        return cls(summary.images, right, wrong, judged, recoverable.images, min(beyond, recoverable.images))
 
 
 def headline_section(summary: AuditSummary) -> Markup:
@@ -75,7 +79,7 @@ def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
     """The headline, for someone who decides about a release."""
     found = (
         _accuracy_sentence(summary, outcome),
-        _recovery_sentence(outcome),
+        _recovery_sentence(summary, outcome),
         _aggregator_sentence(summary, outcome),
         _background_sentence(summary),
     )
@@ -91,22 +95,46 @@ def _accuracy_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     )
 
 
-def _recovery_sentence(outcome: Outcome) -> Markup | None:
-    if outcome.judged is None or not outcome.wrong:
+def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None:
+    """What the cells on the object know in errors: never without its control, and no more than stands beyond it."""
+    if outcome.judged is None or not outcome.wrong or summary.foreground is None:
         return None
     these = (
         f"the {outcome.wrong:,} it gets wrong"
         if outcome.judged == outcome.wrong
         else f"the {count(outcome.judged, 'error')} with a known place of the object"
     )
-    if not outcome.recoverable:
-        return join("In none of ", these, " does the right class win a cell on the object: the evidence is not there.")
-    all_of_them = outcome.recoverable == outcome.judged
-    return join(
+    if not outcome.winning:
+        return join("In none of ", these, " does the right class win a cell on the object.")
+    all_of_them = outcome.winning == outcome.judged
+    found = join(
         "In ",
-        _strong(f"all {these.removeprefix('the ')}" if all_of_them else f"{outcome.recoverable:,} of {these}"),
-        ", the right class still wins a cell on the object: the evidence is there, and averaging loses it.",
+        _strong(f"all {these.removeprefix('the ')}" if all_of_them else f"{outcome.winning:,} of {these}"),
+        ", the right class still wins a cell on the object",
     )
+    wrong = summary.foreground.wrong
+    control, excess = wrong.control_any_top1, wrong.excess
+    if control is None or excess is None:
+        return join(found, "; there is no class beside it to compare that with.")
+    beside = f"; a class ranked beside it for the whole image does in {percent(control, 0)}"
+    bounds = summary.intervals["foreground.wrong.excess"]
+    if not summary.cells_know_better:
+        how = "no more often" if excess <= 0 else "not surely less often"
+        return join(
+            found, beside, f", {how} ({_points(excess, bounds)}): the cells may know no better than the answer."
+        )
+    return join(
+        found,
+        beside,
+        ". The ",
+        _strong(_points(excess, bounds)),
+        " between them are evidence that the cells hold and averaging loses.",
+    )
+
+
+def _points(excess: float, bounds: Interval) -> str:
+    """A difference of shares, with its interval."""
+    return f"{100 * excess:+.0f}".replace("-", "\u2212") + f" points, {_within(bounds)}"
 
 
 def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
@@ -132,7 +160,13 @@ def _background_sentence(summary: AuditSummary) -> Markup | None:
     share = summary.background_reliance
     if share is None:
         return None
-    return join(_strong(percent(share, 0)), " of the evidence for its answers comes from outside the marked objects.")
+    centred = summary.background.centred_box if summary.background is not None else None
+    against = (
+        f"; a box of their size in the middle would leave {percent(centred, 0)} outside" if centred is not None else ""
+    )
+    return join(
+        _strong(percent(share, 0)), f" of the evidence for its answers comes from outside the marked objects{against}."
+    )
 
 
 def _strong(text: str) -> Markup:
@@ -141,11 +175,12 @@ def _strong(text: str) -> Markup:
 
 def _outcome_bar(outcome: Outcome) -> Markup:
     judged = outcome.judged or 0
-    lost = max(0, judged - outcome.recoverable)
+    lost = max(0, judged - outcome.winning)
     parts = [
         ("right", "Right", outcome.right),
-        ("recoverable", "Wrong, but the right class wins a cell on the object", outcome.recoverable),
-        ("lost", "Wrong, and it wins none there", lost),
+        ("recoverable", "Wrong; the right class wins a cell on the object, beyond the control", outcome.beyond),
+        ("control", "Wrong; it wins one, as classes ranked beside it do", outcome.winning - outcome.beyond),
+        ("lost", "Wrong; it wins none there", lost),
         ("unjudged", "Wrong" if not judged else "Wrong, the object's place unknown", outcome.wrong - judged),
     ]
     return stacked_bar([part for part in parts if part[2] > 0], "What became of the images")
@@ -154,11 +189,13 @@ def _outcome_bar(outcome: Outcome) -> Markup:
 def _figures(summary: AuditSummary) -> Markup:
     """Five numbers at a glance; those that were not measured are left out."""
     centre = f"centre of the image: {percent(summary.pointing_game_centre)}"
+    boxes = summary.localization
+    middle = f"box in the centre: {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
     tiles = [
         ("Top-1", summary.top1, _within(summary.intervals["top1"])),
         ("Top-5", summary.top5, _within(summary.intervals["top5"])),
         ("Pointing game", summary.pointing_game, centre),
-        ("MaxBoxAccV2", summary.maxboxacc_v2, "boxes from the grid"),
+        ("MaxBoxAccV2", summary.maxboxacc_v2, middle),
         ("Calibration error", summary.calibration.ece, "confidence against accuracy"),
     ]
     shown = [

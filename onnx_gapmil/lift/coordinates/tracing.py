@@ -8,12 +8,13 @@ import numpy as np
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampling, windows
-from onnx_gapmil.lift.coordinates.fields import NONE, POOLED, UNKNOWN
-from onnx_gapmil.lift.coordinates.looks import Looks, pixels, seen_nowhere, stated
+from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, UNKNOWN
+from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, pixels, seen_nowhere, stated
 from onnx_gapmil.lift.coordinates.scene import Scene
+from onnx_gapmil.lift.coordinates.unrolling import carried_before, is_written_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     import onnx_graphsurgeon as gs
 
@@ -37,13 +38,21 @@ def trace_coordinates(graph: ModelGraph, trace: Trace) -> dict[str, Looks]:
     """Where the elements of every tensor look, at the traced size.
 
     Args:
-        graph: the model, its local functions inlined and its constant branches put in place: what stands in others is
-            not followed.
+        graph: the model, its local functions inlined, constant branches put in place and loops written out: what
+            stands in others is not followed.
         trace: its real shapes.
 
     Returns:
         By tensor; constants, and what depends on shapes alone, are left out.
     """
+    found = _traced(graph, trace, memory=False)
+    # A recurrent layer over rows joins what it says of a row with what it kept of the rows before.
+    joined = any(is_written_out(name) and any(map(conflicts, looks.views)) for name, looks in found.items())
+    return _traced(graph, trace, memory=True) if joined else found
+
+
+def _traced(graph: ModelGraph, trace: Trace, *, memory: bool) -> dict[str, Looks]:
+    """One pass; with ``memory``, states that look elsewhere in each iteration count as mixtures of many places."""
     scene = Scene(graph, trace)
     found = {entry.name: pixels(entry.name, entry.traced) for entry in trace.inputs}
     for node in graph.nodes:
@@ -51,8 +60,23 @@ def trace_coordinates(graph: ModelGraph, trace: Trace) -> dict[str, Looks]:
         if outputs and not all(scene.is_fixed(name) for name in outputs):
             for name, looks in zip((tensor.name for tensor in node.outputs), _apply(node, found, scene), strict=False):
                 if name:
-                    found[name] = looks
+                    found[name] = _carried(name, looks, found) if memory else looks
     return found
+
+
+def _carried(name: str, looks: Looks, found: Mapping[str, Looks]) -> Looks:
+    """A state that an iteration hands to the next: where it looks elsewhere each time, it is a memory of many places.
+
+    A map that layer after layer is applied to keeps its places.
+    """
+    before = found.get(carried_before(name) or "")
+    if before is None or before.shape != looks.shape or len(before.views) != len(looks.views):
+        return looks
+    same = all(
+        one.keys() == two.keys() and all(np.array_equal(one[key].values, two[key].values) for key in one)
+        for one, two in zip(before.views, looks.views, strict=True)
+    )
+    return looks if same else stated([looks], looks.shape, MIXED, looks.why)
 
 
 def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:

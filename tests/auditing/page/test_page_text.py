@@ -23,6 +23,7 @@ from onnx_gapmil.metrics.figures import (
     Recoverable,
     RecoveryFigures,
     SeveralFigures,
+    WrongRecoveryFigures,
 )
 from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization
 from onnx_gapmil.show.html.formatting import percent
@@ -40,6 +41,14 @@ def recovery(images: int, any_top1: float, cell_share: float, background_share: 
     return RecoveryFigures(images, any_top1, any_top1, cell_share, cell_share, cell_share, background_share, images)
 
 
+def errors(images: int, any_top1: float, control: float | None) -> WrongRecoveryFigures:
+    """Errors whose control is known, or not."""
+    excess = None if control is None else any_top1 - control
+    return WrongRecoveryFigures(
+        **vars(recovery(images, any_top1, 0.152, 0.04)), control_any_top1=control, excess=excess
+    )
+
+
 def pooled(top1: float, low: float = 0.0, high: float = 1.0) -> AggregatorFigures:
     return AggregatorFigures(top1, top1, top1, top1, (low, high))
 
@@ -55,9 +64,9 @@ def calm(digits: Report) -> Report:
         images=400,
         top1=0.775,
         top5=0.935,
-        intervals={**summary.intervals, "top1": (0.731, 0.814)},
+        intervals={**summary.intervals, "top1": (0.731, 0.814), "foreground.wrong.excess": (0.08, 0.31)},
         aggregators={"mean": pooled(0.775, 0.731, 0.814), "max": pooled(0.73), "prob_mean": pooled(0.755)},
-        foreground=ForegroundFigures(recovery(310, 0.977, 0.703, 0.262), recovery(90, 0.611, 0.152, 0.04)),
+        foreground=ForegroundFigures(recovery(310, 0.977, 0.703, 0.262), errors(90, 0.611, 0.417)),
         recoverable=Recoverable(55, 90, 55 / 90, MeanMargin(0.1, -0.2)),
         error_causes=ErrorCauses(40, 15, 35),
         background_reliance=0.32,
@@ -92,11 +101,37 @@ def test_headline_says_what_a_release_manager_asks(calm: Report) -> None:
     assert "The model names the right class for 310 of 400 images (77.5 %, 95 % interval 73 to 81)" in text
     assert "; in 93.5 % it is among the five best." in text
     assert (
-        "In 55 of the 90 it gets wrong , the right class still wins a cell on the object: "
-        "the evidence is there, and averaging loses it." in text
+        "In 55 of the 90 it gets wrong , the right class still wins a cell on the object; a class ranked beside it for "
+        "the whole image does in 42 % . The +19 points, 95 % interval 8 to 31 between them are evidence that the cells "
+        "hold and averaging loses." in text.replace("42 %.", "42 % .")
     )
+    assert "17 Wrong; the right class wins a cell on the object, beyond the control" in text
+    assert "38 Wrong; it wins one, as classes ranked beside it do" in text
     assert "No other fixed way of pooling the cells helps" in text
     assert "is right for 8 images fewer (75.5 %)" in text  # 302 against 310
+
+
+@pytest.mark.parametrize(("control", "bounds"), [(0.55, (-0.05, 0.2)), (0.7, (-0.2, 0.02)), (0.8, (-0.3, -0.1))])
+def test_an_excess_that_may_be_chance_is_never_called_a_loss(
+    calm: Report, control: float, bounds: tuple[float, float]
+) -> None:
+    intervals = {**calm.summary.intervals, "foreground.wrong.excess": bounds}
+    assert calm.summary.foreground is not None
+    found = ForegroundFigures(calm.summary.foreground.right, errors(90, 0.611, control))
+    text = shown(with_summary(calm, foreground=found, intervals=intervals))
+    assert "the cells may know no better than the answer." in text
+    assert "loses" not in text
+    assert "beyond the control" not in text
+    assert "55 Wrong; it wins one, as classes ranked beside it do" in text
+
+
+def test_without_a_class_to_compare_with_nothing_is_claimed(calm: Report) -> None:
+    assert calm.summary.foreground is not None
+    intervals = {key: value for key, value in calm.summary.intervals.items() if "excess" not in key}
+    found = ForegroundFigures(calm.summary.foreground.right, errors(90, 0.611, None))
+    text = shown(with_summary(calm, foreground=found, intervals=intervals))
+    assert "wins a cell on the object; there is no class beside it to compare that with." in text
+    assert "loses" not in text
 
 
 def test_another_aggregator_that_is_better_is_named_with_its_gain(calm: Report) -> None:
@@ -158,7 +193,7 @@ def test_errors_without_a_known_place_are_counted_apart(calm: Report) -> None:
     text = shown(
         with_summary(
             calm,
-            foreground=ForegroundFigures(nothing, recovery(60, 0.5, 0.2, 0.1)),
+            foreground=ForegroundFigures(nothing, errors(60, 0.5, None)),
             recoverable=Recoverable(30, 60, 0.5, MeanMargin(0.1, -0.2)),
         )
     )
@@ -168,7 +203,7 @@ def test_errors_without_a_known_place_are_counted_apart(calm: Report) -> None:
 
 
 def test_an_audit_without_errors_compares_the_object_with_the_rest(calm: Report) -> None:
-    nothing = RecoveryFigures(0, None, None, None, None, None, None, 0)
+    nothing = WrongRecoveryFigures(0, None, None, None, None, None, None, 0)
     text = shown(with_summary(calm, foreground=ForegroundFigures(recovery(400, 0.9, 0.703, 0.262), nothing)))
     assert "The right class wins 70 % of the cells on the object, 26 % elsewhere." in text
 

@@ -7,12 +7,12 @@ function setLayer(name, on) {
   for (const layer of document.querySelectorAll(`[data-layer="${name}"]`)) layer.checked = on;
 }
 
-// The cause of an error; at large also that it is recoverable, which all causes but "absent" are.
+// The cause of an error; at large also that its label wins a cell on the object, as in all causes but "absent".
 const chipOf = (image, all = false) => {
   if (image.right) return make("span", { class: "chip-right" }, "right");
   const kinds = [];
   if (image.cause) kinds.push(make("span", { class: "cause" }, make("span", { class: `swatch ${image.cause}` }), image.cause));
-  if (image.recoverable && (all || !image.cause)) kinds.push(make("span", { class: "cause" }, make("span", { class: "swatch recoverable" }), "recoverable"));
+  if (image.recoverable && (all || !image.cause)) kinds.push(make("span", { class: "cause" }, make("span", { class: "swatch recoverable" }), "right class wins a cell"));
   if (!kinds.length) kinds.push(make("span", { class: "cause" }, "wrong"));
   return make("span", { class: "causes" }, ...kinds);
 };
