@@ -145,7 +145,7 @@ def check(path: Path, name: str, seeds: int) -> Row:
         row.kind = kind_of(source.proto)
         made = rewrite(source, write=False)
     except GapmilError as error:
-        row.state = "refused" if error.exit_code == 3 else f"not rewritten: {str(error)[:160]}"
+        row.state = "refused" if error.exit_code == 3 else f"not rewritten: {str(error).replace(str(path), name)[:160]}"
         return row
     row.attachment = made.heads[0].attachment
     new = LoadedModel(made.model, source.path, source.sha256, source.size)
