@@ -51,7 +51,8 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
             raise ModelError(f"{where}: the weight '{tensor.name}' declares an absurd shape {list(tensor.dims)}.")
     for value in graph.input:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
-        if any(dim < 0 for dim in dims) or math.prod(max(dim, 1) for dim in dims) > MAX_ELEMENTS:
+        # A negative extent is an open one (-1, as exporters of Paddle and MXNet wrote).
+        if math.prod(max(dim, 1) for dim in dims) > MAX_ELEMENTS:
             raise ModelError(f"{where}: the input '{value.name}' declares an absurd shape {dims}.")
 
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.branches import names_in
 from onnx_gapmil.graph.loading import is_external
 from onnx_gapmil.graph.subgraphs import bodies, captured, known, random_within
 from onnx_gapmil.ort.cpu import evaluate
@@ -66,7 +67,7 @@ class ModelGraph:
     @cached_property
     def names(self) -> frozenset[str]:
         """Every name that is taken in the graph: tensors and nodes, subgraphs included."""
-        return frozenset(_all_names(self.proto.graph))
+        return frozenset(names_in(self.proto.graph))
 
     @cached_property
     def consumers(self) -> dict[str, list[gs.Node]]:
@@ -182,14 +183,3 @@ def _imported(proto: onnx.ModelProto) -> gs.Graph:
     except Exception as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ModelError(f"{proto.graph.name or 'the model'}: its graph cannot be read: {reason}.") from error
-
-
-def _all_names(graph: onnx.GraphProto) -> set[str]:
-    names = {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
-    names |= {tensor.name for tensor in graph.initializer}
-    for node in graph.node:
-        names |= {node.name, *node.input, *node.output}
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                names |= _all_names(inner)
-    return names

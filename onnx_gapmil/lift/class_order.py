@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.monotone import MONOTONE
+from onnx_gapmil.lift.rules.reductions import softmax_axes
 from onnx_gapmil.lift.rules.shape import split_batch
 from onnx_gapmil.lift.verdict import LiftStep
 
@@ -25,7 +28,7 @@ _KEEPING = frozenset(
         "Cast", "DequantizeLinear", "Dropout", "Hardmax", "Identity", "LogSoftmax", "Normalizer", "QLinearSigmoid",
         "QLinearSoftmax", "QuantizeLinear", "Sigmoid", "Softmax",
     }
-)  # fmt: skip
+) | (MONOTONE - {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not"})  # fmt: skip
 #: Operators that choose or move classes by fixed numbers.
 _CHOOSING = frozenset(
     {
@@ -42,14 +45,30 @@ class ClassOrder:
     Attributes:
         channels: for each class of the output, its channel among the logits.
         total: number of the logits.
-        against: channel whose logit is subtracted: of two classes under a softmax one alone has the logit ``z1 - z0``.
+        against: for each class the channel whose logit is subtracted: of two classes under a softmax one alone has the
+            logit ``z1 - z0``; empty if none is.
         output: the tensor whose classes these are.
+        negated: whether the output falls where its logit rises, as ``1 - p`` does, so that its class has the logit
+            with the other sign.
     """
 
     channels: tuple[int, ...]
     total: int
-    against: int | None
+    against: tuple[int, ...]
     output: str
+    negated: bool = False
+
+
+class SharesApart(Exception):  # noqa: N818 - an answer, not an error
+    """Classes of softmaxes that their logits alone do not rank: parts of several, or one class of many.
+
+    Attributes:
+        channels: for each class of the output, its channel among the logits.
+    """
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__("several softmaxes")
+        self.channels = channels
 
 
 def find_order(walk: Lifting, logits: Logits, lifted: Lifted) -> ClassOrder | None:
@@ -63,30 +82,91 @@ def find_order(walk: Lifting, logits: Logits, lifted: Lifted) -> ClassOrder | No
         lifted: their lift.
 
     Raises:
-        HeadRefused: the images of a batch are mixed, no class is left, or one of several classes under a softmax is
-            left: its probability is no function of its own logit.
+        HeadRefused: the images of a batch are mixed, or no class is left.
+        SharesApart: what the classes are under their softmaxes, their logits do not say.
+    """
+    last, channels = follow_classes(walk, logits, lifted)
+    node = walk.graph.producer(last)
+    if not channels:
+        raise walk.refuse("not-a-classifier", node, "it leaves no class")
+    against: tuple[int, ...] = ()
+    if logits.activation == "softmax":
+        against = _against(walk, logits, lifted, channels)
+    if not against and logits.sign > 0 and channels == tuple(range(lifted.channels)):
+        return None
+    return ClassOrder(channels, lifted.channels, against, last, logits.sign < 0)
+
+
+def follow_classes(walk: Lifting, logits: Logits, lifted: Lifted) -> tuple[str, tuple[int, ...]]:
+    """The last tensor of a tail that still has the classes, and which of the logits each of them is.
+
+    Raises:
+        HeadRefused: the images of a batch are mixed, or a class is put together from several.
     """
     numbers = {logits.tensor: lifted.index()}
+    if logits.inside:
+        numbers[logits.inside] = lifted.index()
     last = logits.tensor
     for tensor in logits.path:
-        if not _follow(walk, tensor, numbers):
+        if tensor == logits.joint:
+            numbers[tensor] = _of_member(walk, logits, numbers)
+        elif not _follow(walk, tensor, numbers):
             break
         last = tensor
+    else:
+        tensor = ""
+    stopped = walk.graph.producer(tensor) if tensor else None
+    if stopped is not None and stopped.op == "ReduceMax" and math.prod(walk.shape(tensor)) > lifted.batch:
+        raise walk.refuse("unknown-operator", stopped, "each of its classes is the largest of several probabilities")
     node = walk.graph.producer(last)
     if last == logits.tensor or node is None:
-        return None
+        return last, tuple(range(lifted.channels))
     _, channels = split_batch(node, walk, lifted, numbers[last])
-    if np.array_equal(channels, np.arange(lifted.channels)):
-        return None
-    found = ClassOrder(tuple(channels.tolist()), lifted.channels, None, last)
-    if not found.channels:
-        raise walk.refuse("not-a-classifier", node, "it leaves no class")
-    if logits.activation != "softmax" or len(found.channels) > 1:
-        return found
-    if lifted.channels > 2:
-        message = f"it leaves one of {lifted.channels} classes, whose share by the softmax is no function of its logit"
-        raise walk.refuse("not-a-classifier", node, message)
-    return replace(found, against=1 - found.channels[0])
+    return last, tuple(channels.tolist())
+
+
+def _of_member(walk: Lifting, logits: Logits, numbers: dict[str, np.ndarray]) -> np.ndarray:
+    """Which logit each class of an ensemble is of one of its members.
+
+    Raises:
+        HeadRefused: the member has its classes in another shape.
+    """
+    own, shape = numbers[logits.member], walk.shape(logits.joint)
+    if logits.axis is not None:
+        own = np.take(own, [logits.slot], axis=logits.axis)
+    if math.prod(shape) != own.size:
+        node = walk.graph.producer(logits.joint)
+        raise walk.refuse("ensemble", node, f"its member '{logits.member}' has classes of another shape")
+    return own.reshape(shape)
+
+
+def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int, ...]) -> tuple[int, ...]:
+    """The other class of each softmax of two of which one is left; empty where every softmax is there with its classes.
+
+    Raises:
+        SharesApart: there are others.
+    """
+    node = walk.graph.producer(logits.path[0])
+    if node is None or node.op not in ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier"):
+        return ()
+    # Which softmax each logit is under: those with the same place along the other axes.
+    axes = softmax_axes(node, walk, lifted.shape) if node.op != "LinearClassifier" else (1,)
+    if lifted.batch_axis in axes:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
+    index = lifted.index()
+    first = np.broadcast_to(index.min(axis=axes, keepdims=True) if axes else index, index.shape)
+    groups = np.zeros(lifted.batch * lifted.channels, np.int64)
+    groups[index.ravel()] = first.ravel()
+    own = groups[: lifted.channels]
+    kept = own[list(channels)]
+    if len(np.unique(kept)) == 1 and len(channels) > 1:
+        return ()
+    sizes = {int(group): int((own == group).sum()) for group in np.unique(kept)}
+    if any(size != 2 for size in sizes.values()) or len(sizes) != len(channels):
+        raise SharesApart(channels)
+    return tuple(
+        int(np.flatnonzero((own == own[channel]) & (np.arange(len(own)) != channel))[0]) for channel in channels
+    )
 
 
 def in_order(walk: Lifting, lifted: Lifted, order: ClassOrder) -> Lifted:
@@ -95,25 +175,29 @@ def in_order(walk: Lifting, lifted: Lifted, order: ClassOrder) -> Lifted:
     count = len(order.channels)
     node = walk.graph.producer(order.output)
     detail = f"takes {count} of {order.total} classes" if count != order.total else f"reorders {count} classes"
-    if order.against is not None:
+    if order.against:
         detail = "takes one of two classes: its logit against the other's"
+    elif order.negated and order.channels == tuple(range(order.total)):
+        detail = "falls where its logits rise: their sign is changed"
     shape = (lifted.batch, count)
     operator, title = ("", "") if node is None else (walk.operator(node), node.name or "")
     step = LiftStep(operator, title, order.output, shape, "shape", False, detail)
     rounding = None
     if lifted.rounding is not None:
         rounding = lifted.rounding[list(order.channels)]
-        rounding = rounding if order.against is None else rounding + lifted.rounding[[order.against]]
+        rounding = rounding + lifted.rounding[list(order.against)] if order.against else rounding
     made = replace(lifted, name=name, channels=count, shape=shape, batch_axis=0, step=step)
     return replace(made, rounding=rounding, quantization=None)
 
 
 def order_classes(build: GraphBuilder, scores: str, order: ClassOrder) -> str:
     """The classes of an output, from a tensor that has the logits' channels in axis 1."""
-    chosen = build.node("Gather", [scores, build.ints(list(order.channels))], axis=1)
-    if order.against is None:
-        return chosen
-    return build.node("Sub", [chosen, build.node("Gather", [scores, build.ints([order.against])], axis=1)])
+    chosen = scores
+    if order.against or order.channels != tuple(range(order.total)):
+        chosen = build.node("Gather", [scores, build.ints(list(order.channels))], axis=1)
+    if order.against:
+        chosen = build.node("Sub", [chosen, build.node("Gather", [scores, build.ints(list(order.against))], axis=1)])
+    return build.node("Neg", [chosen]) if order.negated else chosen
 
 
 def _follow(walk: Lifting, tensor: str, numbers: dict[str, np.ndarray]) -> bool:
@@ -121,13 +205,13 @@ def _follow(walk: Lifting, tensor: str, numbers: dict[str, np.ndarray]) -> bool:
     if tensor in numbers:
         return True
     node = walk.graph.producer(tensor)
-    if node is None or node.op not in _KEEPING | _CHOOSING or not node.inputs or walk.is_fixed(node.inputs[0].name):
+    if node is None or node.op not in _KEEPING | _CHOOSING or not node.inputs:
         return False
     moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
-    if not all(_follow(walk, name, numbers) for name in moving):
+    if not moving or not all(_follow(walk, name, numbers) for name in moving):
         return False
     if node.op in _KEEPING:
-        numbers[tensor] = numbers[moving[0]]
+        numbers[tensor] = np.broadcast_to(numbers[moving[0]], walk.shape(tensor))
         return True
     if node.op == "Split":
         numbers[tensor] = _part(walk, node, tensor, numbers[moving[0]])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
+from onnx_gapmil.lift.frames import frames_along, frames_apart
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -54,19 +56,23 @@ def feature_grid(
     kept = [axis for axis in range(len(shape)) if axis not in (batch, *axes)]
     _require_space(node, walk, source, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
-    height, width, note = _arrangement(node, walk, layout, source, axes)
-    name = _as_nchw(walk, source, [batch, *kept], axes, channels, (height, width))
+    found = _arrangement(node, walk, layout, source, axes)
+    cells = tuple(shape[axis] for axis in axes) if len(axes) > 2 else ()
     return FeatureGrid(
-        name,
+        _as_nchw(walk, source, [batch, *kept], axes, channels, found),
         source,
         channels,
-        (height, width),
+        found.size,
         axes,
         walk.describe(node),
         _layout_name(shape, axes),
         walk.dtype(source, np.dtype(np.float32)),
-        note,
+        found.note,
         averaged,
+        cells,
+        tuple((source, axis) for axis in axes) if cells else (),
+        frames_apart(walk, source, axes),
+        prefix=found.prefix,
     )
 
 
@@ -114,20 +120,47 @@ def _require_space(
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
-    # A product with a matrix over positions reads like a layer over channels; what lies along the axis tells.
-    roles = tuple(
-        "space" if axis in axes and walk.holds_places(source, axis) else role for axis, role in enumerate(roles)
-    )
+    roles = _told_by_coordinates(node, walk, source, axes, wide, roles)
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
         )
+    # Frames may stand beside the channels, (N, T, C): their mean comes later, or the head is refused when it is placed.
+    wide = [axis for axis in wide if frames_along(walk, source, axis, axes) is None]
     if any(roles[axis] == "space" or (len(wide) >= 2 and roles[axis] != "channel") for axis in wide):
         raise walk.refuse(
             "partial-pool",
             node,
             f"it reduces a {list(shape)} tensor over axes {list(axes)} and leaves other positions",
         )
+
+
+def _told_by_coordinates(
+    node: gs.Node,
+    walk: Lifting,
+    source: str,
+    axes: tuple[int, ...],
+    wide: list[int],
+    roles: tuple[Role | None, ...],
+) -> tuple[Role | None, ...]:
+    """The roles of axes where coordinates know better than the operators before: what has places is space.
+
+    Raises:
+        HeadRefused: the axes that are pooled have no places, and another one has.
+    """
+    placed = {axis for axis in range(len(roles)) if walk.holds_places(source, axis)}
+    if placed.intersection(axes):
+        # A product with a matrix over positions reads like a layer over channels.
+        return tuple("space" if axis in placed.intersection(axes) else role for axis, role in enumerate(roles))
+    elsewhere = [axis for axis in wide if axis in placed]
+    if elsewhere and any(roles[axis] == "channel" for axis in axes):
+        shape = list(walk.shape(source))
+        message = f"it reduces a {shape} tensor over axes {list(axes)}, and its places lie along axis {elsewhere[0]}"
+        raise walk.refuse("no-spatial-pool", node, message)
+    # Positions that a layer mixed have no places of their own, and no other axis of the tensor has any.
+    if not elsewhere and walk.is_mixed(source):
+        return tuple("space" if axis in axes else "channel" if axis in wide else "batch" for axis in range(len(roles)))
+    return roles
 
 
 def _no_places(node: gs.Node, walk: Lifting, source: str) -> HeadRefused:
@@ -160,14 +193,23 @@ def _whole_plane(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ..
 
 
 def _as_nchw(
-    walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, size: tuple[int, int]
+    walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, found: _Arrangement
 ) -> str:
-    shape = walk.shape(source)
+    shape, build = walk.shape(source), walk.build
     order = [*kept, *axes]
-    name = source if order == sorted(order) else walk.build.node("Transpose", [source], perm=order)
+    name = source if order == sorted(order) else build.node("Transpose", [source], perm=order)
     if len(shape) == 4 and len(kept) == 2 and len(axes) == 2:
         return name
-    return walk.build.reshape(name, [0, channels, size[0], -1])
+    if found.prefix:
+        name = build.slice_last(name, found.prefix, shape[axes[0]])
+    # Rows and columns of tokens are those of the trace: where the size is open, those of the map that tells them.
+    if any(entry.space_is_open for entry in walk.trace.inputs) and found.plane is not None:
+        rows = build.node(
+            "Gather", [build.node("Shape", [found.plane.tensor]), build.ints([found.plane.axes[0]])], axis=0
+        )
+        target = build.node("Concat", [build.ints([0, channels]), rows, build.ints([-1])], axis=0)
+        return build.node("Reshape", [name, target])
+    return build.reshape(name, [0, channels, found.size[0], -1])
 
 
 def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
@@ -177,6 +219,9 @@ def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     if len(shape) == 3:
         names: dict[tuple[int, ...], str] = {(0,): "tokens (T, N, C)", (1,): "tokens (N, T, C)"}
         return names.get(axes, "flattened map (N, C, T)")
+    if len(shape) == 5:
+        volumes: dict[tuple[int, ...], str] = {(2, 3, 4): "NCDHW", (1, 2, 3): "NDHWC", (1, 3, 4): "NTCHW"}
+        return volumes.get(axes, f"positions in axes {list(axes)} of {list(shape)}")
     return f"positions in axes {list(axes)} of {list(shape)}"
 
 
@@ -200,6 +245,9 @@ def _first_map(
         if any(axis not in moved for axis in axes) or (reduced and not _is_whole_mean(walk, node, layout, reduced)):
             return data, axes, own
         if not reduced and node.op not in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
+            return data, axes, own
+        # One clip: a reshape to (1, frames, C, H, W) and a batch of frames before it have the same axes above 1.
+        if before[walk.batch_axis(node.inputs[0].name)] != after[walk.batch_axis(data)]:
             return data, axes, own
         data = node.inputs[0].name
         own = tuple(moved[axis] for axis in own)
@@ -247,33 +295,50 @@ def _is_whole_mean(walk: Lifting, node: gs.Node, layout: Layout, reduced: tuple[
     return all(covers) and not any(node.attrs.get("pads", ()))
 
 
-def _arrangement(
-    node: gs.Node, walk: Lifting, layout: Layout, source: str, axes: tuple[int, ...]
-) -> tuple[int, int, str]:
-    """Height and width of the cells, and a note where they are not what the vendor's tensor says."""
+@dataclass(frozen=True)
+class _Arrangement:
+    """How the positions of a map lie.
+
+    Attributes:
+        size: height and width of the cells.
+        note: where they are not what the vendor's tensor says.
+        plane: the map that tells the rows and columns of tokens, where one does.
+        prefix: leading tokens that are no places, such as a class token.
+    """
+
+    size: tuple[int, int]
+    note: str = ""
+    plane: Plane | None = None
+    prefix: int = 0
+
+
+def _arrangement(node: gs.Node, walk: Lifting, layout: Layout, source: str, axes: tuple[int, ...]) -> _Arrangement:
+    """Height and width of the cells, and what a reader must know of them."""
     shape = walk.shape(source)
     if len(axes) == 2:
-        return shape[axes[0]], shape[axes[1]], ""
+        return _Arrangement((shape[axes[0]], shape[axes[1]]))
     if len(axes) > 2:
-        return (
-            math.prod(shape[axis] for axis in axes[:-1]),
-            shape[axes[-1]],
-            "the leading position axes are stacked as rows",
-        )
+        return _Arrangement((1, math.prod(shape[axis] for axis in axes)))
     count = shape[axes[0]]
     if len(shape) >= 4:
-        return (1, count, "") if axes[0] == len(shape) - 1 else (count, 1, "")
+        return _Arrangement((1, count) if axes[0] == len(shape) - 1 else (count, 1))
     found, has_maps = map_of(walk, layout, source, count)
     if found is not None:
-        return *found, ""
+        return _Arrangement(found.size, "", found)
+    # A class token or registers before the patches, which look at no place of their own.
+    prefix = walk.placeless_prefix(source, axes[0])
+    if prefix:
+        found, _ = map_of(walk, layout, source, count - prefix)
+        if found is not None:
+            return _Arrangement(found.size, "", found, prefix)
     if has_maps and not _merged_locally(walk, source, count):
         raise walk.refuse(
-            "no-spatial-pool",
+            "learned-tokens",
             node,
             f"it averages {count} tokens, and no map before them has as many positions: they are learned tokens or "
             "contain some, and no places of the image",
         )
-    return 1, count, UNARRANGED
+    return _Arrangement((1, count), UNARRANGED)
 
 
 def _merged_locally(walk: Lifting, source: str, count: int) -> bool:
@@ -291,11 +356,26 @@ def _merged_locally(walk: Lifting, source: str, count: int) -> bool:
     return False
 
 
-def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tuple[int, int] | None, bool]:
+@dataclass(frozen=True)
+class Plane:
+    """A map with rows and columns.
+
+    Attributes:
+        size: its height and width.
+        tensor: the vendor's tensor that has them.
+        axes: which of its axes they are.
+    """
+
+    size: tuple[int, int]
+    tensor: str
+    axes: tuple[int, int]
+
+
+def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[Plane | None, bool]:
     """The nearest map upstream with as many positions as there are tokens: it tells how they are arranged.
 
     Returns:
-        Its height and width, or None; and whether any map was met at all.
+        The map, or None; and whether any map was met at all.
     """
     queue, seen, has_maps = deque([source]), {source}, False
     while queue and len(seen) < _SEARCH_LIMIT:
@@ -303,10 +383,10 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tupl
         shape = walk.trace.shapes.get(name, ())
         if len(shape) == 4:
             roles = layout.roles(name)
-            space = [shape[axis] for axis in range(4) if roles[axis] == "space"]
+            space = [axis for axis in range(4) if roles[axis] == "space"]
             has_maps = has_maps or len(space) == 2
-            if len(space) == 2 and space[0] * space[1] == count:
-                return (space[0], space[1]), has_maps
+            if len(space) == 2 and shape[space[0]] * shape[space[1]] == count:
+                return Plane((shape[space[0]], shape[space[1]]), name, (space[0], space[1])), has_maps
         node = walk.graph.producer(name)
         if node is None:
             continue
@@ -320,7 +400,7 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[tupl
     return None, has_maps
 
 
-def _split_tokens(walk: Lifting, layout: Layout, node: gs.Node, name: str, count: int) -> tuple[int, int] | None:
+def _split_tokens(walk: Lifting, layout: Layout, node: gs.Node, name: str, count: int) -> Plane | None:
     """(N, H, W, C) reshaped to (N, H*W, C), or (N, C, H, W) to (N, C, H*W): the reshape tells H and W.
 
     Where both readings fit, the layout of the map decides, and without one the channels are taken to be first.
@@ -332,11 +412,18 @@ def _split_tokens(walk: Lifting, layout: Layout, node: gs.Node, name: str, count
         return None
     if len(before) > 4:  # patches of the image, (N, rows, columns, ...), each written out as one token
         patches = before[1] * before[2] == count == after[1] and math.prod(before[3:]) == after[2]
-        return (before[1], before[2]) if patches else None
+        return _plane(walk, node, (1, 2)) if patches else None
     last = before[1] * before[2] == count == after[1] and before[3] == after[2]
     first = before[2] * before[3] == count == after[2] and before[1] == after[1]
     if last and first:
         last = layout.roles(node.inputs[0].name)[3] == "channel"
     if last:
-        return before[1], before[2]
-    return (before[2], before[3]) if first else None
+        return _plane(walk, node, (1, 2))
+    return _plane(walk, node, (2, 3)) if first else None
+
+
+def _plane(walk: Lifting, node: gs.Node, axes: tuple[int, int]) -> Plane:
+    """Two axes of what a node reads, as rows and columns."""
+    tensor = node.inputs[0].name
+    shape = walk.shape(tensor)
+    return Plane((shape[axes[0]], shape[axes[1]]), tensor, axes)

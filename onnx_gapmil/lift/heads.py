@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.class_order import ClassOrder, find_order, in_order
+from onnx_gapmil.lift.class_order import ClassOrder, SharesApart, find_order, in_order
+from onnx_gapmil.lift.composed import compose
 from onnx_gapmil.lift.lifting import Lifting
-from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
+from onnx_gapmil.lift.logits import Activation, Logits, find_logits, find_members, real_outputs
 from onnx_gapmil.lift.placing import PlacedHead, place
 from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
+from onnx_gapmil.lift.rules.classical import lift_scores_inside
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, Verdict
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class LiftedHead:
         places: where its cells look.
         scores: the lift of the logits as the vendor's graph has them.
         order: which of them the outputs' classes are; None if they are all, in that order.
+        member: of an ensemble whose members' probabilities the output averages, this member's name; else "".
     """
 
     logits: Logits
@@ -48,11 +51,12 @@ class LiftedHead:
     places: Places
     scores: Lifted
     order: ClassOrder | None = None
+    member: str = ""
 
     @property
     def output(self) -> str:
-        """The first output that the head makes."""
-        return self.outputs[0]
+        """The head's name: the first output that it makes; a member of an ensemble has that of its logits."""
+        return self.member or self.outputs[0]
 
     @property
     def verdict(self) -> Verdict:
@@ -121,61 +125,155 @@ def lift_heads(
     """
     walk = Lifting(graph, trace, build, readout, rules)
     found: dict[str, list[Logits]] = {}
-    for output in real_outputs(graph):
-        logits = find_logits(graph, output)
-        found.setdefault(logits.tensor, []).append(logits)
     heads: list[LiftedHead] = []
     refusals: dict[str, Refusal] = {}
+    for output in real_outputs(graph):
+        for logits in find_members(graph, output, trace.shapes) or [find_logits(graph, output)]:
+            # Put together from several probabilities: its classes have logits that are no tensor of the vendor's.
+            if logits.path or logits.inside or logits.tensor != output or not _composed(walk, logits, heads, refusals):
+                found.setdefault(logits.tensor, []).append(logits)
     for tensor, ends in found.items():
-        result = _not_scores(walk, tensor) or walk.try_lift(tensor)
-        placed = result if isinstance(result, Refusal) else place(walk, result)
+        result = _inside(walk, tensor) if ends[0].inside else walk.try_lift(tensor)
+        if ends[0].inside and not isinstance(result, Refusal):
+            tensor = result.step.output
+            ends = [replace(logits, tensor=tensor) for logits in ends]
+        if isinstance(result, Refusal):
+            refused = _not_scores(walk, tensor, result) or result
+            refusals |= {logits.output: _of_ensemble(walk, logits, refused) for logits in ends}
+            continue
+        placed = place(walk, result)
         if isinstance(placed, Refusal):
-            refusals |= dict.fromkeys((logits.output for logits in ends), placed)
+            refusals |= {logits.output: _of_ensemble(walk, logits, placed) for logits in ends}
         else:
             heads += _by_order(walk, placed, ends, refusals)
-    return HeadSearch(tuple(heads), refusals, walk)
+    lifted = {output for head in heads for output in head.outputs}
+    names = real_outputs(graph)
+    heads.sort(key=lambda head: min(names.index(output) for output in head.outputs))
+    return HeadSearch(tuple(heads), {name: why for name, why in refusals.items() if name not in lifted}, walk)
+
+
+def _inside(walk: Lifting, scores: str) -> Lifted | Refusal:
+    """The lift of what a LinearClassifier makes probabilities of."""
+    node = walk.graph.producer(scores)
+    try:
+        return lift_scores_inside(node, walk)
+    except HeadRefused as refused:
+        return replace(refused.refusal, walked=(walk.describe(node), *refused.refusal.walked))
+
+
+def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: dict[str, Refusal]) -> bool:
+    """Lift an output as put together from probabilities; False if it is not."""
+    try:
+        made = compose(walk, logits.output)
+    except HeadRefused as refused:
+        refusals[logits.output] = refused.refusal
+        return True
+    if made is None:
+        return False
+    placed = place(walk, made.lifted)
+    if isinstance(placed, Refusal):
+        refusals[logits.output] = placed
+    elif refusal := _not_scores(walk, logits.output, made.lifted):
+        refusals[logits.output] = refusal
+    else:
+        steps = tuple(walk.chain(logits.output))
+        heads.append(LiftedHead(made.logits, (logits.output,), placed.lifted, steps, placed.places, placed.lifted))
+    return True
+
+
+def _of_ensemble(walk: Lifting, logits: Logits, refused: Refusal) -> Refusal:
+    """The refusal of an output, by the name of what it is where that is an ensemble."""
+    if not logits.member:
+        return refused
+    where = walk.describe(walk.graph.producer(logits.joint))
+    message = (
+        f"{where}: it averages the probabilities of several members, of which '{logits.tensor}' is refused itself "
+        f"({refused.code}): {refused.message}"
+    )
+    return Refusal("ensemble", where, message, ADVICE["ensemble"], refused.walked)
 
 
 def _by_order(walk: Lifting, placed: PlacedHead, ends: list[Logits], refusals: dict[str, Refusal]) -> list[LiftedHead]:
     """A head for each order of classes that the outputs made of the same logits have; nearly always one."""
     lifted = placed.lifted
-    groups: dict[tuple[int, ...], list[tuple[Logits, ClassOrder | None]]] = {}
+    heads: list[LiftedHead] = []
+    groups: dict[object, list[tuple[Logits, ClassOrder | None]]] = {}
     for logits in ends:
         try:
             order = find_order(walk, logits, lifted)
         except HeadRefused as refused:
             refusals[logits.output] = refused.refusal
             continue
-        groups.setdefault(() if order is None else order.channels, []).append((logits, order))
-    heads = []
+        except SharesApart as apart:
+            if logits.member:
+                node = walk.graph.producer(logits.joint)
+                message = f"its member '{logits.member}' has {len(apart.channels)} classes that are parts of softmaxes"
+                refusals[logits.output] = walk.refuse("ensemble", node, message).refusal
+            elif not _composed(walk, logits, heads, refusals):
+                refusals[logits.output] = _no_logit(walk, logits, len(apart.channels), lifted.channels)
+            continue
+        if refusal := _not_scores(walk, logits.tensor if order is None else order.output, lifted):
+            refusals[logits.output] = refusal
+            continue
+        key = None if order is None else (order.channels, order.against, order.negated)
+        groups.setdefault(key, []).append((logits, order))
     for group in groups.values():
         # Scores and their ArgMax are two outputs of one head; the one with an activation says how it is read.
         logits, order = next((entry for entry in group if entry[0].activation != "none"), group[0])
-        if order is not None and order.against is not None:
-            logits = replace(logits, activation="sigmoid")
+        logits = replace(logits, activation=_read_as(logits, order, lifted.channels))
         classes = lifted if order is None else in_order(walk, lifted, order)
         steps = walk.chain(logits.tensor) + ([] if order is None else [classes.step])
-        outputs = tuple(entry.output for entry, _ in group)
-        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), placed.places, lifted, order))
+        outputs = tuple(dict.fromkeys(entry.output for entry, _ in sorted(group, key=lambda end: bool(end[0].member))))
+        member = _member_name(group)
+        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), placed.places, lifted, order, member))
     return heads
 
 
-def _not_scores(walk: Lifting, tensor: str) -> Refusal | None:
+def _read_as(logits: Logits, order: ClassOrder | None, total: int) -> Activation:
+    """What makes probabilities of the classes' logits."""
+    if order is None:
+        return logits.activation
+    if order.against:
+        return "sigmoid"
+    # 1 - softmax of two classes is the softmax of both with the other sign; of more it is none.
+    turned = order.negated and logits.activation == "softmax" and total != 2
+    return "none" if turned else logits.activation
+
+
+def _member_name(group: list[tuple[Logits, ClassOrder | None]]) -> str:
+    """What a head is called that is one member of an ensemble; "" if an output is its own."""
+    members = [logits for logits, _ in group if logits.member]
+    if not members or len(members) < len(group):
+        return ""
+    first = members[0]
+    return first.tensor if first.axis is None else f"{first.tensor}_{first.slot}"
+
+
+def _no_logit(walk: Lifting, logits: Logits, count: int, total: int) -> Refusal:
+    node = walk.graph.producer(logits.output)
+    message = f"it leaves {count} of {total} classes, whose shares by the softmax are no function of their logits"
+    return walk.refuse("not-a-classifier", node, message).refusal
+
+
+def _not_scores(walk: Lifting, tensor: str, found: Lifted | Refusal) -> Refusal | None:
     """A refusal if the tensor cannot be a vector of class scores for each image."""
     node = walk.graph.producer(tensor)
     shape = walk.trace.shapes.get(tensor)
     if shape is None:
         return None
-    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1).
-    wide = [dim for axis, dim in enumerate(shape) if dim != 1 and not (axis == 0 and dim == walk.trace.batch)]
+    # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
+    if isinstance(found, Refusal) and found.code == "blocked-layout":
+        return found
+    # Any number of unit axes may stand around the classes: a head that ends in a 1x1 convolution leaves (N, K, 1, 1),
+    # and an Einsum without an arrow may put the batch last.
+    axis = 0 if isinstance(found, Refusal) or found.batch_axis is None else found.batch_axis
+    wide = [dim for place, dim in enumerate(shape) if dim != 1 and not (place == axis and dim == walk.trace.batch)]
     dtype = walk.trace.dtypes.get(tensor)
     if len(wide) > 1 or math.prod(shape) == 0 or (dtype is not None and dtype.kind in "iub" and node is None):
         size = "x".join(str(dim) for dim in shape)
         where = walk.describe(node)
-        found = walk.try_lift(tensor)
-        # A file that ONNX Runtime saved for one CPU: its shapes mean nothing, so say that.
-        if isinstance(found, Refusal) and found.code == "blocked-layout":
-            return found
         message = f"{where}: the output has the shape {size}, which is no vector of class scores for each image"
+        if len(shape) == 3 and len(wide) == 2:
+            message += f", but one of {shape[2]} numbers for each of {shape[1]} tokens or positions"
         return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])
     return None

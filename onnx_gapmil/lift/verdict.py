@@ -24,6 +24,8 @@ ADVICE: dict[str, str] = {
     "classifier), name that one, else no prediction grid exists for it.",
     "class-token": "The classifier reads one token, which attention has already mixed: no average over cells gives its "
     "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model.",
+    "learned-tokens": "The mean is over tokens that are learned or gathered, and not over places of the image: ask for "
+    "a variant that averages its patches.",
     "flatten-head": "The head has its own weights for every position instead of a pool, in a way that has no rule. Ask "
     "for a variant with global average pooling.",
     "spatial-mixing-after-pool": "An operator after the pool mixes positions or images again, so cells blur.",
@@ -31,7 +33,12 @@ ADVICE: dict[str, str] = {
     "decompose.",
     "unknown-operator": "No lift rule is known for this operator; CONTRIBUTING tells how to add one in a few lines. "
     "Please report it with the model's exporter.",
-    "not-a-classifier": "This output is no vector of class scores (N, K); name the output that is.",
+    "not-a-classifier": "This output is no vector of class scores (N, K), but an embedding, boxes or a map, say; name "
+    "the output that is.",
+    "no-image": "The model reads a table, a text or features that were made elsewhere, and no image, so there are no "
+    "places in it.",
+    "ensemble": "The output averages the probabilities of several members, which no one grid can give: name a member's "
+    "own output, or export the members one by one.",
     "side-input": "The logits also depend on something that has no place in the image, so they are no average over "
     "its cells.",
     "random-head": "The head is random (dropout in training mode): export the model in evaluation mode.",
@@ -42,8 +49,8 @@ ADVICE: dict[str, str] = {
     "quantized-too-coarse": "The head rounds to integers so coarsely that its logits are the mean of no cells; "
     "quantize the head with finer scales (its last layer in float costs little), or use the float model.",
     "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",
-    "different-views": "Several views of an image, or parts of it, are averaged on one grid, so that a cell has no "
-    "place of its own: export the model without test-time augmentation, for one view.",
+    "different-views": "Several views of an image, or parts or mirrored copies of it, are averaged on one grid, so "
+    "that a cell has no place of its own: export the model without test-time augmentation, for one view.",
     "sampled-places": "The image itself decides where the cells look (a predicted box, a sort), so they have no places "
     "that could be drawn.",
     "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.verdict import Readout
 
 
+#: Branches may hold functions and branches, so many deep.
+_NESTED = 8
+
+
 @dataclass(frozen=True)
 class Analysis:
     """A model read, traced and searched for heads.
@@ -29,7 +34,7 @@ class Analysis:
         trace: the real shapes of its tensors.
         build: the nodes of all lifted heads; none of them is in the graph yet.
         search: what became of each output.
-        inlined: whether local functions were inlined.
+        inlined: whether local functions were inlined, or branches that are always taken opened up.
         readout: which grid was built.
     """
 
@@ -54,10 +59,17 @@ def analyse(model: ModelSource, *, readout: Readout = "contribution") -> Analysi
     """
     source = load_model(model)
     analysis = _analyse(source, source.proto, readout, inlined=False)
-    # Local functions, as jax2onnx writes them, may hide the pool. Inlining is the one change to the vendor's graph, so
-    # it is made only where a head cannot be found without.
-    if analysis.search.refusals and has_functions(source.proto):
-        again = _analyse(source, inline_functions(source.proto), readout, inlined=True)
+    # Local functions, as jax2onnx writes them, may hide the pool, and so may an If that always takes one branch.
+    # Opening them up is the one change to the vendor's graph, so it is made only where a head cannot be found without.
+    opened = source.proto
+    for _ in range(_NESTED if analysis.search.refusals else 0):
+        inner = inline_functions(opened) if has_functions(opened) else opened
+        inner = splice_branches(inner, ModelGraph(inner, source.folder).value)
+        if inner is opened:
+            break
+        opened = inner
+    if opened is not source.proto:
+        again = _analyse(source, opened, readout, inlined=True)
         if len(again.search.heads) > len(analysis.search.heads):
             return again
     return analysis

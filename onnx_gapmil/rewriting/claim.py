@@ -7,7 +7,7 @@ proof, and every map of an exact head against the one of this version.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import onnx
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel
 from onnx_gapmil.graph.subgraphs import captured
+from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
@@ -31,7 +32,6 @@ from onnx_gapmil.rewriting.same_nodes import same_tensors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.attachment.rungs import Attachment
     from onnx_gapmil.rewriting.emission.emit import Emit
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment], Rewrite]
 
+#: What places say beside where the cells look: why that is not known, and what a proof measured.
+_NO_CLAIM = ("reason", "measured")
 #: Places that differ by less, as a share of the step from cell to cell, are the same.
 _SAME_PLACE = 0.01
 
@@ -177,14 +179,17 @@ def _require_places(
 
 
 def _agree(claimed: Places, true: Places) -> bool:
-    """Whether two places are the same to a hundredth of a step."""
-    if not (claimed.known and true.known) or claimed.input != true.input:
+    """Whether two places are the same: the same axes of the same input, each to a hundredth of a step."""
+    if not (claimed.known and true.known):
         return False
-    for axis, other in ((claimed.rows, true.rows), (claimed.columns, true.columns)):
-        if axis is None or other is None:
-            if axis is not other:
+    # Every field that places have, so that no axis of a grid can be claimed that is not held against what is found.
+    for name in (entry.name for entry in fields(Places) if entry.name not in _NO_CLAIM):
+        said, found = getattr(claimed, name), getattr(true, name)
+        if isinstance(said, AxisPlaces) and isinstance(found, AxisPlaces):
+            apart = abs(said.step - found.step), abs(said.first - found.first)
+            if not all(gap <= _SAME_PLACE * abs(found.step) for gap in apart):  # nor is NaN near to anything
                 return False
-        elif max(abs(axis.step - other.step), abs(axis.first - other.first)) > _SAME_PLACE * abs(other.step):
+        elif said != found:
             return False
     return True
 

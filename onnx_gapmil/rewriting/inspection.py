@@ -161,7 +161,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),
         "classes": head.classes,
-        "grid_size": list(head.lifted.size),
+        "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "chain": [step.to_json() for step in head.chain],
     }

@@ -140,13 +140,20 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         quantized=head.quantized,
         rounding_bound=head.rounding_bound,
         position_dependent=head.position_dependent,
-        note="; ".join(dict.fromkeys(found.note for found in head.features if found.note)),
+        note="; ".join(dict.fromkeys([*_membership(head), *(found.note for found in head.features if found.note)])),
         grid_shape=made.grid_shape,
         feature_grids=tuple(FeatureGridRecord.of(found) for found in head.features),
         chain=head.chain,
         source_sha256=analysis.source.sha256,
         places=head.places,
         attachment=attachment,
+    )
+
+
+def _membership(head: LiftedHead) -> list[str]:
+    """Of an ensemble's member, what it is a member of."""
+    return (
+        [f"one member of an ensemble: '{head.outputs[0]}' averages the members' probabilities"] if head.member else []
     )
 
 

@@ -19,6 +19,7 @@ from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.proved_record import write_proof
 from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
@@ -81,6 +82,7 @@ def rewrite(
             report,
         )
     result = result.with_proof(report)
+    write_proof(result.model, result.source, report)
     path = Path(output) if output is not None else None
     if path is None and result.source.path is not None:
         path = default_output_path(result.source.path)

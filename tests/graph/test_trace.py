@@ -50,7 +50,7 @@ def test_model_that_runs_at_no_size() -> None:
     model = text_model(
         "f = Flatten(x)\n y = MatMul(f, w)", x="float[N,3,H,W] x", init={"w": np.zeros((7, 5), np.float32)}
     )
-    with pytest.raises(ModelError, match="none of the input shapes"):
+    with pytest.raises(ModelError, match=r"so says the runtime of x .*does not run there"):
         traced(model)
 
 

@@ -55,10 +55,6 @@ def weight_of_more_elements_than_any_classifier(model: onnx.ModelProto) -> None:
     model.graph.initializer[0].dims[:] = [MAX_ELEMENTS, 2]
 
 
-def input_of_a_negative_size(model: onnx.ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -6
-
-
 def input_of_more_elements_than_any_image(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = MAX_ELEMENTS + 1
 
@@ -100,7 +96,6 @@ def _add_if(model: onnx.ModelProto, *, reads: str) -> None:
         (weight_defined_twice, "the weight 'w' is defined twice"),
         (weight_of_a_negative_size, r"the weight 'w' declares an absurd shape \[-5, 6\]"),
         (weight_of_more_elements_than_any_classifier, "the weight 'w' declares an absurd shape"),
-        (input_of_a_negative_size, "the input 'x' declares an absurd shape"),
         (input_of_more_elements_than_any_image, "the input 'x' declares an absurd shape"),
         (unknown_element_type, "99 is no element type of ONNX"),
         (dangling_read_in_a_branch, "node 'If' reads 'lost', which nothing makes"),

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from onnx_gapmil.lift.verdict import ADVICE
-from tests.helpers.support import check_refused, lift, text_model, weights
+from tests.helpers.support import assert_close, check_refused, images, lift, text_model, weights
 
 W = weights(5, 6)
 CONV = {"c": weights(6, 6, 1, 1)}
@@ -21,14 +21,14 @@ def ints(*values: int) -> np.ndarray:
 
 FLAT = {"flat": ints(0, 6, -1)}
 
-#: Refusals of heads that quantized rules make are tested beside those rules.
-COVERED_ELSEWHERE = {"quantized-nonuniform"}
+#: Refusals of quantized heads are tested beside their rules, and beside the proof that finds them too coarse.
+COVERED_ELSEWHERE = {"quantized-nonuniform", "quantized-too-coarse"}
 CODES_SEEN: dict[str, str] = {
     "class-token": "test_class_token_is_named",
     "flatten-head": "test_flatten_head_is_named",
     "no-spatial-pool": "test_head_without_a_pool",
     "partial-pool": "test_partial_pool",
-    "spatial-mixing-after-pool": "test_cells_that_are_no_places",
+    "spatial-mixing-after-pool": "test_mean_over_the_frames_of_a_video_is_refused",
     "unknown-operator": "test_operator_without_a_rule",
     "not-a-classifier": "test_output_that_is_no_vector_of_scores",
     "side-input": "test_side_input",
@@ -38,6 +38,9 @@ CODES_SEEN: dict[str, str] = {
     "different-views": "test_branch_on_the_mirrored_image_is_not_joined_cell_by_cell",
     "sampled-places": "test_places_that_the_image_decides",
     "head-too-deep": "test_head_too_deep",
+    "no-image": "test_input_that_is_no_image",
+    "ensemble": "test_members_of_an_ensemble_without_a_pool",
+    "learned-tokens": "test_mean_over_two_prefix_tokens_is_refused",
 }
 
 
@@ -92,6 +95,8 @@ def test_flatten_head_is_named(body: str, node: str) -> None:
 
 def test_head_without_a_pool() -> None:
     model = text_model("y = Gemm<transB=1>(x, w)", x="float[N,6] x", init={"w": W})
+    check_refused(model, "no-image", "input 'x'")
+    model = text_model("r = Relu(x)\n y = Conv(r, c)", y="float[N,6,1,1] y", x="float[N,6,1,1] x", init=CONV)
     check_refused(model, "no-spatial-pool", "input 'x'")
 
 
@@ -104,9 +109,9 @@ def test_partial_pool() -> None:
 
 
 def test_operator_without_a_rule() -> None:
-    model = text_model(f"{POOL}\n h = CumSum(f, one)\n y = Gemm<transB=1>(h, w)", init={"w": W, "one": np.int64(1)})
+    model = text_model(f"{POOL}\n h = Hardmax(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
     refusal = check_refused(model, "unknown-operator", "'h'")
-    assert "CumSum" in refusal.message
+    assert "Hardmax" in refusal.message
 
 
 @pytest.mark.parametrize(
@@ -195,10 +200,28 @@ def test_head_too_deep() -> None:
 
 
 def test_refusal_tells_the_way_it_walked() -> None:
-    model = text_model(f"{POOL}\n h = CumSum(f, one)\n y = Gemm<transB=1>(h, w)", init={"w": W, "one": np.int64(1)})
+    model = text_model(f"{POOL}\n h = Hardmax(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
     refusal = check_refused(model, "unknown-operator")
-    assert [step.split(" ")[0] for step in refusal.walked] == ["Gemm", "CumSum"]
+    assert [step.split(" ")[0] for step in refusal.walked] == ["Gemm", "Hardmax"]
     assert set(refusal.to_json()) == {"code", "node", "message", "advice", "walked"}
+
+
+@pytest.mark.parametrize("x", ["float[N,20] x", "float[N] x"])
+def test_input_that_is_no_image(x: str) -> None:
+    body = "f = Relu(x)" if "20" in x else "f = Unsqueeze(x, one)"
+    model = text_model(
+        f"{body}\n y = Gemm<transB=1>(f, w)", x=x, init={"w": weights(5, 20 if "20" in x else 1), "one": ints(1)}
+    )
+    assert "no rows and columns" in check_refused(model, "no-image", "'x'").message
+
+
+def test_members_of_an_ensemble_without_a_pool() -> None:
+    model = text_model(
+        f"{TOKENS} e = Gather<axis=1>(t, i)\n a = Gemm<transB=1>(e, w)\n b = Gemm<transB=1>(e, v)\n"
+        " p = Softmax<axis=1>(a)\n q = Softmax<axis=1>(b)\n y = Mean(p, q)",
+        init={"w": W, "v": weights(5, 6, seed=2), "i": np.int64(0)} | CONV | FLAT,
+    )
+    assert "class-token" in check_refused(model, "ensemble", "'y'").message
 
 
 # --- graphs that hold the identity, mean = logits, on cells that are no places of the image --------------------------
@@ -207,25 +230,6 @@ def test_refusal_tells_the_way_it_walked() -> None:
 @pytest.mark.parametrize(
     ("body", "init", "code"),
     [
-        pytest.param(
-            "z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = Softmax<axis=2>(r)\n"
-            " y = ReduceMean<axes=[1], keepdims=0>(q)",
-            {"v": weights(15, 6), "s": ints(0, 3, 5)},
-            "spatial-mixing-after-pool",
-            id="members_of_an_ensemble_averaged_after_softmax",
-        ),
-        pytest.param(
-            "z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = GlobalMaxPool(r)\n y = Flatten(q)",
-            {"v": weights(15, 6), "s": ints(0, 5, 3)},
-            "spatial-mixing-after-pool",
-            id="largest_of_three_sub_centres",
-        ),
-        pytest.param(
-            "z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = GlobalAveragePool(r)\n y = Flatten(q)",
-            {"v": weights(20, 6), "s": ints(0, 5, 2, 2)},
-            "spatial-mixing-after-pool",
-            id="pooled_vector_reshaped_to_a_map_and_pooled",
-        ),
         pytest.param(
             "g = Flatten(x)\n z = Gemm<transB=1>(g, v)\n r = Reshape(z, s)\n q = GlobalAveragePool(r)\n y = Flatten(q)",
             {"v": weights(20, 90), "s": ints(0, 5, 2, 2)},
@@ -250,8 +254,8 @@ def test_mean_over_the_frames_of_a_video_is_refused(batch: str) -> None:
     check_refused(model, "spatial-mixing-after-pool")
 
 
-def test_mean_over_learned_queries_is_refused() -> None:
-    """Eight latents that attend to all patches have no place in the image."""
+def test_learned_queries_are_pools_whose_cells_are_the_patches() -> None:
+    """Eight latents that attend to all patches have no place in the image; what they gather from has."""
     model = text_model(
         f"""{TOKENS}
         a = MatMul(queries, r)
@@ -262,7 +266,15 @@ def test_mean_over_learned_queries_is_refused() -> None:
         y = Gemm<transB=1>(f, w)""",
         init={"w": W, "v": weights(6, 6), "queries": weights(1, 8, 6)} | CONV | FLAT,
     )
-    check_refused(model, "no-spatial-pool", "'f'")
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == "conditional"
+    cells = np.einsum("dc,nchw->ndhw", CONV["c"][:, :, 0, 0].astype(np.float64), x)
+    keys = cells.reshape(3, 6, 15)
+    scores = np.einsum("qc,nct->nqt", weights(1, 8, 6)[0].astype(np.float64), keys)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=2, keepdims=True)
+    expected = 15 * np.einsum("nqt,nct,cd,kd->nkt", shares / 8, keys, weights(6, 6).astype(np.float64), W)
+    assert_close(found.grid, expected.reshape(3, 5, 3, 5), 3e-5)
 
 
 def test_mean_over_two_prefix_tokens_is_refused() -> None:
@@ -289,7 +301,7 @@ def test_mean_over_two_prefix_tokens_is_refused() -> None:
         | CONV
         | FLAT,
     )
-    check_refused(model, "no-spatial-pool", "'f'")
+    check_refused(model, "learned-tokens", "'f'")
 
 
 def place_of(model: object, row: int, column: int) -> tuple[int, int]:

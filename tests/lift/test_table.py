@@ -81,4 +81,4 @@ def test_every_operator_of_the_table_is_one_of_onnx_or_of_onnx_runtime() -> None
     for domain, operator in RULES:
         by_domain.setdefault(domain, set()).add(operator)
     assert by_domain[""] - own == {"SimplifiedLayerNormalization"}  # ONNX Runtime keeps it in ONNX's domain
-    assert set(by_domain) == {"", "com.microsoft"}
+    assert set(by_domain) == {"", "ai.onnx.ml", "com.microsoft"}

@@ -75,6 +75,15 @@ def tokens() -> onnx.ModelProto:
     return text_model(body, x="float[N,7,6] x", init=DENSE)
 
 
+def two_grids() -> onnx.ModelProto:
+    body = """
+      m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
+      p = GlobalAveragePool(x)  q = GlobalAveragePool(m)
+      j = Add(p, q)  f = Flatten(j)  y = Gemm<transB=1>(f, w, b)
+    """
+    return text_model(body, x="float[N,6,8,8] x", init=DENSE)
+
+
 MODELS = {
     "exact": (exact, {}),
     "conditional": (conditional, {}),
@@ -84,6 +93,7 @@ MODELS = {
     "several": (several, {}),
     "tokens": (tokens, {}),
     "shadow": (lambda: int8_network(np.int8), {}),
+    "two_grids": (two_grids, {}),
     "everything": (exact, {"emit": "argmax,certainty,peaks,topk:2,classes:3,1,scores:max,lse=10"}),
 }
 
@@ -135,7 +145,8 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     assert found["exact"].as_deployed is not None
     assert found["exact"].as_deployed["passed"] is True
     assert found["several"].outputs == ("y", "label")
-    assert "no known two-dimensional arrangement" in found["tokens"].note
+    assert (found["tokens"].places.rows, found["tokens"].arranged) == (None, False)
+    assert "brought from 4×4 cells" in found["two_grids"].note
     assert found["everything"].topk == TopKOutputs(2, "gapmil_topk_classes", "gapmil_topk_grid")
     assert found["exact"].source_sha256 == load_model(tmp_path / "exact.onnx").sha256
     assert found["exact"].grid_shape == ("N", 5, 3, 5)
@@ -165,6 +176,7 @@ def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Pat
         "gapmil.heads",
         "gapmil.source_sha256",
         "gapmil.functions_inlined",
+        "gapmil.proof",
     ]
     assert verify(tmp_path / "m.onnx", tmp_path / "m.gapmil.onnx").passed
 

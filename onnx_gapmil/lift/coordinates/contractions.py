@@ -208,14 +208,14 @@ def _gemm(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 
 def _einsum(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     after = scene.out_shape(node)
-    spelled = _letters(str(node.attrs["equation"]), [part.rank for part in parts])
+    spelled = letters(str(node.attrs["equation"]), [part.rank for part in parts])
     if spelled is None:
         return [stated(parts, after, UNKNOWN, f"Einsum '{node.name}' takes a diagonal")]
     labels, output = spelled
     return [product(parts, labels, output, after, lambda factor: _matrix(scene, node, factor))]
 
 
-def _letters(equation: str, ranks: list[int]) -> tuple[list[str], str] | None:
+def letters(equation: str, ranks: list[int]) -> tuple[list[str], str] | None:
     """The letters of each operand and of the result, an ellipsis spelled out; None if one has a letter twice."""
     terms, arrow, output = equation.replace(" ", "").partition("->")
     labels = terms.split(",")

@@ -3,20 +3,34 @@
 from onnx_gapmil.lift.rules import (
     activations,
     affine,
+    classical,
+    contractions,
     dense,
+    extremes,
     gates,
     norms,
     pools,
     quantized,
+    reductions,
     shape,
 )
 from onnx_gapmil.lift.table import rule_table, rules_in
 
 __all__ = ["RULES"]
 
-#: Every rule of this package, by (domain, operator).
-RULES = rule_table(
-    entry
-    for module in (activations, affine, dense, gates, norms, pools, quantized, shape)
-    for entry in rules_in(module)
+_MODULES = (
+    activations,
+    affine,
+    classical,
+    contractions,
+    dense,
+    extremes,
+    gates,
+    norms,
+    pools,
+    quantized,
+    reductions,
+    shape,
 )
+#: Every rule of this package, by (domain, operator).
+RULES = rule_table(entry for module in _MODULES for entry in rules_in(module))

@@ -16,6 +16,9 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.broadcasting import aligned_batch, widened
+from onnx_gapmil.lift.cellwise import pooled_value
+from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
@@ -33,27 +36,34 @@ if TYPE_CHECKING:
 
 @rule(
     "Abs",
+    "Asinh",
+    "Atan",
+    "Ceil",
     "Celu",
     "Clip",
     "Cos",
+    "Cosh",
     "Elu",
     "Erf",
     "Exp",
+    "Floor",
     "Gelu",
     "HardSigmoid",
     "HardSwish",
     "LeakyRelu",
     "Log",
-    "Max",
-    "Min",
     "Mish",
     "PRelu",
     "Pow",
     "Reciprocal",
     "Relu",
+    "Round",
     "Selu",
+    "Shrink",
     "Sigmoid",
+    "Sign",
     "Sin",
+    "Sinh",
     "Softplus",
     "Softsign",
     "Sqrt",
@@ -63,10 +73,46 @@ if TYPE_CHECKING:
 )
 def lift_activation(node: gs.Node, walk: Lifting) -> Lifted:
     """Any elementwise function of one pooled tensor, its other operands fixed."""
-    moving = [tensor.name for tensor in node.inputs if tensor.name and not walk.is_fixed(tensor.name)]
+    moving = {tensor.name for tensor in node.inputs if tensor.name and not walk.is_fixed(tensor.name)}
     if len(moving) != 1:
         raise walk.refuse("unknown-operator", node, f"{len(moving)} of its operands depend on the image")
-    return activate(node, walk, walk.lift(moving[0]), moving[0])
+    data = moving.pop()
+    return activate(node, walk, walk.lift(data), data)
+
+
+@rule("Max", "Min")
+def lift_extreme(node: gs.Node, walk: Lifting) -> Lifted:
+    """The larger of two pooled tensors, element by element (maxout, arXiv 1302.4389), or of one and fixed numbers.
+
+    Each element is that of the operand which holds the extreme at the pooled value; ties are shared.
+    """
+    moving = {tensor.name for tensor in node.inputs if not walk.is_fixed(tensor.name)}
+    if len(moving) == 1:
+        return lift_activation(node, walk)
+    out = walk.shape(walk.output)
+    lifts = align(node, walk, [walk.lift(tensor.name) for tensor in node.inputs if not walk.is_fixed(tensor.name)])
+    if len({aligned_batch(part, out) for part in lifts}) > 1 and lifts[0].batch > 1:
+        raise walk.refuse("spatial-mixing-after-pool", node, "its operands have their batch in axes that differ")
+    lifts = [widened(node, walk, part, out) for part in lifts]
+    axis, dtype, build = aligned_batch(lifts[0], out), lifts[0].dtype, walk.build
+    fixed = [walk.per_cell(tensor.name, out, axis) for tensor in node.inputs if walk.is_fixed(tensor.name)]
+    cells = [*(part.name for part in lifts), *fixed]
+    if walk.readout == "instance":
+        name = build.node(node.op, cells)
+    else:
+        values = [*(pooled_value(walk, part) for part in lifts), *fixed]
+        best = build.node(node.op, values)
+        held = [_holds(walk, value, best, dtype, largest=node.op == "Max") for value in values]
+        parts = [build.node("Mul", [own, cell]) for own, cell in zip(held, cells, strict=True)]
+        name = build.node("Div", [build.node("Sum", parts), build.node("Sum", held)])
+    detail = "each element of the operand that is " + ("largest" if node.op == "Max" else "smallest") + " when pooled"
+    return walk.result(node, name, lifts, "activation", detail, conditional=True, batch_axis=axis)
+
+
+def _holds(walk: Lifting, value: str, best: str, dtype: np.dtype, *, largest: bool) -> str:
+    """1 where a value is the best, else 0. Less, since Equal takes no floats before operator set 11."""
+    worse = walk.build.node("Less", [value, best] if largest else [best, value])
+    return walk.build.node("Sub", [walk.scalar(1.0, dtype), walk.build.node("Cast", [worse], to=elem_type(dtype))])
 
 
 @rule("Gelu", "FastGelu", "QuickGelu", domain="com.microsoft")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.table import rule
@@ -74,23 +75,21 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     out = walk.shape(walk.output)
     # The bias of a dense layer spelled MatMul, Add: Keras, tf2onnx, paddle2onnx and ONNX Runtime's dynamic quantizer.
     if any(fixed):
-        lifted = walk.lift(right if fixed[0] else left)
+        lifted = widened(node, walk, walk.lift(right if fixed[0] else left), out)
         axis = aligned_batch(lifted, out)
         other = walk.per_cell(left if fixed[0] else right, out, axis)
         operands = [other, lifted.name] if fixed[0] else [lifted.name, other]
-        _require_broadcast(node, walk, lifted, out)
         name = walk.build.node(node.op, operands)
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
     # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
     first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
-    if first.channels != second.channels and 1 not in (first.channels, second.channels):
-        raise walk.refuse("unknown-operator", node, "its two pooled operands do not match")
-    wide = first if first.channels >= second.channels else second
-    axis = aligned_batch(wide, out)
     if first.batch > 1 and aligned_batch(first, out) != aligned_batch(second, out):
         raise walk.refuse(
             "spatial-mixing-after-pool", node, "it adds the channels of one image to the images of the batch"
         )
+    first, second = (widened(node, walk, part, out) for part in (first, second))
+    wide = first if first.channels >= second.channels else second
+    axis = aligned_batch(wide, out)
     name = walk.build.node(node.op, [first.name, second.name])
     return walk.result(
         node,
@@ -118,26 +117,14 @@ def lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
     return found
 
 
-def _require_broadcast(node: gs.Node, walk: Lifting, lifted: Lifted, out: tuple[int, ...]) -> None:
-    count = math.prod(out) // lifted.batch
-    if count != lifted.channels and lifted.channels != 1:
-        raise walk.refuse(
-            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
-        )
-
-
-def aligned_batch(lifted: Lifted, out: tuple[int, ...]) -> int | None:
-    """The batch axis of an elementwise result: NumPy aligns shapes from the right."""
-    return None if lifted.batch_axis is None else lifted.batch_axis + len(out) - len(lifted.shape)
-
-
 @rule("Sum", "Mean")
 def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
     """Several pooled tensors added, or averaged, cell by cell."""
     lifted = align(node, walk, [walk.lift(tensor.name) for tensor in node.inputs])
     out = walk.shape(walk.output)
-    if len({part.channels for part in lifted}) > 1:
-        raise walk.refuse("unknown-operator", node, "its pooled operands do not match")
+    if len({aligned_batch(part, out) for part in lifted}) > 1 and lifted[0].batch > 1:
+        raise walk.refuse("spatial-mixing-after-pool", node, "its operands have their batch in axes that differ")
+    lifted = [widened(node, walk, part, out) for part in lifted]
     name = walk.build.node(node.op, [part.name for part in lifted])
     detail = f"{node.op.lower()} of {len(lifted)} pooled tensors"
     return walk.result(node, name, lifted, "affine", detail, batch_axis=aligned_batch(lifted[0], out))
@@ -146,9 +133,14 @@ def lift_sum(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("Concat")
 def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
     """Channels of several lifts side by side."""
+    return lift_concat_along(node, walk, int(node.attrs["axis"]))
+
+
+def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
+    """Several pooled tensors one behind the other along an axis."""
     first = walk.lift(node.inputs[0].name)
     parts = align(node, walk, [first, *(lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
-    axis = int(node.attrs["axis"]) % len(first.shape)
+    axis %= len(first.shape)
     if first.batch == 1 and any(part.batch_axis == axis for part in parts):
         # With a fixed batch of 1 an axis of extent 1 that grows is no batch: members of an ensemble are stacked.
         parts = [replace(part, batch_axis=None) for part in parts]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
+from onnx_gapmil.lift.cellwise import in_each_cell
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.affine import lift_companion
 from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense, lift_whole_map_conv
-from onnx_gapmil.lift.rules.pools import lift_sum_einsum
 from onnx_gapmil.lift.rules.weighted import contracts_positions, lift_weighted_sum
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import Refusal
+from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -37,7 +40,7 @@ def lift_fused_gemm(node: gs.Node, walk: Lifting) -> Lifted:
 def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     data, weight = node.inputs[0].name, node.inputs[1].name
     if not walk.is_fixed(weight):
-        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+        return _weight_first(node, walk)
     transposed = bool(node.attrs.get("transB", 0))
     rows = walk.shape(weight)[0 if transposed else 1]
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
@@ -69,6 +72,17 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     return walk.result(node, name, [lifted, other], "affine", detail, channels=rows)
 
 
+def _weight_first(node: gs.Node, walk: Lifting) -> Lifted:
+    """``W @ x`` with the classes, or the channels, in the rows."""
+    weight, data = node.inputs[0].name, node.inputs[1].name
+    if not walk.is_fixed(weight):
+        raise walk.refuse("unknown-operator", node, "both of its matrices depend on the image")
+    lifted = walk.lift(data)
+    if not all(walk.is_fixed(read.name) for read in node.inputs[2:] if read.name):
+        raise walk.refuse("unknown-operator", node, "its bias depends on the image")
+    return in_each_cell(node, walk, lifted, data, f"dense {lifted.channels} channels, weights first")
+
+
 @rule("MatMul")
 def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     """``x @ W`` or ``W @ x`` with a constant W: a 1x1 convolution; where it contracts positions, a weighted pool."""
@@ -90,12 +104,17 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     # A weight of one axis is a single class; leading axes of extent 1 are dropped.
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
     fan_in, fan_out = matrix[::-1] if flipped else matrix
+    groups = _groups(lifted, shape, flipped=flipped)
+    if groups > 1:
+        kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
+        apart = walk.build.reshape(lifted.name, [-1, fan_in, 0, 0])
+        made = pointwise(walk, replace(lifted, name=apart, channels=fan_in), kernel, fan_out, "")
+        name = walk.build.reshape(made, [-1, groups * fan_out, 0, 0])
+        detail = f"dense {fan_in} → {fan_out}, of each of {groups}: a 1×1 convolution on the grid"
+        return walk.result(node, name, [lifted], "affine", detail, batch_axis=0)
     if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
-        raise walk.refuse(
-            "unknown-operator",
-            node,
-            f"it multiplies {list(lifted.shape)} by {list(shape)}, not one vector of channels by one matrix",
-        )
+        # A matrix for each group of channels, or one for all of them: the vendor's product in every cell.
+        return in_each_cell(node, walk, lifted, data, f"groups of channels {list(lifted.shape)} by {list(shape)}")
     kernel = weight if len(shape) == 2 else walk.build.reshape(weight, list(matrix))
     if not flipped:
         kernel = walk.build.node("Transpose", [kernel], perm=[1, 0])
@@ -108,6 +127,17 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.value(weight)
         rounding = through_dense(lifted, None if value is None else value.reshape(matrix), transposed=flipped)
     return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis, rounding=rounding)
+
+
+def _groups(lifted: Lifted, weight: tuple[int, ...], *, flipped: bool) -> int:
+    """How many vectors of channels a product with a matrix (C, K) works on: the frames of a clip, (N, frames, C).
+
+    1 where it is the usual one, or no such product.
+    """
+    clip = any(grid.fold is not None for grid in lifted.features)
+    apart = clip and len(lifted.shape) >= 3 and lifted.batch_axis == 0 and len(weight) == 2 and not flipped
+    fits = apart and lifted.shape[-1] == weight[0] != lifted.channels and lifted.rounding is None
+    return lifted.channels // weight[0] if fits else 1
 
 
 def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:
@@ -132,13 +162,11 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             return lift_whole_map_conv(node, walk)
         raise walk.no_rule(node)
-    if math.prod(kernel[2:]) != 1 or not walk.is_fixed(weight):
-        raise walk.refuse(
-            "spatial-mixing-after-pool",
-            node,
-            f"its kernel is {list(kernel[2:])} on a pooled map of one position",
-        )
+    if not walk.is_fixed(weight):
+        raise walk.refuse("unknown-operator", node, "its weights depend on the image")
     lifted = walk.lift(data)
+    if math.prod(kernel[2:]) != 1:
+        weight, kernel = _acting_tap(node, walk, weight, kernel)
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
     if bias and not walk.is_fixed(bias):
         raise walk.refuse("unknown-operator", node, "its bias is not fixed")
@@ -152,6 +180,29 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.value(weight)
         rounding = through_dense(lifted, None if value is None else value.reshape(kernel[:2]), transposed=True)
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
+
+
+def _acting_tap(node: gs.Node, walk: Lifting, weight: str, kernel: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """Of a kernel on a map of one position, the weights that meet it and not the padding around it: (K, C, 1, 1)."""
+    rank = len(kernel) - 2
+    if math.prod(walk.shape(walk.output)[2:]) != 1:
+        raise walk.refuse(
+            "spatial-mixing-after-pool",
+            node,
+            f"its kernel is {list(kernel[2:])} on a pooled map of one position, of which it makes several",
+        )
+    # Which one that is the runtime says: auto_pad, dilations and strides count as it counts them.
+    taps = math.prod(kernel[2:])
+    hot = np.eye(taps, dtype=np.float32).reshape(taps, 1, *kernel[2:])
+    attrs = {**node.attrs, "group": 1, "kernel_shape": list(kernel[2:])}
+    alone = onnx.helper.make_node("Conv", ["x", "w"], ["y"], **attrs)
+    opsets = walk.graph.proto.opset_import
+    answer = evaluate([alone], {"x": np.ones((1, 1, *[1] * rank), np.float32), "w": hot}, ["y"], opsets)[0].ravel()
+    if not answer.any():
+        raise walk.refuse("no-spatial-pool", node, "its kernel meets nothing but padding")
+    flat = walk.build.reshape(weight, [*kernel[:2], taps])
+    taken = walk.build.node("Gather", [flat, walk.build.ints([int(answer.argmax())])], axis=2)
+    return walk.build.reshape(taken, [*kernel[:2], 1, 1]), (*kernel[:2], 1, 1)
 
 
 def pointwise(
@@ -226,44 +277,3 @@ def _require_channels_at(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int
             node,
             f"its input {list(shape)} does not hold the channels in axis {axis}",
         )
-
-
-@rule("Einsum")
-def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
-    """A sum over cells (``bchw->bc``), or a dense layer (``nc,kc->nk``)."""
-    equation = _equation(node)
-    # torch.einsum("bchw->bc") and jax.numpy.einsum("bhwc->bc") as pools.
-    if len(node.inputs) == 1:
-        return lift_sum_einsum(node, walk, equation)
-    terms, result = equation.split("->") if "->" in equation else (equation, "")
-    left, right = terms.split(",") if terms.count(",") == 1 else ("", "")
-    names = [tensor.name for tensor in node.inputs]
-    data, weight = (left, right) if walk.is_fixed(names[1]) else (right, left)
-    if len(data) != 2 or len(weight) != 2 or len(result) != 2 or walk.is_fixed(names[0]) == walk.is_fixed(names[1]):
-        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
-    lifted = walk.lift(names[0] if data == left else names[1])
-    weight_name = names[1] if data == left else names[0]
-    shared = (set(data) & set(weight)) - set(result)
-    if len(shared) != 1 or lifted.batch_axis is None or data[lifted.batch_axis] not in result:
-        raise walk.refuse("unknown-operator", node, f"'{equation}' is no dense layer")
-    channel = shared.pop()
-    out_first = weight.index(channel) == 1
-    rows = walk.shape(weight_name)[0 if out_first else 1]
-    kernel = weight_name if out_first else walk.build.node("Transpose", [weight_name], perm=[1, 0])
-    name = pointwise(walk, lifted, kernel, rows, "")
-    axis = result.index(data[lifted.batch_axis])
-    return walk.result(
-        node,
-        name,
-        [lifted],
-        "affine",
-        f"dense {lifted.channels} → {rows}: a 1×1 convolution",
-        channels=rows,
-        batch_axis=axis,
-    )
-
-
-def _equation(node: gs.Node) -> str:
-    equation = node.attrs["equation"]
-    text = equation.decode() if isinstance(equation, bytes) else str(equation)
-    return text.replace(" ", "")

@@ -34,7 +34,7 @@ _IN_PLACE = frozenset(
         "Abs", "Add", "BatchNormalization", "Cast", "Celu", "Clip", "DequantizeLinear", "Div", "Dropout", "Elu", "Erf",
         "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LayerNormalization", "LeakyRelu", "Log",
         "LpNormalization", "Max", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow", "QuantizeLinear", "Relu", "Selu",
-        "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh",
+        "Shrink", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
 
@@ -235,7 +235,7 @@ def _rows_first(walk: Lifting, source: str, order: tuple[int, ...]) -> tuple[int
 
 def _row(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, int]:
     found, _ = map_of(walk, layout, source, count)
-    return found if found is not None else (1, count)
+    return found.size if found is not None else (1, count)
 
 
 def _grid(node: gs.Node, walk: Lifting, found: _Flattened) -> FeatureGrid:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.frozen import require_pooled
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.rules.activations import activate
-from onnx_gapmil.lift.rules.affine import aligned_batch
 from onnx_gapmil.lift.rules.bounded import Bound, bound_of
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal, StepKind
@@ -53,16 +53,18 @@ def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
     """Chooses between two pooled tensors element by element: so does every cell, by the pooled condition."""
     condition, *choices = (tensor.name for tensor in node.inputs)
     out = walk.shape(walk.output)
-    lifted = [walk.lift(name) for name in choices if not walk.is_fixed(name)]
-    if not lifted or any(math.prod(out) // part.batch != part.channels for part in lifted):
-        raise walk.refuse("unknown-operator", node, "none of its choices is a pooled tensor of the shape it makes")
+    moving = [name for name in choices if not walk.is_fixed(name)]
+    if not moving:
+        raise walk.refuse("unknown-operator", node, "none of its choices is a pooled tensor")
+    found = {name: widened(node, walk, walk.lift(name), out) for name in moving}
+    lifted = list(found.values())
     axis = aligned_batch(lifted[0], out)
     fixed = walk.is_fixed(condition)
     if not fixed:
         require_pooled(node, walk, lifted[0], condition, "condition")
         if walk.readout == "instance":
             raise walk.refuse("unknown-operator", node, "its condition has no reading for a single cell")
-    cells = [walk.per_cell(name, out, axis) if walk.is_fixed(name) else walk.lift(name).name for name in choices]
+    cells = [walk.per_cell(name, out, axis) if walk.is_fixed(name) else found[name].name for name in choices]
     name = walk.build.node("Where", [walk.per_cell(condition, out, axis), *cells])
     detail = "by a fixed condition" if fixed else "condition kept at its pooled value"
     kind: StepKind = "affine" if fixed else "gate"
@@ -70,13 +72,9 @@ def lift_where(node: gs.Node, walk: Lifting) -> Lifted:
 
 
 def _scale(node: gs.Node, walk: Lifting, data: str, factor: str) -> Lifted:
-    lifted = walk.lift(data)
     out = walk.shape(walk.output)
+    lifted = widened(node, walk, walk.lift(data), out)
     axis = aligned_batch(lifted, out)
-    if math.prod(out) // lifted.batch != lifted.channels and lifted.channels != 1:
-        raise walk.refuse(
-            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
-        )
     name = walk.build.node(node.op, [lifted.name, walk.per_cell(factor, out, axis)])
     detail = "a fixed factor for each channel"
     rounding = None if lifted.rounding is None else _scaled(node, walk, lifted.rounding, factor)
@@ -106,10 +104,10 @@ def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, s
         name for name, lift in found.items() if not isinstance(lift, Refusal) and count // lift.batch == lift.channels
     ]
     if not usable:
+        usable = [name for name, lift in found.items() if not isinstance(lift, Refusal)]  # both broadcast
+    if not usable:
         reasons = [lift for lift in found.values() if isinstance(lift, Refusal)]
-        if reasons:
-            raise HeadRefused(reasons[0])
-        raise walk.refuse("unknown-operator", node, "neither of its factors has the shape of the product")
+        raise HeadRefused(reasons[0])
     bounds = {name: bound_of(walk, name) for name in found}
     if len(usable) == 2:
         # x * gate(x): x is the factor that went through fewer activations.
@@ -138,7 +136,7 @@ def _evenly(node: gs.Node, walk: Lifting, left: str, right: str) -> Lifted:
     if aligned_batch(second, out) != axis:
         raise walk.refuse("spatial-mixing-after-pool", node, "it multiplies channels of one image by the batch's")
     build, terms = walk.build, []
-    first, second = align(node, walk, [first, second])
+    first, second = (widened(node, walk, part, out) for part in align(node, walk, [first, second]))
     for lifted, frozen in ((first, right), (second, left)):
         require_pooled(node, walk, lifted, frozen, "factor")
         terms.append(build.node("Mul", [lifted.name, walk.per_cell(frozen, out, axis)]))
@@ -149,14 +147,11 @@ def _evenly(node: gs.Node, walk: Lifting, left: str, right: str) -> Lifted:
 
 def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     """``lift(kept)`` times or over ``frozen``, which stays at its pooled value (or, read per instance, is lifted)."""
-    lifted = walk.lift(kept)
     out = walk.shape(walk.output)
-    if math.prod(out) // lifted.batch != lifted.channels:
-        raise walk.refuse(
-            "unknown-operator", node, f"it broadcasts pooled channels {list(lifted.shape)} to {list(out)}"
-        )
+    lifted = widened(node, walk, walk.lift(kept), out)
     axis = aligned_batch(lifted, out)
     word = "divisor" if node.op == "Div" else "gate"
+    _require_alike(node, walk, kept, frozen, word)
     require_pooled(node, walk, lifted, frozen, word)
     if walk.readout == "instance":
         other = walk.lift(frozen)
@@ -173,6 +168,19 @@ def _gate(node: gs.Node, walk: Lifting, kept: str, frozen: str) -> Lifted:
     return walk.result(
         node, name, [lifted], "gate", f"{word} kept at its pooled value", conditional=True, batch_axis=axis
     )
+
+
+def _require_alike(node: gs.Node, walk: Lifting, kept: str, frozen: str, word: str) -> None:
+    """A fully connected layer on a flattened map pools nothing that a gate of a pool could be a function of."""
+    flattened = [
+        not isinstance(walk.try_lift(name), Refusal) and any(step.kind == "flatten" for step in walk.chain(name))
+        for name in (kept, frozen)
+    ]
+    if flattened[0] and not flattened[1] and not isinstance(walk.try_lift(frozen), Refusal):
+        message = (
+            f"its {word} '{frozen}' is of a pool, and what it is kept for is of a flattened map that nothing pooled"
+        )
+        raise walk.refuse("flatten-head", node, message)
 
 
 def _is_quantization_scale(walk: Lifting, tensor: str) -> bool:

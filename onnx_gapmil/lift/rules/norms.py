@@ -52,18 +52,6 @@ def lift_lp_normalization(node: gs.Node, walk: Lifting) -> Lifted:
     return _result(node, walk, name, lifted)
 
 
-@rule("ReduceL1", "ReduceL2", "ReduceSumSquare")
-def lift_size(node: gs.Node, walk: Lifting) -> Lifted:
-    """The size of a vector of channels: no lift of its own; the instance readout takes each cell's."""
-    lifted = walk.lift(node.inputs[0].name)
-    if walk.readout != "instance" or math.prod(walk.shape(walk.output)) != lifted.batch:
-        raise walk.refuse("unknown-operator", node, "the size of a vector of channels has no lift; dividing by it has")
-    name = walk.build.reduce(node.op, lifted.name, [1])
-    out = walk.shape(walk.output)
-    axis = lifted.batch_axis if lifted.batch_axis is not None and lifted.batch_axis < len(out) else None
-    return walk.result(node, name, [lifted], "norm", "of each cell", conditional=True, batch_axis=axis)
-
-
 def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
     lifted = walk.lift(node.inputs[0].name)
     axis = int(node.attrs.get("axis", -1)) % len(lifted.shape)

@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.cellwise import as_grid
 from onnx_gapmil.lift.crops import find_crop
+from onnx_gapmil.lift.frames import ends_in_frames, frames_along, frames_are_open, gather_frames
 from onnx_gapmil.lift.grids import feature_grid, first_map
+from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import Lifted, elem_type
+from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
@@ -34,9 +39,33 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     """The mean over all positions: the lift is the map that is pooled."""
     data = node.inputs[0].name
     if math.prod(walk.shape(data)[2:]) == 1:
-        return _pool_of_one(node, walk, data)
+        return pool_of_one(node, walk, data)
     axes = tuple(range(2, len(walk.shape(data))))
+    if (frames := _over_frames(walk, data, axes)) is not None:
+        return _pool_of_frames(node, walk, *frames)
+    channels = pooled_before(walk, data)
+    if channels is not None:
+        return reduce_channels(node, walk, channels, plane_axes(walk, data), operator="ReduceMean")
     return end_at_pool(node, walk, data, axes, "mean over all positions")
+
+
+def plane_axes(walk: Lifting, data: str) -> tuple[int, ...]:
+    """The axes of extent above 1 behind batch and channels."""
+    return tuple(axis for axis in range(2, len(walk.shape(data))) if walk.shape(data)[axis] != 1)
+
+
+def pooled_before(walk: Lifting, data: str) -> Lifted | None:
+    """The lift of a vector that was given the shape of a map, such as the sub-centres of each class; None for a map."""
+    if not places_are_lost(walk, data):
+        return None
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal):
+        return None
+    # A vector that was spread over a map, and bent differently at each position since: what is averaged then looks like
+    # places, and is told as none.
+    positions = math.prod(walk.shape(data)[2:])
+    spread = any(math.prod(step.shape) * positions == found.batch * found.channels for step in walk.chain(data))
+    return None if spread and found.conditional else found
 
 
 @rule("AveragePool")
@@ -45,7 +74,7 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     data = node.inputs[0].name
     before, after = walk.shape(data), walk.shape(walk.output)
     if math.prod(before[2:]) == 1:
-        return _pool_of_one(node, walk, data)
+        return pool_of_one(node, walk, data)
     if math.prod(after[2:]) != 1:
         size = "x".join(str(dim) for dim in after[2:])
         raise walk.refuse(
@@ -56,16 +85,23 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     weights = window_weights(node, walk, before[2:])
     axes = tuple(range(2, len(before)))
     if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
+        if (frames := _over_frames(walk, data, axes)) is not None:
+            return _pool_of_frames(node, walk, *frames)
         return end_at_pool(node, walk, data, axes, "mean over all positions")
-    if weights.ndim != 2:
-        raise walk.refuse(
-            "partial-pool",
-            node,
-            "its window weights positions unequally on a map that is not two-dimensional",
-        )
     weights = weights * weights.size
     detail = f"window mean: weights {weights.min():.3g} to {weights.max():.3g} of a plain mean's"
     return end_at_pool(node, walk, data, axes, detail, weights=weights)
+
+
+def _over_frames(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[Lifted, int] | None:
+    """The lift of pooled frames (N, C, frames), where a pool averages those, and which axis they are."""
+    wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    if len(wide) != 1 or all(frames_along(walk, data, axis) is None for axis in wide):
+        return None
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal) or not ends_in_frames(walk, found, data, wide):
+        return None
+    return found, wide[0]
 
 
 def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.ndarray:
@@ -82,110 +118,6 @@ def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.nd
     return answer.reshape(size).astype(np.float64)
 
 
-@rule("GlobalMaxPool")
-def lift_global_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """The largest position: ``H*W * A * onehot(argmax)``, ties shared."""
-    data = node.inputs[0].name
-    if math.prod(walk.shape(data)[2:]) == 1:
-        return _pool_of_one(node, walk, data)
-    return _max(node, walk, data, tuple(range(2, len(walk.shape(data)))))
-
-
-@rule("MaxPool")
-def lift_max_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """A max pool whose kernel covers the whole map."""
-    data = node.inputs[0].name
-    before, after = walk.shape(data), walk.shape(walk.output)
-    if math.prod(before[2:]) == 1:
-        return _pool_of_one(node, walk, data)
-    if math.prod(after[2:]) != 1:
-        raise walk.no_rule(node)
-    # A kernel as large as the map may still miss rows and columns, where pads move it to the side or dilations skip.
-    missed = int((window_weights(node, walk, before[2:]) == 0).sum())
-    if missed:
-        raise walk.refuse("partial-pool", node, f"its window leaves {missed} of {math.prod(before[2:])} positions out")
-    return _max(node, walk, data, tuple(range(2, len(before))))
-
-
-@rule("ReduceMax")
-def lift_reduce_max(node: gs.Node, walk: Lifting) -> Lifted:
-    """Over cells: a max pool. Over channels there is no lift."""
-    data = node.inputs[0].name
-    axes = reduced_axes(node, walk)
-    if not isinstance(walk.try_lift(data), Refusal):
-        raise walk.refuse("unknown-operator", node, "it takes the largest pooled channel, which has no lift")
-    return _max(node, walk, data, axes)
-
-
-def _max(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> Lifted:
-    """``mask * H*W / ties * A``, where mask marks the positions that hold the maximum; a cell by itself is its own.
-
-    Where the rows (or columns) were averaged before, the largest of their means counts, with all of its cells.
-    """
-    pooled = end_at_pool(node, walk, data, axes, "the largest position", conditional=True)
-    if walk.readout == "instance":
-        return pooled
-    build, grid = walk.build, pooled.features[0]
-    compared = _pooled_values(walk, grid)
-    top = build.reduce("ReduceMax", compared, [2, 3])
-    # Less, since Equal takes no floats before operator set 11.
-    below = build.node("Cast", [build.node("Less", [compared, top])], to=elem_type(pooled.dtype))
-    mask = build.node("Sub", [walk.scalar(1.0, pooled.dtype), below])
-    share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
-    windows = None if grid.averaged else find_windows(walk, data, axes)
-    if windows is None:
-        return _renamed(pooled, build.node("Mul", [grid.name, share]))
-    # The largest of windows (Slim's and timm's test-time pool) is what its window averages.
-    behind = feature_grid(node, walk, windows.behind, windows.axes)
-    own = windows.spread(walk, share, pooled.channels, pooled.dtype)
-    name = build.node("Mul", [windows.apply(walk, behind.name), own])
-    return replace(pooled, name=name, features=(behind,))
-
-
-@rule("ReduceLogSumExp")
-def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
-    """``y = log sum exp A`` over cells: every position in proportion to its share ``exp(A - y)``, which sum to 1.
-
-    Where the rows (or columns) were averaged before, to a, a cell has its line's share of ``y + A - a``.
-    """
-    data = node.inputs[0].name
-    if not isinstance(walk.try_lift(data), Refusal):
-        raise walk.refuse("unknown-operator", node, "over pooled channels it has no lift")
-    axes = reduced_axes(node, walk)
-    pooled = end_at_pool(node, walk, data, axes, "log-sum-exp over all positions", conditional=True)
-    if walk.readout == "instance":
-        return pooled
-    build, grid = walk.build, pooled.features[0]
-    value, own = walk.per_cell(walk.output, pooled.shape, 0), _pooled_values(walk, grid)
-    share = build.node("Exp", [build.node("Sub", [own, value])])
-    scaled = build.node("Mul", [share, _cell_count(walk, grid, pooled.dtype)])
-    if grid.averaged:
-        value = build.node("Add", [build.node("Sub", [grid.name, own]), value])
-    return _renamed(pooled, build.node("Mul", [scaled, value]))
-
-
-@rule("GlobalLpPool")
-def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
-    """``(sum |A|^p)^(1/p)``: every position in proportion to its ``|A|^p``, so that they sum to the pooled value."""
-    data = node.inputs[0].name
-    if math.prod(walk.shape(data)[2:]) == 1:
-        raise walk.refuse("unknown-operator", node, "it takes the absolute value of a map of one position")
-    pooled = end_at_pool(
-        node, walk, data, tuple(range(2, len(walk.shape(data)))), "norm over all positions", conditional=True
-    )
-    if pooled.features[0].averaged:
-        raise walk.refuse("partial-pool", node, "it takes the norm of means over rows or columns, which no cell has")
-    build, power = walk.build, walk.scalar(float(node.attrs.get("p", 2)), pooled.dtype)
-    size = build.node("Pow", [build.node("Abs", [pooled.name]), power])
-    if walk.readout == "instance":
-        count = _cell_count(walk, pooled.features[0], pooled.dtype)
-        root = walk.scalar(1 / float(node.attrs.get("p", 2)), pooled.dtype)
-        return _renamed(pooled, build.node("Pow", [build.node("Mul", [size, count]), root]))
-    tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
-    share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
-    return _renamed(pooled, build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
-
-
 @rule("ReduceMean", "ReduceSum")
 def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     """Over cells it is the pool, where the walk ends; over the channels of a pooled tensor it is affine."""
@@ -193,10 +125,15 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     axes = reduced_axes(node, walk)
     found = walk.try_lift(data)
     if not isinstance(found, Refusal):
+        if ends_in_frames(walk, found, data, axes):
+            return _pool_of_frames(node, walk, found, axes[0], summed=node.op == "ReduceSum")
         # The mean of a LayerNorm that is spelled out (PyTorch to operator set 16, jax2onnx).
-        return _reduce_channels(node, walk, found, axes)
+        return reduce_channels(node, walk, walk.lift(data), axes)
     if not axes:
         raise HeadRefused(found)
+    cells = _cells_among(walk, data, axes)
+    if cells != axes:
+        return _cells_then_channels(node, walk, data, cells)
     detail = "mean over all positions" if node.op == "ReduceMean" else "sum over all positions"
     # Attention of multiple instance learning ends in ReduceSum like a plain sum pool does.
     attended = weighted_by_image(node, walk, data)
@@ -205,64 +142,57 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
 
 
-def reduced_axes(node: gs.Node, walk: Lifting) -> tuple[int, ...]:
-    """Axes of extent above 1 that a reduction removes: from its attribute or its input, negative ones resolved."""
-    shape = walk.shape(node.inputs[0].name)
-    # ReduceMean has its axes as an attribute to operator set 17, as an input from 18 (dynamo, tf2onnx); in any order.
-    if len(node.inputs) > 1 and node.inputs[1].name:
-        value = walk.value(node.inputs[1].name)
-        if value is None:
-            raise walk.refuse("unknown-operator", node, "its axes are not fixed")
-        given = [int(axis) for axis in value.reshape(-1)]
-    else:
-        given = [int(axis) for axis in node.attrs.get("axes", ())]
-    if not given:
-        given = [] if int(node.attrs.get("noop_with_empty_axes", 0)) else list(range(len(shape)))
-    return tuple(sorted(axis % len(shape) for axis in given if shape[axis] != 1))
+def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Of axes that are reduced together those that hold places, where the others hold channels."""
+    roles = Layout(walk.graph, walk.trace).roles(data)
+    placed = tuple(axis for axis in axes if walk.holds_places(data, axis))
+    rest = [axis for axis in axes if axis not in placed]
+    batch = walk.batch_axis(data)
+    # Along channels everything looks at the same place.
+    channels = placed and rest and batch not in rest
+    channels = channels and all(roles[axis] == "channel" or walk.is_one_place_along(data, axis) for axis in rest)
+    return placed if channels else axes
 
 
-def _reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
-    """Mean or sum over some axes of a pooled tensor: over those channels in every cell."""
-    if lifted.batch_axis in axes:
-        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
+def _cells_then_channels(node: gs.Node, walk: Lifting, data: str, cells: tuple[int, ...]) -> Lifted:
+    """A mean over positions and channels at once: the pool, then the channels in every cell."""
+    shape, batch = walk.shape(data), walk.batch_axis(data)
+    if walk.graph.producer(data) is None:
+        raise walk.refuse("no-spatial-pool", node, f"it reduces the whole input '{data}' to a number, colours and all")
+    summed = node.op == "ReduceSum"
+    kept = [axis for axis in range(len(shape)) if axis not in (batch, *cells)]
+    inner = tuple(shape[axis] for axis in kept)
+    word = "sum" if summed else "mean"
+    pooled = end_at_pool(
+        node, walk, data, cells, f"{word} over all positions", summed=summed, shape=(shape[batch], *inner)
+    )
+    gone = [1 + place for place, axis in enumerate(kept) if axis in reduced_axes(node, walk)]
     out = walk.shape(walk.output)
-    keep = bool(node.attrs.get("keepdims", 1))
-    axis = lifted.batch_axis
-    if axis is not None and axis > 0 and not keep:
-        axis -= sum(1 for gone in _all_reduced(node, walk) if gone < axis)
-    if not axes:
-        return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
-    # Spelled-out norms reduce all channels; over groups of them the lift is taken apart into those axes.
-    inner = [place for place in range(len(lifted.shape)) if place != lifted.batch_axis]
-    if all(lifted.shape[place] == 1 or place in axes for place in inner):
-        name = walk.build.reduce(node.op, lifted.name, [1])
+    count = math.prod(out) // pooled.batch
+    build = walk.build
+    if len(gone) == len(inner):
+        name = build.reduce(node.op, pooled.name, [1])
     else:
-        height, width = lifted.size
-        sizes = [lifted.shape[place] for place in inner]
-        apart = walk.build.reshape(lifted.name, [0, *sizes, -1])
-        places = [1 + inner.index(place) for place in axes]
-        reduced = walk.build.reduce(node.op, apart, places, keepdims=True)
-        name = walk.build.reshape(reduced, [0, math.prod(out) // lifted.batch, height, width])
-    word = "mean" if node.op == "ReduceMean" else "sum"
-    return walk.result(node, name, [lifted], "affine", f"{word} over channels, in every cell", batch_axis=axis)
+        name = as_grid(walk, pooled, build.reduce(node.op, build.reshape(pooled.name, [0, *inner, -1]), gone), count)
+    step = replace(pooled.step, shape=out, detail=f"{pooled.step.detail}, then over channels in every cell")
+    return replace(pooled, name=name, channels=count, shape=out, batch_axis=walk.batch_axis(walk.output), step=step)
 
 
-def _all_reduced(node: gs.Node, walk: Lifting) -> list[int]:
-    """Reduced axes, those of extent 1 included."""
-    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
-    axes = list(reduced_axes(node, walk))
-    spare = [axis for axis, dim in enumerate(before) if dim == 1 and axis not in axes]
-    return axes + spare[: len(before) - len(after) - len(axes)]
-
-
-def lift_sum_einsum(node: gs.Node, walk: Lifting, equation: str) -> Lifted:
-    """``Einsum`` with one operand that drops axes: a sum over cells."""
-    before, _, after = equation.partition("->")
-    shape = walk.shape(node.inputs[0].name)
-    if not after or len(set(before)) != len(before) or [axis for axis in before if axis in after] != list(after):
-        raise walk.refuse("unknown-operator", node, f"'{equation}' is no plain sum")
-    axes = tuple(place for place, axis in enumerate(before) if axis not in after and shape[place] != 1)
-    return end_at_pool(node, walk, node.inputs[0].name, axes, "sum over all positions", summed=True)
+def _pool_of_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int, *, summed: bool = False) -> Lifted:
+    """The mean over frames, each of which was pooled before: all of their cells are the grid's."""
+    gathered = gather_frames(node, walk, lifted, axis)
+    frames = lifted.shape[axis]
+    if summed and frames_are_open(walk, lifted):
+        raise walk.refuse("unknown-operator", node, "it sums frames, whose number is left open")
+    name = gathered.name
+    if summed:
+        name = walk.build.node("Mul", [name, walk.scalar(frames, lifted.dtype)])
+    out = walk.shape(walk.output)
+    batch_axis = lifted.batch_axis
+    if batch_axis is not None and len(out) < len(lifted.shape) and axis < batch_axis:
+        batch_axis -= 1
+    detail = f"{'sum' if summed else 'mean'} over {frames} frames, whose cells are the grid's"
+    return walk.result(node, name, [gathered], "pool", detail, batch_axis=batch_axis, channels=gathered.channels)
 
 
 def end_at_pool(
@@ -276,6 +206,7 @@ def end_at_pool(
     summed: bool = False,
     conditional: bool = False,
     dequantize: Callable[[str], str] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> Lifted:
     """The lift of a pooled tensor: the feature grid, times what the pool's weights are in units of a plain mean's.
 
@@ -285,10 +216,11 @@ def end_at_pool(
         data: the map that it pools.
         axes: the axes that it pools over.
         detail: one phrase for people.
-        weights: (H, W), 1 everywhere for a plain mean; None for that.
+        weights: (H, W) or (D, H, W), 1 everywhere for a plain mean; None for that.
         summed: the pool sums instead of averaging.
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
+        shape: of the pooled tensor, batch first, where it is a step within the node.
     """
     products: list[Weighing] = []
     windows: Windows | None = None
@@ -307,7 +239,8 @@ def end_at_pool(
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype
     if weights is not None:
-        # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns.
+        # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns; or of a
+        # volume, whose cells lie in one row here.
         fits = weights.size == math.prod(grid.size)
         weights = weights.reshape(grid.size) if fits else np.broadcast_to(weights, grid.size)
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
@@ -315,11 +248,14 @@ def end_at_pool(
         name = windows.apply(walk, name)
     for product in products:
         name = product.on(walk, grid, name)
+    if grid.prefix:
+        name, said_prefix = _spread_prefix(node, walk, grid, name, plain=weights is None and not products)
+        detail, conditional = f"{detail}; {said_prefix}", True
     if summed:
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
-        name = walk.build.node("Mul", [name, _cell_count(walk, grid, dtype)])
-    shape = walk.shape(walk.output)
-    batch_axis = walk.batch_axis(walk.output)
+        name = walk.build.node("Mul", [name, cell_count(walk, grid, dtype)])
+    batch_axis = walk.batch_axis(walk.output) if shape is None else 0
+    shape = walk.shape(walk.output) if shape is None else shape
     batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
     if shape[batch_axis] != batch:
         raise walk.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} does not tell the images apart")
@@ -338,6 +274,31 @@ def _windows(walk: Lifting, data: str, axes: tuple[int, ...], *, plain: bool) ->
     found = find_windows(walk, data, axes)
     # A bias between them is added once for each window, which a sum of windows or a part of them would count.
     return None if found is not None and found.between and not plain else found
+
+
+def _spread_prefix(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, *, plain: bool) -> tuple[str, str]:
+    """``(sum of placeless tokens + T t_p) / (T + placeless)``: what belongs to no cell is spread evenly over them.
+
+    Returns:
+        The tensor on the grid, and a phrase for people.
+
+    Raises:
+        HeadRefused: the tokens are not averaged alike.
+    """
+    if not plain or node.op != "ReduceMean":
+        raise walk.refuse("class-token", node, "it pools tokens of which some look at no place, and not by a mean")
+    build, count = walk.build, math.prod(grid.size)
+    shape, axis = walk.shape(grid.source), grid.axes[0]
+    batch = walk.batch_axis(grid.source)
+    order = [batch, *(place for place in range(len(shape)) if place not in (batch, axis)), axis]
+    flat = grid.source if order == sorted(order) else build.node("Transpose", [grid.source], perm=order)
+    rest = build.reduce("ReduceSum", build.slice_last(build.reshape(flat, [0, grid.channels, -1]), 0, grid.prefix), [2])
+    share = grid.prefix / (count + grid.prefix)
+    cells = build.node("Mul", [name, walk.scalar(1 - share, grid.dtype)])
+    spread = build.node("Mul", [rest, walk.scalar(1 / (count + grid.prefix), grid.dtype)])
+    made = build.node("Add", [cells, build.reshape(spread, [0, grid.channels, 1, 1])])
+    what = "1 token has" if grid.prefix == 1 else f"{grid.prefix} tokens have"
+    return made, f"{what} no place and {'is' if grid.prefix == 1 else 'are'} spread evenly, {share:.1%} of the mean"
 
 
 def _unweighed(
@@ -373,12 +334,12 @@ def _uncropped(
     return crop.source, axes, weights, f"{detail} of rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
 
 
-def _pooled_values(walk: Lifting, grid: FeatureGrid) -> str:
+def pooled_values(walk: Lifting, grid: FeatureGrid) -> str:
     """What the pool sees: the grid, or the means of its rows or columns, (N, C, H or 1, W or 1)."""
     return walk.build.reduce("ReduceMean", grid.name, list(grid.averaged)) if grid.averaged else grid.name
 
 
-def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
+def cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
     """How many values the pool sees, H*W of the grid but for what was averaged before.
 
     A constant, or computed in the graph where the input's size is open.
@@ -394,7 +355,7 @@ def _cell_count(walk: Lifting, grid: FeatureGrid, dtype: np.dtype) -> str:
     return count if dtype == np.float32 else build.node("Cast", [count], to=elem_type(dtype))
 
 
-def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
+def pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
     """A pool of a map with one position is no pool: walk on."""
     found = walk.try_lift(data)
     # Inception's auxiliary head, VGG at a small input: the pool is there, and its map has one position.
@@ -409,7 +370,3 @@ def _pool_of_one(node: gs.Node, walk: Lifting, data: str) -> Lifted:
         "a pool of one position changes nothing",
         batch_axis=lifted.batch_axis,
     )
-
-
-def _renamed(lifted: Lifted, name: str) -> Lifted:
-    return replace(lifted, name=name)

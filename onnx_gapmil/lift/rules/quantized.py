@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.broadcasting import aligned_batch
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import Quantization
 from onnx_gapmil.lift.quantization import (
@@ -30,7 +31,6 @@ from onnx_gapmil.lift.quantization import (
     saturate,
     without_zero_point,
 )
-from onnx_gapmil.lift.rules.affine import aligned_batch
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
 from onnx_gapmil.lift.table import rule

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.frames import split_frames
 from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -19,14 +20,18 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
 
-_NOT_POOLED = frozenset({"no-spatial-pool", "unknown-operator", "head-too-deep"})
+_NOT_POOLED = frozenset({"no-spatial-pool", "learned-tokens", "unknown-operator", "head-too-deep"})
 
 
 @rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
     """Row-major order stays, so the lift passes through; only where the batch ends up must be known."""
     lifted = _lift_or_flatten_head(node, walk)
-    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.output)))
+    places = lifted.index().reshape(walk.shape(walk.output))
+    # (N * frames, C) of a clip, whose frames were pooled like photos, as (N, frames, C).
+    if places.shape[0] != lifted.batch and (found := split_frames(walk, lifted, places)) is not None:
+        lifted, places = found
+    return select(node, walk, lifted, places)
 
 
 @rule("Identity")
@@ -37,13 +42,29 @@ def lift_identity(node: gs.Node, walk: Lifting) -> Lifted:
     return select(node, walk, lifted, lifted.index())
 
 
+@rule("OptionalGetElement", "SequenceAt")
+def lift_element(node: gs.Node, walk: Lifting) -> Lifted:
+    """What was put into an Optional, or into a sequence at a fixed place."""
+    data = node.inputs[0].name
+    maker = walk.graph.producer(data)
+    if maker is not None and maker.op in ("Optional", "SequenceConstruct"):
+        place = walk.value(node.inputs[1].name) if node.op == "SequenceAt" else np.zeros(1, np.int64)
+        if place is None or not -len(maker.inputs) <= int(place.reshape(-1)[0]) < len(maker.inputs):
+            raise walk.refuse("unknown-operator", node, "which element it takes is not fixed")
+        data = maker.inputs[int(place.reshape(-1)[0])].name
+    lifted = walk.lift(data)
+    return select(node, walk, lifted, lifted.index())
+
+
 @rule("Dropout")
 def lift_dropout(node: gs.Node, walk: Lifting) -> Lifted:
     """The identity in inference; a head in training mode is random and refused."""
     # training_mode, an input from operator set 12; the older Dropouts of the Caffe2 zoo have none.
     if len(node.inputs) > 2 and node.inputs[2].name:
         training = walk.value(node.inputs[2].name)
-        if training is None or bool(np.any(training)):
+        ratio = walk.value(node.inputs[1].name) if node.inputs[1].name else None
+        drops = ratio is None or bool(np.any(ratio))  # left out, it is a half
+        if (training is None or bool(np.any(training))) and drops:
             raise walk.refuse("random-head", node, "its training_mode is on, so the logits are random")
     lifted = walk.lift(node.inputs[0].name)
     return select(node, walk, lifted, lifted.index())

@@ -185,7 +185,7 @@ def _places(walk: Lifting, product: _Product) -> tuple[tuple[int, int], int, str
         found, _ = map_of(walk, layout, product.values, product.positions - prefix)
         if found is not None:
             note = f"; {prefix} leading token{'s' if prefix > 1 else ''} spread evenly" if prefix else ""
-            return found, prefix, note
+            return found.size, prefix, note
     return (1, product.positions), 0, f"; {UNARRANGED}"
 
 

@@ -122,11 +122,14 @@ def _head_table(head: LiftedHead) -> RenderableType:
     for style in ("bold", "dim", "", "cyan"):
         table.add_column(style=style, overflow="fold")
     for grid in head.features:
-        height, width = grid.size
+        size = grid.shape
         note = f"; {grid.note}" if grid.note else ""
         detail = f"the feature grid, kept as {grid.layout}{note}"
         table.add_row(
-            f"{height}×{width} cells", _short(grid.source), f"(N, {grid.channels}, {height}, {width})", detail
+            f"{'×'.join(map(str, size))} cells",
+            _short(grid.source),
+            f"(N, {grid.channels}, {', '.join(map(str, size))})",
+            detail,
         )
     for step in head.chain:
         table.add_row(f"↓ {step.op}", _short(step.node or step.output), _batch_shape(step), _step_text(step))

@@ -42,12 +42,17 @@ def gelu(z: np.ndarray) -> np.ndarray:
 #: operator -> (ONNX text of ``h``, its other operands, phi in float64, opset)
 ACTIVATIONS: dict[str, tuple[str, dict[str, np.ndarray], Phi, int]] = {
     "Abs": ("Abs(z)", {}, np.abs, 17),
+    "Asinh": ("Asinh(z)", {}, np.arcsinh, 17),
+    "Atan": ("Atan(z)", {}, np.arctan, 17),
+    "Ceil": ("Ceil(z)", {}, np.ceil, 17),
     "Celu": ("Celu<alpha=1.5>(z)", {}, lambda z: np.maximum(0, z) + np.minimum(0, 1.5 * np.expm1(z / 1.5)), 17),
     "Clip": ("Clip(z, lo, hi)", {"lo": np.float32(-0.1), "hi": np.float32(0.2)}, lambda z: np.clip(z, -0.1, 0.2), 17),
     "Cos": ("Cos(z)", {}, np.cos, 17),
+    "Cosh": ("Cosh(z)", {}, np.cosh, 17),
     "Elu": ("Elu<alpha=0.7>(z)", {}, lambda z: np.where(z > 0, z, 0.7 * np.expm1(z)), 17),
     "Erf": ("Erf(z)", {}, erf, 17),
     "Exp": ("Exp(z)", {}, np.exp, 17),
+    "Floor": ("Floor(z)", {}, np.floor, 17),
     "Gelu": ("Gelu(z)", {}, gelu, 20),
     "HardSigmoid": ("HardSigmoid<alpha=0.3, beta=0.4>(z)", {}, lambda z: np.clip(0.3 * z + 0.4, 0, 1), 17),
     "HardSwish": ("HardSwish(z)", {}, lambda z: z * np.clip(z / 6 + 0.5, 0, 1), 17),
@@ -59,14 +64,18 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, np.ndarray], Phi, int]] = {
     "Pow": ("Pow(z, c)", {"c": np.float32(2)}, lambda z: z**2, 17),
     "Reciprocal": ("Reciprocal(z)", {}, lambda z: 1 / z, 17),
     "Relu": ("Relu(z)", {}, lambda z: np.maximum(z, 0), 17),
+    "Round": ("Round(z)", {}, np.round, 17),
     "Selu": (
         "Selu(z)",
         {},
         lambda z: 1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z)),
         17,
     ),
+    "Shrink": ("Shrink<lambd=0.1>(z)", {}, lambda z: np.where(np.abs(z) > 0.1, z, 0.0), 17),
     "Sigmoid": ("Sigmoid(z)", {}, sigmoid, 17),
+    "Sign": ("Sign(z)", {}, np.sign, 17),
     "Sin": ("Sin(z)", {}, np.sin, 17),
+    "Sinh": ("Sinh(z)", {}, np.sinh, 17),
     "Softplus": ("Softplus(z)", {}, lambda z: np.log1p(np.exp(z)), 17),
     "Softsign": ("Softsign(z)", {}, lambda z: z / (1 + np.abs(z)), 17),
     "Tanh": ("Tanh(z)", {}, np.tanh, 17),
@@ -78,7 +87,9 @@ POSITIVE: dict[str, Phi] = {"Log": np.log, "Sqrt": np.sqrt}
 
 def unspoken_for() -> set[str]:
     """Operators of the activation rule that no test here names."""
-    operators = {operator for _, operator in activations.lift_activation.operators}
+    operators = {
+        operator for _, operator in (*activations.lift_activation.operators, *activations.lift_extreme.operators)
+    }
     return operators - set(ACTIVATIONS) - set(POSITIVE) - {"Swish"}
 
 
@@ -96,7 +107,7 @@ def test_activation_between_two_dense_layers(name: str) -> None:
         init={"v": V, "w": W} | init,
     )
     anchor = 1.0 if name == "Reciprocal" else 0.0
-    tolerance = 2e-4 if name in ("Reciprocal", "Cos") else 2e-5
+    tolerance = 2e-4 if name in ("Reciprocal", "Cos", "Cosh") else 2e-5
     check_conditional(model, chain(dense(V), frozen(phi, anchor=anchor), dense(W)), tolerance=tolerance)
 
 
@@ -105,6 +116,24 @@ def test_activation_of_positive_numbers(name: str) -> None:
     model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
     anchor = 1.0 if name == "Log" else 0.0
     check_conditional(model, chain(frozen(POSITIVE[name], anchor=anchor), dense(W)), images(model, low=1.5))
+
+
+@pytest.mark.parametrize("operator", ["Max", "Min"])
+def test_maxout_takes_each_element_of_the_operand_that_holds_it(operator: str) -> None:
+    """Goodfellow and others, arXiv 1302.4389; a third operand is fixed."""
+    model = text_model(
+        f"{POOL}\n a = Gemm<transB=1>(f, w)\n c = Gemm<transB=1>(f, u, b)\n y = {operator}(a, c, k)",
+        init={"w": W, "u": weights(5, 6, seed=7), "b": weights(5), "k": np.float32(-0.2 if operator == "Max" else 0.2)},
+    )
+    best = np.argmax if operator == "Max" else np.argmin
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        parts = [dense(W)(cells), dense(weights(5, 6, seed=7), weights(5))(cells)]
+        parts.append(np.full_like(parts[0], -0.2 if operator == "Max" else 0.2))
+        held = best(np.stack([pooled(part) for part in parts]), axis=0)
+        return np.where(held == 0, parts[0], np.where(held == 1, parts[1], parts[2]))
+
+    check_conditional(model, expected)
 
 
 def test_relu_on_a_pooled_map_of_four_axes() -> None:
@@ -134,12 +163,12 @@ def test_activation_at_and_near_its_anchor_takes_the_derivative(name: str) -> No
     """Pooled values of 0 and of 1e-6: the quotient would be 0/0 or noise."""
     derivative = {"Sigmoid": 0.25, "Tanh": 1.0, "Softplus": 0.5, "Exp": 1.0, "Cos": 0.0, "HardSigmoid": 0.2}[name]
     base = {"Sigmoid": 0.5, "Tanh": 0.0, "Softplus": math.log(2), "Exp": 1.0, "Cos": 1.0, "HardSigmoid": 0.5}[name]
-    model = text_model(f"{POOL}\n h = {name}(f)\n y = Neg(h)", y="float[N,6] y")
+    model = text_model(f"{POOL}\n h = {name}(f)\n y = Add(h, h)", y="float[N,6] y")
     x = np.zeros((2, 6, 3, 5), np.float32)
     x[:, :, 0, 0], x[:, :, 2, 4] = 3, -3
     x[1] += 1e-6
     grid = lift(model, x).grid
-    assert_close(-grid, base + derivative * x.astype(np.float64), 1e-4)
+    assert_close(grid / 2, base + derivative * x.astype(np.float64), 1e-4)
 
 
 @pytest.mark.parametrize("kind", ["float16", "double"])
@@ -243,14 +272,13 @@ def lift_without_checker(model: object, x: np.ndarray) -> object:
 
 
 def test_power_of_two_pooled_tensors_is_refused() -> None:
+    model = text_model(f"{POOL}\n g = Relu(f)\n h = Pow(f, g)\n y = Gemm<transB=1>(h, w)", init={"w": W})
+    check_refused(model, "unknown-operator", "'h'")
+
+
+def test_power_of_a_tensor_by_itself_is_a_function_of_it() -> None:
     model = text_model(f"{POOL}\n h = Pow(f, f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
-    check_refused(model, "unknown-operator", "'h'")
-
-
-@pytest.mark.parametrize("name", ["Floor", "Round", "Sign"])
-def test_steps_have_no_lift(name: str) -> None:
-    model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
-    check_refused(model, "unknown-operator", "'h'")
+    check_conditional(model, chain(frozen(lambda z: z**z), dense(W)), images(model, low=0.5), instance=False)
 
 
 def test_conditional_chain_keeps_the_mean_through_three_activations() -> None:

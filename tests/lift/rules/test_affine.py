@@ -147,14 +147,29 @@ def test_sum_of_a_vector_and_its_transpose_is_refused() -> None:
     check_refused(model, "spatial-mixing-after-pool", "'y'")
 
 
-def test_outer_sum_of_two_pooled_tensors_is_refused() -> None:
+def test_outer_sum_of_two_pooled_tensors() -> None:
     model = after_pool(
         "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = Add(a, c)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)",
         w=weights(5, 36),
         one=ints(1),
         two=ints(2),
     )
-    check_refused(model, "spatial-mixing-after-pool")
+    check_exact(model)
+
+
+@pytest.mark.parametrize("batch", ["N", "1"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("u = Unsqueeze(f, one)\n d = Sub(u, k)\n r = Reshape(d, s)", id="distances_to_prototypes"),
+        pytest.param("u = Unsqueeze(f, one)\n d = Mul(k, u)\n r = Reshape(d, s)", id="a_factor_for_each_class"),
+    ],
+)
+def test_channels_that_broadcast_are_repeated_in_every_cell(body: str, batch: str) -> None:
+    model = after_pool(
+        f"{body}\n y = Gemm<transB=1>(r, w)", batch=batch, w=weights(5, 24), k=weights(4, 6), one=ints(1), s=ints(0, 24)
+    )
+    check_exact(model)
 
 
 def test_centring_over_the_batch_is_refused() -> None:

@@ -154,7 +154,7 @@ def test_running_sum_over_the_flattened_map_is_refused() -> None:
         f"{TRUNK}\n f = Flatten(k)\n g = CumSum(f, one)\n y = Gemm<transB=1>(g, w)",
         init={"c": CONV, "w": W, "one": np.int64(1)},
     )
-    check_refused(model, "unknown-operator", "'g'")
+    check_refused(model, "flatten-head", "'y'")
 
 
 def test_map_whose_axes_nothing_tells_is_refused() -> None:

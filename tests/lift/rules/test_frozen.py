@@ -178,7 +178,7 @@ def test_a_gate_may_not_mix_the_images_of_a_batch(operator: str) -> None:
 
 
 def test_a_gate_of_the_whole_map_is_no_function_of_what_is_pooled() -> None:
-    body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n n = ReduceL2<axes=[2, 3], keepdims=0>(x)\n h = Div(f, n)\n"
+    body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n n = ReduceProd<axes=[2, 3], keepdims=0>(x)\n h = Div(f, n)\n"
     check_refused(model(body + END), "no-spatial-pool")
 
 
@@ -186,7 +186,7 @@ def test_scores_without_a_lift_are_not_made_a_gate() -> None:
     """The bounded factor is the gate; that the other one has no lift does not change that."""
     body = (
         "k = Conv(x, kernel)\n p = ReduceMean<axes=[2, 3], keepdims=0>(k)\n g = Sigmoid(p)\n m = Flatten(k)\n"
-        " z = Gemm<transB=1>(m, wide)\n c = CumSum(z, last)\n"
+        " z = Gemm<transB=1>(m, wide)\n c = Mod<fmod=1>(z, half)\n"
     )
     init = {"wide": weights(6, 90), "kernel": weights(6, 6, 1, 1)}
     check_refused(model(f"{body} h = Mul(c, g)\n {END}", **init), "unknown-operator")

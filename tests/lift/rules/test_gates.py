@@ -131,14 +131,21 @@ def test_quotient_does_not_make_an_unpooled_map_look_pooled() -> None:
     check_refused(model, "flatten-head")
 
 
-def test_outer_product_of_channels_is_refused() -> None:
-    """Bilinear pooling of the pooled vector."""
+def test_outer_product_of_channels_goes_half_and_half() -> None:
+    """Bilinear features of the pooled vector: each factor is kept in turn."""
     model = text_model(
         f"{POOL}\n a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = Mul(a, c)\n"
         " g = Flatten(o)\n y = Gemm<transB=1>(g, w)",
         init={"w": weights(5, 36), "one": np.array([1], np.int64), "two": np.array([2], np.int64)},
     )
-    check_refused(model, "unknown-operator")
+    matrix = weights(5, 36).reshape(5, 6, 6).astype(np.float64)
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        t = pooled(cells)[:, :, 0, 0]
+        halves = np.einsum("kab,nahw,nb->nkhw", matrix, cells, t), np.einsum("kab,na,nbhw->nkhw", matrix, t, cells)
+        return (halves[0] + halves[1]) / 2
+
+    check_conditional(model, expected, instance=False)
 
 
 def test_softmax_spelled_out_keeps_the_mean() -> None:

@@ -181,11 +181,6 @@ def test_norm_with_a_scale_from_a_second_input_is_refused() -> None:
     check_refused(model, "unknown-operator", "'n'")
 
 
-def test_size_of_the_pooled_vector_alone_has_no_lift() -> None:
-    model = text_model(f"{POOL}\n y = ReduceL2<axes=[1]>(f)", y="float[N,1] y")
-    check_refused(model, "unknown-operator", "'y'")
-
-
 def test_affine_part_after_a_norm_of_the_trunk_is_exact() -> None:
     model = text_model(
         "a = LpNormalization<axis=1>(x)\n p = GlobalAveragePool(a)\n n = Flatten(p)\n y = Gemm<transB=1>(n, w)",

@@ -188,7 +188,8 @@ def test_tokens_without_a_map_are_one_row(layout: str) -> None:
     shape, axis = ("15,6", 1) if layout == "NTC" else ("6,15", 2)
     model = text_model(f"f = ReduceMean<axes=[{axis}], keepdims=0>(x)\n {HEAD}", x=f"float[N,{shape}] x", init=INIT)
     found = check_exact(model, layout=layout, size=(1, 15))
-    assert "no known two-dimensional arrangement" in found.rewrite.heads[0].feature_grids[0].note
+    head = found.rewrite.heads[0]
+    assert (head.places.rows, head.arranged) == (None, False)
 
 
 def window_weights(size: int, kernel: int, low: int, high: int, *, count_pad: bool) -> np.ndarray:
@@ -249,10 +250,18 @@ def test_max_pool_goes_to_the_largest_cell(body: str, init: dict[str, np.ndarray
     "attributes",
     ["kernel_shape=[2, 3], dilations=[2, 2]", "kernel_shape=[3, 5], pads=[1, 0, 0, 0], strides=[2, 1]"],
 )
-def test_max_pool_that_misses_positions_is_partial(attributes: str) -> None:
-    """By what the runtime's window sees."""
+def test_max_pool_that_misses_positions_takes_the_largest_that_its_window_reads(attributes: str) -> None:
+    """By what the runtime's window sees: a cell outside of it has a share of nothing."""
     model = text_model(f"p = MaxPool<{attributes}>(x)\n f = Flatten(p)\n {HEAD}", opset=11, init=INIT)
-    assert "its window leaves" in check_refused(model, "partial-pool", "'p'").message
+    seen = np.zeros((3, 5))
+    seen[(slice(None, None, 2), slice(0, 5, 2)) if "dilations" in attributes else slice(0, 2)] = 1
+
+    def formula(cells: np.ndarray) -> np.ndarray:
+        inside = np.where(seen, cells, -np.inf)
+        return LINEAR(np.where(inside == inside.max(axis=(2, 3), keepdims=True), cells, 0) * 15)
+
+    found = check_conditional(model, formula, instance=False)
+    assert found.rewrite.heads[0].position_dependent
 
 
 #: A pool over the columns of the rows' mean, or over the rows of the columns' mean: how it is spelled, and its formula.
@@ -559,10 +568,186 @@ def test_mean_over_channels_of_a_pooled_map_is_affine() -> None:
     check_exact(model)
 
 
-def test_largest_pooled_channel_has_no_lift() -> None:
+@pytest.mark.parametrize("pool", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_vector_in_the_shape_of_a_map_is_pooled_over_channels(pool: str) -> None:
+    """Sub-centres of each class, of which the mean or the nearest counts."""
+    v = weights(20, 6)
     model = text_model(
-        "p = GlobalAveragePool(x)\n f0 = Flatten(p)\n z = Gemm<transB=1>(f0, v)\n r = Reshape(z, s)\n"
-        " y = ReduceMax<axes=[2], keepdims=0>(r)",
-        init={"v": weights(15, 6), "s": ints(0, 5, 3)},
+        f"p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)\n q = {pool}(r)\n"
+        " y = Flatten(q)",
+        init={"v": v, "s": ints(0, 5, 2, 2)},
     )
-    check_refused(model, "unknown-operator", "'y'")
+    if pool == "GlobalAveragePool":
+        check_exact(model)
+        return
+
+    def nearest(cells: np.ndarray) -> np.ndarray:
+        z = np.einsum("kc,nchw->nkhw", v.astype(np.float64), cells).reshape(-1, 5, 4, 3, 5)
+        best = z.mean(axis=(3, 4), keepdims=True)
+        return (z * (best == best.max(axis=2, keepdims=True))).sum(axis=2)
+
+    check_conditional(model, nearest)
+
+
+def test_pooled_vector_spread_over_a_map_and_pooled_again() -> None:
+    body = "p = GlobalAveragePool(x)\n e = Expand(p, s)\n q = GlobalAveragePool(e)\n f = Flatten(q)"
+    check_exact(text_model(f"{body}\n {HEAD}", init=INIT | {"s": ints(1, 1, 4, 4)}))
+
+
+SIZES = {
+    "ReduceL1": lambda a: np.sign(a),
+    "ReduceL2": lambda a: a / np.sqrt((a**2).sum(axis=(2, 3), keepdims=True)),
+    "ReduceSumSquare": lambda a: a,
+    "ReduceMin": lambda a: (a == a.min(axis=(2, 3), keepdims=True)).astype(float),
+    "ReduceLogSum": lambda a: np.log(a.sum(axis=(2, 3), keepdims=True)) / a.sum(axis=(2, 3), keepdims=True),
+}
+
+
+@pytest.mark.parametrize("size", ["3,5", "H,W"])
+@pytest.mark.parametrize("operator", sorted(SIZES))
+def test_sizes_over_positions_go_to_them_by_their_part(operator: str, size: str) -> None:
+    model = text_model(
+        f"p = {operator}<axes=[2, 3], keepdims=0>(x)\n y = Gemm<transB=1>(p, w, b)",
+        x=f"float[N,6,{size}] x",
+        init=INIT,
+    )
+    x = weights(3, 6, 3, 5) if operator != "ReduceLogSum" else np.abs(weights(3, 6, 3, 5)) + 0.1
+    found = lift(model, x)
+    assert found.verdict == "conditional"
+    cells = x.astype(np.float64)
+    assert_close(found.grid, LINEAR(cells * SIZES[operator](cells) * 15), 2e-5)
+    assert_mean_is_logits(found)
+
+
+@pytest.mark.parametrize("operator", ["ReduceL2", "ReduceMin", "ReduceSumSquare", "ReduceL1"])
+def test_sizes_over_columns_of_the_mean_over_rows(operator: str) -> None:
+    model = text_model(
+        f"m = ReduceMean<axes=[2], keepdims=0>(x)\n p = {operator}<axes=[2], keepdims=0>(m)\n {HEAD}".replace(
+            "(f,", "(p,"
+        ),
+        init=INIT,
+    )
+    found = lift(model, images(model))
+    cells = found.x.astype(np.float64)
+    lines = cells.mean(axis=2, keepdims=True)
+    assert found.verdict == "conditional"
+    assert_close(found.grid, LINEAR(cells * SIZES[operator](lines) * 5), 2e-5)
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+def test_median_over_positions(largest: int) -> None:
+    """The last of half of the sorted positions."""
+    model = text_model(
+        f"r = Reshape(x, flat)\n v, i = TopK<largest={largest}>(r, half)\n s = Slice(v, seven, eight, two)\n"
+        " p = Squeeze(s, two)\n y = Gemm<transB=1>(p, w, b)",
+        init=INIT | {"flat": ints(0, 6, 15), "half": ints(8), "seven": ints(7), "eight": ints(8), "two": ints(2)},
+    )
+    found = lift(model, images(model))
+    cells = found.x.astype(np.float64).reshape(3, 6, 15)
+    hot = cells == np.median(cells, axis=2, keepdims=True)
+    assert found.verdict == "conditional"
+    assert_close(found.grid.reshape(3, 5, 15), LINEAR((cells * hot * 15)[..., None])[..., 0])
+
+
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum"])
+def test_positions_and_channels_at_once(operator: str) -> None:
+    axes = "<axes=[2, 3], keepdims=0>(r)" if operator == "ReduceMean" else "<keepdims=0>(r, two_three)"
+    model = text_model(
+        f"c = Conv(x, m)\n k = Reshape(c, flat)\n t = Transpose<perm=[0, 2, 1]>(k)\n u = MatMul(t, v)\n"
+        f" r = Unsqueeze(u, one)\n p0 = {operator}{axes}\n y = MatMul(p0, last)",
+        init={
+            "m": weights(6, 6, 1, 1), "flat": ints(0, 6, 15), "v": weights(6, 4), "one": ints(1),
+            "two_three": ints(2, 3), "last": weights(1, 5),
+        },
+    )  # fmt: skip
+    found = lift(model, images(model))
+    cells = np.einsum("dc,nchw->ndhw", weights(6, 6, 1, 1)[:, :, 0, 0].astype(np.float64), found.x)
+    one = np.einsum("cd,nchw->nhw", weights(6, 4).astype(np.float64), cells) / (
+        4 if operator == "ReduceMean" else 1 / 15
+    )
+    assert found.verdict == "exact"
+    assert_close(found.grid, one[:, None] * weights(1, 5)[0][:, None, None])
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+TOKENS = "c = Conv(x, m)\n k = Reshape(c, flat)\n t = Transpose<perm=[0, 2, 1]>(k)\n"
+CONV = {"m": weights(6, 6, 1, 1), "flat": ints(0, 6, -1)}
+
+
+def convolved(x: np.ndarray) -> np.ndarray:
+    return np.einsum("dc,nchw->ndhw", CONV["m"][:, :, 0, 0].astype(np.float64), x)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_mean_over_class_tokens_and_patches_spreads_what_has_no_place(tokens: int) -> None:
+    model = text_model(
+        f"{TOKENS} q = Concat<axis=1>(cls, t)\n u = Relu(q)\n f = ReduceMean<axes=[1], keepdims=0>(u)\n {HEAD}",
+        x="float[1,6,3,5] x",
+        y="float[1,5] y",
+        init=INIT | CONV | {"cls": weights(1, tokens, 6)},
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = np.maximum(convolved(x), 0)
+    rest = np.maximum(weights(1, tokens, 6), 0).sum(axis=1)[:, :, None, None]
+    assert found.verdict == "conditional"
+    assert_close(found.features, cells)
+    assert_close(found.grid, LINEAR((rest + 15 * cells) / (15 + tokens)))
+    assert_mean_is_logits(found)
+    assert f"{tokens / (15 + tokens):.1%} of the mean" in found.rewrite.heads[0].chain[0].detail
+
+
+def test_mean_over_a_class_token_and_all_patches_but_one_is_refused() -> None:
+    """As many tokens as there are patches, of which the first is none of them."""
+    model = text_model(
+        f"{TOKENS} q = Concat<axis=1>(cls, t)\n u = Slice(q, zero, last, one)\n"
+        f" f = ReduceMean<axes=[1], keepdims=0>(u)\n {HEAD}",
+        x="float[1,6,3,5] x",
+        y="float[1,5] y",
+        init=INIT | CONV | {"cls": weights(1, 1, 6), "zero": ints(0), "last": ints(15), "one": ints(1)},
+    )
+    check_refused(model, "class-token")
+
+
+@pytest.mark.parametrize("size", ["H,W", "3,W", "H,5"])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        pytest.param("t = Transpose<perm=[0, 2, 1]>(k)\n f = ReduceMean<axes=[1], keepdims=0>(t)", id="tokens"),
+        pytest.param("f = ReduceMean<axes=[2], keepdims=0>(k)", id="flattened"),
+        pytest.param("f = ReduceMax<axes=[2], keepdims=0>(k)", id="largest"),
+        pytest.param("g = GlobalAveragePool(k)\n f = Flatten(g)", id="one_axis"),
+    ],
+)
+def test_tokens_of_an_open_size_keep_their_rows(pool: str, size: str) -> None:
+    model = text_model(
+        f"c = Conv(x, m)\n k = Reshape(c, flat)\n {pool}\n {HEAD}", x=f"float[N,6,{size}] x", init=INIT | CONV
+    )
+    for height, width in ((3, 5), (3 if size[0] == "3" else 4, 5 if size[-1] == "5" else 2)):
+        x = weights(2, 6, height, width)
+        found = lift(model, x)
+        assert_close(found.features, convolved(x))
+        assert found.grid.shape == (2, 5, height, width)
+        assert_mean_is_logits(found)
+
+
+def test_mean_over_positions_that_a_layer_mixed() -> None:
+    """A spatial MLP without a skip: the sum holds, and what has no place is not said to have one."""
+    model = text_model(
+        "c = Conv(x, m)\n k = Reshape(c, flat)\n u = MatMul(k, mix)\n f = ReduceMean<axes=[2], keepdims=0>(u)\n"
+        f" {HEAD}",
+        init=INIT | CONV | {"mix": weights(15, 15)},
+    )
+    found = lift(model, images(model))
+    assert found.verdict == "exact"
+    assert not found.rewrite.heads[0].places.known
+    assert_mean_is_logits(found)
+
+
+def test_mean_over_channels_that_a_layer_mixed_is_refused() -> None:
+    model = text_model(
+        f"{TOKENS} u = MatMul(t, mix)\n f = ReduceMean<axes=[2], keepdims=0>(u)\n y = Gemm<transB=1>(f, w)",
+        init=CONV | {"mix": weights(6, 6), "w": weights(5, 15)},
+    )
+    assert "places lie along axis 1" in check_refused(model, "no-spatial-pool", "'f'").message

@@ -52,6 +52,19 @@ def ints(*values: int) -> np.ndarray:
             {"r": np.float32(0.5), "t": np.array(False)},
             id="dropout_training_mode_false",
         ),
+        pytest.param(
+            13,
+            "d = Dropout(p, r, t)\n f = Flatten(d)",
+            {"r": np.float32(0), "t": np.array(True)},
+            id="dropout_of_nothing_in_training_mode",
+        ),
+        pytest.param(17, "o = Optional(p)\n e = OptionalGetElement(o)\n f = Flatten(e)", {}, id="optional"),
+        pytest.param(
+            17,
+            "q = Relu(p)\n s = SequenceConstruct(q, p)\n e = SequenceAt(s, i)\n f = Flatten(e)",
+            {"i": np.int64(-1)},
+            id="element_of_a_sequence",
+        ),
         pytest.param(17, "t = Transpose<perm=[0, 2, 3, 1]>(p)\n f = Flatten(t)", {}, id="transpose_to_nhwc"),
         pytest.param(17, "e = Expand(p, s)\n f = Flatten(e)", {"s": ints(1, 6, 1, 1)}, id="expand_that_keeps_all"),
         pytest.param(

@@ -462,9 +462,16 @@ def test_sum_over_columns_alone_never_scrambles_rows(body: str) -> None:
         pytest.param("v, i = TopK<axis=1>(t, kk)\n f = ReduceMean<axes=[1], keepdims=0>(v)", (3, 5), id="four_tokens"),
     ],
 )  # fmt: skip
-def test_mean_of_the_largest_is_refused(body: str, size: tuple[int, int]) -> None:
+def test_mean_of_the_largest_goes_to_their_positions(body: str, size: tuple[int, int]) -> None:
     model = model_of(TOKENS + body, size=size, kk=ints(4), three=ints(3))
-    check_refused(model, "no-spatial-pool")
+    found = lift(model, images(model))
+    assert found.verdict == "conditional"
+    assert_mean_is_logits(found)
+    cells = found.features.astype(np.float64)
+    kth = np.sort(cells.reshape(3, 6, 15), axis=2)[:, :, -4].reshape(3, 6, 1, 1)
+    weight, bias = BASE["w"].astype(np.float64), BASE["b"].astype(np.float64)
+    expected = np.einsum("kc,nchw->nkhw", weight, cells * (cells >= kth) * 15 / 4) + bias[:, None, None]
+    assert_close(found.grid, expected)
 
 
 @pytest.mark.parametrize(
@@ -479,9 +486,13 @@ def test_mean_of_the_largest_is_refused(body: str, size: tuple[int, int]) -> Non
                      id="of_tokens_that_are_the_input"),
     ],
 )  # fmt: skip
-def test_mean_of_sorted_positions_is_refused(body: str, x: str) -> None:
+def test_mean_of_sorted_positions_has_the_cells_that_were_sorted(body: str, x: str) -> None:
     init = BASE | {"n15": ints(15), "n4": ints(4), "two_by_two": ints(0, 6, 2, 2)}
-    check_refused(text_model(f"{body}\n {GEMM}", x=x, init=init), "no-spatial-pool")
+    model = text_model(f"{body}\n {GEMM}", x=x, init=init)
+    found = lift(model, images(model))
+    assert found.verdict == "conditional"
+    assert found.grid.shape[2] * found.grid.shape[3] == 15
+    assert_mean_is_logits(found)
 
 
 MOVED = {

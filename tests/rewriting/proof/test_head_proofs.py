@@ -365,3 +365,26 @@ def test_a_lift_that_is_wrong_in_float64_alone_fails() -> None:
     assert report.to_json()["sum"]["passed"] is False
     (reason,) = report.reasons()
     assert "in float64, the mean over cells of class" in reason
+
+
+def test_a_map_and_its_own_crop_are_not_fed_with_numbers_of_their_own() -> None:
+    """The mean goes on to the map before the crop, with weights, and the largest cell stays at the crop."""
+    body = """
+    e = Pad(x, pads)
+    c = Slice(e, first, last, axes)
+    p = GlobalAveragePool(c)
+    q = GlobalMaxPool(c)
+    s = Add(p, q)
+    f = Flatten(s)
+    y = Gemm<transB=1>(f, w, b)
+    """
+    cut = {
+        "first": np.array([0]),
+        "last": np.array([3]),
+        "axes": np.array([2]),
+        "pads": np.array([0, 0, 1, 0] + [0] * 4),
+    }
+    report = rewrite(text_model(body, x="float[N,6,3,4] x", init={"w": W, "b": B, **cut}), write=False).proof
+    assert report is not None
+    assert report.passed
+    assert report.to_json()["sum"]["float64"]["passed"] is True

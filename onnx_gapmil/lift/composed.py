@@ -1,0 +1,317 @@
+r"""Outputs put together from several probabilities: each class by its own log-odds, so that a sigmoid gives its share.
+
+Several tasks' softmaxes packed into one output, one class of many, ``[1 - p, p]``, a mixture of softmaxes and sigmoids,
+products along a hierarchy of classes: there is no one vector of logits whose softmax they are, but each class has its
+log-odds::
+
+    o_k = log p_k / (1 - p_k) = z_k - \log \sum_{j \ne k} e^{z_j}
+
+over the classes j of its own softmax; of a sigmoid it is the logit. With the shares q_j of the others kept at their
+pooled values, the lift is ``lift(z_k) - (log sum_j e^{z_j} + sum_j q_j (lift(z_j) - z_j))``, whose mean is o_k. Of two
+classes there is one other, and that is affine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.cellwise import as_grid, pooled_value
+from onnx_gapmil.lift.joining import align
+from onnx_gapmil.lift.logits import Logits
+from onnx_gapmil.lift.monotone import MONOTONE, direction, moving_operand
+from onnx_gapmil.lift.rules.reductions import softmax_axes
+from onnx_gapmil.lift.rules.shape import split_batch
+from onnx_gapmil.lift.verdict import LiftStep
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
+
+_MOVING = frozenset(
+    {
+        "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Reshape", "Slice", "Split", "Squeeze",
+        "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+#: In place of minus infinity, in each type: e to it is 0.
+_GONE = {2: -6e4, 4: -1e30, 8: -1e300}
+_MAX_DEPTH = 60
+
+
+@dataclass(frozen=True)
+class Composed:
+    """What the classes of an output are, as new logits.
+
+    Attributes:
+        logits: where they are: a new tensor (N, K).
+        lifted: their lift.
+    """
+
+    logits: Logits
+    lifted: Lifted
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Probabilities, by a rising function of them.
+
+    Attributes:
+        scores: tensor (N, C) of it.
+        lifted: its lift, (N, C).
+        numbers: for each element of the vendor's tensor its place ``n * C + c``.
+        scale: their log-odds, or their logarithms.
+    """
+
+    scores: str
+    lifted: Lifted
+    numbers: np.ndarray
+    scale: Literal["odds", "log"]
+
+
+def compose(walk: Lifting, output: str) -> Composed | None:
+    """The classes of an output that is put together from probabilities; None if it is not.
+
+    Raises:
+        HeadRefused: the logits of one of them have no lift.
+    """
+    tail: list[str] = []
+    part = _part(walk, output, tail, 0)
+    node = walk.graph.producer(output)
+    if part is None or node is None:
+        return None
+    _, channels = split_batch(node, walk, part.lifted, part.numbers)
+    part = _chosen(walk, part, channels)
+    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" else "none"
+    words = {
+        "sigmoid": "each class by its log-odds, the other classes' shares kept at their pooled values",
+        "none": "each class by the logarithm of its probability",
+    }
+    detail = words[activation]
+    if activation == "sigmoid" and not part.lifted.conditional:
+        detail = "each class by its log-odds"
+    shape = (part.lifted.batch, part.lifted.channels)
+    step = LiftStep(walk.operator(node), node.name or "", output, shape, "norm", part.lifted.step.conditional, detail)
+    lifted = replace(part.lifted, step=step)
+    walk.remember(output, lifted)
+    return Composed(Logits(output, part.scores, activation, tuple(dict.fromkeys(reversed(tail)))), lifted)
+
+
+def _part(walk: Lifting, tensor: str, tail: list[str], depth: int) -> _Part | None:
+    """The probabilities that a tensor holds; None if it holds something else."""
+    node = walk.graph.producer(tensor)
+    if node is None or depth > _MAX_DEPTH:
+        return None
+    tail.append(str(node.op))
+    if node.op in ("Sigmoid", "Softmax"):
+        return _of_activation(node, walk)
+    moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
+    if node.op == "Concat":
+        parts = [_part(walk, name, tail, depth + 1) for name in moving]
+        found = [part for part in parts if part is not None]
+        if len(found) != len(node.inputs):
+            return None
+        return found[0] if len(found) == 1 else _side_by_side(node, walk, found)
+    if node.op == "Mul" and len(set(moving)) == 2:
+        parts = [_part(walk, name, tail, depth + 1) for name in moving]
+        one, two = parts
+        return None if one is None or two is None else _product(node, walk, one, two, tensor)
+    if len(set(moving)) != 1:
+        return None
+    if node.op in MONOTONE:
+        sign = direction(walk.graph, node)
+        source = moving_operand(walk.graph, node)
+        part = _part(walk, source, tail, depth + 1) if sign and source is not None else None
+        return None if part is None else _turned(walk, part, sign)
+    if node.op not in _MOVING:
+        return None
+    part = _part(walk, moving[0], tail, depth + 1)
+    if part is None:
+        return None
+    try:
+        numbers = _part_of_split(walk, node, tensor, part.numbers) if node.op == "Split" else None
+        moved = walk.run_node(node, {moving[0]: part.numbers})[0] if numbers is None else numbers
+    except ModelError:
+        return None
+    return replace(part, numbers=moved)
+
+
+def _of_activation(node: gs.Node, walk: Lifting) -> _Part:
+    """A sigmoid's logits as they are; a softmax's classes by their log-odds."""
+    source = node.inputs[0].name
+    lifted = walk.lift(source)
+    if lifted.quantization is not None or lifted.batch_axis is None or lifted.batch_axis < 0:
+        raise walk.refuse("quantized-nonuniform", node, "its logits are integers, or have no batch of their own")
+    build, flat = walk.build, source
+    if lifted.batch_axis > 0:
+        order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
+        flat = build.node("Transpose", [flat], perm=order)
+    flat = build.reshape(flat, [-1, lifted.channels])
+    rows = replace(lifted, shape=(lifted.batch, lifted.channels), batch_axis=0, parents=(source,), rounding=None)
+    if node.op == "Sigmoid":
+        step = replace(lifted.step, conditional=False)
+        return _Part(flat, replace(rows, step=step), lifted.index(), "odds")
+    axes = softmax_axes(node, walk, lifted.shape)
+    if lifted.batch_axis in axes or not axes:
+        raise walk.refuse(
+            "spatial-mixing-after-pool", node, "it is a softmax over the images of a batch, or of one number"
+        )
+    return _log_odds(walk, flat, rows, lifted.index(), axes)
+
+
+def _log_odds(walk: Lifting, flat: str, lifted: Lifted, index: np.ndarray, axes: tuple[int, ...]) -> _Part:
+    """Each class against the others of its softmax, from its logits (N, C) and their lift."""
+    build, dtype = walk.build, lifted.dtype
+    last = np.moveaxis(index, axes, range(index.ndim - len(axes), index.ndim))
+    count = math.prod(index.shape[axis] for axis in axes)
+    # The classes of one softmax one behind the other.
+    groups = last.reshape(-1, count)
+    groups = groups[(groups < lifted.channels).all(axis=1)]
+    order = groups.ravel()
+    back = np.argsort(order)
+    sorted_already = np.array_equal(order, np.arange(len(order)))
+    shape = [0, len(groups), count]
+
+    def apart(tensor: str, tail: list[int]) -> str:
+        chosen = tensor if sorted_already else build.node("Gather", [tensor, build.ints(order.tolist())], axis=1)
+        return build.reshape(chosen, [*shape, *tail])
+
+    def together(tensor: str, target: list[int]) -> str:
+        joined = build.reshape(tensor, target) if target else as_grid(walk, lifted, tensor, lifted.channels)
+        return joined if sorted_already else build.node("Gather", [joined, build.ints(back.tolist())], axis=1)
+
+    own = np.where(np.eye(count, dtype=bool), _GONE[dtype.itemsize], 0.0).astype(dtype)
+
+    def others(values: str) -> tuple[str, str]:
+        """Log-sum-exp of the others (N, G, m, 1), and their shares in it (N, G, m, m), of values (N, G, 1, m)."""
+        masked = build.node("Add", [values, build.constant(own)])
+        top = build.reduce("ReduceMax", masked, [3])
+        grown = build.node("Exp", [build.node("Sub", [masked, top])])
+        total = build.reduce("ReduceSum", grown, [3])
+        return build.node("Add", [build.node("Log", [total]), top]), build.node("Div", [grown, total])
+
+    size, _ = others(build.reshape(apart(flat, []), [0, len(groups), 1, count]))
+    odds = build.node("Sub", [apart(flat, [1]), size])
+    scores = together(odds, [0, lifted.channels])
+    cells, value = apart(lifted.name, [-1]), apart(pooled_value(walk, lifted), [1])
+    size, share = others(build.reshape(value, [0, len(groups), 1, count]))
+    moved = build.node("MatMul", [share, build.node("Sub", [cells, value])])
+    grid = together(build.node("Sub", [cells, build.node("Add", [moved, size])]), [])
+    bent = count > 2
+    step = replace(lifted.step, conditional=bent)
+    made = replace(lifted, name=grid, conditional=lifted.conditional or bent, step=step)
+    return _Part(scores, made, index, "odds")
+
+
+def _chosen(walk: Lifting, part: _Part, channels: np.ndarray) -> _Part:
+    """Some of the elements, in an order."""
+    if np.array_equal(channels, np.arange(part.lifted.channels)):
+        return replace(part, numbers=part.lifted.index())
+    build, picks = walk.build, walk.build.ints(channels.tolist())
+    grid = build.node("Gather", [part.lifted.name, picks], axis=1)
+    scores = build.node("Gather", [part.scores, picks], axis=1)
+    count = len(channels)
+    lifted = replace(part.lifted, name=grid, channels=count, shape=(part.lifted.batch, count))
+    return replace(part, scores=scores, lifted=lifted, numbers=lifted.index())
+
+
+def _turned(walk: Lifting, part: _Part, sign: int) -> _Part | None:
+    """What a monotone function makes of probabilities: the same, or ``1 - p`` and the like."""
+    if sign > 0:
+        return part
+    if part.scale == "log":
+        return None
+    name = walk.build.node("Neg", [part.lifted.name])
+    return replace(part, scores=walk.build.node("Neg", [part.scores]), lifted=replace(part.lifted, name=name))
+
+
+def _joined(walk: Lifting, node: gs.Node, parts: list[_Part]) -> list[_Part]:
+    """Parts on one grid."""
+    lifts = align(node, walk, [part.lifted for part in parts])
+    return [replace(part, lifted=lifted) for part, lifted in zip(parts, lifts, strict=True)]
+
+
+def _one_of(walk: Lifting, node: gs.Node, parts: list[_Part], name: str, channels: int) -> Lifted:
+    """The lift that is made of several parts'."""
+    first = parts[0].lifted
+    bent = any(part.lifted.step.conditional for part in parts)
+    return replace(
+        first,
+        name=name,
+        channels=channels,
+        shape=(first.batch, channels),
+        features=walk.merge_features(node, [part.lifted for part in parts]),
+        conditional=any(part.lifted.conditional for part in parts),
+        step=replace(first.step, conditional=bent),
+        parents=tuple(dict.fromkeys(parent for part in parts for parent in part.lifted.parents)),
+    )
+
+
+def _side_by_side(node: gs.Node, walk: Lifting, parts: list[_Part]) -> _Part | None:
+    """A Concat of probabilities."""
+    if len({part.scale for part in parts}) > 1:
+        parts = [_logarithms(walk, part) for part in parts]
+    parts = _joined(walk, node, parts)
+    offsets = np.cumsum([0, *(part.lifted.channels for part in parts)])
+    total = int(offsets[-1])
+    numbers = [
+        part.numbers // part.lifted.channels * total + part.numbers % part.lifted.channels + offset
+        for part, offset in zip(parts, offsets[:-1], strict=True)
+    ]
+    axis = int(node.attrs["axis"]) % numbers[0].ndim
+    build = walk.build
+    scores = build.node("Concat", [part.scores for part in parts], axis=1)
+    grid = build.node("Concat", [part.lifted.name for part in parts], axis=1)
+    lifted = _one_of(walk, node, parts, grid, total)
+    return _Part(scores, lifted, np.concatenate(numbers, axis=axis), parts[0].scale)
+
+
+def _product(node: gs.Node, walk: Lifting, one: _Part, two: _Part, tensor: str) -> _Part | None:
+    """A product of probabilities, such as that of a class and of the group that it belongs to."""
+    out = walk.shape(tensor)
+    parts = []
+    for part in _joined(walk, node, [_logarithms(walk, one), _logarithms(walk, two)]):
+        _, channels = split_batch(node, walk, part.lifted, np.broadcast_to(part.numbers, out))
+        parts.append(_chosen(walk, part, channels))
+    build = walk.build
+    scores = build.node("Add", [part.scores for part in parts])
+    grid = build.node("Add", [part.lifted.name for part in parts])
+    count = parts[0].lifted.channels
+    lifted = _one_of(walk, node, parts, grid, count)
+    axis = next((place for place, dim in enumerate(out) if dim == lifted.batch), 0)
+    inner = [dim for place, dim in enumerate(out) if place != axis]
+    numbers = np.moveaxis(np.arange(lifted.batch * count).reshape(lifted.batch, *inner), 0, axis)
+    return _Part(scores, lifted, numbers, "log")
+
+
+def _logarithms(walk: Lifting, part: _Part) -> _Part:
+    """``log p = -softplus(-o)`` of log-odds, by its slope at the pooled value."""
+    if part.scale == "log":
+        return part
+    build = walk.build
+
+    def log_p(odds: str) -> str:
+        return build.node("Neg", [build.node("Softplus", [build.node("Neg", [odds])])])
+
+    value = pooled_value(walk, part.lifted)
+    slope = build.node("Sigmoid", [build.node("Neg", [value])])
+    moved = build.node("Mul", [slope, build.node("Sub", [part.lifted.name, value])])
+    grid = build.node("Add", [moved, log_p(value)])
+    step = replace(part.lifted.step, conditional=True)
+    lifted = replace(part.lifted, name=grid, conditional=True, step=step)
+    return replace(part, scores=log_p(part.scores), lifted=lifted, scale="log")
+
+
+def _part_of_split(walk: Lifting, node: gs.Node, tensor: str, whole: np.ndarray) -> np.ndarray:
+    """One output of a Split."""
+    axis = int(node.attrs.get("axis", 0)) % whole.ndim
+    sizes = [walk.shape(made.name)[axis] for made in node.outputs]
+    place = [made.name for made in node.outputs].index(tensor)
+    start = sum(sizes[:place])
+    return np.take(whole, np.arange(start, start + sizes[place]), axis=axis)

@@ -1,0 +1,133 @@
+"""Reductions over pooled channels: by their slopes at the pooled value; a float64 formula is the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.helpers.support import (
+    Head,
+    assert_close,
+    chain,
+    check_conditional,
+    check_refused,
+    dense,
+    images,
+    lift,
+    pooled,
+    text_model,
+    weights,
+)
+
+V = weights(15, 6)
+W = weights(5, 6)
+POOL = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)"
+PIECES = f"{POOL}\n z = Gemm<transB=1>(f, v)\n r = Reshape(z, s)"
+INIT = {"v": V, "s": np.array([0, 5, 3], np.int64)}
+
+Slope = "np.ndarray"
+
+
+def tangent(value: Head, slope: Head) -> Head:
+    """``y + sum_j s_j (z_j - t_j)`` over axis 2 of (N, 5, 3, H, W), y and s at the pooled t."""
+
+    def apply(cells: np.ndarray) -> np.ndarray:
+        n, _, height, width = cells.shape
+        z = cells.reshape(n, 5, 3, height, width)
+        t = pooled(cells).reshape(n, 5, 3, 1, 1)
+        return value(t) + (slope(t) * (z - t)).sum(axis=2)
+
+    return apply
+
+
+def log_sum_exp(t: np.ndarray) -> np.ndarray:
+    return np.log(np.exp(t).sum(axis=2))
+
+
+FORMULAS: dict[str, tuple[Head, Head]] = {
+    "ReduceMax": (lambda t: t.max(axis=2), lambda t: t == t.max(axis=2, keepdims=True)),
+    "ReduceMin": (lambda t: t.min(axis=2), lambda t: t == t.min(axis=2, keepdims=True)),
+    "ReduceLogSumExp": (log_sum_exp, lambda t: np.exp(t - log_sum_exp(t)[:, :, None])),
+    "ReduceL1": (lambda t: np.abs(t).sum(axis=2), np.sign),
+    "ReduceL2": (
+        lambda t: np.sqrt((t**2).sum(axis=2)),
+        lambda t: t / np.sqrt((t**2).sum(axis=2, keepdims=True)),
+    ),
+}
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("operator", sorted(FORMULAS))
+def test_reduction_over_the_pieces_of_each_class(operator: str, keepdims: int) -> None:
+    model = text_model(f"{PIECES}\n p = {operator}<axes=[2], keepdims={keepdims}>(r)\n y = Flatten(p)", init=INIT)
+    check_conditional(model, chain(dense(V), tangent(*FORMULAS[operator])))
+
+
+def test_sum_of_squares_by_its_own_factors() -> None:
+    """``sum z * t``: it is homogeneous of degree two, so that no constant is needed."""
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        z = dense(V)(cells)
+        return (z * pooled(z)).reshape(z.shape[0], 5, 3, *z.shape[2:]).sum(axis=2)
+
+    check_conditional(text_model(f"{PIECES}\n y = ReduceSumSquare<axes=[2], keepdims=0>(r)", init=INIT), expected)
+
+
+def test_logarithm_of_a_sum_of_positive_channels() -> None:
+    model = text_model(f"{PIECES}\n y = ReduceLogSum<axes=[2], keepdims=0>(r)", init=INIT | {"v": np.abs(V)})
+    formula = tangent(lambda t: np.log(t.sum(axis=2)), lambda t: np.ones_like(t) / t.sum(axis=2, keepdims=True))
+    check_conditional(model, chain(dense(np.abs(V)), formula), images(model, low=0.5))
+
+
+def test_ties_share_the_maximum() -> None:
+    model = text_model(f"{PIECES}\n y = ReduceMax<axes=[2], keepdims=0>(r)", init=INIT | {"v": np.repeat(W, 3, axis=0)})
+    found = lift(model, images(model))
+    assert_close(found.grid, dense(W)(found.x.astype(np.float64)))
+
+
+@pytest.mark.parametrize("size", ["3,5", "H,W"])
+def test_distances_to_prototypes(size: str) -> None:
+    """Negative squared distances to K centroids, spelled by broadcasting; also where the size is open."""
+    centres = weights(1, 5, 6)
+    model = text_model(
+        "p = GlobalAveragePool(x)\n f = Flatten(p)\n u = Unsqueeze(f, one)\n d = Sub(u, c)\n q = Mul(d, d)\n"
+        " s = ReduceSum<keepdims=0>(q, two)\n y = Neg(s)",
+        x=f"float[N,6,{size}] x",
+        init={"c": centres, "one": np.array([1]), "two": np.array([2])},
+    )
+    x = weights(3, 6, 3, 5)
+    found = lift(model, x)
+    cells = x.astype(np.float64)[:, None] - centres[0][None, :, :, None, None]
+    t = cells.mean(axis=(3, 4), keepdims=True)
+    assert found.verdict == "conditional"
+    assert_close(found.grid, -(cells * t).sum(axis=2), 2e-5)
+
+
+SPELLINGS = {
+    "one_operator": "y = LogSoftmax<axis=1>(z)",
+    "spelled_out": "l = ReduceLogSumExp<axes=[1]>(z)\n y = Sub(z, l)",
+    "without_its_axis_kept": "l = ReduceLogSumExp<axes=[1], keepdims=0>(z)\n u = Unsqueeze(l, one)\n y = Sub(z, u)",
+}
+
+
+@pytest.mark.parametrize("spelling", sorted(set(SPELLINGS) - {"one_operator"}))
+def test_log_softmax_takes_the_normalizer_by_its_shares(spelling: str) -> None:
+    model = text_model(
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n {SPELLINGS[spelling]}", init={"w": W, "one": np.array([1])}
+    )
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        z = dense(W)(cells)
+        t = pooled(z)
+        total = np.log(np.exp(t).sum(axis=1, keepdims=True))
+        return z - total - (np.exp(t - total) * (z - t)).sum(axis=1, keepdims=True)
+
+    check_conditional(model, expected, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceL2", "ReduceLogSumExp"])
+def test_reduction_over_the_batch_is_refused(operator: str) -> None:
+    model = text_model(
+        f"{POOL}\n m = {operator}<axes=[0]>(f)\n s = Add(f, m)\n y = Gemm<transB=1>(s, w)", init={"w": W}
+    )
+    check_refused(model, "spatial-mixing-after-pool")
