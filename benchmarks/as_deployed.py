@@ -235,8 +235,8 @@ def report(found: dict[str, list[Row]]) -> str:
         "vendor's is equal byte for byte, at ONNX Runtime's default level (`all`) and at `extended`, on inputs of "
         "N(0, 1), 1.5 and 3 times that, and 0 to 255. *Loads*: the rewritten file loads under "
         f"`{MODES[0]}=1` and `{MODES[1]}=1` where its original does. *Named*, *with a shadow*: the rung of the ladder "
-        "([proofs](../proofs.md)) that it took. Processors without AVX-512 are played by ONNX Runtime's own kernels for "
-        "AVX2, with its look at the processor's registers patched; `--json` and `--also` bring runs together.",
+        "([proofs](../proofs.md)) that it took. Processors without AVX-512 are played by ONNX Runtime's own kernels "
+        "for AVX2, with its look at the processor's registers patched; `--json` and `--also` bring runs together.",
     ]
     for title, rows in found.items():
         lines += ["", f"## {title}", "", *_table(rows), "", *_exceptions(rows)]
