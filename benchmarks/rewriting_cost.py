@@ -34,60 +34,93 @@ CLASSES = 1000
 OWN_SECONDS, PROOF_SECONDS, GROWTH_PERCENT, HELP_SECONDS = 1.0, 4.0, 1.0, 0.3
 
 
-class ResNet50:
-    """Writes the graph node by node."""
+class Writer:
+    """Writes a graph node by node."""
 
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def _weight(self, name: str, *shape: int) -> str:
+    def weight(self, name: str, *shape: int) -> str:
+        """Random numbers, as large as keeps the size of what they are multiplied by."""
         deviation = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.01
         values = self._rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
         self._weights.append(onnx.numpy_helper.from_array(values, name))
         return name
 
-    def _add(self, op: str, inputs: list[str], **attributes: object) -> str:
+    def add(self, op: str, inputs: list[str], **attributes: object) -> str:
+        """One node; the name of what it makes."""
         name = f"{op.lower()}_{len(self._nodes)}"
         self._nodes.append(onnx.helper.make_node(op, inputs, [name], name=f"/{name}", **attributes))
         return name
 
-    def _conv(self, data: str, before: int, after: int, kernel: int, stride: int = 1) -> str:
+    def conv(self, data: str, before: int, after: int, kernel: int, stride: int = 1) -> str:
+        """A convolution that keeps the size, but for its stride."""
         place = f"conv_{len(self._nodes)}"
-        weight = self._weight(f"{place}.weight", after, before, kernel, kernel)
-        bias = self._weight(f"{place}.bias", after)
+        weight = self.weight(f"{place}.weight", after, before, kernel, kernel)
+        bias = self.weight(f"{place}.bias", after)
         pads = [kernel // 2] * 4
-        return self._add("Conv", [data, weight, bias], kernel_shape=[kernel] * 2, pads=pads, strides=[stride] * 2)
+        return self.add("Conv", [data, weight, bias], kernel_shape=[kernel] * 2, pads=pads, strides=[stride] * 2)
 
-    def _bottleneck(self, data: str, before: int, width: int, stride: int) -> str:
-        inner = self._add("Relu", [self._conv(data, before, width, 1)])
-        inner = self._add("Relu", [self._conv(inner, width, width, 3, stride)])
-        inner = self._conv(inner, width, 4 * width, 1)
-        if before != 4 * width:
-            data = self._conv(data, before, 4 * width, 1, stride)
-        return self._add("Relu", [self._add("Add", [inner, data])])
+    def dense(self, data: str, before: int, after: int) -> str:
+        """A layer on each token."""
+        place = f"dense_{len(self._nodes)}"
+        product = self.add("MatMul", [data, self.weight(f"{place}.weight", before, after)])
+        return self.add("Add", [product, self.weight(f"{place}.bias", after)])
 
-    def build(self) -> onnx.ModelProto:
-        """The model: image (N, 3, 224, 224) float32 to logits (N, 1000)."""
-        data = self._add("Relu", [self._conv("image", 3, 64, 7, 2)])
-        data = self._add("MaxPool", [data], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
-        channels = 64
-        for stage, (blocks, width) in enumerate(STAGES):
-            for block in range(blocks):
-                data = self._bottleneck(data, channels, width, 2 if stage and not block else 1)
-                channels = 4 * width
-        flat = self._add("Flatten", [self._add("GlobalAveragePool", [data])], axis=1)
-        weights = [self._weight("fc.weight", CLASSES, channels), self._weight("fc.bias", CLASSES)]
-        self._nodes.append(onnx.helper.make_node("Gemm", [flat, *weights], ["logits"], name="/fc", transB=1))
+    def norm(self, data: str, width: int) -> str:
+        """LayerNormalization of each token."""
+        place = f"norm_{len(self._nodes)}"
+        self._weights.append(onnx.numpy_helper.from_array(np.ones(width, np.float32), f"{place}.scale"))
+        return self.add("LayerNormalization", [data, f"{place}.scale", self.weight(f"{place}.bias", width)], axis=-1)
+
+    def ints(self, name: str, *values: int) -> str:
+        """A shape."""
+        self._weights.append(onnx.numpy_helper.from_array(np.array(values), name))
+        return name
+
+    def number(self, name: str, value: float) -> str:
+        """One number."""
+        self._weights.append(onnx.numpy_helper.from_array(np.float32(value), name))
+        return name
+
+    def classifier(self, pooled: str, channels: int, name: str) -> onnx.ModelProto:
+        """The model, from image (N, 3, 224, 224) float32 to logits (N, 1000), by a last dense layer."""
+        weights = [self.weight("fc.weight", CLASSES, channels), self.weight("fc.bias", CLASSES)]
+        self._nodes.append(onnx.helper.make_node("Gemm", [pooled, *weights], ["logits"], name="/fc", transB=1))
         graph = onnx.helper.make_graph(
             self._nodes,
-            "resnet50",
+            name,
             [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["N", 3, 224, 224])],
             [onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", CLASSES])],
             self._weights,
         )
         return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+class ResNet50(Writer):
+    """ResNet-50's own topology."""
+
+    def _bottleneck(self, data: str, before: int, width: int, stride: int) -> str:
+        inner = self.add("Relu", [self.conv(data, before, width, 1)])
+        inner = self.add("Relu", [self.conv(inner, width, width, 3, stride)])
+        inner = self.conv(inner, width, 4 * width, 1)
+        if before != 4 * width:
+            data = self.conv(data, before, 4 * width, 1, stride)
+        return self.add("Relu", [self.add("Add", [inner, data])])
+
+    def build(self) -> onnx.ModelProto:
+        """The model: image (N, 3, 224, 224) float32 to logits (N, 1000)."""
+        data = self.add("Relu", [self.conv("image", 3, 64, 7, 2)])
+        data = self.add("MaxPool", [data], kernel_shape=[3, 3], pads=[1] * 4, strides=[2, 2])
+        channels = 64
+        for stage, (blocks, width) in enumerate(STAGES):
+            for block in range(blocks):
+                data = self._bottleneck(data, channels, width, 2 if stage and not block else 1)
+                channels = 4 * width
+        flat = self.add("Flatten", [self.add("GlobalAveragePool", [data])], axis=1)
+        return self.classifier(flat, channels, "resnet50")
 
 
 class _Clocked:

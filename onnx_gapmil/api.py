@@ -40,21 +40,36 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.rewriting.verbs import rewrite, verify
+from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
+from onnx_gapmil.validation.certificate.certified import rewrite_certified
+from onnx_gapmil.validation.certificate.replay import replay
+from onnx_gapmil.validation.checking.check import check as run_check
+from onnx_gapmil.validation.checking.measuring import DataRequest
+from onnx_gapmil.validation.checking.policy import Policy
+from onnx_gapmil.validation.checking.result import CheckReport
+from onnx_gapmil.validation.comparing.compare import compare as run_compare
+from onnx_gapmil.validation.comparing.request import CompareRequest, Side
+from onnx_gapmil.validation.comparing.result import Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
     import onnx
+
+    from onnx_gapmil.graph.loading import ModelSource
+    from onnx_gapmil.lift.verdict import Readout
 
 __all__ = [
     "Aggregator",
     "AuditSummary",
     "BenchPlan",
     "BenchReport",
+    "CheckReport",
     "Classifier",
+    "Comparison",
     "DataError",
     "DataSet",
     "Diagnosis",
@@ -68,6 +83,7 @@ __all__ = [
     "Inspection",
     "LabelsError",
     "ModelError",
+    "Policy",
     "PredictionGrid",
     "Predictions",
     "Preprocess",
@@ -81,6 +97,8 @@ __all__ = [
     "Verdict",
     "audit",
     "bench",
+    "check",
+    "compare",
     "diagnose",
     "inspect",
     "load_preprocess",
@@ -90,6 +108,84 @@ __all__ = [
     "rewrite",
     "verify",
 ]
+
+
+def rewrite(
+    model: ModelSource,
+    output: str | Path | None = None,
+    *,
+    readout: Readout = "contribution",
+    emit: Emit | str | None = None,
+    as_deployed: bool = True,
+    write: bool = True,
+    certificate: str | Path | None = None,
+) -> Rewrite:
+    """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
+
+    Args:
+        model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
+        output: where to write; ``MODEL.gapmil.onnx`` beside the model if None. A ModelProto is only written if
+            this is given.
+        readout: ``contribution`` (mean over cells = logits, always) or ``instance`` (the head applied to each cell).
+        emit: what the graph is to give beside the logits, as an `Emit` or its text; features and grid if None. Nothing
+            else is computed. The proof knows the whole grid all the same.
+        as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too, and do what keeps them equal;
+            False leaves that out.
+        write: False leaves the disk alone.
+        certificate: where to write what was proved, bound to the files; None writes none.
+
+    Returns:
+        The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
+
+    Raises:
+        ModelError: the model cannot be read or run; or it was rewritten before, with other emissions than those asked
+            for.
+        UnsupportedHeadError: no output has a head that can be lifted; the refusal says why.
+        ProofError: the rewritten model failed its proof; nothing is written.
+        InputError: the place to write to will not do, ``emit`` asks for what a head has not, or there is nothing to
+            certify.
+    """
+    return rewrite_certified(
+        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, certificate=certificate
+    )
+
+
+def verify(
+    original: ModelSource | None = None,
+    rewritten: ModelSource | None = None,
+    *,
+    batches: Sequence[tuple[str, np.ndarray]] = (),
+    provider: str = "auto",
+    certificate: str | Path | None = None,
+) -> ProofReport:
+    """Prove that one file is the rewritten form of another, as they would be deployed; or replay a certificate.
+
+    Args:
+        original: the vendor's model; with a certificate a path, or None for the file that it names beside it.
+        rewritten: the model that is claimed to be its rewritten form; with a certificate as ``original``.
+        batches: further inputs as (name for people, array of the input's shape and dtype); random ones are always
+            run. A certificate has its own.
+        provider: where to run; ``auto``, ``cuda``, ``cpu``, ...
+        certificate: what `rewrite` wrote: its claims are computed anew here and held against it.
+
+    Returns:
+        What was measured; ``passed`` tells the result.
+
+    Raises:
+        InputError: the certificate is missing, torn or none; or models and inputs are not given as they must be.
+        ModelError: one of them cannot be read or run, or the second is not a rewritten model, or of another one.
+        ProofError: the numbers are right, and what the second's record says of them is not.
+        ProviderError: the provider was asked for by name and is not really used.
+    """
+    if certificate is None:
+        if original is None or rewritten is None:
+            raise InputError("name the original and the rewritten model, or a certificate.")
+        return run_verify(original, rewritten, batches=batches, provider=provider)
+    paths = [model for model in (original, rewritten) if model is None or isinstance(model, str | Path)]
+    if batches or len(paths) != 2:
+        raise InputError("a certificate is replayed on files and on its own inputs.")
+    first, second = (_path(path) for path in paths)
+    return replay(Path(certificate), first, second, provider=provider)
 
 
 def predict(
@@ -211,6 +307,196 @@ def audit(
     return run_audit(
         request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
     )
+
+
+def compare(
+    old: str | Path,
+    new: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    labels: str | Path | None = None,
+    unlabelled: bool = False,
+    names: str | Path | None = None,
+    names_new: str | Path | None = None,
+    class_map: str | Path | None = None,
+    class_map_new: str | Path | None = None,
+    label_offset: int | None = None,
+    label_offset_new: int | None = None,
+    preprocess: str | Path | None = None,
+    preprocess_new: str | Path | None = None,
+    head: str | None = None,
+    head_new: str | None = None,
+    aggregator: Aggregator | str = "mean",
+    aggregator_new: Aggregator | str | None = None,
+    provider: str = "auto",
+    batch: int | None = None,
+    gallery: int = 60,
+    restart: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
+
+    What the new side has no own of, it takes from the old one. A run that was stopped goes on where it was when it is
+    called again with the same arguments.
+
+    Args:
+        old: path of the ``.onnx`` file that is there.
+        new: path of the one that is to replace it; the same for two heads or aggregators.
+        data: a labelled data set, see `open_data`; or images without labels: a file, a folder or a glob.
+        output: the folder for ``compare.json``, ``report.html``, ``images.parquet`` and ``classes.parquet``.
+        labels: a label file for the images of the folder ``data``.
+        unlabelled: the images have no labels, or are to be compared without them.
+        names: a file of class names; looked for beside the model if None.
+        names_new: of the new model.
+        class_map: a file that translates labels to classes.
+        class_map_new: of the new model; of images without labels, from the old model's classes to the new one's.
+        label_offset: class = label + offset, for labels that are numbers; found out if None.
+        label_offset_new: of the new model.
+        preprocess: a preset's name, a JSON file, or ``auto``; looked for beside each model if None.
+        preprocess_new: of the new model.
+        head: the output to compare, of a model with several; the first lifted one if None.
+        head_new: of the new model.
+        aggregator: what the answer is made of the cells by; ``mean`` is the model's own.
+        aggregator_new: of the new side.
+        provider: where to run.
+        batch: images at a time.
+        gallery: images to show in the report, those that changed most.
+        restart: begin anew, even if an unfinished run could go on.
+        progress: called now and then with the images done and all images.
+
+    Returns:
+        The content of ``compare.json``.
+
+    Raises:
+        InputError: a model, data, labels, names, preprocessing, provider or folder will not do, or it cannot be told
+            which class of one model is which of the other.
+        UnsupportedHeadError: a model has no head that can be lifted.
+    """
+    first = Side(
+        model=Path(old),
+        names=_path(names),
+        class_map=_path(class_map),
+        offset=label_offset,
+        preprocess=str(preprocess) if preprocess is not None else None,
+        head=head,
+        aggregator=_key(aggregator) or "mean",
+    )
+    second = first.replaced(
+        Path(new),
+        names=_path(names_new),
+        class_map=_path(class_map_new),
+        offset=label_offset_new,
+        preprocess=str(preprocess_new) if preprocess_new is not None else None,
+        head=head_new,
+        aggregator=_key(aggregator_new),
+    )
+    request = CompareRequest(
+        old=first,
+        new=second,
+        data=Path(data),
+        labels=_path(labels),
+        unlabelled=unlabelled,
+        provider=provider,
+        batch=batch,
+    )
+    told = progress if progress is not None else lambda _done, _total: None
+    return run_compare(
+        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+    )
+
+
+def check(
+    model: str | Path,
+    policy: Policy | str | Path,
+    *,
+    audit: str | Path | None = None,
+    compare: str | Path | None = None,
+    baseline: str | Path | None = None,
+    data: str | Path | None = None,
+    against: str | Path | None = None,
+    output: str | Path = "gapmil_check",
+    labels: str | Path | None = None,
+    names: str | Path | None = None,
+    class_map: str | Path | None = None,
+    label_offset: int | None = None,
+    preprocess: str | Path | None = None,
+    head: str | None = None,
+    provider: str = "auto",
+    batch: int | None = None,
+    allow_unjudged: bool = False,
+    junit: str | Path | None = None,
+    attestation: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CheckReport:
+    """Judge a model by a policy: every rule passes, fails, warns or is not judged.
+
+    Args:
+        model: path of the ``.onnx`` file.
+        policy: a `Policy`, or its TOML file.
+        audit: results of `audit`: their folder, or ``summary.json``.
+        compare: results of `compare` whose new side is the model: their folder, or ``compare.json``.
+        baseline: ``summary.json`` of what the model must not fall behind, or its folder.
+        data: labelled images: the audit is made first.
+        against: with ``data``, the model that it is to replace: the comparison is made first, too.
+        output: the folder for what is made.
+        labels: a label file for the images of the folder ``data``.
+        names: a file of class names.
+        class_map: a file that translates labels to classes.
+        label_offset: class = label + offset, for labels that are numbers.
+        preprocess: a preset's name, a JSON file, or ``auto``.
+        head: the output to judge, of a model with several.
+        provider: where to run.
+        batch: images at a time.
+        allow_unjudged: let a rule that cannot be judged only warn.
+        junit: where to write JUnit XML; None writes none.
+        attestation: where to write an unsigned in-toto statement; None writes none.
+        progress: called now and then with what is running, the images done and all images.
+
+    Returns:
+        Every rule with its state; ``passed``, ``outcome`` and ``exit_code`` tell the result.
+
+    Raises:
+        InputError: a file is missing, torn or of another kind, or the policy is wrong.
+        UnsupportedHeadError: data are given, and the model has no head that can be lifted.
+    """
+    if against is not None and data is None:
+        raise InputError("a model is compared with another on data, which are not given.")
+    stated = str(preprocess) if preprocess is not None else None
+    request = None
+    if data is not None:
+        request = DataRequest(
+            model=Path(model),
+            data=Path(data),
+            output=Path(output),
+            against=_path(against),
+            labels=_path(labels),
+            names=_path(names),
+            class_map=_path(class_map),
+            label_offset=label_offset,
+            preprocess=stated,
+            head=head,
+            provider=provider,
+            batch=batch,
+        )
+    return run_check(
+        Path(model),
+        policy if isinstance(policy, Policy) else Path(policy),
+        audit=_path(audit),
+        compare=_path(compare),
+        baseline=_path(baseline),
+        request=request,
+        head=head,
+        preprocess=stated,
+        allow_unjudged=allow_unjudged,
+        junit=_path(junit),
+        attestation=_path(attestation),
+        progress=progress if progress is not None else lambda *_: None,
+    )
+
+
+def _key(aggregator: Aggregator | str | None) -> str | None:
+    return aggregator.key if isinstance(aggregator, Aggregator) else aggregator
 
 
 def _path(value: str | Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""`make demo`: inspect, rewrite and predict on a sample model, by the commands that a user would type."""
+"""`make demo`: look at a sample model, audit it, and judge two that are to replace it, by the commands of a user."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from onnx_gapmil import GridSession
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.resolve import resolve_preprocess
+from tools.quantized import quantize
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = Path("sample_models")
@@ -21,6 +22,8 @@ MODEL = SAMPLES / "digits_torch_legacy.onnx"
 SCENES = SAMPLES / "scenes"
 OUT = Path("demo_output")
 REWRITTEN = OUT / "digits_torch_legacy.gapmil.onnx"
+CERTIFICATE = OUT / "digits_torch_legacy.cert.json"
+POLICY = Path("docs") / "recipes" / "gapmil.toml"
 
 
 def main() -> int:
@@ -30,13 +33,30 @@ def main() -> int:
     make_scenes(OUT / "scenes")
     for arguments in (
         ["inspect", MODEL],
-        ["rewrite", MODEL, "-o", REWRITTEN],
+        ["rewrite", MODEL, "-o", REWRITTEN, "--certificate", CERTIFICATE],
+        ["verify", MODEL, REWRITTEN, "--certificate", CERTIFICATE],
         ["predict", MODEL, SCENES, "-o", OUT / "predictions"],
         ["audit", MODEL, OUT / "scenes", "-o", OUT / "audit"],
     ):
         if code := run([str(argument) for argument in arguments]):
             return code
     print(summary())
+    return judge()
+
+
+def judge() -> int:
+    """Two integer models by one policy: one that was calibrated on dim photos, and one on usual ones."""
+    scenes = sorted((ROOT / OUT / "scenes").glob("*.png"))
+    for name, photos, light, expected in (("dim", scenes[:4], 0.35, 1), ("usual", scenes[:32], 1.0, 0)):
+        model = OUT / name / "digits_int8.onnx"
+        quantize(ROOT / MODEL, photos, ROOT / model, light=light)
+        print(f"\nAn int8 model, calibrated on {len(photos)} {name} photos: may it replace the float one?")
+        files = ["--junit", OUT / name / "check.xml", "--attestation", OUT / name / "check.intoto.json"]
+        command = ["check", model, "--policy", POLICY, "--data", OUT / "scenes", "--against", MODEL]
+        code = run([str(argument) for argument in [*command, "-o", OUT / name, *files]])
+        if code != expected:
+            return code or 1
+    print(f"\nWhere the first one fails: {OUT / 'dim' / 'compare' / 'report.html'}")
     return 0
 
 

@@ -87,21 +87,25 @@ class Aggregator:
         short = f"{self.parameter:g}"
         return f"{self.name}={short if float(short) == self.parameter else repr(self.parameter)}"
 
-    def __call__(self, grid: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    def __call__(self, grid: npt.NDArray[Any], *, cell_axes: int = 2) -> npt.NDArray[np.float64]:
         """Aggregate.
 
         Args:
             grid: (..., K, H, W), any float type; K, H and W at least 1. Logits, not probabilities.
+            cell_axes: how many of the last axes are cells: 3 for a volume, (..., K, D, H, W), or a clip.
 
         Returns:
             Scores (..., K), float64; NaN where the grid is not finite.
 
         Raises:
-            InputError: the grid has fewer than three axes, or no cell or no class.
+            InputError: the grid has no axis before those of the cells, or no cell or no class; or no axis is of cells.
         """
-        if grid.ndim < 3 or 0 in grid.shape[-3:]:
-            raise InputError(f"a prediction grid has axes (..., K, H, W) with at least one cell, not {grid.shape}.")
-        cells = np.asarray(grid, dtype=np.float64).reshape(*grid.shape[:-2], -1)
+        if cell_axes < 1:
+            raise InputError(f"a prediction grid has at least one axis of cells, not {cell_axes}.")
+        if grid.ndim <= cell_axes or 0 in grid.shape[-cell_axes - 1 :]:
+            axes = "H, W" if cell_axes == 2 else f"and {cell_axes} of cells"
+            raise InputError(f"a prediction grid has axes (..., K, {axes}) with at least one cell, not {grid.shape}.")
+        cells = np.asarray(grid, dtype=np.float64).reshape(*grid.shape[:-cell_axes], -1)
         with np.errstate(invalid="ignore", under="ignore"):
             return _KINDS[self.name].formula(cells, self.parameter or 0.0)
 

@@ -180,7 +180,7 @@ def _entry(
     arranged: bool,
 ) -> GalleryImage:
     height, width = geometry.image_size
-    thumb, size = _thumbnail(pixels)
+    thumb, size = thumbnail(pixels)
     measures = record.measures
     maps = encode_maps(grid, telling_classes(grid, [index for index, _ in record.top], measures.labels))
     x0, y0 = geometry.to_image(0.0, 0.0)
@@ -196,14 +196,15 @@ def _entry(
         thumb=thumb,
         size=size,
         window=(x0 / width, y0 / height, x1 / width, y1 / height),
-        boxes=tuple(_fractions(box.box, width, height) for box in boxes),
+        boxes=tuple(fractions(box.box, width, height) for box in boxes),
         box_classes=tuple(box.classes for box in boxes),
         foreground=measures.foreground_cells or (),
         maps=maps if arranged else replace(maps, grid=None),
     )
 
 
-def _fractions(box: Fractions, width: int, height: int) -> Fractions:
+def fractions(box: Fractions, width: int, height: int) -> Fractions:
+    """A box in fractions of a photo of this width and height."""
     x0, y0, x1, y1 = box
     return round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)
 
@@ -230,7 +231,8 @@ def telling_classes(grid: npt.NDArray[np.float64], top: Sequence[int], labels: S
     return kept[: max(_CLASSES, len(labels))]
 
 
-def _thumbnail(pixels: npt.NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:
+    """A photo made small, as a ``data:`` address, and its (width, height) in pixels."""
     height, width = pixels.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

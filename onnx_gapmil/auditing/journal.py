@@ -11,9 +11,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from onnx_gapmil.auditing.records import read_record
+from onnx_gapmil.auditing.records import Record, read_record
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import from_json, to_json
@@ -21,12 +21,12 @@ from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import BinaryIO, Self
 
-    from onnx_gapmil.auditing.records import Record
-
+S = TypeVar("S")
+R = TypeVar("R")
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
 
@@ -94,47 +94,51 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Found:
-    """An unfinished audit that was found in a folder.
+class FoundRun(Generic[S, R]):
+    """An unfinished run that was found in a folder.
 
     Attributes:
         settings: what it began with.
         batches: the records of each batch that was finished.
     """
 
-    settings: Settings
-    batches: tuple[tuple[Record, ...], ...]
+    settings: S
+    batches: tuple[tuple[R, ...], ...]
 
 
-class Journal:
-    """The journal of one audit, in a folder of its own inside the result folder.
+class BatchJournal(Generic[S, R]):
+    """The journal of one run, in a folder of its own inside the result folder.
 
     Args:
         folder: made when the first line is written.
+        settings: the type of what a run begins with.
+        read: makes a record of its JSON form; a ValueError if it is none.
+        what: the run is, with its article, for messages.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: type[S], read: Callable[[object], R], what: str) -> None:
         self.folder = folder
+        self._kind, self._read, self._what = settings, read, what
         self._stream: BinaryIO | None = None
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundRun[S, R] | None:
         """Read what an earlier run left; None if there is nothing.
 
         Raises:
-            InputError: there is something that is no journal of an audit.
+            InputError: there is something that is no journal of such a run.
         """
         if not (self.folder / _SETTINGS).is_file():
             return None
         try:
-            settings = from_json(Settings, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
-            return Found(settings, tuple(self._whole_batches()))
+            settings = from_json(self._kind, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
+            return FoundRun(settings, tuple(self._whole_batches()))
         except (ValueError, InputError) as error:
             raise InputError(
-                f"{self.folder} is not the journal of an audit ({error}). Choose another folder, or begin anew with "
-                "--restart."
+                f"{self.folder} is not the journal of {self._what} ({error}). Choose another folder, or begin anew "
+                "with --restart."
             ) from error
 
-    def start(self, settings: Settings) -> None:
+    def start(self, settings: S) -> None:
         """Begin a new journal; an older one is lost."""
         self.clear()
         try:
@@ -151,7 +155,7 @@ class Journal:
             lines = path.read_bytes().split(b"\n")[:batches]
             write_whole(path, b"".join(line + b"\n" for line in lines))
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[R]) -> None:
         """Append the records of the next batch, and wait until they are on the disk.
 
         Raises:
@@ -192,17 +196,31 @@ class Journal:
     ) -> None:
         self.close()
 
-    def _whole_batches(self) -> list[tuple[Record, ...]]:
+    def _whole_batches(self) -> list[tuple[R, ...]]:
         path = self.folder / _BATCHES
         if not path.is_file():
             return []
         lines = path.read_bytes().split(b"\n")
         # What follows the last line break was being written when the run was killed.
-        return [_batch(line) for line in lines[:-1]]
+        return [self._batch(line) for line in lines[:-1]]
+
+    def _batch(self, line: bytes) -> tuple[R, ...]:
+        entries = json.loads(line)
+        if not isinstance(entries, list):
+            raise ValueError(f"a line of {_BATCHES} is no list")
+        return tuple(self._read(entry) for entry in entries)
 
 
-def _batch(line: bytes) -> tuple[Record, ...]:
-    entries = json.loads(line)
-    if not isinstance(entries, list):
-        raise ValueError(f"a line of {_BATCHES} is no list")
-    return tuple(read_record(entry) for entry in entries)
+#: What an unfinished audit left.
+Found = FoundRun[Settings, Record]
+
+
+class Journal(BatchJournal[Settings, Record]):
+    """The journal of one audit.
+
+    Args:
+        folder: made when the first line is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Settings, read_record, "an audit")

@@ -11,12 +11,15 @@ from onnx_gapmil.auditing.summary import (
     AggregatorFigures,
     AuditedData,
     AuditedHead,
+    AuditedProof,
     AuditSummary,
     Conditions,
     LabelMapping,
+    ProofFigure,
     ProviderUse,
 )
 from onnx_gapmil.files.serial import from_json
+from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
 from onnx_gapmil.metrics.intervals import share_interval
@@ -49,8 +52,10 @@ def _conditions(run: Run) -> Conditions:
         schema_version=SCHEMA_VERSION,
         model=classifier.name,
         model_sha256=classifier.rewrite.source.sha256,
+        model_weights=weight_digests(classifier.rewrite.source),
         verdict=classifier.head.verdict,
         head=_head(classifier),
+        proof=_proof(classifier),
         data=from_json(AuditedData, prepared.data.to_json()),
         images=len(good),
         failed=len(failures),
@@ -76,6 +81,15 @@ def _head(classifier: Classifier) -> AuditedHead:
         position_dependent=head.position_dependent,
         note=head.note,
     )
+
+
+def _proof(classifier: Classifier) -> AuditedProof | None:
+    """Without when it was proved and how long that took, which would tell two runs apart."""
+    proof = classifier.session.proof
+    if proof is None:
+        return None
+    found, place = (ProofFigure(**figure.to_json()) for figure in (proof.sum, proof.place))
+    return AuditedProof(sum=found, place=place, claim=proof.claim)
 
 
 def _aggregated(good: Sequence[ImageRecord], name: str) -> AggregatorFigures:

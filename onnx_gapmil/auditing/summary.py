@@ -32,10 +32,42 @@ class AuditedHead:
 
     output: str
     activation: Activation
-    grid_shape: tuple[int | str, int | str, int | str, int | str]
+    grid_shape: tuple[int | str, ...]
     quantized: bool
     position_dependent: bool
     note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofFigure:
+    """What one proof measured; see ``docs/proofs.md``.
+
+    Attributes:
+        passed: whether it holds; None where it was not run.
+        measure: the worst figure.
+        allowed: the largest that passes.
+        skipped: why it was not run.
+    """
+
+    passed: bool | None
+    measure: float | None
+    allowed: float | None
+    skipped: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedProof:
+    """What was proved of the model as it was rewritten in memory.
+
+    Attributes:
+        sum: that each class's logit is the mean of its cells.
+        place: that the cells look where they are said to look.
+        claim: both in a sentence.
+    """
+
+    sum: ProofFigure
+    place: ProofFigure
+    claim: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +79,7 @@ class AuditedData:
         root: the folder that the images' names are relative to.
         source: one sentence: what was read and where.
         images: that it has.
+        keys_sha256: of their names, whatever their order: a baseline of other images is no baseline.
         notes: sentences: what was left out or assumed.
     """
 
@@ -54,6 +87,7 @@ class AuditedData:
     root: str
     source: str
     images: int
+    keys_sha256: str
     notes: tuple[str, ...]
 
 
@@ -118,8 +152,10 @@ class Conditions:
         schema_version: of ``summary.json``.
         model: the file, as it was given.
         model_sha256: of that file.
+        model_weights: SHA-256 of each file beside it that holds weights, by name.
         verdict: on its head, ``exact`` or ``conditional``.
         head: the head.
+        proof: of the rewrite in memory; None of a rewritten file, whose record is checked instead.
         data: the data set.
         images: that were measured.
         failed: that were kept out.
@@ -137,8 +173,10 @@ class Conditions:
     schema_version: int
     model: str
     model_sha256: str
+    model_weights: Mapping[str, str]
     verdict: Verdict
     head: AuditedHead
+    proof: AuditedProof | None = None
     data: AuditedData
     images: int
     failed: int
@@ -162,6 +200,7 @@ class AuditSummary(Figures, Conditions):
     are in ``docs/measures.md``; what was audited is described by `Conditions`, what was found by `Figures`:
 
     - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
+    - ``proof``: what was proved of it;
     - ``data``, ``images``, ``failed``, ``failures``: the data set, and how many of its images were measured;
     - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``class_map``, ``names_source``, ``provider``,
       ``versions``: under what all figures hold;

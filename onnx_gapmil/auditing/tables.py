@@ -67,7 +67,7 @@ def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None
     Raises:
         InputError: the file cannot be written.
     """
-    _write(path, [_image_row(record, name_of) for record in records], _IMAGES)
+    write_table(path, [_image_row(record, name_of) for record in records], _IMAGES)
 
 
 def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None:
@@ -90,10 +90,20 @@ def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None
         }
         for row in rows
     ]
-    _write(path, table, _CLASSES)
+    write_table(path, table, _CLASSES)
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> None:
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> None:
+    """Write rows as Parquet, whole or not at all.
+
+    Args:
+        path: the file.
+        rows: by column; what a row lacks is null.
+        columns: their types, in order.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     arrays = [pa.array([row.get(name) for row in rows], type=kind) for name, kind in columns.items()]
     stream = io.BytesIO()
     pq.write_table(pa.table(arrays, names=list(columns)), stream, compression="zstd")

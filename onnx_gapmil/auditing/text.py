@@ -24,6 +24,8 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     table.add_column()
     provider = classifier.session.provider
     table.add_row("model", f"{classifier.name}  ({classifier.head.said_verdict}, output '{classifier.head.output}')")
+    if classifier.session.proof is not None:
+        table.add_row("proof", classifier.session.proof.describe())
     table.add_row("data", prepared.data.source)
     for note in prepared.data.notes:
         table.add_row("", note)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.benchmarking.macs import count_work
 from onnx_gapmil.benchmarking.sessions import timed_session
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.loading import LoadedModel
+from onnx_gapmil.graph.macs import count_work
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 

@@ -28,6 +28,8 @@ VERBS = {
     "verify": Verb("onnx_gapmil.cli.verify:command", "Prove a rewritten model against its original."),
     "predict": Verb("onnx_gapmil.cli.predict:command", "Show which part of each image speaks for which class."),
     "audit": Verb("onnx_gapmil.cli.audit:command", "Measure what a model sees in labelled images; a report."),
+    "compare": Verb("onnx_gapmil.cli.compare:command", "Compare two models on the same images: what changed, where."),
+    "check": Verb("onnx_gapmil.cli.check:command", "Judge a model by a policy: pass, fail, or cannot judge."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),
     "doctor": Verb("onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not."),
 }

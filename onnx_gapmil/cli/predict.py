@@ -86,6 +86,9 @@ def command(
     IMAGES are files, folders or globs. For each photo: the top classes of the whole image, the classes that win
     cells, boxes around connected cells, and a picture. A model that was not rewritten is rewritten in memory.
 
+    Arrays are for what is no photo (signals, volumes, clips, several inputs): .npy, or .npz with one for each input by
+    its name. They go in as they are, one item a file; grids are saved as NPZ, and no picture is made of them.
+
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
     from onnx_gapmil.prediction.predicting import PredictionRun
@@ -116,9 +119,12 @@ def command(
             for text in run.report.chunks(run.summary()):
                 click.echo(text, nl=False)
         elif written is not None:
-            kinds = [*([] if no_pictures else ["pictures"]), *(["arrays"] if saved else []), written.name]
+            drawn = not no_pictures and not run.of_arrays
+            arrays = saved or run.of_arrays
+            kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
+            what = "arrays" if run.of_arrays else "photos"
             click.echo(
-                f"{run.report.counts['images']} of {len(run.paths)} photos done; in {output}/: {', '.join(kinds)}"
+                f"{run.report.counts['images']} of {len(run.paths)} {what} done; in {output}/: {', '.join(kinds)}"
             )
         return 2 if run.report.counts["failed"] else 0
 
@@ -144,14 +150,26 @@ def _announce(run: PredictionRun) -> None:
     lines = [
         f"model          {model.name}  ({model.rewrite.said_verdict}; "
         f"{'rewritten file' if model.rewrite.unchanged else 'rewritten in memory'})",
-        f"preprocessing  {model.preprocess.preprocess.describe()}",
-        f"               {model.preprocess.source}",
+        *([f"proof          {model.session.proof.describe()}"] if model.session.proof is not None else []),
+        *_preprocessing(run),
         f"classes        {model.names.source}",
         f"running on     {provider['used']}: {provider['reason']}",
-        f"photos         {len(run.paths)}",
+        f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths)}",
     ]
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     click.echo("\n".join(lines) + "\n", err=True)
+
+
+def _preprocessing(run: PredictionRun) -> list[str]:
+    if run.of_arrays:
+        from onnx_gapmil.prediction.predicting import AS_THEY_ARE
+
+        return [
+            f"preprocessing  {AS_THEY_ARE}",
+            "pictures       none: arrays are no photos; grids are in the NPZ files",
+        ]
+    used = run.classifier.preprocess
+    return [f"preprocessing  {used.preprocess.describe()}", f"               {used.source}"]
 
 
 def _tell(found: ImagePrediction) -> None:
@@ -165,10 +183,9 @@ def _tell(found: ImagePrediction) -> None:
             for entry in head.top
         )
         click.echo(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
-        rows, columns = head.grid_shape
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
         more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
-        click.echo(f"  {rows}×{columns} cells  {winners}{more}")
+        click.echo(f"  {head.size_text} cells  {winners}{more}")
         for box in head.boxes[:4]:
             x0, y0, x1, y1 = box.box
             click.echo(

@@ -32,18 +32,47 @@ if TYPE_CHECKING:
         "the image's K best classes, nearly free), classes:3,17,..., scores:max,lse=10,... May be given several "
         "times. What is not named is not computed. Default: features,grid.",
     ),
+    click.option(
+        "--as-deployed",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="Compare the vendor's outputs under ONNX Runtime's optimization too, bit for bit, and do what keeps them "
+        "equal: where int8 activations cannot be read, the part of the trunk that makes the map is repeated.",
+    ),
+    click.option(
+        "--certificate",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write what was proved, bound to the files: verify --certificate replays it anywhere.",
+    ),
     json_option,
 )
-def command(model: Path, output: Path | None, readout: Readout, emit: tuple[str, ...], as_json: bool) -> int:
+def command(
+    model: Path,
+    output: Path | None,
+    readout: Readout,
+    emit: tuple[str, ...],
+    as_deployed: str,
+    certificate: Path | None,
+    as_json: bool,
+) -> int:
     """Write MODEL with its prediction grid as new outputs, proved on random inputs.
 
     The original outputs stay first and unchanged, the weights are shared. A rewrite that fails its proof writes
     nothing (exit code 1); a head that does not decompose is refused with a reason (exit code 3).
     """
     from onnx_gapmil.rewriting.emission.emit import Emit
-    from onnx_gapmil.rewriting.verbs import rewrite
+    from onnx_gapmil.validation.certificate.certified import rewrite_certified
 
-    result = rewrite(model, output, readout=readout, emit=Emit.parse(*emit) if emit else None)
+    result = rewrite_certified(
+        model,
+        output,
+        readout=readout,
+        emit=Emit.parse(*emit) if emit else None,
+        as_deployed=as_deployed == "on",
+        certificate=certificate,
+    )
     if as_json:
         print_json(result.to_json())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,20 +15,31 @@ from onnx_gapmil.cli.options import (
     verb_options,
 )
 
+if TYPE_CHECKING:
+    from onnx_gapmil.rewriting.proof.report import ProofReport
+
 
 @click.command(name="verify")
 @verb_options(
-    click.argument("original", type=click.Path(path_type=Path)),
+    click.argument("original", type=click.Path(path_type=Path), required=False),
     click.argument("rewritten", type=click.Path(path_type=Path), required=False),
     click.argument("images", nargs=-1),
+    click.option(
+        "--certificate",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Replay a certificate of rewrite --certificate; the models are those that it names beside it, or those "
+        "given.",
+    ),
     preprocess_option,
     provider_option,
     json_option,
 )
 def command(
-    original: Path,
+    original: Path | None,
     rewritten: Path | None,
     images: tuple[str, ...],
+    certificate: Path | None,
     preprocess: str | None,
     provider: str,
     as_json: bool,
@@ -35,8 +47,21 @@ def command(
     """Prove that REWRITTEN gives ORIGINAL's outputs unchanged, and that the mean over cells is the logits.
 
     Runs both on random inputs, and on IMAGES (files, folders, globs) if any are given. Without REWRITTEN,
-    ORIGINAL.gapmil.onnx beside the original is taken. Exit code 1 if the proof fails.
+    ORIGINAL.gapmil.onnx beside the original is taken. Exit code 1 if the proof fails, or does not agree with the
+    certificate.
     """
+    if certificate is not None:
+        if images:
+            raise click.UsageError("a certificate is replayed on its own inputs; leave IMAGES out.")
+        from onnx_gapmil.validation.certificate.replay import replay
+
+        report = replay(certificate, original, rewritten, provider=provider)
+        code = _print(report, original, rewritten, as_json)
+        if not as_json:
+            click.echo(f"{certificate}: {'it holds here' if report.passed else 'it does not hold'}.")
+        return code
+    if original is None:
+        raise click.UsageError("name the ORIGINAL, or give --certificate FILE.")
     from onnx_gapmil.graph.loading import load_model
     from onnx_gapmil.rewriting.proof.photos import image_batches
     from onnx_gapmil.rewriting.saving import default_output_path
@@ -45,12 +70,17 @@ def command(
     first = load_model(original)
     second = rewritten if rewritten is not None else default_output_path(original)
     batches = image_batches(first, images, preprocess) if images else []
-    report = verify(first, second, batches=batches, provider=provider)
+    return _print(verify(first, second, batches=batches, provider=provider), original, second, as_json)
+
+
+def _print(report: ProofReport, original: Path | None, rewritten: Path | None, as_json: bool) -> int:
+    """Print the proof; the exit code."""
     if as_json:
         found = report.to_json()
         proof = {check.name: found.pop(check.name) for check in report.checks}
-        about = {"schema_version": 1, "model": str(original), "rewritten": str(second)}
-        print_json({**about, **found, "proof": proof})
+        names = {"model": original, "rewritten": rewritten}
+        about = {name: str(path) if path is not None else None for name, path in names.items()}
+        print_json({"schema_version": 1, **about, **found, "proof": proof})
     else:
         from onnx_gapmil.show.terminal.notes import console, proof_note
 

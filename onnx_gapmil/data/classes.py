@@ -116,7 +116,7 @@ def _translated(raw: RawSample, table: Mapping[Label, tuple[int, ...]]) -> Sampl
     if not labels:
         return None
     boxes = [Box(box.box, _classes(box.label, table) if box.label else labels) for box in raw.boxes]
-    return Sample(raw.image, raw.name, labels, tuple(box for box in boxes if box.classes), raw.mask)
+    return Sample(raw.image, raw.name, labels, tuple(box for box in boxes if box.classes), raw.mask, raw.columns)
 
 
 def _classes(labels: Sequence[Label], table: Mapping[Label, tuple[int, ...]]) -> tuple[int, ...]:

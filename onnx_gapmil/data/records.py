@@ -10,13 +10,14 @@ from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
 
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
-"""The fields that are read; others are passed over."""
+"""The fields that have a meaning; what is short in others makes slices."""
 
 NEEDED = "needed are 'image', and 'label' or 'labels' (or boxes that have labels); read too: 'boxes', 'objects', 'mask'"
 
 MAX_BOXES = 10_000
 MAX_LABEL = 2**31 - 1
 MAX_NAME = 1_000
+MAX_COLUMN = 100
 
 
 def has_fields(fields: Mapping[str, object] | tuple[str, ...]) -> bool:
@@ -51,7 +52,20 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     labels = labels or tuple(dict.fromkeys(label for box in boxes for label in box.label))
     if not labels:
         raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
-    return RawSample(image, finder.name(image), labels, boxes, _mask(record.get("mask"), where, finder, image))
+    mask = _mask(record.get("mask"), where, finder, image)
+    return RawSample(image, finder.name(image), labels, boxes, mask, _columns(record))
+
+
+def _columns(record: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """Other fields that are a short text, a number or a truth value; empty ones are left out."""
+    found = []
+    for name, value in record.items():
+        if name in FIELDS or not isinstance(value, str | int | float):
+            continue
+        text = ("true" if value else "false") if isinstance(value, bool) else str(value).strip()
+        if text and len(text) <= MAX_COLUMN and len(name) <= MAX_COLUMN and is_unicode(text) and is_unicode(name):
+            found.append((name, text))
+    return tuple(found)
 
 
 def _labels(value: object, where: str) -> tuple[Label, ...]:

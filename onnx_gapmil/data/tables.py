@@ -31,7 +31,7 @@ def read_table(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSam
     """
     found = []
     for row, where in rows(path, text.text):
-        record = {name: _cell(name, value, where) for name, value in row.items() if name in FIELDS}
+        record = {name: _cell(name, value, where) if name in FIELDS else value for name, value in row.items() if name}
         found.append((read_record(record, where, finder), where))
     return found
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class RawSample:
         labels: one or many.
         boxes: boxes of objects.
         mask: the file of the object's mask, to be read by `read_mask`.
+        columns: what else the label file says of it, (column, value) each, as text: it makes slices.
     """
 
     image: Path
@@ -45,6 +47,7 @@ class RawSample:
     labels: tuple[Label, ...]
     boxes: tuple[RawBox, ...] = ()
     mask: Path | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,20 @@ class DataSet:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The data set without its samples: `kind`, `root`, `source`, `images`, `notes`."""
+        """The data set without its samples: `kind`, `root`, `source`, `images`, `keys_sha256`, `notes`."""
         return {
             "kind": self.kind,
             "root": str(self.root),
             "source": self.source,
             "images": len(self.samples),
+            "keys_sha256": keys_digest(sample.name for sample in self.samples),
             "notes": list(self.notes),
         }
+
+
+def keys_digest(names: Iterable[str]) -> str:
+    """SHA-256 of a data set's keys (the names of its images), whatever their order: which images they are."""
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,7 @@ class Sample:
     labels: tuple[int, ...]
     boxes: tuple[Box, ...] = ()
     mask: Path | None = None
+    columns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from onnx_gapmil.graph.view import ModelGraph
 
 _PREFIX = "gapmil"
@@ -29,7 +31,7 @@ class GraphBuilder:
         self._taken = set(graph.names)
         self._nodes: list[gs.Node] = []
         self._makers: dict[str, gs.Node] = {}
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], gs.Constant] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes | int], gs.Constant] = {}
         self._values: dict[str, np.ndarray] = {}
 
     def unique(self, wish: str) -> str:
@@ -57,16 +59,29 @@ class GraphBuilder:
         self._append(op, inputs, [result], attrs)
         return result
 
-    def _append(self, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any]) -> None:
+    def repeat(self, node: gs.Node, inputs: list[str]) -> list[str]:
+        """One of the vendor's nodes once more, with all its attributes, on other inputs.
+
+        Returns:
+            Names of its outputs; "" for those that the vendor leaves out.
+        """
+        outputs = [self.unique(f"{_PREFIX}/{node.op}/output") if out.name else "" for out in node.outputs]
+        self._append(node.op, inputs, outputs, dict(node.attrs), domain=node.domain)
+        return outputs
+
+    def _append(
+        self, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any], *, domain: str | None = None
+    ) -> None:
         made = gs.Node(
             op=op,
+            domain=domain,
             name=self.unique(f"{_PREFIX}/{op}"),
             attrs={key: value for key, value in attrs.items() if value is not None},
             inputs=[gs.Variable(tensor) for tensor in inputs],
             outputs=[gs.Variable(tensor) for tensor in outputs],
         )
         self._nodes.append(made)
-        self._makers |= dict.fromkeys(outputs, made)
+        self._makers |= {name: made for name in outputs if name}
 
     def maker(self, tensor: str) -> gs.Node | None:
         """The new node that makes a tensor; None for the vendor's tensors and for constants."""
@@ -75,6 +90,33 @@ class GraphBuilder:
     def value(self, tensor: str) -> np.ndarray | None:
         """The value of a new constant; None if the tensor is none."""
         return self._values.get(tensor)
+
+    def is_constant(self, tensor: str) -> bool:
+        """Whether a tensor, the vendor's or new, depends on no input."""
+        leaves = [name for name in self.needed([tensor]) if name and name not in self._makers]
+        return all(name in self._values or name in self.graph.constants for name in leaves)
+
+    def redirect(self, node: gs.Node, old: str, new: str) -> None:
+        """Have a new node read another tensor in place of one."""
+        for place, tensor in enumerate(node.inputs):
+            if tensor.name == old:
+                node.inputs[place] = gs.Variable(new)
+
+    def needed_nodes(self, outputs: Iterable[str]) -> list[gs.Node]:
+        """The new nodes that the given tensors need, each after those that make what it reads."""
+        found: dict[int, gs.Node] = {}
+        needed = self.needed(outputs)
+        pending = [node for node in reversed(self._nodes) if not needed.isdisjoint(_made_by(node))]
+        while pending:
+            node = pending[-1]
+            makers = (self._makers.get(tensor.name) for tensor in node.inputs)
+            missing = [maker for maker in makers if maker is not None and id(maker) not in found]
+            if id(node) in found or not missing:
+                found.setdefault(id(node), node)
+                pending.pop()
+            else:
+                pending += missing
+        return list(found.values())
 
     def topk(self, tensor: str, count: int | str, axis: int) -> tuple[str, str]:
         """``TopK``, largest first, of equal ones the lowest index first.
@@ -95,10 +137,10 @@ class GraphBuilder:
             self._append("TopK", [tensor], names, {"axis": axis, "k": count})
         return names[0], names[1]
 
-    def constant(self, value: np.ndarray) -> str:
-        """A small new initializer (shapes, indices, scalars); equal ones are shared."""
-        array = np.ascontiguousarray(value)
-        key = (str(array.dtype), array.shape, array.tobytes())
+    def constant(self, value: np.ndarray, *, shared: bool = True) -> str:
+        """A small new initializer (shapes, indices, scalars); equal ones are shared, but those that must not be."""
+        array = np.asarray(value, order="C")  # which, unlike ascontiguousarray, leaves a scalar one
+        key = (str(array.dtype), array.shape, array.tobytes() if shared else len(self._constants))
         if key not in self._constants:
             self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/constant"), array)
             self._values[str(self._constants[key].name)] = array
@@ -130,7 +172,7 @@ class GraphBuilder:
 
         Rules may build nodes and then refuse; what nothing leads to is left out.
         """
-        needed = self._needed(outputs)
+        needed = self.needed(outputs)
         constants = [constant for constant in self._constants.values() if constant.name in needed]
         tensors = [OnnxExporter.export_tensor_proto(constant) for constant in constants]
         if proto.ir_version < _FREE_INITIALIZERS:
@@ -139,13 +181,14 @@ class GraphBuilder:
                 proto.graph.node.extend(_constant_nodes(tensor, self.graph.opset))
         else:
             proto.graph.initializer.extend(tensors)
-        proto.graph.node.extend(self._exported(needed))
+        proto.graph.node.extend(self.nodes_for(outputs))
 
     def nodes_for(self, outputs: list[str]) -> list[onnx.NodeProto]:
-        """The new nodes that the given tensors need, in the order they were built."""
-        return self._exported(self._needed(outputs))
+        """The new nodes that the given tensors need, each after those that make what it reads."""
+        return [OnnxExporter.export_node(node) for node in self.needed_nodes(outputs)]
 
-    def _needed(self, outputs: list[str]) -> set[str]:
+    def needed(self, outputs: Iterable[str]) -> set[str]:
+        """The tensors, the vendor's and new, that new nodes make the given ones of, these included."""
         pending, needed = list(outputs), set[str]()
         while pending:
             name = pending.pop()
@@ -155,15 +198,12 @@ class GraphBuilder:
                     pending.extend(tensor.name for tensor in self._makers[name].inputs)
         return needed
 
-    def _exported(self, needed: set[str]) -> list[onnx.NodeProto]:
-        return [
-            OnnxExporter.export_node(node)
-            for node in self._nodes
-            if any(tensor.name in needed for tensor in node.outputs)
-        ]
-
     def __len__(self) -> int:
         return len(self._nodes)
+
+
+def _made_by(node: gs.Node) -> set[str]:
+    return {tensor.name for tensor in node.outputs if tensor.name}
 
 
 def _constant_nodes(tensor: onnx.TensorProto, opset: int) -> list[onnx.NodeProto]:

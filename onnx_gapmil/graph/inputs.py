@@ -14,11 +14,41 @@ from onnx_gapmil.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import onnx_graphsurgeon as gs
+
     from onnx_gapmil.graph.view import ModelGraph
 
 #: Heights and widths tried for inputs that leave them open, the commonest first. Files that leave a size open of which
 #: only one fits (a 7x7 window and then a dense layer) run at multiples of their stride: 7 * 8 and 7 * 16.
 OPEN_SIZES = ((224, 224), (256, 256), (299, 299), (64, 64), (48, 192), (32, 32), (512, 512), (56, 56), (112, 112))
+
+#: Grey, colour, or colour and alpha.
+_COLOURS = (1, 3, 4)
+#: What looks at more than one pixel, or at none: an axis that is added behind it is no batch of the image.
+_TRUNK = frozenset(
+    {
+        "AveragePool",
+        "Conv",
+        "ConvInteger",
+        "Einsum",
+        "GRU",
+        "Gemm",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "LSTM",
+        "MatMul",
+        "MaxPool",
+        "QLinearConv",
+        "RNN",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceSum",
+        "Shape",
+        "Size",
+    }
+)
+#: So many tensors are looked through for the node that adds a batch.
+_STEPS = 64
 
 
 @dataclass(frozen=True)
@@ -30,22 +60,25 @@ class InputShape:
         declared: one entry for each axis: a number, or a symbol (None where it has no name).
         traced: the concrete shape of the trace.
         dtype: element type as NumPy names it.
+        alone: whether it is one image, (H, W, C) or (C, H, W), to which the graph itself adds the batch; its first
+            axis is then a place or the colours.
     """
 
     name: str
     declared: tuple[int | str | None, ...]
     traced: tuple[int, ...]
     dtype: np.dtype
+    alone: bool = False
 
     @property
     def batch_is_open(self) -> bool:
-        """Whether the first axis is left open."""
-        return bool(self.declared) and not isinstance(self.declared[0], int)
+        """Whether the batch is left open: the first axis, of what has one."""
+        return bool(self.declared) and not self.alone and not isinstance(self.declared[0], int)
 
     @property
     def space_is_open(self) -> bool:
-        """Whether any axis but the first is left open."""
-        return any(not isinstance(dim, int) for dim in self.declared[1:])
+        """Whether any axis but the batch is left open."""
+        return any(not isinstance(dim, int) for dim in self.declared[0 if self.alone else 1 :])
 
 
 def random_input(entry: InputShape, seed: int = 0) -> np.ndarray:
@@ -74,11 +107,11 @@ def candidate_inputs(graph: ModelGraph) -> Iterator[tuple[InputShape, ...]]:
     Raises:
         ModelError: an input is no tensor or has no known rank.
     """
-    declared = [_declared(value) for value in graph.inputs]
+    declared = concrete_inputs(graph, 1, OPEN_SIZES[0])
     if not declared:
         raise ModelError("the model has no input; it computes a constant.")
-    open_batch = any(bool(dims) and not isinstance(dims[0], int) for _, dims, _ in declared)
-    open_space = any(not isinstance(dim, int) for _, dims, _ in declared for dim in dims[1:])
+    open_batch = any(entry.batch_is_open for entry in declared)
+    open_space = any(entry.space_is_open for entry in declared)
     for size, batch in itertools.product(OPEN_SIZES if open_space else OPEN_SIZES[:1], (2, 1) if open_batch else (1,)):
         yield concrete_inputs(graph, batch, size)
 
@@ -89,11 +122,7 @@ def concrete_inputs(graph: ModelGraph, batch: int, size: tuple[int, int]) -> tup
     Raises:
         ModelError: an input is no tensor or has no known rank.
     """
-    return tuple(
-        InputShape(name, dims, _photo(dims, size, dtype) or _concrete(dims, batch, size, last), dtype)
-        for name, dims, dtype in (_declared(value) for value in graph.inputs)
-        for last in (_channels_last(graph, name, dims),)
-    )
+    return tuple(_concrete(graph, *_declared(value), batch, size) for value in graph.inputs)
 
 
 def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str | None, ...], np.dtype]:
@@ -109,33 +138,73 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str | None, 
     return value.name, dims, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
 
 
+def _concrete(
+    graph: ModelGraph,
+    name: str,
+    dims: tuple[int | str | None, ...],
+    dtype: np.dtype,
+    batch: int,
+    size: tuple[int, int],
+) -> InputShape:
+    height, width = size
+    alone = _is_alone(graph, name, dims, dtype)
+    image = (None, *dims) if alone else dims
+    defaults = {
+        3: (batch, 3, height),
+        4: (batch, height, width, 3) if _channels_last(graph, name, image) else (batch, 3, height, width),
+    }
+    fallback = defaults.get(len(image), (batch, *[height] * (len(image) - 1)))[1 if alone else 0 :]
+    traced = tuple(dim if isinstance(dim, int) else fallback[axis] for axis, dim in enumerate(dims))
+    return InputShape(name, dims, traced, dtype, alone)
+
+
 def _channels_last(graph: ModelGraph, name: str, dims: tuple[int | str | None, ...]) -> bool:
-    """Whether a rank-4 input is NHWC: by its declared sizes, else by what reads it first."""
+    """Whether a batch of images is NHWC: by its declared sizes, else by what reads it first."""
     if len(dims) != 4:
         return False
-    # Grey, colour, or colour and alpha.
-    channels = (1, 3, 4)
-    if dims[1] in channels or dims[3] in channels:
-        return dims[1] not in channels
+    if dims[1] in _COLOURS or dims[3] in _COLOURS:
+        return dims[1] not in _COLOURS
     # tf2onnx, Keras and jax2onnx keep the image in NHWC and begin with a Transpose.
     reader = next(iter(graph.consumers.get(name, ())), None)
     return reader is not None and reader.op == "Transpose"
 
 
-def _photo(dims: tuple[int | str | None, ...], size: tuple[int, int], dtype: np.dtype) -> tuple[int, ...] | None:
-    """One decoded photo of any size, (H, W, 3) uint8, to which the graph itself adds a batch; None for others."""
-    if len(dims) != 3 or dtype != np.uint8 or dims[2] not in (1, 3, 4) or any(isinstance(dim, int) for dim in dims[:2]):
-        return None
-    return (*size, dims[2])
+def _is_alone(graph: ModelGraph, name: str, dims: tuple[int | str | None, ...], dtype: np.dtype) -> bool:
+    """Whether an input of three axes is one image, to which the graph adds a batch; a batch of signals has it."""
+    if len(dims) != 3 or dims[0] == 1:
+        return False
+    # A decoded photo of any size: bytes, with colours last.
+    if dtype == np.uint8 and dims[2] in _COLOURS and not any(isinstance(dim, int) for dim in dims[:2]):
+        return True
+    waiting, seen = [name], {name}
+    while waiting:
+        for node in graph.consumers.get(waiting.pop(), ()):
+            # What precedes the batch is done pixel by pixel, or moves pixels: casts, scales, Transpose, Resize, Pad.
+            if node.op in _TRUNK or len(seen) > _STEPS:
+                continue
+            if node.inputs[0].name in seen and _adds_batch(graph, node):
+                return True
+            found = [out.name for out in node.outputs if out.name and out.name not in seen]
+            seen.update(found)
+            waiting.extend(found)
+    return False
 
 
-def _concrete(
-    dims: tuple[int | str | None, ...], batch: int, size: tuple[int, int], channels_last: bool
-) -> tuple[int, ...]:
-    height, width = size
-    defaults = {
-        3: (batch, 3, height),
-        4: (batch, height, width, 3) if channels_last else (batch, 3, height, width),
-    }
-    fallback = defaults.get(len(dims), (batch, *[height] * (len(dims) - 1)))
-    return tuple(dim if isinstance(dim, int) else fallback[axis] for axis, dim in enumerate(dims))
+def _adds_batch(graph: ModelGraph, node: gs.Node) -> bool:
+    """Whether a node puts an axis of 1 before all others: Unsqueeze, or a Reshape to (1, ...) of four axes."""
+    if node.op == "Unsqueeze":
+        axes = node.attrs.get("axes")
+        given = graph.value(node.inputs[1].name) if axes is None and len(node.inputs) > 1 else axes
+        # From the end: one more axis than the image has.
+        return given is not None and bool({0, -4} & {int(axis) for axis in np.ravel(given)})
+    if node.op != "Reshape" or len(node.inputs) < 2:
+        return False
+    target = graph.value(node.inputs[1].name)
+    if target is not None:
+        return target.size == 4 and int(target[0]) == 1
+    # Computed from the image's own size: PyTorch's legacy exporter, tf2onnx.
+    made = graph.producer(node.inputs[1].name)
+    if made is None or made.op != "Concat" or not made.inputs[0].name:
+        return False
+    first = graph.value(made.inputs[0].name)
+    return first is not None and first.size > 0 and int(first[0]) == 1

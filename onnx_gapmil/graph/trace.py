@@ -14,7 +14,8 @@ import onnx
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, random_input
-from onnx_gapmil.graph.loading import is_external, load_small_external_data, tensor_bytes, weight_bytes
+from onnx_gapmil.graph.light import light_copy
+from onnx_gapmil.graph.loading import load_small_external_data, weight_bytes
 from onnx_gapmil.graph.subgraphs import tensor_outputs
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
@@ -22,20 +23,6 @@ from onnx_gapmil.ort.errors import explain
 if TYPE_CHECKING:
     from onnx_gapmil.graph.view import ModelGraph
 
-#: Weights above this many bytes are handed to the runtime where they lie.
-_SMALL = 4096
-#: Element types that NumPy and ONNX Runtime both have.
-_PLAIN = frozenset(
-    {
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.INT32,
-        onnx.TensorProto.INT64,
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.UINT8,
-    }
-)
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
 MAX_TRACED_BYTES = 1_500_000_000
 
@@ -60,8 +47,9 @@ class Trace:
 
     @property
     def batch(self) -> int:
-        """Size of the first input's first axis in the trace."""
-        return self.inputs[0].traced[0] if self.inputs and self.inputs[0].traced else 1
+        """Size of the first input's batch in the trace: its first axis, or 1 where it is one image without a batch."""
+        entry = self.inputs[0] if self.inputs else None
+        return entry.traced[0] if entry is not None and entry.traced and not entry.alone else 1
 
 
 def trace(graph: ModelGraph) -> Trace:
@@ -138,7 +126,7 @@ class _Instrumented:
 
 
 def _instrumented(graph: ModelGraph) -> _Instrumented:
-    proto, weights = _light_copy(graph)
+    proto, weights = light_copy(graph.proto)
     load_small_external_data(proto, graph.folder)
     existing = {value.name for value in proto.graph.output}
     added: list[tuple[str, str]] = []
@@ -160,35 +148,3 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
                 proto.graph.output.append(onnx.ValueInfoProto(name=output))
             added.append((output, name))
     return _Instrumented(proto, weights, added)
-
-
-def _light_copy(graph: ModelGraph) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """The model without its value_info, and its large weights apart, so that they are neither copied nor serialized."""
-    source = graph.proto
-    proto = onnx.ModelProto(ir_version=source.ir_version, opset_import=source.opset_import, functions=source.functions)
-    proto.graph.name = source.graph.name
-    proto.graph.node.extend(source.graph.node)
-    proto.graph.input.extend(source.graph.input)
-    proto.graph.output.extend(source.graph.output)
-    proto.graph.sparse_initializer.extend(source.graph.sparse_initializer)
-    weights: dict[str, np.ndarray] = {}
-    listed = {value.name for value in source.graph.input}
-    read = {name for node in source.graph.node for name in node.input}
-    for tensor in source.graph.initializer:
-        # Weights that are inputs too (IR 3: MXNet, Chainer and the Caffe2 zoo list them all) may be overridden, and
-        # stay; ONNX Runtime takes none for a weight that no node reads.
-        apart = tensor_bytes(tensor) > _SMALL and tensor.data_type in _PLAIN and tensor.name in read - listed
-        if is_external(tensor) or not apart:
-            proto.graph.initializer.append(tensor)
-            continue
-        weights[tensor.name] = onnx.numpy_helper.to_array(tensor)
-        proto.graph.initializer.append(
-            onnx.TensorProto(
-                name=tensor.name,
-                data_type=tensor.data_type,
-                dims=tensor.dims,
-                data_location=onnx.TensorProto.EXTERNAL,
-                external_data=[onnx.StringStringEntryProto(key="location", value="in memory")],
-            )
-        )
-    return proto, weights

@@ -46,6 +46,9 @@ class Places:
         input: the graph input that they look at.
         rows: of the grid's rows, down the image.
         columns: of its columns, to the right.
+        depth: of a volume's slices, in voxels.
+        frames: of a clip's frames, in frames of the input.
+        axes: which axis of the input each of these runs along; only where that is no (rows, columns) image.
         reason: why they are not known.
         measured: what stripes of the image showed of ``rows`` and ``columns``
             (`onnx_gapmil.rewriting.proof.looks`); empty where none were run.
@@ -57,6 +60,15 @@ class Places:
     columns: AxisPlaces | None = None
     reason: str = ""
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    depth: AxisPlaces | None = None
+    frames: AxisPlaces | None = None
+    axes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> dict[str, AxisPlaces]:
+        """What is known of each axis of the grid that has places, in the grid's order: frames, depth, rows, columns."""
+        found = {name: getattr(self, name) for name in ("frames", "depth", "rows", "columns")}
+        return {name: line for name, line in found.items() if line is not None}
 
     @classmethod
     def unknown(cls, reason: str) -> Places:
@@ -67,11 +79,11 @@ class Places:
         """Plain JSON types, as a head has them under ``places``."""
         if not self.known:
             return {"known": False, "reason": self.reason}
-        axes = {"rows": self.rows, "columns": self.columns}
         return {
             "known": True,
             "input": self.input,
-            **{name: axis.to_json() for name, axis in axes.items() if axis is not None},
+            **{name: axis.to_json() for name, axis in self.lines.items()},
+            **({"axes": dict(self.axes)} if self.axes else {}),
             **({"measured": {name: dict(found) for name, found in self.measured.items()}} if self.measured else {}),
         }
 
@@ -88,8 +100,10 @@ class Places:
             str(name): {str(key): float(value) for key, value in found.items()}
             for name, found in (entry.get("measured") or {}).items()
         }
-        rows, columns = _axis(entry.get("rows")), _axis(entry.get("columns"))
-        return cls(True, str(entry["input"]), rows, columns, measured=measured)
+        rows, columns, depth, frames = (_axis(entry.get(name)) for name in ("rows", "columns", "depth", "frames"))
+        axes = {str(name): int(axis) for name, axis in (entry.get("axes") or {}).items()}
+        name = str(entry["input"])
+        return cls(True, name, rows, columns, measured=measured, depth=depth, frames=frames, axes=axes)
 
 
 def _axis(entry: Mapping[str, Any] | None) -> AxisPlaces | None:

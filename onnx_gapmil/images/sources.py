@@ -20,7 +20,7 @@ IMAGE_SUFFIXES = frozenset(
 _MAGIC = re.compile(r"[*?\[]")
 
 
-def find_images(args: Sequence[str]) -> list[Path]:
+def find_images(args: Sequence[str], *, others: frozenset[str] = frozenset()) -> list[Path]:
     """List the image files that the arguments name.
 
     - A file is taken whatever its ending: naming it is asking for it.
@@ -31,6 +31,10 @@ def find_images(args: Sequence[str]) -> list[Path]:
     The arguments' order is kept; within one, names are sorted as people count (`img2` before `img10`).
     A file that is reached twice is listed once.
 
+    Args:
+        args: what the user named.
+        others: endings, in lower case, of files that are taken from a folder or a glob that has no image.
+
     Raises:
         ImageError: there is no argument, one matches nothing, or one holds no image.
     """
@@ -38,7 +42,7 @@ def find_images(args: Sequence[str]) -> list[Path]:
         raise ImageError("No image was named; give image files, folders or a quoted glob such as 'photos/*.jpg'.")
     found: dict[Path, Path] = {}
     for arg in args:
-        for path in _expand(arg):
+        for path in _expand(arg, others):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -53,25 +57,25 @@ def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(parts), str(path)
 
 
-def _expand(arg: str) -> list[Path]:
+def _expand(arg: str, others: frozenset[str]) -> list[Path]:
     path = Path(arg)
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _images_in_folder(path)
+        return _images_in_folder(path, others)
     if _MAGIC.search(arg):
-        return _images_of_glob(path)
+        return _images_of_glob(path, others)
     raise ImageError(f"{arg}: no such file or folder; check the path.")
 
 
-def _images_in_folder(folder: Path) -> list[Path]:
-    images = _only_images(folder.rglob("*"), folder)
+def _images_in_folder(folder: Path, others: frozenset[str]) -> list[Path]:
+    images = _only_images(folder.rglob("*"), folder) or _only_images(folder.rglob("*"), folder, others)
     if not images:
         raise ImageError(f"{folder}: the folder holds no image (endings looked for: {_suffix_list()}).")
     return images
 
 
-def _images_of_glob(pattern: Path) -> list[Path]:
+def _images_of_glob(pattern: Path, others: frozenset[str]) -> list[Path]:
     base = Path(pattern.anchor)
     parts = list(pattern.parts[1:] if pattern.anchor else pattern.parts)
     while parts and not _MAGIC.search(parts[0]):
@@ -82,17 +86,17 @@ def _images_of_glob(pattern: Path) -> list[Path]:
         raise ImageError(f"{pattern}: not a glob that can be read ({error}).") from error
     if not matches:
         raise ImageError(f"{pattern}: nothing matches; check the pattern and the folder it starts from.")
-    images = _only_images(matches, base)
+    images = _only_images(matches, base) or _only_images(matches, base, others)
     if not images:
         raise ImageError(f"{pattern}: {len(matches)} match(es), none an image (endings looked for: {_suffix_list()}).")
     return images
 
 
-def _only_images(paths: Iterable[Path], root: Path) -> list[Path]:
+def _only_images(paths: Iterable[Path], root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> list[Path]:
     images = [
         path
         for path in paths
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(root).parts)
         and path.is_file()
     ]

@@ -48,7 +48,7 @@ def require_pooled(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, wo
             of what its own walk was refused for.
     """
     require_image(node, walk, [grid.source for grid in lifted.features], frozen, f"its {word} '{frozen}'")
-    reason = _unpooled(walk, frozen)
+    reason = unpooled(walk, frozen)
     if reason is not None:
         message = f"its {word} '{frozen}' is kept at its value but is no function of what is pooled: {reason.message}"
         raise walk.refuse(reason.code, node, message)
@@ -91,7 +91,7 @@ def _origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> 
     return frozenset(inputs), random
 
 
-def _unpooled(walk: Lifting, tensor: str) -> Refusal | None:
+def unpooled(walk: Lifting, tensor: str) -> Refusal | None:
     """Why a tensor is no function of pooled tensors of one image; None where every way back from it ends at lifts."""
     pending, seen = [tensor], {tensor}
     while pending:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import chooser, places_are_lost
+from onnx_gapmil.lift.frames import frames_along, frames_apart
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -25,7 +26,9 @@ _SEARCH_LIMIT = 5000
 _MEANS = frozenset({"ReduceMean", "AveragePool"})
 
 
-def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...]) -> FeatureGrid:
+def feature_grid(
+    node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], *, untransposed: bool = True
+) -> FeatureGrid:
     """The grid that a pool averages, as NCHW, with the nodes that bring it there.
 
     Pools in several steps (first over columns, then over rows) are followed back to the map they start from.
@@ -35,12 +38,15 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         walk: the walk.
         data: the map it reads.
         axes: the axes it pools over.
+        untransposed: take the map before the vendor transposed it.
 
     Raises:
         HeadRefused: the axes are channels, or leave positions over.
     """
     layout = Layout(walk.graph, walk.trace)
     source, axes, own = first_map(walk, data, axes)
+    if untransposed:
+        source, axes, own = _behind_transposes(walk, source, axes, own)
     shape = walk.shape(source)
     axes = _whole_plane(shape, axes)
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
@@ -51,6 +57,7 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
     _require_space(node, walk, source, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
     found = _arrangement(node, walk, layout, source, axes)
+    cells = tuple(shape[axis] for axis in axes) if len(axes) > 2 else ()
     return FeatureGrid(
         _as_nchw(walk, source, [batch, *kept], axes, channels, found),
         source,
@@ -62,7 +69,10 @@ def feature_grid(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...])
         walk.dtype(source, np.dtype(np.float32)),
         found.note,
         averaged,
-        found.prefix,
+        cells,
+        tuple((source, axis) for axis in axes) if cells else (),
+        frames_apart(walk, source, axes),
+        prefix=found.prefix,
     )
 
 
@@ -70,6 +80,25 @@ def first_map(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tup
     """The map that a pool in several steps starts from, all of its axes that are pooled, and those of its last step."""
     wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
     return _first_map(walk, Layout(walk.graph, walk.trace), data, wide)
+
+
+def _behind_transposes(
+    walk: Lifting, source: str, axes: tuple[int, ...], own: tuple[int, ...]
+) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
+    """The same map before it was transposed, with the same axes there.
+
+    TensorFlow's and Keras' exporters turn the last map to NHWC for the pool. ONNX Runtime moves such a Transpose
+    through the pool, but not where it has another reader.
+    """
+    while (node := walk.graph.producer(source)) is not None and node.op == "Transpose":
+        shape, batch = walk.shape(source), walk.batch_axis(source)
+        perm = node.attrs.get("perm", list(range(len(shape)))[::-1])
+        channels = [perm[axis] for axis, dim in enumerate(shape) if dim != 1 and axis not in (batch, *axes)]
+        if channels != sorted(channels):
+            break  # the pooled tensor has them in the order that they have here
+        source = str(node.inputs[0].name)
+        axes, own = (tuple(int(perm[axis]) for axis in places) for places in (axes, own))
+    return source, axes, own
 
 
 def _require_space(
@@ -96,6 +125,8 @@ def _require_space(
         raise walk.refuse(
             "no-spatial-pool", node, f"it reduces over the channels of a {list(shape)} tensor, not over space"
         )
+    # Frames may stand beside the channels, (N, T, C): their mean comes later, or the head is refused when it is placed.
+    wide = [axis for axis in wide if frames_along(walk, source, axis, axes) is None]
     if any(roles[axis] == "space" or (len(wide) >= 2 and roles[axis] != "channel") for axis in wide):
         raise walk.refuse(
             "partial-pool",
@@ -188,6 +219,9 @@ def _layout_name(shape: tuple[int, ...], axes: tuple[int, ...]) -> str:
     if len(shape) == 3:
         names: dict[tuple[int, ...], str] = {(0,): "tokens (T, N, C)", (1,): "tokens (N, T, C)"}
         return names.get(axes, "flattened map (N, C, T)")
+    if len(shape) == 5:
+        volumes: dict[tuple[int, ...], str] = {(2, 3, 4): "NCDHW", (1, 2, 3): "NDHWC", (1, 3, 4): "NTCHW"}
+        return volumes.get(axes, f"positions in axes {list(axes)} of {list(shape)}")
     return f"positions in axes {list(axes)} of {list(shape)}"
 
 
@@ -211,6 +245,9 @@ def _first_map(
         if any(axis not in moved for axis in axes) or (reduced and not _is_whole_mean(walk, node, layout, reduced)):
             return data, axes, own
         if not reduced and node.op not in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
+            return data, axes, own
+        # One clip: a reshape to (1, frames, C, H, W) and a batch of frames before it have the same axes above 1.
+        if before[walk.batch_axis(node.inputs[0].name)] != after[walk.batch_axis(data)]:
             return data, axes, own
         data = node.inputs[0].name
         own = tuple(moved[axis] for axis in own)
@@ -281,8 +318,7 @@ def _arrangement(node: gs.Node, walk: Lifting, layout: Layout, source: str, axes
     if len(axes) == 2:
         return _Arrangement((shape[axes[0]], shape[axes[1]]))
     if len(axes) > 2:
-        rows = math.prod(shape[axis] for axis in axes[:-1])
-        return _Arrangement((rows, shape[axes[-1]]), "the leading position axes are stacked as rows")
+        return _Arrangement((1, math.prod(shape[axis] for axis in axes)))
     count = shape[axes[0]]
     if len(shape) >= 4:
         return _Arrangement((1, count) if axes[0] == len(shape) - 1 else (count, 1))

@@ -99,10 +99,12 @@ class HeadSearch:
     Attributes:
         heads: those that lift, in the order of the outputs.
         refusals: by output, why the others do not.
+        walk: the walk, which knows the lift of every tensor that it came by.
     """
 
     heads: tuple[LiftedHead, ...]
     refusals: dict[str, Refusal]
+    walk: Lifting
 
 
 def lift_heads(
@@ -147,7 +149,7 @@ def lift_heads(
     lifted = {output for head in heads for output in head.outputs}
     names = real_outputs(graph)
     heads.sort(key=lambda head: min(names.index(output) for output in head.outputs))
-    return HeadSearch(tuple(heads), {name: why for name, why in refusals.items() if name not in lifted})
+    return HeadSearch(tuple(heads), {name: why for name, why in refusals.items() if name not in lifted}, walk)
 
 
 def _inside(walk: Lifting, scores: str) -> Lifted | Refusal:

@@ -38,7 +38,7 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
-    if any(grid.note for lifted in lifts for grid in lifted.features):
+    if any(grid.note or grid.cells for lifted in lifts for grid in lifted.features):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))
     return [_resampled(walk, lifted, target) for lifted in lifts]
@@ -49,11 +49,15 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
     grids = {grid.name for lifted in lifts for grid in lifted.features}
     if len(grids) == 1 or any(entry.space_is_open for entry in walk.trace.inputs):
         return None
+    if any(grid.cells or grid.fold is not None for lifted in lifts for grid in lifted.features):
+        return None  # volumes and clips are joined where their cells are the same alone
     target = (max(lifted.size[0] for lifted in lifts), max(lifted.size[1] for lifted in lifts))
     brought = [cells_of(walk, grid, target) for lifted in lifts for grid in lifted.features]
     if all(is_in_order(cells) and not difference_of(brought[0], cells) for cells in brought):
         return None  # the same places, however many cells see them
     views = [cells_of(walk, lifted.features[0]) for lifted in lifts]
+    if any(cells.beside for cells in views):
+        return None  # several frames at the same rows and columns, which is refused where the head is placed
     if not all(is_in_order(cells) for cells in views) or len({cells.places.input for cells in views}) > 1:
         return None
     # A union of views is as large as its parts are apart: each is compared by itself.

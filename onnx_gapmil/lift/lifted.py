@@ -23,6 +23,27 @@ UNARRANGED = "the positions have no known two-dimensional arrangement"
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Frames that a vendor keeps apart from the other cells, until a mean over them makes them cells too.
+
+    Attributes:
+        frames: how many there are, in the trace.
+        seen: the input that they are of, and which of its axes they are.
+        batched: whether they are folded into the batch, (N * frames, C, H, W), and not an axis of their own.
+        outer: whether the frame is the slower of the two in such a batch.
+        extent: a vendor's tensor and its axis that are as long as there are frames, where their number is open.
+        averaged: whether the mean over them was met: they are the first of the grid's axes then.
+    """
+
+    frames: int
+    seen: tuple[str, int]
+    batched: bool
+    outer: bool = False
+    extent: tuple[str, int] | None = None
+    averaged: bool = False
+
+
+@dataclass(frozen=True)
 class Laid:
     """A view of the image among others, on the lattice of all of them.
 
@@ -50,8 +71,12 @@ class FeatureGrid:
         layout: how the vendor lays it out: ``NCHW``, ``NHWC``, ``tokens``, ...
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
         averaged: its axes (2 rows, 3 columns) that the vendor averages before the pool, which then pools the others.
-        prefix: leading tokens of the source that are no cells, such as a class token; the pool reads them, too.
+        cells: lengths of the axes of a volume or a clip, whose cells lie in one row while the head is lifted,
+            (N, channels, 1, cells), and get their own shape when they are emitted; empty for rows and columns.
+        extents: for each of these axes a vendor's tensor and its axis of the same length, for inputs of open size.
+        fold: frames that the vendor keeps apart; None without any.
         laid: the lattice that it was laid onto beside other views; None if it is by itself.
+        prefix: leading tokens of the source that are no cells, such as a class token; the pool reads them, too.
     """
 
     name: str
@@ -64,8 +89,16 @@ class FeatureGrid:
     dtype: np.dtype
     note: str = ""
     averaged: tuple[int, ...] = ()
-    prefix: int = 0
+    cells: tuple[int, ...] = ()
+    extents: tuple[tuple[str, int], ...] = ()
+    fold: Fold | None = None
     laid: Laid | None = None
+    prefix: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of its cells, in the trace: rows and columns, or depth or frames before them."""
+        return self.cells or self.size
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import numpy as np
 from onnx_gapmil.graph.ancestors import ancestors
 from onnx_gapmil.lift.coordinates.fields import MIXED, is_number
 from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
+from onnx_gapmil.lift.coordinates.looks import unfolded
 from onnx_gapmil.lift.coordinates.preparing import plain
 from onnx_gapmil.lift.coordinates.scene import Scene
 from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
-from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Lifted, Quantization
+from onnx_gapmil.lift.lifted import MERGED, FeatureGrid, Fold, Lifted, Quantization
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, StepKind
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Lifting:
         build: where new nodes go.
         readout: which grid is being built.
         rules: the lift rule of each operator, by (domain, operator type); "" is ONNX's own domain.
+        frames_folded: by the name of a lift whose frames were made channels, the lift with them in its batch.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Lifting:
         self.build = build
         self.readout = readout
         self.rules = rules
+        self.frames_folded: dict[str, Lifted] = {}
         self._memo: dict[str, Lifted | Refusal] = {}
         self._stack: list[str] = []
 
@@ -67,16 +70,22 @@ class Lifting:
         """Where the elements of every tensor of the vendor's graph look; traced when it is first asked for."""
         return trace_coordinates(*plain(self.graph, self.trace))
 
-    def places(self, grid: str, axes: tuple[int, ...], size: tuple[int, int]) -> CellPlaces:
+    def places(self, grid: str, axes: tuple[int, ...], size: tuple[int, ...], fold: Fold | None = None) -> CellPlaces:
         """Where the cells of a map look.
 
         Args:
             grid: the vendor's tensor.
             axes: its axes that are cells, in the order rows, columns.
-            size: rows and columns as the vendor arranges them.
+            size: lengths of the axes of cells, as the vendor arranges them.
+            fold: frames that are cells, and folded into its batch.
         """
         inputs = {entry.name: entry.traced for entry in self.trace.inputs}
-        return places_of(self.coordinates.get(grid), axes, size, inputs, lambda key: self._extent(grid, key))
+        looks = self.coordinates.get(grid)
+        if fold is not None and fold.batched and looks is not None and looks.rank:
+            looks = unfolded(looks, fold.frames, outer=fold.outer)
+            axes = (1, *(axis + 1 for axis in axes[1:]))
+        are_frames = fold is not None and fold.batched
+        return places_of(looks, axes, size, inputs, lambda key: self._extent(grid, key), are_frames=are_frames)
 
     def _extent(self, tensor: str, key: Key) -> tuple[float, float] | None:
         """From where to where what a tensor is made of reaches along an axis of an input, in pixels.
@@ -386,8 +395,8 @@ class Lifting:
     def merge_features(self, node: gs.Node, parents: Sequence[Lifted]) -> tuple[FeatureGrid, ...]:
         """The distinct feature grids of several lifts; refuses if their sizes differ."""
         merged = tuple({grid.name: grid for parent in parents for grid in parent.features}.values())
-        if len({grid.size for grid in merged}) > 1:
-            sizes = " and ".join("x".join(map(str, grid.size)) for grid in merged)
+        if len({grid.shape for grid in merged}) > 1:
+            sizes = " and ".join("x".join(map(str, grid.shape)) for grid in merged)
             raise self.refuse("different-grids", node, f"it joins grids of {sizes} cells")
         return merged
 

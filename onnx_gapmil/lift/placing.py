@@ -40,26 +40,38 @@ class PlacedHead:
 
 def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     """Where a head's cells look, its grid and features in reading order; or why they are no places."""
+    for grid in lifted.features:
+        if grid.fold is not None and not grid.fold.averaged:
+            reason = "a layer behind it mixes frames that it pools each by itself, so that its cells are of no frame"
+            return _refusal(walk, lifted, grid, "spatial-mixing-after-pool", reason)
     found = [cells_of(walk, grid) for grid in lifted.features]
     for grid, cells in zip(lifted.features, found, strict=True):
         if cells.code:
             return _refusal(walk, lifted, grid, cells.code, cells.places.reason)
     unknown = next((cells for cells in found if not cells.places.known), None)
     if unknown is not None:
-        return PlacedHead(_unarranged(lifted), unknown.places)
+        return PlacedHead(_unarranged(walk, lifted), unknown.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
         if difference := difference_of(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"
             return _refusal(walk, lifted, grid, "different-views", reason)
     cells = found[0]
-    if cells.order is None and cells.size == lifted.size:
-        return PlacedHead(lifted, cells.places)
-    turn = _Turn(walk, cells, lifted.size)
+    before = lifted.features[0].shape
+    if cells.order is None and cells.size == before:
+        features = tuple(replace(grid, note=_arranged(grid.note)) for grid in lifted.features)
+        return PlacedHead(replace(lifted, features=features), cells.places)
+    turn = _Turn(walk, cells, before)
     if not turn.is_possible:
         why = "its cells are not in reading order, and the size of the input is left open"
-        return PlacedHead(_unarranged(lifted), Places.unknown(why))
+        return PlacedHead(_unarranged(walk, lifted), Places.unknown(why))
     features = tuple(
-        replace(grid, name=turn.apply(grid.name, grid.channels), size=cells.size, note=_arranged(grid.note))
+        replace(
+            grid,
+            name=turn.apply(grid.name, grid.channels),
+            size=turn.size,
+            cells=cells.size if len(cells.size) > 2 else (),
+            note=_arranged(grid.note),
+        )
         for grid in lifted.features
     )
     name = turn.apply(lifted.name, lifted.channels)
@@ -76,7 +88,7 @@ def cells_of(walk: Lifting, grid: FeatureGrid, size: tuple[int, int] | None = No
     """
     if grid.laid is not None:
         return CellPlaces(grid.laid.places, grid.size)
-    return walk.places(grid.source, grid.axes, size or grid.size)
+    return walk.places(grid.source, grid.axes, size or grid.shape, grid.fold)
 
 
 def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason: str) -> Refusal:
@@ -89,12 +101,14 @@ def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason
 class _Turn:
     """Brings tensors (N, C, H, W) into reading order, by nodes that cost nothing to speak of."""
 
-    def __init__(self, walk: Lifting, cells: CellPlaces, before: tuple[int, int]) -> None:
+    def __init__(self, walk: Lifting, cells: CellPlaces, before: tuple[int, ...]) -> None:
         self._build = walk.build
-        self._size = cells.size
-        self._order = np.arange(before[0] * before[1]) if cells.order is None else cells.order
+        flat = len(cells.size) > 2  # the cells of a volume lie in one row until they are emitted
+        self.size: tuple[int, int] = (1, math.prod(cells.size)) if flat else (cells.size[0], cells.size[1])
+        self._order = np.arange(math.prod(before)) if cells.order is None else cells.order
         self._open = any(entry.space_is_open for entry in walk.trace.inputs)
-        self._simple = self._simple_turn(before) if walk.graph.opset >= 10 else None
+        simple = walk.graph.opset >= 10 and not flat and len(before) == 2
+        self._simple = self._simple_turn((before[0], before[1])) if simple else None
         self.is_possible = not self._open or self._simple is not None
 
     def _simple_turn(self, before: tuple[int, int]) -> tuple[bool, bool, bool] | None:
@@ -103,7 +117,7 @@ class _Turn:
         for swap, rows, columns in _TURNS:
             turned = numbers.T if swap else numbers
             turned = turned[:: -1 if rows else 1, :: -1 if columns else 1]
-            if turned.shape == self._size and np.array_equal(turned.ravel(), self._order):
+            if turned.shape == self.size and np.array_equal(turned.ravel(), self._order):
                 return swap, rows, columns
         return None
 
@@ -122,19 +136,22 @@ class _Turn:
             return tensor
         flat = build.reshape(tensor, [0, channels, -1])
         taken = build.node("Gather", [flat, build.ints(self._order.tolist())], axis=2)
-        return build.reshape(taken, [0, channels, *self._size])
+        return build.reshape(taken, [0, channels, *self.size])
 
 
 def _arranged(note: str) -> str:
     return "; ".join(part for part in note.split("; ") if part and part != UNARRANGED)
 
 
-def _unarranged(lifted: Lifted) -> Lifted:
+def _unarranged(walk: Lifting, lifted: Lifted) -> Lifted:
     """The same with a note that its cells have no known places, so that no picture is made."""
     first, *others = lifted.features
     if UNARRANGED in first.note:
         return lifted
     note = f"{first.note}{'; ' if first.note else ''}{UNARRANGED}"
+    # Windows of an image, whose axes are no depth.
+    if first.cells and not any(len(entry.traced) > 4 for entry in walk.trace.inputs):
+        first, *others = (replace(grid, cells=()) for grid in lifted.features)
     return replace(lifted, features=(replace(first, note=note), *others))
 
 
@@ -147,11 +164,15 @@ def difference_of(one: CellPlaces, two: CellPlaces) -> str:
     )
     if one.size != two.size or not np.array_equal(first_order, second_order):
         return "one of them is mirrored or turned"
-    for name in ("rows", "columns"):
-        first, second = getattr(one.places, name), getattr(two.places, name)
-        axis = int(name == "columns")
+    for key in one.beside.keys() & two.beside.keys():
+        if abs(one.beside[key] - two.beside[key]) > _SAME:
+            return f"elements {one.beside[key]:g} and {two.beside[key]:g} of axis {key[1]} of '{key[0]}'"
+    if one.places.lines.keys() != two.places.lines.keys():
+        return "their axes are not the same"
+    for at, (name, first) in enumerate(reversed(one.places.lines.items())):
+        second, axis = two.places.lines[name], -1 - at
         last, spread = one.size[axis] - 1, [cells.spread[axis] for cells in (one, two) if cells.spread is not None]
-        if first is not None and second is not None and not _same(first, second, last, spread):
+        if not _same(first, second, last, spread):
             spans = [f"from {line.first:g} to {line.centre(last):g}" for line in (first, second)]
             return f"{name} {' and '.join(spans)}"
     return ""

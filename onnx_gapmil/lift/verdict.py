@@ -46,6 +46,8 @@ ADVICE: dict[str, str] = {
     "use the model it was made from, or save it with ORT_ENABLE_EXTENDED.",
     "quantized-nonuniform": "The head computes in integers whose rounding or clipping is no pointwise linear map; use "
     "the float model, or wait for the quantized rules.",
+    "quantized-too-coarse": "The head rounds to integers so coarsely that its logits are the mean of no cells; "
+    "quantize the head with finer scales (its last layer in float costs little), or use the float model.",
     "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",
     "different-views": "Several views of an image, or parts or mirrored copies of it, are averaged on one grid, so "
     "that a cell has no place of its own: export the model without test-time augmentation, for one view.",

@@ -140,7 +140,7 @@ def _behind(walk: Lifting, data: str, axes: tuple[int, ...]) -> np.ndarray | Non
         movers.append(node)
         data = node.inputs[0].name
     found = _product(walk, data)
-    if found is None or not movers:
+    if found is None:
         return None
     weights = np.ascontiguousarray(np.broadcast_to(found.values, walk.shape(data)), dtype=np.float32)
     for node in reversed(movers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,11 +20,13 @@ _MOST_SHAPES = 4
 class Runner(Protocol):
     """Runs one batch."""
 
-    def run(self, batch: npt.NDArray[Any], outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run(
+        self, batch: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the outputs named, and copy no others.
 
         Args:
-            batch: C-contiguous, as the session's input takes it.
+            batch: C-contiguous, as the session's input takes it; of several inputs an array for each.
             outputs: names of graph outputs.
         """
 
@@ -34,17 +36,21 @@ class HostRunner:
 
     Args:
         session: of ONNX Runtime.
-        input_name: its only input.
+        input_name: the input that an array without a name is for.
     """
 
     def __init__(self, session: Any, input_name: str) -> None:
         self._session = session
         self._input = input_name
 
-    def run(self, batch: npt.NDArray[Any], outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run(
+        self, batch: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the outputs named; see `Runner`."""
         binding = self._session.io_binding()
-        binding.bind_ortvalue_input(self._input, to_ort_value(batch))
+        feeds = batch if isinstance(batch, Mapping) else {self._input: batch}
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, to_ort_value(array))
         for name in outputs:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
@@ -84,8 +90,12 @@ class DeviceRunner:
         self._bound: dict[tuple[object, ...], _Bound] = {}
         self._made = 0
 
-    def run(self, batch: npt.NDArray[Any], outputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    def run(
+        self, batch: npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
         """Return the outputs named; see `Runner`."""
+        if isinstance(batch, Mapping):
+            batch = batch[self._input]
         key = (batch.shape, *outputs)
         bound = self._bound.get(key)
         if bound is None:
@@ -143,7 +153,7 @@ def make_runner(session: Any, input_name: str, *, used: str, graphs: bool) -> Ru
         graphs: see `DeviceRunner`.
     """
     types = {value.type for value in (*session.get_inputs(), *session.get_outputs())}
-    if used in ("cuda", "tensorrt") and "tensor(bfloat16)" not in types:
+    if used in ("cuda", "tensorrt") and "tensor(bfloat16)" not in types and len(session.get_inputs()) == 1:
         return DeviceRunner(session, input_name, graphs=graphs)
     return HostRunner(session, input_name)
 

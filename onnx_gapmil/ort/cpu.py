@@ -26,6 +26,7 @@ def cpu_session(
     *,
     optimize: bool = False,
     weights: Mapping[str, np.ndarray] | None = None,
+    spinning: bool = True,
 ) -> Any:
     """A quiet CPU session on a model in memory.
 
@@ -35,12 +36,14 @@ def cpu_session(
         optimize: False keeps every node and tensor as the file spells it.
         weights: initializers that the model declares as external and that are used where they lie in memory; they
             must outlive the session.
+        spinning: let idle threads wait busily.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model.
     """
     onnxruntime = onnxruntime_module()
     options = session_options(optimize=optimize)
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     if folder is not None:
         options.add_session_config_entry(EXTERNAL_FOLDER, str(folder.resolve()))
     if weights:

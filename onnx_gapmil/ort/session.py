@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import ModelError, ProviderError
 from onnx_gapmil.ort.cpu import EXTERNAL_FOLDER, session_options
 from onnx_gapmil.ort.errors import load_error, readable
 from onnx_gapmil.ort.providers import ProviderChoice
 from onnx_gapmil.ort.quiet import onnxruntime_module
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
 
 _GRAPH_CAPTURE = "graph capture feature"  # in each of ONNX Runtime's messages that a graph cannot be recorded
 _RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
@@ -25,6 +30,8 @@ def make_session(
     external_data_folder: Path | None = None,
     spinning: bool = True,
     name: str | None = None,
+    config: Mapping[str, str] | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> Any:
     """Create an `onnxruntime.InferenceSession`.
 
@@ -36,6 +43,9 @@ def make_session(
         external_data_folder: where a serialized model's external data lies.
         spinning: let idle threads wait busily. Faster by itself; slower where decoding wants the same cores.
         name: what messages call a serialized model.
+        config: session configuration entries, by key.
+        weights: initializers that a serialized model declares as external and that are used where they lie in memory;
+            they must outlive the session.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model; the message says what it has against it.
@@ -47,8 +57,13 @@ def make_session(
     if isinstance(model, Path) and not model.is_file():
         raise ModelError(f"{model} is not a file.")
     settings = _settings(threads, optimize, spinning)
+    for key, value in (config or {}).items():
+        settings.add_session_config_entry(key, value)
     if external_data_folder is not None:
         settings.add_session_config_entry(EXTERNAL_FOLDER, str(external_data_folder))
+    if weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        settings.add_external_initializers(list(weights), values)
     try:
         session = ort.InferenceSession(
             str(model) if isinstance(model, Path) else model,

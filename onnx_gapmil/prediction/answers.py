@@ -15,6 +15,7 @@ from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import winning_classes
 from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
 from onnx_gapmil.show.drawing.overlay import overlay
 
@@ -52,7 +53,8 @@ class CellWinner:
         label: its name.
         cells: how many cells have it as their highest logit.
         share: of all cells.
-        best_cell: (row, column) of its highest cell logit.
+        best_cell: (row, column) of its highest cell logit, of a volume (slice, row, column), of a clip (frame, row,
+            column).
         best_logit: that logit.
         best_score: that cell's score, as `ClassScore.score`; NaN where the graph gives too little to know it.
     """
@@ -61,7 +63,7 @@ class CellWinner:
     label: str
     cells: int
     share: float
-    best_cell: tuple[int, int]
+    best_cell: tuple[int, ...]
     best_logit: float
     best_score: float
 
@@ -99,8 +101,8 @@ class HeadPrediction:
         output: the vendor's output.
         verdict: ``exact`` or ``conditional``.
         activation: ``softmax``, ``sigmoid`` or ``none``.
-        grid_shape: (rows, columns).
-        arranged: whether rows and columns are known; without them there are no boxes and no picture.
+        grid_shape: (rows, columns); of a volume (slices, rows, columns), of a clip (frames, rows, columns).
+        arranged: whether rows and columns of an image are known; without them there are no boxes and no picture.
         top: the highest classes at image level.
         winners: classes by the number of cells they win.
         boxes: of connected cells that are sure, the largest first.
@@ -110,12 +112,13 @@ class HeadPrediction:
         grid: (K, rows, columns), logits of the cells; None where it was not fetched.
         arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
         position_dependent: whether the head has weights of its own for each position.
+        places: where its cells look in the model's input.
     """
 
     output: str
     verdict: Verdict
     activation: Activation
-    grid_shape: tuple[int, int]
+    grid_shape: tuple[int, ...]
     arranged: bool
     top: tuple[ClassScore, ...]
     winners: tuple[CellWinner, ...]
@@ -126,6 +129,17 @@ class HeadPrediction:
     names: Sequence[str] | None = field(default=None, repr=False)
     geometry: Geometry | None = field(default=None, repr=False)
     position_dependent: bool = False
+    places: Places | None = None
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """(rows, columns) of an arranged grid."""
+        return self.grid_shape[0], self.grid_shape[1]
+
+    @property
+    def size_text(self) -> str:
+        """How many cells along each axis, for people: ``8×8``."""
+        return "×".join(map(str, self.grid_shape))
 
     @property
     def said_verdict(self) -> str:
@@ -142,7 +156,8 @@ class HeadPrediction:
         Returns:
             An Arrow table of ``index``, ``name``, ``logit``, ``score`` (probability by the model's own activation, or
             the logit), and, null where the grid was not fetched, ``cells`` that it wins, and ``best_row``,
-            ``best_column`` and ``best_logit`` of its highest cell.
+            ``best_column`` and ``best_logit`` of its highest cell; of a volume or a clip its slice or frame,
+            ``best_first``, as well.
         """
         import pyarrow as pa
 
@@ -158,12 +173,15 @@ class HeadPrediction:
             cells = np.asarray(self.grid, dtype=np.float64).reshape(len(logits), -1)
             winners = winning_classes(np.asarray(self.grid))
             best = cells.argmax(axis=1)[order]
+            place = np.unravel_index(best, self.grid_shape)
             columns |= {
                 "cells": np.bincount(winners[winners >= 0].ravel(), minlength=len(logits))[order],
-                "best_row": best // self.grid_shape[1],
-                "best_column": best % self.grid_shape[1],
+                "best_row": place[-2],
+                "best_column": place[-1],
                 "best_logit": cells[order, best],
             }
+            if len(place) > 2:
+                columns["best_first"] = place[-3]
         else:
             columns |= dict.fromkeys(("cells", "best_row", "best_column", "best_logit"), [None] * len(order))
         return pa.table(columns)
@@ -192,18 +210,20 @@ class ImagePrediction:
     Attributes:
         image: its path; None where pixels were given.
         photo: (H, W, 3) RGB uint8; None where nobody draws it.
-        geometry: where the input lies in the photo.
+        geometry: where the input lies in the photo; None where arrays were given.
         heads: one for each lifted output.
         picture: where the picture was written.
         npz: where the arrays were written.
+        inputs: of arrays, the shape of each as it went in, with the batch's axis, by input; empty for photos.
     """
 
     image: Path | None
     photo: npt.NDArray[np.uint8] | None
-    geometry: Geometry
+    geometry: Geometry | None
     heads: tuple[HeadPrediction, ...] = ()
     picture: Path | None = None
     npz: Path | None = None
+    inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
@@ -224,11 +244,20 @@ class ImagePrediction:
     def places(self) -> npt.NDArray[np.float32] | None:
         """(rows, columns, 4): each cell's rectangle (x0, y0, x1, y1) in pixels of the photo; None if not known."""
         head = self.heads[0]
-        return cell_rectangles(self.geometry_of(head), head.grid_shape) if head.arranged else None
+        if not head.arranged or self.geometry is None:
+            return None
+        return cell_rectangles(self.geometry_of(head), head.plane)
 
     def geometry_of(self, head: HeadPrediction) -> Geometry:
-        """Where the window that a head's cells divide lies in the photo."""
-        return head.geometry if head.geometry is not None else self.geometry
+        """Where the window that a head's cells divide lies in the photo.
+
+        Raises:
+            InputError: arrays were given, so there is no photo.
+        """
+        found = head.geometry if head.geometry is not None else self.geometry
+        if found is None:
+            raise InputError("an array was given, so there is no photo in which its cells lie.")
+        return found
 
     def table(self) -> pa.Table:
         """A row for each class; see `HeadPrediction.table`."""
@@ -259,18 +288,28 @@ class ImagePrediction:
         return overlay(self.photo, self.geometry_of(head), head.grid[chosen])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; sizes are [width, height] in pixels."""
-        height, width = self.geometry.image_size
+        """Plain JSON types; sizes are [width, height] in pixels. Arrays have the shapes of what went in instead."""
+        size = None if self.geometry is None else [self.geometry.image_size[1], self.geometry.image_size[0]]
+        arrays = {"inputs": {name: list(shape) for name, shape in self.inputs.items()}} if self.inputs else {}
+        heads = [head.to_json() for head in self.heads]
+        if self.inputs:  # no boxes say where cells lie
+            heads = [
+                entry | {"places": head.places.to_json() if head.places is not None else None}
+                for entry, head in zip(heads, self.heads, strict=True)
+            ]
         return {
-            "image": str(self.image),
-            "size": [width, height],
-            "heads": [head.to_json() for head in self.heads],
+            "image": str(self.image) if self.image is not None else None,
+            "size": size,
+            **arrays,
+            "heads": heads,
             "picture": str(self.picture) if self.picture is not None else None,
             "npz": str(self.npz) if self.npz is not None else None,
         }
 
     def __repr__(self) -> str:
-        height, width = self.geometry.image_size
+        size = f"{self.geometry.image_size[1]} x {self.geometry.image_size[0]}" if self.geometry is not None else ""
+        given = size or ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.inputs.items())
+        what = "pixels" if self.geometry is not None else "arrays"
         head = self.heads[0]
         as_score = "{:.2f}" if head.activation == "none" else "{:.1%}"
         top = ", ".join(f"{entry.label} {as_score.format(entry.score)}" for entry in head.top[:3])
@@ -278,10 +317,10 @@ class ImagePrediction:
         boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
         several = ", the first of several" if len(self.heads) > 1 else ""
         return (
-            f"ImagePrediction of {self.image or 'pixels'} ({width} x {height})\n"
+            f"ImagePrediction of {self.image or what} ({given})\n"
             f"  head         {head.output!r}, {head.said_verdict}{several}\n"
             f"  whole image  {top}\n"
-            f"  {head.grid_shape[0]} x {head.grid_shape[1]} cells  {winners}\n"
+            f"  {' x '.join(map(str, head.grid_shape))} cells  {winners}\n"
             f"  boxes        {boxes}"
         )
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from onnx_gapmil.data.class_names import ClassNames, class_names
-from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.errors import ImageError, InputError, PreprocessError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.decode import check_pixels, read_image
 from onnx_gapmil.images.preprocess import Preprocess
@@ -23,6 +23,7 @@ from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.running.arrays import is_array_file, read_arrays
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
 from onnx_gapmil.show.drawing.pictures import render_prediction
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 
 _GRID = Emit(features=False)
 
-Image = str | Path | npt.NDArray[np.uint8]
-"""A photo: its path, or its pixels (H, W, 3), RGB, uint8, upright."""
+Arrays = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
+"""What a model takes as it is: the array of its only input, or one for each of several by their names."""
+Image = str | Path | Arrays
+"""A photo: its path, or its pixels (H, W, 3), RGB, uint8, upright. Or arrays: their file, or they themselves."""
 
 
 class Classifier:
-    """A model ready for photos.
+    """A model ready for photos, or for arrays: signals, volumes, clips, several inputs.
 
     A model that was not rewritten is rewritten in memory. The model is read once.
 
@@ -66,11 +69,10 @@ class Classifier:
         rewrite: the rewritten model, and what was found on the way.
         session: runs it.
         heads: the heads that are described; the first is the one that `head` and `names` are of.
-        preprocess: how photos become inputs, where that comes from, and whether it was guessed.
         names: of the head's K logits, and where they come from.
 
     Raises:
-        ModelError: the model cannot be read or run, or has several inputs.
+        ModelError: the model cannot be read or run.
         UnsupportedHeadError: no output has a head that can be lifted.
         InputError: ``head`` is no lifted output; or preprocessing, names or provider will not do: see
             `PreprocessError`, `LabelsError`, `ProviderError`.
@@ -103,7 +105,7 @@ class Classifier:
         )
         self._place = self._place_of(head)
         self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
-        self.preprocess = self._resolve(preprocess)
+        self._preprocess = self._resolve(preprocess)
         self.names = class_names(self.path, self.logits, asked=names)
 
     @property
@@ -115,6 +117,17 @@ class Classifier:
     def name(self) -> str:
         """The model's name for people: its path, or its graph's name."""
         return self.rewrite.source.name
+
+    @property
+    def preprocess(self) -> ResolvedPreprocess:
+        """How photos become inputs, where that comes from, and whether it was guessed.
+
+        Raises:
+            PreprocessError: the model takes no photo: arrays go in as they are.
+        """
+        if isinstance(self._preprocess, PreprocessError):
+            raise self._preprocess
+        return self._preprocess
 
     @property
     def place(self) -> int:
@@ -158,17 +171,20 @@ class Classifier:
     def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> ImagePrediction | list[ImagePrediction]:
         """What the model says of a photo and of each of its places; of several photos, a list.
 
-        For more photos than memory holds, see `stream`.
+        For more photos than memory holds, see `stream`. Arrays (a ``.npy`` or ``.npz`` file, an array of any other
+        shape and type than pixels, or arrays by input) go in as they are: nothing is preprocessed, nothing is drawn.
 
         Args:
-            images: a path, or pixels (H, W, 3) RGB uint8; or several of them.
+            images: a path, or pixels (H, W, 3) RGB uint8; or an array, or arrays by input, of one item, with or without
+                the batch's axis; or several of them.
             top: classes listed at image level.
 
         Raises:
-            ImageError: a photo cannot be read.
+            ImageError: a file cannot be read.
+            InputError: an array does not fit the model's input, or holds several items.
             ModelError: the model cannot be run, or does not give the prediction grid.
         """
-        if isinstance(images, str | Path | np.ndarray):
+        if isinstance(images, str | Path | np.ndarray | Mapping):
             return self._one(images, top)
         return [self._one(image, top) for image in images]
 
@@ -213,6 +229,55 @@ class Classifier:
                 else:
                     yield self._described(found.path, found.pixels, found.geometry, found.grids, describers)
 
+    def stream_arrays(
+        self,
+        files: Sequence[Path],
+        *,
+        top: int = 5,
+        outputs: Collection[str] = ("grid",),
+        saved: Emit | None = None,
+    ) -> Generator[ImagePrediction | ImageError, None, None]:
+        """Run files of arrays, one item each, in order; one that cannot be read gives its error in its place.
+
+        Args:
+            files: ``.npy`` and ``.npz``; see `onnx_gapmil.running.arrays`.
+            top: see `stream`, as for what follows.
+            outputs: of the graph.
+            saved: arrays that each prediction is to hold for a file.
+
+        Raises:
+            ModelError: the model cannot be run on them.
+        """
+        describers = self._describers(top, saved)
+        for path in files:
+            try:
+                arrays = read_arrays(path, list(self.session.inputs.by_name))
+                found = self._of_arrays(path, arrays, describers, outputs)
+            except ImageError as error:
+                yield error
+            except InputError as error:
+                yield ImageError(f"{path}: {error}")
+            else:
+                yield found
+
+    def _of_arrays(
+        self,
+        path: Path | None,
+        arrays: Arrays,
+        describers: Sequence[tuple[int, Describer]],
+        outputs: Collection[str] = ("grid",),
+    ) -> ImagePrediction:
+        feeds, count = self.session.inputs.fitted(arrays)
+        if count != 1:
+            raise InputError(
+                f"{count} items were given, and one is described at a time; give each by itself, or run them all by "
+                "GridSession.run."
+            )
+        grids = self.session.run(feeds, outputs=outputs)
+        heads = tuple(describer.describe(grids[place], None) for place, describer in describers)
+        shapes = {name: array.shape for name, array in feeds.items()}
+        return ImagePrediction(path, None, None, heads, inputs=shapes)
+
     def render(self, found: ImagePrediction, head: HeadPrediction | None = None) -> npt.NDArray[np.uint8]:
         """The picture of a head's answer to a photo: photo, winners, evidence, scores.
 
@@ -227,7 +292,7 @@ class Classifier:
             InputError: the photo or the grid was not kept.
         """
         chosen = found.heads[0] if head is None else head
-        if found.photo is None or chosen.grid is None:
+        if found.photo is None or chosen.grid is None or found.geometry is None:
             raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
         several = f", output {chosen.output}" if len(found.heads) > 1 else ""
         model = self.path.name if self.path is not None else self.name
@@ -244,11 +309,32 @@ class Classifier:
         )
 
     def _one(self, image: Image, top: int) -> ImagePrediction:
+        if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):
+            return self._of_given(image, top)
         path = None if isinstance(image, np.ndarray) else Path(image)
+        if path is not None and is_array_file(path):
+            arrays = read_arrays(path, list(self.session.inputs.by_name))
+            return self._of_arrays(path, arrays, self._describers(top, None))
         pixels = check_pixels(image) if isinstance(image, np.ndarray) else read_image(image)
         prepared, geometry = self.preprocess.preprocess.apply(pixels)
         grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
         return self._described(path, pixels, geometry, grids, self._describers(top, None))
+
+    def _of_given(self, arrays: Arrays, top: int) -> ImagePrediction:
+        try:
+            return self._of_arrays(None, arrays, self._describers(top, None))
+        except InputError as error:
+            if isinstance(arrays, np.ndarray) and not isinstance(self._preprocess, PreprocessError):
+                try:
+                    check_pixels(arrays)
+                except ImageError as photo:  # neither what the model takes nor a photo
+                    raise ImageError(f"{photo} {error}") from error
+            raise
+
+    def _is_photo(self, image: npt.NDArray[Any]) -> bool:
+        """Whether an array is a photo's pixels, and the model takes photos."""
+        pixels = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
+        return pixels and not isinstance(self._preprocess, PreprocessError)
 
     def _described(
         self,
@@ -278,7 +364,27 @@ class Classifier:
             raise InputError(f"{self.name} has no lifted output {output!r}; it has {', '.join(map(repr, outputs))}.")
         return outputs.index(output)
 
-    def _resolve(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
+    def _resolve(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess | PreprocessError:
+        """How photos become inputs, or why the model takes none, which is no matter where it is given arrays."""
+        error = self._no_photos()
+        if error is not None and asked is not None:
+            raise error
+        return error if error is not None else self._resolve_photos(asked)
+
+    def _no_photos(self) -> PreprocessError | None:
+        inputs = self.session.inputs
+        if len(inputs.by_name) > 1:
+            return PreprocessError(
+                f"{self.name} takes {len(inputs.by_name)} inputs, {inputs.text}, and a photo is one: give an .npz file "
+                "that holds an array of each by its name."
+            )
+        try:
+            self.session.input.channels()
+        except PreprocessError as error:
+            return PreprocessError(f"{error} Photos cannot be given to it; an array (.npy) of that shape can.")
+        return None
+
+    def _resolve_photos(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
         if isinstance(asked, Preprocess):
             asked.check_fits(self.session.input)
             return ResolvedPreprocess(asked, "As given.", assumed=False)
@@ -287,13 +393,16 @@ class Classifier:
         return resolve_preprocess(self.session.input, request=request, model_path=self.path, metadata=metadata)
 
     def __repr__(self) -> str:
-        guessed = " (guessed)" if self.preprocess.assumed else ""
+        how = "none: arrays go in as they are"
+        if not isinstance(self._preprocess, PreprocessError):
+            guessed = " (guessed)" if self._preprocess.assumed else ""
+            how = f"{self._preprocess.preprocess.describe()}{guessed}"
         used = self.session.provider["used"]
         return (
             f"Classifier of {self.name}\n"
             f"  head           {self.head.output!r}, {self.head.said_verdict}, {self.logits} logits, "
             f"grid {' x '.join(map(str, self.head.grid_shape[2:]))}\n"
-            f"  preprocessing  {self.preprocess.preprocess.describe()}{guessed}\n"
+            f"  preprocessing  {how}\n"
             f"  classes        {self.names.source}\n"
             f"  running on     {used}"
         )

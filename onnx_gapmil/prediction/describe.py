@@ -43,24 +43,27 @@ class Describer:
         self._kind = head.activation
         self._arranged = head.arranged
 
-    def describe(self, found: PredictionGrid, geometry: Geometry) -> HeadPrediction:
+    def describe(self, found: PredictionGrid, geometry: Geometry | None) -> HeadPrediction:
         """Describe one photo's answer.
 
         Args:
             found: whose arrays have one row; it needs the grid, or argmax, certainty, peaks and scores by max.
-            geometry: where the input lies in the photo.
+            geometry: where the input lies in the photo; None of arrays, which have no boxes.
         """
         view = _Whole(found) if found.grid is not None else _Reduced(found)
         winning = view.winning()
-        cells = geometry.of_cells(self._head.places, (winning.shape[0], winning.shape[1]))
+        cells: Geometry | None = None
         boxes: tuple[CellBox, ...] = ()
-        if self._arranged:
+        if geometry is not None and winning.ndim == 2:
+            cells = geometry.of_cells(self._head.places, (winning.shape[0], winning.shape[1]))
+        if self._arranged and cells is not None:
             boxes = self._boxes(np.where(view.sure(), winning, -1), cells)
         return HeadPrediction(
             output=self._head.output,
             verdict=self._head.verdict,
             activation=self._kind,
-            grid_shape=(winning.shape[0], winning.shape[1]),
+            grid_shape=winning.shape,
+            places=self._head.places,
             arranged=self._arranged,
             top=self._best(found.logits[0].astype(np.float64)),
             winners=self._winners(view, winning),
@@ -93,7 +96,7 @@ class Describer:
                 label=self._label(index),
                 cells=count,
                 share=count / winning.size,
-                best_cell=divmod(cell, winning.shape[1]),
+                best_cell=tuple(int(place) for place in np.unravel_index(cell, winning.shape)),
                 best_logit=logit,
                 best_score=score,
             )

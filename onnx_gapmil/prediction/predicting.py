@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import GapmilError, ImageError
+from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.sources import find_images
 from onnx_gapmil.ort.cpu import thread_count
@@ -18,14 +18,17 @@ from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
+from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
 
 if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.images.preprocess import Preprocess
-    from onnx_gapmil.rewriting.emission.emit import Emit
 
 SCHEMA_VERSION = 1
+#: What is said of arrays where photos have their preprocessing.
+AS_THEY_ARE = "none: arrays go into the model as they are"
 
 
 class PredictionRun:
@@ -33,7 +36,7 @@ class PredictionRun:
 
     Args:
         model: path of an ``.onnx`` file, or a ModelProto.
-        images: files, folders or globs.
+        images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
         output: the folder of results, made when the first one is written; None writes none.
         preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
         batch: photos at a time; None keeps the hardware busy.
@@ -43,7 +46,8 @@ class PredictionRun:
 
     Attributes:
         classifier: the model.
-        paths: of the photos.
+        paths: of the photos, or of the arrays.
+        of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
         results: the folder, and what was done so far; None where nothing is written.
 
     Raises:
@@ -68,7 +72,12 @@ class PredictionRun:
         allow_tf32: bool = False,
         cuda_graph: bool = False,
     ) -> None:
-        self.paths = find_images(images)
+        self.paths = find_images(images, others=ARRAY_SUFFIXES)
+        self.of_arrays = _are_arrays(self.paths)
+        if self.of_arrays:
+            if preprocess is not None:
+                raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
+            pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         loaded = load_model(model)
@@ -85,6 +94,8 @@ class PredictionRun:
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
         )
+        if not self.of_arrays:
+            _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
         heads = self.classifier.heads
         self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
@@ -98,14 +109,7 @@ class PredictionRun:
             ModelError: the model cannot be run on them.
             InputError: the folder cannot be written to, or the disk is full.
         """
-        answers = self.classifier.stream(
-            self.paths,
-            batch=self._batch,
-            top=self._top,
-            outputs=self._outputs,
-            saved=self._arrays,
-            keep_photos=self._pictures,
-        )
+        answers = self._answers()
         if self.results is None:
             with closing(answers):
                 yield from answers
@@ -117,6 +121,18 @@ class PredictionRun:
             with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
                 self.save(interrupted=True)
             raise
+
+    def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
+        if self.of_arrays:
+            return self.classifier.stream_arrays(self.paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+        return self.classifier.stream(
+            self.paths,
+            batch=self._batch,
+            top=self._top,
+            outputs=self._outputs,
+            saved=self._arrays,
+            keep_photos=self._pictures,
+        )
 
     def all(self) -> Predictions:
         """Run every photo, and write the report; the photos' own pixels are not kept."""
@@ -147,16 +163,18 @@ class PredictionRun:
     def summary(self) -> dict[str, Any]:
         """What every prediction of this model has in common, as JSON types."""
         model = self.classifier
+        used = None if self.of_arrays else model.preprocess
         return {
             "schema_version": SCHEMA_VERSION,
             "model": model.name,
             "verdict": model.rewrite.verdict,
             "position_dependent": model.rewrite.position_dependent,
             "rewritten_in_memory": not model.rewrite.unchanged,
+            "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,
-            "preprocess": model.preprocess.preprocess.to_json(),
-            "preprocess_source": model.preprocess.source,
-            "preprocess_assumed": model.preprocess.assumed,
+            "preprocess": used.preprocess.to_json() if used is not None else None,
+            "preprocess_source": used.source if used is not None else AS_THEY_ARE,
+            "preprocess_assumed": used.assumed if used is not None else False,
             "labels_source": model.names.source,
         }
 
@@ -164,3 +182,16 @@ class PredictionRun:
         """Let go of what was kept on disk."""
         if self.results is not None:
             self.results.report.close()
+
+
+def _are_arrays(paths: Sequence[Path]) -> bool:
+    """Whether the files hold arrays; photos and arrays are not run together.
+
+    Raises:
+        InputError: there are both.
+    """
+    arrays = [path for path in paths if is_array_file(path)]
+    if arrays and len(arrays) != len(paths):
+        photo = next(path for path in paths if not is_array_file(path))
+        raise InputError(f"{arrays[0]} holds arrays and {photo} is a photo; run them one after the other.")
+    return bool(arrays)

@@ -115,6 +115,8 @@ class Results:
     def _draw(self, classifier: Classifier, found: ImagePrediction, stem: str) -> Path | None:
         """A picture of each head; returns the first one's path."""
         first = None
+        if found.geometry is None:  # an array: there is nothing to draw on
+            return None
         for place, head in enumerate(head for head in found.heads if head.arranged):
             path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
             save_png(classifier.render(found, head), path)
@@ -139,7 +141,8 @@ def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:
     for head in found.heads:
         suffix = f"_{head.output}" if len(found.heads) > 1 else ""
         arrays |= {f"{name}{suffix}": array for name, array in head.arrays.items()}
-        arrays[f"cells{suffix}"] = cell_rectangles(found.geometry_of(head), head.grid_shape)
+        if found.geometry is not None and len(head.grid_shape) == 2:
+            arrays[f"cells{suffix}"] = cell_rectangles(found.geometry_of(head), head.plane)
     return arrays
 
 

@@ -7,7 +7,7 @@ proof, and every map of an exact head against the one of this version.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import onnx
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel
 from onnx_gapmil.graph.subgraphs import captured
+from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
@@ -31,14 +32,16 @@ from onnx_gapmil.rewriting.same_nodes import same_tensors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Readout
+    from onnx_gapmil.rewriting.attachment.rungs import Attachment
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
 
-    Rewriting = Callable[[LoadedModel, Readout, Emit], Rewrite]
+    Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment], Rewrite]
 
+#: What places say beside where the cells look: why that is not known, and what a proof measured.
+_NO_CLAIM = ("reason", "measured")
 #: Places that differ by less, as a share of the step from cell to cell, are the same.
 _SAME_PLACE = 0.01
 
@@ -62,7 +65,7 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
     source.require_weights()
     vendor = vendors_part(source, heads)
     try:
-        anew = rewriting(vendor, heads[0].readout, heads[0].emit)
+        anew = rewriting(vendor, heads[0].readout, heads[0].emit, heads[0].attachment)
     except UnsupportedHeadError as error:
         raise forged(source, f"its head is refused ({error.refusal.code}): {error.refusal.message}") from error
     pairs = list(zip(heads, _partners(source, heads, anew), strict=True))
@@ -83,7 +86,7 @@ def vendors_part(source: LoadedModel, heads: Iterable[HeadRecord]) -> LoadedMode
     Raises:
         ProofError: nothing is left of the vendor's outputs.
     """
-    claimed = {name for head in heads for name in head.tensors}
+    claimed = {name for head in heads for name in head.new_outputs}
     graph = source.proto.graph
     kept = [value for value in graph.output if value.name not in claimed]
     absent = sorted({name for head in heads for name in head.outputs} - {value.name for value in kept})
@@ -150,7 +153,13 @@ def _require_equal(source: LoadedModel, said: HeadRecord, found: HeadRecord) -> 
 
 def _as_recorded(said: HeadRecord, found: HeadRecord) -> HeadRecord:
     """The head as this version lifts it, with the names, the residual and the places of the record."""
-    held = replace(found, **said.as_fields(), residual=said.residual, source_sha256=said.source_sha256)
+    held = replace(
+        found,
+        **said.as_fields(),
+        residual=said.residual,
+        source_sha256=said.source_sha256,
+        as_deployed=said.as_deployed,
+    )
     return held if said.places == UNTRACED else held.with_places(said.places)
 
 
@@ -170,14 +179,17 @@ def _require_places(
 
 
 def _agree(claimed: Places, true: Places) -> bool:
-    """Whether two places are the same to a hundredth of a step."""
-    if not (claimed.known and true.known) or claimed.input != true.input:
+    """Whether two places are the same: the same axes of the same input, each to a hundredth of a step."""
+    if not (claimed.known and true.known):
         return False
-    for axis, other in ((claimed.rows, true.rows), (claimed.columns, true.columns)):
-        if axis is None or other is None:
-            if axis is not other:
+    # Every field that places have, so that no axis of a grid can be claimed that is not held against what is found.
+    for name in (entry.name for entry in fields(Places) if entry.name not in _NO_CLAIM):
+        said, found = getattr(claimed, name), getattr(true, name)
+        if isinstance(said, AxisPlaces) and isinstance(found, AxisPlaces):
+            apart = abs(said.step - found.step), abs(said.first - found.first)
+            if not all(gap <= _SAME_PLACE * abs(found.step) for gap in apart):  # nor is NaN near to anything
                 return False
-        elif max(abs(axis.step - other.step), abs(axis.first - other.first)) > _SAME_PLACE * abs(other.step):
+        elif said != found:
             return False
     return True
 

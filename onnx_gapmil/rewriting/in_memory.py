@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import time
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
 from onnx_gapmil.files.cache import recall, remember
 from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.graph.loading import is_external, model_tensors
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.ort.quiet import onnxruntime_module
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.proof.place_proof import prove_places
+from onnx_gapmil.rewriting.proof.checks import Figure
+from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE, prove_places
+from onnx_gapmil.rewriting.proof.remembered import RememberedProof
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
-    from onnx_gapmil.graph.loading import ModelSource
+    from collections.abc import Mapping
+
+    from onnx_gapmil.graph.loading import LoadedModel, ModelSource
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.result import Rewrite
+
+    Proved = tuple[RememberedProof, Mapping[str, Places]]
+
+#: What is kept, and by what proof; another number is another key.
+_FORMAT = "2"
 
 
 def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> Rewrite:
     """Rewrite a model and prove its sum and places, unless that was done on this machine before.
 
-    What was proved is kept in the user's cache folder (`onnx_gapmil.files.cache`), by the file's SHA-256, what it is
-    to give, and the versions of this package, ONNX, ONNX Runtime and NumPy. A model above 1.5 GB is not run.
+    What was proved is kept in the user's cache folder (`onnx_gapmil.files.cache`), by the file's SHA-256, the sizes and
+    times of its external data, what it is to give, and the versions of this package, ONNX, ONNX Runtime and NumPy; it
+    is ``remembered`` of what is returned. A model above 1.5 GB is not run.
 
     Args:
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
@@ -44,18 +56,23 @@ def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> 
     """
     made = rewrite_model(model, emit=emit)
     trace, whole = made.trace, made.whole
-    if trace is None or whole is None or not trace.measured:
+    if trace is None or whole is None:
         return made
-    versions = (__version__, onnx.__version__, onnxruntime_module().__version__, np.__version__)
-    key = ("proof", made.source.sha256, *versions, ",".join(made.heads[0].emit.words))
+    if not trace.measured:
+        left_out = {head.output: Figure(skipped=TOO_LARGE) for head in made.heads}
+        return replace(made, remembered=RememberedProof(left_out, left_out, 0.0, cached=False))
+    versions = (_FORMAT, __version__, onnx.__version__, onnxruntime_module().__version__, np.__version__)
+    key = ("proof", made.source.sha256, _external(made.source), *versions, ",".join(made.heads[0].emit.words))
     known = _read(recall(*key), made)
     if known is None:
         known = _proved(made, whole, trace)
-        remember(json_text({output: places.to_json() for output, places in known.items()}), *key)
-    return made.with_places(known)
+        remember(_text(*known), *key)
+    proof, places = known
+    return replace(made.with_places(places), remembered=proof)
 
 
-def _proved(made: Rewrite, whole: WholeGrids, trace: Trace) -> dict[str, Places]:
+def _proved(made: Rewrite, whole: WholeGrids, trace: Trace) -> Proved:
+    start = time.perf_counter()
     report = prove(made.source, made.model, made.heads, whole=whole)
     if not report.passed:
         raise ProofError(
@@ -64,15 +81,49 @@ def _proved(made: Rewrite, whole: WholeGrids, trace: Trace) -> dict[str, Places]
         )
     proved = replace(made.source, proto=made.model)
     found = prove_places(proved, made.heads, lift=whole.make(), whole=whole, trace=trace)
-    return {output: entry.places for output, entry in found.items()}
+    figures = {output: entry.figure(output) for output, entry in found.items()}
+    sums = next(check for check in report.checks if check.name == "sum")
+    proof = RememberedProof(sums.figures, figures, time.perf_counter() - start, cached=False)
+    return proof, {output: entry.places for output, entry in found.items()}
 
 
-def _read(text: str | None, made: Rewrite) -> dict[str, Places] | None:
+def _external(source: LoadedModel) -> str:
+    """What tells weights in other files from those that were proved, without reading them."""
+    found = set()
+    for tensor in model_tensors(source.proto):
+        if is_external(tensor) and source.folder is not None:
+            place = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            found.add(place)
+    stats = [(place, (source.folder / place).stat()) for place in sorted(found) if source.folder is not None]
+    return ";".join(f"{place} {stat.st_size} {stat.st_mtime_ns}" for place, stat in stats)
+
+
+def _text(proof: RememberedProof, places: Mapping[str, Places]) -> str:
+    """What is kept."""
+    entries = {
+        output: {"sum": asdict(figure), "place": asdict(proof.places[output]), "places": places[output].to_json()}
+        for output, figure in proof.sums.items()
+    }
+    return json_text({"seconds": proof.seconds, "heads": entries})
+
+
+def _read(text: str | None, made: Rewrite) -> Proved | None:
     """What was kept; None where nothing was, or not what is kept here."""
     if text is None:
         return None
     try:
-        entries = json.loads(text)
-        return {head.output: Places.from_json(entries[head.output]) for head in made.heads}
+        kept = json.loads(text)
+        entries = {head.output: kept["heads"][head.output] for head in made.heads}
+        sums, figures = (
+            {output: _figure(entry[name]) for output, entry in entries.items()} for name in ("sum", "place")
+        )
+        places = {output: Places.from_json(entry["places"]) for output, entry in entries.items()}
+        return RememberedProof(sums, figures, float(kept["seconds"]), cached=True), places
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _figure(entry: Mapping[str, Any]) -> Figure:
+    measure, allowed = (None if entry[name] is None else float(entry[name]) for name in ("measure", "allowed"))
+    failures = tuple(str(said) for said in entry["failures"])
+    return Figure(measure, allowed, str(entry["skipped"]), failures, str(entry["detail"]))

@@ -161,7 +161,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),
         "classes": head.classes,
-        "grid_size": list(head.lifted.size),
+        "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "chain": [step.to_json() for step in head.chain],
     }
@@ -181,7 +181,7 @@ def inspect(model: ModelSource) -> Inspection:
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
     rewritten = claimed_heads(source)
-    own = {name for head in rewritten for name in head.tensors}
+    own = {name for head in rewritten for name in head.new_outputs}
     pools, local = _pools(analysis)
     return Inspection(
         model=source.name,

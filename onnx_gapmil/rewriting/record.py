@@ -14,6 +14,7 @@ from onnx_gapmil.graph.loading import HEADS_KEY
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
+from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
 
@@ -43,6 +44,10 @@ class FeatureGridRecord:
         channels: C.
         size: (H, W) in the trace.
         axes: the source's axes that are cells, in the order rows, columns.
+        cells: lengths of the axes of a volume's or a clip's cells, in the trace, which ``size`` has in one row; empty
+            for rows and columns.
+        frames: how many frames of each clip the source has in its batch; 0 where it has none.
+        frames_outer: whether they are the slower of the two in such a batch.
         note: anything a reader must know, e.g. that tokens have no known two-dimensional arrangement.
     """
 
@@ -53,15 +58,27 @@ class FeatureGridRecord:
     size: tuple[int, int]
     axes: tuple[int, ...]
     note: str = ""
+    cells: tuple[int, ...] = ()
+    frames: int = 0
+    frames_outer: bool = False
 
     @classmethod
     def of(cls, grid: FeatureGrid) -> FeatureGridRecord:
         """What is kept of a grid that a walk ended at."""
-        return cls(**{entry.name: getattr(grid, entry.name) for entry in fields(cls)})
+        own = {entry.name: getattr(grid, entry.name) for entry in fields(cls) if not entry.name.startswith("frames")}
+        fold = grid.fold if grid.fold is not None and grid.fold.batched else None
+        return cls(**own, frames=fold.frames if fold else 0, frames_outer=fold.outer if fold else False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes of its cells, in the trace."""
+        return self.cells or self.size
 
     def to_json(self) -> dict[str, Any]:
-        """The map as JSON types."""
-        return {**asdict(self), "size": list(self.size), "axes": list(self.axes)}
+        """The map as JSON types; what only volumes and clips have is left out of others."""
+        found = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        absent = [*([] if self.cells else ["cells"]), *([] if self.frames else ["frames", "frames_outer"])]
+        return {key: value for key, value in found.items() if key not in absent}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +95,16 @@ class HeadRecord(HeadOutputs):
             None where it does not round, or no bound follows from them.
         position_dependent: whether the head has weights of its own for each position.
         note: anything a reader of the grid must know, e.g. that its positions have no known arrangement.
-        grid_shape: (N, K, H, W) of the prediction grid, emitted or not; open axes by a symbol's name.
+        grid_shape: (N, K, H, W) of the prediction grid, emitted or not, of a volume (N, K, D, H, W), of a clip
+            (N, K, T, H, W); open axes by a symbol's name.
         residual: largest |mean over cells - logits| / max |logits| that the proof measured; None before it.
         feature_grids: the vendor's maps that the head pools; nearly always one.
         chain: the head, operator by operator, from the pool to the logits.
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
+        attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
+            has it; None before it.
     """
 
     output: str
@@ -95,12 +116,19 @@ class HeadRecord(HeadOutputs):
     rounding_bound: float | None = None
     position_dependent: bool = False
     note: str = ""
-    grid_shape: tuple[int | str, int | str, int | str, int | str]
+    grid_shape: tuple[int | str, ...]
     residual: float | None = None
     feature_grids: tuple[FeatureGridRecord, ...] = ()
     chain: tuple[LiftStep, ...] = ()
     source_sha256: str = ""
     places: Places = UNTRACED
+    attachment: Attachment = "plain"
+    as_deployed: Mapping[str, Any] | None = None
+
+    @property
+    def new_outputs(self) -> tuple[str, ...]:
+        """The graph outputs that the vendor's model has not; its logits may be an output of the vendor's."""
+        return tuple(name for name in self.tensors if name not in self.outputs)
 
     def with_places(self, places: Places) -> HeadRecord:
         """The same with what was proved of its places; the note follows, by which nothing is drawn of unknown ones."""
@@ -111,8 +139,9 @@ class HeadRecord(HeadOutputs):
 
     @property
     def arranged(self) -> bool:
-        """Whether the cells have known rows and columns; without them nothing is said of places."""
-        return UNARRANGED not in self.note
+        """Whether the cells have known rows and columns of an image; without them nothing is drawn."""
+        is_image = len(self.grid_shape) == 4 and not (self.places.known and self.places.rows is None)
+        return is_image and UNARRANGED not in self.note
 
     @property
     def said_verdict(self) -> str:
@@ -140,6 +169,8 @@ class HeadRecord(HeadOutputs):
             "feature_grids": [grid.to_json() for grid in self.feature_grids],
             "chain": [step.to_json() for step in self.chain],
             "places": self.places.to_json(),
+            "attachment": self.attachment,
+            "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
         }
 
 
@@ -223,7 +254,9 @@ def read_heads(metadata: Mapping[str, str], outputs: Iterable[str], what: str) -
 
 def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
     output, verdict = text_of(entry["output"]), _word(entry["verdict"], Verdict)
-    batch, classes, height, width = (_axis(axis) for axis in entry["grid_shape"])
+    grid_shape = tuple(_axis(axis) for axis in entry["grid_shape"])
+    if len(grid_shape) < 4:
+        raise ValueError(f"a grid has four axes or more, not {len(grid_shape)}")
     bound, residual = entry.get("rounding_bound"), entry.get("residual")
     return HeadRecord(
         output=output,
@@ -236,12 +269,14 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         position_dependent=entry.get("position_dependent", False) is True,
         note=text_of(entry.get("note", "")),
         outputs=tuple(text_of(name) for name in entry.get("outputs") or [output]),
-        grid_shape=(batch, classes, height, width),
+        grid_shape=grid_shape,
         residual=float(residual) if residual is not None else None,
         feature_grids=tuple(_feature_grid(grid) for grid in entry.get("feature_grids") or ()),
         chain=tuple(_step(step) for step in entry.get("chain") or ()),
         source_sha256=source_sha256,
         places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
+        attachment=_word(entry.get("attachment", "plain"), Attachment),
+        as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
     )
 
 
@@ -255,6 +290,9 @@ def _feature_grid(entry: Mapping[str, Any]) -> FeatureGridRecord:
         size=(height, width),
         axes=tuple(int(axis) for axis in entry["axes"]),
         note=text_of(entry["note"]),
+        cells=tuple(int(dim) for dim in entry.get("cells") or ()),
+        frames=int(entry.get("frames", 0)),
+        frames_outer=entry.get("frames_outer", False) is True,
     )
 
 

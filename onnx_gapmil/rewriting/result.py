@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.verdict import Refusal, Verdict
+    from onnx_gapmil.rewriting.proof.remembered import RememberedProof
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
 
@@ -39,6 +40,7 @@ class Rewrite:
         output_path: where the model was written; None if it was not.
         trace: the real shapes that the heads were found by; None for a model that was rewritten before.
         whole: its whole grids, for the proof; None for a model that was rewritten before.
+        remembered: what was proved of a rewrite that stays in memory, now or by an earlier run; None for others.
     """
 
     model: onnx.ModelProto
@@ -51,6 +53,7 @@ class Rewrite:
     output_path: Path | None = None
     trace: Trace | None = None
     whole: WholeGrids | None = None
+    remembered: RememberedProof | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -69,7 +72,15 @@ class Rewrite:
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
         """The same with a proof, and the residuals and places it measured, which the model's own record takes up."""
-        heads = tuple(replace(head, residual=proof.residual(head.output)) for head in self.heads)
+        deployed = next((check for check in proof.checks if check.name == "as_deployed"), None)
+        heads = tuple(
+            replace(
+                head,
+                residual=proof.residual(head.output),
+                as_deployed=None if deployed is None else deployed.figure(head.output).to_json(),
+            )
+            for head in self.heads
+        )
         return replace(self, proof=proof, heads=heads).with_places(proof.places)
 
     def with_places(self, places: Mapping[str, Places]) -> Rewrite:

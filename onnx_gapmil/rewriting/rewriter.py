@@ -10,6 +10,8 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.attachment.attach import attach
+from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.claim import check_claim
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
@@ -24,13 +26,20 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.verdict import Readout, Refusal
 
 
-def rewrite_model(model: ModelSource, *, readout: Readout = "contribution", emit: Emit | str | None = None) -> Rewrite:
+def rewrite_model(
+    model: ModelSource,
+    *,
+    readout: Readout = "contribution",
+    emit: Emit | str | None = None,
+    attachment: Attachment = "plain",
+) -> Rewrite:
     """Rewrite a model in memory, without proof.
 
     Args:
         model: path of an ``.onnx`` file, a ModelProto (which is not changed), or a model that was read already.
         readout: ``contribution`` (mean over cells = logits, always) or ``instance``.
         emit: what the graph is to give beside the logits; features and grid if None.
+        attachment: how new nodes hang on the vendor's graph.
 
     Returns:
         The rewritten model. Its new outputs, after the original ones: ``gapmil_logits`` (N, K) and what `Emit` lists,
@@ -47,7 +56,7 @@ def rewrite_model(model: ModelSource, *, readout: Readout = "contribution", emit
     source = load_model(model)
     if source.is_rewritten:
         return _rewritten_before(source, emit)
-    return _rewrite_vendors(source, readout, Emit.of(emit))
+    return _rewrite_vendors(source, readout, Emit.of(emit), attachment)
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
@@ -61,7 +70,7 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     return check_claim(source, heads, _rewrite_vendors) if heads else ()
 
 
-def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit) -> Rewrite:
+def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain") -> Rewrite:
     """Rewrite a model that was not rewritten before."""
     analysis = analyse(source, readout=readout)
     search = analysis.search
@@ -71,10 +80,26 @@ def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit) -> Rewri
         raise UnsupportedHeadError(_worst(search.refusals), search.refusals)
     several = len(search.heads) > 1
     emitted = [
-        emit_head(analysis.build, analysis.trace, head, wish, readout, suffix=f"_{head.output}" if several else "")
+        emit_head(
+            analysis.build,
+            analysis.trace,
+            head,
+            wish,
+            readout,
+            suffix=f"_{head.output}" if several else "",
+            named=attachment != "plain",
+        )
         for head in search.heads
     ]
-    heads = tuple(_record(analysis, head, made) for head, made in zip(search.heads, emitted, strict=True))
+    heads = tuple(_record(analysis, head, made, attachment) for head, made in zip(search.heads, emitted, strict=True))
+    attach(
+        search.walk,
+        maps=[grid.source for head in search.heads for grid in head.features],
+        logits=[made.names.logits for made in emitted],
+        # The whole grids are the proof's, whether the file gives them or not.
+        outputs=[name for made in emitted for name in (*made.names.tensors, made.grid)],
+        shadowed=attachment == "shadow",
+    )
     proto = _assemble(analysis, emitted, heads)
     whole = _whole_grids(analysis, emitted, heads, proto)
     return Rewrite(proto, source, heads, search.refusals, inlined=analysis.inlined, trace=analysis.trace, whole=whole)
@@ -104,7 +129,7 @@ def _worst(refusals: dict[str, Refusal]) -> Refusal:
     )
 
 
-def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadRecord:
+def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment: Attachment) -> HeadRecord:
     return HeadRecord(
         **made.names.as_fields(),
         output=head.output,
@@ -121,6 +146,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead) -> HeadReco
         chain=head.chain,
         source_sha256=analysis.source.sha256,
         places=head.places,
+        attachment=attachment,
     )
 
 

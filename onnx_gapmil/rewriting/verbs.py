@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
+from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment, has_int8_activations
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.proof.as_deployed import Deployed, DeploymentProof
 from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
+from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.proved_record import write_proof
 from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
@@ -35,6 +40,7 @@ def rewrite(
     *,
     readout: Readout = "contribution",
     emit: Emit | str | None = None,
+    as_deployed: bool = True,
     write: bool = True,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
@@ -46,6 +52,8 @@ def rewrite(
         readout: ``contribution`` (mean over cells = logits, always) or ``instance`` (the head applied to each cell).
         emit: what the graph is to give beside the logits, as an `Emit` or its text; features and grid if None. Nothing
             else is computed. The proof knows the whole grid all the same.
+        as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too, and do what keeps them equal;
+            False leaves that out.
         write: False leaves the disk alone.
 
     Returns:
@@ -59,19 +67,59 @@ def rewrite(
         InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
     """
     result = rewrite_model(model, readout=readout, emit=emit)
-    report = proof_of(result)
-    if report is None:  # rewritten before
+    if result.unchanged:  # rewritten before
         return result
+    result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed)
+    report = proof_of(result)
+    if report is None:
+        return result
+    report = report.with_checks(deployed.check())
+    if refusals := too_coarse(report, result.heads):
+        raise UnsupportedHeadError(next(iter(refusals.values())), refusals)
     if not report.passed:
         raise ProofError(
             f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
             report,
         )
     result = result.with_proof(report)
+    write_proof(result.model, result.source, report)
     path = Path(output) if output is not None else None
     if path is None and result.source.path is not None:
         path = default_output_path(result.source.path)
     return save_model(result, path) if write and path is not None else result
+
+
+def climb(
+    result: Rewrite, *, readout: Readout = "contribution", emit: Emit | str | None = None, wanted: bool = True
+) -> tuple[Rewrite, Deployed]:
+    """The rewrite whose new nodes hang on the vendor's graph by the lowest rung that keeps its outputs as deployed.
+
+    Args:
+        result: the rewrite by the lowest rung.
+        readout: as it was rewritten.
+        emit: as it was rewritten.
+        wanted: compare at all.
+
+    Returns:
+        A rewrite, and what was measured of it; the first that is equal where none settles everything, else the lowest.
+    """
+    if not wanted or result.trace is None or not result.trace.measured:
+        skipped = "it was not asked for" if not wanted else TOO_LARGE
+        return result, Deployed("plain", skipped=skipped)
+    proof = DeploymentProof(result.source, most=False)
+
+    def compared(made: Rewrite, rung: Attachment) -> tuple[Rewrite, Deployed]:
+        return made, proof.compare(replace(made.source, proto=made.model), rung)
+
+    tried = [compared(result, "plain")]
+    for rung in RUNGS[1:] if has_int8_activations(result.source.proto) else ():
+        if tried[-1][1].settled:
+            return tried[-1]
+        made = rewrite_model(result.source, readout=readout, emit=emit, attachment=rung)
+        tried.append(compared(made, rung))
+    settled = [entry for entry in tried if entry[1].settled]
+    equal = [entry for entry in tried if entry[1].equal]
+    return next(iter(settled or equal or tried))
 
 
 def proof_of(result: Rewrite) -> ProofReport | None:
@@ -123,6 +171,7 @@ def verify(
     # What its record says is taken as it is, so that its numbers are measured; then it is checked.
     heads = read_heads(second.metadata, [value.name for value in second.proto.graph.output], second.name) or ()
     again = _lifted_again(first, second, heads)
+    deployed = DeploymentProof(first).compare(second, heads[0].attachment)
     missing = any(head.grid is None for head in heads)
     whole = again.whole if missing and isinstance(again, Rewrite) else None
     report = prove(first, second, heads, batches=batches, provider=provider, optimize=True, whole=whole)
@@ -135,6 +184,7 @@ def verify(
         report = with_head_proofs(
             report, second, known, lift=again.whole.make(), whole=again.whole, trace=again.trace, claimed=True
         )
+    report = report.with_checks(deployed.check())
     if report.passed:
         claimed_heads(second)
     return report

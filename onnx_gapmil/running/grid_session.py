@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,17 @@ from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.errors import run_error
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session, nodes_per_provider
-from onnx_gapmil.ort.values import dtype_name
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.record import HeadRecord, require_emitted
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.running.inputs import ModelInputs
 from onnx_gapmil.running.prediction_grid import PredictionGrid
+
+if TYPE_CHECKING:
+    from onnx_gapmil.rewriting.proof.remembered import RememberedProof
+
+Batch = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
+"""A batch of the only input, or of each input by its name."""
 
 
 class GridSession:
@@ -51,8 +57,8 @@ class GridSession:
         cuda_graph: record all kernels of a run once and replay them, on CUDA. Each shape of batch has its own record.
 
     Raises:
-        ModelError: the model cannot be read or run, has several inputs, or its input has not four axes; or it was
-            rewritten before and does not give what ``emit`` asks for.
+        ModelError: the model cannot be read or run; or it was rewritten before and does not give what ``emit`` asks
+            for.
         ProviderError: the provider was asked for by name and is not really used; or CUDA graphs were asked for, and not
             every node runs on CUDA.
         ProofError: the model was rewritten before, and what its record says of it does not hold.
@@ -89,9 +95,11 @@ class GridSession:
             spinning=spinning,
         )
         self._choice = choice
-        self._input = _only_image_input(self._session, self._name)
         self._metadata = loaded.metadata
         self._heads = made.heads
+        self._proof = made.remembered
+        self._inputs = ModelInputs(self._session.get_inputs(), [head.places for head in self._heads], self._name)
+        self._input = self._inputs.image
         if wish is not None:
             require_emitted(wish, self._heads, self._name)
         self._features = wish is not None and wish.features
@@ -101,13 +109,23 @@ class GridSession:
 
     @property
     def input(self) -> InputSpec:
-        """The image input."""
+        """The input that the cells look at. Of a graph that takes one photo, (H, W, 3), with a batch of 1 before it."""
         return self._input
+
+    @property
+    def inputs(self) -> ModelInputs:
+        """All inputs."""
+        return self._inputs
 
     @property
     def heads(self) -> tuple[HeadRecord, ...]:
         """The heads that were lifted; `run` returns a grid for each, in this order."""
         return self._heads
+
+    @property
+    def proof(self) -> RememberedProof | None:
+        """What was proved of a model that is rewritten in memory, now or by an earlier run; None of another."""
+        return self._proof
 
     @property
     def fixed_batch(self) -> int | None:
@@ -130,13 +148,14 @@ class GridSession:
         return {**self._choice.to_json(), "nodes": nodes_per_provider(self._session)}
 
     def run(
-        self, batch: npt.NDArray[Any], *, features: bool = False, outputs: Collection[str] | None = None
+        self, batch: Batch, *, features: bool = False, outputs: Collection[str] | None = None
     ) -> list[PredictionGrid]:
-        """Run a batch.
+        """Run a batch. Arrays go in as they are; nothing is preprocessed here.
 
         Args:
-            batch: preprocessed images, with the axes and the type of `input`; any N above 0. A graph with a
-                fixed batch size is run as often as needed, its last slice padded.
+            batch: preprocessed images, with the axes and the type of `input`; any N above 0. Signals, volumes and
+                clips alike; for a model of several inputs an array for each by its name. A single item may leave
+                the batch's axis out. A graph with a fixed batch size is run as often as needed, its last slice padded.
             features: ask for the feature grids too; without it they are not even copied, unless the session's ``emit``
                 names them.
             outputs: names of `PredictionGrid`'s arrays to fetch (``{"grid", "argmax"}``), beside the logits; the
@@ -149,10 +168,10 @@ class GridSession:
             InputError: the batch does not fit the input, or the graph does not give an output that is asked for.
             ModelError: the run failed.
         """
-        self._require_fitting(batch)
+        feeds, count = self._inputs.fitted(batch)
         fetched = [self._fetched(head, features, outputs) for head in self._heads]
         wanted = list(dict.fromkeys(name for names in fetched for name in names.values()))
-        slices = self._run_slices(batch, wanted)
+        slices = self._run_slices(feeds, count, wanted)
         arrays = {
             name: np.concatenate([part[name] for part in slices]) if len(slices) > 1 else slices[0][name]
             for name in wanted
@@ -200,22 +219,41 @@ class GridSession:
             )
         return found
 
-    def _run_slices(self, batch: npt.NDArray[Any], wanted: list[str]) -> list[dict[str, npt.NDArray[Any]]]:
+    def _run_slices(
+        self, feeds: Mapping[str, npt.NDArray[Any]], count: int, wanted: list[str]
+    ) -> list[dict[str, npt.NDArray[Any]]]:
         """Run a batch in as many slices as the graph's fixed batch and the lanes ask for."""
-        size = self._fixed_batch or -(-len(batch) // self._lanes)
-        parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+        size = self._fixed_batch or -(-count // self._lanes)
+        shared = {
+            name for name, array in feeds.items() if self._inputs.is_shared(name, len(np.atleast_1d(array)), count)
+        }
+        parts = [
+            {name: array if name in shared else array[start : start + size] for name, array in feeds.items()}
+            for start in range(0, count, size)
+        ]
+        counts = [min(size, count - start) for start in range(0, count, size)]
         if self._pool is None or len(parts) == 1:
-            return [self._run_slice(part, self._fixed_batch or len(part), wanted) for part in parts]
-        running = [self._pool.submit(self._run_slice, part, self._fixed_batch or len(part), wanted) for part in parts]
+            return [self._run_slice(*part, shared, wanted) for part in zip(parts, counts, strict=True)]
+        running = [
+            self._pool.submit(self._run_slice, *part, shared, wanted) for part in zip(parts, counts, strict=True)
+        ]
         wait(running)  # all of them, also when one failed: the caller may write to the batch afterwards
         return [part.result() for part in running]
 
-    def _run_slice(self, part: npt.NDArray[Any], size: int, wanted: list[str]) -> dict[str, npt.NDArray[Any]]:
-        """Run one slice, padded to `size` rows."""
-        full = np.ascontiguousarray(padded(part, size))
-        what = f"{self._name}: a run on a batch of shape {full.shape}"
+    def _run_slice(
+        self, part: Mapping[str, npt.NDArray[Any]], count: int, shared: Collection[str], wanted: list[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Run one slice, padded to as many rows as the graph takes."""
+        size = self._fixed_batch or count
+        full = {
+            name: np.ascontiguousarray(array if name in shared else padded(array, size)) for name, array in part.items()
+        }
+        image = full[self._input.name]
+        what = f"{self._name}: a run on a batch of shape {image.shape}"
+        if self._inputs.takes_one:
+            image = full[self._input.name] = image[0]
         try:
-            arrays = self._runner.run(full, wanted)
+            arrays = self._runner.run(full if len(full) > 1 else image, wanted)
         except Exception as error:
             raise run_error(error, what) from error
         for name, array in arrays.items():
@@ -224,20 +262,7 @@ class GridSession:
                     f"{what} gave {name!r} of shape {array.shape}: the graph fixes its batch size inside. "
                     "Run one image at a time, or export the model with an open batch."
                 )
-        return {name: array[: len(part)] for name, array in arrays.items()}
-
-    def _require_fitting(self, batch: npt.NDArray[Any]) -> None:
-        spec = self._input
-        axes = zip(batch.shape[1:], spec.shape[1:], strict=False)
-        fits = batch.ndim == len(spec.shape) and all(open_ is None or axis == open_ for axis, open_ in axes)
-        if not fits or batch.dtype.name != spec.dtype:
-            expected = ", ".join("any" if axis is None else str(axis) for axis in (None, *spec.shape[1:]))
-            raise InputError(
-                f"A batch of shape {batch.shape} and type {batch.dtype.name} does not fit the input "
-                f"{spec.name!r} of {self._name}, which takes ({expected}) of type {spec.dtype}."
-            )
-        if len(batch) == 0:
-            raise InputError("The batch is empty: it has no image.")
+        return {name: array[:count] for name, array in arrays.items()}
 
     def _find_fixed_batch(self) -> int | None:
         """The input may leave its batch open where the graph does not; its outputs then tell."""
@@ -253,20 +278,6 @@ def _rewritten(loaded: LoadedModel, emit: Emit | None) -> Rewrite:
     from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 
     return rewrite_in_memory(loaded, emit=None if loaded.is_rewritten else emit)
-
-
-def _only_image_input(session: Any, what: str) -> InputSpec:
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        names = ", ".join(repr(value.name) for value in inputs) or "none"
-        raise ModelError(f"{what} has {len(inputs)} inputs ({names}); a model with one image input is needed.")
-    (value,) = inputs
-    if len(value.shape) != 4:
-        raise ModelError(
-            f"{what}: its input {value.name!r} has shape {tuple(value.shape)}; an image input has four axes, "
-            "NCHW or NHWC."
-        )
-    return InputSpec(value.name, _axes(value), dtype_name(value.type))
 
 
 def _axes(value: Any) -> tuple[int | None, ...]:

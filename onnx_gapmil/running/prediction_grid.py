@@ -18,6 +18,8 @@ Array = npt.NDArray[Any]
 class PredictionGrid:
     """Class evidence by cell, and the logits that are its mean over cells. None for what was not asked for.
 
+    The cells of a volume have the axes (D, H, W), those of a clip (T, H, W), those of a signal (1, T).
+
     Attributes:
         output: the vendor's output that the head ends in.
         logits: (N, K), in the type that the model computes.
@@ -25,7 +27,7 @@ class PredictionGrid:
         features: the feature grid (N, C, H, W).
         argmax: the best class of each cell, (N, H, W) int64.
         certainty: softmax share of the best class in each cell, (N, H, W), 0 to 1; the sigmoid where K is 1.
-        peaks: the best cell of each class, (N, K) int64: row * W + column.
+        peaks: the best cell of each class, (N, K) int64, numbered in row-major order: row * W + column.
         topk_classes: the image's best classes by its logits, best first, (N, k) int64.
         topk_grid: their grid, (N, k, H, W).
         classes_grid: the grid of chosen classes, (N, len, H, W).
@@ -65,6 +67,7 @@ class PredictionGrid:
         if self.grid is None:
             raise InputError(f"the whole grid of {self.output!r} was not asked for, so it has no mean.")
         logits = self.logits.astype(np.float64)
-        difference = np.abs(self.grid.astype(np.float64).mean(axis=(2, 3)) - logits).max()
+        cells = self.grid.astype(np.float64).reshape(*self.grid.shape[:2], -1)
+        difference = np.abs(cells.mean(axis=2) - logits).max()
         scale = np.abs(logits).max()
         return float(difference / scale) if scale != 0 else float(difference)

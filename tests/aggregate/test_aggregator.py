@@ -207,3 +207,18 @@ def test_default_parameter_is_filled_in() -> None:
 def test_wrong_text_is_told_what_is_right(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse_aggregator(text)
+
+
+@pytest.mark.parametrize("key", NAIVE)
+@pytest.mark.parametrize("shape", [(2, 5, 2, 3, 4), (2, 1, 2, 3, 4), (3, 5, 2, 2, 3, 2), (2, 5, 7)])
+def test_all_axes_of_the_cells_are_pooled(key: str, shape: tuple[int, ...]) -> None:
+    """Volumes (D, H, W), clips of volumes (T, D, H, W), a row of cells: as the textbook has them in one plane."""
+    grid = np.random.default_rng(0).standard_normal(shape) * 3
+    expected = NAIVE[key](grid.reshape(*shape[:2], 1, -1))
+    np.testing.assert_allclose(parse_aggregator(key)(grid, cell_axes=len(shape) - 2), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("shape", "axes"), [((2, 3, 4), 3), ((5, 0, 3, 4), 3), ((5, 2, 3), 0)])
+def test_a_grid_without_classes_or_cells_is_refused(shape: tuple[int, ...], axes: int) -> None:
+    with pytest.raises(InputError, match="a prediction grid has"):
+        AGGREGATORS["mean"](np.zeros(shape), cell_axes=axes)

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from benchmarks import shapes
-from onnx_gapmil.benchmarking.macs import count_work
 from onnx_gapmil.graph.inputs import concrete_inputs
+from onnx_gapmil.graph.macs import count_work
 from onnx_gapmil.graph.view import ModelGraph
 
 #: Millions of parameters and of multiply-adds at 224 px, as timm's own tables give them.

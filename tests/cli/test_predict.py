@@ -12,11 +12,13 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 from onnx_gapmil.cli import main
 from tests.helpers.held import held_at, wait_until
+from tests.helpers.support import text_model, weights
 from tests.helpers.verbs import REFUSED, SAMPLES, SCENES, files, run, run_json
 
 MODEL = SAMPLES / "digits_torch_legacy.onnx"
@@ -409,3 +411,73 @@ def test_ctrl_c_keeps_the_photos_that_were_done(
     assert report["interrupted"] is True
     assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json"}
     assert len(report["images"]) == 2
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def signals(tmp_path: Path) -> tuple[Path, Path]:
+    """A model of signals (N, 2, 32), and a folder of three of them and of three files that will not do."""
+    body = "c = Conv<strides=[4], kernel_shape=[4]>(x, w)  m = Relu(c)  p = GlobalAveragePool(m)  f = Flatten(p)"
+    init = {"w": weights(4, 2, 4), "k": weights(5, 4), "b": weights(5)}
+    model = text_model(body + "  y = Gemm<transB=1>(f, k, b)", x="float[N,2,32] x", init=init)
+    path, folder = tmp_path / "signals.onnx", tmp_path / "signals"
+    path.write_bytes(model.SerializeToString())
+    folder.mkdir()
+    for place in range(3):
+        np.save(folder / f"{place}.npy", weights(2, 32, seed=place))
+    np.save(folder / "3.npy", np.zeros((2, 32)))
+    np.save(folder / "4.npy", np.zeros((2, 7), np.float32)[:, :3])
+    (folder / "5.npz").write_bytes(b"junk")
+    return path, folder
+
+
+def test_arrays_give_grids_and_no_pictures(signals: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    model, folder = signals
+    out = tmp_path / "out"
+    assert main(["predict", str(model), str(folder), "-o", str(out)]) == 2
+    told = capsys.readouterr()
+    assert "preprocessing  none: arrays go into the model as they are" in told.err
+    assert "none: arrays are no photos" in told.err
+    assert "1×8 cells" in told.out
+    assert "3 of 6 arrays done" in told.out
+    assert "box" not in told.out
+    assert sorted(path.name for path in out.iterdir()) == ["0.npz", "1.npz", "2.npz", "predictions.json"]
+    report = report_of(out)
+    assert (report["preprocess"], report["preprocess_source"][:12]) == (None, "none: arrays")
+    assert [Path(entry["image"]).name for entry in report["failed"]] == ["3.npy", "4.npy", "5.npz"]
+    assert "Make it one by .astype('float32')" in report["failed"][0]["error"]
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    for place, entry in enumerate(report["images"]):
+        (logits,) = session.run(None, {"x": weights(2, 32, seed=place)[None]})
+        with np.load(entry["npz"]) as arrays:
+            assert set(arrays) == {"logits", "grid"}
+            np.testing.assert_allclose(arrays["logits"], logits[0], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(arrays["grid"].mean(axis=(1, 2)), logits[0], rtol=1e-4, atol=1e-5)
+        (head,) = entry["heads"]
+        assert (entry["picture"], entry["size"], entry["inputs"]) == (None, None, {"x": [1, 2, 32]})
+        assert (head["boxes"], head["grid_shape"], head["arranged"]) == ([], [1, 8], False)
+        assert head["places"]["columns"] == {"first": 2.0, "step": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preprocess", "imagenet"], "a preprocessing is for photos"),
+        ([str(SCENES / "scene_00.png")], "run them one after the other"),
+    ],
+)
+def test_arrays_take_no_preprocessing_and_no_photos_beside(
+    signals: tuple[Path, Path], tmp_path: Path, capsys, arguments: list[str], words: str
+) -> None:
+    model, folder = signals
+    assert main(["predict", str(model), str(folder / "0.npy"), *arguments, "-o", str(tmp_path / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_photo_for_a_model_of_signals_is_told(signals: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    assert main(["predict", str(signals[0]), str(SCENES / "scene_00.png"), "-o", str(tmp_path / "out")]) == 2
+    assert "Photos cannot be given to it; an array (.npy) of that shape can" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

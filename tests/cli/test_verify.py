@@ -21,6 +21,8 @@ def test_verify_proves_a_rewritten_model_on_random_inputs_and_photos(
     assert report["passed"] is True
     assert sum("scene_0" in trial["inputs"] for trial in report["trials"]) == 2
     assert all(residual < 2e-5 for residual in report["residuals"].values())
+    deployed = report["proof"].pop("as_deployed")
+    assert (deployed["passed"], deployed["measure"], deployed["allowed"]) == (True, 0.0, 0.0)
     assert set(report["proof"]) == {"sum", "cell", "place"}
     for proof in report["proof"].values():
         assert proof["passed"] is True

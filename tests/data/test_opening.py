@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_json_of_a_data_set(tmp_path, photo, lay):
         "root": str(tmp_path / "set"),
         "source": f"a.csv in {tmp_path / 'set'}: 1 image, 1 label.",
         "images": 1,
+        "keys_sha256": hashlib.sha256(b"x/a.png").hexdigest(),
         "notes": [],
     }
 

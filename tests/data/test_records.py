@@ -107,3 +107,9 @@ def test_a_folder_of_masks_has_the_images_mask_by_its_name(read: Any, tmp_path: 
     assert read(label=3, mask="masks").mask == tmp_path / "masks" / "a.png"
     assert read(label=3, mask="m.png").mask == tmp_path / "m.png"
     assert read(label=3, mask="").mask is None
+
+
+def test_short_values_of_other_fields_make_slices(read: Any) -> None:
+    fields = {"label": 1, "camera": " night ", "lens": 35, "flash": False, "note": "", "tags": ["a"], "none": None}
+    found = read(**fields, text="x" * 101, half="\ud800")
+    assert found.columns == (("camera", "night"), ("lens", "35"), ("flash", "false"))

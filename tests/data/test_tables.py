@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnx_gapmil.data import RawBox, open_data
+from onnx_gapmil.data import RawBox, apply_class_map, open_data, resolve_classes
 from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.errors import DataError
@@ -138,3 +138,12 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, labels, delim
     placed = read_table(folder / "x.csv", Text(stream.getvalue()), ImageFinder([folder]))
     assert [sample.labels for sample, _ in placed] == [tuple(label.strip() for label in row) for row in labels]
     assert [sample.name for sample, _ in placed] == [f"{index}.png" for index in range(len(labels))]
+
+
+def test_other_columns_of_a_table_make_slices(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    path = tmp_path / "a.csv"
+    path.write_text("Image,Label,Camera,\na.png,3,night,x\n")
+    data = open_data(path)
+    assert data.samples[0].columns == (("camera", "night"),)
+    assert apply_class_map(data, resolve_classes(data, classes=10))[0].columns == (("camera", "night"),)

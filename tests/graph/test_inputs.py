@@ -58,6 +58,17 @@ def test_what_is_open(declared: tuple[int | str | None, ...], batch: bool, space
     assert (entry.batch_is_open, entry.space_is_open) == (batch, space)
 
 
+@pytest.mark.parametrize(
+    ("declared", "batch", "space"),
+    [(("h", "w", 3), False, True), ((3, "h", "w"), False, True), ((64, 64, 3), False, False)],
+)
+def test_the_first_axis_of_an_image_alone_is_no_batch(
+    declared: tuple[int | str | None, ...], batch: bool, space: bool
+) -> None:
+    entry = InputShape("x", declared, (64, 64, 3), np.dtype(np.float32), alone=True)
+    assert (entry.batch_is_open, entry.space_is_open) == (batch, space)
+
+
 @pytest.mark.parametrize("kind", ["uint8", "int8", "int32", "int64", "bool", "float16", "double", "float"])
 def test_random_input_is_of_the_inputs_type(kind: str) -> None:
     entry = next(candidate_inputs(graph_of("N,3,4,4", kind=kind, first="Identity(x)")))[0]

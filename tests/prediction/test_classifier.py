@@ -194,3 +194,83 @@ def test_what_the_graph_gives_can_be_chosen() -> None:
     batch = PIXELS.transpose(2, 0, 1)[None].astype(np.float32)
     (answer,) = classifier.session.run(batch)
     np.testing.assert_array_equal(answer.argmax, answer.grid.argmax(axis=1))
+
+
+# --- arrays ---------------------------------------------------------------------------------------------------------
+
+CLIP = """
+  r = Reshape(x, fold)  p = GlobalAveragePool(r)  f = Flatten(p)  z = Gemm<transB=1>(f, w, b)
+  s = Reshape(z, back)  y = ReduceMean<axes=[1], keepdims=0>(s)
+"""
+
+
+def clip() -> onnx.ModelProto:
+    init = {"w": W, "b": B, "fold": np.array([-1, 3, 6, 5]), "back": np.array([-1, 4, 4])}
+    return tiny(CLIP, x="float[N,4,3,6,5] x", init=init)
+
+
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("given", ["array", "by_name", "npy", "npz"])
+def test_an_array_goes_in_as_it_is(tmp_path: Path, given: str, batched: bool) -> None:
+    x = np.random.default_rng(1).standard_normal((4, 3, 6, 5)).astype(np.float32)
+    array = x[None] if batched else x
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "a.npz", x=array)
+    images = {"array": array, "by_name": {"x": array}, "npy": tmp_path / "a.npy", "npz": str(tmp_path / "a.npz")}
+    found = Classifier(clip()).predict(images[given])  # type: ignore[call-overload]
+    expected = np.einsum("kc,tchw->kthw", W.astype(np.float64), x) + B[:, None, None, None]
+    assert found.grid is not None
+    np.testing.assert_allclose(found.grid, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found.logits, expected.mean(axis=(1, 2, 3)), rtol=1e-4, atol=1e-4)
+    assert (found.geometry, found.photo, found.places, found.inputs) == (None, None, None, {"x": (1, 4, 3, 6, 5)})
+    best = found.heads[0].winners[0]
+    assert best.best_cell == np.unravel_index(expected[best.index].argmax(), (4, 6, 5))
+    assert (expected.argmax(axis=0) == best.index).sum() == best.cells
+    assert found.heads[0].boxes == ()
+    told = found.to_json()
+    assert (told["size"], told["inputs"]) == (None, {"x": [1, 4, 3, 6, 5]})
+    assert told["heads"][0]["places"]["frames"] == {"first": 0.5, "step": 1.0}
+    table = found.table().to_pydict()
+    frames = expected.reshape(4, -1).argmax(axis=1)[table["index"]] // 30
+    assert table["best_first"] == frames.tolist()
+    assert "4 x 6 x 5 cells" in repr(found)
+    with pytest.raises(InputError, match="nothing to draw"):
+        found.overlay()
+
+
+def test_arrays_and_photos_of_one_model_agree() -> None:
+    """Pixels are preprocessed; the same as an array are not."""
+    classifier = Classifier(tiny(), preprocess=PLAIN)
+    photo, array = classifier.predict(PIXELS), classifier.predict(PIXELS.transpose(2, 0, 1).astype(np.float32))
+    np.testing.assert_array_equal(photo.grid, array.grid)
+    assert photo.geometry is not None
+    assert array.geometry is None
+
+
+def test_a_model_that_takes_no_photo_says_so_when_it_gets_one() -> None:
+    classifier = Classifier(clip())
+    with pytest.raises(PreprocessError, match=r"an array \(.npy\) of that shape can"):
+        classifier.predict(SCENE)
+    with pytest.raises(PreprocessError, match="an image input has 4 axes"):
+        Classifier(clip(), preprocess="imagenet")
+    assert "none: arrays go in as they are" in repr(classifier)
+
+
+def test_a_photo_alone_is_not_enough_for_two_inputs() -> None:
+    body = TINY.replace("y = Gemm", "z = Gemm") + "  s = MatMul(meta, v)  y = Identity(z)  other = Sigmoid(s)"
+    init = {"w": W, "b": B, "v": weights(2, 4)}
+    model = tiny(body, x="float[N,3,3,5] x, float[N,2] meta", y="float[N,4] y, float[N,4] other", init=init)
+    classifier = Classifier(model)
+    with pytest.raises(
+        PreprocessError, match=r"takes 2 inputs, 'x' .* and 'meta' .*, and a photo is one: give an .npz"
+    ):
+        classifier.predict(SCENE)
+    x = PIXELS.transpose(2, 0, 1)[None].astype(np.float32)
+    found = classifier.predict({"x": x, "meta": np.zeros((1, 2), np.float32)})
+    expected = np.einsum("kc,chw->khw", W.astype(np.float64), x[0]) + B[:, None, None]
+    np.testing.assert_allclose(found.grid, expected, rtol=1e-4, atol=1e-3)  # type: ignore[arg-type]
+
+
+def test_several_items_at_once_are_told() -> None:
+    with pytest.raises(InputError, match="3 items were given, and one is described at a time"):
+        Classifier(clip()).predict({"x": np.zeros((3, 4, 3, 6, 5), np.float32)})

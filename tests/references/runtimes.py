@@ -113,6 +113,7 @@ def make_case(path: Path, folder: Path) -> Case | None:
     from onnx_gapmil.graph.inputs import candidate_inputs, random_input
     from onnx_gapmil.graph.loading import is_external, model_tensors
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.rewriting.attachment.rungs import has_int8_activations
     from onnx_gapmil.rewriting.rewriter import rewrite_model
     from onnx_gapmil.rewriting.saving import save_model
 
@@ -126,13 +127,15 @@ def make_case(path: Path, folder: Path) -> Case | None:
         found = rewrite_model(original)
         if found.unchanged:
             return None
+        if has_int8_activations(found.source.proto):  # as `rewrite` would, which climbs there by what it measures
+            found = rewrite_model(original, attachment="shadow")
         rewritten = save_model(found, folder / f"{path.stem}.gapmil.onnx").output_path
     except GapmilError:
         return None
     assert rewritten is not None
     outputs = [value.name for value in found.source.proto.graph.output]
     heads = [(head.logits, head.grid) for head in found.heads]
-    wanted = [*outputs, *(name for pair in heads for name in pair)]
+    wanted = list(dict.fromkeys([*outputs, *(name for pair in heads for name in pair)]))
     graph = ModelGraph(found.source.proto, folder)
     problem: Exception | None = None
     for shapes in candidate_inputs(graph):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import typing
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 
 from onnx_gapmil import Classifier, GridSession, ProofError, inspect, rewrite, verify
 from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting import claim
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from tests.helpers.support import text_model, weights
@@ -77,6 +80,14 @@ def moved_places(model: onnx.ModelProto, **axis: float) -> None:
     record(model, places={"known": True, "input": "x", "rows": axes, "columns": axes | axis})
 
 
+def other_axes(model: onnx.ModelProto, **axes: dict[str, float] | None) -> None:
+    """Some axes have other places, or none."""
+    true = {"first": 0.5, "step": 1.0}
+    places = {"rows": true, "columns": true} | axes
+    known = {name: axis for name, axis in places.items() if axis is not None}
+    record(model, places={"known": True, "input": "x", **known})
+
+
 FORGERS = [
     pytest.param(random_conv_as_grid, id="random_conv"),
     pytest.param(turned_grid, id="turned_grid"),
@@ -85,6 +96,9 @@ FORGERS = [
     pytest.param(logits_are_the_output, id="a_vendors_output_as_logits"),
     pytest.param(lambda model: moved_places(model, first=1.0), id="places_half_a_cell_off"),
     pytest.param(lambda model: moved_places(model, step=2.0), id="places_twice_as_wide"),
+    pytest.param(lambda model: moved_places(model, first=float("nan")), id="places_nowhere"),
+    pytest.param(lambda model: other_axes(model, rows=None), id="no_rows"),
+    pytest.param(lambda model: other_axes(model, columns=None), id="no_columns"),
     pytest.param(lambda model: record(model, grid="gapmil_features"), id="features_as_grid"),
     pytest.param(lambda model: record(model, verdict="conditional"), id="verdict"),
     pytest.param(lambda model: record(model, activation="sigmoid"), id="activation"),
@@ -208,3 +222,21 @@ def test_maps_that_could_not_be_compared_are_not_believed(monkeypatch: pytest.Mo
     monkeypatch.setattr(claim, "proof_inputs", lambda *_: iter(()))
     with pytest.raises(ProofError, match="run on none of the inputs that were tried"):
         claimed_heads(load_model(older))
+
+
+def test_every_axis_that_places_have_is_held_against_what_is_found() -> None:
+    """Whatever fields places have, of images, volumes or clips: a wrong or an absent one agrees with nothing."""
+    axis = AxisPlaces(4.0, 8.0)
+    kinds = typing.get_type_hints(Places)
+    names = [entry.name for entry in fields(Places) if AxisPlaces in typing.get_args(kinds[entry.name])]
+    assert {"rows", "columns"} <= set(names)
+    true = Places(True, "x", **dict.fromkeys(names, axis))
+    assert claim._agree(true, true)
+    assert claim._agree(replace(true, measured={"rows": {"slope": 1.0}}), true)
+    for name in names:
+        for wrong in (AxisPlaces(4.1, 8.0), AxisPlaces(4.0, 8.1), None):
+            moved = replace(true, **{name: wrong})
+            assert not claim._agree(moved, true), name
+            assert not claim._agree(true, moved), name
+    assert not claim._agree(replace(true, input="z"), true)
+    assert not claim._agree(Places.unknown("nobody looked"), true)

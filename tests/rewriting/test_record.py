@@ -21,6 +21,7 @@ from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import save_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.running.grid_session import GridSession
+from tests.helpers.deployed import quantized as int8_network
 from tests.helpers.support import text_model, weights
 
 OUTPUTS = ["scores", "gapmil_logits", "gapmil_grid"]
@@ -74,6 +75,15 @@ def tokens() -> onnx.ModelProto:
     return text_model(body, x="float[N,7,6] x", init=DENSE)
 
 
+def two_grids() -> onnx.ModelProto:
+    body = """
+      m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)
+      p = GlobalAveragePool(x)  q = GlobalAveragePool(m)
+      j = Add(p, q)  f = Flatten(j)  y = Gemm<transB=1>(f, w, b)
+    """
+    return text_model(body, x="float[N,6,8,8] x", init=DENSE)
+
+
 MODELS = {
     "exact": (exact, {}),
     "conditional": (conditional, {}),
@@ -82,6 +92,8 @@ MODELS = {
     "position_dependent": (position_dependent, {}),
     "several": (several, {}),
     "tokens": (tokens, {}),
+    "shadow": (lambda: int8_network(np.int8), {}),
+    "two_grids": (two_grids, {}),
     "everything": (exact, {"emit": "argmax,certainty,peaks,topk:2,classes:3,1,scores:max,lse=10"}),
 }
 
@@ -129,8 +141,12 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     assert (found["exact"].residual or 0) < 2e-5
     assert (found["exact"].verdict, found["conditional"].verdict) == ("exact", "conditional")
     assert found["exact"].activation == "softmax"
+    assert (found["exact"].attachment, found["shadow"].attachment) == ("plain", "shadow")
+    assert found["exact"].as_deployed is not None
+    assert found["exact"].as_deployed["passed"] is True
     assert found["several"].outputs == ("y", "label")
-    assert "no known two-dimensional arrangement" in found["tokens"].note
+    assert (found["tokens"].places.rows, found["tokens"].arranged) == (None, False)
+    assert "brought from 4×4 cells" in found["two_grids"].note
     assert found["everything"].topk == TopKOutputs(2, "gapmil_topk_classes", "gapmil_topk_grid")
     assert found["exact"].source_sha256 == load_model(tmp_path / "exact.onnx").sha256
     assert found["exact"].grid_shape == ("N", 5, 3, 5)
@@ -160,6 +176,7 @@ def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Pat
         "gapmil.heads",
         "gapmil.source_sha256",
         "gapmil.functions_inlined",
+        "gapmil.proof",
     ]
     assert verify(tmp_path / "m.onnx", tmp_path / "m.gapmil.onnx").passed
 
@@ -174,7 +191,7 @@ def test_the_keys_of_a_head_stay_what_they_are() -> None:
     assert list(rewrite_model(exact()).heads[0].to_json()) == [
         "output", "verdict", "logits", "features", "grid", "argmax", "certainty", "peaks", "topk", "classes", "scores",
         "activation", "readout", "quantized", "rounding_bound", "position_dependent", "note", "outputs", "grid_shape",
-        "residual", "feature_grids", "chain", "places",
+        "residual", "feature_grids", "chain", "places", "attachment", "as_deployed",
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ def conditions_section(summary: AuditSummary) -> Markup:
     rows: list[tuple[str, Child]] = [
         ("Model", join(tag("code", summary.model), tag("small", f"SHA-256 {summary.model_sha256}"))),
         ("Head", _head(summary)),
+        *([("Proved", summary.proof.claim)] if summary.proof is not None else []),
         ("Data", _data(summary.data)),
         ("Images", _images(summary)),
         ("Preprocessing", preprocess),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,16 +20,17 @@ from onnx_gapmil.lift.coordinates.fields import (
     contract,
     is_number,
 )
-from onnx_gapmil.lift.coordinates.lattice import Line, NoLattice, lattice
+from onnx_gapmil.lift.coordinates.lattice import Lattice, Line, NoLattice, lattice
 from onnx_gapmil.lift.coordinates.looks import Looks, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from onnx_gapmil.lift.coordinates.looks import Key
 
 #: Axes of an input with at most so many elements hold colours.
 COLOURS = 4
+_RGB = 3
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,21 @@ class CellPlaces:
     """What is known of the places of a grid's cells.
 
     Attributes:
-        places: rows and columns in reading order.
-        size: how many rows and columns there are; the vendor's arrangement where places are not known.
+        places: rows and columns in reading order; depth or frames before them.
+        size: how many rows and columns there are, or cells along each of more axes; the vendor's arrangement where
+            places are not known.
         order: for each cell in reading order, its number in the vendor's; None where they are the same.
         code: a refusal's code, where the cells are no places or several; else "".
         spread: the coarser cells, down and to the right, that were spread over those of this grid; None without any.
+        beside: where all of them look along the other axes of the input that are no colours: at one frame of a clip.
     """
 
     places: Places
-    size: tuple[int, int]
+    size: tuple[int, ...]
     order: np.ndarray | None = None
     code: str = ""
     spread: tuple[Spread, Spread] | None = None
+    beside: Mapping[Key, float] = field(default_factory=dict)
 
 
 class _Unknown(Exception):  # noqa: N818 - an answer, not an error
@@ -73,19 +77,22 @@ class _Unknown(Exception):  # noqa: N818 - an answer, not an error
 def places_of(
     looks: Looks | None,
     axes: tuple[int, ...],
-    size: tuple[int, int],
+    size: tuple[int, ...],
     inputs: Mapping[str, tuple[int, ...]],
     extent: Callable[[Key], tuple[float, float] | None] = lambda _: None,
+    *,
+    are_frames: bool = False,
 ) -> CellPlaces:
     """Judge one grid.
 
     Args:
         looks: what the vendor's tensor sees that holds the cells; None if it was not followed.
         axes: its axes that are cells, in the order rows, columns. Tokens before the cells are left out.
-        size: rows and columns as the vendor arranges them.
+        size: lengths of the axes of cells as the vendor arranges them.
         inputs: traced shapes of the graph's inputs.
         extent: from where to where what the tensor is made of reaches along an axis of an input, in pixels: one row of
             cells, made of all of it, lies in its middle.
+        are_frames: whether the first of them are known to be frames.
     """
     try:
         if looks is None:
@@ -96,12 +103,13 @@ def places_of(
         own = size
         if math.prod(dims) < math.prod(size):
             own = (math.prod(dims[:-1]), dims[-1])  # brought to the finer grid of another trunk
-        return _resampled(_judge(_Cells(looks, axes, own, inputs, extent), own), size, inputs)
+        cells = _Cells(looks, axes, own, inputs, extent, are_frames=are_frames)
+        return _resampled(_judge(cells, own), size, inputs)
     except _Unknown as unknown:
         return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
 
 
-def _resampled(found: CellPlaces, size: tuple[int, int], inputs: Mapping[str, tuple[int, ...]]) -> CellPlaces:
+def _resampled(found: CellPlaces, size: tuple[int, ...], inputs: Mapping[str, tuple[int, ...]]) -> CellPlaces:
     """The same extent in more cells."""
     if math.prod(found.size) == math.prod(size):
         return found
@@ -118,8 +126,8 @@ def _resampled(found: CellPlaces, size: tuple[int, int], inputs: Mapping[str, tu
     return replace(found, places=places, size=size, spread=(spread[0], spread[1]))
 
 
-def _judge(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
-    if size[0] * size[1] == 1:
+def _judge(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
+    if math.prod(size) == 1:
         return _one_cell(cells, size)
     cells.require_followed()
     placed = cells.placed()
@@ -129,26 +137,37 @@ def _judge(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
     if not placed:
         raise cells.no_places()
     name = names.pop()
-    rows, columns = cells.image_axes(name, sorted(axis for _, axis in placed))
-    lines = [cells.line(name, axis) for axis in (rows, columns)]
+    axes = cells.image_axes(name, sorted(axis for _, axis in placed))
+    lines = [cells.line(name, axis) for axis in axes.values()]
+    if len(axes) == 1:  # a signal: one row of cells
+        lines = [Line(None, 1.0, 1), *lines]
+    if len(lines) <= 2 < len(size):  # windows of rows and columns, each of more axes
+        size = (math.prod(size[:-1]), size[-1])
     try:
-        found = lattice(lines[0], lines[1], size)
+        found = lattice(lines, size)
     except NoLattice as error:
         raise _Unknown(str(error), "different-views" if error.twice else "") from error
-    one_row = rows is None
-    places = Places(True, name, None if one_row else found.rows, found.columns)
-    return CellPlaces(places, found.size, found.order)
+    beside = cells.beside(name, axes)
+    return CellPlaces(_named(name, axes, found, len(cells.inputs[name])), found.size, found.order, beside=beside)
 
 
-def _one_cell(cells: _Cells, size: tuple[int, int]) -> CellPlaces:
+def _named(name: str, axes: Mapping[str, int], found: Lattice, rank: int) -> Places:
+    """Places by what each axis is."""
+    lines = dict(zip(axes, found.lines[-len(axes) :], strict=True))
+    rows, columns, depth, frames = (lines.get(title) for title in ("rows", "columns", "depth", "frames"))
+    own = axes if set(axes) != {"rows", "columns"} or rank > 4 else {}
+    return Places(True, name, rows, columns, depth=depth, frames=frames, axes=own)
+
+
+def _one_cell(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
     """One cell sees the whole image, or the crop that it is made of."""
     name = next(iter(cells.inputs))
     spatial = cells.spatial_axes(name)
-    if not 1 <= len(spatial) <= 2:
+    if not 1 <= len(spatial) <= 4:
         raise _Unknown("there is one cell, and its input is no image")
-    lines = [cells.line(name, axis) for axis in spatial]
-    found = lattice(lines[0], lines[-1], (1, 1))
-    return CellPlaces(Places(True, name, found.rows if len(spatial) == 2 else None, found.columns), size)
+    axes = cells.titled(name, spatial)
+    found = lattice([cells.line(name, axis) for axis in spatial], (1,) * len(spatial))
+    return CellPlaces(_named(name, axes, found, len(cells.inputs[name])), size)
 
 
 class _Cells:
@@ -158,9 +177,11 @@ class _Cells:
         self,
         looks: Looks,
         axes: tuple[int, ...],
-        size: tuple[int, int],
+        size: tuple[int, ...],
         inputs: Mapping[str, tuple[int, ...]],
         extent: Callable[[Key], tuple[float, float] | None],
+        *,
+        are_frames: bool = False,
     ) -> None:
         if len(looks.views) > 1:
             raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
@@ -170,7 +191,8 @@ class _Cells:
         self.inputs = inputs
         self._extent = extent
         self._shape = looks.shape
-        self._count = size[0] * size[1]
+        self._count = math.prod(size)
+        self._are_frames = are_frames
         self._kept = tuple(axis for axis in range(looks.rank) if axis not in axes)
         self._arrays: dict[Key, np.ndarray] = {}
 
@@ -276,24 +298,50 @@ class _Cells:
             raise _Unknown("its channels look at different places", "different-views")
         return Line(np.asarray(mean), field.step, pixels)
 
-    def image_axes(self, name: str, placed: list[int]) -> tuple[int | None, int]:
-        """The input's axes that are rows and columns.
+    def beside(self, name: str, axes: Mapping[str, int]) -> dict[Key, float]:
+        """Where all cells look along the other axes of an input: at one frame, or one slice."""
+        found = {}
+        for axis in self.spatial_axes(name):
+            key = (name, axis)
+            if axis not in axes.values() and key in self.view and is_number(self.array(key)).all():
+                found[key] = float(self.array(key).mean())
+        return found
 
-        Raises:
-            _Unknown: the cells are frames, or have more than two axes.
+    def titled(self, name: str, axes: Sequence[int]) -> dict[str, int]:
+        """What the axes of an input are, the last two rows and columns: a signal has columns, a volume depth as well.
+
+        What lies before rows and columns are frames where they were folded into a batch, where the colours of each
+        stand behind them, or where the input has three colours, as no volume has; else it is depth.
         """
         shape, spatial = self.inputs[name], self.spatial_axes(name)
-        if len(placed) > 2:
+        colours = next((axis for axis in range(1, len(shape)) if axis not in spatial), None)
+        behind = colours is not None and spatial[0] < colours < spatial[-1]
+        clip = self._are_frames or behind or (colours is not None and shape[colours] == _RGB)
+        before = ["frames", "depth"] if len(axes) > 3 else ["frames" if clip else "depth"]
+        names = [*before, "rows", "columns"][-len(axes) :]
+        return dict(zip(names, axes, strict=True))
+
+    def image_axes(self, name: str, placed: list[int]) -> dict[str, int]:
+        """The input's axes that are rows and columns, depth or frames, by what they are, in the grid's order.
+
+        Raises:
+            _Unknown: the cells are frames alone, or have too many axes.
+        """
+        shape, spatial = self.inputs[name], self.spatial_axes(name)
+        if len(placed) > 4 or not set(placed) <= set(spatial):
             raise _Unknown(f"its cells lie along {len(placed)} axes of '{name}', not along rows and columns")
+        if len(placed) > 2 or (len(placed) == 2 and len(spatial) == 3 and placed[0] == spatial[0]):
+            return self.titled(name, spatial if len(spatial) == 3 else placed)
         if len(placed) == 2:
-            return placed[0], placed[1]
+            return {"rows": placed[0], "columns": placed[1]}
         other = [axis for axis in spatial if axis != placed[0]]
         if not other or (len(shape) == 3 and not self._is_photo(name)):
-            return None, placed[0]
+            return {"columns": placed[0]}
         if len(shape) >= 5 and placed[0] == min(spatial):
             raise _Unknown(f"its cells are frames or slices of '{name}', pooled each by itself", "no-spatial-pool")
         nearest = min(other, key=lambda axis: abs(axis - placed[0]))
-        return (nearest, placed[0]) if nearest < placed[0] else (placed[0], nearest)
+        rows, columns = sorted((nearest, placed[0]))
+        return {"rows": rows, "columns": columns}
 
     def no_places(self) -> _Unknown:
         """Why the cells have no places."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,18 +20,16 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class Lattice:
-    """Cells as rows and columns of the image.
+    """Cells as rows and columns of an image, or with more axes.
 
     Attributes:
-        rows: where the rows are.
-        columns: where the columns are.
+        lines: where the cells of each axis are.
         size: how many there are of each.
         order: for each cell in reading order, its number in the given order; None where they are the same.
     """
 
-    rows: AxisPlaces
-    columns: AxisPlaces
-    size: tuple[int, int]
+    lines: tuple[AxisPlaces, ...]
+    size: tuple[int, ...]
     order: np.ndarray | None
 
 
@@ -60,26 +60,28 @@ class NoLattice(Exception):  # noqa: N818 - an answer, not an error
         self.twice = twice
 
 
-def lattice(rows: Line, columns: Line, size: tuple[int, int]) -> Lattice:
-    """Find rows and columns.
+def lattice(lines: Sequence[Line], size: tuple[int, ...]) -> Lattice:
+    """Find rows and columns, or the axes of a volume.
 
     Args:
-        rows: of all cells in row-major order, down the image.
-        columns: to the right.
+        lines: of all cells in row-major order: down the image and to the right; in volumes and clips with the depth or
+            the frames before.
         size: how the vendor arranges them.
 
     Raises:
         NoLattice: there are none, or they are not evenly spaced.
     """
-    cells = size[0] * size[1]
-    (heights, row), (widths, column) = (_labels(line, cells) for line in (rows, columns))
-    high, wide = len(heights), len(widths)
-    numbers = row * wide + column
-    if high * wide == cells and len(np.unique(numbers)) == cells:
+    cells = math.prod(size)
+    found = [_labels(line, cells) for line in lines]
+    lengths = tuple(len(places) for places, _ in found)
+    numbers = np.zeros(cells, dtype=np.int64)
+    for length, (_, labels) in zip(lengths, found, strict=True):
+        numbers = numbers * length + labels
+    if math.prod(lengths) == cells and len(np.unique(numbers)) == cells:
         order = np.argsort(numbers)
-        same = bool((order == np.arange(cells)).all())
-        return Lattice(_even(heights, rows), _even(widths, columns), (high, wide), None if same else order)
-    return _stairs(rows, columns, size, (heights, row), (widths, column))
+        even = tuple(_even(places, line) for (places, _), line in zip(found, lines, strict=True))
+        return Lattice(even, lengths, None if _is_sorted(order) else order)
+    return _stairs(lines, size, numbers, found)
 
 
 def _labels(line: Line, cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -95,34 +97,32 @@ def _labels(line: Line, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stairs(
-    rows: Line,
-    columns: Line,
-    size: tuple[int, int],
-    high: tuple[np.ndarray, np.ndarray],
-    wide: tuple[np.ndarray, np.ndarray],
+    lines: Sequence[Line], size: tuple[int, ...], numbers: np.ndarray, found: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> Lattice:
     """Cells in runs that look at one place: nearest upsampling, pixel shuffles. A run is divided among its cells."""
-    row, column = high[1].reshape(size), wide[1].reshape(size)
-    if (row != row[:, :1]).any() or (column != column[:1]).any():
-        counts = np.unique(high[1] * len(wide[0]) + wide[1], return_counts=True)[1]
-        if (counts > 1).any():
+    labels = [own.reshape(size) for _, own in found] if len(size) == len(lines) else []
+    along = [np.moveaxis(own, axis, 0).reshape(size[axis], -1) for axis, own in enumerate(labels)]
+    if not along or any((own != own[:, :1]).any() for own in along):
+        if (np.unique(numbers, return_counts=True)[1] > 1).any():
             raise NoLattice("some of its cells look at the same place", twice=True)
         raise NoLattice("its cells are no rows and columns of the image")
-    lines, orders = [], []
-    for line, found, labels, count in ((rows, high[0], row[:, 0], size[0]), (columns, wide[0], column[0], size[1])):
-        run = count // len(found)
-        ordered = np.argsort(labels, kind="stable")
-        if run * len(found) != count or (labels[ordered] != np.repeat(np.arange(len(found)), run)).any():
+    divided, order = [], np.zeros((1,) * len(size), dtype=np.int64)
+    for axis, (line, own, (places, _)) in enumerate(zip(lines, along, found, strict=True)):
+        count, run = size[axis], size[axis] // len(places)
+        ordered = np.argsort(own[:, 0], kind="stable")
+        if run * len(places) != count or (own[ordered, 0] != np.repeat(np.arange(len(places)), run)).any():
             raise NoLattice("some of its cells look at the same place", twice=True)
-        if (np.diff(labels) != 0).sum() != len(found) - 1:
+        if (np.diff(own[:, 0]) != 0).sum() != len(places) - 1:
             raise NoLattice("some of its cells look at the same place", twice=True)
-        whole = _even(found, line)
+        whole = _even(places, line)
         step = whole.step / run
-        lines.append(_rounded(whole.first + step * (0.5 - run / 2), step))
-        orders.append(ordered)
-    order = (orders[0][:, None] * size[1] + orders[1][None, :]).ravel()
-    same = bool((order == np.arange(len(order))).all())
-    return Lattice(lines[0], lines[1], size, None if same else order)
+        divided.append(_rounded(whole.first + step * (0.5 - run / 2), step))
+        order = order * count + ordered.reshape([-1 if axis == other else 1 for other in range(len(size))])
+    return Lattice(tuple(divided), size, None if _is_sorted(order.ravel()) else order.ravel())
+
+
+def _is_sorted(order: np.ndarray) -> bool:
+    return bool((order == np.arange(len(order))).all())
 
 
 def _even(found: np.ndarray, line: Line) -> AxisPlaces:

@@ -52,6 +52,25 @@ class Looks:
         return self.mapped(shape, lambda found: Field(compact(move(found.values)), found.step))
 
 
+def unfolded(looks: Looks, frames: int, *, outer: bool) -> Looks:
+    """What a tensor with frames folded into its batch sees, (N * frames, ...), as one of (N, frames, ...).
+
+    Args:
+        looks: of the tensor.
+        frames: how many there are of each clip.
+        outer: whether the frame is the slower of the two.
+    """
+
+    def apart(values: np.ndarray) -> np.ndarray:
+        if values.shape[0] == 1:
+            return values[None]
+        if outer:
+            return np.swapaxes(values.reshape(frames, -1, *values.shape[1:]), 0, 1)
+        return values.reshape(-1, frames, *values.shape[1:])
+
+    return looks.moved((looks.shape[0] // frames, frames, *looks.shape[1:]), apart)
+
+
 def seen_nowhere(shape: tuple[int, ...]) -> Looks:
     """Where a constant looks."""
     return Looks(shape)

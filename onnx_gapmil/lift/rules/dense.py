@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +104,14 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     # A weight of one axis is a single class; leading axes of extent 1 are dropped.
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)
     fan_in, fan_out = matrix[::-1] if flipped else matrix
+    groups = _groups(lifted, shape, flipped=flipped)
+    if groups > 1:
+        kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
+        apart = walk.build.reshape(lifted.name, [-1, fan_in, 0, 0])
+        made = pointwise(walk, replace(lifted, name=apart, channels=fan_in), kernel, fan_out, "")
+        name = walk.build.reshape(made, [-1, groups * fan_out, 0, 0])
+        detail = f"dense {fan_in} → {fan_out}, of each of {groups}: a 1×1 convolution on the grid"
+        return walk.result(node, name, [lifted], "affine", detail, batch_axis=0)
     if math.prod(shape) != fan_in * fan_out or fan_in != lifted.channels:
         # A matrix for each group of channels, or one for all of them: the vendor's product in every cell.
         return in_each_cell(node, walk, lifted, data, f"groups of channels {list(lifted.shape)} by {list(shape)}")
@@ -118,6 +127,17 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.value(weight)
         rounding = through_dense(lifted, None if value is None else value.reshape(matrix), transposed=flipped)
     return walk.result(node, name, [lifted], "affine", detail, channels=fan_out, batch_axis=axis, rounding=rounding)
+
+
+def _groups(lifted: Lifted, weight: tuple[int, ...], *, flipped: bool) -> int:
+    """How many vectors of channels a product with a matrix (C, K) works on: the frames of a clip, (N, frames, C).
+
+    1 where it is the usual one, or no such product.
+    """
+    clip = any(grid.fold is not None for grid in lifted.features)
+    apart = clip and len(lifted.shape) >= 3 and lifted.batch_axis == 0 and len(weight) == 2 and not flipped
+    fits = apart and lifted.shape[-1] == weight[0] != lifted.channels and lifted.rounding is None
+    return lifted.channels // weight[0] if fits else 1
 
 
 def _find_batch(out: tuple[int, ...], lifted: Lifted, flipped: bool) -> int | None:

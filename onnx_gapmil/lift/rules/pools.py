@@ -11,6 +11,7 @@ import numpy as np
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.cellwise import as_grid
 from onnx_gapmil.lift.crops import find_crop
+from onnx_gapmil.lift.frames import ends_in_frames, frames_along, frames_are_open, gather_frames
 from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import Lifted, elem_type
@@ -39,10 +40,12 @@ def lift_global_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     data = node.inputs[0].name
     if math.prod(walk.shape(data)[2:]) == 1:
         return pool_of_one(node, walk, data)
+    axes = tuple(range(2, len(walk.shape(data))))
+    if (frames := _over_frames(walk, data, axes)) is not None:
+        return _pool_of_frames(node, walk, *frames)
     channels = pooled_before(walk, data)
     if channels is not None:
         return reduce_channels(node, walk, channels, plane_axes(walk, data), operator="ReduceMean")
-    axes = tuple(range(2, len(walk.shape(data))))
     return end_at_pool(node, walk, data, axes, "mean over all positions")
 
 
@@ -82,16 +85,23 @@ def lift_average_pool(node: gs.Node, walk: Lifting) -> Lifted:
     weights = window_weights(node, walk, before[2:])
     axes = tuple(range(2, len(before)))
     if np.allclose(weights, 1 / weights.size, rtol=1e-5, atol=0):
+        if (frames := _over_frames(walk, data, axes)) is not None:
+            return _pool_of_frames(node, walk, *frames)
         return end_at_pool(node, walk, data, axes, "mean over all positions")
-    if weights.ndim != 2:
-        raise walk.refuse(
-            "partial-pool",
-            node,
-            "its window weights positions unequally on a map that is not two-dimensional",
-        )
     weights = weights * weights.size
     detail = f"window mean: weights {weights.min():.3g} to {weights.max():.3g} of a plain mean's"
     return end_at_pool(node, walk, data, axes, detail, weights=weights)
+
+
+def _over_frames(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[Lifted, int] | None:
+    """The lift of pooled frames (N, C, frames), where a pool averages those, and which axis they are."""
+    wide = tuple(axis for axis in axes if walk.shape(data)[axis] != 1)
+    if len(wide) != 1 or all(frames_along(walk, data, axis) is None for axis in wide):
+        return None
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal) or not ends_in_frames(walk, found, data, wide):
+        return None
+    return found, wide[0]
 
 
 def window_weights(node: gs.Node, walk: Lifting, size: tuple[int, ...]) -> np.ndarray:
@@ -115,6 +125,8 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     axes = reduced_axes(node, walk)
     found = walk.try_lift(data)
     if not isinstance(found, Refusal):
+        if ends_in_frames(walk, found, data, axes):
+            return _pool_of_frames(node, walk, found, axes[0], summed=node.op == "ReduceSum")
         # The mean of a LayerNorm that is spelled out (PyTorch to operator set 16, jax2onnx).
         return reduce_channels(node, walk, walk.lift(data), axes)
     if not axes:
@@ -166,6 +178,23 @@ def _cells_then_channels(node: gs.Node, walk: Lifting, data: str, cells: tuple[i
     return replace(pooled, name=name, channels=count, shape=out, batch_axis=walk.batch_axis(walk.output), step=step)
 
 
+def _pool_of_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int, *, summed: bool = False) -> Lifted:
+    """The mean over frames, each of which was pooled before: all of their cells are the grid's."""
+    gathered = gather_frames(node, walk, lifted, axis)
+    frames = lifted.shape[axis]
+    if summed and frames_are_open(walk, lifted):
+        raise walk.refuse("unknown-operator", node, "it sums frames, whose number is left open")
+    name = gathered.name
+    if summed:
+        name = walk.build.node("Mul", [name, walk.scalar(frames, lifted.dtype)])
+    out = walk.shape(walk.output)
+    batch_axis = lifted.batch_axis
+    if batch_axis is not None and len(out) < len(lifted.shape) and axis < batch_axis:
+        batch_axis -= 1
+    detail = f"{'sum' if summed else 'mean'} over {frames} frames, whose cells are the grid's"
+    return walk.result(node, name, [gathered], "pool", detail, batch_axis=batch_axis, channels=gathered.channels)
+
+
 def end_at_pool(
     node: gs.Node,
     walk: Lifting,
@@ -187,7 +216,7 @@ def end_at_pool(
         data: the map that it pools.
         axes: the axes that it pools over.
         detail: one phrase for people.
-        weights: (H, W), 1 everywhere for a plain mean; None for that.
+        weights: (H, W) or (D, H, W), 1 everywhere for a plain mean; None for that.
         summed: the pool sums instead of averaging.
         conditional: the weights depend on the image.
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
@@ -204,12 +233,14 @@ def end_at_pool(
     if windows is not None:
         data, axes, weights = windows.behind, windows.axes, windows.weights(weights, summed=summed)
         detail = f"{detail} of {len(windows.shares)} windows"
-    grid = feature_grid(node, walk, data, axes)
+    # The factors of a product and the shares of windows lie as the map does that they are of.
+    grid = feature_grid(node, walk, data, axes, untransposed=not products and windows is None)
     if dequantize is not None:
         grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     name, dtype = grid.name, grid.dtype
     if weights is not None:
-        # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns.
+        # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns; or of a
+        # volume, whose cells lie in one row here.
         fits = weights.size == math.prod(grid.size)
         weights = weights.reshape(grid.size) if fits else np.broadcast_to(weights, grid.size)
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])

@@ -9,6 +9,7 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
+from onnx_gapmil.lift.frames import split_frames
 from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -26,7 +27,11 @@ _NOT_POOLED = frozenset({"no-spatial-pool", "learned-tokens", "unknown-operator"
 def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
     """Row-major order stays, so the lift passes through; only where the batch ends up must be known."""
     lifted = _lift_or_flatten_head(node, walk)
-    return select(node, walk, lifted, lifted.index().reshape(walk.shape(walk.output)))
+    places = lifted.index().reshape(walk.shape(walk.output))
+    # (N * frames, C) of a clip, whose frames were pooled like photos, as (N, frames, C).
+    if places.shape[0] != lifted.batch and (found := split_frames(walk, lifted, places)) is not None:
+        lifted, places = found
+    return select(node, walk, lifted, places)
 
 
 @rule("Identity")

@@ -17,14 +17,15 @@ _WORDS = "features, grid, argmax, certainty, peaks, topk:K, classes:A,B,... and 
 class Emit:
     """New outputs of a rewritten graph, for each head with N images, K classes and a grid of H x W cells.
 
-    The logits (N, K) are always there.
+    The logits (N, K) are always there. The grid of a volume has D x H x W cells, that of a clip T x H x W, and so has
+    all that is said of cells below; the grid of a signal has 1 x T.
 
     Attributes:
         features: the feature grid (N, C, H, W).
         grid: the prediction grid (N, K, H, W).
         argmax: the best class of each cell, (N, H, W) int64.
         certainty: softmax share of the best class in each cell, (N, H, W); the sigmoid where K is 1.
-        peaks: the best cell of each class, (N, K) int64, counted row by row.
+        peaks: the best cell of each class, (N, K) int64, counted row by row, of a volume slice by slice.
         topk: how many of the image's best classes, by its logits, get their grid: numbers (N, k) int64 and grid
             (N, k, H, W); None for none.
         classes: classes that get their grid, (N, len, H, W), the same for all images.

@@ -44,11 +44,11 @@ class HeadOutputs:
 
     Attributes:
         logits: (N, K).
-        features: (N, C, H, W), the feature grid.
+        features: (N, C, H, W), the feature grid; here and below, of a volume (D, H, W), of a clip (T, H, W).
         grid: (N, K, H, W), the prediction grid.
         argmax: (N, H, W) int64, the best class of each cell.
         certainty: (N, H, W), its softmax share.
-        peaks: (N, K) int64, the best cell of each class.
+        peaks: (N, K) int64, the best cell of each class, numbered in row-major order.
         topk: the image's best classes and their grid.
         classes: the grid of chosen classes.
         scores: by the aggregator's key, (N, K).

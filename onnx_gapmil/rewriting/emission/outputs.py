@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.lift.heads import LiftedHead
+    from onnx_gapmil.lift.lifted import FeatureGrid
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.emission.emit import Emit
 
@@ -34,17 +35,24 @@ class EmittedHead:
         names: the graph outputs.
         values: the same as the graph declares them, in order.
         grid: the prediction grid's tensor, whether it is an output or not.
-        grid_shape: (N, K, H, W); open axes by a symbol's name.
+        grid_shape: (N, K, H, W), of a volume (N, K, D, H, W); open axes by a symbol's name.
     """
 
     names: HeadOutputs
     values: tuple[onnx.ValueInfoProto, ...]
     grid: str
-    grid_shape: tuple[Axis, Axis, Axis, Axis]
+    grid_shape: tuple[Axis, ...]
 
 
 def emit_head(
-    build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, *, suffix: str = ""
+    build: GraphBuilder,
+    trace: Trace,
+    head: LiftedHead,
+    emit: Emit,
+    readout: Readout,
+    *,
+    suffix: str = "",
+    named: bool = False,
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -55,19 +63,28 @@ def emit_head(
         emit: what to give.
         readout: how the head was lifted.
         suffix: ends each output's name, where there are several heads.
+        named: where an output of the vendor's is the logits as they are, it is that output, and no new one.
 
     Raises:
         InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
     """
     emit.require_classes(head.output, head.classes)
-    return _Emitter(build, trace, head, emit, readout, suffix).run()
+    return _Emitter(build, trace, head, emit, readout, suffix, named=named).run()
 
 
 class _Emitter:
     """The outputs of one head, one after another."""
 
     def __init__(
-        self, build: GraphBuilder, trace: Trace, head: LiftedHead, emit: Emit, readout: Readout, suffix: str
+        self,
+        build: GraphBuilder,
+        trace: Trace,
+        head: LiftedHead,
+        emit: Emit,
+        readout: Readout,
+        suffix: str,
+        *,
+        named: bool,
     ) -> None:
         self._build = build
         self._trace = trace
@@ -75,10 +92,11 @@ class _Emitter:
         self._emit = emit
         self._readout = readout
         self._suffix = suffix
+        self._named = named
         self._values: list[onnx.ValueInfoProto] = []
         lifted = head.lifted
         self._open_size = any(entry.space_is_open for entry in trace.inputs)
-        self._batch, self._height, self._width = _open_axes(trace, lifted.size)
+        self._batch, self._plane = _open_axes(trace, lifted.features[0], lifted.batch)
         self._cells = CellNodes(
             build,
             lifted.name,
@@ -92,16 +110,17 @@ class _Emitter:
 
     def run(self) -> EmittedHead:
         emit, lifted, cells = self._emit, self._head.lifted, self._cells
-        shape = (self._batch, lifted.channels, self._height, self._width)
-        plane = (self._batch, self._height, self._width)
+        grid = self._shaped(lifted.name, lifted.channels)
+        shape = (self._batch, lifted.channels, *self._plane)
+        plane = (self._batch, *self._plane)
         kind = elem_type(lifted.dtype)
         logits = self._logits()
         names = HeadOutputs(
             logits=logits,
             features=self._features() if emit.features else None,
-            grid=self._output("grid", lifted.name, kind, shape) if emit.grid else None,
-            argmax=self._output("argmax", cells.argmax, _INT64, plane) if emit.argmax else None,
-            certainty=self._output("certainty", cells.certainty, elem_type(cells.dtype), plane)
+            grid=self._output("grid", grid, kind, shape) if emit.grid else None,
+            argmax=self._output("argmax", self._shaped(cells.argmax), _INT64, plane) if emit.argmax else None,
+            certainty=self._output("certainty", self._shaped(cells.certainty), elem_type(cells.dtype), plane)
             if emit.certainty
             else None,
             peaks=self._output("peaks", cells.peaks, _INT64, shape[:2]) if emit.peaks else None,
@@ -109,7 +128,21 @@ class _Emitter:
             classes=self._classes(emit.classes) if emit.classes else None,
             scores=self._scores(logits),
         )
-        return EmittedHead(names, tuple(self._values), lifted.name, shape)
+        return EmittedHead(names, tuple(self._values), grid, shape)
+
+    def _shaped(self, tensor: str, *channels: int) -> str:
+        """The cells of a volume or a clip, which lie in one row while a head is lifted, in their own axes."""
+        grid, build = self._head.features[0], self._build
+        if not grid.cells:
+            return tensor
+        if not self._open_size:
+            return build.reshape(tensor, [0, *channels, *grid.cells])
+        lengths = [
+            build.node("Gather", [build.node("Shape", [name]), build.ints([axis])], axis=0)
+            for name, axis in grid.extents
+        ]
+        target = build.node("Concat", [build.ints([0, *channels]), *lengths], axis=0)
+        return build.node("Reshape", [tensor, target])
 
     def _output(self, title: str, tensor: str, kind: int, shape: tuple[Axis, ...]) -> str:
         """Give a tensor its final name and declare it."""
@@ -143,6 +176,8 @@ class _Emitter:
         # does not load what it made (opset 23).
         if head.order is not None:
             scores = order_classes(build, scores, head.order)
+        if self._named and scores in head.outputs:
+            return scores
         return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, head.classes))
 
     def _features(self) -> str:
@@ -151,8 +186,8 @@ class _Emitter:
         # Several maps where pools are joined: mean and deviation (PyTorch's std pooling), two trunks.
         joined = maps[0] if len(maps) == 1 else self._build.node("Concat", maps, axis=1)
         channels = sum(grid.channels for grid in found)
-        shape = (self._batch, channels, self._height, self._width)
-        return self._output("features", joined, elem_type(found[0].dtype), shape)
+        shape = (self._batch, channels, *self._plane)
+        return self._output("features", self._shaped(joined, channels), elem_type(found[0].dtype), shape)
 
     def _scores(self, logits: str) -> dict[str, str]:
         """Scores by other aggregators; each ``(N, K)``, float32 or wider."""
@@ -191,19 +226,36 @@ class _Emitter:
         tensors = traced_tensors(self._build, self._trace, lifted.name, traced, lifted.dtype)
         selector = RowSelector(self._build, tensors, lifted.dtype, open_size=self._open_size)
         grid = selector.gather(lifted.name, rows) if self._whole else selector.pick(lifted.name, rows)
-        shape = (self._batch, rows.count, self._height, self._width)
-        return self._output(title, grid, elem_type(lifted.dtype), shape)
+        shape = (self._batch, rows.count, *self._plane)
+        return self._output(title, self._shaped(grid, rows.count), elem_type(lifted.dtype), shape)
 
 
-def _open_axes(trace: Trace, size: tuple[int, int]) -> tuple[Axis, Axis, Axis]:
-    """Batch, height and width of the grid: numbers where the input fixes them, symbols where it leaves them open."""
+def _open_axes(trace: Trace, grid: FeatureGrid, images: int) -> tuple[Axis, tuple[Axis, ...]]:
+    """Batch, height and width of a grid: numbers where the input fixes them, symbols where it leaves them open.
+
+    A volume has a depth before them, or frames.
+
+    Args:
+        trace: the real shapes of the vendor's tensors.
+        grid: whose axes these are.
+        images: how many images it has in the trace.
+    """
     inputs = trace.inputs
     # A symbol of our own where the vendor's axis has no name (-1, as old exporters write): outputs then still say that
     # their batches are one.
-    batch: Axis = trace.batch
-    if any(entry.batch_is_open for entry in inputs):
-        first = next(entry.declared[0] for entry in inputs if entry.batch_is_open)
+    batch: Axis = images
+    # The first axis of one photo (H, W, 3), to which the graph adds a batch, is none.
+    batched = [entry for entry in inputs if entry.batch_is_open and entry.traced[0] == images]
+    if batched:
+        first = batched[0].declared[0]
         batch = first if isinstance(first, str) else "gapmil_batch"
     if any(entry.space_is_open for entry in inputs):
-        return batch, "gapmil_height", "gapmil_width"
-    return batch, size[0], size[1]
+        before: list[Axis] = [f"gapmil_axis_{axis}" for axis in range(len(grid.shape) - 2)]
+        if before and grid.fold is not None:
+            name, axis = grid.fold.seen
+            fixed = all(isinstance(entry.declared[axis], int) for entry in inputs if entry.name == name)
+            before[0] = grid.shape[0] if fixed else "gapmil_frames"
+        elif len(before) == 1:
+            before = ["gapmil_depth"]
+        return batch, (*before, "gapmil_height", "gapmil_width")
+    return batch, grid.shape

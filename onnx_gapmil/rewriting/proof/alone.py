@@ -13,10 +13,11 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
+from onnx_gapmil.graph.light import light_copy
 from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
-from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, pooled_map
+from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, independent, pooled_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,10 +60,10 @@ class HeadAlone:
     trace: Trace
     name: str
 
-    @property
+    @cached_property
     def sources(self) -> list[str]:
-        """The vendor's maps that it pools."""
-        return list(dict.fromkeys(found.source for found in self.head.feature_grids))
+        """The vendor's maps that it pools, but those that are made of others."""
+        return independent(self.proto, [found.source for found in self.head.feature_grids], self.trace)
 
     @cached_property
     def maps(self) -> tuple[InputShape, ...]:
@@ -86,7 +87,8 @@ class HeadAlone:
     @cached_property
     def session(self) -> Any:
         """It in ONNX Runtime, as the file spells it."""
-        return cpu_session(self.cut, self.folder)
+        proto, weights = light_copy(self.cut)
+        return cpu_session(proto, self.folder, weights=weights)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Logits (N, K) and grid (N, K, H, W), float64.

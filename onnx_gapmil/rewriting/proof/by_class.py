@@ -28,17 +28,17 @@ def class_errors(head: HeadRecord, logits: Array, grid: Array) -> Array:
     Args:
         head: the head, whose rounding to integers is known.
         logits: (N, K).
-        grid: (N, K, H, W).
+        grid: (N, K, H, W), or with more axes of cells.
 
     Returns:
         (K,), of each class the largest over the images of |mean over cells - logit| / max |its cells|. Infinity where
         shapes do not fit, or where a cell is not finite and the logit is. NaN where a class has no image whose logit
         is finite or is the infinity that its cells are: nothing is known of it.
     """
-    if grid.ndim != 4 or grid.shape[:2] != logits.shape or not len(logits):
+    if grid.ndim < 4 or grid.shape[:2] != logits.shape or not len(logits):
         return np.full(logits.shape[-1] if logits.ndim else 1, np.inf)
     with np.errstate(invalid="ignore"):  # a class switched off has cells of -inf
-        errors = relative(head, grid.mean(axis=(2, 3)), logits, grid)
+        errors = relative(head, grid.reshape(*grid.shape[:2], -1).mean(axis=2), logits, grid)
     return np.asarray(np.fmax.reduce(errors, axis=0))
 
 
@@ -68,7 +68,7 @@ def _scale(head: HeadRecord, grid: Array) -> Array:
     time, from the whole batch: there its largest cell counts.
     """
     size = np.abs(grid)
-    own = size.max(axis=(2, 3))
+    own = size.reshape(*size.shape[:2], -1).max(axis=2)
     if not head.quantized:
         return np.asarray(np.maximum(own, FLOOR))
     if head.rounding_bound is not None:

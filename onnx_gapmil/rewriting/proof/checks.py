@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ class Figure:
         skipped: why it was not run, one sentence without its full stop; "" where it was.
         failures: why it failed, one sentence each; empty where it passed or was not run.
         detail: what was run, one phrase for people.
+        facts: what else is said of it in JSON, by key.
     """
 
     measure: float | None = None
@@ -28,6 +30,7 @@ class Figure:
     skipped: str = ""
     failures: tuple[str, ...] = ()
     detail: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool | None:
@@ -39,7 +42,7 @@ class Figure:
         """How much of what is allowed was measured."""
         if self.measure is None or self.allowed is None:
             return 0.0
-        return self.measure / self.allowed
+        return self.measure / self.allowed if self.allowed > 0 else math.inf if self.measure > 0 else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """``passed``, ``measure``, ``allowed``, ``skipped``."""
@@ -48,6 +51,7 @@ class Figure:
             "measure": self.measure,
             "allowed": self.allowed,
             "skipped": self.skipped or None,
+            **self.facts,
         }
 
 
@@ -68,6 +72,10 @@ class Check:
     parts: Mapping[str, Check] = field(default_factory=dict)
     binding: bool = True
 
+    def figure(self, output: str) -> Figure:
+        """What is said of one head: its own figure, or that of the whole model."""
+        return self.figures.get(output) or self.joint
+
     @property
     def joint(self) -> Figure:
         """The figure of all heads: the worst; failed if one or a part failed, not run if one was not run."""
@@ -77,7 +85,9 @@ class Check:
         skipped = "; ".join(dict.fromkeys(figure.skipped for figure in known if figure.skipped))
         failures = [said for figure in known for said in figure.failures]
         failures += [said for part in self.parts.values() for said in part.failures]
-        return Figure(worst.measure, worst.allowed, skipped or worst.skipped, tuple(failures), worst.detail)
+        return Figure(
+            worst.measure, worst.allowed, skipped or worst.skipped, tuple(failures), worst.detail, worst.facts
+        )
 
     @property
     def passed(self) -> bool | None:

@@ -83,7 +83,7 @@ def residual_of(logits: np.ndarray, grid: np.ndarray) -> tuple[float, float]:
         absolute difference if all logits are 0.
     """
     with np.errstate(invalid="ignore"):  # the mean of a class switched off
-        mean = grid.mean(axis=(2, 3))
+        mean = grid.reshape(*grid.shape[:2], -1).mean(axis=2)
     known, top = np.isfinite(logits), _largest(logits)
     if mean.shape != logits.shape or not known.any() or not np.isfinite(mean[known]).all():
         return float("inf"), top

@@ -9,6 +9,7 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import InputShape
+from onnx_gapmil.graph.light import reads_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,7 @@ def cut_out(
             raise ModelError(f"{name}: the head takes '{current}' past the map that it pools, so it cannot be cut out.")
         node = makers[current]
         kept.add(id(node))
-        wanted.extend(_reads(node))
+        wanted.extend(reads_of(node))
     # Initializers that are no inputs need IR 4, and functions IR 8; the vendor's file may be older.
     cut = onnx.ModelProto(
         ir_version=max(proto.ir_version, 8), opset_import=proto.opset_import, functions=proto.functions
@@ -77,12 +78,29 @@ def cut_out(
     return cut
 
 
-def _reads(node: onnx.NodeProto) -> list[str]:
-    """Tensors of the main graph that a node may read, its subgraphs' included."""
-    names = [read for read in node.input if read]
-    for attribute in node.attribute:
-        for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-            inside = {made for inner in graph.node for made in inner.output} | {value.name for value in graph.input}
-            inside |= {tensor.name for tensor in graph.initializer}
-            names += [read for inner in graph.node for read in _reads(inner) if read not in inside]
-    return names
+def independent(proto: onnx.ModelProto, sources: Sequence[str], trace: Trace) -> list[str]:
+    """The sources that are not made of others: a map and a crop of it cannot be fed with numbers of their own each.
+
+    Args:
+        proto: the model.
+        sources: maps that a head pools.
+        trace: the real shapes of the model's tensors.
+    """
+    makers = {made: node for node in proto.graph.node for made in node.output if made}
+    fixed = {tensor.name for tensor in proto.graph.initializer} | set(trace.values)
+    kept = list(dict.fromkeys(sources))
+    for source in kept[:]:
+        others, seen = set(kept) - {source}, set[str]()
+        wanted = reads_of(makers[source]) if source in makers else [source]
+        while wanted:
+            current = wanted.pop()
+            if current in seen or current in others or current in fixed:
+                continue
+            seen.add(current)
+            if current not in makers:  # an input of the graph: it is made of more
+                break
+            wanted.extend(reads_of(makers[current]))
+        else:
+            if others:
+                kept.remove(source)
+    return kept

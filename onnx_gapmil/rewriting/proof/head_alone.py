@@ -19,7 +19,7 @@ from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.comparison import compare, report_of, trial_of
-from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, pooled_map
+from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, independent, pooled_map
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +127,7 @@ def run_head(
     Raises:
         ModelError: the head cannot be cut out, or is itself too large, or does not run.
     """
-    sources = [found.source for found in head.feature_grids]
+    sources = independent(proto, [found.source for found in head.feature_grids], trace)
     wanted = {key: output for key, output in head.by_name().items() if key not in ("features", "grid")} | {"": grid}
     model = cut_out(proto, sources, list(wanted.values()), trace, name)
     size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)

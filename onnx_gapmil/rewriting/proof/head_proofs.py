@@ -46,26 +46,25 @@ def with_head_proofs(
         claimed: whether the places that the heads' records have are what is proved; else the record is to be written
             by what the proof finds.
     """
-    found = []
+    figures, own = {}, {}
     for head in heads:
         given = head.grid is not None  # else the file has no whole grid, and the lift's own is proved
-        found.append(
-            HeadAlone(
-                rewritten.proto if given else lift,
-                rewritten.folder,
-                head,
-                head.grid or whole.names[head.output],
-                lift,
-                whole.features[head.output],
-                element_bytes(head, rewritten.proto, whole),
-                trace,
-                rewritten.name,
-            )
+        alone = HeadAlone(
+            rewritten.proto if given else lift,
+            rewritten.folder,
+            head,
+            head.grid or whole.names[head.output],
+            lift,
+            whole.features[head.output],
+            element_bytes(head, rewritten.proto, whole),
+            trace,
+            rewritten.name,
         )
-    figures = {alone.head.output: algebra(alone) for alone in found}
+        figures[head.output], own[head.output] = algebra(alone), cells(alone)
+        del alone  # a dense layer on a flattened map holds most of a model's weights
     places = prove_places(rewritten, heads, lift=lift, whole=whole, trace=trace, claimed=claimed)
     checks = [
-        Check("cell", {alone.head.output: cells(alone) for alone in found}),
+        Check("cell", own),
         Check("place", {output: found.figure(output) for output, found in places.items()}, binding=claimed),
     ]
     known = {output: found.places for output, found in places.items()}

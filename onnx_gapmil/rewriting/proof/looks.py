@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
     from onnx_gapmil.rewriting.proof.stimulus import Responses
 
-AxisName = Literal["rows", "columns"]
+AxisName = Literal["frames", "depth", "rows", "columns"]
 
 #: Least correlation of where the cells look with where they are said to look.
 CORRELATION = 0.7
@@ -31,8 +31,15 @@ SLOPES = (0.85, 1.6)
 OFFSET = 0.8
 #: Largest order of the other axis: the slope of its cells, times how much more they move than those of the axis itself.
 SWAPPED = 0.6
-#: Up to this many cells along an axis have hardly an interior: they tell the sign, and only where they differ enough.
-FEW, CONTRAST = 3, 0.15
+#: Least answer in the middle of what moves a cell; of right maps 0.75 and more.
+MIDDLE = 0.4
+#: Largest share of a step that moves no cell; a kernel of 3 pixels every 4 leaves out a quarter, which is no gap.
+UNSEEN = 0.3
+#: Up to this many cells along an axis have hardly an interior: they tell only where they differ enough; right maps of
+#: two or three cells differ by 0.12 and more.
+FEW, CONTRAST = 3, 0.05
+#: The slopes of two or three cells, all of which lie at the border.
+SLOPES_OF_FEW = (0.5, 2.0)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,11 @@ class AxisLooks:
         swapped: how much the stripes order the cells of the other axis; 1 for a map and its transpose added up.
         contrast: how much of what a stripe moves it does not move everywhere; 1 where it moves its own cells alone.
         cells: how many the axis has; those that look into the image are compared, without the first and the last.
+        stripes: how many the image was cut into. Fewer than there are cells show no order of those that see the same.
+        middle: how far a stripe at the middle of all that move a cell does so too, as a share of the one that moves it
+            most; 0 where a cell looks at two places and not between them.
+        unseen: the share of each step that moves no cell (`onnx_gapmil.rewriting.proof.gaps`).
+        silent: how many of the stripes that cells are said to look at move none.
     """
 
     correlation: float
@@ -54,21 +66,36 @@ class AxisLooks:
     swapped: float
     contrast: float
     cells: int
+    stripes: int = 0
+    middle: float = 1.0
+    unseen: float = 0.0
+    silent: int = 0
 
     @property
     def measure(self) -> float:
         """The worst figure as a share of what is allowed of it."""
-        below, above = (1 - self.slope) / (1 - SLOPES[0]), (self.slope - 1) / (SLOPES[1] - 1)
+        least, most = self._slopes
+        below, above = (1 - self.slope) / (1 - least), (self.slope - 1) / (most - 1)
         apart, away = (1 - self.correlation) / (1 - CORRELATION), abs(self.offset) / OFFSET
-        return max(apart, below, above, away, self.swapped / SWAPPED)
+        others = self.swapped / SWAPPED, self.unseen / UNSEEN, 2.0 * (self.silent > 0), (1 - self.middle) / (1 - MIDDLE)
+        return max(apart, below, above, away, *others)
+
+    @property
+    def _slopes(self) -> tuple[float, float]:
+        return SLOPES if self.cells > FEW else SLOPES_OF_FEW
 
     @property
     def passed(self) -> bool | None:
         """Whether the cells look where they are said to look; None for a few cells that do not say."""
         if self.measure <= 1:
             return True
-        tells = self.cells > FEW or (self.correlation <= -CORRELATION and self.contrast >= CONTRAST)
+        tells = self.cells > FEW or self.leaves_out or self.contrast >= CONTRAST
         return False if tells else None
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether much of what lies among the cells moves none of them."""
+        return self.unseen > UNSEEN or self.silent > 0
 
     def problem(self, name: AxisName) -> str:
         """What is wrong with it, as a clause; "" where nothing is."""
@@ -82,8 +109,14 @@ class AxisLooks:
             return f"the {name} look at the image in no order (correlation {self.correlation:.2f})"
         if self.swapped > SWAPPED:
             return f"stripes along its {name} move the other axis' cells in order too: two views are added up"
-        if not SLOPES[0] <= self.slope <= SLOPES[1]:
+        if self.middle < MIDDLE:
+            return f"the {name} look at several places, and not between them: views are added up"
+        if not self._slopes[0] <= self.slope <= self._slopes[1]:
             return f"the {name} look at places {self.slope:.2f} times as far apart as is said"
+        if self.silent:
+            return f"{self.silent} of {self.stripes} stripes that the {name} are said to look at move none of them"
+        if self.unseen > UNSEEN:
+            return f"the {name} leave out {self.unseen:.0%} of the image: what lies between them moves none"
         return f"the {name} look {self.offset:+.2f} cells away from where is said"
 
     def to_json(self) -> dict[str, float]:
@@ -96,6 +129,10 @@ class AxisLooks:
             "swapped": self.swapped,
             "contrast": self.contrast,
             "cells": self.cells,
+            "stripes": self.stripes,
+            "middle": self.middle,
+            "unseen": self.unseen,
+            "silent": self.silent,
         }
 
 
@@ -117,11 +154,13 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         kept = kept[1:-1]
     said, seen = said[kept] / places.step, _centroids(own, edges)[kept] / places.step
     correlation, slope = _line(said, seen)
-    contrast, swapped = float(own.mean()), 0.0
+    contrast, swapped, middle = float(own.mean()), 0.0, _middle(own[:, kept], edges)
     if other.shape[1] > FEW and contrast > 0:
         even = np.linspace(edges[0], edges[-1], 2 * other.shape[1] + 1)[1::2]  # the middles of its cells
         swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / contrast
-    return AxisLooks(correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1])
+    return AxisLooks(
+        correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1], len(edges) - 1, middle
+    )
 
 
 def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
@@ -140,6 +179,17 @@ def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
     # Half of two cells is moved by every stripe, so that their median would leave half of what is local.
     everywhere = np.median(mean, axis=1) if mean.shape[1] > 2 else mean.min(axis=1)
     return np.asarray(np.maximum(mean - everywhere[:, None], 0))
+
+
+def _middle(own: np.ndarray, edges: np.ndarray) -> float:
+    """What cells answer to at their centroids, as a share of their largest answers, on average."""
+    middles, centroids = (edges[:-1] + edges[1:]) / 2, _centroids(own, edges)
+    found = [
+        np.interp(centroid, middles, line) / line.max()
+        for centroid, line in zip(centroids, own.T, strict=True)
+        if line.max() > 0
+    ]
+    return float(np.mean(found)) if found else 1.0
 
 
 def _said(edges: np.ndarray, places: AxisPlaces, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.rewriting.proof.gaps import silent, unseen
 from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
 
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 NO_ANSWER = "the map answers to no stimulus"
 #: Base images, at most.
 _IMAGES = 4
+#: Multiply-adds that the stripes of one base image may cost where fewer stripes do: 11 passes of a ResNet-50.
+_BUDGET = 45_000_000_000
+#: So many stripes a direction show all that more of them show, but crops by a cell: docs/benchmarks/stimulus.md.
+_FEWEST = 5
+#: Fewer stripes than cells must show them by this part of what is allowed; else all stripes are run.
+_CLEAR = 0.75
+#: What moves no cell by more than this part of what a stripe does moves them by a gate over the whole map, or not at
+#: all; the weakest comb of a right map moves 0.27.
+_NOTHING = 0.15
+#: The same of a stripe: the border's move less.
+_NO_STRIPE = 0.02
 #: Share of the map's own size below which a change may be rounding, by the bytes of its type.
 _ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
 
@@ -31,6 +43,8 @@ class PlaceCheck:
     Attributes:
         rows: of its rows; None where it has one, or none is said to have a place.
         columns: of its columns.
+        depth: of a volume's slices.
+        frames: of a clip's frames.
         skipped: why nothing is known, as a clause; "" where something is.
         runs: how many images were run.
     """
@@ -39,17 +53,29 @@ class PlaceCheck:
     columns: AxisLooks | None = None
     skipped: str = ""
     runs: int = 0
+    depth: AxisLooks | None = None
+    frames: AxisLooks | None = None
 
     @property
     def passed(self) -> bool | None:
-        """True if an axis passed and none failed; None where nothing is known."""
+        """True if all axes passed, False if one failed; None where of one nothing is known."""
         found = [axis.passed for axis in self._axes.values()]
-        return False if False in found else True if True in found else None
+        return False if False in found else None if None in found or not found else True
 
     @property
     def measure(self) -> float | None:
         """The worst figure of both axes as a share of what is allowed of it; None where nothing is known."""
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the cells of an axis leave out much of what lies among them."""
+        return any(axis.leaves_out for axis in self._axes.values())
+
+    @property
+    def share(self) -> float:
+        """How much of what is allowed was measured, of both axes whether they tell or not."""
+        return max((axis.measure for axis in self._axes.values()), default=0.0) / self.allowed
 
     @property
     def away(self) -> float:
@@ -73,7 +99,12 @@ class PlaceCheck:
 
     @property
     def _axes(self) -> dict[AxisName, AxisLooks]:
-        found: dict[AxisName, AxisLooks | None] = {"rows": self.rows, "columns": self.columns}
+        found: dict[AxisName, AxisLooks | None] = {
+            "frames": self.frames,
+            "depth": self.depth,
+            "rows": self.rows,
+            "columns": self.columns,
+        }
         return {name: axis for name, axis in found.items() if axis is not None}
 
     @property
@@ -82,32 +113,50 @@ class PlaceCheck:
         return {name: axis.to_json() for name, axis in self._axes.items()}
 
 
-def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: np.dtype) -> PlaceCheck:
+def affordable(macs: int) -> int:
+    """How many stripes a direction are tried first, of a model of so many multiply-adds an image."""
+    return min(MAX_STRIPES, max(_FEWEST, (_BUDGET // max(1, macs) - 1) // 2))
+
+
+def check_places(
+    run: Run,
+    inputs: Sequence[InputShape],
+    places: Places,
+    dtype: np.dtype,
+    stripes: int = MAX_STRIPES,
+    *,
+    least: int = 0,
+) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
     One base image is run, and up to three more only where it disagrees; what they say is averaged. Where standard
-    normal noise moves nothing, noise from 0 to 255 is tried.
+    normal noise moves nothing, noise from 0 to 255 is tried. Of a model that is costly to run, fewer stripes than cells
+    are enough where they pass clearly; else it is begun again with all.
 
     Args:
         run: the model, to the map.
         inputs: all of its inputs with concrete shapes.
         places: where the map's cells are said to look.
         dtype: the map's element type, for what is rounding.
+        stripes: how many a direction are tried first, at most.
+        least: how many there are at least, where nothing but the stripes says where cells look.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
     entry = next((entry for entry in inputs if entry.name == places.input), None)
     if entry is None:
         return PlaceCheck(skipped=f"the model has no input '{places.input}'")
-    layouts = image_axes(entry.traced)
+    claims = _claims(places)
+    layouts: Sequence[tuple[int, ...]] = image_axes(entry.traced)
+    if places.axes:  # no image: its axes are stated
+        layouts = [tuple(places.axes.get(name, 0) for name in claims)]
     if not layouts:
         return PlaceCheck(skipped=f"the input '{places.input}' of shape {entry.traced} is no image")
-    claims = places.rows, places.columns
     rounding = 0.0 if dtype.kind in "iu" else _ROUNDING.get(dtype.itemsize, 0.0)
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
-        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding))
+        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, stripes, least))
         if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
             break
     told = [check for check in checks if check.skipped != NO_ANSWER] or checks
@@ -115,50 +164,126 @@ def check_places(run: Run, inputs: Sequence[InputShape], places: Places, dtype: 
     return replace(best, runs=sum(check.runs for check in checks))
 
 
+def _claims(places: Places) -> dict[AxisName, AxisPlaces | None]:
+    """Where the cells along each axis of the map are said to look; None where nothing is said."""
+    found: dict[AxisName, AxisPlaces | None] = {}
+    if places.frames is not None:
+        found["frames"] = places.frames
+    if places.depth is not None:
+        found["depth"] = places.depth
+    return {**found, "rows": places.rows, "columns": places.columns}
+
+
 def _check_noise(
     run: Run,
     inputs: Sequence[InputShape],
     image: str,
     noise: Noise,
-    axes: tuple[int, int],
-    claims: tuple[AxisPlaces | None, AxisPlaces | None],
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
     rounding: float,
+    stripes: int,
+    least: int,
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
     check, runs = PlaceCheck(skipped=NO_ANSWER), 0
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
-        stimulus = Stimulus(run, inputs, image, noise, seed)
-        found: list[Responses | None] = []
-        for each in zip(axes, stimulus.size, claims, strict=True):
-            found.append(response := _stripes(stimulus, *each))
-            if response is not None and not response.answered(rounding):
-                break
-        else:
+        stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes)
+        if not seed and stripes < MAX_STRIPES:
+            few = _answers(stimulus, axes, claims, (least, stripes), rounding)
+            first = check if few is None else _check([few], claims)
+            if few is not None and first.passed and first.share <= _CLEAR:
+                first = _with_gaps(first, stimulus, axes, claims, few, rounding, costly=True)
+            if few is None or first.leaves_out or (first.passed and first.share <= _CLEAR):
+                return replace(first, runs=stimulus.runs)
+        found = _answers(stimulus, axes, claims, (least, MAX_STRIPES), rounding)
+        if found is not None:
             seen.append(found)
             check = _check(seen, claims)
+            if check.passed:
+                check = _with_gaps(check, stimulus, axes, claims, found, rounding)
         runs += stimulus.runs
-        if check.passed or not seen or not any(found):
+        if check.passed or check.leaves_out or not seen or not any(seen[-1]):
             break
     return replace(check, runs=runs)
 
 
-def _stripes(stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None) -> Responses | None:
+def _with_gaps(
+    check: PlaceCheck,
+    stimulus: Stimulus,
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
+    answers: Sequence[Responses | None],
+    rounding: float,
+    *,
+    costly: bool = False,
+) -> PlaceCheck:
+    """A check that passed, with what lies between the cells of an image."""
+    if len(claims) != 2:
+        return check
+    found: list[AxisLooks | None] = []
+    for known, axis, cells, claim, answer in zip(
+        (check.rows, check.columns), axes, stimulus.size, claims.values(), answers, strict=True
+    ):
+        if known is None or claim is None or answer is None:
+            found.append(known)
+            continue
+        least, most = rounding * answer.level, float(answer.moved.max())
+        none, nothing = silent(answer, claim, cells, max(least, _NO_STRIPE * most)), max(least, _NOTHING * most)
+        share = 0.0 if none else unseen(stimulus, axis, claim, cells, nothing, costly=costly)
+        found.append(replace(known, unseen=share, silent=none))
+    return replace(check, rows=found[0], columns=found[1])
+
+
+def _answers(
+    stimulus: Stimulus,
+    axes: tuple[int, ...],
+    claims: Mapping[AxisName, AxisPlaces | None],
+    bounds: tuple[int, int],
+    rounding: float,
+) -> list[Responses | None] | None:
+    """What stripes along both axes move; None where those of one move nothing."""
+    found: list[Responses | None] = []
+    for axis, cells, claim in zip(axes, stimulus.size, claims.values(), strict=True):
+        found.append(response := _stripes(stimulus, axis, cells, claim, bounds))
+        if response is not None and not response.answered(rounding):
+            return None
+    return found
+
+
+def _stripes(
+    stimulus: Stimulus, axis: int, cells: int, claim: AxisPlaces | None, bounds: tuple[int, int]
+) -> Responses | None:
     """The answers along one axis of the image; None where its cells have no places, or there is one."""
     if claim is None or cells == 1:
         return None
     # A stripe as wide as a cell moves that cell; few cells are seen better by two each.
-    count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step))
-    return stimulus.stripes(axis, min(count, MAX_STRIPES, stimulus.pixels(axis)))
+    count = max(2 * cells if cells <= FEW else cells, round(stimulus.pixels(axis) / claim.step), bounds[0])
+    return stimulus.stripes(axis, min(count, bounds[1], stimulus.pixels(axis)))
 
 
-def _check(
-    seen: Sequence[Sequence[Responses | None]], claims: tuple[AxisPlaces | None, AxisPlaces | None]
-) -> PlaceCheck:
-    def axis_looks(axis: Literal[0, 1]) -> AxisLooks | None:
-        claim, known = claims[axis], [found[axis] for found in seen]
+def _check(seen: Sequence[Sequence[Responses | None]], claims: Mapping[AxisName, AxisPlaces | None]) -> PlaceCheck:
+    found: dict[AxisName, AxisLooks] = {}
+    for axis, (name, claim) in enumerate(claims.items()):
+        known = [answers[axis] for answers in seen]
         responses = [response for response in known if response is not None]
-        return looks(responses, axis, claim) if claim is not None and responses else None
-
-    check = PlaceCheck(axis_looks(0), axis_looks(1))
+        if claim is not None and responses:
+            found[name] = _axis_looks(responses, axis, len(claims), claim)
+    check = PlaceCheck(found.get("rows"), found.get("columns"), depth=found.get("depth"), frames=found.get("frames"))
     return replace(check, skipped="the map has too few cells to tell") if check.passed is None else check
+
+
+def _axis_looks(responses: Sequence[Responses], axis: int, count: int, claim: AxisPlaces) -> AxisLooks:
+    """Where the cells along one axis of a map look; beside each of the others, of which the worst counts."""
+    found = []
+    for other in range(count):
+        if other == axis:
+            continue
+        rest = tuple(1 + at for at in range(count) if at not in (axis, other))
+        planes = [
+            replace(response, moved=np.sqrt(np.mean(response.moved**2, axis=rest)) if rest else response.moved)
+            for response in responses
+        ]
+        found.append(looks(planes, 0 if axis < other else 1, claim))
+    return max(found, key=lambda entry: entry.swapped)

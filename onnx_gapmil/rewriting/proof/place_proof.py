@@ -10,13 +10,15 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.light import light_copy
+from onnx_gapmil.graph.loading import load_small_external_data
+from onnx_gapmil.graph.macs import work_of
 from onnx_gapmil.images.places import AxisPlaces, Places
+from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
-from onnx_gapmil.ort.providers import choose_providers
-from onnx_gapmil.ort.session import make_session
 from onnx_gapmil.rewriting.proof.checks import Figure
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
-from onnx_gapmil.rewriting.proof.stimulus import image_axes
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, image_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,7 +84,7 @@ def prove_places(
     maps = {head.output: (head.features,) for head in emitting if head.features is not None}
     found = _prove(rewritten, emitting, maps, trace, claimed=claimed)
     if others:  # the maps are tensors of what was lifted here
-        model = replace(rewritten, proto=_with_outputs(lift, [name for names in others.values() for name in names]))
+        model = replace(rewritten, proto=lift)
         rest = [head for head in heads if head.features is None]
         found |= _prove(model, rest, others, trace, claimed=claimed)
     return {head.output: found[head.output] for head in heads}
@@ -93,36 +95,45 @@ def _prove(
 ) -> dict[str, ProvedPlaces]:
     if not heads:
         return {}
-    data, folder = model.session_source()
-    # Fused as it is deployed; the sum is what must be compared with kernels as the file spells them.
-    session = make_session(data, choose_providers("cpu"), external_data_folder=folder, spinning=False, name=model.name)
+    session = _trunk(model, [name for head in heads for name in maps[head.output]])
+    macs = work_of(model.proto.graph.node, trace.shapes).macs // max(1, trace.batch)
+    stripes = affordable(macs)
     found = {}
     for head in heads:
         try:
-            found[head.output] = _check(session, head, maps[head.output], trace, claimed=claimed)
+            found[head.output] = _check(session, head, maps[head.output], trace, stripes, claimed=claimed)
         except ModelError as error:
             check = PlaceCheck(skipped=f"the model does not run on stripes: {error}")
             found[head.output] = ProvedPlaces(check, head.places)
     return found
 
 
-def _check(session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, *, claimed: bool) -> ProvedPlaces:
+def _check(
+    session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, stripes: int, *, claimed: bool
+) -> ProvedPlaces:
+    cells = head.feature_grids[0].cells if head.feature_grids else ()
+
     def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
         """The head's maps, one after the other along the channels."""
         try:
             found: list[np.ndarray] = session.run(list(names), dict(feeds))
         except Exception as error:
             raise ModelError(explain(error)) from error
-        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+        # The maps of a volume have their cells in one row within the file, and their own axes where they leave it.
+        shaped = [array.reshape(*array.shape[:2], *cells) for array in found] if cells else found
+        return shaped[0] if len(shaped) == 1 else np.concatenate(shaped, axis=1)
 
     tiling = _tiling(head, trace)
     places = head.places if head.places.known else tiling
     source = head.feature_grids[0].source if head.feature_grids else ""
     dtype = trace.dtypes.get(source, np.dtype(np.float32))
-    check = check_places(run, trace.inputs, places, dtype)
+    if head.places.known:
+        check = check_places(run, trace.inputs, places, dtype, stripes)
+    else:
+        check = check_places(run, trace.inputs, places, dtype, least=MAX_STRIPES)
     if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
-        again = check_places(run, trace.inputs, tiling, dtype)
+        again = check_places(run, trace.inputs, tiling, dtype, stripes)
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
     if check.passed:
         return ProvedPlaces(check, replace(places, measured=check.measured))
@@ -146,7 +157,7 @@ def _tiling(head: HeadRecord, trace: Trace) -> Places:
     """Places of cells that divide the image evenly, which is what is drawn."""
     for entry in trace.inputs:
         axes = image_axes(entry.traced)
-        if axes and head.feature_grids:
+        if axes and head.feature_grids and not head.feature_grids[0].cells:
             rows, columns = (
                 AxisPlaces.tiling(cells, entry.traced[axis])
                 for cells, axis in zip(head.feature_grids[0].size, axes[0], strict=True)
@@ -155,9 +166,12 @@ def _tiling(head: HeadRecord, trace: Trace) -> Places:
     return Places.unknown("the model has no image among its inputs")
 
 
-def _with_outputs(proto: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    given = {value.name for value in copy.graph.output}
-    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in given)
-    return copy
+def _trunk(model: LoadedModel, maps: Sequence[str]) -> Any:
+    """A session that gives maps alone, fused as it is deployed; only sums must be compared as the file spells them.
+
+    The weights are used where they lie, and what stands behind the maps falls away.
+    """
+    model.require_weights()
+    proto, weights = light_copy(model.proto, maps)
+    load_small_external_data(proto, model.folder)
+    return cpu_session(proto, model.folder, optimize=True, weights=weights, spinning=False)

@@ -28,7 +28,7 @@ def reductions(head: HeadOutputs) -> dict[str, str]:
 
 def switched_off(grid: Array) -> npt.NDArray[np.bool_]:
     """Which classes of a grid (N, K, H, W) are off, (K,): their bias, so each of their cells, is -inf."""
-    return np.asarray((grid == -np.inf).all(axis=(0, 2, 3)))
+    return np.asarray((grid == -np.inf).all(axis=(0, *range(2, grid.ndim))))
 
 
 def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array, grid: Array) -> dict[str, float]:
@@ -112,13 +112,13 @@ def _rows(grid: Array, found: np.ndarray, classes: np.ndarray) -> float:
     indices = np.broadcast_to(classes.astype(np.int64), (len(grid), classes.shape[-1]))
     if indices.min() < 0 or indices.max() >= grid.shape[1]:
         return float("inf")
-    expected = np.take_along_axis(grid, indices[:, :, None, None], axis=1)
+    expected = np.take_along_axis(grid, indices.reshape(*indices.shape, *[1] * (grid.ndim - 2)), axis=1)
     return _gap(found, expected, float(np.abs(grid).max()))
 
 
 def _scores(grid: Array, found: np.ndarray, key: str, off: npt.NDArray[np.bool_]) -> float:
     aggregator = parse_aggregator(key)
-    expected = aggregator(grid)
+    expected = aggregator(grid.reshape(*grid.shape[:2], 1, -1))
     if found.shape == expected.shape:
         found = np.where(off, expected, found)
     scale = max(float(np.abs(grid).max()), float(np.abs(expected).max()))

@@ -147,25 +147,7 @@ class ProofReport:
             worst = max(trial.outputs_difference for trial in self.trials)
             reasons.append(f"an original output changed by {worst:.2g} of its largest value.")
         for output in self.checked:
-            residual = self.residual(output)
-            bound = self.rounding_bound.get(output)
-            if bound is not None and not all(
-                trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
-                for trial in self.trials
-                if output in trial.residuals
-            ):
-                reasons.append(
-                    f"output '{output}': the mean over cells differs from the logits by more than the {bound:.2g} that "
-                    "rounding to its scales explains."
-                )
-            if residual is not None and not residual <= self.tolerance[output]:
-                reasons.append(
-                    f"output '{output}': the mean over cells differs from the logits by {residual:.2g} of the largest "
-                    f"logit; {self.tolerance[output]:.0e} is allowed."
-                )
-            else:  # what is large enough for that sentence is not said of its class again
-                algebra = self.algebra.get(output, Figure())
-                reasons += self._sum(output).failures or algebra.failures
+            reasons += self.sum_reasons(output)
         reasons += [said for check in self.more_checks if check.binding for said in check.failures]
         for name, output in self.emitted.items():
             difference = self.emission(name)
@@ -174,6 +156,31 @@ class ProofReport:
                     f"'{name}' differs from the same of the whole grid by {difference:.2g}; "
                     f"{self.tolerance[output]:.0e} is allowed."
                 )
+        return reasons
+
+    def sum_reasons(self, output: str) -> list[str]:
+        """Why the sum of one head failed, one sentence each; empty where it passed or is not checked."""
+        if output not in self.checked:
+            return []
+        reasons: list[str] = []
+        residual, bound = self.residual(output), self.rounding_bound.get(output)
+        if bound is not None and not all(
+            trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
+            for trial in self.trials
+            if output in trial.residuals
+        ):
+            reasons.append(
+                f"output '{output}': the mean over cells differs from the logits by more than the {bound:.2g} that "
+                "rounding to its scales explains."
+            )
+        # Where a bound follows from the scales it is what counts; rounding may be a large share of small logits.
+        if bound is None and residual is not None and not residual <= self.tolerance[output]:
+            reasons.append(
+                f"output '{output}': the mean over cells differs from the logits by {residual:.2g} of the largest "
+                f"logit; {self.tolerance[output]:.0e} is allowed."
+            )
+        elif not reasons:  # what is large enough for those sentences is not said of its class again
+            reasons += self._sum(output).failures or self.algebra.get(output, Figure()).failures
         return reasons
 
     def to_json(self) -> dict[str, Any]:

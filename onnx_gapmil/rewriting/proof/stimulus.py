@@ -15,7 +15,7 @@ import numpy as np
 
 from onnx_gapmil.graph.inputs import InputShape, random_input
 
-#: Runs a model: arrays by input's name in, a map (N, C, H, W) out.
+#: Runs a model: arrays by input's name in, a map (N, C, H, W) out, of a volume or a clip with more axes.
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 #: What floats are replaced by.
@@ -33,8 +33,8 @@ class Responses:
 
     Attributes:
         edges: where the stripes begin and end, in pixels; (S + 1,) int64.
-        moved: root mean square change over the channels, (S, H, W) float64; not finite where the model's numbers are
-            not.
+        moved: root mean square change over the channels, (S, H, W) float64, or with as many axes as the map has; not
+            finite where the model's numbers are not.
         level: root mean square of the map itself.
     """
 
@@ -70,10 +70,12 @@ class Stimulus:
 
     Attributes:
         runs: forward passes so far, counted by the images that were looked at.
-        size: (H, W) of the map.
+        size: (H, W) of the map; of a volume (D, H, W), of a clip (T, H, W).
     """
 
-    def __init__(self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int) -> None:
+    def __init__(
+        self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int, *, alone: bool = False
+    ) -> None:
         """Run the base image.
 
         Args:
@@ -82,18 +84,20 @@ class Stimulus:
             image: the input that the stripes are of; of rank 4, or of rank 3 with an open batch, it is a batch.
             kind: of the noise in floats.
             seed: of the noise.
+            alone: whether it is one image without a batch, (H, W, C), whose first axis may be open too.
         """
         self._run, self._inputs = run, tuple(inputs)
         self._entry = next(entry for entry in inputs if entry.name == image)
-        self._batched = len(self._entry.traced) == 4 or self._entry.batch_is_open
+        self._open = self._entry.batch_is_open and not alone
+        self._batched = len(self._entry.traced) == 4 or self._open
         self._image, self._other = (noise(self._one(self._entry), kind, 2 * seed + late) for late in (0, 1))
         self._beside = {
             entry.name: noise(self._one(entry), kind, 2 * seed) for entry in inputs if entry is not self._entry
         }
         # A fixed batch is filled; an open one takes any number.
-        self._width = self._entry.traced[0] if self._batched and not self._entry.batch_is_open else 1
+        self._width = self._entry.traced[0] if self._batched and not self._open else 1
         base = self._maps([self._image] * self._width)
-        self.size: tuple[int, int] = (base.shape[2], base.shape[3])
+        self.size: tuple[int, ...] = base.shape[2:]
         # A model that folds crops or frames into its batch gives more maps than it takes images.
         self._folds = len(base) != self._width
         self._base = base if self._folds else base[:1]
@@ -107,16 +111,34 @@ class Stimulus:
             count: how many stripes.
         """
         edges = np.linspace(0, self._entry.traced[axis], count + 1).round().astype(np.int64)
+        at = np.arange(edges[-1])
+        moved = self.replaced(axis, [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)])
+        return Responses(edges, moved, self.level)
+
+    @property
+    def level(self) -> float:
+        """Root mean square of the map of the base image."""
+        return float(np.sqrt(np.mean(self._base**2)))
+
+    def replaced(self, axis: int, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        """Replace some lines of the image, and then others.
+
+        Args:
+            axis: of the input.
+            chosen: for each run, which lines along that axis, (pixels,) bool.
+
+        Returns:
+            Root mean square change over the channels of each run, (n, H, W) float64.
+        """
         images = []
-        for first, last in itertools.pairwise(edges):
-            stripe = (slice(None),) * axis + (slice(first, last),)
+        for lines in chosen:
+            at = (slice(None),) * axis + (lines,)
             changed = self._image.copy()
-            changed[stripe] = self._other[stripe]
+            changed[at] = self._other[at]
             images.append(changed)
         step = self._together()
-        moved = [self._moved(images[at : at + step]) for at in range(0, count, step)]
-        self.runs += count
-        return Responses(edges, np.concatenate(moved), float(np.sqrt(np.mean(self._base**2))))
+        self.runs += len(images)
+        return np.concatenate([self._moved(images[at : at + step]) for at in range(0, len(images), step)])
 
     def pixels(self, axis: int) -> int:
         """Length of the image along one axis of the input."""
@@ -124,7 +146,7 @@ class Stimulus:
 
     def _together(self) -> int:
         """How many images go into one run."""
-        if self._entry.batch_is_open and not self._folds:
+        if self._open and not self._folds:
             return max(1, min(MAX_STRIPES, _FED // max(1, self._image.size)))
         return 1 if self._folds else self._width
 
@@ -150,7 +172,7 @@ class Stimulus:
 
     def _one(self, entry: InputShape) -> InputShape:
         """An input with one image in it, where its batch is the caller's to choose."""
-        if entry.batch_is_open or (entry is self._entry and self._batched):
+        if self._batched if entry is self._entry else entry.batch_is_open:
             return replace(entry, traced=(1, *entry.traced[1:]))
         return entry
 

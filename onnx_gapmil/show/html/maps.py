@@ -39,7 +39,9 @@ class EncodedMaps:
     lse: str
 
 
-def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 16) -> EncodedMaps:
+def encode_maps(
+    grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 16, signed: bool = False
+) -> EncodedMaps:
     """Some classes' maps of one image, and what turns any of their logits into a probability.
 
     The page computes the share that class k has of cell p as exp(G[k, p] - lse[p]), a softmax over *all* classes,
@@ -51,6 +53,7 @@ def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 
         classes: those to keep, in the order in which the page is to list them.
         depth: 8 or 16 bits for each logit. With 8, a step over a range of 30 is 0.12, which is up to 6 % of a
             probability; with 16, 0.02 %.
+        signed: let ``low`` be minus ``high``, so that the middle of the scale is 0: for differences.
 
     Raises:
         ValueError: `depth` is neither 8 nor 16, or the grid has not three axes.
@@ -62,6 +65,9 @@ def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 
     cells = np.asarray(grid, dtype=np.float64)
     kept = cells[list(classes)]
     low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 1.0)
+    if signed:
+        high = float(np.abs(kept).max(initial=0.0)) or 1.0
+        low = -high
     span = (high - low) or 1.0
     levels = np.rint((kept - low) / span * _LEVELS[depth]).astype(np.dtype(f"<u{depth // 8}"))
     every = np.concatenate([cells, np.zeros_like(cells)]) if len(cells) == 1 else cells
@@ -76,6 +82,14 @@ def encode_maps(grid: npt.NDArray[Any], classes: Sequence[int], *, depth: int = 
         high=low + span,
         lse=base64.b64encode(lse.astype("<f4").tobytes()).decode(),
     )
+
+
+def difference_scale() -> str:
+    """As `colour_scale`, of differences: blue below 0, near white at 0, orange above; told apart by all eyes."""
+    middle, ends = np.array([246.0, 246.0, 246.0]), (np.array([0.0, 92.0, 175.0]), np.array([200.0, 80.0, 0.0]))
+    levels = np.linspace(-1.0, 1.0, 256)[:, None]
+    colours = middle + np.where(levels < 0, ends[0] - middle, ends[1] - middle) * np.abs(levels)
+    return str(np.rint(colours).astype(np.uint8).tobytes().hex())
 
 
 def colour_scale() -> str:

@@ -50,7 +50,10 @@ _CLAIMS = {
     "sum": "each class's logit is its cells' mean to {figure}",
     "cell": "{detail} are the head's own answers to them, to {figure}",
     "place": "stripes of the image move the cells that look there: {detail}",
+    "as_deployed": "the vendor's outputs are equal bit for bit under {detail}",
 }
+#: What a proof says whose failure stops nothing.
+_UNHELD = {"as_deployed": "not equal: {failures}; {detail}"}
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -66,7 +69,7 @@ def inspection_note(found: Inspection) -> RenderableType:
         parts += [
             Text(
                 "It is a rewritten model already: its new outputs are "
-                + ", ".join(name for head in found.rewritten for name in head.tensors)
+                + ", ".join(name for head in found.rewritten for name in head.new_outputs)
                 + ".",
                 style="bold",
             ),
@@ -119,11 +122,14 @@ def _head_table(head: LiftedHead) -> RenderableType:
     for style in ("bold", "dim", "", "cyan"):
         table.add_column(style=style, overflow="fold")
     for grid in head.features:
-        height, width = grid.size
+        size = grid.shape
         note = f"; {grid.note}" if grid.note else ""
         detail = f"the feature grid, kept as {grid.layout}{note}"
         table.add_row(
-            f"{height}×{width} cells", _short(grid.source), f"(N, {grid.channels}, {height}, {width})", detail
+            f"{'×'.join(map(str, size))} cells",
+            _short(grid.source),
+            f"(N, {grid.channels}, {', '.join(map(str, size))})",
+            detail,
         )
     for step in head.chain:
         table.add_row(f"↓ {step.op}", _short(step.node or step.output), _batch_shape(step), _step_text(step))
@@ -198,7 +204,7 @@ def _verdict_line(found: Inspection) -> Text:
 def rewrite_note(result: Rewrite) -> RenderableType:
     """What ``rewrite`` did and measured."""
     if result.unchanged:
-        names = ", ".join(name for head in result.heads for name in head.tensors)
+        names = ", ".join(name for head in result.heads for name in head.new_outputs)
         return Text(f"{result.source.name} is a rewritten model already ({names}); nothing was done.")
     lines: list[RenderableType] = []
     for head in result.heads:
@@ -266,7 +272,7 @@ def proof_note(report: ProofReport) -> Text:
         f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
     )
     for check in report.checks:
-        text.append(f"\n  {check.name}: {_proof_line(check)}")
+        text.append(f"\n  {check.name.replace('_', ' ')}: {_proof_line(check)}")
     for reason in report.reasons():
         text.append(f"\n  {reason}", style="red")
     return text
@@ -285,7 +291,8 @@ def _proof_line(check: Check) -> str:
     if found.skipped:
         parts.append(_not_run(found))
     if found.failures and not check.binding:
-        return f"not known: {' '.join(found.failures).rstrip('.')}"
+        said = " ".join(found.failures).rstrip(".")
+        return _UNHELD.get(check.name, "not known: {failures}").format(failures=said, detail=found.detail)
     return "; ".join(parts)
 
 

@@ -46,7 +46,9 @@ def before_grid(
 
 
 def states(report: ProofReport) -> dict[str, bool | None]:
-    found: dict[str, bool | None] = {check.name: check.passed for check in report.checks if check.name != "place"}
+    found: dict[str, bool | None] = {
+        check.name: check.passed for check in report.checks if check.name in ("sum", "cell")
+    }
     return found
 
 
@@ -325,11 +327,12 @@ def test_the_reference_runs_old_batch_normalization_as_at_inference() -> None:
 def test_the_note_has_a_line_for_each_proof() -> None:
     report = rewrite(vendor(), write=False).proof
     assert report is not None
-    _, first, second, _ = proof_note(report).plain.splitlines()
+    _, first, second, _, last = proof_note(report).plain.splitlines()
     assert first.startswith("  sum: each class's logit is its cells' mean to ")
     assert "; in float64 to " in first
     assert second.startswith("  cell: 5 cells are the head's own answers to them, to ")
     assert second.endswith("(allowed 2e-05)")
+    assert last.startswith("  as deployed: the vendor's outputs are equal bit for bit under all and extended")
 
 
 def test_a_head_too_large_for_float64_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,3 +365,26 @@ def test_a_lift_that_is_wrong_in_float64_alone_fails() -> None:
     assert report.to_json()["sum"]["passed"] is False
     (reason,) = report.reasons()
     assert "in float64, the mean over cells of class" in reason
+
+
+def test_a_map_and_its_own_crop_are_not_fed_with_numbers_of_their_own() -> None:
+    """The mean goes on to the map before the crop, with weights, and the largest cell stays at the crop."""
+    body = """
+    e = Pad(x, pads)
+    c = Slice(e, first, last, axes)
+    p = GlobalAveragePool(c)
+    q = GlobalMaxPool(c)
+    s = Add(p, q)
+    f = Flatten(s)
+    y = Gemm<transB=1>(f, w, b)
+    """
+    cut = {
+        "first": np.array([0]),
+        "last": np.array([3]),
+        "axes": np.array([2]),
+        "pads": np.array([0, 0, 1, 0] + [0] * 4),
+    }
+    report = rewrite(text_model(body, x="float[N,6,3,4] x", init={"w": W, "b": B, **cut}), write=False).proof
+    assert report is not None
+    assert report.passed
+    assert report.to_json()["sum"]["float64"]["passed"] is True

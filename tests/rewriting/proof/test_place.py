@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from onnx_gapmil.graph.inputs import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.places import AxisPlaces, Places
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES
 from tests.helpers.support import session, text_model, weights
 
 #: An image of 32 x 32 in patches of 4 x 4: a map of 8 x 8 in which each cell sees its own patch.
@@ -29,14 +31,22 @@ def check(
     y: str = "float[N,6,H,W] y",
     places: Places | None = None,
     size: tuple[int, int] = (32, 32),
+    stripes: int = MAX_STRIPES,
+    least: int = 0,
     **init: np.ndarray,
 ) -> PlaceCheck:
     """The check of a model's map, which is said to tile the image."""
     model = text_model(body, x=x, y=y, init={**KERNEL, **init})
-    return check_model(model, places, size)
+    return check_model(model, places, size, stripes, least)
 
 
-def check_model(model: onnx.ModelProto, places: Places | None, size: tuple[int, int] = (32, 32)) -> PlaceCheck:
+def check_model(
+    model: onnx.ModelProto,
+    places: Places | None,
+    size: tuple[int, int] = (32, 32),
+    stripes: int = MAX_STRIPES,
+    least: int = 0,
+) -> PlaceCheck:
     inputs = concrete_inputs(ModelGraph(model, None), 2, size)
     made = session(model)
 
@@ -47,7 +57,7 @@ def check_model(model: onnx.ModelProto, places: Places | None, size: tuple[int, 
     if places is None:
         shape = run({entry.name: np.zeros(entry.traced, entry.dtype) for entry in inputs}).shape
         places = Places(True, "x", AxisPlaces.tiling(shape[2], size[0]), AxisPlaces.tiling(shape[3], size[1]))
-    return check_places(run, inputs, places, np.dtype(np.float32))
+    return check_places(run, inputs, places, np.dtype(np.float32), stripes, least=least)
 
 
 def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
@@ -62,8 +72,40 @@ def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
         assert axis.contrast == pytest.approx(1)
 
 
-def test_one_base_image_and_a_stripe_for_each_row_and_column_are_run() -> None:
-    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8
+def test_one_base_image_a_stripe_for_each_row_and_column_and_four_combs_a_direction_are_run() -> None:
+    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8 + 4 + 4
+
+
+@pytest.mark.parametrize(("macs", "stripes"), [(0, 16), (300_000_000, 16), (4_100_000_000, 5), (10**12, 5)])
+def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: int) -> None:
+    assert affordable(macs) == stripes
+
+
+def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
+    found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
+    assert (found.passed, found.runs) == (True, 1 + 5 + 5 + 1 + 1)
+    assert found.measured["rows"]["stripes"] == 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        FLIP,
+        "y = Transpose<perm=[0,1,3,2]>(a)",
+        "m = Slice(a, last, end, axis, back)\n y = Add(a, m)",
+        "one, two = Split<axis=3>(a, parts)\n y = Concat<axis=3>(two, one)",
+    ],
+)
+def test_what_fewer_stripes_do_not_show_clearly_is_run_with_all(body: str) -> None:
+    found = check(f"{PATCHES}\n {body}", stripes=5, **FLIPS, parts=np.array([2, 6]))
+    assert found.passed is False
+    assert found.runs == 4 * (1 + 8 + 8) + 5 + 5
+    assert found.measured["rows"]["stripes"] == 8
+
+
+def test_a_map_that_answers_to_nothing_is_not_run_again_with_more_stripes() -> None:
+    found = check(f"{PATCHES}\n y = Mul(a, none)", none=np.float32(0), stripes=5)
+    assert (found.passed, found.runs) == (None, 2 * (1 + 5))
 
 
 @pytest.mark.parametrize("axis", [2, 3])
@@ -129,6 +171,15 @@ def test_a_map_added_to_its_transpose_is_shown() -> None:
     assert "two views are added up" in found.reason
 
 
+def test_two_crops_added_up_are_shown() -> None:
+    """Each cell looks at two places, whose middle is where a cell of a tiling would look."""
+    body = f"{PATCHES}\n m = Slice(a, none, six, axes)\n n = Slice(a, two, eight, axes)\n y = Add(m, n)"
+    cut = {"none": np.array([0]), "two": np.array([2]), "six": np.array([6]), "eight": np.array([8])}
+    found = check(body, axes=np.array([3]), least=MAX_STRIPES, **cut)
+    assert found.passed is False
+    assert "the columns look at several places, and not between them" in found.reason
+
+
 def test_a_copy_that_is_turned_back_is_right() -> None:
     body = """
     m = Slice(x, last, end, axis, back)
@@ -182,7 +233,7 @@ def test_channels_that_may_be_first_or_last_are_tried_both_ways() -> None:
 @pytest.mark.parametrize("batch", ["1", "4", "N"])
 def test_batches_are_filled_as_the_input_wants_them(batch: str) -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", x=f"float[{batch},3,32,32] x")
-    assert (found.passed, found.runs) == (True, 17)
+    assert (found.passed, found.runs) == (True, 17 + 8)
 
 
 def test_an_image_without_a_batch_is_run_by_itself() -> None:
@@ -204,7 +255,7 @@ def test_what_stands_beside_the_image_is_fed() -> None:
 def test_a_model_that_normalizes_bytes_by_itself_answers_to_larger_noise() -> None:
     body = "r = Abs(x)\n d = Div(r, most)\n q = Floor(d)\n c = Conv<strides=[4,4]>(q, k)\n y = Relu(c)"
     found = check(body, most=np.float32(10))
-    assert (found.passed, found.runs) == (True, 9 + 17)
+    assert (found.passed, found.runs) == (True, 9 + 17 + 8)
 
 
 def test_a_trunk_that_answers_to_nothing_is_skipped_and_never_passed() -> None:
@@ -248,8 +299,79 @@ def test_an_input_that_is_no_image_is_not_checked() -> None:
     assert found.skipped == "the input 'x' of shape (2, 6, 4, 8, 8) is no image"
 
 
+def places_of(first: float, step: float) -> Places:
+    axis = AxisPlaces(first, step)
+    return Places(True, "x", axis, axis)
+
+
+@pytest.mark.parametrize(("every", "share"), [(2, 0.5), (3, 2 / 3), (4, 0.75)])
+@pytest.mark.parametrize("axes", [[2], [3], [2, 3]])
+@pytest.mark.parametrize("stripes", [MAX_STRIPES, 3])
+def test_a_map_that_leaves_out_rows_or_columns_is_no_map_of_the_image(
+    every: int, share: float, axes: list[int], stripes: int
+) -> None:
+    steps = {axis: every if axis in axes else 1 for axis in (2, 3)}
+    last = 12 if every == 3 else 8
+    lines = [AxisPlaces(2.0 + 4 * (steps[axis] - 1), 4.0 * steps[axis]) for axis in (2, 3)]
+    found = check(
+        f"{PATCHES}\n y = Slice(a, first, end, axes, every)",
+        x=f"float[N,3,{4 * last},{4 * last}] x",
+        size=(4 * last, 4 * last),
+        places=Places(True, "x", *lines),
+        stripes=stripes,
+        first=np.array([every - 1] * len(axes)),
+        end=np.array([99] * len(axes)),
+        axes=np.array(axes),
+        every=np.array([every] * len(axes)),
+    )
+    assert found.passed is False
+    assert re.search(
+        "what lies between them moves none|stripes that the .* are said to look at move none", found.reason
+    )
+    for axis, looks in ((2, found.rows), (3, found.columns)):
+        assert looks is not None
+        if axis not in axes:
+            assert (looks.unseen, looks.silent) == (0, 0)
+        elif not looks.silent:
+            assert looks.unseen == pytest.approx(share, abs=0.13)
+
+
+@pytest.mark.parametrize("first", [2.0, 1.0, 3.0, 0.5])
+def test_what_lies_between_cells_is_found_wherever_the_first_is_said_to_be(first: float) -> None:
+    cut = {"begin": np.array([0, 0]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
+    found = check(f"{PATCHES}\n y = Slice(a, begin, end, axes, every)", places=places_of(first, 8.0), **cut)
+    assert found.passed is False
+    assert "what lies between them moves none" in found.reason
+
+
+@pytest.mark.parametrize(
+    "trunk",
+    [
+        "y = Conv<strides=[4,4]>(x, k3)",  # three pixels of four
+        "c = Conv<strides=[2,2]>(x, k1)\n d = Conv<strides=[2,2],pads=[1,1,1,1]>(x, k3)\n y = Add(c, d)",
+        "c = Conv<strides=[4,4]>(x, k)\n d = Conv<strides=[2,2],pads=[1,1,1,1]>(c, w3)\n"
+        " e = Conv<strides=[2,2]>(c, w1)\n y = Add(d, e)",
+        "c = Conv<strides=[4,4]>(x, k)\n y = MaxPool<kernel_shape=[2,2],strides=[2,2]>(c)",
+        "c = Conv<strides=[4,4]>(x, k)\n d = Conv<pads=[2,2,2,2],dilations=[2,2]>(c, w3)\n"
+        " e = Mul(d, tenth)\n y = Add(c, e)",
+    ],
+)
+def test_strides_with_kernels_that_reach_between_them_leave_no_gap(trunk: str) -> None:
+    kernels = {"k1": weights(6, 3, 1, 1), "k3": weights(6, 3, 3, 3), "w1": weights(6, 6, 1, 1)}
+    found = check(trunk, **kernels, w3=weights(6, 6, 3, 3, seed=1), tenth=np.float32(0.1))
+    assert found.passed is True
+
+
+def test_a_gate_over_the_whole_map_does_not_hide_what_lies_between() -> None:
+    cut = {"begin": np.array([1, 1]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
+    body = f"{PATCHES}\n s = Slice(a, begin, end, axes, every)\n p = GlobalAveragePool(a)\n g = Sigmoid(p)\n"
+    assert check(f"{body} y = Mul(s, g)", places=places_of(6.0, 8.0), **cut).passed is False
+
+
 def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
-    assert set(measured["rows"]) == {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells"}
+    figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
+    figures |= {"unseen", "silent"}
+    assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)

@@ -64,7 +64,7 @@ class Panel {
 class Explorer {
   constructor(image, { room, count, onMap = () => {} }) {
     this.image = image;
-    this.stage = new Stage(image, room);
+    this.stage = this.makeStage(image, room);
     this.grid = this.stage.grid;
     this.panel = new Panel(image, count, (index) => this.toggleMap(index));
     this.count = count;
@@ -75,6 +75,10 @@ class Explorer {
     this.element = this.stage.element;
     this.look(null);
     if (this.grid) this.listen();
+  }
+
+  makeStage(image, room) {
+    return new Stage(image, room);
   }
 
   makeLegend() {
@@ -98,7 +102,7 @@ class Explorer {
     } else {
       const ranking = this.grid.ranking(cell).slice(0, this.count);
       const sum = ranking.reduce((total, entry) => total + entry.share, 0);
-      const rest = data.activation === "sigmoid" ? null : Math.max(0, 1 - sum);
+      const rest = this.grid.activation === "sigmoid" ? null : Math.max(0, 1 - sum);
       this.panel.fill(this.title(cell), ranking, rest);
     }
     this.panel.press(this.map);

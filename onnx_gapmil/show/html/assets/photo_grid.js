@@ -8,6 +8,7 @@ class Grid {
     this.cells = this.rows * this.columns;
     this.low = image.low;
     this.high = image.high;
+    this.activation = image.activation || data.activation;
     const bytes = bytesOf(image.maps);
     const wide = image.depth === 16;
     const view = new DataView(bytes.buffer);
@@ -28,7 +29,7 @@ class Grid {
 
   share(slot, cell) {
     const logit = this.logit(slot, cell);
-    if (data.activation === "sigmoid") return 1 / (1 + Math.exp(-logit));
+    if (this.activation === "sigmoid") return 1 / (1 + Math.exp(-logit));
     return Math.min(1, Math.exp(logit - this.lse[cell]));
   }
 
@@ -50,7 +51,9 @@ function gridOf(image) {
 // Opacity over the photo as in the pictures of `predict`.
 const [FAINT, STRONG] = [0.3, 0.8];
 
-function paintMap(canvas, grid, slot) {
+const byLevel = (level) => FAINT + (STRONG - FAINT) * level;
+
+function paintMap(canvas, grid, slot, scale = data.scale, opacity = byLevel) {
   canvas.width = grid.columns;
   canvas.height = grid.rows;
   const pixels = new ImageData(grid.columns, grid.rows);
@@ -59,9 +62,9 @@ function paintMap(canvas, grid, slot) {
     const colour = 6 * Math.round(255 * level);
     for (let channel = 0; channel < 3; channel += 1) {
       const at = colour + 2 * channel;
-      pixels.data[4 * cell + channel] = parseInt(data.scale.slice(at, at + 2), 16);
+      pixels.data[4 * cell + channel] = parseInt(scale.slice(at, at + 2), 16);
     }
-    pixels.data[4 * cell + 3] = Math.round(255 * (FAINT + (STRONG - FAINT) * level));
+    pixels.data[4 * cell + 3] = Math.round(255 * opacity(level));
   }
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
@@ -214,6 +217,11 @@ class Stage {
     const area = this.element.getBoundingClientRect();
     const x = this.left + ((clientX - area.left) / area.width) * this.across;
     const y = this.top + ((clientY - area.top) / area.height) * this.down;
+    return this.cellAt(x, y);
+  }
+
+  // The cell that shows a place of the photo, in fractions of its width and height; null outside the grid.
+  cellAt(x, y) {
     const [x0, y0, x1, y1] = this.window;
     const column = Math.floor(((x - x0) / (x1 - x0)) * this.grid.columns);
     const row = Math.floor(((y - y0) / (y1 - y0)) * this.grid.rows);

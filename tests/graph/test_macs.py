@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import helper
 
-from onnx_gapmil.benchmarking.macs import count_work, work_of
 from onnx_gapmil.graph.inputs import concrete_inputs
+from onnx_gapmil.graph.macs import count_work, work_of
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import text_model

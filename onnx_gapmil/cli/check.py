@@ -1,0 +1,161 @@
+"""``onnx-gapmil check``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnx_gapmil.cli.options import (
+    batch_option,
+    json_option,
+    model_argument,
+    print_json,
+    provider_option,
+    verb_options,
+)
+
+if TYPE_CHECKING:
+    from onnx_gapmil.validation.checking.result import CheckReport
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(name="check")
+@verb_options(
+    model_argument,
+    click.option(
+        "--policy",
+        type=_FILE,
+        default=Path("gapmil.toml"),
+        show_default=True,
+        metavar="FILE",
+        help="The policy, in TOML.",
+    ),
+    click.option("--init", is_flag=True, help="Write a policy from an audit: today's figures less their interval."),
+    click.option("--audit", type=_FILE, metavar="OUT", help="Results of audit."),
+    click.option("--compare", type=_FILE, metavar="OUT", help="Results of compare, whose NEW is MODEL."),
+    click.option("--baseline", type=_FILE, metavar="SUMMARY", help="summary.json that MODEL must not fall behind."),
+    click.option("--data", type=_FILE, metavar="DATA", help="Labelled images: run the audit first."),
+    click.option("--against", type=_FILE, metavar="OLD", help="With --data: compare OLD with MODEL first, too."),
+    click.option(
+        "-o",
+        "--output",
+        type=_FILE,
+        default=Path("gapmil_check"),
+        show_default=True,
+        metavar="FOLDER",
+        help="Where the results of --data and --against go.",
+    ),
+    click.option("--labels", type=_FILE, metavar="FILE", help="Labels of the images in the folder DATA."),
+    click.option("--names", type=_FILE, metavar="FILE", help="Class names. Default: a file beside the model."),
+    click.option("--class-map", type=_FILE, metavar="FILE", help="Which class each label means: JSON or CSV."),
+    click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
+    click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
+    click.option("--head", metavar="OUTPUT", help="The output to judge, of a model with several."),
+    provider_option,
+    batch_option,
+    click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
+    click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML, for Jenkins, GitLab and others."),
+    click.option("--attestation", type=_FILE, metavar="FILE", help="Write an unsigned in-toto statement."),
+    json_option,
+)
+def command(
+    model: Path,
+    policy: Path,
+    init: bool,
+    audit: Path | None,
+    compare: Path | None,
+    baseline: Path | None,
+    data: Path | None,
+    against: Path | None,
+    output: Path,
+    labels: Path | None,
+    names: Path | None,
+    class_map: Path | None,
+    label_offset: int | None,
+    preprocess: str | None,
+    head: str | None,
+    provider: str,
+    batch: int | None,
+    allow_unjudged: bool,
+    junit: Path | None,
+    attestation: Path | None,
+    as_json: bool,
+) -> int:
+    """Judge MODEL by a policy: what the file must be, and what its figures must meet.
+
+    Each rule passes, fails, warns or is not judged; what was left out never counts as passed. Exit code 0 if all
+    passed, 1 if one failed, 2 if one could not be judged. In GitHub Actions, rules that are not met are annotated at
+    their line of the policy, and the step gets a summary.
+    """
+    from onnx_gapmil.validation.checking.check import check, draft
+    from onnx_gapmil.validation.checking.measuring import DataRequest
+
+    if against is not None and data is None:
+        raise click.UsageError("--against compares on the images of --data DATA, which is not given.")
+    request = (
+        DataRequest(
+            model=model,
+            data=data,
+            output=output,
+            against=against,
+            labels=labels,
+            names=names,
+            class_map=class_map,
+            label_offset=label_offset,
+            preprocess=preprocess,
+            head=head,
+            provider=provider,
+            batch=batch,
+        )
+        if data is not None
+        else None
+    )
+    if init:
+        draft(model, policy, audit=audit, request=request, progress=_tell)
+        if as_json:
+            print_json({"schema_version": 1, "policy": str(policy)})
+        else:
+            click.echo(f"{policy}: a policy that {model.name} meets today. Edit its limits, and commit it.")
+        return 0
+    report = check(
+        model,
+        policy,
+        audit=audit,
+        compare=compare,
+        baseline=baseline,
+        request=request,
+        head=head,
+        preprocess=preprocess,
+        allow_unjudged=allow_unjudged,
+        junit=junit,
+        attestation=attestation,
+        progress=_tell,
+    )
+    _print(report, as_json)
+    return report.exit_code
+
+
+def _print(report: CheckReport, as_json: bool) -> None:
+    from onnx_gapmil.validation.checking.github import in_actions, workflow_commands, write_step_summary
+    from onnx_gapmil.validation.checking.text import check_lines
+
+    if as_json:
+        print_json(report.to_json())
+    else:
+        click.echo("\n".join(check_lines(report)))
+    if in_actions():
+        for line in workflow_commands(report):
+            click.echo(line, err=as_json)
+        write_step_summary(report)
+
+
+def _tell(what: str, done: int, total: int) -> None:
+    """How far an audit or a comparison is: on a terminal one line that is written over, elsewhere its end."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{what} {done} of {total}", err=True, nl=done == total)
+    elif done == total:
+        click.echo(f"{what}: {total} images", err=True)

@@ -1,0 +1,186 @@
+"""``onnx-gapmil compare``."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
+
+if TYPE_CHECKING:
+    from onnx_gapmil.cli.progress import PhotoProgress
+    from onnx_gapmil.validation.comparing.running import Progress
+    from onnx_gapmil.validation.comparing.sides import Sides
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command(name="compare")
+@verb_options(
+    click.argument("old", type=_FILE, metavar="OLD"),
+    click.argument("new", type=_FILE, metavar="NEW"),
+    click.argument("data", type=_FILE, metavar="DATA"),
+    click.option(
+        "-o",
+        "--output",
+        type=_FILE,
+        default=Path("gapmil_compare"),
+        show_default=True,
+        metavar="FOLDER",
+        help="Where compare.json, report.html, images.parquet and classes.parquet go.",
+    ),
+    click.option("--labels", type=_FILE, metavar="FILE", help="Labels of the images in the folder DATA."),
+    click.option("--unlabelled", is_flag=True, help="DATA is images without labels: files, a folder or a glob."),
+    click.option("--names", type=_FILE, metavar="FILE", help="Class names. Default: a file beside the model."),
+    click.option("--names-new", type=_FILE, metavar="FILE", help="The same of NEW. Default: --names."),
+    click.option(
+        "--class-map", type=_FILE, metavar="FILE", help="Which class of the model each label means: JSON or CSV."
+    ),
+    click.option(
+        "--class-map-new",
+        type=_FILE,
+        metavar="FILE",
+        help="The same of NEW; of images without labels, which class of NEW each class of OLD is.",
+    ),
+    click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
+    click.option("--label-offset-new", type=int, metavar="N", help="The same of NEW."),
+    click.option(
+        "--preprocess",
+        metavar="PRESET|FILE|auto",
+        help="How photos become inputs: a preset, a JSON file, or auto. Default: a JSON beside each model, else a "
+        "guess that is announced.",
+    ),
+    click.option("--preprocess-new", metavar="PRESET|FILE|auto", help="The same of NEW. Default: --preprocess."),
+    click.option("--head", metavar="OUTPUT", help="The output to compare, of a model with several."),
+    click.option("--head-new", metavar="OUTPUT", help="The same of NEW. Default: --head."),
+    click.option(
+        "--aggregator",
+        default="mean",
+        show_default=True,
+        metavar="NAME",
+        help="What the answer is made of the cells by: mean (the model's own), max, lse=10, topk=0.1, ...",
+    ),
+    click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
+    provider_option,
+    batch_option,
+    click.option(
+        "--gallery",
+        type=click.IntRange(0, 2000),
+        default=60,
+        show_default=True,
+        help="Images to show in report.html, those that changed most.",
+    ),
+    click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished comparison could go on."),
+    json_option,
+)
+def command(
+    old: Path,
+    new: Path,
+    data: Path,
+    output: Path,
+    labels: Path | None,
+    unlabelled: bool,
+    names: Path | None,
+    names_new: Path | None,
+    class_map: Path | None,
+    class_map_new: Path | None,
+    label_offset: int | None,
+    label_offset_new: int | None,
+    preprocess: str | None,
+    preprocess_new: str | None,
+    head: str | None,
+    head_new: str | None,
+    aggregator: str,
+    aggregator_new: str | None,
+    provider: str,
+    batch: int | None,
+    gallery: int,
+    restart: bool,
+    as_json: bool,
+) -> int:
+    """Compare two models on the same images: who answers otherwise, what moved, and where.
+
+    OLD and NEW may be one file, with another output (--head-new) or aggregator (--aggregator-new). DATA is a labelled
+    data set as audit reads it, or images without labels. Each model has its own preprocessing, names and class map, and
+    the grids are compared at common places of the photo.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    from onnx_gapmil.running.pipeline.tuning import tune_process
+    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.validation.comparing.compare import compare
+    from onnx_gapmil.validation.comparing.request import CompareRequest, Side
+    from onnx_gapmil.validation.comparing.text import compare_note
+
+    tune_process()
+    first = Side(
+        model=old,
+        names=names,
+        class_map=class_map,
+        offset=label_offset,
+        preprocess=preprocess,
+        head=head,
+        aggregator=aggregator,
+    )
+    second = first.replaced(
+        new,
+        names=names_new,
+        class_map=class_map_new,
+        offset=label_offset_new,
+        preprocess=preprocess_new,
+        head=head_new,
+        aggregator=aggregator_new,
+    )
+    request = CompareRequest(
+        old=first, new=second, data=data, labels=labels, unlabelled=unlabelled, provider=provider, batch=batch
+    )
+    teller = CompareTeller()
+    try:
+        with teller:
+            found = compare(
+                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+            )
+    except KeyboardInterrupt:
+        if teller.done:
+            click.echo(f"{teller.done} of {teller.total} images are compared: the same command goes on.", err=True)
+        raise
+    if as_json:
+        print_json(found.to_json())
+    else:
+        console().print(compare_note(found, output))
+    return 0
+
+
+class CompareTeller(contextlib.ExitStack):
+    """Says on stderr what was decided, then how far the run is.
+
+    Attributes:
+        done: images that are compared, those of earlier runs included.
+        total: images of the data set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: PhotoProgress | None = None
+        self.done = 0
+        self.total = 0
+
+    def announce(self, sides: Sides, resumed: int, why: str) -> None:
+        """Before the first image."""
+        from onnx_gapmil.cli.progress import PhotoProgress
+        from onnx_gapmil.show.terminal.notes import console
+        from onnx_gapmil.validation.comparing.text import conditions_note
+
+        console(stderr=True).print(conditions_note(sides, resumed, why))
+        self.done, self.total = resumed, len(sides.shots)
+        self._bar = self.enter_context(PhotoProgress(self.total - resumed, shown=True))
+
+    def update(self, progress: Progress) -> None:
+        """After every line of the journal."""
+        if self._bar is not None:
+            for _ in range(progress.done - self.done):
+                self._bar.advance()
+        self.done = progress.done

@@ -1,0 +1,56 @@
+"""The files beside a model that hold its weights, by SHA-256: that of the ``.onnx`` file says nothing of them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.loading import is_external, model_tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+    from onnx_gapmil.graph.loading import LoadedModel
+
+_CHUNK = 1 << 20
+
+
+def weight_files(proto: onnx.ModelProto) -> list[str]:
+    """The files beside a model that hold its weights, as it names them, in order."""
+    found = {
+        entry.value
+        for tensor in model_tensors(proto)
+        if is_external(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return sorted(found)
+
+
+def weight_digests(model: LoadedModel) -> dict[str, str]:
+    """SHA-256 of each file of weights, by its name; empty where all weights are in the model's file, or it has none.
+
+    Raises:
+        ModelError: a file cannot be read.
+    """
+    folder = model.folder
+    return {} if folder is None else {name: hash_file(folder / name) for name in weight_files(model.proto)}
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, read in parts.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while part := stream.read(_CHUNK):
+                digest.update(part)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()

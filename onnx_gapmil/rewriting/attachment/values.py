@@ -1,0 +1,104 @@
+"""Pooled values of our own: the vendor's head recomputed, as far as it is needed, from a pool that is not the vendor's.
+
+``value(t)`` is a tensor of the shape and value of the vendor's pooled tensor ``t``, made of maps and constants alone:
+the mean over cells of its lift where that is the pool itself, and else the vendor's operator repeated on values of our
+own. The runtime merges nodes that do the same with the same tensors; a pool of axes ``[3, 2]``, which no exporter
+writes, is not the vendor's to it, and so nothing behind it is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.graph.subgraphs import bodies
+from onnx_gapmil.lift.frozen import unpooled
+from onnx_gapmil.lift.lifted import MERGED
+from onnx_gapmil.lift.lifting import MAX_DEPTH
+from onnx_gapmil.lift.verdict import Refusal
+from onnx_gapmil.rewriting.attachment.fences import fence
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifting import Lifting
+
+_QUANTIZES = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+#: Steps whose lift is a map in another shape, so that its mean costs less than to repeat them.
+_OF_THE_POOL = frozenset({"pool", "flatten", "shape"})
+
+
+class Values:
+    """Pooled values of our own, each made once."""
+
+    def __init__(self, walk: Lifting, maps: frozenset[str]) -> None:
+        self._walk = walk
+        self._build = walk.build
+        self._maps = maps
+        self._values: dict[str, str] = {}
+        self._depth = 0
+
+    def value(self, tensor: str) -> str:
+        """What to read in place of a vendor's tensor; itself where it is no pooled value, or cannot be recomputed."""
+        if tensor not in self._values:
+            if self._depth > MAX_DEPTH:
+                return tensor
+            self._depth += 1
+            self._values[tensor] = self._make(tensor)
+            self._depth -= 1
+        return self._values[tensor]
+
+    def _make(self, tensor: str) -> str:
+        walk, node = self._walk, self._walk.graph.producer(tensor)
+        if node is None or tensor in self._maps or walk.is_fixed(tensor):
+            return tensor
+        lifted = walk.try_lift(tensor)
+        if isinstance(lifted, Refusal):
+            # Attention over positions, a map that is weighed: the trunk's own.
+            return tensor if unpooled(walk, tensor) is not None else self._repeated(node, tensor)
+        # Integers of QLinear operators, which are fused no further.
+        if lifted.quantization is not None and node.op not in _QUANTIZES:
+            return tensor
+        if lifted.step.kind in _OF_THE_POOL and lifted.quantization is None and not self._reads(lifted.name, tensor):
+            return self._mean(lifted)
+        return self._repeated(node, tensor)
+
+    def _reads(self, name: str, tensor: str) -> bool:
+        """Whether new nodes on the way to one tensor read another."""
+        return tensor in self._build.needed([name])
+
+    def _repeated(self, node: gs.Node, tensor: str) -> str:
+        """The operator once more, on values of our own."""
+        walk, build = self._walk, self._build
+        if any(True for _ in bodies(walk.graph.node_proto(node))):
+            return tensor  # a branch captures tensors by their names
+        inputs = []
+        for read in (str(entry.name) for entry in node.inputs):
+            own = self.value(read) if read else ""
+            # On the vendor's own tensor it would be the vendor's own node again.
+            is_vendors = bool(own) and own == read and not walk.is_fixed(read)
+            inputs.append(fence(build, own, len(walk.shape(own))) if is_vendors else own)
+        if node.op == "QuantizeLinear":
+            # A zero point of the vendor's is turned from int8 to uint8 with the vendor's operators.
+            inputs = [inputs[0], *(self._copied(name) for name in inputs[1:])]
+        return build.repeat(node, inputs)[[out.name for out in node.outputs].index(tensor)]
+
+    def _copied(self, name: str) -> str:
+        value = self._walk.value(name) if name else None
+        return name if value is None else self._build.constant(value)
+
+    def _mean(self, lifted: Lifted) -> str:
+        """The mean over cells of a lift, in the shape of the pooled tensor."""
+        build, shape, axis = self._build, lifted.shape, lifted.batch_axis
+        name = build.reduce("ReduceMean", lifted.name, [3, 2])
+        if shape == (lifted.batch, lifted.channels, 1, 1) and axis in (0, None):
+            return name
+        if axis is None:
+            return build.reshape(name, list(shape))
+        if axis == MERGED:
+            return build.reshape(name, [-1 if dim == math.prod(shape) else dim for dim in shape])
+        inner = [dim for place, dim in enumerate(shape) if place != axis]
+        name = build.reshape(name, [-1, *inner])
+        order = [*range(1, axis + 1), 0, *range(axis + 1, len(shape))]
+        return name if axis == 0 else build.node("Transpose", [name], perm=order)

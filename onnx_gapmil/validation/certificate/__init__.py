@@ -1,0 +1,1 @@
+"""A certificate: what was proved of a rewritten file, bound to the files, and replayed on another machine."""

@@ -1,0 +1,91 @@
+"""A policy drafted from an audit: today's figures less their interval, as limits that the next model must meet."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onnx_gapmil.validation.checking.figures import find_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx_gapmil.validation.checking.evidence import Evidence
+
+#: Figures that a draft holds, with the limit that is meant: least, or most.
+_FIGURES = (
+    ("top1", "min"),
+    ("top5", "min"),
+    ("foreground.right.any_top1", "min"),
+    ("foreground.wrong.excess", "min"),
+    ("pointing_game", "min"),
+    ("maxboxacc_v2", "min"),
+    ("background_reliance", "max"),
+    ("calibration.ece", "max"),
+)
+#: Of a figure without an interval, what is added to or taken from it.
+_ROOM = 0.02
+#: Images with fewer of which a figure says little.
+_FEW = 30
+
+
+def draft_policy(audit: Evidence, *, places: bool, residual: float | None) -> str:
+    """The text of a policy that the audited model meets.
+
+    Args:
+        audit: its ``summary.json``.
+        places: whether it is proved where its cells look.
+        residual: how far the mean over cells may be from a logit; None where that is not proved.
+    """
+    content = audit.content
+    lines = [
+        f"# Drafted from an audit of {Path(str(content.get('model'))).name} on {content.get('images')} images: today's",
+        "# figures less their 95 % interval. Edit the limits to what the product needs, and commit this file.",
+        "schema_version = 1",
+        "",
+        "[model]",
+        f'verdict = ["{content.get("verdict")}"]',
+    ]
+    if content.get("preprocess_assumed") is False:
+        lines.append('preprocessing = "stated"')
+    if places:
+        lines.append("places = true")
+    if residual is not None:
+        lines.append(f"max_residual = {residual:g}")
+    for metric, kind in _FIGURES:
+        lines += _rule(content, metric, kind)
+    lines += [
+        "",
+        "# With --baseline SUMMARY: no worse than it was.",
+        "# [[require]]",
+        '# metric = "top1"',
+        "# max_drop = 0.01",
+        "",
+        "# With --compare OUT: few answers change, and no class is lost.",
+        "# [[require]]",
+        '# metric = "compare.flips.share"',
+        "# max = 0.05",
+        "#",
+        "# [[require]]",
+        '# metric = "compare.accuracy.difference"',
+        '# slice = "worst:class"',
+        "# min = -0.2",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rule(content: Mapping[str, Any], metric: str, kind: str) -> list[str]:
+    figure = find_figure(content, metric, "summary.json")
+    if isinstance(figure, str) or (figure.images is not None and figure.images < _FEW):
+        return []
+    low, high = figure.interval or (figure.value - _ROOM, figure.value + _ROOM)
+    limit = math.floor(1000 * low) / 1000 if kind == "min" else math.ceil(1000 * high) / 1000
+    images = [] if figure.images is None else [f"min_images = {figure.images // 2}"]
+    return [
+        "",
+        "[[require]]",
+        f'metric = "{metric}"          # {figure.value:.4g} in the audit',
+        f"{kind} = {limit:g}",
+        *images,
+    ]

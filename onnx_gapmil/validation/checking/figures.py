@@ -1,0 +1,119 @@
+"""A figure of a summary or a comparison by its path, with its interval and the number of its images."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Interval = tuple[float, float]
+#: Keys of a result that hold no figures.
+_NOT_FIGURES = frozenset({"schema_version", "slices", "intervals", "models", "data", "preprocess", "head", "provider"})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that was found.
+
+    Attributes:
+        value: of it.
+        interval: its 95 % interval; None where there is none.
+        images: that it is of; None where that is not said.
+    """
+
+    value: float
+    interval: Interval | None = None
+    images: int | None = None
+
+
+def find_figure(content: Mapping[str, Any], metric: str, where: str) -> Figure | str:
+    """A figure by its path, or why there is none.
+
+    Args:
+        content: of ``summary.json``, ``compare.json`` or one of their slices.
+        metric: keys joined by dots.
+        where: the file's name, for the reason.
+    """
+    value: object = content
+    parents: list[Mapping[str, Any]] = []
+    for key in metric.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return _absent(content, metric, where)
+        parents.append(value)
+        value = value[key]
+    if value is None:
+        return f"{metric} was not measured: it is null in {where}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return f"{metric} is no number in {where}"
+    return Figure(float(value), _interval(content, parents, metric), _images(parents))
+
+
+def slice_content(content: Mapping[str, Any], column: str, value: str, where: str) -> Mapping[str, Any] | str:
+    """The figures of a slice, or why there are none."""
+    values = _values(content, column)
+    if values is None:
+        return _no_column(content, column, where)
+    found = values.get(value)
+    if isinstance(found, Mapping):
+        return found
+    listed = ", ".join(map(str, list(values)[:5])) + (", ..." if len(values) > 5 else "")
+    return f"there is no slice {column}={value} in {where}; {column} has {listed}"
+
+
+def slice_values(content: Mapping[str, Any], column: str, where: str) -> tuple[str, ...] | str:
+    """The values of a column that make slices, or why there are none."""
+    values = _values(content, column)
+    return _no_column(content, column, where) if values is None else tuple(values)
+
+
+def _values(content: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
+    slices = content.get("slices")
+    values = slices.get(column) if isinstance(slices, Mapping) else None
+    return values if isinstance(values, Mapping) and values else None
+
+
+def _no_column(content: Mapping[str, Any], column: str, where: str) -> str:
+    slices = content.get("slices")
+    if not isinstance(slices, Mapping) or not slices:
+        return f"{where} has no slices, so there is none by {column}"
+    return f"there are no slices by {column} in {where}; there are {', '.join(map(str, list(slices)[:8]))}"
+
+
+def _absent(content: Mapping[str, Any], metric: str, where: str) -> str:
+    near = difflib.get_close_matches(metric, list(_paths(content, "")), n=1, cutoff=0.7)
+    advice = f"; did you mean {near[0]!r}?" if near else ""
+    return f"there is no figure {metric!r} in {where}{advice}"
+
+
+def _paths(content: Mapping[str, Any], before: str) -> Iterator[str]:
+    for key, value in content.items():
+        if not before and key in _NOT_FIGURES:
+            continue
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{before}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{before}{key}"
+
+
+def _interval(content: Mapping[str, Any], parents: list[Mapping[str, Any]], metric: str) -> Interval | None:
+    known = content.get("intervals")
+    bounds = known.get(metric) if isinstance(known, Mapping) else None
+    if bounds is None and metric.startswith("aggregators.") and metric.endswith(".top1"):
+        bounds = parents[-1].get("interval")
+    if not isinstance(bounds, list) or len(bounds) != 2:
+        return None
+    low, high = bounds
+    if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
+        return None
+    return float(low), float(high)
+
+
+def _images(parents: list[Mapping[str, Any]]) -> int | None:
+    """Of the innermost part of the result that says how many images it is of."""
+    for parent in reversed(parents):
+        for key in ("images", "of"):
+            found = parent.get(key)
+            if isinstance(found, int) and not isinstance(found, bool):
+                return found
+    return None

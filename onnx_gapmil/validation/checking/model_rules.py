@@ -1,0 +1,232 @@
+"""The rules on the model itself: by the audit of it that is at hand, by looking, by proof where they ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.validation.checking.result import RuleResult
+
+if TYPE_CHECKING:
+    from onnx_gapmil.rewriting.proof.report import ProofReport
+    from onnx_gapmil.rewriting.record import HeadRecord
+    from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.validation.checking.evidence import AllEvidence
+    from onnx_gapmil.validation.checking.policy import ModelRule
+    from onnx_gapmil.validation.checking.result import State
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is so of a model.
+
+    Attributes:
+        state: ``passed``, ``failed`` or ``not_judged``.
+        value: what it is.
+        reason: why.
+    """
+
+    state: State
+    value: float | str | bool | None = None
+    reason: str = ""
+
+
+class ModelFacts:
+    """What is known of the model, found out when it is first asked for.
+
+    Args:
+        evidence: has the model's file, and its audit if there is one.
+        head: the output that counts; the audited one, or the first lifted, if None.
+        preprocess: the preprocessing that the user states; None for none.
+    """
+
+    def __init__(self, evidence: AllEvidence, *, head: str | None = None, preprocess: str | None = None) -> None:
+        self._evidence = evidence
+        self._head = head
+        self._preprocess = preprocess
+
+    def judge(self, rule: ModelRule) -> RuleResult:
+        """Judge one key of ``[model]``.
+
+        Raises:
+            InputError: the model cannot be read or run.
+        """
+        judges = {
+            "sha256": self._sha256,
+            "verdict": self._verdict,
+            "places": self._places,
+            "max_residual": self._residual,
+            "preprocessing": self._preprocessing,
+        }
+        found = judges[rule.key](rule.wanted)
+        wanted = list(rule.wanted) if isinstance(rule.wanted, tuple) else rule.wanted
+        return RuleResult(
+            name=rule.name,
+            metric=rule.name,
+            state=found.state,
+            value=found.value,
+            limit=wanted,
+            limit_kind="max" if rule.key == "max_residual" else "is",
+            reason=found.reason,
+            line=rule.line,
+        )
+
+    def proved(self) -> tuple[bool, float | None]:
+        """Whether places are proved to be known, and the residual that is allowed where it was proved to hold."""
+        known = self._places(True).state == "passed"
+        if self._unproved("sum") is not None or self._proof is None or isinstance(self._lifted, str):
+            return known, None
+        check = next(check for check in self._proof.checks if check.name == "sum")
+        figure = check.figures[self._lifted.output]
+        return known, figure.allowed if figure.passed else None
+
+    def _sha256(self, wanted: Any) -> _Found:
+        own = self._evidence.model_sha256
+        if own == wanted:
+            return _Found("passed", own)
+        return _Found("failed", own, "the file has another SHA-256")
+
+    def _verdict(self, wanted: Any) -> _Found:
+        audit = self._audit
+        if audit is not None and isinstance(audit.get("verdict"), str):
+            verdict = audit["verdict"]
+        elif (refusal := self._refused) is not None:
+            return _Found("failed", f"refused: {refusal[0]}", f"the head is refused ({refusal[0]}): {refusal[1]}")
+        else:
+            head = self._lifted
+            if isinstance(head, str):
+                return _Found("not_judged", None, head)
+            verdict = head.verdict
+        if verdict in wanted:
+            return _Found("passed", verdict)
+        return _Found("failed", verdict, f"the head is {verdict}")
+
+    def _places(self, wanted: Any) -> _Found:
+        unproved = self._unproved("place")
+        if unproved is not None:
+            return unproved
+        head = self._lifted
+        if isinstance(head, str):
+            return _Found("not_judged", None, head)
+        if head.places.known == wanted:
+            return _Found("passed", head.places.known)
+        why = "where its cells look is known" if head.places.known else f"places are not known: {head.places.reason}"
+        return _Found("failed", head.places.known, why)
+
+    def _residual(self, wanted: Any) -> _Found:
+        unproved = self._unproved("sum")
+        if unproved is not None:
+            return unproved
+        report = self._proof
+        head = self._lifted
+        if isinstance(head, str) or report is None:
+            return _Found("not_judged", None, str(head))
+        figure = next(check for check in report.checks if check.name == "sum").figures.get(head.output)
+        measure = figure.measure if figure is not None else None
+        if measure is None:
+            return _Found("not_judged", None, "the proof did not measure it")
+        if measure <= wanted:
+            return _Found("passed", measure)
+        return _Found("failed", measure, f"the mean over cells differs from a logit by {measure:.2g} of its cells")
+
+    def _preprocessing(self, _: Any) -> _Found:
+        audit = self._audit
+        if audit is not None and isinstance(audit.get("preprocess_assumed"), bool):
+            source, assumed = str(audit.get("preprocess_source")), audit["preprocess_assumed"]
+        elif self._preprocess is not None:
+            source, assumed = "as asked for", False
+        else:
+            found = self._resolved
+            if isinstance(found, str):
+                return _Found("not_judged", None, found)
+            source, assumed = found
+        return _Found("failed", "guessed", f"it was guessed: {source}") if assumed else _Found("passed", "stated")
+
+    @property
+    def _audit(self) -> Mapping[str, Any] | None:
+        """The audit of this very model and output, if there is one."""
+        audit = self._evidence.audit
+        if audit is None or audit.problem:
+            return None
+        audited = audit.content.get("head")
+        output = audited.get("output") if isinstance(audited, Mapping) else None
+        return audit.content if self._head is None or output == self._head else None
+
+    @property
+    def _lifted(self) -> HeadRecord | str:
+        """The head that counts, or why there is none."""
+        if self._refused is not None or self._rewrite is None:
+            return "its head cannot be lifted"
+        output = self._head
+        if output is None and self._audit is not None and isinstance(self._audit.get("head"), Mapping):
+            output = self._audit["head"].get("output")
+        heads = self._rewrite.heads
+        if output is None:
+            return heads[0]
+        found = next((head for head in heads if head.output == output), None)
+        return found if found is not None else f"there is no lifted output {output!r}"
+
+    def _unproved(self, name: str) -> _Found | None:
+        """Why a proof does not say; None where it was run."""
+        if self._refused is not None:
+            return _Found("not_judged", None, f"its head is refused ({self._refused[0]}), so nothing is proved")
+        report, head = self._proof, self._lifted
+        if report is None or isinstance(head, str):
+            return _Found("not_judged", None, head if isinstance(head, str) else "it was not proved")
+        check = next((check for check in report.checks if check.name == name), None)
+        figure = check.figures.get(head.output) if check is not None else None
+        if figure is None:
+            return _Found("not_judged", None, f"there is no proof of {name} of {head.output!r}")
+        return _Found("not_judged", None, f"not proved: {figure.skipped}") if figure.skipped else None
+
+    @property
+    def _rewrite(self) -> Rewrite | None:
+        return self._proved[0]
+
+    @property
+    def _proof(self) -> ProofReport | None:
+        return self._proved[1]
+
+    @property
+    def _refused(self) -> tuple[str, str] | None:
+        """Code and message of the refusal; None where a head was lifted."""
+        return self._proved[2]
+
+    @cached_property
+    def _proved(self) -> tuple[Rewrite | None, ProofReport | None, tuple[str, str] | None]:
+        """The model rewritten in memory and proved; a rewritten file's vendor's part is lifted and proved anew."""
+        from onnx_gapmil.graph.loading import load_model
+        from onnx_gapmil.lift.verdict import UnsupportedHeadError
+        from onnx_gapmil.rewriting.claim import vendors_part
+        from onnx_gapmil.rewriting.proof.report import ProofError
+        from onnx_gapmil.rewriting.proved_record import without_records
+        from onnx_gapmil.rewriting.rewriter import rewrite_model
+        from onnx_gapmil.rewriting.verbs import proof_of
+
+        source = load_model(self._evidence.model)
+        try:
+            made = rewrite_model(source)
+            if made.unchanged:
+                made = rewrite_model(without_records(vendors_part(source, made.heads)))
+            report = proof_of(made)
+        except UnsupportedHeadError as error:
+            return None, None, (error.refusal.code, error.refusal.message)
+        except ProofError as error:
+            return None, None, ("forged-record", str(error))
+        return (made.with_proof(report) if report is not None else made), report, None
+
+    @cached_property
+    def _resolved(self) -> tuple[str, bool] | str:
+        """Where the model's preprocessing comes from, and whether it is a guess; or why that is not known."""
+        from onnx_gapmil.prediction.classifier import Classifier
+
+        if self._rewrite is None:
+            return "its head cannot be lifted, so no photo is fed to it"
+        try:
+            found = Classifier(self._rewrite, provider="cpu").preprocess
+        except InputError as error:
+            return str(error).rstrip(".")
+        return found.source, found.assumed

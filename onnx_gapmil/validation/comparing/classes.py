@@ -1,0 +1,66 @@
+"""The figures of each class that labels an image: a row of ``classes.parquet``, a slice of ``compare.json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.validation.comparing.figures import PairFigures, figures_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnx_gapmil.validation.comparing.records import PairRecord
+    from onnx_gapmil.validation.comparing.sides import Sides
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class.
+
+    Attributes:
+        index: in the old model.
+        name: of the old model's class.
+        key: by which it is found among the slices: its name, with its number where two classes have one name.
+        partner: its number in the new model; None where that lacks it.
+        figures: of its images.
+        answers: what the new model answers to those that it broke, in the old model's numbers, the most frequent first,
+            three at most, with how often; a class that the old model lacks is left out.
+    """
+
+    index: int
+    name: str
+    key: str
+    partner: int | None
+    figures: PairFigures
+    answers: tuple[tuple[int, int], ...]
+
+
+def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFigures, ...]:
+    """A row for each class that labels an image, by its number in the old model."""
+    members: dict[int, list[PairRecord]] = {}
+    for record in records:
+        for label in record.old.labels:
+            members.setdefault(label, []).append(record)
+    names = sides.old.classifier.class_names
+    taken = Counter(names.name(index) for index in members)
+    partners = dict(sides.alignment.pairs)
+    return tuple(
+        ClassFigures(
+            index=index,
+            name=names.name(index),
+            key=names.name(index) if taken[names.name(index)] == 1 else f"{names.name(index)} ({index})",
+            partner=partners.get(index),
+            figures=figures_of(members[index], unplaced=sides.unplaced, same=sides.same, brief=True),
+            answers=_answers(members[index], sides),
+        )
+        for index in sorted(members)
+    )
+
+
+def _answers(records: Sequence[PairRecord], sides: Sides) -> tuple[tuple[int, int], ...]:
+    joint = sides.alignment.of_new()
+    found = Counter(int(joint[record.new.top[0][0]]) for record in records if record.broken)
+    known = [(index, times) for index, times in found.items() if index < sides.alignment.old_count]
+    return tuple(sorted(known, key=lambda entry: (-entry[1], entry[0]))[:3])

@@ -1,0 +1,268 @@
+"""The images that changed most: run once more through both models, made small, with both grids and their change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_gapmil.auditing.gallery import Fractions, fractions, telling_classes, thumbnail
+from onnx_gapmil.data import check_sample
+from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.serial import FLAT
+from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
+from onnx_gapmil.validation.comparing.measuring import lattice_of
+from onnx_gapmil.validation.comparing.records import PairRecord, compared
+from onnx_gapmil.validation.comparing.running import both_answers, both_seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.validation.comparing.measuring import Seen
+    from onnx_gapmil.validation.comparing.records import Record
+    from onnx_gapmil.validation.comparing.sides import Shot, Sides
+
+#: Classes of one image whose maps are kept, at the most.
+_CLASSES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideView:
+    """What one model says of an image.
+
+    Attributes:
+        prediction: its first classes with their probabilities, best first, in joint numbers.
+        right: whether the first is a true one; None without labels.
+        window: what its cells cover, in fractions of the photo.
+        maps: of its telling classes, in joint numbers.
+    """
+
+    prediction: tuple[tuple[int, float], ...]
+    right: bool | None
+    window: Fractions
+    maps: Annotated[EncodedMaps, FLAT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How the evidence changed on the common places: new less old.
+
+    Attributes:
+        window: what the common cells cover, in fractions of the photo.
+        maps: by class, in joint numbers; ``low`` is minus ``high``.
+    """
+
+    window: Fractions
+    maps: Annotated[EncodedMaps, FLAT]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairView:
+    """One image of the gallery.
+
+    Attributes:
+        name: in the data set.
+        labels: the true classes.
+        kind: ``fixed``, ``broken``, ``changed`` or ``same``.
+        thumb: the whole photo, small, as a ``data:`` address.
+        size: (width, height) of that in pixels.
+        boxes: of objects, in fractions of the photo.
+        box_classes: what each shows.
+        old: the old model's answer.
+        new: the new model's.
+        change: of the evidence; None where the common places are not known.
+        moved: share of the evidence for the answer that lies in other cells.
+        slices: that it belongs to.
+    """
+
+    name: str
+    labels: tuple[int, ...]
+    kind: str
+    thumb: str
+    size: tuple[int, int]
+    boxes: tuple[Fractions, ...]
+    box_classes: tuple[tuple[int, ...], ...]
+    old: SideView
+    new: SideView
+    change: Change | None
+    moved: float | None
+    slices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images that a report shows.
+
+    Attributes:
+        total: images that were compared.
+        images: those that changed most, first.
+        names: of the classes that occur, by joint number.
+        activations: what makes probabilities of a cell's logits, of the old and of the new model.
+    """
+
+    total: int
+    images: tuple[PairView, ...]
+    names: dict[int, str]
+    activations: tuple[str, str]
+
+
+def kind_of(record: PairRecord) -> str:
+    """What became of an image."""
+    if record.broken:
+        return "broken"
+    if record.fixed:
+        return "fixed"
+    return "same" if record.agree else "changed"
+
+
+def choose(records: tuple[Record, ...], most: int) -> list[int]:
+    """The images that changed most: broken, changed and fixed ones in turn, then the same answers.
+
+    Within each, those whose probabilities moved furthest come first; of the same answers those whose evidence did.
+
+    Args:
+        records: of all images.
+        most: how many at the most.
+
+    Returns:
+        Places in ``records``.
+    """
+    groups: dict[str, list[int]] = {"broken": [], "fixed": [], "changed": [], "same": []}
+    for place, record in enumerate(records):
+        if isinstance(record, PairRecord):
+            groups[kind_of(record)].append(place)
+
+    def distance(place: int) -> tuple[float, int]:
+        record = records[place]
+        if not isinstance(record, PairRecord):
+            raise TypeError("only images that were compared are chosen")
+        moved = record.grids.moved if record.grids is not None else None
+        weight = record.probabilities.max if not record.agree or moved is None else moved
+        return -weight, place
+
+    for members in groups.values():
+        members.sort(key=distance)
+    turns = [groups["broken"], groups["fixed"], groups["changed"]]
+    longest = max(map(len, turns))
+    flipped = [members[turn] for turn in range(longest) for members in turns if turn < len(members)]
+    kept = min(len(groups["same"]), max(most - len(flipped), most // 5))
+    return [*flipped[: max(0, most - kept)], *groups["same"][:kept]]
+
+
+def build_gallery(sides: Sides, records: tuple[Record, ...], most: int, batch: int | None) -> Gallery:
+    """Choose at most so many images, run them once more, and make them small."""
+    chosen = choose(records, most)
+    shots = [sides.shots[place] for place in chosen]
+    images: list[PairView] = []
+    for shot, place, answers in zip(shots, chosen, both_answers(sides, shots, batch, keep_photos=True), strict=True):
+        record, first = records[place], answers[0]
+        if isinstance(first, ImageError):
+            raise first
+        if first.pixels is None or not isinstance(record, PairRecord):
+            raise TypeError("a gallery needs pixels of images that were compared")
+        old, new = both_seen(sides, shot, answers)
+        images.append(_view(sides, shot, record, first.pixels, old, new))
+    return Gallery(
+        total=len(compared(records)),
+        images=tuple(images),
+        names=_names(sides, images),
+        activations=(_activation(sides.old.classifier.independent), _activation(sides.new.classifier.independent)),
+    )
+
+
+def _activation(independent: bool) -> str:
+    return "sigmoid" if independent else "softmax"
+
+
+def _names(sides: Sides, images: Sequence[PairView]) -> dict[int, str]:
+    """By joint number: the old model's name; of a class that it lacks, the new model's."""
+    used = {index for view in images for index in (*view.labels, *(one for each in view.box_classes for one in each))}
+    for view in images:
+        for side in (view.old, view.new):
+            used |= {index for index, _ in side.prediction} | set(side.maps.classes)
+    back = {int(joint): index for index, joint in enumerate(sides.alignment.of_new())}
+    old, new = sides.old.classifier.class_names, sides.new.classifier.class_names
+    count = sides.alignment.old_count
+    return {index: old.name(index) if index < count else new.name(back[index]) for index in sorted(used)}
+
+
+def _view(
+    sides: Sides, shot: Shot, record: PairRecord, pixels: npt.NDArray[np.uint8], old: Seen, new: Seen
+) -> PairView:
+    height, width = pixels.shape[:2]
+    thumb, size = thumbnail(pixels)
+    joint = sides.alignment.of_new()
+    boxes = check_sample(shot.old, (height, width)).boxes if shot.old is not None else ()
+    placed = not sides.unplaced
+    return PairView(
+        name=shot.name,
+        labels=record.old.labels,
+        kind=kind_of(record),
+        thumb=thumb,
+        size=size,
+        boxes=tuple(fractions(box.box, width, height) for box in boxes),
+        box_classes=tuple(box.classes for box in boxes),
+        old=_side(old, record.old.top, record.old.right, _classes(sides, record, old, new)[0], None, placed),
+        new=_side(new, record.new.top, record.new.right, _classes(sides, record, old, new)[1], joint, placed),
+        change=_change(sides, record, old, new),
+        moved=record.grids.moved if record.grids is not None else None,
+        slices=record.slices,
+    )
+
+
+def _classes(sides: Sides, record: PairRecord, old: Seen, new: Seen) -> tuple[list[int], list[int]]:
+    """The telling classes of both, in their own numbers: each has the partners of the other's."""
+    mine = telling_classes(old.grid, [index for index, _ in record.old.top], record.old.labels)[:_CLASSES]
+    theirs = telling_classes(new.grid, [index for index, _ in record.new.top], record.new.labels)[:_CLASSES]
+    partner = dict(sides.alignment.pairs)
+    back = {two: one for one, two in sides.alignment.pairs}
+    first = list(dict.fromkeys([*mine, *(back[index] for index in theirs if index in back)]))
+    second = list(dict.fromkeys([*(partner[index] for index in mine if index in partner), *theirs]))
+    return first, second
+
+
+def _side(
+    seen: Seen,
+    top: Sequence[tuple[int, float]],
+    right: bool | None,
+    classes: list[int],
+    joint: npt.NDArray[np.intp] | None,
+    placed: bool,
+) -> SideView:
+    maps = encode_maps(seen.grid, classes)
+    number = (lambda index: int(joint[index])) if joint is not None else int
+    maps = replace(maps, classes=tuple(number(index) for index in classes), grid=maps.grid if placed else None)
+    return SideView(
+        prediction=tuple((number(index), share) for index, share in top),
+        right=right,
+        window=_window(seen.geometry),
+        maps=maps,
+    )
+
+
+def _change(sides: Sides, record: PairRecord, old: Seen, new: Seen) -> Change | None:
+    lattice = lattice_of(sides, old, new)
+    if lattice is None:
+        return None
+    first, second = _classes(sides, record, old, new)
+    partner = dict(sides.alignment.pairs)
+    pairs = [(index, partner[index]) for index in first if index in partner and partner[index] in second]
+    before, after = lattice.of_old(old.grid), lattice.of_new(new.grid)
+    if not (sides.old.classifier.independent or sides.new.classifier.independent):
+        before, after = before - before.mean(axis=0), after - after.mean(axis=0)
+    if not pairs:
+        return None
+    gaps = np.array([after[two] - before[one] for one, two in pairs])
+    maps = encode_maps(gaps, range(len(gaps)), signed=True)
+    return Change(window=_window(lattice.geometry), maps=replace(maps, classes=tuple(one for one, _ in pairs)))
+
+
+def _window(geometry: Geometry) -> Fractions:
+    """What cells cover, in fractions of the photo."""
+    height, width = geometry.image_size
+    x0, y0 = geometry.to_image(0.0, 0.0)
+    x1, y1 = geometry.to_image(float(geometry.input_size[1]), float(geometry.input_size[0]))
+    return (x0 / width, y0 / height, x1 / width, y1 / height)

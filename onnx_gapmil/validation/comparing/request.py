@@ -1,0 +1,69 @@
+"""What a user asked to compare; an unfinished comparison goes on only where all of it is the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+        model: path of the ``.onnx`` file.
+        names: file of its class names; looked for beside the model if None.
+        class_map: file that translates labels to its classes.
+        offset: class = label + offset, for labels that are numbers.
+        preprocess: preset, JSON file, or ``auto``.
+        head: its output, of a model with several; the first lifted one if None.
+        aggregator: what its answer is made of its cells by, as `parse_aggregator` reads it; ``mean`` is its own.
+    """
+
+    model: Path
+    names: Path | None = None
+    class_map: Path | None = None
+    offset: int | None = None
+    preprocess: str | None = None
+    head: str | None = None
+    aggregator: str = "mean"
+
+    def replaced(self, model: Path, **own: Any) -> Side:
+        """The other side: as this one in all that it has no own of, that is, that is None.
+
+        Args:
+            model: of the other side.
+            own: by attribute.
+        """
+        return replace(self, model=model, **{name: value for name, value in own.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Two sides and the images that both see.
+
+    Attributes:
+        old: what is there.
+        new: what is to replace it.
+        data: folder or label file; see `open_data`. With ``unlabelled`` files, folders or globs of images.
+        labels: label file for the images of the folder ``data``.
+        unlabelled: the images have no labels, or are to be compared without them.
+        provider: where to run.
+        batch: images at a time.
+    """
+
+    old: Side
+    new: Side
+    data: Path
+    labels: Path | None = None
+    unlabelled: bool = False
+    provider: str = "auto"
+    batch: int | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether both sides are one: all differences are then 0 whatever the images."""
+        return self.old == self.new

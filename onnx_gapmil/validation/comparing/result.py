@@ -1,0 +1,228 @@
+"""``compare.json`` as one value: what was compared, under what conditions, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.summary import AuditedData, ProviderUse
+from onnx_gapmil.files.serial import from_json, to_json
+from onnx_gapmil.graph.weights import weight_digests
+from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.lift.verdict import Verdict
+from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.validation.comparing.classes import ClassFigures, class_figures
+from onnx_gapmil.validation.comparing.figures import (
+    Accuracy,
+    Agreement,
+    DriftFigures,
+    Flips,
+    GridFigures,
+    PairFigures,
+    figures_of,
+)
+from onnx_gapmil.validation.comparing.records import compared
+from onnx_gapmil.validation.comparing.slices import groups
+from onnx_gapmil.version import __version__
+
+if TYPE_CHECKING:
+    from onnx_gapmil.validation.comparing.records import Record
+    from onnx_gapmil.validation.comparing.sides import OpenedSide, Sides
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedModel:
+    """One of the two.
+
+    Attributes:
+        path: the file, as it was given.
+        sha256: of that file.
+        weights: SHA-256 of each file beside it that holds weights, by name.
+        verdict: on its head.
+        output: the vendor's output that the head ends in.
+        aggregator: what its answers are made of its cells by; ``mean`` is its own.
+        quantized: whether the head rounds to integers on the way.
+        position_dependent: whether each cell has weights of its own.
+        grid_shape: (N, K, H, W) of its prediction grid.
+        places: whether it is known where its cells look.
+        preprocess: how photos became its inputs.
+        preprocess_source: where that comes from.
+        preprocess_assumed: whether it was guessed.
+        labels_source: how the data's labels became its classes; "" without labels.
+        names_source: where its classes' names come from.
+        provider: what it ran on.
+    """
+
+    path: str
+    sha256: str
+    weights: Mapping[str, str]
+    verdict: Verdict
+    output: str
+    aggregator: str
+    quantized: bool
+    position_dependent: bool
+    grid_shape: tuple[int | str, ...]
+    places: bool
+    preprocess: Preprocess
+    preprocess_source: str
+    preprocess_assumed: bool
+    labels_source: str
+    names_source: str
+    provider: ProviderUse
+
+
+@dataclass(frozen=True)
+class Models:
+    """Both."""
+
+    old: ComparedModel
+    new: ComparedModel
+
+
+@dataclass(frozen=True)
+class AlignedClasses:
+    """Which class is which; see `Alignment`.
+
+    Attributes:
+        aligned: pairs of classes that are one.
+        old: classes of the old model.
+        new: of the new one.
+        source: one sentence: how they were found.
+    """
+
+    aligned: int
+    old: int
+    new: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison:
+    """What a comparison found: every key of ``compare.json`` is an attribute.
+
+    Shares are in 0..1; what was not measured (no labels, no boxes, unknown places) is None. The formulas are in
+    ``docs/validation.md``.
+
+    Attributes:
+        schema_version: of ``compare.json``.
+        models: what was compared.
+        same: whether both sides are one (the same file, output, aggregator, preprocessing and classes).
+        data: the data set.
+        images: that both answered.
+        failed: that were kept out.
+        failures: each with its reason.
+        aligned_classes: which class is which.
+        agreement: of the answers.
+        flips: images that the new model answers otherwise.
+        accuracy: top-1 of both; None without labels.
+        accuracy_top5: top-5 of both; None without labels.
+        drift: of logits and probabilities.
+        grids: of the evidence, on common places.
+        slices: the same figures by column and value; by label under ``class``.
+        intervals: 95 % intervals by the figure's place.
+        notes: sentences: what was left out or assumed.
+        versions: of what computed, by name.
+        classes: a row for each class that labels an image; in ``classes.parquet``, not in JSON.
+    """
+
+    schema_version: int
+    models: Models
+    same: bool
+    data: AuditedData
+    images: int
+    failed: int
+    failures: tuple[Failure, ...]
+    aligned_classes: AlignedClasses
+    agreement: Agreement
+    flips: Flips
+    accuracy: Accuracy | None
+    accuracy_top5: Accuracy | None
+    drift: DriftFigures
+    grids: GridFigures
+    slices: Mapping[str, Mapping[str, PairFigures]]
+    intervals: Mapping[str, Interval]
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+    classes: tuple[ClassFigures, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``compare.json``."""
+        content: dict[str, Any] = to_json(self)
+        del content["classes"]
+        return content
+
+    def __repr__(self) -> str:
+        flips = self.flips
+        fixed = "" if flips.fixed is None else f" ({flips.fixed} fixed, {flips.broken} broken)"
+        return f"Comparison of {self.images} images: {flips.count} answers changed{fixed}"
+
+
+def comparison_of(sides: Sides, records: tuple[Record, ...]) -> Comparison:
+    """Turn the records of a run into its result; the same records give the same to the last bit."""
+    good = compared(records)
+    failures = tuple(record for record in records if isinstance(record, Failure))
+    figures = figures_of(good, unplaced=sides.unplaced, same=sides.same)
+    by_column, said = groups(good)
+    slices = {
+        column: {
+            value: figures_of(members, unplaced=sides.unplaced, same=sides.same, brief=True)
+            for value, members in values.items()
+        }
+        for column, values in by_column.items()
+    }
+    classes: tuple[ClassFigures, ...] = ()
+    if sides.labelled:
+        classes = class_figures(good, sides)
+        slices["class"] = {row.key: row.figures for row in classes}
+    return Comparison(
+        schema_version=SCHEMA_VERSION,
+        models=Models(_model(sides.old), _model(sides.new)),
+        same=sides.same,
+        data=from_json(AuditedData, sides.data.to_json()),
+        failed=len(failures),
+        failures=failures,
+        aligned_classes=AlignedClasses(
+            len(sides.alignment.pairs),
+            sides.alignment.old_count,
+            sides.alignment.new_count,
+            sides.alignment.source,
+        ),
+        slices=slices,
+        notes=(*sides.notes, *said),
+        versions=_versions(),
+        classes=classes,
+        **vars(figures),
+    )
+
+
+def _model(side: OpenedSide) -> ComparedModel:
+    classifier, head = side.classifier, side.classifier.head
+    return ComparedModel(
+        path=classifier.name,
+        sha256=classifier.rewrite.source.sha256,
+        weights=weight_digests(classifier.rewrite.source),
+        verdict=head.verdict,
+        output=head.output,
+        aggregator=side.aggregator.key,
+        quantized=head.quantized,
+        position_dependent=head.position_dependent,
+        grid_shape=head.grid_shape,
+        places=head.arranged and head.places.known,
+        preprocess=side.preprocess,
+        preprocess_source=side.preprocess_source,
+        preprocess_assumed=side.preprocess_assumed,
+        labels_source=side.labels_source,
+        names_source=classifier.class_names.source,
+        provider=from_json(ProviderUse, classifier.session.provider),
+    )
+
+
+def _versions() -> dict[str, str]:
+    import numpy as np
+    import onnxruntime
+
+    return {"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__}

@@ -1,0 +1,99 @@
+"""A comparison in sentences, for people: on the terminal, and first of all on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onnx_gapmil.validation.comparing.result import Comparison
+
+#: p below which fixed and broken are not taken for one coin's.
+_SURE = 0.05
+
+
+def verdict_sentence(found: Comparison) -> str:
+    """What changed, in counts."""
+    if found.same:
+        return "Both sides are the same model, read in the same way: nothing differs."
+    name = new_name(found)
+    flips = found.flips
+    if not flips.count:
+        return f"{name} changes none of {found.images:,} answers."
+    said = f"{name} changes {flips.count:,} of {found.images:,} answers"
+    if flips.fixed is None or flips.broken is None:
+        return f"{said}."
+    others = flips.count - flips.fixed - flips.broken
+    rest = f", {others:,} neither" if others > 0 else ""
+    return f"{said}: {flips.fixed:,} fixed, {flips.broken:,} broken{rest}."
+
+
+def accuracy_sentence(found: Comparison) -> str:
+    """Whether it is better, and whether that may be chance; "" without labels, or where both sides are one."""
+    accuracy, p = found.accuracy, found.flips.mcnemar_p
+    if accuracy is None or p is None or found.same:
+        return ""
+    low, high = accuracy.interval
+    points = f"{100 * accuracy.difference:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    shares = f"{100 * accuracy.old:.1f} % before, {100 * accuracy.new:.1f} % after ({points})"
+    if not (found.flips.fixed or found.flips.broken):
+        return f"Accuracy: {shares}."
+    chance = "more than chance" if p < _SURE else "which may be chance"
+    if found.flips.fixed == found.flips.broken:
+        return f"Accuracy: {shares}."
+    way = "rises" if accuracy.difference > 0 else "falls"
+    return f"Accuracy {way}: {shares}, {chance} (McNemar's p = {shown_p(p)})."
+
+
+def evidence_sentence(found: Comparison) -> str:
+    """How far the evidence moved; the reason where that is not known."""
+    if found.same:
+        return ""
+    grids = found.grids
+    if grids.reason is not None or grids.winners_changed is None:
+        return f"The grids are not compared: {grids.reason}."
+    said = f"Another class wins {100 * grids.winners_changed:.1f} % of the cells"
+    if grids.moved.share is not None:
+        said += f"; {100 * grids.moved.share:.1f} % of the evidence for the answer lies in other cells"
+    if grids.moved.onto_object is not None and grids.moved.off_object is not None:
+        said += (
+            f" ({100 * grids.moved.onto_object:.1f} % came onto the object, "
+            f"{100 * grids.moved.off_object:.1f} % left it)"
+        )
+    return f"{said}."
+
+
+def worst_sentence(found: Comparison) -> str:
+    """The class that lost most, of those that lost more than one image; "" without labels."""
+    losses = [
+        (row.figures.flips.broken - row.figures.flips.fixed, row)
+        for row in found.classes
+        if row.figures.flips.broken is not None and row.figures.flips.fixed is not None
+    ]
+    most = max(losses, key=lambda entry: (entry[0], -entry[1].index), default=None)
+    if most is None or most[0] < 2:
+        return ""
+    row = most[1]
+    accuracy = row.figures.accuracy
+    if accuracy is None:
+        return ""
+    return (
+        f"The class that lost most is {row.name}: {round(accuracy.old * row.figures.images):,} of "
+        f"{row.figures.images:,} right before, {round(accuracy.new * row.figures.images):,} after."
+    )
+
+
+def new_name(found: Comparison) -> str:
+    """What the new side is called."""
+    old, new = found.models.old, found.models.new
+    name = Path(new.path).name
+    if old.path == new.path and old.output != new.output:
+        return f"Output {new.output}"
+    if old.path == new.path and old.aggregator != new.aggregator:
+        return f"The aggregator {new.aggregator}"
+    return name
+
+
+def shown_p(p: float) -> str:
+    """A p-value as text."""
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.1g}"

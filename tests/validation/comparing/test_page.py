@@ -1,0 +1,167 @@
+"""The page of a comparison: what it says first, and both grids under one pointer in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from onnx_gapmil import Comparison, compare
+from onnx_gapmil.show.html.maps import difference_scale, encode_maps
+from onnx_gapmil.validation.comparing.gallery import choose
+from onnx_gapmil.validation.comparing.records import Answer, Drift, PairRecord
+from onnx_gapmil.validation.comparing.sentences import verdict_sentence
+from tests.helpers.compared import changed_model, write_data
+from tests.helpers.scene_data import MODEL
+from tools.report_screenshot import BROWSERS, FLAGS, find_browser
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+    folder = tmp_path_factory.mktemp("compare")
+    hostile = changed_model(folder / "<img src=x onerror=alert(1)>")
+    return compare(MODEL, hostile, write_data(folder / "data"), folder / "out"), folder / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = find_browser()
+    if program is None:
+        pytest.skip(f"NO BROWSER: none of {', '.join(BROWSERS)} is on the PATH, so report.html is NOT tested in one")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, made: tuple[Comparison, Path]) -> Iterator[tuple[Page, list[str]]]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened, complaints = context.new_page(), []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: complaints.append(request.url) if "file://" not in request.url else None)
+    opened.goto(made[1].as_uri())
+    yield opened, complaints
+    context.close()
+
+
+def test_the_verdict_comes_first_in_counts(made: tuple[Comparison, Path]) -> None:
+    found, path = made
+    text = path.read_text("utf-8")
+    heading = re.search(r"<h1[^>]*>(.*?)</h1>", text)
+    assert heading is not None
+    flips = found.flips
+    assert flips.fixed is not None
+    assert flips.broken is not None
+    others = flips.count - flips.fixed - flips.broken
+    rest = f", {others} neither" if others else ""
+    said = f"changed.onnx changes {flips.count} of 24 answers: {flips.fixed} fixed, {flips.broken} broken{rest}."
+    assert heading[1] == said == verdict_sentence(found)
+    assert "<img src=x" not in text
+    assert json.loads(re.search(r'id="compare-json">(.*?)</script>', text)[1])["images"] == 24  # type: ignore[index]
+
+
+def test_what_the_bar_counts_is_all_images(made: tuple[Comparison, Path]) -> None:
+    found, path = made
+    bar = re.search(r'aria-label="What became of the images">(.*?)</ul>', path.read_text("utf-8"))
+    assert bar is not None
+    assert sum(int(count) for count in re.findall(r"<b>(\d+)</b>", bar[1])) == found.images
+
+
+def test_tables_list_what_lost_most_first(made: tuple[Comparison, Path]) -> None:
+    rows = re.findall(r'data-find="(\w+)"', made[1].read_text("utf-8"))
+    net = {row.name: (row.figures.flips.broken or 0) - (row.figures.flips.fixed or 0) for row in made[0].classes}
+    assert [net[name] for name in rows] == sorted(net.values(), reverse=True)
+
+
+def test_one_pointer_looks_at_the_same_place_in_both_models(page: tuple[Page, list[str]]) -> None:
+    opened, complaints = page
+    card = opened.locator(".pair[data-pair='0']")
+    card.scroll_into_view_if_needed()
+    stages = card.locator(".stage")
+    area = stages.nth(0).bounding_box()
+    assert area is not None
+    opened.mouse.move(area["x"] + 0.4 * area["width"], area["y"] + 0.6 * area["height"])
+    marks = [stages.nth(place).locator(".cursor path").last.get_attribute("d") for place in range(3)]
+    assert marks[0]
+    assert marks[0] == marks[1] == marks[2]
+    titles = card.locator(".panel-title").all_text_contents()
+    assert len(set(titles)) == 1
+    assert titles[0].startswith("Cell in row ")
+    opened.mouse.move(5, 5)
+    assert stages.nth(1).locator(".cursor path").last.get_attribute("d") == ""
+    assert complaints == []
+
+
+def test_a_class_switches_its_map_on_in_all_three(page: tuple[Page, list[str]]) -> None:
+    opened, complaints = page
+    opened.select_option("#pairs-map", "none")
+    card = opened.locator(".pair[data-pair='0']")
+    assert card.locator(".stage.mapped").count() == 0
+    card.locator(".ranking button").first.click()
+    assert card.locator(".stage.mapped").count() == 3
+    names = card.locator(".legend-name").all_text_contents()
+    assert len(set(names)) == 1
+    assert complaints == []
+
+
+def test_images_are_filtered_by_outcome_and_by_word(
+    page: tuple[Page, list[str]], made: tuple[Comparison, Path]
+) -> None:
+    opened, complaints = page
+    assert opened.locator(".pair").count() == 8
+    buttons = opened.locator("[data-kind]")
+    kinds = {buttons.nth(place).get_attribute("data-kind") for place in range(buttons.count())}
+    assert {"all", "same"} <= kinds
+    opened.locator("[data-kind='same']").click()
+    assert opened.locator(".pair .kind:not(.same)").count() == 0
+    opened.locator("[data-kind='all']").click()
+    opened.fill("#pairs-filter", "light=night")
+    assert opened.locator("#pairs-count").text_content() == "8 images"
+    assert made[0].images == 24
+    assert complaints == []
+
+
+def record(name: str, old: bool, new: bool, far: float, *, agree: bool = False) -> PairRecord:
+    ranks: dict[bool, int] = {True: 0, False: 3}
+    answer: Any = [Answer(((index, 0.5),), (0,), ranks[right]) for index, right in ((0, old), (1, new))]
+    drift = Drift(far / 2, far)
+    return PairRecord(name, (9, 9), answer[0], answer[1], agree, 0.5, False, drift, drift, None, ())
+
+
+def test_flips_come_first_in_turn_and_the_rest_by_how_far_they_moved() -> None:
+    records = (
+        record("same far", True, True, 0.3, agree=True),
+        record("fixed", False, True, 0.2),
+        record("broken near", True, False, 0.1),
+        record("same near", True, True, 0.1, agree=True),
+        record("broken far", True, False, 0.9),
+        record("changed", False, False, 0.5),
+    )
+    assert [records[place].image for place in choose(records, 10)] == [
+        "broken far",
+        "fixed",
+        "changed",
+        "broken near",
+        "same far",
+        "same near",
+    ]
+    assert [records[place].image for place in choose(records, 3)] == ["broken far", "fixed", "changed"]
+
+
+def test_a_signed_map_has_its_zero_in_the_middle_of_the_scale() -> None:
+    found = encode_maps(np.array([[[-1.0, 0.0, 3.0]]]), [0], signed=True)
+    assert (found.low, found.high) == (-3.0, 3.0)
+    assert encode_maps(np.zeros((1, 1, 2)), [0], signed=True).high == 1.0
+    scale = bytes.fromhex(difference_scale())
+    assert len(scale) == 768
+    assert min(scale[127 * 3 : 129 * 3]) > 240
+    assert scale[0] < scale[2]  # blue below
+    assert scale[-3] > scale[-1]  # orange above
