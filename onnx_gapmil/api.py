@@ -28,6 +28,7 @@ from onnx_gapmil.errors import (
     PreprocessError,
     ProviderError,
 )
+from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import load_preprocess
@@ -230,20 +231,24 @@ def predict(
         UnsupportedHeadError: no output has a head that can be lifted.
     """
     paths = [images] if isinstance(images, str | Path) else images
-    run = PredictionRun(
-        model,
-        [str(path) for path in paths],
-        Path(output) if output is not None else None,
-        preprocess=preprocess,
-        names=names,
-        head=head,
-        provider=provider,
-        batch=batch,
-        top=top,
-        pictures=pictures and output is not None,
-        arrays=Emit.of(save) if save is not None and output is not None else None,
-    )
-    with closing(run):
+    with (
+        watched_reads(),
+        closing(
+            PredictionRun(
+                model,
+                [str(path) for path in paths],
+                Path(output) if output is not None else None,
+                preprocess=preprocess,
+                names=names,
+                head=head,
+                provider=provider,
+                batch=batch,
+                top=top,
+                pictures=pictures and output is not None,
+                arrays=Emit.of(save) if save is not None and output is not None else None,
+            )
+        ) as run,
+    ):
         return run.all()
 
 

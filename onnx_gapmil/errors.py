@@ -5,6 +5,7 @@
     GapmilError
     ├── InputError            the request cannot be read: mend it and try again   (exit code 2)
     │   ├── ModelError        the .onnx file
+    │   │   └── LimitError    it takes more time or memory than a stranger's file is given
     │   ├── ImageError        an image
     │   ├── LabelsError       a file of class names
     │   ├── DataError         a labelled data set: its files, its labels, one of its boxes or masks
@@ -38,6 +39,11 @@ class InputError(GapmilError):
 
 class ModelError(InputError):
     """The model file is missing, damaged, hostile, or cannot be run by ONNX Runtime."""
+
+
+class LimitError(ModelError):
+    """Reading, tracing or proving the model takes more time or memory than the limits allow; says which, and how to
+    raise it."""
 
 
 class ImageError(InputError):

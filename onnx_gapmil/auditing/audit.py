@@ -13,8 +13,10 @@ from onnx_gapmil.auditing.resuming import open_journal
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
+from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
 from onnx_gapmil.files.json_text import json_text
-from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.writing import require_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.prediction.classifier import Classifier
+
+#: What an audit writes, beside its journal.
+_RESULTS = ("summary.json", "images.parquet", "classes.parquet", "report.html")
 
 
 def audit(
@@ -33,6 +38,7 @@ def audit(
     restart: bool = False,
     announce: Callable[[Classifier, PreparedData, int], None] = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images.
 
@@ -48,13 +54,33 @@ def audit(
         announce: is told what was decided (preprocessing, classes) and how many images an earlier run has measured,
             before the next one is run.
         progress: is told after every batch.
+        note: is told what has changed since an unfinished run, and what becomes of that.
 
     Raises:
         InputError: model, data set, labels, preprocessing, provider or folder will not do.
         UnsupportedHeadError: the model has no head that can be lifted.
     """
-    classifier = classifier_of(request)
-    journal, found = open_journal(request, classifier, output, restart=restart)
+    with watched_reads():
+        protect(path for path in (request.data, request.labels, request.names, request.class_map) if path is not None)
+        require_writable(output)
+        for name in _RESULTS:
+            require_replaceable(output / name)
+        classifier = classifier_of(request)
+        with locked_folder(output, "another audit"):
+            return _audited(request, classifier, output, gallery, restart, announce, progress, note)
+
+
+def _audited(
+    request: Request,
+    classifier: Classifier,
+    output: Path,
+    gallery: int,
+    restart: bool,
+    announce: Callable[[Classifier, PreparedData, int], None],
+    progress: Callable[[Progress], None],
+    note: Callable[[str], None],
+) -> AuditSummary:
+    journal, found = open_journal(request, classifier, output, restart=restart, note=note)
     with journal:
         done = run(
             request,
@@ -63,6 +89,7 @@ def audit(
             found,
             lambda prepared, resumed: announce(classifier, prepared, resumed),
             progress,
+            note,
         )
         summary = summarise_run(done)
         write_images(output / "images.parquet", done.records, classifier.class_names.name)

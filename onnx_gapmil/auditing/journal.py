@@ -7,41 +7,51 @@ the data set by place alone, so that a resumed run feeds the model the very batc
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onnx_gapmil.auditing.records import Record, read_record
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.checked_lines import checked_line, content_of
+from onnx_gapmil.files.identity import FileIdentity
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import from_json, to_json
-from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.files.writing import open_to_append, write_whole
 from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
-    from typing import BinaryIO, Self
+    from typing import IO, Self
 
 S = TypeVar("S")
 R = TypeVar("R")
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
+_SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """What has to be the same for an unfinished audit to go on.
 
-    The first nine are as in `Request`, paths as they were given.
+    The first nine are as in `Request`, paths as they were given: another request is another audit. Where one of the
+    others differs, the same audit begins anew.
 
     Attributes:
         batch: images at a time, as it was decided.
         version: of onnx-gapmil.
         sha256: of the model's file.
         used: the provider that runs.
+        weights: size of the model with its external data, in bytes.
+        class_names: fingerprint of the names that were found, wherever they lie.
+        class_table: fingerprint of the file of `class_map`.
+        preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
+        libraries: versions of those that decode, resize and run.
     """
 
     model: str
@@ -57,6 +67,11 @@ class Identity:
     version: str
     sha256: str
     used: str
+    weights: int
+    class_names: str
+    class_table: str | None
+    preprocessing: str | None
+    libraries: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +114,15 @@ class FoundRun(Generic[S, R]):
 
     Attributes:
         settings: what it began with.
-        batches: the records of each batch that was finished.
+        batches: the records of each batch that was finished, as far as its line can be read.
+        files: of each of these, what its images (and then their masks) were; empty where that was not kept.
+        samples: what was to be measured, as `Journal.start` was told it.
     """
 
     settings: S
     batches: tuple[tuple[R, ...], ...]
+    files: tuple[tuple[FileIdentity, ...], ...] = ()
+    samples: tuple[tuple[str, ...], ...] = ()
 
 
 class BatchJournal(Generic[S, R]):
@@ -119,7 +138,8 @@ class BatchJournal(Generic[S, R]):
     def __init__(self, folder: Path, settings: type[S], read: Callable[[object], R], what: str) -> None:
         self.folder = folder
         self._kind, self._read, self._what = settings, read, what
-        self._stream: BinaryIO | None = None
+        self._stream: IO[bytes] | None = None
+        self._lines: list[bytes] | None = None
 
     def find(self) -> FoundRun[S, R] | None:
         """Read what an earlier run left; None if there is nothing.
@@ -131,41 +151,64 @@ class BatchJournal(Generic[S, R]):
             return None
         try:
             settings = from_json(self._kind, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
-            return FoundRun(settings, tuple(self._whole_batches()))
-        except (ValueError, InputError) as error:
+            batches, files = self._whole_batches()
+            return FoundRun(settings, tuple(batches), tuple(files), self._samples())
+        except (ValueError, InputError, RecursionError) as error:
             raise InputError(
                 f"{self.folder} is not the journal of {self._what} ({error}). Choose another folder, or begin anew "
                 "with --restart."
             ) from error
 
-    def start(self, settings: S) -> None:
-        """Begin a new journal; an older one is lost."""
+    def start(self, settings: S, samples: Sequence[Sequence[str]] = ()) -> None:
+        """Begin a new journal; an older one is lost.
+
+        Args:
+            settings: what the run begins with.
+            samples: what is to be measured, in order; texts by which a later run tells what has changed.
+        """
         self.clear()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
+        if samples:
+            lines = (json.dumps(list(entry), separators=(",", ":")).encode() + b"\n" for entry in samples)
+            write_whole(self.folder / _SAMPLES, b"".join(lines))
         text = json_text(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
 
     def resume(self, batches: int) -> None:
-        """Cut off what follows the first `batches` lines: a line that was not written to its end."""
-        path = self.folder / _BATCHES
-        if path.is_file():
-            lines = path.read_bytes().split(b"\n")[:batches]
-            write_whole(path, b"".join(line + b"\n" for line in lines))
+        """Keep the first `batches` of those that `find` gave; what else there is (a line that was not written to its
+        end, or is none) goes."""
+        self.keep(range(batches))
 
-    def add(self, records: Sequence[R]) -> None:
+    def keep(self, batches: Iterable[int]) -> None:
+        """Keep some of the batches that `find` gave, by their places, and nothing else."""
+        if self._lines is None:
+            self._whole_batches()
+        found = self._lines or []
+        lines = [found[place] for place in batches if place < len(found)]
+        if lines or (self.folder / _BATCHES).is_file():
+            write_whole(self.folder / _BATCHES, b"".join(line + b"\n" for line in lines))
+
+    def add(self, records: Sequence[R], files: Sequence[FileIdentity] = ()) -> None:
         """Append the records of the next batch, and wait until they are on the disk.
+
+        Args:
+            records: one for each image.
+            files: what the images, and then their masks, were when they were read.
 
         Raises:
             InputError: the disk does not take them.
         """
-        line = json.dumps(to_json(list(records)), separators=(",", ":"), allow_nan=False)
+        entries = to_json(list(records))
+        # Of a file its four values alone: an audit of a million images has as many.
+        held = {"files": [list(dataclasses.astuple(file)) for file in files], "records": entries} if files else entries
+        line = checked_line(json.dumps(held, separators=(",", ":"), allow_nan=False).encode())
         try:
             if self._stream is None:
-                self._stream = (self.folder / _BATCHES).open("ab")
-            self._stream.write(line.encode() + b"\n")
+                self._stream = open_to_append(self.folder / _BATCHES)
+            self._stream.write(line + b"\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
         except OSError as error:
@@ -177,7 +220,7 @@ class BatchJournal(Generic[S, R]):
     def clear(self) -> None:
         """Remove the journal: its audit is finished, or is begun anew."""
         self.close()
-        for name in (_BATCHES, _SETTINGS):
+        for name in (_BATCHES, _SETTINGS, _SAMPLES):
             (self.folder / name).unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
@@ -196,19 +239,45 @@ class BatchJournal(Generic[S, R]):
     ) -> None:
         self.close()
 
-    def _whole_batches(self) -> list[tuple[R, ...]]:
+    def _whole_batches(self) -> tuple[list[tuple[R, ...]], list[tuple[FileIdentity, ...]]]:
+        """The batches whose lines can be read; others are measured again."""
         path = self.folder / _BATCHES
-        if not path.is_file():
-            return []
-        lines = path.read_bytes().split(b"\n")
+        batches: list[tuple[R, ...]] = []
+        files: list[tuple[FileIdentity, ...]] = []
+        lines: list[bytes] = []
         # What follows the last line break was being written when the run was killed.
-        return [self._batch(line) for line in lines[:-1]]
+        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+            try:
+                records, identities = self._batch(line)
+            except (ValueError, TypeError, RecursionError):
+                continue
+            batches.append(records)
+            files.append(identities)
+            lines.append(line)
+        self._lines = lines
+        return batches, files
 
-    def _batch(self, line: bytes) -> tuple[R, ...]:
-        entries = json.loads(line)
-        if not isinstance(entries, list):
+    def _batch(self, line: bytes) -> tuple[tuple[R, ...], tuple[FileIdentity, ...]]:
+        held = json.loads(content_of(line))
+        entries, files = (held["records"], held["files"]) if isinstance(held, dict) and len(held) == 2 else (held, [])
+        if not isinstance(entries, list) or not isinstance(files, list):
             raise ValueError(f"a line of {_BATCHES} is no list")
-        return tuple(self._read(entry) for entry in entries)
+        return tuple(self._read(entry) for entry in entries), tuple(_identity(file) for file in files)
+
+    def _samples(self) -> tuple[tuple[str, ...], ...]:
+        """What was to be measured; nothing where that cannot be read, so that all of it counts as changed."""
+        path = self.folder / _SAMPLES
+        try:
+            found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
+            return tuple(tuple(str(text) for text in entry) for entry in found)
+        except (OSError, ValueError, TypeError, RecursionError):
+            return ()
+
+
+def _identity(values: Any) -> FileIdentity:
+    if not isinstance(values, list) or len(values) != 4:
+        raise ValueError(f"a file in a line of {_BATCHES} has not its four values")
+    return from_json(FileIdentity, dict(zip(("size", "modified", "changed", "sha256"), values, strict=True)))
 
 
 #: What an unfinished audit left.

@@ -6,20 +6,22 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.auditing.preparation import PreparedData, Request, prepare
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure
-from onnx_gapmil.auditing.resuming import earlier_records
+from onnx_gapmil.auditing.resuming import earlier_batches, measured_files
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.identity import identify
 from onnx_gapmil.ort.cpu import thread_count
-from onnx_gapmil.running.pipeline import batch_size, iterate_batches, ordered_map
+from onnx_gapmil.running.pipeline import iterate_batches, ordered_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from onnx_gapmil.auditing.journal import Found, Journal
+    from onnx_gapmil.auditing.preparation import PreparedData, Request
     from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.files.identity import FileIdentity
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.running.pipeline import BatchAnswered
 
@@ -63,6 +65,7 @@ def run(
     found: Found | None,
     announce: Callable[[PreparedData, int], None] = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Run:
     """Measure every image that is not measured yet.
 
@@ -73,55 +76,64 @@ def run(
         found: what an earlier run left, or None.
         announce: is told what was decided, and how many images are measured already, before the next one is run.
         progress: is told after every batch.
+        note: is told what changed since an earlier run.
 
     Raises:
         InputError: data set, labels, preprocessing or disk will not do, or not one image could be measured.
     """
-    prepared = prepare(classifier, request, found.settings.resolved if found is not None else None)
-    records = earlier_records(request, classifier, prepared, journal, found)
-    announce(prepared, len(records))
-    failed = _failures(records)
-    measured = _measured(request, classifier, prepared, prepared.samples[len(records) :])
+    earlier = earlier_batches(request, classifier, journal, found, note)
+    prepared, batches = earlier.prepared, earlier.batches
+    failed = sum(_failures(batch) for batch in batches.values())
+    done = sum(len(batch) for batch in batches.values())
+    announce(prepared, done)
+    places = [place for place in range(earlier.count) if place not in batches]
+    measured = _measured(classifier, prepared, [earlier.of(place) for place in places], earlier.size)
     try:
-        for new in measured:
-            journal.add(new)
-            records.extend(new)
+        for place, (new, files) in zip(places, measured, strict=True):
+            journal.add(new, files)
+            batches[place] = tuple(new)
+            done += len(new)
             failed += _failures(new)
-            progress(Progress(len(records), len(prepared.samples), failed))
+            progress(Progress(done, len(prepared.samples), failed))
     finally:
         measured.close()
         journal.close()
+    records = [record for place in range(earlier.count) for record in batches[place]]
     first = records[0]
     if failed == len(records) and isinstance(first, Failure):
         raise DataError(f"Not one of the {failed} images could be measured. The first: {first.error}")
     return Run(request, classifier, prepared, tuple(records))
 
 
-def _failures(records: list[Record]) -> int:
+def _failures(records: Sequence[Record]) -> int:
     return sum(isinstance(record, Failure) for record in records)
 
 
 def _measured(
-    request: Request, classifier: Classifier, prepared: PreparedData, samples: tuple[Sample, ...]
-) -> Generator[list[Record], None, None]:
+    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int
+) -> Generator[tuple[list[Record], list[FileIdentity]], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
-    size = batch_size(classifier.session, request.batch)
     batches = iterate_batches(
         classifier.session,
         prepared.preprocess.preprocess,
-        [sample.image for sample in samples],
+        [sample.image for part in parts for sample in part],
         batch=size,
         outputs=("grid",),
     )
-    parts = (list(samples[start : start + size]) for start in range(0, len(samples), size))
-    return ordered_map(
-        lambda pair: record_batch(
+
+    def record(pair: tuple[tuple[Sample, ...], BatchAnswered]) -> tuple[list[Record], list[FileIdentity]]:
+        files = [identify(path) for path in measured_files(pair[0])]
+        records = record_batch(
             *pair,
             head=classifier.place,
             independent=classifier.independent,
             arranged=classifier.arranged,
             places=classifier.head.places,
-        ),
+        )
+        return records, files
+
+    return ordered_map(
+        record,
         _side_by_side(parts, batches),
         workers=thread_count(),
         ahead=2 * thread_count(),
@@ -130,7 +142,7 @@ def _measured(
 
 
 def _side_by_side(
-    parts: Iterator[list[Sample]], batches: Generator[BatchAnswered, None, None]
-) -> Generator[tuple[list[Sample], BatchAnswered], None, None]:
+    parts: Iterable[tuple[Sample, ...]], batches: Generator[BatchAnswered, None, None]
+) -> Generator[tuple[tuple[Sample, ...], BatchAnswered], None, None]:
     with closing(batches):
         yield from zip(parts, batches, strict=True)

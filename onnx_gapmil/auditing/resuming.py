@@ -1,19 +1,25 @@
-"""What an earlier run of the same audit left, and whether this one may go on with it."""
+"""What an earlier run of the same audit left, and how much of it this one may go on with."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.preparation import AUTO, prepare
+from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.identity import is_unchanged
+from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from onnx_gapmil.auditing.journal import Found
     from onnx_gapmil.auditing.preparation import PreparedData, Request
@@ -22,13 +28,59 @@ if TYPE_CHECKING:
 
 #: The journal's folder inside the result folder.
 JOURNAL = ".audit"
-_WORDS = {"sha256": "model file", "version": "version of onnx-gapmil", "used": "provider in use"}
+_WORDS = {
+    "sha256": "model file",
+    "version": "version of onnx-gapmil",
+    "used": "provider in use",
+    "weights": "size of the model's weights",
+    "class_names": "class names",
+    "class_table": "content of the class map",
+    "preprocessing": "preprocessing",
+    "libraries": "versions of libraries",
+}
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a run begins with.
+
+    Attributes:
+        prepared: the data set; images that are gone since stand where they stood.
+        batches: the records of the batches that need not be measured again, by place.
+        size: images in a batch.
+    """
+
+    prepared: PreparedData
+    batches: dict[int, tuple[Record, ...]]
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Batches of the whole data set."""
+        return -(-len(self.prepared.samples) // self.size)
+
+    def of(self, place: int) -> tuple[Sample, ...]:
+        """The samples of a batch."""
+        return self.prepared.samples[place * self.size : (place + 1) * self.size]
 
 
 def open_journal(
-    request: Request, classifier: Classifier, folder: Path, *, restart: bool
+    request: Request,
+    classifier: Classifier,
+    folder: Path,
+    *,
+    restart: bool,
+    note: Callable[[str], None] = lambda _: None,
 ) -> tuple[Journal, Found | None]:
     """The journal of the result folder, and what an unfinished run of the same audit left in it.
+
+    Args:
+        request: what was asked for.
+        classifier: the model.
+        folder: the result folder.
+        restart: begin anew, whatever is there.
+        note: is told why an unfinished run is not gone on with.
 
     Raises:
         InputError: the folder holds the unfinished run of another audit.
@@ -41,17 +93,21 @@ def open_journal(
         here, there = identity(request, classifier), found.settings.request
         keys = [field.name for field in dataclasses.fields(Identity)]
         other = [key for key in keys if getattr(here, key) != getattr(there, key)]
-        if other:
+        asked = [key for key in other if key not in _WORDS]
+        if asked:
             raise InputError(
-                f"{folder} holds an unfinished audit with another "
-                f"{' and '.join(_WORDS.get(key, key) for key in other)}. Choose another folder, or begin anew with "
-                "--restart."
+                f"{folder} holds an unfinished audit with another {' and '.join(asked)}. Choose another folder, or "
+                "begin anew with --restart."
             )
+        if other:
+            note(f"The audit begins anew, since there is another {' and '.join(_WORDS[key] for key in other)}.")
+            found = None
     return journal, found
 
 
 def identity(request: Request, classifier: Classifier) -> Identity:
     """What has to be the same for a run to go on."""
+    source = classifier.rewrite.source
     return Identity(
         model=str(request.model),
         data=str(request.data),
@@ -64,69 +120,157 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         head=request.head,
         batch=batch_size(classifier.session, request.batch),
         version=__version__,
-        sha256=classifier.rewrite.source.sha256,
+        sha256=source.sha256,
         used=classifier.session.provider["used"],
+        weights=source.size,
+        class_names=_digest(classifier.class_names.names),
+        class_table=_content(request.class_map) if request.class_map is not None else None,
+        preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
+        libraries=library_versions(),
     )
 
 
-def earlier_records(
-    request: Request, classifier: Classifier, prepared: PreparedData, journal: Journal, found: Found | None
-) -> list[Record]:
-    """Make the journal ready for the next batch, and give the records of the batches that it has already.
+def earlier_batches(
+    request: Request,
+    classifier: Classifier,
+    journal: Journal,
+    found: Found | None,
+    note: Callable[[str], None] = lambda _: None,
+) -> Earlier:
+    """Prepare the data set, and the journal for the next batch, with what an earlier run knows already.
+
+    Single images whose content changed are measured again, with their batches; images that are gone count as failed;
+    where anything else of the data set changed, or the images decided how they are to be read, the audit begins anew.
 
     Args:
         request: what was asked for.
         classifier: the model.
-        prepared: the data set.
-        journal: is begun, or cut off behind its last whole batch.
+        journal: is begun, or keeps what still holds.
         found: what an earlier run left in it, or None.
+        note: is told what has changed.
 
     Raises:
-        InputError: the data have changed since.
+        InputError: data set, labels or preprocessing will not do.
     """
-    digest = _digest(prepared)
-    if found is None:
-        journal.start(Settings(identity(request, classifier), _decisions(prepared, digest)))
-        return []
-    if found.settings.resolved.samples != digest:
-        raise InputError(
-            f"{request.data} has changed since the unfinished audit began. Begin anew with --restart, or choose "
-            "another folder."
+    size = batch_size(classifier.session, request.batch)
+    if found is not None:
+        prepared = prepare(classifier, request, found.settings.resolved)
+        changed = _changed_samples(prepared, found.samples)
+        if not changed:
+            earlier = _kept(_with_gone(prepared, found.samples, note), found, size, journal, note, request)
+            if earlier is not None:
+                return earlier
+        else:
+            note(f"The audit begins anew, since the data set has changed: {changed}.")
+    prepared = prepare(classifier, request)
+    decisions = _decisions(prepared)
+    journal.start(Settings(identity(request, classifier), decisions), [_entry(sample) for sample in prepared.samples])
+    return Earlier(prepared, {}, size)
+
+
+def _kept(
+    prepared: PreparedData, found: Found, size: int, journal: Journal, note: Callable[[str], None], request: Request
+) -> Earlier | None:
+    """What still holds; None where the images that changed may have decided how all are read."""
+    earlier = Earlier(prepared, {}, size)
+    places = {tuple(sample.name for sample in earlier.of(place)): place for place in range(earlier.count)}
+    kept: dict[int, int] = {}
+    changed: list[str] = []
+    for line, (batch, files) in enumerate(zip(found.batches, found.files, strict=True)):
+        place = places.get(tuple(record.image for record in batch))
+        if place is None or place in earlier.batches:
+            continue
+        moved = _moved(earlier.of(place), files)
+        changed += moved
+        if not moved:
+            earlier.batches[place] = batch
+            kept[place] = line
+    if changed:
+        investigated = request.preprocess == AUTO or (
+            request.offset is None and found.settings.resolved.offset is not None
         )
-    size = found.settings.request.batch
-    records: list[Record] = []
-    for place, batch in enumerate(found.batches):
-        names = [sample.name for sample in prepared.samples[place * size : (place + 1) * size]]
-        if [record.image for record in batch] != names:
-            break
-        records.extend(batch)
-    journal.resume(-(-len(records) // size))
-    return records
+        what = f"{_some(changed)} changed since"
+        if investigated:
+            note(f"The audit begins anew, since {what}, and the images may have decided how they are to be read.")
+            return None
+        note(f"Measured again, since they changed: {_some(changed)}.")
+    journal.keep(kept[place] for place in sorted(kept))
+    return earlier
 
 
-def _decisions(prepared: PreparedData, samples: str) -> Decisions:
+def _moved(samples: Sequence[Sample], files: Sequence[Any]) -> list[str]:
+    """The images whose content, or whose mask's, is another than when their batch was measured."""
+    paths = measured_files(samples)
+    if len(files) != len(paths):
+        return [sample.name for sample in samples]
+    owners = [*samples, *(sample for sample in samples if sample.mask is not None)]
+    return [owner.name for owner, path, file in zip(owners, paths, files, strict=True) if not is_unchanged(path, file)]
+
+
+def measured_files(samples: Iterable[Sample]) -> list[Path]:
+    """The files that a batch is measured on: its images, then their masks."""
+    listed = list(samples)
+    return [*(sample.image for sample in listed), *(sample.mask for sample in listed if sample.mask is not None)]
+
+
+def _changed_samples(prepared: PreparedData, known: Sequence[tuple[str, ...]]) -> str:
+    """What is new or labelled otherwise, in words; "" where nothing is, but for images that are gone."""
+    before = {entry[0]: entry for entry in known if len(entry) == 3}
+    now = [_entry(sample) for sample in prepared.samples]
+    new = [entry[0] for entry in now if entry[0] not in before]
+    other = [entry[0] for entry in now if entry[0] in before and before[entry[0]][1] != entry[1]]
+    if not known or len(before) != len(known):
+        return "what it held is not known any more"
+    told = [f"new are {_some(new)}"] if new else []
+    told += [f"labels, boxes or masks are others of {_some(other)}"] if other else []
+    if not told and [entry[0] for entry in now] != [name for name in before if name in {entry[0] for entry in now}]:
+        told = ["its images have another order"]
+    return "; ".join(told)
+
+
+def _with_gone(prepared: PreparedData, known: Sequence[tuple[str, ...]], note: Callable[[str], None]) -> PreparedData:
+    """The data set with the images that are gone in their old places, where reading them fails."""
+    now = {sample.name: sample for sample in prepared.samples}
+    gone = [name for name, *_ in known if name not in now]
+    if not gone:
+        return prepared
+    note(f"Counted as failed, since they are gone: {_some(gone)}.")
+    samples = tuple(now.get(name) or Sample(Path(path), name, ()) for name, _, path in known)
+    return dataclasses.replace(prepared, samples=samples)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _decisions(prepared: PreparedData) -> Decisions:
     return Decisions(
         preprocess=prepared.preprocess.preprocess,
         source=prepared.preprocess.source,
         assumed=prepared.preprocess.assumed,
         offset=prepared.class_map.offset,
         class_map_source=prepared.class_map.source,
-        samples=samples,
+        samples=_digest([_entry(sample) for sample in prepared.samples]),
     )
 
 
-def _digest(prepared: PreparedData) -> str:
-    """A fingerprint of the labelled images, so that a run does not go on with other ones."""
-    content = [
-        [
-            sample.name,
-            sample.labels,
-            [[box.box, box.classes] for box in sample.boxes],
-            str(sample.mask) if sample.mask is not None else None,
-        ]
-        for sample in prepared.samples
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _entry(sample: Sample) -> tuple[str, str, str]:
+    """A sample as the journal keeps it: its name, a fingerprint of all that is known of it, and its path."""
+    mask = str(sample.mask) if sample.mask is not None else None
+    known = [sample.labels, [[box.box, box.classes] for box in sample.boxes], mask]
+    return sample.name, hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest(), str(sample.image)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # whoever reads it says so
+        return None
 
 
 def _text(path: Path | None) -> str | None:

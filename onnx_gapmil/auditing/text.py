@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.files.printable import visible
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -161,7 +163,7 @@ def _failures(summary: AuditSummary) -> list[RenderableType]:
     if not summary.failed:
         return []
     lines = [Text(f"{summary.failed} image(s) were kept out:", style="yellow")]
-    lines += [Text(f"  {failure.error}") for failure in summary.failures[:10]]
+    lines += [Text(f"  {visible(failure.error)}") for failure in summary.failures[:10]]
     if summary.failed > 10:
         lines.append(Text(f"  and {summary.failed - 10} more, in summary.json"))
     return [*lines, Text()]

@@ -11,7 +11,8 @@ import onnx
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.functions import has_functions, inline_functions
-from onnx_gapmil.graph.loading import has_external_data, is_external, model_tensors, tensor_bytes, weight_bytes
+from onnx_gapmil.graph.loading import has_external_data, model_tensors, weight_bytes
+from onnx_gapmil.graph.tensors import is_external, tensor_array, tensor_bytes
 from onnx_gapmil.ort.errors import readable
 from onnx_gapmil.ort.quiet import onnxruntime_module
 
@@ -99,5 +100,5 @@ def _load_external(proto: onnx.ModelProto, folder: Path | None) -> None:
         return
     for tensor in model_tensors(proto):
         if is_external(tensor):
-            array = onnx.numpy_helper.to_array(tensor, base_dir=str(folder))
+            array = tensor_array(tensor, folder)
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))

@@ -11,7 +11,12 @@ from typing import Any
 
 import click
 
-from onnx_gapmil.cli.failure import Invocation, PipeClosedError, report_failure
+from onnx_gapmil.cli.failure import Invocation, PipeClosedError, report_child, report_failure
+from onnx_gapmil.cli.limits import add_limits
+from onnx_gapmil.cli.streams import prepare_streams
+from onnx_gapmil.cli.supervising import can_supervise, interactive, is_help, supervised
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.guarding import watched_reads
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,7 @@ class Verb:
 
     target: str
     summary: str
+    takes_model: bool = True
 
 
 VERBS = {
@@ -31,7 +37,9 @@ VERBS = {
     "compare": Verb("onnx_gapmil.cli.compare:command", "Compare two models on the same images: what changed, where."),
     "check": Verb("onnx_gapmil.cli.check:command", "Judge a model by a policy: pass, fail, or cannot judge."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),
-    "doctor": Verb("onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not."),
+    "doctor": Verb(
+        "onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not.", takes_model=False
+    ),
 }
 
 
@@ -77,6 +85,8 @@ class LazyGroup(click.Group):
         module, attribute = VERBS[cmd_name].target.split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         command.context_class = VerbContext
+        if VERBS[cmd_name].takes_model:
+            add_limits(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -127,14 +137,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; `sys.argv[1:]` by default.
     """
-    invocation = Invocation()
+    if arguments is None:
+        return _in_own_process(sys.argv[1:])
+    return _run(Invocation(tuple(arguments)))
+
+
+def _in_own_process(arguments: list[str]) -> int:
+    """Run the command line as a program: with streams that fit, and what may crash in a child."""
+    there = prepare_streams(noise="--debug" in arguments)
+    invocation = Invocation(tuple(arguments))
+    if not there:
+        return report_failure(InputError("stdout is closed, so that nothing can be printed."), invocation)
+    verb = next((argument for argument in arguments if argument in VERBS), None)
+    alone = verb is None or not VERBS[verb].takes_model or is_help(arguments) or interactive()
+    if alone or not can_supervise():
+        return _run(invocation)
+    return supervised(lambda: _run(invocation), lambda what, why: report_child(what, why, invocation))
+
+
+def _run(invocation: Invocation) -> int:
     try:
-        result = group.main(
-            args=None if arguments is None else list(arguments),
-            prog_name="onnx-gapmil",
-            standalone_mode=False,
-            obj=invocation,
-        )
+        with watched_reads():
+            result = group.main(
+                args=list(invocation.arguments),
+                prog_name="onnx-gapmil",
+                standalone_mode=False,
+                obj=invocation,
+            )
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (each kind is told apart there)
         return report_failure(error, invocation)

@@ -16,6 +16,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
@@ -126,11 +127,17 @@ def command(
     try:
         with teller:
             summary = audit(
-                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+                request,
+                output,
+                gallery=gallery,
+                restart=restart,
+                announce=teller.announce,
+                progress=teller.update,
+                note=lambda text: say(text, err=True),
             )
     except KeyboardInterrupt:
         if teller.done:
-            click.echo(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
+            say(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
         raise
     if as_json:
         print_json(summary.to_json())

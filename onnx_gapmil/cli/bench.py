@@ -10,6 +10,7 @@ import click
 
 from onnx_gapmil.cli.failure import INTERRUPTED
 from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.output import say
 from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def command(
 
         write_whole(output, (json_text(report.to_json(), indent=2) + "\n").encode())
     if report.interrupted:
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
     return INTERRUPTED if report.interrupted else 0
 
 

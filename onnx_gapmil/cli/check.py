@@ -16,6 +16,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.checking.result import CheckReport
@@ -119,7 +120,7 @@ def command(
         if as_json:
             print_json({"schema_version": 1, "policy": str(policy)})
         else:
-            click.echo(f"{policy}: a policy that {model.name} meets today. Edit its limits, and commit it.")
+            say(f"{policy}: a policy that {model.name} meets today. Edit its limits, and commit it.")
         return 0
     report = check(
         model,
@@ -146,10 +147,10 @@ def _print(report: CheckReport, as_json: bool) -> None:
     if as_json:
         print_json(report.to_json())
     else:
-        click.echo("\n".join(check_lines(report)))
+        say("\n".join(check_lines(report)))
     if in_actions():
         for line in workflow_commands(report):
-            click.echo(line, err=as_json)
+            say(line, err=as_json)
         write_step_summary(report)
 
 
@@ -158,4 +159,4 @@ def _tell(what: str, done: int, total: int) -> None:
     if sys.stderr.isatty():
         click.echo(f"\r{what} {done} of {total}", err=True, nl=done == total)
     elif done == total:
-        click.echo(f"{what}: {total} images", err=True)
+        say(f"{what}: {total} images", err=True)

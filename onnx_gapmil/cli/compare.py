@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.cli.progress import PhotoProgress
@@ -145,7 +146,7 @@ def command(
             )
     except KeyboardInterrupt:
         if teller.done:
-            click.echo(f"{teller.done} of {teller.total} images are compared: the same command goes on.", err=True)
+            say(f"{teller.done} of {teller.total} images are compared: the same command goes on.", err=True)
         raise
     if as_json:
         print_json(found.to_json())

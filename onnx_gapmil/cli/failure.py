@@ -1,21 +1,28 @@
-"""How a failure is told: a line on stderr, an exit code, and a refusal as JSON where JSON was asked for."""
+"""How a failure is told: a line on stderr, an exit code, and JSON on stdout where JSON was asked for."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 
+from onnx_gapmil.cli.output import say, silence
+from onnx_gapmil.cli.supervising import STOPPED, StoppedError
 from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.files.printable import visible
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 
 USAGE = 2
 BUG = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+#: What the system says of a stream that takes no more.
+_STREAM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 class PipeClosedError(Exception):
@@ -27,35 +34,62 @@ class Invocation:
     """What is known of one call of the command line.
 
     Attributes:
+        arguments: as they were given.
         debug: show tracebacks.
         verb: the verb's context, once its parameters were read.
     """
 
+    arguments: tuple[str, ...] = ()
     debug: bool = False
-    verb: click.Context | None = None
+    verb: click.Context | None = field(default=None)
 
 
 def report_failure(error: BaseException, invocation: Invocation) -> int:
     """Tell the user what went wrong and return the exit code."""
     if isinstance(error, BrokenPipeError | PipeClosedError):
-        _silence_stdout()
+        silence(sys.stdout)
         return BROKEN_PIPE
+    if isinstance(error, StoppedError) or isinstance(error.__cause__, StoppedError):  # click makes an Abort of it
+        say("Stopped.", err=True)
+        return STOPPED
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         return INTERRUPTED
     if invocation.debug:
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
-        error.show()
+        told = io.StringIO()
+        error.show(file=told)
+        say(told.getvalue().rstrip("\n"), err=True)
+        _print_error("usage", error.format_message(), invocation)
         return USAGE
-    if isinstance(error, GapmilError):
-        if isinstance(error, UnsupportedHeadError) and _json_wanted(invocation):
-            click.echo(refusal_json(error, invocation))
+    if isinstance(error, UnsupportedHeadError) and _json_wanted(invocation):
+        _print(refusal_json(error, invocation))
         return _say(f"Error: {error}", error.exit_code)
-    if isinstance(error, OSError) and error.filename is not None:
-        return _say(f"Error: {error.filename}: {error.strerror}.", USAGE)
-    hint = "" if invocation.debug else " Run it again as 'onnx-gapmil --debug ...' for the traceback."
-    return _say(f"Bug: {type(error).__name__}: {error}. Please report it.{hint}", BUG)
+    code, message, exit_code = _said(error)
+    if exit_code == BUG and not invocation.debug:
+        message += " Run it again as 'onnx-gapmil --debug ...' for the traceback."
+    _print_error(code, message.removeprefix("Error: "), invocation)
+    return _say(message, exit_code)
+
+
+def report_child(what: str, why: str, invocation: Invocation) -> int:
+    """Tell what became of a child process that could not tell it itself, and return the exit code.
+
+    Args:
+        what: "limit", "crash" or "killed".
+        why: the signal's name.
+        invocation: the call.
+    """
+    message = {
+        "limit": "The limit of time for reading, tracing and proving a model is met, in a step that does not look up; "
+        "raise it with --limit-seconds.",
+        "crash": f"ONNX Runtime or another library crashed ({why}); the file is damaged or hostile.",
+        "killed": "The process was killed, most likely because the machine ran out of memory; free some, or lower "
+        "--limit-memory to be told in time.",
+    }[what]
+    _print_error(what, message, invocation)
+    return _say(f"Error: {message}", USAGE)
 
 
 def refusal_json(error: UnsupportedHeadError, invocation: Invocation) -> str:
@@ -73,23 +107,51 @@ def refusal_json(error: UnsupportedHeadError, invocation: Invocation) -> str:
     )
 
 
+def _said(error: BaseException) -> tuple[str, str, int]:
+    """What kind of error it is, in a word and in a sentence, and its exit code."""
+    if isinstance(error, GapmilError):
+        return type(error).__name__.removesuffix("Error").lower(), f"Error: {error}", error.exit_code
+    if isinstance(error, MemoryError):
+        return "limit", "Error: there is not enough memory; raise --limit-memory, or free some.", USAGE
+    if isinstance(error, OSError):
+        if error.filename is not None:
+            return "input", f"Error: {error.filename}: {error.strerror}.", USAGE
+        if error.errno in _STREAM_ERRORS:
+            silence(sys.stdout)
+            return "output", f"Error: stdout cannot be written: {error.strerror}.", USAGE
+    return "bug", f"Bug: {type(error).__name__}: {error}. Please report it.", BUG
+
+
+def _print_error(code: str, message: str, invocation: Invocation) -> None:
+    """The error as JSON on stdout, where JSON was asked for."""
+    if not _json_wanted(invocation):
+        return
+    from onnx_gapmil.files.json_text import json_text
+
+    message = " ".join(message.split())
+    advice = message.rpartition("; ")[2] if "; " in message else ""
+    _print(
+        json_text({"schema_version": 1, "error": {"code": code, "message": message, "advice": advice}}, indent=2),
+    )
+
+
+def _print(text: str) -> None:
+    try:
+        say(text)
+        sys.stdout.flush()
+    except OSError:
+        silence(sys.stdout)
+
+
 def _json_wanted(invocation: Invocation) -> bool:
     verb = invocation.verb
-    if verb is None:
-        return False
+    if verb is None or "as_json" not in verb.params:  # it was not read that far
+        return "--json" in invocation.arguments
     return any(
         "--json" in parameter.opts and bool(verb.params.get(parameter.name or "")) for parameter in verb.command.params
     )
 
 
 def _say(message: str, exit_code: int) -> int:
-    click.echo(" ".join(message.split()), err=True)
+    say(visible(" ".join(message.split())), err=True)
     return exit_code
-
-
-def _silence_stdout() -> None:
-    """Point stdout at nothing, so that Python's own flush at exit does not complain of the pipe."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is closed, or is no file at all
-        return

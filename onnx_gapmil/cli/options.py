@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnx_gapmil.cli.output import say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,7 +66,7 @@ def print_json(data: dict[str, Any]) -> None:
     """Print a report on stdout; numbers that JSON has no word for become null."""
     from onnx_gapmil.files.json_text import json_text
 
-    click.echo(json_text(data, indent=2))
+    say(json_text(data, indent=2))
 
 
 def verb_options(*options: Callable[..., Any]) -> Callable[..., Any]:

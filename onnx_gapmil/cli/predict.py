@@ -16,6 +16,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ _TOLD_ONE_BY_ONE = 20
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
+    click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
 )
 def command(
@@ -79,6 +81,7 @@ def command(
     no_pictures: bool,
     allow_tf32: bool,
     cuda_graph: bool,
+    restart: bool,
     as_json: bool,
 ) -> int:
     """Show which part of each photo speaks for which class.
@@ -88,6 +91,8 @@ def command(
 
     Arrays are for what is no photo (signals, volumes, clips, several inputs): .npy, or .npz with one for each input by
     its name. They go in as they are, one item a file; grids are saved as NPZ, and no picture is made of them.
+
+    A run that was stopped goes on where it was when the same command is given again.
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
@@ -110,22 +115,21 @@ def command(
         arrays=Emit.parse(*(emit or ("grid",))) if saved else None,
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
+        resume=not restart,
     )
-    _announce(run)
     with closing(run):
+        _announce(run)
         _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
         written = run.save()
         if as_json:
             for text in run.report.chunks(run.summary()):
-                click.echo(text, nl=False)
+                say(text, end=False)
         elif written is not None:
             drawn = not no_pictures and not run.of_arrays
             arrays = saved or run.of_arrays
             kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
             what = "arrays" if run.of_arrays else "photos"
-            click.echo(
-                f"{run.report.counts['images']} of {len(run.paths)} {what} done; in {output}/: {', '.join(kinds)}"
-            )
+            say(f"{run.report.counts['images']} of {len(run.paths)} {what} done; in {output}/: {', '.join(kinds)}")
         return 2 if run.report.counts["failed"] else 0
 
 
@@ -134,7 +138,10 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     from onnx_gapmil.errors import ImageError
 
     answers = iter(run)
-    with closing(cast("Generator[object, None, None]", answers)), PhotoProgress(len(run.paths), shown=quiet) as bar:
+    with (
+        closing(cast("Generator[object, None, None]", answers)),
+        PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
+    ):
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
@@ -156,8 +163,10 @@ def _announce(run: PredictionRun) -> None:
         f"running on     {provider['used']}: {provider['reason']}",
         f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths)}",
     ]
+    lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
+    lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
-    click.echo("\n".join(lines) + "\n", err=True)
+    say("\n".join(lines) + "\n", err=True)
 
 
 def _preprocessing(run: PredictionRun) -> list[str]:
@@ -174,7 +183,7 @@ def _preprocessing(run: PredictionRun) -> list[str]:
 
 def _tell(found: ImagePrediction) -> None:
     """A few lines about one photo."""
-    click.echo(click.style(str(found.image), bold=True))
+    say(str(found.image), bold=True)
     for head in found.heads:
         prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
         logits = head.activation == "none"
@@ -182,14 +191,12 @@ def _tell(found: ImagePrediction) -> None:
             f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {100 * entry.score:.1f}%"
             for entry in head.top
         )
-        click.echo(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
+        say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
         more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
-        click.echo(f"  {head.size_text} cells  {winners}{more}")
+        say(f"  {head.size_text} cells  {winners}{more}")
         for box in head.boxes[:4]:
             x0, y0, x1, y1 = box.box
-            click.echo(
-                f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)"
-            )
+            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
     if found.picture is not None:
-        click.echo(f"  picture      {found.picture}")
+        say(f"  picture      {found.picture}")

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -40,7 +40,7 @@ class PhotoProgress:
             self._bar.stop()
         if self._shown and self._done and kind is None:
             seconds = time.perf_counter() - self._start
-            click.echo(f"{self._done} photos in {seconds:.1f} s, {self._done / seconds:.1f} photos/s", err=True)
+            say(f"{self._done} photos in {seconds:.1f} s, {self._done / seconds:.1f} photos/s", err=True)
 
     def advance(self) -> None:
         """One photo more is done."""
@@ -54,7 +54,7 @@ class PhotoProgress:
         if self._bar is not None:
             self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(message, err=True)
+            say(message, err=True)
 
 
 def _bar() -> Progress:

@@ -14,6 +14,7 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.report import ProofReport
@@ -58,7 +59,7 @@ def command(
         report = replay(certificate, original, rewritten, provider=provider)
         code = _print(report, original, rewritten, as_json)
         if not as_json:
-            click.echo(f"{certificate}: {'it holds here' if report.passed else 'it does not hold'}.")
+            say(f"{certificate}: {'it holds here' if report.passed else 'it does not hold'}.")
         return code
     if original is None:
         raise click.UsageError("name the ORIGINAL, or give --certificate FILE.")

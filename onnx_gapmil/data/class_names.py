@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx_gapmil.errors import LabelsError
+from onnx_gapmil.files.sidecars import LABELS_NAMES, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
-from onnx_gapmil.images.resolve import model_stems
 
 _SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _WNID = re.compile(r"(n\d{8})(?![\w])")
@@ -146,8 +146,7 @@ def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
         LabelsError: the first of them that is there cannot be read or does not fit.
     """
     model = Path(model_path)
-    bases = [f"{stem}.labels" for stem in model_stems(model)] + ["labels"]
-    for name in [base + ending for base in bases for ending in (".txt", ".json")]:
+    for name in (*(f"{stem}.{name}" for stem in model_stems(model) for name in LABELS_NAMES), *LABELS_NAMES):
         path = model.parent / name
         if path.is_file():
             names, source = read_class_names(path, count), f"Class names from {path}, beside the model."

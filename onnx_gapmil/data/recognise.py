@@ -9,6 +9,7 @@ from onnx_gapmil.data.jsonlines import first_object
 from onnx_gapmil.data.records import has_fields
 from onnx_gapmil.data.tables import LOC_HEADER, header
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.reading import open_regular
 
 TABLES = {".csv", ".tsv"}
 JSONS = {".json", ".jsonl", ".ndjson"}
@@ -50,7 +51,7 @@ def fields_of(file: Path) -> str:
 
 def _head(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             data = stream.read(_HEAD)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}).") from error

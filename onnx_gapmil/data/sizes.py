@@ -8,6 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from onnx_gapmil.files.reading import open_regular
+
 _EXIF_ORIENTATION = 0x0112
 _TURNED = range(5, 9)
 
@@ -20,7 +22,7 @@ def upright_size(path: Path) -> tuple[int, int] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with open_regular(path) as stream, Image.open(stream) as image:
                 width, height = image.size
                 turned = image.getexif().get(_EXIF_ORIENTATION) in _TURNED
     except (OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, MemoryError, struct.error):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import stat
 from typing import TYPE_CHECKING
+
+from onnx_gapmil.files.guarding import kind_of, note_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,10 +19,31 @@ if TYPE_CHECKING:
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file, or a link to one, to read from it; a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    stream: io.BufferedReader = io.BufferedReader(io.FileIO(handle, "rb"))
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, f"this is {kind_of(status)}, and no regular file", str(path))
+    note_read(status)
+    return stream
+
+
 def read_bytes(
-    path: Path, error: type[InputError], *, expected: str, limit: int, inspect: Callable[[int], None] | None = None
+    path: Path,
+    error: type[InputError],
+    *,
+    expected: str,
+    limit: int,
+    inspect: Callable[[int], None] | None = None,
 ) -> bytes:
-    """The file's bytes.
+    """The file's bytes. Links are followed; what they lead to has to be a regular file.
 
     Args:
         path: the file.
@@ -26,21 +53,55 @@ def read_bytes(
         inspect: called with the file's size in bytes before it is read, to refuse it in words of its own.
 
     Raises:
-        InputError: of class `error`: missing, a folder, larger than `limit`, a Git LFS pointer, or it cannot be read.
+        InputError: of class `error`: missing, a folder, a pipe or a device, larger than `limit`, a Git LFS pointer, or
+            it cannot be read.
     """
     try:
-        if path.is_dir():
-            raise error(f"{path}: this is a folder, and {expected} was expected; name the file in it.")
-        size = path.stat().st_size
-        if inspect is not None:
-            inspect(size)
-        if size > limit:
-            raise error(f"{path}: {size:,} bytes are more than {expected} should have ({limit:,}).")
-        data = path.read_bytes()
+        # A pipe would wait for its writer; with O_NONBLOCK it opens at once, and is seen for what it is.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb", buffering=0) as stream:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise error(_no_file(path, kind_of(status), expected))
+            note_read(status)
+            if inspect is not None:
+                inspect(status.st_size)
+            if status.st_size > limit:
+                raise error(_too_large(path, status.st_size, expected, limit))
+            data = _read(stream.read, status.st_size)
+            # Files of /proc say that they are empty; a file may also grow while it is read.
+            if rest := _read(stream.read, limit - len(data) + 1):
+                data += rest
+                if len(data) > limit:
+                    raise error(_too_large(path, len(data), expected, limit))
     except FileNotFoundError as cause:
         raise error(f"{path}: no such file, and {expected} was expected; check the path.") from cause
-    except (OSError, ValueError) as cause:
-        raise error(f"{path}: cannot be read: {getattr(cause, 'strerror', None) or cause}.") from cause
+    except IsADirectoryError as cause:  # what Windows says, and Linux to those that want to write
+        raise error(_no_file(path, "a folder", expected)) from cause
+    except (OSError, ValueError, MemoryError) as cause:
+        if path.is_dir():  # Windows denies the permission
+            raise error(_no_file(path, "a folder", expected)) from cause
+        reason = "not enough memory" if isinstance(cause, MemoryError) else getattr(cause, "strerror", None) or cause
+        raise error(f"{path}: cannot be read: {reason}.") from cause
     if data.startswith(_LFS_POINTER):
         raise error(f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
     return data
+
+
+def _read(read: Callable[[int], bytes | None], size: int) -> bytes:
+    """So many bytes, or as many as there are."""
+    parts = []
+    while size > 0 and (part := read(min(size, 1 << 28))):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _no_file(path: Path, kind: str, expected: str) -> str:
+    if kind == "a folder":
+        return f"{path}: this is a folder, and {expected} was expected; name the file in it."
+    return f"{path}: this is {kind}, and {expected} was expected; only regular files are read."
+
+
+def _too_large(path: Path, size: int, expected: str, limit: int) -> str:
+    return f"{path}: {size:,} bytes are more than {expected} should have ({limit:,})."

@@ -13,6 +13,8 @@ import onnx
 import onnx_graphsurgeon as gs
 from onnx_graphsurgeon.exporters.onnx_exporter import OnnxExporter
 
+from onnx_gapmil.graph.tensors import tensor_array
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -211,7 +213,7 @@ def _constant_nodes(tensor: onnx.TensorProto, opset: int) -> list[onnx.NodeProto
     name = tensor.name
     if opset >= 9 or tensor.data_type != onnx.TensorProto.INT64:
         return [onnx.helper.make_node("Constant", [], [name], name=f"{name}/node", value=tensor)]
-    wide = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), f"{name}/float")
+    wide = onnx.numpy_helper.from_array(tensor_array(tensor).astype(np.float64), f"{name}/float")
     return [
         onnx.helper.make_node("Constant", [], [wide.name], name=f"{name}/node", value=wide),
         onnx.helper.make_node("Cast", [wide.name], [name], name=f"{name}/cast", to=onnx.TensorProto.INT64),

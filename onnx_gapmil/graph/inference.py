@@ -15,7 +15,7 @@ import onnx
 import onnx.shape_inference
 
 from onnx_gapmil.errors import GapmilError
-from onnx_gapmil.graph.loading import is_external, tensor_bytes
+from onnx_gapmil.graph.tensors import is_external, tensor_bytes
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.graph.loading import is_external, tensor_bytes
+from onnx_gapmil.graph.tensors import is_external, tensor_array, tensor_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def light_copy(
         if is_external(tensor) or not apart:
             proto.graph.initializer.append(tensor)
             continue
-        weights[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        weights[tensor.name] = tensor_array(tensor)
         proto.graph.initializer.append(
             onnx.TensorProto(
                 name=tensor.name,

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.files.guarding import protect
+from onnx_gapmil.files.memory import available_memory
 from onnx_gapmil.files.reading import read_bytes
+from onnx_gapmil.files.sidecars import sidecars
+from onnx_gapmil.graph.counting import require_walkable
+from onnx_gapmil.graph.tensors import check_tensor, is_external, tensor_array, tensor_bytes
 from onnx_gapmil.graph.validation import validate_structure
+from onnx_gapmil.ort.limits import COPIES, limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
 #: Key of `metadata_props` that a rewritten model has and a vendor's has not: the record of its heads.
 HEADS_KEY = "gapmil.heads"
@@ -26,14 +31,6 @@ HEADS_KEY = "gapmil.heads"
 MAX_PROTO_BYTES = 2**31 - 1
 #: From this size on the memory that a file will take is compared with what is free.
 _LARGE_FILE = 500_000_000
-#: Memory that reading, rewriting and writing takes at its peak, in sizes of the file (benchmarks/rewriting_size.py).
-_COPIES = 4
-#: Element types of less than a byte, several of which share one.
-_PACKED = frozenset(
-    number
-    for name, number in onnx.TensorProto.DataType.items()
-    if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
-)
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,14 @@ class LoadedModel:
         path: where it was read from; None for a model that exists only in memory.
         sha256: of the ``.onnx`` file's bytes (of the serialized proto where there is no file).
         size: bytes of the ``.onnx`` file and of all external data that it references.
+        data_files: the files of that external data.
     """
 
     proto: onnx.ModelProto
     path: Path | None
     sha256: str
     size: int
+    data_files: tuple[Path, ...] = ()
 
     @property
     def folder(self) -> Path | None:
@@ -117,6 +116,25 @@ def load_model(model: ModelSource) -> LoadedModel:
     """
     if isinstance(model, LoadedModel):
         return model
+    with limited_for(model):
+        return _loaded(model)
+
+
+def limited_for(model: ModelSource) -> AbstractContextManager[None]:
+    """`onnx_gapmil.ort.limits.limited`, with the memory that a model of this size takes."""
+    if isinstance(model, LoadedModel):
+        path = model.path
+    elif isinstance(model, onnx.ModelProto):
+        path = None
+    else:
+        path = Path(model)
+    try:
+        return limited(path.stat().st_size if path is not None else 0)
+    except (OSError, ValueError):  # reading it says what is wrong
+        return limited()
+
+
+def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
     if isinstance(model, onnx.ModelProto):
         data = serialize(model, model.graph.name or "the model")
         loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), len(data))
@@ -131,7 +149,10 @@ def load_model(model: ModelSource) -> LoadedModel:
     del data
     loaded = LoadedModel(proto, path, sha256, size)
     _check(loaded)
-    return replace(loaded, size=size + _external_size(proto, path))
+    files = _external_files(proto, path)
+    protect((path, *files), "is part of the model")
+    protect(sidecars(path), "belongs to the model beside it")
+    return replace(loaded, size=size + sum(files.values()), data_files=tuple(files))
 
 
 def serialize(proto: onnx.ModelProto, name: str) -> bytes:
@@ -184,18 +205,6 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]
                 yield from all_tensors(subgraph)
 
 
-def tensor_bytes(tensor: onnx.TensorProto) -> int:
-    """How many bytes a tensor's values take, by its declared shape and type; its values are not looked at."""
-    try:
-        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    except KeyError as error:
-        raise ModelError(
-            f"the tensor '{tensor.name}' is of the element type {tensor.data_type}, which ONNX does not have; the file "
-            "is damaged."
-        ) from error
-    return int(math.prod(tensor.dims)) * int(dtype.itemsize)
-
-
 def weight_bytes(proto: onnx.ModelProto, *, external: bool = True) -> int:
     """How many bytes a model's tensors take, by their declared shapes.
 
@@ -204,11 +213,6 @@ def weight_bytes(proto: onnx.ModelProto, *, external: bool = True) -> int:
         external: count those that lie in other files too.
     """
     return sum(tensor_bytes(tensor) for tensor in model_tensors(proto) if external or not is_external(tensor))
-
-
-def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether the tensor's values lie in another file."""
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def has_external_data(proto: onnx.ModelProto) -> bool:
@@ -233,7 +237,7 @@ def load_small_external_data(proto: onnx.ModelProto, folder: Path | None, limit:
         if not is_external(tensor):
             continue
         if tensor_bytes(tensor) <= limit:
-            array = onnx.numpy_helper.to_array(tensor, base_dir=str(folder))
+            array = tensor_array(tensor, folder)
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
@@ -252,27 +256,12 @@ def _inspect(path: Path, size: int) -> None:
 def _require_memory(path: Path, size: int) -> None:
     """Refuse a large file whose weights are inside it, where the machine has too little memory, before any is taken."""
     free = available_memory() if size > _LARGE_FILE else None
-    if free is not None and size * _COPIES > free:
+    if free is not None and size * COPIES > free:
         raise ModelError(
             f"{path} holds its {size / 1e9:.1f} GB inside the file: working on it takes about "
-            f"{size * _COPIES / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; export it with external data, "
+            f"{size * COPIES / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free; export it with external data, "
             "which is not loaded."
         )
-
-
-def available_memory() -> int | None:
-    """Bytes of memory that can be taken without swapping, the control group's limit included; None if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
-    except OSError:
-        return free
-    return free if limit == "max" else min(free, int(limit) - int(used))
 
 
 def _parse(path: Path, data: bytes) -> onnx.ModelProto:
@@ -295,17 +284,14 @@ def _parse(path: Path, data: bytes) -> onnx.ModelProto:
 def _check(loaded: LoadedModel) -> None:
     if not loaded.proto.opset_import:
         raise ModelError(f"{loaded.name} imports no operator set, so its operators have no meaning; export it again.")
+    require_walkable(loaded.proto, loaded.name)
     validate_structure(loaded.proto, loaded.name)
     for tensor in model_tensors(loaded.proto):
-        inline = len(tensor.raw_data) if tensor.HasField("raw_data") and not is_external(tensor) else None
-        if inline is not None and tensor.data_type not in _PACKED and inline != tensor_bytes(tensor):
-            raise ModelError(
-                f"{loaded.name}: the tensor '{tensor.name}' of shape {list(tensor.dims)} has {inline:,} bytes, not "
-                f"{tensor_bytes(tensor):,}; the file is damaged."
-            )
+        check_tensor(tensor, loaded.name)
 
 
-def _external_size(proto: onnx.ModelProto, path: Path) -> int:
+def _external_files(proto: onnx.ModelProto, path: Path) -> dict[Path, int]:
+    """The files of external data with their sizes, checked to hold every tensor that is said to lie in them."""
     files: dict[Path, int] = {}
     for tensor in model_tensors(proto):
         if not is_external(tensor):
@@ -327,12 +313,17 @@ def _external_size(proto: onnx.ModelProto, path: Path) -> int:
                 f"'{location}', which has only {files[file]:,}; the data file is truncated or another model's."
             )
         room, need = length or files[file] - offset, tensor_bytes(tensor)
-        if tensor.data_type not in _PACKED and room < need:
+        if length and length != need:
+            raise ModelError(
+                f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {need:,} bytes, and {length:,} are "
+                f"given for it in '{location}'; the file is damaged."
+            )
+        if room < need:
             raise ModelError(
                 f"{path}: tensor '{tensor.name}' of shape {list(tensor.dims)} takes {need:,} bytes, but "
                 f"'{location}' has {room:,} for it; the data file is truncated or another model's."
             )
-    return sum(files.values())
+    return files
 
 
 def _resolve_beside(path: Path, location: str, tensor: str) -> Path:

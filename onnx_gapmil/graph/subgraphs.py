@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.tensors import tensor_array
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -83,11 +85,11 @@ def _trains(node: onnx.NodeProto, value: Value) -> bool:
     if node.op_type != "Dropout" or len(node.input) < 3 or not node.input[2]:
         return False
     mode = value(node.input[2])
-    if mode is not None and not onnx.numpy_helper.to_array(mode).any():
+    if mode is not None and not tensor_array(mode).any():
         return False
     # In training mode too, a Dropout that drops nothing changes nothing.
     ratio = value(node.input[1]) if node.input[1] else None
-    return ratio is None or bool(onnx.numpy_helper.to_array(ratio).any())
+    return ratio is None or bool(tensor_array(ratio).any())
 
 
 def _seen_from(body: onnx.GraphProto, value: Value) -> Value:

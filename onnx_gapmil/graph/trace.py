@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.errors import LimitError, ModelError
+from onnx_gapmil.graph.counting import require_affordable_inputs, require_affordable_run
 from onnx_gapmil.graph.inference import NO_TENSORS, ShapesUnknownError, infer, infer_all
 from onnx_gapmil.graph.inputs import InputShape, candidate_inputs, random_input
 from onnx_gapmil.graph.light import light_copy
@@ -19,12 +20,15 @@ from onnx_gapmil.graph.loading import load_small_external_data, weight_bytes
 from onnx_gapmil.graph.subgraphs import tensor_outputs
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.ort.limits import trial_run
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.view import ModelGraph
 
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
 MAX_TRACED_BYTES = 1_500_000_000
+#: Graphs of more nodes are not traced tensor by tensor.
+_MANY_NODES = 5_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Trace:
         shapes: concrete shape by tensor name.
         dtypes: element type by tensor name, where inference knew it.
         values: values of tensors that are computed from shapes.
-        measured: True if the model was run; False if shapes were only inferred (very large models).
+        measured: True if the model was run (of one with very many nodes, its outputs were compared); False if
+            shapes were only inferred (very large models).
     """
 
     inputs: tuple[InputShape, ...]
@@ -63,15 +68,23 @@ def trace(graph: ModelGraph) -> Trace:
     """
     if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
         return _trace_by_inference(graph)
+    if len(graph.proto.graph.node) > _MANY_NODES and (whole := _trace_by_its_outputs(graph)) is not None:
+        return whole
     copy = _instrumented(graph)
     session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     first: tuple[Exception, tuple[InputShape, ...]] | None = None
     tried = 0
     for shapes in candidate_inputs(graph):
         # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
+        require_affordable_inputs(shapes)
+        inferred = infer(graph, shapes)
+        require_affordable_run(graph.proto, inferred.shapes, inferred.dtypes)
         feeds = {entry.name: random_input(entry) for entry in shapes}
         try:
-            results = session.run([output for output, _ in copy.added], feeds)
+            with trial_run():
+                results = session.run([output for output, _ in copy.added], feeds)
+        except LimitError:
+            raise
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
             first, tried = first or (error, shapes), tried + 1
             continue
@@ -83,7 +96,6 @@ def trace(graph: ModelGraph) -> Trace:
         }
         measured |= {tensor.name: tuple(tensor.dims) for tensor in graph.proto.graph.initializer}
         measured |= {entry.name: entry.traced for entry in shapes}
-        inferred = infer(graph, shapes)
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
     if first is None:
         raise ModelError("the model runs at no input shape that could be made up.")
@@ -92,6 +104,35 @@ def trace(graph: ModelGraph) -> Trace:
     sizes = ", ".join(f"{entry.name} {'x'.join(map(str, entry.traced))}" for entry in shapes)
     others = f", nor at any of {tried - 1} others that were tried" if tried > 1 else ""
     raise ModelError(f"{explain(reason).rstrip('.')}; so says the runtime of {sizes}. It does not run there{others}.")
+
+
+def _trace_by_its_outputs(graph: ModelGraph) -> Trace | None:
+    """Shapes by inference, and one plain run whose outputs have to have them; None where inference leaves any open.
+
+    ONNX Runtime takes time by the square of the number of outputs, of which a trace has one for each tensor.
+    """
+    for shapes in candidate_inputs(graph):
+        require_affordable_inputs(shapes)
+        try:
+            found = infer_all(graph, shapes)
+        except ShapesUnknownError:
+            continue
+        require_affordable_run(graph.proto, found.shapes, found.dtypes)
+        proto, weights = light_copy(graph.proto)
+        load_small_external_data(proto, graph.folder)
+        session = cpu_session(proto, graph.folder, weights=weights)
+        names = [value.name for value in graph.outputs]
+        try:
+            with trial_run():
+                results = session.run(names, {entry.name: random_input(entry) for entry in shapes})
+        except LimitError:
+            raise
+        except Exception:  # noqa: BLE001, S112 - ONNX Runtime's errors share no base of their own
+            continue
+        made = {name: getattr(array, "shape", None) for name, array in zip(names, results, strict=True)}
+        if all(found.shapes.get(name) == shape for name, shape in made.items()):
+            return Trace(shapes, found.shapes, found.dtypes, found.values, measured=True)
+    return None
 
 
 def _trace_by_inference(graph: ModelGraph) -> Trace:
@@ -130,6 +171,9 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
     load_small_external_data(proto, graph.folder)
     existing = {value.name for value in proto.graph.output}
     added: list[tuple[str, str]] = []
+    prefix = "gapmil_trace"
+    while any(name.startswith(f"{prefix}/") for name in graph.names):  # a vendor's tensor may bear any name
+        prefix += "_"
     for node in graph.proto.graph.node:
         # Maps and sequences have no shape to ask for; what comes out of bodies may be one.
         plain = tensor_outputs(node)
@@ -142,7 +186,7 @@ def _instrumented(graph: ModelGraph) -> _Instrumented:
             if name in graph.shape_computed:
                 output = name
             else:
-                output = f"gapmil_trace/{len(added)}"
+                output = f"{prefix}/{len(added)}"
                 proto.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
             if output not in existing:
                 proto.graph.output.append(onnx.ValueInfoProto(name=output))

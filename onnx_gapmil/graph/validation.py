@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.descriptor import FieldDescriptor
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.graph.tensors import MAX_ELEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from google.protobuf.message import Message
 
-#: More elements than this in one declared tensor is a damaged or hostile file, not a classifier (2^40).
-MAX_ELEMENTS = 1 << 40
 _ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values())
 
 
@@ -44,11 +44,8 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
     _check_order(graph, known, makers, where)
     names = [tensor.name for tensor in graph.initializer]
     if len(set(names)) < len(names):
-        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        twice = Counter(names).most_common(1)[0][0]
         raise ModelError(f"{where}: the weight '{twice}' is defined twice; the file is damaged.")
-    for tensor in graph.initializer:
-        if any(dim < 0 for dim in tensor.dims) or math.prod(tensor.dims) > MAX_ELEMENTS:
-            raise ModelError(f"{where}: the weight '{tensor.name}' declares an absurd shape {list(tensor.dims)}.")
     for value in graph.input:
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim if dim.HasField("dim_value")]
         # A negative extent is an open one (-1, as exporters of Paddle and MXNet wrote).
@@ -56,9 +53,15 @@ def validate_structure(proto: onnx.ModelProto, where: str) -> None:
             raise ModelError(f"{where}: the input '{value.name}' declares an absurd shape {dims}.")
 
 
-def _check_fields(message: Message, where: str) -> None:
+def _check_fields(message: Message, where: str, *, in_function: bool = False) -> None:
     """Names must be text (a flipped bit makes bytes of them), and element types must exist."""
     for field, value in message.ListFields():
+        if field.name == "ref_attr_name" and not in_function:
+            name = getattr(message, "name", "")
+            raise ModelError(
+                f"{where}: the attribute '{name}' refers to one of a function ('{value}'), and stands in none; the "
+                "file is damaged."
+            )
         values = [value] if isinstance(value, str | bytes | int | float) or hasattr(value, "ListFields") else value
         if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(entry, str) for entry in values):
             raise ModelError(f"{where}: a {field.full_name} is no readable text; the file is damaged.")
@@ -67,8 +70,9 @@ def _check_fields(message: Message, where: str) -> None:
         ):
             raise ModelError(f"{where}: {values[0]} is no element type of ONNX; the file is damaged.")
         if field.type == FieldDescriptor.TYPE_MESSAGE:
+            inner = in_function or field.name == "functions"
             for entry in values:
-                _check_fields(entry, where)
+                _check_fields(entry, where, in_function=inner)
 
 
 def _makers(graph: onnx.GraphProto, known: set[str], where: str) -> dict[str, int]:

@@ -12,8 +12,8 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.branches import names_in
-from onnx_gapmil.graph.loading import is_external
 from onnx_gapmil.graph.subgraphs import bodies, captured, known, random_within
+from onnx_gapmil.graph.tensors import tensor_array
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class ModelGraph:
         self.folder = folder
         self.opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
         self._graph = _imported(proto)
-        self._producers = {out.name: node for node in self._graph.nodes for out in node.outputs if out.name}
+        # Whatever a node without outputs does, nobody can read it.
+        self._nodes: list[gs.Node] = [node for node in self._graph.nodes if any(out.name for out in node.outputs)]
+        self._producers = {out.name: node for node in self._nodes for out in node.outputs if out.name}
         self._protos = {name: node for node in proto.graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._functions = {(entry.domain, entry.name): entry for entry in proto.functions}
@@ -50,9 +52,8 @@ class ModelGraph:
 
     @property
     def nodes(self) -> list[gs.Node]:
-        """The nodes in the file's order."""
-        nodes: list[gs.Node] = self._graph.nodes
-        return nodes
+        """The nodes in the file's order, but for those that make nothing."""
+        return self._nodes
 
     @cached_property
     def inputs(self) -> list[onnx.ValueInfoProto]:
@@ -172,9 +173,7 @@ class ModelGraph:
     def _array(self, tensor: onnx.TensorProto) -> np.ndarray | None:
         if int(np.prod(tensor.dims, dtype=np.int64)) > _MAX_FOLDED_ELEMENTS:
             return None
-        base = str(self.folder) if self.folder is not None and is_external(tensor) else ""
-        array: np.ndarray = onnx.numpy_helper.to_array(tensor, base_dir=base)
-        return array
+        return tensor_array(tensor, self.folder)
 
 
 def _imported(proto: onnx.ModelProto) -> gs.Graph:

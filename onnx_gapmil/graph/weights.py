@@ -6,7 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import is_external, model_tensors
+from onnx_gapmil.graph.loading import model_tensors
+from onnx_gapmil.graph.tensors import is_external
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.errors import PreprocessError
+from onnx_gapmil.files.sidecars import PREPROCESS_NAMES, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.input_spec import InputSpec
@@ -123,7 +124,7 @@ def _requested(request: str, spec: InputSpec) -> _Found:
 
 def _beside(model_path: Path, spec: InputSpec) -> _Found | None:
     names = [f"{stem}.preprocess.json" for stem in model_stems(model_path)]
-    for name in (*names, "preprocess.json", "config.json", "preprocessor_config.json"):
+    for name in (*names, *PREPROCESS_NAMES):
         path = model_path.parent / name
         if not path.is_file():
             continue
@@ -132,13 +133,6 @@ def _beside(model_path: Path, spec: InputSpec) -> _Found | None:
         preprocess, form = _from_file(path, spec)
         return preprocess, f"{form} from {path}, beside the model", False, True
     return None
-
-
-def model_stems(model_path: Path) -> tuple[str, ...]:
-    """Stems of the files that belong to a model: `x` for `x.onnx`, `x.gapmil` and `x` for `x.gapmil.onnx`."""
-    stem = model_path.stem
-    plain = stem.removesuffix(".gapmil")
-    return (stem,) if plain == stem else (stem, plain)
 
 
 def _from_file(path: Path, spec: InputSpec) -> tuple[Preprocess, str]:

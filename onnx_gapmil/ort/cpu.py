@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.ort.bounded import bounded_session
 from onnx_gapmil.ort.errors import load_error, run_error
 from onnx_gapmil.ort.quiet import onnxruntime_module
 
@@ -50,7 +52,9 @@ def cpu_session(
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         options.add_external_initializers(list(weights), values)
     try:
-        return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return bounded_session(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except GapmilError:
+        raise
     except Exception as error:
         raise load_error(error, "The model") from error
 
@@ -85,6 +89,8 @@ def evaluate(
     session = cpu_session(model, None)
     try:
         results: list[np.ndarray] = session.run(list(outputs), dict(feeds))
+    except GapmilError:
+        raise
     except Exception as error:
         raise run_error(error, f"Running {nodes[-1].op_type} alone") from error
     return results

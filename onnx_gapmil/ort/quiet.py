@@ -11,7 +11,6 @@ import functools
 import io
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
@@ -42,12 +41,13 @@ def _descriptor_discarded(descriptor: int) -> Iterator[None]:
         yield
         return
     try:
-        with tempfile.TemporaryFile() as sink:
-            os.dup2(sink.fileno(), descriptor)
-            try:
-                yield
-            finally:
-                os.dup2(kept, descriptor)
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, descriptor)
+        os.close(sink)
+        try:
+            yield
+        finally:
+            os.dup2(kept, descriptor)
     finally:
         os.close(kept)
 

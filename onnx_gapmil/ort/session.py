@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import ModelError, ProviderError
+from onnx_gapmil.errors import GapmilError, ModelError, ProviderError
+from onnx_gapmil.ort.bounded import bounded_session
 from onnx_gapmil.ort.cpu import EXTERNAL_FOLDER, session_options
 from onnx_gapmil.ort.errors import load_error, readable
 from onnx_gapmil.ort.providers import ProviderChoice
@@ -52,7 +53,6 @@ def make_session(
         ProviderError: the provider was asked for by name, and not one node of this model runs on it; or CUDA graphs
             were, and not every node does.
     """
-    ort = onnxruntime_module()
     what = name or (str(model) if isinstance(model, Path) else "The model")
     if isinstance(model, Path) and not model.is_file():
         raise ModelError(f"{model} is not a file.")
@@ -62,15 +62,17 @@ def make_session(
     if external_data_folder is not None:
         settings.add_session_config_entry(EXTERNAL_FOLDER, str(external_data_folder))
     if weights:
-        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+        values = [onnxruntime_module().OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
         settings.add_external_initializers(list(weights), values)
     try:
-        session = ort.InferenceSession(
+        session = bounded_session(
             str(model) if isinstance(model, Path) else model,
             settings,
             providers=[(provider, dict(options)) for provider, options in choice.providers],
             enable_fallback=0,  # it would print, and go on without the provider
         )
+    except GapmilError:
+        raise
     except Exception as error:
         if _GRAPH_CAPTURE in str(error):
             raise ProviderError(

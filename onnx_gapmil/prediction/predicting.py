@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
+from onnx_gapmil.files.guarding import protect
+from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.sources import find_images
 from onnx_gapmil.ort.cpu import thread_count
@@ -18,8 +21,11 @@ from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
+from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
+from onnx_gapmil.running.pipeline import batch_size
+from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
     import onnx
@@ -43,11 +49,14 @@ class PredictionRun:
         top: classes listed at image level.
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
+        resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
         classifier: the model.
         paths: of the photos, or of the arrays.
         of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
+        done: how many of them an earlier run has done.
+        note: why an earlier run is not gone on with; "" if it is, or there was none.
         results: the folder, and what was done so far; None where nothing is written.
 
     Raises:
@@ -71,14 +80,18 @@ class PredictionRun:
         arrays: Emit | None = None,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
+        resume: bool = False,
     ) -> None:
         self.paths = find_images(images, others=ARRAY_SUFFIXES)
+        protect(self.paths)
         self.of_arrays = _are_arrays(self.paths)
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
             pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
+        if self.results is not None:
+            self.results.plan(self.paths)
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         loaded = load_model(model)
         self.classifier = Classifier(
@@ -99,6 +112,11 @@ class PredictionRun:
         heads = self.classifier.heads
         self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
+        self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
+        self._held = ExitStack()
+        if output is not None and resume:
+            self._held.enter_context(locked_folder(output, "another run"))
+            self._resume(output)
 
     def __iter__(self) -> Iterator[ImagePrediction | ImageError]:
         """Run and write each photo, in order; one that cannot be read gives its error in its place.
@@ -115,18 +133,46 @@ class PredictionRun:
                 yield from answers
             return
         try:
-            with closing(self.results.write(self.classifier, self.paths, answers)) as written:
+            with closing(self.results.write(self.classifier, self.paths, answers, self._places)) as written:
                 yield from written
         except (KeyboardInterrupt, GeneratorExit, GapmilError):
             with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
                 self.save(interrupted=True)
             raise
 
+    def _resume(self, folder: Path) -> None:
+        """Take over what an earlier run has done, by whole batches: each photo is answered among the same others."""
+        if self.results is None:
+            return
+        settings = {
+            "photos": [str(path) for path in self.paths],
+            "model file": self.classifier.rewrite.source.sha256,
+            # Whether the proof was remembered, and what it took, is no condition.
+            "conditions of the model": {key: value for key, value in self.summary().items() if key != "proof"},
+            "class names": self.classifier.names.names,
+            "choice of results": [self._top, self._pictures, str(self._arrays), sorted(self._outputs or ())],
+            "batch": [batch_size(self.classifier.session, self._batch)],
+            "version of onnx-gapmil": __version__,
+            "versions of libraries": library_versions(),
+        }
+        journal = PredictJournal(folder, settings_of(settings))
+        self.results.journal = journal
+        found, self.note = journal.find(self.paths)
+        size = batch_size(self.classifier.session, self._batch)
+        batches = [range(start, min(start + size, len(self.paths))) for start in range(0, len(self.paths), size)]
+        self._places = [place for batch in batches if not all(place in found for place in batch) for place in batch]
+        left = set(self._places)
+        for place, (part, entry) in found.items():
+            if place not in left:
+                self.results.report.add(place, part, entry)
+        self.done = len(self.paths) - len(self._places)
+
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
+        paths = [self.paths[place] for place in self._places]
         if self.of_arrays:
-            return self.classifier.stream_arrays(self.paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+            return self.classifier.stream_arrays(paths, top=self._top, outputs=self._outputs, saved=self._arrays)
         return self.classifier.stream(
-            self.paths,
+            paths,
             batch=self._batch,
             top=self._top,
             outputs=self._outputs,
@@ -151,7 +197,12 @@ class PredictionRun:
         Raises:
             InputError: it cannot be written.
         """
-        return self.results.report.save(self.summary(), interrupted=interrupted) if self.results is not None else None
+        if self.results is None:
+            return None
+        written = self.results.report.save(self.summary(), interrupted=interrupted)
+        if self.results.journal is not None and not interrupted:
+            self.results.journal.clear()
+        return written
 
     @property
     def report(self) -> Report:
@@ -182,6 +233,9 @@ class PredictionRun:
         """Let go of what was kept on disk."""
         if self.results is not None:
             self.results.report.close()
+            if self.results.journal is not None:
+                self.results.journal.close()
+        self._held.close()
 
 
 def _are_arrays(paths: Sequence[Path]) -> bool:

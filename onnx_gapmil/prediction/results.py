@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+import threading
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
@@ -22,6 +24,7 @@ from onnx_gapmil.show.drawing.pictures import save_png
 
 if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
+    from onnx_gapmil.prediction.resuming import PredictJournal
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +60,29 @@ class Results:
         self._pictures = pictures
         self._arrays = arrays
         self._stems: dict[str, int] = {}
+        self._names: list[str] = []
+        self._noting = threading.Lock()
+        self.journal: PredictJournal | None = None
+
+    def plan(self, paths: Sequence[Path]) -> None:
+        """Name the results of each photo, by its own name; of several with one name all but the first get numbers.
+
+        Raises:
+            InputError: one of them would be written over what must not be (`require_replaceable`).
+        """
+        self._names = [self._unique(path.stem) for path in paths]
+        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        endings = [*([".png"] if self._pictures else []), *([".npz"] if self._arrays else [])]
+        for name in ("predictions.json", *(stem + ending for stem in self._names for ending in endings)):
+            if name in there:
+                require_replaceable(self.folder / name)
 
     def write(
         self,
         classifier: Classifier,
-        paths: Iterable[Path],
+        paths: Sequence[Path],
         answers: Generator[ImagePrediction | ImageError, None, None],
+        places: Sequence[int] | None = None,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Write what was asked for of each photo, in threads, while the next ones are computed.
 
@@ -70,8 +90,9 @@ class Results:
 
         Args:
             classifier: that gives the answers.
-            paths: of the photos.
-            answers: to them, in the same order; closed at the end.
+            paths: of all photos, as in `plan`.
+            answers: to the photos at `places`, in the same order; closed at the end.
+            places: of those that are answered; by default all.
 
         Yields:
             The answers, in order, with the paths of what was written.
@@ -79,10 +100,12 @@ class Results:
         Raises:
             InputError: the folder cannot be written to, or the disk is full.
         """
+        if not self._names:
+            self.plan(paths)
         threads = thread_count() if self._pictures else 1
         written = ordered_map(
             partial(self._write, classifier),
-            self._staged(paths, answers),
+            self._staged(paths, range(len(paths)) if places is None else places, answers),
             workers=threads,
             ahead=max(4, 2 * threads),
             finish=True,
@@ -92,25 +115,33 @@ class Results:
             yield from written
 
     def _staged(
-        self, paths: Iterable[Path], answers: Generator[ImagePrediction | ImageError, None, None]
+        self,
+        paths: Sequence[Path],
+        places: Sequence[int],
+        answers: Generator[ImagePrediction | ImageError, None, None],
     ) -> Iterator[_Staged]:
-        """Names are given here, in the photos' order, so that they do not depend on which thread is quicker."""
         with closing(answers):
-            for place, (path, found) in enumerate(zip(paths, answers, strict=True)):
-                stem = "" if isinstance(found, ImageError) else self._unique(path.stem)
-                yield _Staged(place, path, stem, found)
+            for place, found in zip(places, answers, strict=True):
+                yield _Staged(place, paths[place], self._names[place], found)
 
     def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
-            self.report.add(staged.place, "failed", {"image": str(staged.path), "error": str(found)})
+            self._note(staged, "failed", {"image": str(staged.path), "error": str(found)})
             return found
         make_folder(self.folder)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
         done = replace(found, picture=picture, npz=npz)
-        self.report.add(staged.place, "images", done.to_json())
+        self._note(staged, "images", done.to_json())
         return done
+
+    def _note(self, staged: _Staged, part: str, entry: dict[str, Any]) -> None:
+        """A photo is done: after its files, and before it is told."""
+        self.report.add(staged.place, part, entry)
+        if self.journal is not None and (part == "images" or self.folder.is_dir()):
+            with self._noting:
+                self.journal.add(staged.place, part, entry, staged.path)
 
     def _draw(self, classifier: Classifier, found: ImagePrediction, stem: str) -> Path | None:
         """A picture of each head; returns the first one's path."""

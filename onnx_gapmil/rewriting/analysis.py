@@ -9,7 +9,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.functions import has_functions, inline_functions
-from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
@@ -57,7 +57,11 @@ def analyse(model: ModelSource, *, readout: Readout = "contribution") -> Analysi
     Raises:
         ModelError: the model cannot be read or run.
     """
-    source = load_model(model)
+    with limited_for(model):
+        return _analysed(load_model(model), readout)
+
+
+def _analysed(source: LoadedModel, readout: Readout) -> Analysis:
     analysis = _analyse(source, source.proto, readout, inlined=False)
     # Local functions, as jax2onnx writes them, may hide the pool, and so may an If that always takes one branch.
     # Opening them up is the one change to the vendor's graph, so it is made only where a head cannot be found without.
@@ -80,7 +84,7 @@ def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, i
     try:
         traced = trace(graph)
     except ModelError as error:
-        raise ModelError(f"{source.name}: {error}") from error
+        raise type(error)(f"{source.name}: {error}") from error
     build = GraphBuilder(graph)
     search = lift_heads(graph, traced, build, readout)
     return Analysis(source, graph, traced, build, search, inlined, readout)

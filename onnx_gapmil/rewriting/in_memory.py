@@ -12,7 +12,8 @@ import onnx
 
 from onnx_gapmil.files.cache import recall, remember
 from onnx_gapmil.files.json_text import json_text
-from onnx_gapmil.graph.loading import is_external, model_tensors
+from onnx_gapmil.graph.loading import limited_for, model_tensors
+from onnx_gapmil.graph.tensors import is_external
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.ort.quiet import onnxruntime_module
 from onnx_gapmil.rewriting.emission.emit import Emit
@@ -54,6 +55,11 @@ def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> 
         UnsupportedHeadError: no output has a head that can be lifted.
         ProofError: the mean over cells is not the logits, or an original output changed.
     """
+    with limited_for(model):
+        return _rewritten(model, emit)
+
+
+def _rewritten(model: ModelSource, emit: Emit | str | None) -> Rewrite:
     made = rewrite_model(model, emit=emit)
     trace, whole = made.trace, made.whole
     if trace is None or whole is None:

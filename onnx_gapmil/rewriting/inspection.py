@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnx_gapmil.graph.loading import ModelSource, is_external
+from onnx_gapmil.graph.loading import ModelSource, limited_for
+from onnx_gapmil.graph.tensors import is_external
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
@@ -177,7 +178,11 @@ def inspect(model: ModelSource) -> Inspection:
         ModelError: the model cannot be read or run.
         ProofError: it was rewritten before, and what its record says of it does not hold.
     """
-    analysis = analyse(model)
+    with limited_for(model):
+        return _inspected(analyse(model))
+
+
+def _inspected(analysis: Analysis) -> Inspection:
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
     rewritten = claimed_heads(source)

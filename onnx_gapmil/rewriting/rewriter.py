@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.attachment.attach import attach
@@ -67,7 +67,10 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
         ProofError: the record does not say what the file holds.
     """
     heads = read_heads(source.metadata, [value.name for value in source.proto.graph.output], source.name) or ()
-    return check_claim(source, heads, _rewrite_vendors) if heads else ()
+    if not heads:
+        return ()
+    with limited_for(source):
+        return check_claim(source, heads, _rewrite_vendors)
 
 
 def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain") -> Rewrite:

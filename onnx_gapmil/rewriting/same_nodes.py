@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.tensors import tensor_array
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -69,7 +71,7 @@ def _same_values(held: onnx.TensorProto, kept: onnx.TensorProto) -> bool:
         or external in (held.data_location, kept.data_location)
     ):
         return False
-    one, other = (onnx.numpy_helper.to_array(tensor).tobytes() for tensor in (held, kept))
+    one, other = (tensor_array(tensor).tobytes() for tensor in (held, kept))
     return bool(one == other)
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
+from onnx_gapmil.files.sidecars import sidecars
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.graph.loading import has_external_data, serialize
 
 if TYPE_CHECKING:
+    from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.rewriting.result import Rewrite
 
 
@@ -19,28 +22,48 @@ def default_output_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.gapmil.onnx")
 
 
-def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
-    """Write a rewritten model, whole or not at all.
+def require_place(source: LoadedModel, path: Path) -> None:
+    """Make sure that a rewritten model may be written to a place.
 
     Args:
-        rewrite: what to write.
+        source: the vendor's model.
         path: where to; for a model with external data it must be in the same folder as that data.
 
     Raises:
-        InputError: the folder does not exist, or is not where the external data lies, or cannot be written.
-        ModelError: the rewritten model would exceed the 2 GiB of a protobuf file.
+        InputError: the folder does not exist, or is not where the external data lies; or there is something that must
+            not be written over.
     """
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no folder; make it first, or choose another place for the rewritten model.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the file to write.")
-    source = rewrite.source.path
-    if source is not None and path.resolve() == source.resolve():
-        raise InputError(f"{path} is the original model, which is never overwritten; choose another name.")
-    if has_external_data(rewrite.model) and (source is None or path.parent.resolve() != source.parent.resolve()):
-        where = source.parent if source is not None else "the weights' folder"
+    if source.path is not None:
+        if path.resolve() == source.path.resolve():
+            raise InputError(f"{path} is the original model, which is never overwritten; choose another name.")
+        protect((source.path, *source.data_files), "is part of the original model")
+        protect(sidecars(source.path), "belongs to the model beside it")
+    if has_external_data(source.proto) and (
+        source.path is None or path.parent.resolve() != source.path.parent.resolve()
+    ):
+        where = source.path.parent if source.path is not None else "the weights' folder"
         raise InputError(
             f"the model's weights are in a file beside it that the rewritten model shares; write it into {where} too."
         )
-    write_whole(path, serialize(rewrite.model, "the rewritten model"))
+    require_replaceable(path)
+
+
+def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
+    """Write a rewritten model, whole or not at all.
+
+    Args:
+        rewrite: what to write.
+        path: where to; see `require_place`.
+
+    Raises:
+        InputError: the place will not do, or cannot be written.
+        ModelError: the rewritten model would exceed the 2 GiB of a protobuf file.
+    """
+    with watched_reads():
+        require_place(rewrite.source, path)
+        write_whole(path, serialize(rewrite.model, "the rewritten model"))
     return replace(rewrite, output_path=path)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
+from onnx_gapmil.files.guarding import watched_reads
+from onnx_gapmil.files.writing import reserved_file
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment, has_int8_activations
 from onnx_gapmil.rewriting.emission.emit import Emit
@@ -23,7 +26,7 @@ from onnx_gapmil.rewriting.proved_record import write_proof
 from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
-from onnx_gapmil.rewriting.saving import default_output_path, save_model
+from onnx_gapmil.rewriting.saving import default_output_path, require_place, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,27 +69,32 @@ def rewrite(
         ProofError: the rewritten model failed its proof; nothing is written.
         InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
     """
-    result = rewrite_model(model, readout=readout, emit=emit)
-    if result.unchanged:  # rewritten before
-        return result
-    result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed)
-    report = proof_of(result)
-    if report is None:
-        return result
-    report = report.with_checks(deployed.check())
-    if refusals := too_coarse(report, result.heads):
-        raise UnsupportedHeadError(next(iter(refusals.values())), refusals)
-    if not report.passed:
-        raise ProofError(
-            f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
-            report,
-        )
-    result = result.with_proof(report)
-    write_proof(result.model, result.source, report)
-    path = Path(output) if output is not None else None
-    if path is None and result.source.path is not None:
-        path = default_output_path(result.source.path)
-    return save_model(result, path) if write and path is not None else result
+    with watched_reads(), limited_for(model), ExitStack() as held:
+        source = load_model(model)
+        path = Path(output) if output is not None else None
+        if path is None and source.path is not None:
+            path = default_output_path(source.path)
+        if write and path is not None and not source.is_rewritten:
+            require_place(source, path)
+            held.enter_context(reserved_file(path))
+        result = rewrite_model(source, readout=readout, emit=emit)
+        if result.unchanged:  # rewritten before
+            return result
+        result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed)
+        report = proof_of(result)
+        if report is None:
+            return result
+        report = report.with_checks(deployed.check())
+        if refusals := too_coarse(report, result.heads):
+            raise UnsupportedHeadError(next(iter(refusals.values())), refusals)
+        if not report.passed:
+            raise ProofError(
+                f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
+                report,
+            )
+        result = result.with_proof(report)
+        write_proof(result.model, result.source, report)
+        return save_model(result, path) if write and path is not None else result
 
 
 def climb(
@@ -165,7 +173,13 @@ def verify(
         ProofError: the numbers are right, and what the second's record says of them is not.
         ProviderError: the provider was asked for by name and is not really used.
     """
-    first, second = load_model(original), load_model(rewritten)
+    with limited_for(original):
+        return _verified(load_model(original), load_model(rewritten), batches, provider)
+
+
+def _verified(
+    first: LoadedModel, second: LoadedModel, batches: Sequence[tuple[str, np.ndarray]], provider: str
+) -> ProofReport:
     if not second.is_rewritten:
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
     # What its record says is taken as it is, so that its numbers are measured; then it is checked.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -396,19 +399,123 @@ def test_an_unfinished_run_under_other_conditions_is_not_mixed_in(tmp_path: Path
     settings = json.loads(journal.read_text("utf-8"))
     settings["request"][key] = "another"
     journal.write_text(json.dumps(settings), "utf-8")
-    with pytest.raises(InputError, match=f"an unfinished audit with another {words}. Choose"):
-        audit(request, tmp_path / "out")
+    told: list[str] = []
+    resumed: list[int] = []
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    assert told == [f"The audit begins anew, since there is another {words}."]
+    assert resumed == [0]
+    audit(request, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_data_that_changed_since_are_not_mixed_in(tmp_path: Path) -> None:
+def resumed_after(tmp_path: Path, change: Callable[[Path], None], **settings: Any) -> tuple[list[str], int]:
+    """What is told, and how many images are taken over, where something changes while an audit is stopped; the result
+    has to be that of a run which began after the change."""
+    data = scenes.write_scenes(tmp_path / "data")
+    request = Request(model=scenes.MODEL, data=data, batch=2, **settings)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(6))
+    change(data)
+    told: list[str] = []
+    resumed: list[int] = []
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    return told, resumed[0]
+
+
+def test_labels_that_changed_since_begin_anew(tmp_path: Path) -> None:
+    def relabel(data: Path) -> None:
+        data.write_text(data.read_text("utf-8").replace('"label": 9', '"label": 8'), "utf-8")
+
+    (told,), resumed = resumed_after(tmp_path, relabel)
+    assert told.startswith(
+        "The audit begins anew, since the data set has changed: labels, boxes or masks are others of"
+    )
+    assert resumed == 0
+
+
+def swap_first(data: Path) -> None:
+    """Another picture under the first one's name."""
+    images = sorted(data.parent.glob("*.png"))
+    images[0].write_bytes(images[-1].read_bytes())
+
+
+def test_an_image_that_changed_is_measured_again_with_its_batch(tmp_path: Path) -> None:
+    (told,), resumed = resumed_after(tmp_path, swap_first, offset=0)
+    assert told == "Measured again, since they changed: 00_scene_00.png."
+    assert resumed == 4
+
+
+def test_an_image_that_was_only_touched_is_not_measured_again(tmp_path: Path) -> None:
+    def touch(data: Path) -> None:
+        for image in data.parent.glob("*.png"):
+            os.utime(image, (1, 1))
+
+    assert resumed_after(tmp_path, touch) == ([], 6)
+
+
+def test_an_image_whose_time_was_set_back_is_noticed(tmp_path: Path) -> None:
+    def change(data: Path) -> None:
+        image = min(data.parent.glob("*.png"))
+        before = image.stat()
+        content = bytearray(image.read_bytes())
+        content[-20] ^= 1
+        image.write_bytes(bytes(content))
+        os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    (told,), resumed = resumed_after(tmp_path, change, offset=0)
+    assert told.startswith("Measured again, since they changed: ")
+    assert resumed == 4
+
+
+def test_where_the_images_decided_how_they_are_read_a_change_begins_anew(tmp_path: Path) -> None:
+    (told,), resumed = resumed_after(tmp_path, swap_first, preprocess="auto")
+    assert "the images may have decided how they are to be read" in told
+    assert resumed == 0
+
+
+def test_an_image_that_is_gone_counts_as_failed(tmp_path: Path) -> None:
+    (told,), resumed = resumed_after(tmp_path, lambda data: min(data.parent.glob("*.png")).unlink(), offset=0)
+    assert told.startswith("Measured again, since they changed: ")
+    assert resumed == 4
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert summary["failed"] == 1
+    assert "no such file" in json.dumps(summary["failures"])
+
+
+def test_an_image_that_left_its_folder_counts_as_failed(tmp_path: Path) -> None:
+    """In folders of classes an image that is gone is not listed any more; the unfinished audit still knows it."""
+    for place, scene in enumerate(sorted(scenes.SCENES.glob("*.png"))[:6]):
+        (tmp_path / "data" / str(place % 2)).mkdir(parents=True, exist_ok=True)
+        shutil.copy(scene, tmp_path / "data" / str(place % 2))
+    request = Request(model=scenes.MODEL, data=tmp_path / "data", batch=2, offset=0)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(4))
+    gone = min((tmp_path / "data" / "1").iterdir())
+    gone.unlink()
+    told: list[str] = []
+    summary = audit(request, tmp_path / "out", note=told.append)
+    assert told[0] == f"Counted as failed, since they are gone: 1/{gone.name}."
+    assert summary.failed == 1
+    assert [failure.image for failure in summary.failures] == [f"1/{gone.name}"]
+
+
+def test_two_audits_do_not_write_into_one_folder(tmp_path: Path) -> None:
     data = scenes.write_scenes(tmp_path / "data")
     request = Request(model=scenes.MODEL, data=data, batch=2)
-    with pytest.raises(StoppedError):
-        audit(request, tmp_path / "out", progress=stop_after(2))
-    text = data.read_text("utf-8")
-    data.write_text(text.replace('"label": 9', '"label": 8'), "utf-8")
-    with pytest.raises(InputError, match="has changed"):
-        audit(request, tmp_path / "out")
+    second: list[str] = []
+
+    def again(_: Progress) -> None:
+        if not second:
+            with pytest.raises(InputError) as refused:
+                audit(request, tmp_path / "out")
+            second.append(str(refused.value))
+
+    audit(request, tmp_path / "out", progress=again)
+    assert second[0].startswith(f"{tmp_path / 'out'}: another audit is writing into this folder")
+    audit(request, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_json_is_the_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

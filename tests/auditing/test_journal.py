@@ -29,6 +29,11 @@ SETTINGS = Settings(
         version="1",
         sha256="ab",
         used="cpu",
+        weights=12,
+        class_names="ef",
+        class_table=None,
+        preprocessing="01",
+        libraries="numpy 2",
     ),
     Decisions(
         preprocess=raw_pixels(8, 9),
@@ -78,7 +83,8 @@ def test_a_line_that_was_cut_short_is_no_batch_and_is_overwritten(tmp_path: Path
     with again:
         again.resume(1)
         again.add(SECOND)
-    assert [json.loads(line) for line in path.read_text("utf-8").splitlines()] == [to_json(FIRST), to_json(SECOND)]
+    lines = [line.partition(" ")[2] for line in path.read_text("utf-8").splitlines()]  # behind the sum of its bytes
+    assert [json.loads(line) for line in lines] == [to_json(FIRST), to_json(SECOND)]
 
 
 def test_a_finished_audit_leaves_no_journal(tmp_path: Path) -> None:
@@ -108,14 +114,34 @@ def test_starting_anew_forgets_the_batches(tmp_path: Path) -> None:
         b'[{"image": "a.png", "error": "broken", "label": 3}]',
     ],
 )
-def test_a_line_that_is_no_batch_is_told(tmp_path: Path, line: bytes) -> None:
+def test_a_line_that_is_no_batch_is_passed_over(tmp_path: Path, line: bytes) -> None:
     folder = tmp_path / "journal"
     with started(folder) as journal:
         journal.add(FIRST)
+        journal.add(SECOND)
     path = folder / "batches.jsonl"
-    path.write_bytes(path.read_bytes() + line + b"\n")
-    with pytest.raises(InputError, match=r"is not the journal of an audit.*--restart"):
-        Journal(folder).find()
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(first + b"\n" + line + b"\n" + second + b"\n")
+    again = Journal(folder)
+    found = again.find()
+    assert found is not None
+    assert found.batches == (tuple(FIRST), tuple(SECOND))
+    again.resume(2)
+    assert path.read_bytes().splitlines() == [first, second]
+
+
+def test_a_digit_that_changed_on_the_disk_is_no_measurement(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    with started(folder) as journal:
+        journal.add(FIRST)
+        journal.add(SECOND)
+    path = folder / "batches.jsonl"
+    whole = path.read_bytes()
+    place = whole.index(b"0.1")
+    path.write_bytes(whole[: place + 2] + b"2" + whole[place + 3 :])
+    found = Journal(folder).find()
+    assert found is not None
+    assert found.batches == (tuple(SECOND),)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"request": {}}'])

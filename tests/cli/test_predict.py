@@ -153,7 +153,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_whole_files(
     report = report_of(out)
     assert report["interrupted"] is True
     assert len(report["images"]) == 5
-    assert files(out) == {Path(entry["npz"]).name for entry in report["images"]} | {"predictions.json"}
+    assert files(out) == {Path(entry["npz"]).name for entry in report["images"]} | {"predictions.json", ".predict"}
     for entry in report["images"]:
         with np.load(entry["npz"]) as arrays:
             assert set(arrays) == {"logits", "grid", "cells"}
@@ -177,7 +177,7 @@ def test_ctrl_c_leaves_whole_results_behind(tmp_path: Path) -> None:
     report = report_of(out)
     assert report["interrupted"] is True
     assert 0 < len(report["images"]) <= 12
-    assert files(out) == {Path(entry["npz"]).name for entry in report["images"]} | {"predictions.json"}
+    assert files(out) == {Path(entry["npz"]).name for entry in report["images"]} | {"predictions.json", ".predict"}
     for entry in report["images"]:
         with np.load(entry["npz"]) as arrays:
             assert arrays["grid"].shape == (10, 12, 12)
@@ -409,7 +409,7 @@ def test_ctrl_c_keeps_the_photos_that_were_done(
     assert run("predict", SAMPLES / "digits_torch_legacy.onnx", SCENES, "-o", out) == 130
     report = json.loads((out / "predictions.json").read_text())
     assert report["interrupted"] is True
-    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json"}
+    assert files(out) == {"scene_00.png", "scene_01.png", "predictions.json", ".predict"}
     assert len(report["images"]) == 2
 
 

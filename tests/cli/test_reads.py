@@ -20,7 +20,7 @@ sys.addaudithook(lambda event, args: opened.update([str(args[0])]) if event == "
 from onnx_gapmil.cli import main
 sys.argv[0] = "onnx-gapmil"
 try:
-    main()
+    assert not main(sys.argv[1:])
 except SystemExit as ended:
     assert not ended.code, ended.code
 print(json.dumps({name: count for name, count in opened.items() if name.endswith(".onnx")}), file=sys.stderr)

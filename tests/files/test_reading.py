@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from onnx_gapmil.errors import ImageError, InputError, LabelsError
-from onnx_gapmil.files.reading import read_bytes
+from onnx_gapmil.files.reading import open_regular, read_bytes
 
 
 def said(path: Path, error: type[InputError] = ImageError, limit: int = 10) -> str:
@@ -54,3 +55,27 @@ def test_its_size_can_be_refused_in_other_words_before_it_is_read(
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     with pytest.raises(ImageError, match=r"^5 bytes are no image\.$"):
         read_bytes(path, ImageError, expected="an image", limit=1, inspect=inspect)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in this file system")
+def test_a_pipe_and_an_endless_device_end_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    for name, kind in (("pipe.png", "a pipe"), ("zero.png", "a device")):
+        with pytest.raises(ImageError, match=f"{name}: this is {kind}, and an image was expected"):
+            read_bytes(tmp_path / name, ImageError, expected="an image", limit=10)
+        with pytest.raises(OSError, match=f"this is {kind}"):
+            open_regular(tmp_path / name)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"content")
+    (tmp_path / "image.png").symlink_to(tmp_path / "blob")
+    assert read_bytes(tmp_path / "image.png", ImageError, expected="an image", limit=10) == b"content"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_a_file_that_says_it_is_empty_is_read_to_the_limit() -> None:
+    assert read_bytes(Path("/proc/self/status"), ImageError, expected="a text", limit=100_000).startswith(b"Name:")
+    with pytest.raises(ImageError, match="11 bytes are more than a text should have"):
+        read_bytes(Path("/proc/self/status"), ImageError, expected="a text", limit=10)

@@ -47,12 +47,8 @@ def weight_defined_twice(model: onnx.ModelProto) -> None:
     model.graph.initializer.append(model.graph.initializer[0])
 
 
-def weight_of_a_negative_size(model: onnx.ModelProto) -> None:
-    model.graph.initializer[0].dims[0] = -5
-
-
-def weight_of_more_elements_than_any_classifier(model: onnx.ModelProto) -> None:
-    model.graph.initializer[0].dims[:] = [MAX_ELEMENTS, 2]
+def attribute_of_a_function_outside_of_one(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].attribute.add(name="axis", type=onnx.AttributeProto.INT, ref_attr_name="alpha")
 
 
 def input_of_more_elements_than_any_image(model: onnx.ModelProto) -> None:
@@ -94,8 +90,7 @@ def _add_if(model: onnx.ModelProto, *, reads: str) -> None:
         (input_that_nothing_makes, "node 'Flatten' reads 'lost', which nothing makes"),
         (cycle, "the graph is cyclic at node 'pool'"),
         (weight_defined_twice, "the weight 'w' is defined twice"),
-        (weight_of_a_negative_size, r"the weight 'w' declares an absurd shape \[-5, 6\]"),
-        (weight_of_more_elements_than_any_classifier, "the weight 'w' declares an absurd shape"),
+        (attribute_of_a_function_outside_of_one, "the attribute 'axis' refers to one of a function .'alpha'."),
         (input_of_more_elements_than_any_image, "the input 'x' declares an absurd shape"),
         (unknown_element_type, "99 is no element type of ONNX"),
         (dangling_read_in_a_branch, "node 'If' reads 'lost', which nothing makes"),

@@ -119,8 +119,7 @@ class FellBack:
 @pytest.mark.parametrize("listed", [[], ["CUDAExecutionProvider"]])
 def test_an_accelerator_that_runs_no_node_is_an_error(monkeypatch, listed):
     session = FellBack([*listed, "CPUExecutionProvider"])
-    fake = SimpleNamespace(**{**vars(onnxruntime_module()), "InferenceSession": lambda *_, **__: session})
-    monkeypatch.setattr(sessions, "onnxruntime_module", lambda: fake)
+    monkeypatch.setattr(sessions, "bounded_session", lambda *_, **__: session)
     providers = (("CUDAExecutionProvider", {}), ("CPUExecutionProvider", {}))
     with pytest.raises(ProviderError, match="CUDAExecutionProvider was asked for, and no node"):
         make_session(b"", ProviderChoice("cuda", "cuda", providers, "CUDA, as asked for."))
@@ -136,8 +135,7 @@ def test_a_model_that_cannot_be_recorded_as_cuda_graphs_is_an_error_that_says_wh
             "user  as all compute graph nodes have not been partitioned to the CUDAExecutionProvider"
         )
 
-    fake = SimpleNamespace(**{**vars(onnxruntime_module()), "InferenceSession": refuses})
-    monkeypatch.setattr(sessions, "onnxruntime_module", lambda: fake)
+    monkeypatch.setattr(sessions, "bounded_session", refuses)
     choice = ProviderChoice("cuda", "cuda", (("CUDAExecutionProvider", {"enable_cuda_graph": "1"}),), "CUDA.")
     with pytest.raises(ProviderError, match=r"m\.onnx cannot run as CUDA graphs, .*every node.*Leave --cuda-graph off"):
         make_session(b"", choice, name="m.onnx")

@@ -74,12 +74,12 @@ def test_a_name_that_a_number_would_take_is_not_taken_twice(results: Results) ->
     assert names[:2] == ["a.npz", "a_2.npz"]
 
 
-def test_failures_keep_their_place_and_take_no_name(results: Results) -> None:
+def test_a_photo_has_the_same_name_whatever_became_of_its_neighbours(results: Results) -> None:
     paths = [Path("a.png"), Path("b/a.png")]
     error = ImageError("a.png is damaged")
     found = written(results, paths, (entry for entry in [error, answer(paths[1])]))
     assert found[0] is error
-    assert found[1].npz.name == "a.npz"
+    assert found[1].npz.name == "a_2.npz"
     text = json.loads("".join(results.report.chunks({"schema_version": 1})))
     assert text["failed"] == [{"image": "a.png", "error": "a.png is damaged"}]
 

@@ -111,7 +111,8 @@ def make_case(path: Path, folder: Path) -> Case | None:
     """
     from onnx_gapmil.errors import GapmilError
     from onnx_gapmil.graph.inputs import candidate_inputs, random_input
-    from onnx_gapmil.graph.loading import is_external, model_tensors
+    from onnx_gapmil.graph.loading import model_tensors
+    from onnx_gapmil.graph.tensors import is_external
     from onnx_gapmil.graph.view import ModelGraph
     from onnx_gapmil.rewriting.attachment.rungs import has_int8_activations
     from onnx_gapmil.rewriting.rewriter import rewrite_model

@@ -9,6 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnx_gapmil.graph.subgraphs import bodies
+from onnx_gapmil.graph.tensors import tensor_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -214,4 +215,4 @@ def _goes_on(body: onnx.GraphProto) -> bool:
     tensor = constants.get(name)
     if name in makers and makers[name].op_type == "Constant":
         tensor = next((entry.t for entry in makers[name].attribute if entry.name == "value"), None)
-    return tensor is not None and bool(numpy_helper.to_array(tensor).all())
+    return tensor is not None and bool(tensor_array(tensor).all())

@@ -14,7 +14,8 @@ import numpy as np
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
 from onnx_gapmil.graph.light import light_copy
-from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
+from onnx_gapmil.graph.loading import load_small_external_data
+from onnx_gapmil.graph.tensors import tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, independent, pooled_map

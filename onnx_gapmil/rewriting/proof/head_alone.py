@@ -15,7 +15,8 @@ import onnx
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.functions import inline_functions
 from onnx_gapmil.graph.inputs import InputShape, random_input
-from onnx_gapmil.graph.loading import load_small_external_data, tensor_bytes
+from onnx_gapmil.graph.loading import load_small_external_data
+from onnx_gapmil.graph.tensors import tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.comparison import compare, report_of, trial_of

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.files.printable import visible_lines
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
 
@@ -68,8 +69,17 @@ def render_document(document: Document) -> str:
 
 def script_json(value: Any) -> str:
     """JSON that may stand in a script element: no character in it can end the element or open a comment."""
-    text = json_text(value, compact=True)
+    text = json_text(_visible(value), compact=True)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _visible(value: Any) -> Any:
+    """The value with what would steer a page spelled out in all texts, whose names the page's script shows."""
+    if isinstance(value, str):
+        return visible_lines(value)
+    if isinstance(value, Mapping):
+        return {key: _visible(entry) for key, entry in value.items()}
+    return [_visible(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def _asset(name: str) -> str:

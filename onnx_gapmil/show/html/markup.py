@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from onnx_gapmil.files.printable import visible_lines
+
 _VOID = frozenset({"br", "hr", "img", "input", "meta", "link"})
 
 
@@ -55,7 +57,7 @@ def _flat(child: Child) -> str:
     if isinstance(child, Markup):
         return child
     if isinstance(child, str):
-        return html.escape(child)
+        return html.escape(visible_lines(child))
     if isinstance(child, int | float):
         return str(child)
     return "".join(_flat(part) for part in child)
@@ -68,4 +70,4 @@ def _attribute(key: str, value: str | float | bool) -> str:
     if value is True:
         return f" {name}"
     text = number(value) if isinstance(value, float) else str(value)
-    return f' {name}="{html.escape(text)}"'
+    return f' {name}="{html.escape(visible_lines(text))}"'

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.files.printable import visible, visible_lines
+
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions, RenderableType
 
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import LiftStep, Refusal
@@ -58,8 +63,26 @@ _UNHELD = {"as_deployed": "not equal: {failures}; {detail}"}
 
 def console(*, stderr: bool = False) -> Console:
     """The console that reports are printed on."""
-    plain = Console(stderr=stderr, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=_PLAIN_WIDTH)
+    plain = _SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if plain.is_terminal:
+        return plain
+    return _SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
+
+
+class _SafeConsole(Console):
+    """A console on which no text steers the terminal, by control codes, rich's markup or otherwise."""
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Text of a cell, which is a line."""
+        return super().render_str(visible(text), **settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Render, with what would steer spelled out."""
+        for segment in super().render(renderable, options):
+            if segment.control is None and (text := visible_lines(segment.text)) != segment.text:
+                yield Segment(text, segment.style)
+            else:
+                yield segment
 
 
 def inspection_note(found: Inspection) -> RenderableType:
@@ -90,7 +113,7 @@ def _facts(found: Inspection) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row("model", Text(found.model, style="bold"))
+    table.add_row("model", Text(visible(found.model), style="bold"))
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
     table.add_row("written by", f"{found.exporter}; IR {found.ir_version}; {opsets}")
     functions = (
@@ -113,7 +136,7 @@ def _head_table(head: LiftedHead) -> RenderableType:
     color, _ = _VERDICTS[head.verdict]
     title = Text.assemble(
         ("Head of ", "bold"),
-        (", ".join(f"'{name}'" for name in head.outputs), "bold"),
+        (visible(", ".join(f"'{name}'" for name in head.outputs)), "bold"),
         ": ",
         (head.verdict, f"bold {color}"),
         _qualities(head),
@@ -152,20 +175,20 @@ def _qualities(head: LiftedHead) -> str:
 
 
 def _step_text(step: LiftStep) -> Text:
-    return Text(step.detail, style="yellow" if step.conditional else "cyan")
+    return Text(visible(step.detail), style="yellow" if step.conditional else "cyan")
 
 
 def refusal_note(output: str, refusal: Refusal, found: Inspection) -> RenderableType:
     """Why one output has no grid, how far the walk came, and what can be done."""
     title = Text.assemble(
-        ("Head of ", "bold"), (f"'{output}'", "bold"), ": ", ("refused", "bold red"), f" ({refusal.code})"
+        ("Head of ", "bold"), (visible(f"'{output}'"), "bold"), ": ", ("refused", "bold red"), f" ({refusal.code})"
     )
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
     table.add_row("found", refusal.message)
     if refusal.walked:
-        table.add_row("walked", Text(" ← ".join(["logits", *refusal.walked])))
+        table.add_row("walked", Text(visible(" ← ".join(["logits", *refusal.walked]))))
     nearest = found.nearest_pool
     if nearest is not None:
         table.add_row(
@@ -205,20 +228,22 @@ def rewrite_note(result: Rewrite) -> RenderableType:
     """What ``rewrite`` did and measured."""
     if result.unchanged:
         names = ", ".join(name for head in result.heads for name in head.new_outputs)
-        return Text(f"{result.source.name} is a rewritten model already ({names}); nothing was done.")
+        return Text(f"{visible(result.source.name)} is a rewritten model already ({visible(names)}); nothing was done.")
     lines: list[RenderableType] = []
     for head in result.heads:
         color, _ = _VERDICTS[head.verdict]
         lines.append(
             Text.assemble(
                 (head.said_verdict, f"bold {color}"),
-                f"  output '{head.output}': ",
+                visible(f"  output '{head.output}': "),
                 " → ".join(step.op for step in head.chain),
             )
         )
         lines.append(Padding(_new_outputs(result, head), (0, 0, 0, 2)))
     for output, refusal in result.refusals.items():
-        lines.append(Text.assemble(("refused", "bold red"), f"  output '{output}' ({refusal.code}): {refusal.message}"))
+        lines.append(
+            Text.assemble(("refused", "bold red"), visible(f"  output '{output}' ({refusal.code}): {refusal.message}"))
+        )
     if result.proof is not None:
         lines.append(proof_note(result.proof))
     if result.inlined:
@@ -228,7 +253,7 @@ def rewrite_note(result: Rewrite) -> RenderableType:
         lines.append(
             Text.assemble(
                 "Written: ",
-                (str(result.output_path), "bold"),
+                (visible(str(result.output_path)), "bold"),
                 f"  (+{growth:,} bytes, {100 * growth / result.source.size:.2f} %)",
             )
         )
@@ -272,9 +297,9 @@ def proof_note(report: ProofReport) -> Text:
         f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",
     )
     for check in report.checks:
-        text.append(f"\n  {check.name.replace('_', ' ')}: {_proof_line(check)}")
+        text.append(f"\n  {check.name.replace('_', ' ')}: {visible(_proof_line(check))}")
     for reason in report.reasons():
-        text.append(f"\n  {reason}", style="red")
+        text.append(f"\n  {visible(reason)}", style="red")
     return text
 
 
@@ -322,6 +347,7 @@ def _batch_shape(step: LiftStep) -> str:
 
 def _short(name: str) -> str:
     """A long name with its middle left out."""
+    name = visible(name)
     if len(name) <= _NAME_WIDTH:
         return name
     half = (_NAME_WIDTH - 1) // 2

@@ -1,0 +1,130 @@
+"""A verb in a process of its own: the one that was started waits, and survives what the other does not.
+
+A hostile model can crash ONNX Runtime, or keep one of its kernels busy for ever; no exception tells of either. So the
+process forks before anything heavy is imported (a few milliseconds), the child does the work under its limits, and the
+parent ends it where it passes its deadline, and says in a sentence what became of it. Where there is no `fork` and no
+`sigtimedwait` (Windows, macOS), the verb runs as it is, and only what looks up ends at a limit.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+STOPPED = 143
+#: Seconds after the deadline until the child is asked to end, and then made to.
+_GRACE, _LAST_GRACE = 1.0, 2.0
+_PR_SET_PDEATHSIG = 1
+_CRASHES = frozenset({"SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"})
+
+
+class StoppedError(KeyboardInterrupt):
+    """SIGTERM: somebody wants this process to end, as by Ctrl-C."""
+
+
+def can_supervise() -> bool:
+    """Whether this system has what it takes."""
+    return hasattr(os, "fork") and hasattr(signal, "sigtimedwait")
+
+
+def supervised(work: Callable[[], int], tell: Callable[[str, str], int]) -> int:
+    """Do the work in a child process.
+
+    Args:
+        work: gives the exit code; runs in the child.
+        tell: tells of a child that could not, as (what, why), and gives the exit code; runs in this process.
+
+    Returns:
+        The exit code; in the child and in its parent.
+    """
+    shared = mmap.mmap(-1, 8)
+    _write(shared, math.inf)
+    waited = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _die_with(parent)
+        signal.signal(signal.SIGTERM, _stop)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        from onnx_gapmil.ort.limits import set_process
+
+        set_process(lambda until: _write(shared, until))
+        return work()
+    status, late = _wait(child, shared, waited)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return code
+    if late:
+        return tell("limit", "")
+    name = signal.Signals(-code).name
+    if name in _CRASHES:
+        return tell("crash", name)
+    return tell("killed", name) if name == "SIGKILL" else 128 - code
+
+
+def _wait(child: int, shared: mmap.mmap, waited: set[signal.Signals]) -> tuple[int, bool]:
+    """Wait for the child's end, and hurry it where it is late; gives its status, and whether it was."""
+    late = False
+    while True:
+        until = _read(shared)
+        now = time.monotonic()
+        if now > until + _GRACE + _LAST_GRACE:
+            late = True
+            os.kill(child, signal.SIGKILL)
+        elif now > until + _GRACE and not late:
+            late = True
+            os.kill(child, signal.SIGTERM)
+        event = signal.sigtimedwait(waited, 1.0 if math.isinf(until) else min(max(until + _GRACE - now, 0.05), 1.0))
+        if event is None:
+            pass
+        elif event.si_signo != signal.SIGCHLD:
+            # Ctrl-C of a terminal reaches the child by itself; what a process sends is handed on.
+            if event.si_code <= 0:
+                os.kill(child, event.si_signo)
+            continue
+        found, status = os.waitpid(child, os.WNOHANG)
+        if found == child:
+            return status, late
+
+
+def _die_with(parent: int) -> None:
+    """Let the system end this process when its parent is killed."""
+    import ctypes
+
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (OSError, AttributeError):  # another system than Linux
+        return
+    if os.getppid() != parent:  # it was, before that
+        os._exit(STOPPED)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StoppedError
+
+
+def _write(shared: mmap.mmap, until: float) -> None:
+    shared[:8] = struct.pack("d", until)
+
+
+def _read(shared: mmap.mmap) -> float:
+    return float(struct.unpack("d", shared[:8])[0])
+
+
+def is_help(arguments: list[str]) -> bool:
+    """Whether nothing is done but to print a help text."""
+    return not arguments or any(argument in ("-h", "--help", "--version") for argument in arguments)
+
+
+def interactive() -> bool:
+    """Whether a debugger is at work, which wants one process."""
+    return sys.gettrace() is not None

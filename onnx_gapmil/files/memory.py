@@ -1,0 +1,29 @@
+"""How much memory there is, and how much this process takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that can be taken without swapping, the control group's limit included; None if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((group / f"memory.{name}").read_text(encoding="ascii").strip() for name in ("max", "current"))
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, int(limit) - int(used))
+
+
+def private_memory() -> int | None:
+    """Bytes that this process may write, whether it did or not: what ``RLIMIT_DATA`` counts; None if unknown."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+    except (OSError, StopIteration, ValueError):
+        return None

@@ -1,0 +1,51 @@
+"""Which files beside a model are its own: what is looked for there, and what is never written over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+PREPROCESS_NAMES = ("preprocess.json", "config.json", "preprocessor_config.json")
+"""Files beside a model that may state its preprocessing, after those with the model's own name."""
+
+LABELS_NAMES = ("labels.txt", "labels.json")
+"""Files beside a model that may hold its class names, after those with the model's own name."""
+
+#: What else stands beside models: other programs' configuration, and notes on the model.
+_OTHERS = (
+    "classes.txt",
+    "class_names.txt",
+    "synset.txt",
+    "imagenet_classes.txt",
+    "metadata.json",
+    "metadata.yaml",
+    "model_index.json",
+    "quantize_config.json",
+    "inference.yml",
+    "inference.yaml",
+)
+#: What follows the model's own name, with or without its ``.onnx``.
+_ENDINGS = (
+    *(
+        f".{part}{ending}"
+        for part in ("", "labels.", "preprocess.", "names.", "classes.", "config.", "card.", "metadata.")
+        for ending in ("json", "txt", "yaml", "yml", "csv", "names", "md")
+    ),
+    *(".data", "_data", ".bin", ".weights"),
+)
+
+
+def model_stems(model: Path) -> tuple[str, ...]:
+    """Stems of the files that belong to a model: `x` for `x.onnx`, `x.gapmil` and `x` for `x.gapmil.onnx`."""
+    return tuple(dict.fromkeys((model.stem, model.stem.removesuffix(".gapmil"))))
+
+
+def sidecars(model: Path) -> Iterator[Path]:
+    """The files beside a model that are its names, its preprocessing, its configuration or its weights by their name.
+
+    Whether they are there is not looked at.
+    """
+    names = [*PREPROCESS_NAMES, *LABELS_NAMES, *_OTHERS]
+    for stem in (*model_stems(model), model.name):
+        names += [stem + ending for ending in _ENDINGS]
+    return (model.parent / name for name in names)

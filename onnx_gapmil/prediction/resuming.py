@@ -1,0 +1,121 @@
+"""What an interrupted `predict` has done already: a line for each photo, safe against being killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from onnx_gapmil.files.checked_lines import checked_line, content_of
+from onnx_gapmil.files.identity import FileIdentity, is_unchanged, stamp
+from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.files.writing import open_to_append, write_whole
+
+#: The journal's folder inside the result folder.
+JOURNAL = ".predict"
+_SETTINGS = "settings.json"
+_IMAGES = "images.jsonl"
+
+
+class PredictJournal:
+    """The journal of one run over photos.
+
+    Args:
+        folder: the result folder; nothing is made in it before the first photo is done.
+        settings: what has to be the same for a run to go on, by the words that a user is told where it is not.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self._folder = folder / JOURNAL
+        self._settings = dict(settings)
+        self._stream: IO[bytes] | None = None
+        self._going_on = False
+
+    def find(self, paths: Sequence[Path]) -> tuple[dict[int, tuple[str, dict[str, Any]]], str]:
+        """What was done and still holds: by place, the part of the report and the entry in it.
+
+        A photo is done if it is what it was, and what was written of it is still there.
+
+        Args:
+            paths: of the photos.
+
+        Returns:
+            The entries, and why an earlier run is not gone on with; "" if it is, or there was none.
+        """
+        try:
+            known = json.loads((self._folder / _SETTINGS).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}, ""
+        if known != self._settings:
+            known = known if isinstance(known, dict) else {}
+            other = [key for key in {**self._settings, **known} if self._settings.get(key) != known.get(key)]
+            return {}, f"An unfinished run here is not gone on with: there is another {' and '.join(other)}."
+        self._going_on = True
+        found: dict[int, tuple[str, dict[str, Any]]] = {}
+        try:
+            lines = (self._folder / _IMAGES).read_bytes().split(b"\n")[:-1]
+        except OSError:
+            return {}, ""
+        for line in lines:
+            with suppress(ValueError, TypeError, KeyError, RecursionError):
+                place, part, entry, identity = json.loads(content_of(line))
+                if is_unchanged(paths[place], FileIdentity(*identity)) and _is_there(entry):
+                    found[place] = (part, entry)
+        return found, ""
+
+    def add(self, place: int, part: str, entry: dict[str, Any], path: Path) -> None:
+        """Note that a photo is done, after all that is written of it.
+
+        Raises:
+            InputError: the disk does not take it.
+        """
+        if self._stream is None:
+            self._begin()
+        assert self._stream is not None  # noqa: S101  (begun above)
+        known = stamp(path)
+        identity = [known.size, known.modified, known.changed, known.sha256]
+        self._stream.write(checked_line(json_text([place, part, entry, identity], compact=True).encode()) + b"\n")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Remove the journal: its run is finished."""
+        self.close()
+        for name in (_IMAGES, _SETTINGS):
+            (self._folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made, or somebody keeps something in it
+            self._folder.rmdir()
+
+    def close(self) -> None:
+        """Close the file; what was added stays."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _begin(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._going_on:
+            (self._folder / _IMAGES).unlink(missing_ok=True)
+            write_whole(self._folder / _SETTINGS, json_text(self._settings, indent=2).encode())
+        path = self._folder / _IMAGES
+        # A line that was cut short ends here.
+        cut = path.is_file() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+        self._stream = open_to_append(path)
+        if cut:
+            self._stream.write(b"\n")
+
+
+def settings_of(parts: Mapping[str, object]) -> dict[str, str]:
+    """Fingerprints of what has to be the same."""
+    return {
+        key: value if isinstance(value, str) else hashlib.sha256(json_text(value).encode()).hexdigest()
+        for key, value in parts.items()
+    }
+
+
+def _is_there(entry: Mapping[str, Any]) -> bool:
+    """Whether the files that an entry names are still there."""
+    named = [entry.get(key) for key in ("picture", "npz")]
+    return all(Path(name).is_file() for name in named if isinstance(name, str))
