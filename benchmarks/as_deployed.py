@@ -145,7 +145,7 @@ def check(path: Path, name: str, seeds: int) -> Row:
         row.kind = kind_of(source.proto)
         made = rewrite(source, write=False)
     except GapmilError as error:
-        row.state = "refused" if error.exit_code == 3 else f"not rewritten: {str(error)[:160]}"
+        row.state = "refused" if error.exit_code == 3 else f"not rewritten: {str(error).replace(str(path), name)[:160]}"
         return row
     row.attachment = made.heads[0].attachment
     new = LoadedModel(made.model, source.path, source.sha256, source.size)
@@ -234,7 +234,9 @@ def report(found: dict[str, list[Row]]) -> str:
         f"Made by `{COMMAND}`; onnxruntime {ort.__version__}, onnx {onnx.__version__}. *Equal*: every output of the "
         "vendor's is equal byte for byte, at ONNX Runtime's default level (`all`) and at `extended`, on inputs of "
         "N(0, 1), 1.5 and 3 times that, and 0 to 255. *Loads*: the rewritten file loads under "
-        f"`{MODES[0]}=1` and `{MODES[1]}=1` where its original does.",
+        f"`{MODES[0]}=1` and `{MODES[1]}=1` where its original does. *Named*, *with a shadow*: the rung of the ladder "
+        "([proofs](../proofs.md)) that it took. Processors without AVX-512 are played by ONNX Runtime's own kernels "
+        "for AVX2, with its look at the processor's registers patched; `--json` and `--also` bring runs together.",
     ]
     for title, rows in found.items():
         lines += ["", f"## {title}", "", *_table(rows), "", *_exceptions(rows)]

@@ -99,7 +99,6 @@ def compose(walk: Lifting, output: str) -> Composed | None:
     shape = (part.lifted.batch, part.lifted.channels)
     step = LiftStep(walk.operator(node), node.name or "", output, shape, "norm", part.lifted.step.conditional, detail)
     lifted = replace(part.lifted, step=step)
-    walk.remember(output, lifted)
     return Composed(Logits(output, part.scores, activation, tuple(dict.fromkeys(reversed(tail)))), lifted)
 
 

@@ -168,8 +168,10 @@ def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: 
     except HeadRefused as refused:
         refusals[logits.output] = refused.refusal
         return True
-    if made is None:
+    # Sigmoids alone have a lift of their own, whose mean is the output itself.
+    if made is None or ("Softmax" not in made.logits.tail and not isinstance(walk.try_lift(logits.output), Refusal)):
         return False
+    walk.remember(logits.output, made.lifted)
     placed = place(walk, made.lifted)
     if isinstance(placed, Refusal):
         refusals[logits.output] = placed

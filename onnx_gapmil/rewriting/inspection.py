@@ -164,6 +164,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "classes": head.classes,
         "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
+        "places": head.places.to_json(),  # as traced; what stripes show of them is in the proof of a rewrite
         "chain": [step.to_json() for step in head.chain],
     }
 

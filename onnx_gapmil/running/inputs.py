@@ -136,7 +136,8 @@ class ModelInputs:
                 f"An array of shape {given} and type {array.dtype.name} does not fit the input {spec.name!r} of "
                 f"{self._what}, which takes {entry.text.removeprefix(repr(spec.name)).strip()}.{advice}"
             )
-        return array
+        # NumPy calls both orders of bytes float32; ONNX Runtime reads the processor's own, whatever was given.
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _read(value: Any, share: Share) -> ModelInput:

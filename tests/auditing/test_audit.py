@@ -62,7 +62,9 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     found = audited(tmp_path / "out", scenes.write_scenes(tmp_path / "data"))
     assert set(contents(tmp_path / "out")) == RESULTS
     assert json.loads((tmp_path / "out" / "summary.json").read_text("utf-8")) == found
-    promised = "schema_version model model_sha256 verdict head proof data images failed failures preprocess"
+    promised = (
+        "schema_version model model_sha256 model_weights verdict head proof data images failed failures preprocess"
+    )
     promised += " preprocess_source preprocess_assumed class_map names_source provider versions aggregators top1 top5"
     promised += " macro foreground recoverable error_causes background_reliance background edges pointing_game"
     promised += " pointing_game_centre maxboxacc_v2 localization pxap calibration several_objects intervals"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import external_data_helper
+from rich.console import Console
 
 from onnx_gapmil import inspect
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import save_model
+from onnx_gapmil.show.terminal.notes import inspection_note
 from tests.helpers.support import text_model, weights
 
 HEAD = "p = GlobalAveragePool(f)  q = Flatten(p)  y = Gemm<transB=1>(q, d, b)"
@@ -36,6 +39,20 @@ def test_the_facts_of_the_file_are_those_that_were_written(tmp_path: Path) -> No
     assert (found.nodes, found.parameters, found.functions) == (4, 5 * 6 + 5, 0)
     assert (found.verdict, found.rewritten, found.inlined) == ("exact", (), False)
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["heads"][0]["classes"] == 5
+
+
+def test_where_the_cells_look_is_said_as_traced() -> None:
+    body = f"k = Conv<strides=[4, 4]>(x, c)  f = Slice(k, last, start, axis, last)  {HEAD}"
+    init = {**INIT, "c": np.ones((6, 3, 4, 4), np.float32), "last": np.array([-1]), "start": np.array([-99])}
+    model = text_model(body, x="float[N,3,12,20] x", init={**init, "axis": np.array([3])})
+    found = inspect(model)
+    line = {"first": 2.0, "step": 4.0}
+    assert found.to_json()["heads"][0]["places"] == {"known": True, "input": "x", "rows": line, "columns": line}
+    console = Console(width=200, file=io.StringIO())
+    console.print(inspection_note(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    said = "places: rows from 2 in steps of 4 pixels, columns from 2 in steps of 4 pixels of 'x', as traced"
+    assert said in text
 
 
 def test_weights_beside_the_file_count_as_its_own(tmp_path: Path) -> None:

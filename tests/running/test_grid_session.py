@@ -250,6 +250,13 @@ def test_a_batch_that_does_not_fit_is_told_what_fits(toy, shape, dtype):
         session.run(np.zeros(shape, dtype))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_of_either_byte_order_are_the_same_numbers(toy, order):
+    batch = toy.images(2)
+    (found,) = session_of(toy.model()).run(batch.astype(batch.dtype.newbyteorder(order)))
+    np.testing.assert_allclose(found.grid, toy.grid(batch), atol=1e-5)
+
+
 def test_an_empty_batch_is_an_error(toy):
     with pytest.raises(InputError, match="has no image"):
         session_of(toy.model()).run(toy.images(0))

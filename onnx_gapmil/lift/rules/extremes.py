@@ -220,7 +220,7 @@ def lift_top_k(node: gs.Node, walk: Lifting) -> Lifted:
     if len(wide) > 1 or axis == 0 or walk.batch_axis(data) != 0 or walk.readout == "instance":
         raise walk.refuse("unknown-operator", node, "it sorts something else than the positions of each channel")
     channels = math.prod(shape[place] for place in wide)
-    if channels * count * positions > _MOST_NUMBERS or any(entry.space_is_open for entry in walk.trace.inputs):
+    if channels * count * positions > _MOST_NUMBERS or (_is_open(walk) and walk.graph.opset < 11):
         raise walk.refuse(
             "unknown-operator", node, f"it keeps {count} of {positions} positions, more than are followed"
         )
@@ -252,13 +252,31 @@ def _statistics(walk: Lifting, grid: FeatureGrid, channels: int, count: int, *, 
         least: the smallest are taken.
         first: the tensor has the order statistics before the channels, as tokens have.
     """
-    build, dtype, positions = walk.build, grid.dtype, math.prod(grid.size)
-    flat = build.reshape(grid.name, [0, channels, positions])
+    build, dtype = walk.build, grid.dtype
+    flat = build.reshape(grid.name, [0, channels, -1])
     _, found = build.topk(build.node("Neg", [flat]) if least else flat, count, 2)
-    numbers = build.constant(np.arange(positions, dtype=np.int64).reshape(1, 1, 1, -1))
+    numbers = build.reshape(_numbers(walk, grid, flat), [1, 1, 1, -1])
     hot = build.node("Equal", [build.reshape(found, [0, channels, count, 1]), numbers])
-    mask = build.node("Mul", [build.node("Cast", [hot], to=elem_type(dtype)), walk.scalar(positions, dtype)])
-    made = build.node("Mul", [build.reshape(flat, [0, channels, 1, positions]), mask])
+    mask = build.node("Mul", [build.node("Cast", [hot], to=elem_type(dtype)), cell_count(walk, grid, dtype)])
+    made = build.node("Mul", [build.reshape(flat, [0, channels, 1, -1]), mask])
     if first:
         made = build.node("Transpose", [made], perm=[0, 2, 1, 3])
-    return build.reshape(made, [0, channels * count, *grid.size])
+    if not _is_open(walk):
+        return build.reshape(made, [0, channels * count, *grid.size])
+    size = build.node("Gather", [build.node("Shape", [grid.name]), build.ints([2, 3])], axis=0)
+    return build.node("Reshape", [made, build.node("Concat", [build.ints([0, channels * count]), size], axis=0)])
+
+
+def _numbers(walk: Lifting, grid: FeatureGrid, flat: str) -> str:
+    """The numbers of the cells, counted at run time where the input's size is open."""
+    build = walk.build
+    if not _is_open(walk):
+        return build.constant(np.arange(math.prod(grid.size), dtype=np.int64))
+    count = build.node("Gather", [build.node("Shape", [flat]), build.constant(np.asarray(2, np.int64))], axis=0)
+    zero, one = (build.constant(np.asarray(value, np.int64)) for value in (0, 1))
+    return build.node("Range", [zero, count, one])
+
+
+def _is_open(walk: Lifting) -> bool:
+    """Whether the height or width of the input is left open."""
+    return any(entry.space_is_open for entry in walk.trace.inputs)

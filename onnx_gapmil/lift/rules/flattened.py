@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import places_are_lost
-from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+from onnx_gapmil.lift.planes import map_of
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 
 if TYPE_CHECKING:

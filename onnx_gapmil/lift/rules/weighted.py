@@ -15,9 +15,9 @@ import numpy as np
 
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.frozen import require_image
-from onnx_gapmil.lift.grids import map_of
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
+from onnx_gapmil.lift.planes import map_of
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Refusal
 from onnx_gapmil.lift.weighing import pool_weights
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import onnx
+
 from onnx_gapmil.graph.subgraphs import captured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import onnx
 
 
 def output_digests(model: onnx.ModelProto, outputs: Sequence[str]) -> list[str]:
@@ -42,9 +42,10 @@ def output_digests(model: onnx.ModelProto, outputs: Sequence[str]) -> list[str]:
 def _digest(name: str, node: onnx.NodeProto | None, weight: onnx.TensorProto | None, reads: list[str]) -> str:
     parts = hashlib.sha256()
     if weight is not None:
-        parts.update(f"{weight.data_type} {list(weight.dims)}".encode())
-        for held in (weight.raw_data, *(getattr(weight, kind) for kind in _HELD)):
-            parts.update(held if isinstance(held, bytes) else repr(list(held)).encode())
+        array = onnx.numpy_helper.to_array(weight)
+        # One number is one number: the runtime shares scalars, whatever their number of axes.
+        dims = list(weight.dims) if array.size != 1 else []
+        parts.update(f"{weight.data_type} {dims}".encode() + array.tobytes())
     elif node is None:
         parts.update(name.encode())
     else:
@@ -53,7 +54,3 @@ def _digest(name: str, node: onnx.NodeProto | None, weight: onnx.TensorProto | N
         parts.update(b"".join(entry.SerializeToString(deterministic=True) for entry in attributes))
         parts.update(" ".join(reads).encode())
     return parts.hexdigest()
-
-
-#: Where a TensorProto may hold its numbers beside ``raw_data``.
-_HELD = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")

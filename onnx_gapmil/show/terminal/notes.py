@@ -160,7 +160,20 @@ def _head_table(head: LiftedHead) -> RenderableType:
     table.add_row(
         "logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {tail}" if tail else "the output itself"
     )
-    return Group(title, Padding(table, (0, 0, 0, 2)))
+    return Group(title, Padding(table, (0, 0, 0, 2)), Padding(Text(_places_text(head)), (0, 0, 0, 2)))
+
+
+def _places_text(head: LiftedHead) -> str:
+    """Where the cells look, as traced."""
+    places = head.places
+    if not places.known:
+        return visible(f"places: not known: {places.reason}")
+    units = {"frames": "frame", "depth": "voxel"}
+    parts = [
+        f"{name} from {line.first:.4g} in steps of {line.step:.4g} {units.get(name, 'pixel')}{'s' * (line.step != 1)}"
+        for name, line in places.lines.items()
+    ]
+    return visible(f"places: {', '.join(parts)} of '{places.input}', as traced; rewrite proves them")
 
 
 def _qualities(head: LiftedHead) -> str:

@@ -301,9 +301,10 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(data: Path, new: Path, r
                     break
             child.wait()
         time.sleep(0.05)
+    left = (folder / ".compare").exists()  # a kill may come when all is done
     resumed: list[int] = []
     compare(MODEL, new, data, folder, progress=lambda done, total: resumed.append(done))
-    assert resumed in ([], [24])
+    assert not left or resumed in ([], [24])
     assert read(folder) == read(results)
     assert not (folder / ".compare").exists()
 
