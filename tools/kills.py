@@ -35,8 +35,10 @@ def lay_out(folder: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Every file below a folder; results name the folder itself, which is another one in each run."""
+    here = str(folder.resolve()).encode()
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes().replace(here, b"HERE") for path in files}
 
 
 def kill_often(arguments: list[str], folder: Path, kills: int, random: Random) -> tuple[int, float]:
@@ -61,6 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--verb", help="this one alone")
     asked = parser.parse_args()
     verbs = {
         "rewrite": ["rewrite", "m.onnx"],
@@ -69,6 +72,8 @@ def main() -> int:
     }
     failed = 0
     for verb, arguments in verbs.items():
+        if asked.verb not in (None, verb):
+            continue
         random = Random(f"{asked.seed}:{verb}")  # noqa: S311  (replayable, and no secret)
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
             broken, whole = Path(one), Path(other)
