@@ -7,10 +7,14 @@ import functools
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from playwright.sync_api import Browser, sync_playwright
+
+from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 
 #: What is kept between runs is kept between these tests alone.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gapmil-tests-")
@@ -65,3 +69,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def shared() -> Path:
     """The folder with the shared model zoo; for tests marked ``shared``."""
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for the pages of all verbs: playwright runs once in a process."""
+    program = find_browser()
+    if program is None:
+        pytest.skip(f"NO BROWSER: none of {', '.join(BROWSERS)} is on the PATH, so report.html is NOT tested in one")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()

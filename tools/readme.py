@@ -25,6 +25,7 @@ _BLOCK = re.compile(r"(<!-- \$ onnx-gapmil (?P<command>.*?) -->\n```\n)(?P<outpu
 _ROUNDING = re.compile(r"\d\.\de-\d\d")
 _GROWTH = re.compile(r"\+[\d,]+ bytes, [\d.]+ %")
 _PROVIDER = re.compile(r"^running on .*$", re.MULTILINE)
+_PROOF = re.compile(r"proved\s(now|by\san\searlier\srun),\sin\s[\d.]+\ss")
 _SPEED = re.compile(r"\d+ photos in [\d.]+ s, [\d.]+ photos/s")
 
 
@@ -57,6 +58,7 @@ def comparable(text: str) -> str:
         (_PROVIDER, "running on ..."),
         (_GROWTH, "+... bytes"),
         (_SPEED, "... photos"),
+        (_PROOF, "proved ..."),
     ):
         text = figure.sub(stand_in, text)
     return text

@@ -9,11 +9,12 @@ import numpy as np
 
 from onnx_gapmil.lift.coordinates.judging import COLOURS
 from onnx_gapmil.lift.placing import cells_of, difference_of
-from onnx_gapmil.lift.views import NEAR, common_lattice, is_in_order, is_within, side_by_side
+from onnx_gapmil.lift.views import NEAR, common_lattice, is_in_order, is_same_part, is_within, side_by_side
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from onnx_gapmil.lift.coordinates.judging import CellPlaces
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.views import Lattice
@@ -51,11 +52,9 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
         return None
     if any(grid.cells or grid.fold is not None for lifted in lifts for grid in lifted.features):
         return None  # volumes and clips are joined where their cells are the same alone
-    target = (max(lifted.size[0] for lifted in lifts), max(lifted.size[1] for lifted in lifts))
-    brought = [cells_of(walk, grid, target) for lifted in lifts for grid in lifted.features]
-    if all(is_in_order(cells) and not difference_of(brought[0], cells) for cells in brought):
-        return None  # the same places, however many cells see them
     views = [cells_of(walk, lifted.features[0]) for lifted in lifts]
+    if all(is_in_order(cells) and _cover_the_same(views[0], cells) for cells in views):
+        return None  # the same places, however many cells see them
     if any(cells.beside for cells in views):
         return None  # several frames at the same rows and columns, which is refused where the head is placed
     if not all(is_in_order(cells) for cells in views) or len({cells.places.input for cells in views}) > 1:
@@ -73,6 +72,13 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
         side_by_side(walk, lifted, cells, lattice, place)
         for place, (lifted, cells) in enumerate(zip(lifts, views, strict=True))
     ]
+
+
+def _cover_the_same(one: CellPlaces, two: CellPlaces) -> bool:
+    """Whether two views look at the same places, with as many cells or with others."""
+    if one.size == two.size:
+        return not difference_of(one, two)
+    return one.places.input == two.places.input and is_same_part(one, two)
 
 
 def _in_the_image(walk: Lifting, lattice: Lattice) -> bool:

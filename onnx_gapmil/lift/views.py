@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Where a network looks is known to a quarter of a cell; views whose cells lie farther beside a lattice have none.
 NEAR = 0.25
+#: Two trunks see the same part of an image where their outermost cells end within this share of the coarser step.
+_ALIKE = 0.76
 #: A cell is divided into at most so many along each axis, to find a lattice on which all views lie.
 _MOST_PARTS = 4
 #: Views that are far apart, or much coarser than another, would leave mostly empty cells.
@@ -76,6 +78,17 @@ def is_within(one: CellPlaces, two: CellPlaces) -> bool:
     inside = all(inner[0] >= outer[0] - near and inner[1] <= outer[1] + near for inner, outer in ends)
     same = all(abs(side - other) <= near for inner, outer in ends for side, other in zip(inner, outer, strict=True))
     return inside and not same
+
+
+def is_same_part(one: CellPlaces, two: CellPlaces) -> bool:
+    """Whether two views begin and end at the same places, give or take what cells of windows without padding lack."""
+    for name in ("rows", "columns"):
+        lines = [getattr(cells.places, name) for cells in (one, two)]
+        near = _ALIKE * max((line.step for line in lines if line is not None), default=0.0)
+        pairs = zip(_ends(one, name), _ends(two, name), strict=True)
+        if any(abs(side - other) > near for side, other in pairs):
+            return False
+    return True
 
 
 def _ends(cells: CellPlaces, name: str) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from onnx_gapmil import Comparison, compare
 from onnx_gapmil.show.html.maps import difference_scale, encode_maps
@@ -19,7 +19,6 @@ from onnx_gapmil.validation.comparing.records import Answer, Drift, PairRecord
 from onnx_gapmil.validation.comparing.sentences import verdict_sentence
 from tests.helpers.compared import changed_model, write_data
 from tests.helpers.scene_data import MODEL
-from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +26,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
     folder = tmp_path_factory.mktemp("compare")
     hostile = changed_model(folder / "<img src=x onerror=alert(1)>")
     return compare(MODEL, hostile, write_data(folder / "data"), folder / "out"), folder / "out" / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find_browser()
-    if program is None:
-        pytest.skip(f"NO BROWSER: none of {', '.join(BROWSERS)} is on the PATH, so report.html is NOT tested in one")
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
