@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,10 @@ from onnx_gapmil.cli.options import (
     verb_options,
 )
 from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.progress import Teller
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
-    from onnx_gapmil.cli.progress import PhotoProgress
     from onnx_gapmil.prediction.classifier import Classifier
 
 
@@ -146,33 +145,15 @@ def command(
     return 0
 
 
-class _Teller(contextlib.ExitStack):
-    """Says on stderr what was decided, then how far the run is.
-
-    Attributes:
-        done: images that are measured, those of earlier runs included.
-        total: images of the data set.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: PhotoProgress | None = None
-        self.done = 0
-        self.total = 0
+class _Teller(Teller):
+    """Of an audit."""
 
     def announce(self, classifier: Classifier, prepared: PreparedData, resumed: int) -> None:
         """Before the first image."""
         from onnx_gapmil.auditing.text import conditions_note
-        from onnx_gapmil.cli.progress import PhotoProgress
-        from onnx_gapmil.show.terminal.notes import console
 
-        console(stderr=True).print(conditions_note(classifier, prepared, resumed))
-        self.done, self.total = resumed, len(prepared.samples)
-        self._bar = self.enter_context(PhotoProgress(self.total - resumed, shown=True))
+        self.begin(conditions_note(classifier, prepared, resumed), resumed, len(prepared.samples))
 
     def update(self, progress: Progress) -> None:
         """After every batch."""
-        if self._bar is not None:
-            for _ in range(progress.done - self.done):
-                self._bar.advance()
-        self.done = progress.done
+        self.reach(progress.done)

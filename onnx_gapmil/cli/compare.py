@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,9 @@ import click
 
 from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
 from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.progress import Teller
 
 if TYPE_CHECKING:
-    from onnx_gapmil.cli.progress import PhotoProgress
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
@@ -155,33 +154,15 @@ def command(
     return 0
 
 
-class CompareTeller(contextlib.ExitStack):
-    """Says on stderr what was decided, then how far the run is.
-
-    Attributes:
-        done: images that are compared, those of earlier runs included.
-        total: images of the data set.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bar: PhotoProgress | None = None
-        self.done = 0
-        self.total = 0
+class CompareTeller(Teller):
+    """Of a comparison."""
 
     def announce(self, sides: Sides, resumed: int, why: str) -> None:
         """Before the first image."""
-        from onnx_gapmil.cli.progress import PhotoProgress
-        from onnx_gapmil.show.terminal.notes import console
         from onnx_gapmil.validation.comparing.text import conditions_note
 
-        console(stderr=True).print(conditions_note(sides, resumed, why))
-        self.done, self.total = resumed, len(sides.shots)
-        self._bar = self.enter_context(PhotoProgress(self.total - resumed, shown=True))
+        self.begin(conditions_note(sides, resumed, why), resumed, len(sides.shots))
 
     def update(self, progress: Progress) -> None:
         """After every line of the journal."""
-        if self._bar is not None:
-            for _ in range(progress.done - self.done):
-                self._bar.advance()
-        self.done = progress.done
+        self.reach(progress.done)

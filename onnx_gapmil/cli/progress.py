@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress
 
 
@@ -55,6 +57,36 @@ class PhotoProgress:
             self._bar.console.print(message, markup=False, highlight=False, soft_wrap=True)
         else:
             say(message, err=True)
+
+
+class Teller(contextlib.ExitStack):
+    """Says on stderr what a run over a data set has decided, then how far it is.
+
+    Attributes:
+        done: images that are done, those of earlier runs included.
+        total: images of the data set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar: PhotoProgress | None = None
+        self.done = 0
+        self.total = 0
+
+    def begin(self, conditions: RenderableType, done: int, total: int) -> None:
+        """Before the first image."""
+        from onnx_gapmil.show.terminal.notes import console
+
+        console(stderr=True).print(conditions)
+        self.done, self.total = done, total
+        self._bar = self.enter_context(PhotoProgress(total - done, shown=True))
+
+    def reach(self, done: int) -> None:
+        """After every batch."""
+        if self._bar is not None:
+            for _ in range(done - self.done):
+                self._bar.advance()
+        self.done = done
 
 
 def _bar() -> Progress:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.files.hashing import hash_file
 from onnx_gapmil.graph.loading import model_tensors
 from onnx_gapmil.graph.tensors import is_external
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import onnx
 
     from onnx_gapmil.graph.loading import LoadedModel
-
-_CHUNK = 1 << 20
 
 
 def weight_files(proto: onnx.ModelProto) -> list[str]:
@@ -39,19 +34,3 @@ def weight_digests(model: LoadedModel) -> dict[str, str]:
     """
     folder = model.folder
     return {} if folder is None else {name: hash_file(folder / name) for name in weight_files(model.proto)}
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in parts.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while part := stream.read(_CHUNK):
-                digest.update(part)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    return digest.hexdigest()

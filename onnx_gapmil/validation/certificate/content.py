@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.hashing import hash_file
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.text import parse_json
 from onnx_gapmil.files.writing import write_whole
-from onnx_gapmil.graph.weights import hash_file, weight_files
+from onnx_gapmil.graph.weights import weight_files
 from onnx_gapmil.rewriting.proved_record import checks_of, graph_digest, inputs_of, versions
 
 if TYPE_CHECKING:

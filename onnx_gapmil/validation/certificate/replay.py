@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, InputError
+from onnx_gapmil.files.hashing import hash_file
 from onnx_gapmil.graph.loading import LoadedModel, load_model
-from onnx_gapmil.graph.weights import hash_file
 from onnx_gapmil.rewriting.proof.as_deployed import DeploymentProof
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs

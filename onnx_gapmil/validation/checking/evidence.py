@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.errors import InputError, ModelError
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.hashing import hash_file
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.text import parse_json
 
 _MAX_BYTES = 256 * 2**20
-_CHUNK = 1 << 20
 _SHOWN = 12
 
 
@@ -72,7 +72,7 @@ def gather(
     Raises:
         InputError: a file is missing, torn, or no such result.
     """
-    digest = file_sha256(model)
+    digest = hash_file(model)
     own = read_summary(audit) if audit is not None else None
     if own is not None and own.content["model_sha256"] != digest:
         own = own.with_problem(_other("the audit", own.content["model_sha256"], digest))
@@ -126,24 +126,6 @@ def data_keys(evidence: Evidence) -> str | None:
     return keys if isinstance(keys, str) else None
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a model's file, read in parts.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as stream:
-            while part := stream.read(_CHUNK):
-                digest.update(part)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file, and an ONNX model was expected; check the path.") from error
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    return digest.hexdigest()
-
-
 def _is_comparison(content: Mapping[str, Any]) -> bool:
     models = content.get("models")
     if not isinstance(models, Mapping):
@@ -177,7 +159,7 @@ def _other_weights(what: str, weights: object, model: Path) -> str:
         file = model.parent / str(name)
         if not file.is_file():
             return f"{what} is of weights in {name}, which is not beside the model"
-        if file_sha256(file) != digest:
+        if hash_file(file) != digest:
             return f"{what} is of other weights: {name} beside the model has another SHA-256"
     return ""
 

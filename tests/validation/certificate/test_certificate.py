@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from onnx_gapmil import InputError, ProofReport, rewrite, verify
 from onnx_gapmil.cli import main
-from onnx_gapmil.graph.weights import hash_file
+from onnx_gapmil.files.hashing import hash_file
 from onnx_gapmil.rewriting.proved_record import PROOF_KEY, graph_digest
 from onnx_gapmil.validation.certificate.content import render
 from tests.helpers.scene_data import MODEL
