@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.coordinates.judging import COLOURS
+from onnx_gapmil.lift.lifted import Laid
 from onnx_gapmil.lift.placing import cells_of, difference_of
-from onnx_gapmil.lift.views import NEAR, common_lattice, is_in_order, is_same_part, is_within, side_by_side
+from onnx_gapmil.lift.views import NEAR, common_lattice, is_in_order, is_same_part, is_within, selection
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.coordinates.judging import CellPlaces
-    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.views import Lattice
 
@@ -52,25 +53,28 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
         return None
     if any(grid.cells or grid.fold is not None for lifted in lifts for grid in lifted.features):
         return None  # volumes and clips are joined where their cells are the same alone
-    views = [cells_of(walk, lifted.features[0]) for lifted in lifts]
-    if all(is_in_order(cells) and _cover_the_same(views[0], cells) for cells in views):
+    looks = [[cells_of(walk, grid) for grid in lifted.features] for lifted in lifts]
+    views = [cells[0] for cells in looks]
+    if any(not is_in_order(cells) or difference_of(own[0], cells) for own in looks for cells in own):
+        return None  # a lattice would hide it, and what one lift alone mixes is refused where the head is placed
+    if all(_cover_the_same(views[0], cells) for cells in views):
         return None  # the same places, however many cells see them
     if any(cells.beside for cells in views):
         return None  # several frames at the same rows and columns, which is refused where the head is placed
-    if not all(is_in_order(cells) for cells in views) or len({cells.places.input for cells in views}) > 1:
+    if len({cells.places.input for cells in views}) > 1:
         return None
     # A union of views is as large as its parts are apart: each is compared by itself.
     single = [
-        cells if grid.laid is None else grid.laid.view
-        for lifted, cells in zip(lifts, views, strict=True)
-        for grid in lifted.features
+        _own_view(grid, cells)
+        for lifted, own in zip(lifts, looks, strict=True)
+        for grid, cells in zip(lifted.features, own, strict=True)
     ]
     lattice = None if any(is_within(one, two) for one in single for two in single) else common_lattice(views)
     if lattice is None or not _in_the_image(walk, lattice):
         return None
     return [
-        side_by_side(walk, lifted, cells, lattice, place)
-        for place, (lifted, cells) in enumerate(zip(lifts, views, strict=True))
+        _side_by_side(walk, lifted, own, lattice, view)
+        for view, (lifted, own) in enumerate(zip(lifts, looks, strict=True))
     ]
 
 
@@ -98,25 +102,50 @@ def _in_the_image(walk: Lifting, lattice: Lattice) -> bool:
 def _resampled(walk: Lifting, lifted: Lifted, size: tuple[int, int]) -> Lifted:
     if lifted.size == size:
         return lifted
-    before = "×".join(map(str, lifted.size))
+    note = f"brought from {'×'.join(map(str, lifted.size))} cells to the finer grid"
+    return _regridded(walk, lifted, [overlap(old, new) for old, new in zip(lifted.size, size, strict=True)], note)
+
+
+def _side_by_side(walk: Lifting, lifted: Lifted, looks: list[CellPlaces], lattice: Lattice, view: int) -> Lifted:
+    """A view's lift, and the features that it was made of, on the common lattice."""
+    sizes = zip(lifted.size, lattice.size, lattice.spans[view], strict=True)
+    before, after = ("×".join(map(str, size)) for size in (lifted.size, lattice.size))
+    note = f"{before} cells of one view among the {after} of all"
+    made = _regridded(walk, lifted, [selection(count, total, *span) for count, total, span in sizes], note)
+    features = tuple(
+        replace(grid, laid=Laid(lattice.places, _own_view(grid, cells)))
+        for grid, cells in zip(made.features, looks, strict=True)
+    )
+    return replace(made, features=features)
+
+
+def _own_view(grid: FeatureGrid, cells: CellPlaces) -> CellPlaces:
+    """Where a grid looked before it was laid beside others."""
+    return cells if grid.laid is None else grid.laid.view
+
+
+def _regridded(walk: Lifting, lifted: Lifted, lines: list[np.ndarray], note: str) -> Lifted:
+    """A lift and its features X as ``R_h X R_w'``, for R_h and R_w (new, old) whose columns have one sum each.
+
+    That sum is the ratio of the numbers of lines, so that the mean over cells is kept.
+    """
+
+    def through(tensor: str, dtype: np.dtype) -> str:
+        rows, columns = (each.astype(dtype) for each in lines)
+        wide = walk.build.node("MatMul", [tensor, walk.build.constant(columns.T)])
+        return walk.build.node("MatMul", [walk.build.constant(rows), wide])
+
+    size = (len(lines[0]), len(lines[1]))
     features = tuple(
         replace(
             grid,
-            name=_by_area(walk, grid.name, grid.size, size, grid.dtype),
+            name=through(grid.name, grid.dtype),
             size=size,
-            note=f"{grid.note}{'; ' if grid.note else ''}brought from {before} cells to the finer grid",
+            note="; ".join(part for part in (grid.note, note) if part),
         )
         for grid in lifted.features
     )
-    name = _by_area(walk, lifted.name, lifted.size, size, lifted.dtype)
-    return replace(lifted, name=name, features=features)
-
-
-def _by_area(walk: Lifting, tensor: str, before: tuple[int, int], after: tuple[int, int], dtype: np.dtype) -> str:
-    """``R_h X R_w'``: every row of R sums to 1, every column to the ratio of the sizes, so the mean is kept."""
-    rows, columns = (overlap(old, new).astype(dtype) for old, new in zip(before, after, strict=True))
-    wide = walk.build.node("MatMul", [tensor, walk.build.constant(columns.T)])
-    return walk.build.node("MatMul", [walk.build.constant(rows), wide])
+    return replace(lifted, name=through(lifted.name, lifted.dtype), features=features)
 
 
 def overlap(old: int, new: int) -> np.ndarray:

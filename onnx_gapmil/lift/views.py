@@ -1,4 +1,4 @@
-"""Views of one image that lie elsewhere in it (crops, tiles, halves): their cells side by side on one common lattice.
+"""Views of one image that lie elsewhere in it (crops, tiles, halves): the common lattice on which their cells lie.
 
 A view's grid of n cells is laid onto the U cells of the lattice, zero where it does not look, and multiplied by U / n
 (by U / (n * k) where each of its cells covers k of the lattice's), so that its mean over cells stays what it is.
@@ -6,21 +6,17 @@ A view's grid of n cells is laid onto the U cells of the lattice, zero where it 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.images.places import AxisPlaces, Places
-from onnx_gapmil.lift.lifted import Laid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.lift.coordinates.judging import CellPlaces
-    from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
-    from onnx_gapmil.lift.lifting import Lifting
 
 #: Where a network looks is known to a quarter of a cell; views whose cells lie farther beside a lattice have none.
 NEAR = 0.25
@@ -120,47 +116,15 @@ def _common_line(
     return None
 
 
-def side_by_side(walk: Lifting, lifted: Lifted, cells: CellPlaces, lattice: Lattice, view: int) -> Lifted:
-    """A view's lift, and the features that it was made of, on the common lattice.
+def selection(count: int, total: int, start: int, copies: int) -> np.ndarray:
+    """Which of a view's lines each line of the lattice takes: (total, count), float64, in units that keep the mean.
 
     Args:
-        walk: the walk.
-        lifted: the lift.
-        cells: where its cells look.
-        lattice: the lattice.
-        view: which of its views that is.
+        count: lines of the view.
+        total: lines of the lattice.
+        start: the first line of the lattice that the view covers.
+        copies: how many lines of the lattice each of its own covers.
     """
-    spans = lattice.spans[view]
-    before = "×".join(map(str, lifted.size))
-    after = "×".join(map(str, lattice.size))
-    laid = f"{before} cells of one view among the {after} of all"
-    features = tuple(
-        replace(
-            grid,
-            name=_laid(walk, grid.name, grid, lattice, spans),
-            size=lattice.size,
-            note="; ".join(part for part in (grid.note, laid) if part),
-            laid=Laid(lattice.places, cells if grid.laid is None else grid.laid.view),
-        )
-        for grid in lifted.features
-    )
-    name = _laid(walk, lifted.name, lifted, lattice, spans)
-    return replace(lifted, name=name, features=features)
-
-
-def _laid(
-    walk: Lifting, tensor: str, of: FeatureGrid | Lifted, lattice: Lattice, spans: tuple[tuple[int, int], ...]
-) -> str:
-    """``S_h X S_w'``: each row of S has one entry at most, each column the same sum, the ratio of the sizes."""
-    down, across = (
-        _selection(count, total, *span) for count, total, span in zip(of.size, lattice.size, spans, strict=True)
-    )
-    wide = walk.build.node("MatMul", [tensor, walk.build.constant(across.T.astype(of.dtype))])
-    return walk.build.node("MatMul", [walk.build.constant(down.astype(of.dtype)), wide])
-
-
-def _selection(count: int, total: int, start: int, copies: int) -> np.ndarray:
-    """(total, count): which of a view's rows each row of the lattice takes, in units that keep the mean."""
     chosen = np.zeros((total, count))
     for cell in range(count):
         chosen[start + cell * copies : start + (cell + 1) * copies, cell] = total / (count * copies)
@@ -169,5 +133,4 @@ def _selection(count: int, total: int, start: int, copies: int) -> np.ndarray:
 
 def is_in_order(cells: CellPlaces) -> bool:
     """Whether a grid's places are known and its cells are in reading order."""
-    known = cells.places.known and not cells.code and cells.order is None
-    return known and math.prod(cells.size) > 0
+    return cells.places.known and not cells.code and cells.order is None

@@ -188,6 +188,31 @@ def test_views_that_are_no_parts_of_the_image_are_refused(name: str) -> None:
     check_refused(text_model(body, x=f"float[N,3,{size},{size}] x", init=init), "different-views")
 
 
+@pytest.mark.parametrize(
+    ("join", "code"),
+    [
+        ("a = Add(p0, pm)\n p = Add(a, p1)", "different-views"),
+        ("a = Add(p1, p0)\n p = Add(a, pm)", "different-grids"),  # 4x8 cells of both views, and 4x4
+        ("p = Sum(p1, pm, p0)", "different-views"),
+    ],
+)
+def test_mirrored_view_is_refused_beside_another_too(join: str, code: str) -> None:
+    """On the lattice of all views the cells of a patch and of its mirror image would seem to look alike."""
+    model = model_of([(0, 0, 16, 16), (0, 16, 16, 32)], join, (16, 32))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(ints(-1), "last"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(ints(-99), "start"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(ints(3), "three"))
+    helper = onnx.helper
+    mirrored = [
+        helper.make_node("Slice", ["x0", "last", "start", "three", "last"], ["xm"]),
+        helper.make_node("Conv", ["xm", "c"], ["km"], strides=[PATCH, PATCH]),
+        helper.make_node("GlobalAveragePool", ["km"], ["pm"]),
+    ]
+    for place, node in enumerate(mirrored):
+        model.graph.node.insert(1 + place, node)
+    check_refused(model, code)
+
+
 def test_views_of_an_open_image_are_refused() -> None:
     model = model_of(CASES["halves"][0], joined("Mean", 2), (32, 32))
     for axis in (2, 3):
