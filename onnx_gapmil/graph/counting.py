@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Local functions that may call each other in a row; exporters nest a handful.
 _DEEPEST_CALLS = 100
-#: A tensor larger than this in one run is no feature map: it is weighed before the run.
 _Key = tuple[str, str, str]
 
 

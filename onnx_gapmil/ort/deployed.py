@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import onnx
 
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.ort.bounded import bounded_session
 from onnx_gapmil.ort.cpu import EXTERNAL_FOLDER, session_options
 from onnx_gapmil.ort.errors import load_error
 from onnx_gapmil.ort.quiet import onnxruntime_module
@@ -66,7 +68,9 @@ def deployed_session(
     if weights:
         options.add_external_initializers(list(weights), values)
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return bounded_session(model, options, providers=["CPUExecutionProvider"])
+    except GapmilError:
+        raise
     except Exception as error:
         raise load_error(error, "The model") from error
 

@@ -68,7 +68,15 @@ class _Settings:
 
 _settings = _Settings()
 _lock = threading.Lock()
-_span: _Span | None = None
+
+
+class _Here(threading.local):
+    """The block of `limited` that this thread is in."""
+
+    span: _Span | None = None
+
+
+_here = _Here()
 
 
 def set_seconds(seconds: float | None) -> None:
@@ -100,15 +108,11 @@ def limited(size: int = 0) -> Iterator[None]:
     Raises:
         LimitError: a limit was met, whatever the block made of it.
     """
-    global _span
-    with _lock:
-        outer = _span
-        if outer is None:
-            seconds = SECONDS if _settings.seconds is None else _settings.seconds
-            _span = span = _Span(seconds, _allowed(size), time.monotonic() + seconds)
-    if outer is not None:
+    if _here.span is not None:
         yield
         return
+    seconds = _asked()
+    _here.span = span = _Span(seconds, _allowed(size), time.monotonic() + seconds)
     timer = threading.Timer(min(span.seconds, threading.TIMEOUT_MAX), _expire, (span,))
     timer.daemon = True
     timer.start()
@@ -128,13 +132,12 @@ def limited(size: int = 0) -> Iterator[None]:
         if restore is not None:
             restore()
         _settings.follow(math.inf)
-        with _lock:
-            _span = None
+        _here.span = None
 
 
 def seconds_allowed() -> float:
     """Seconds that the block has in all; infinity outside of one."""
-    return _span.seconds if _span is not None else math.inf
+    return _here.span.seconds if _here.span is not None else math.inf
 
 
 def require_parts(count: int, what: str) -> None:
@@ -147,7 +150,7 @@ def require_parts(count: int, what: str) -> None:
     Raises:
         LimitError: there are too many.
     """
-    seconds = SECONDS if _span is None and _settings.seconds is None else min(seconds_allowed(), _asked())
+    seconds = min(seconds_allowed(), _asked())
     if count > seconds * PARTS_PER_SECOND:
         raise LimitError(
             f"it has {_number(count)} {what}, and {PARTS_PER_SECOND:,} are expected to be done in a second, so that "
@@ -165,7 +168,7 @@ def require_memory(needed: int, what: str) -> None:
     Raises:
         LimitError: it would.
     """
-    allowed = _span.memory if _span is not None else _allowed(0)
+    allowed = _here.span.memory if _here.span is not None else _allowed(0)
     if allowed is not None and needed > allowed:
         raise LimitError(
             f"{what} takes {_bytes(needed)} of memory, more than the limit of {_bytes(allowed)}; raise it with "
@@ -212,7 +215,7 @@ def require_work(macs: float, what: str) -> None:
 @contextlib.contextmanager
 def trial_run() -> Iterator[None]:
     """The first run of a model: what takes a quarter of the limit for that is given up at once."""
-    span = _span
+    span = _here.span
     if span is None or math.isinf(span.seconds):
         yield
         return
@@ -238,7 +241,7 @@ def bounded_run(run: Callable[[Any], Any], options: Any) -> Any:
     Raises:
         LimitError: a limit was met.
     """
-    span = _span
+    span = _here.span
     if span is None:
         return run(options)
     with _lock:

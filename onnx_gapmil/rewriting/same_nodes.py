@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.subgraphs import captured
 from onnx_gapmil.graph.tensors import tensor_array
 
 if TYPE_CHECKING:
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def same_tensors(first: onnx.ModelProto, second: onnx.ModelProto, pairs: Iterable[tuple[str, str]]) -> bool:
-    """Whether each pair of tensors is made by equal nodes of equal tensors.
-
-    A name that both graphs have, with equal makers, is one tensor: both must hold the same vendor's part.
+    """Whether each pair of tensors is made by equal nodes of equal tensors, down to inputs and constants.
 
     Args:
         first: a model.
@@ -35,12 +34,11 @@ def same_tensors(first: onnx.ModelProto, second: onnx.ModelProto, pairs: Iterabl
             if made is not None or remade is not None or not _same_leaves(one, left, other, right):
                 return False
             continue
-        # The vendor's part is the same in both, up to here and behind.
-        if left == right and made == remade:
-            continue
         if not _same_nodes(made, remade) or list(made.output).index(left) != list(remade.output).index(right):
             return False
+        # Names tell nothing: a lift gives its own nodes the same ones each time, and a forger keeps them.
         pending += zip(made.input, remade.input, strict=True)
+        pending += zip(captured(made), captured(remade), strict=True)
     return True
 
 
@@ -56,11 +54,11 @@ class _Graph:
 
 
 def _same_leaves(one: _Graph, left: str, other: _Graph, right: str) -> bool:
-    """Inputs by name; constants by name, or by value where they are small enough to lie in the file."""
+    """Inputs by name; constants by value, and those that lie in a file of their own by name and place in it."""
     held, kept = one.constants.get(left), other.constants.get(right)
     if held is None or kept is None:
         return held is None and kept is None and left == right
-    return left == right or _same_values(held, kept)
+    return (left == right and held == kept) or _same_values(held, kept)
 
 
 def _same_values(held: onnx.TensorProto, kept: onnx.TensorProto) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from onnx_gapmil.errors import LimitError, ModelError
 from onnx_gapmil.ort import limits
 from onnx_gapmil.ort.cpu import cpu_session
+from onnx_gapmil.ort.deployed import deployed_session
 from onnx_gapmil.ort.limits import bounded_run, limited
 from onnx_gapmil.rewriting.inspection import inspect
 from tests.helpers import hostile
@@ -32,6 +34,31 @@ def test_an_endless_loop_ends_with_the_trial_runs_share() -> None:
 
 
 @pytest.mark.usefixtures("short")
+def test_a_session_as_deployed_ends_at_the_limit_too() -> None:
+    session = deployed_session(hostile.endless_loop().SerializeToString(), None, "all")
+    with pytest.raises(LimitError, match=r"The limit of 1\.2 s"), limited():
+        session.run(None, {"x": np.zeros((1, 3, 16, 16), np.float32)})
+
+
+def test_another_threads_limits_are_its_own() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with limited():
+            begun.set()
+            ended.wait(60)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    begun.wait(60)
+    assert limits.seconds_allowed() == float("inf")
+    with limited():
+        ended.set()
+        thread.join()
+        assert limits.seconds_allowed() == limits.SECONDS
+
+
+@pytest.mark.usefixtures("short")
 def test_a_limit_inside_a_block_that_swallows_it_is_told_all_the_same() -> None:
     session = cpu_session(hostile.endless_loop(), None)
     with pytest.raises(LimitError, match=r"the limit of 1\.2 s|The limit of 1\.2 s"), limited():  # noqa: PT012
@@ -42,11 +69,11 @@ def test_a_limit_inside_a_block_that_swallows_it_is_told_all_the_same() -> None:
 
 def test_blocks_within_a_block_share_its_limits() -> None:
     with limited():
-        outer = limits._span
+        outer = limits._here.span
         with limited():
-            assert limits._span is outer
-        assert limits._span is outer
-    assert limits._span is None
+            assert limits._here.span is outer
+        assert limits._here.span is outer
+    assert limits._here.span is None
 
 
 @pytest.mark.parametrize(

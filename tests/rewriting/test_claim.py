@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -19,6 +20,7 @@ from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting import claim
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
+from onnx_gapmil.rewriting.same_nodes import same_tensors
 from tests.helpers.support import text_model, weights
 from tests.helpers.verbs import run
 
@@ -150,6 +152,63 @@ def test_a_conditional_head_said_to_be_exact_is_refused() -> None:
     record(model, verdict="exact")
     with pytest.raises(ProofError, match="it says that the verdict of 'y' is 'exact', and it is 'conditional'"):
         rewrite_model(model)
+
+
+#: Only nodes of its middle tell the two apart: those behind are what they were.
+CHAIN = f"{POOL[: POOL.rindex(chr(10))]}\n m = Mul(p, p)\n s = Sub(p, m)\n n = Neg(s)\n f = Flatten(n)\n"
+
+
+@pytest.mark.parametrize(("op", "other"), [("Neg", "Abs"), ("Mul", "Max"), ("Sub", "Max")])
+def test_another_node_deep_in_what_was_appended_is_found(op: str, other: str) -> None:
+    model = rewritten(f"{CHAIN} y = Gemm<transB=1>(f, w, b)")
+    next(node for node in model.graph.node if node.op_type == op and node.name.startswith("gapmil/")).op_type = other
+    with pytest.raises(ProofError, match="its record of lifted heads does not hold"):
+        claimed_heads(load_model(model))
+
+
+def test_other_numbers_in_a_constant_of_the_same_name_are_found() -> None:
+    model = rewritten()
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for tensor in changed.graph.initializer:
+        if tensor.name == "b":
+            tensor.CopyFrom(numpy_helper.from_array(INIT["b"] + 1, "b"))
+    assert same_tensors(model, model, [("gapmil_grid", "gapmil_grid")])
+    assert not same_tensors(model, changed, [("gapmil_grid", "gapmil_grid")])
+
+
+BENT = f"{POOL}\n t = Tanh(f)\n y = Gemm<transB=1>(t, w, b)"
+
+
+@pytest.mark.parametrize(("readout", "forge"), [("contribution", turned_grid), ("instance", random_conv_as_grid)])
+def test_cells_of_a_conditional_head_that_are_others_are_refused(readout: Any, forge: Forger, tmp_path: Path) -> None:
+    """Its mean is what it was, or is held against nothing: the map itself is."""
+    vendor = text_model(BENT, x="float[N,3,8,8] x", init=INIT)
+    model = rewrite(vendor, write=False, readout=readout).model
+    forge(model)
+    with pytest.raises(ProofError, match="'gapmil_grid' is not what lifting the head of 'y' gives"):
+        claimed_heads(load_model(model))
+    onnx.save(vendor, tmp_path / "vendor.onnx")
+    onnx.save(model, tmp_path / "forged.onnx")
+    with pytest.raises(ProofError):
+        verify(tmp_path / "vendor.onnx", tmp_path / "forged.onnx")
+
+
+def test_what_rounding_explains_is_not_what_the_file_says(tmp_path: Path) -> None:
+    """With a large enough bound every grid would be the rounded one."""
+    init = {**INIT, "scale": np.array(0.01, np.float32), "zero": np.array(0, np.int8)}
+    end = "q = QuantizeLinear(t, scale, zero)\n d = DequantizeLinear(q, scale, zero)\n y = Gemm<transB=1>(d, w, b)"
+    vendor = text_model(BENT[: BENT.rindex("\n")] + f"\n {end}", x="float[N,3,8,8] x", init=init)
+    model = rewrite(vendor, write=False).model
+    model.graph.initializer.append(numpy_helper.from_array(np.array(-3, np.float32), "forged"))
+    node = maker(model, "gapmil_grid")
+    node.CopyFrom(onnx.helper.make_node("Mul", [node.input[0], "forged"], ["gapmil_grid"]))
+    record(model, rounding_bound=1e9)
+    with pytest.raises(ProofError, match=r"than the 0\.0"):
+        claimed_heads(load_model(model))
+    onnx.save(vendor, tmp_path / "vendor.onnx")
+    onnx.save(model, tmp_path / "forged.onnx")
+    assert not verify(tmp_path / "vendor.onnx", tmp_path / "forged.onnx").passed
 
 
 def test_what_is_said_comes_from_the_head_and_not_from_the_record() -> None:

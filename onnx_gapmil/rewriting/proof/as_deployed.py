@@ -186,14 +186,14 @@ class DeploymentProof:
                 self._feeds = [feeds for feeds, _ in known]
                 self._expected[level] = [found for _, found in known]
             self._digests[level] = digests
-        if not self.is_plain:
+        if not self.is_plain and _quantizes(self._original.proto):
             plain = deployed_session(*self._original.session_source(), "none")
             gaps = [
                 difference(one, two)
                 for feeds, found in zip(self._feeds, self._expected["all"], strict=True)
                 for one, two in zip(plain.run(self._names, feeds), found, strict=True)
             ]
-            self._kernels = max(gaps) if _quantizes(self._original.proto) else None
+            self._kernels = max(gaps)
 
     def _session(self, loaded: LoadedModel, level: Level) -> tuple[Any, list[str]]:
         """A session, and what the vendor's outputs are made by in it where that is looked at."""

@@ -28,6 +28,7 @@ class Trial:
             own cells (`onnx_gapmil.rewriting.proof.by_class`), (K,).
         emissions: by graph output, largest difference of a reduction from the same of the whole grid in float64 NumPy,
             relative to the largest value (`onnx_gapmil.rewriting.proof.reductions`).
+        note: how it was run, where that is not as usual; "" where it is.
     """
 
     inputs: str
@@ -37,6 +38,7 @@ class Trial:
     scale: dict[str, float]
     emissions: dict[str, float] = field(default_factory=dict)
     class_errors: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ class ProofReport:
             "nodes": self.nodes,
             "trials": [
                 {
-                    "inputs": trial.inputs,
+                    "inputs": f"{trial.inputs}, {trial.note}" if trial.note else trial.inputs,
                     "outputs_equal": trial.outputs_equal,
                     "outputs_difference": trial.outputs_difference,
                     "residuals": trial.residuals,

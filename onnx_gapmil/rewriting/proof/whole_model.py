@@ -104,7 +104,7 @@ def _with_sums_of(report: ProofReport, precise: ProofReport) -> ProofReport:
     trials = tuple(
         replace(
             trial,
-            inputs=f"{trial.inputs}, its sum with integer kernels that do not saturate",
+            note="its sum with integer kernels that do not saturate",
             outputs_equal=known[trial.inputs].outputs_equal,
             outputs_difference=known[trial.inputs].outputs_difference,
         )
