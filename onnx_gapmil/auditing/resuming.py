@@ -217,13 +217,15 @@ def _changed_samples(prepared: PreparedData, known: Sequence[tuple[str, ...]]) -
     """What is new or labelled otherwise, in words; "" where nothing is, but for images that are gone."""
     before = {entry[0]: entry for entry in known if len(entry) == 3}
     now = [_entry(sample) for sample in prepared.samples]
+    names = [entry[0] for entry in now]
+    present = set(names)
     new = [entry[0] for entry in now if entry[0] not in before]
     other = [entry[0] for entry in now if entry[0] in before and before[entry[0]][1] != entry[1]]
     if not known or len(before) != len(known):
         return "what it held is not known any more"
     told = [f"new are {_some(new)}"] if new else []
     told += [f"labels, boxes or masks are others of {_some(other)}"] if other else []
-    if not told and [entry[0] for entry in now] != [name for name in before if name in {entry[0] for entry in now}]:
+    if not told and names != [name for name in before if name in present]:
         told = ["its images have another order"]
     return "; ".join(told)
 

@@ -61,7 +61,7 @@ def supervised(work: Callable[[], int], tell: Callable[[str, str], int]) -> int:
     status, late = _wait(child, shared, waited)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
+    if code >= 0 and not (late and code == STOPPED):  # stopped by this process, which then tells why
         return code
     if late:
         return tell("limit", "")

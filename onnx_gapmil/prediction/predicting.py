@@ -114,9 +114,9 @@ class PredictionRun:
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self._held = ExitStack()
-        if output is not None and resume:
+        if output is not None:
             self._held.enter_context(locked_folder(output, "another run"))
-            self._resume(output)
+            self._open_journal(output, resume)
 
     def __iter__(self) -> Iterator[ImagePrediction | ImageError]:
         """Run and write each photo, in order; one that cannot be read gives its error in its place.
@@ -140,7 +140,7 @@ class PredictionRun:
                 self.save(interrupted=True)
             raise
 
-    def _resume(self, folder: Path) -> None:
+    def _open_journal(self, folder: Path, resume: bool) -> None:
         """Take over what an earlier run has done, by whole batches: each photo is answered among the same others."""
         if self.results is None:
             return
@@ -157,6 +157,8 @@ class PredictionRun:
         }
         journal = PredictJournal(folder, settings_of(settings))
         self.results.journal = journal
+        if not resume:
+            return
         found, self.note = journal.find(self.paths)
         size = batch_size(self.classifier.session, self._batch)
         batches = [range(start, min(start + size, len(self.paths))) for start in range(0, len(self.paths), size)]

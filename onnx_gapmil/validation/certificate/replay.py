@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, InputError
 from onnx_gapmil.files.hashing import hash_file
-from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.loading import LoadedModel, limited_for, load_model
 from onnx_gapmil.rewriting.proof.as_deployed import DeploymentProof
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
@@ -68,12 +68,15 @@ def replay(
         first = original if original is not None else certificate.parent / _name(content, "source")
         second = rewritten if rewritten is not None else certificate.parent / _name(content, "rewritten")
         failures += _other_files(content["source"], first) + _other_files(content["rewritten"], second)
+        inputs, same = content["proof"]["inputs"], content["versions"].get("onnx-gapmil") == __version__
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{certificate}: it lacks {error}, or has it in another form; write it anew.") from error
     if failures:
         return _failed(failures)
     try:
-        report, here = _anew(load_model(first), load_model(second), second, provider)
+        with limited_for(first):
+            rewrite = load_model(second)
+            report, here = _anew(load_model(first), rewrite, second, provider)
     except ProofError as error:
         return replace(error.report, failures=(*error.report.failures, str(error)))
     except InputError:
@@ -81,12 +84,11 @@ def replay(
     except GapmilError as error:
         return _failed([str(error)])
     tolerance = max(report.tolerance.values(), default=0.0)
-    same = content.get("versions", {}).get("onnx-gapmil") == __version__
     gaps = _differences(here, content, "", tolerance, strict=same)
     failures = [f"the certificate says otherwise than the proof here: {gap}." for gap in gaps[:_LISTED]]
     if len(gaps) > _LISTED:
         failures.append(f"and {len(gaps) - _LISTED} more things differ.")
-    failures += _metadata(load_model(second), content)
+    failures += _metadata(rewrite, content, inputs)
     return replace(report, failures=(*report.failures, *failures))
 
 
@@ -152,7 +154,7 @@ def _other_files(entry: Mapping[str, Any], path: Path) -> list[str]:
     return failures
 
 
-def _metadata(second: LoadedModel, content: Mapping[str, Any]) -> list[str]:
+def _metadata(second: LoadedModel, content: Mapping[str, Any], inputs: Any) -> list[str]:
     """Whether the file's own record binds the same source and graph."""
     record = read_proof(second.proto)
     if record is None:
@@ -162,7 +164,7 @@ def _metadata(second: LoadedModel, content: Mapping[str, Any]) -> list[str]:
         failures.append(f"{second.name} says that it was made of another file than the certificate does.")
     if record.get("graph_sha256") != graph_digest(second.proto):
         failures.append(f"{second.name} holds another graph than the one that its record was written for.")
-    if record.get("inputs_sha256") != inputs_digest(content["proof"]["inputs"]):
+    if record.get("inputs_sha256") != inputs_digest(inputs):
         failures.append(f"{second.name} says that it was proved on other inputs than the certificate does.")
     return failures
 

@@ -1,4 +1,4 @@
-"""The rules on the model itself: by the audit of it that is at hand, by looking, by proof where they ask for it."""
+"""The rules on the model itself: by the audit of it that is at hand, else by lifting and proving it anew."""
 
 from __future__ import annotations
 
@@ -136,8 +136,6 @@ class ModelFacts:
         audit = self._audit
         if audit is not None and isinstance(audit.get("preprocess_assumed"), bool):
             source, assumed = str(audit.get("preprocess_source")), audit["preprocess_assumed"]
-        elif self._preprocess is not None:
-            source, assumed = "as asked for", False
         else:
             found = self._resolved
             if isinstance(found, str):
@@ -198,7 +196,7 @@ class ModelFacts:
     @cached_property
     def _proved(self) -> tuple[Rewrite | None, ProofReport | None, tuple[str, str] | None]:
         """The model rewritten in memory and proved; a rewritten file's vendor's part is lifted and proved anew."""
-        from onnx_gapmil.graph.loading import load_model
+        from onnx_gapmil.graph.loading import limited_for, load_model
         from onnx_gapmil.lift.verdict import UnsupportedHeadError
         from onnx_gapmil.rewriting.claim import vendors_part
         from onnx_gapmil.rewriting.proof.report import ProofError
@@ -206,12 +204,13 @@ class ModelFacts:
         from onnx_gapmil.rewriting.rewriter import rewrite_model
         from onnx_gapmil.rewriting.verbs import proof_of
 
-        source = load_model(self._evidence.model)
         try:
-            made = rewrite_model(source)
-            if made.unchanged:
-                made = rewrite_model(without_records(vendors_part(source, made.heads)))
-            report = proof_of(made)
+            with limited_for(self._evidence.model):
+                source = load_model(self._evidence.model)
+                made = rewrite_model(source)
+                if made.unchanged:
+                    made = rewrite_model(without_records(vendors_part(source, made.heads)))
+                report = proof_of(made)
         except UnsupportedHeadError as error:
             return None, None, (error.refusal.code, error.refusal.message)
         except ProofError as error:
@@ -226,7 +225,7 @@ class ModelFacts:
         if self._rewrite is None:
             return "its head cannot be lifted, so no photo is fed to it"
         try:
-            found = Classifier(self._rewrite, provider="cpu").preprocess
+            found = Classifier(self._rewrite, preprocess=self._preprocess, provider="cpu").preprocess
         except InputError as error:
             return str(error).rstrip(".")
         return found.source, found.assumed

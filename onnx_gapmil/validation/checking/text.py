@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.printable import visible
+
 if TYPE_CHECKING:
     from onnx_gapmil.validation.checking.result import CheckReport, RuleResult, State
 
@@ -24,14 +26,7 @@ def check_lines(report: CheckReport) -> list[str]:
         lines.append(f"  {SAID_STATE[rule.state]:<10}  {rule.name:<{width}}  {', '.join(facts)}".rstrip())
         if rule.reason:
             lines.append(f"              {rule.reason} (line {rule.line})")
-    return [_plain(line) for line in lines]
-
-
-def _plain(line: str) -> str:
-    """A line without letters that move a terminal's cursor or turn its text around: they are spelled out."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in line
-    )
+    return [visible(line) for line in lines]
 
 
 def said_value(rule: RuleResult) -> str:

@@ -25,8 +25,8 @@ class ClassFigures:
         key: by which it is found among the slices: its name, with its number where two classes have one name.
         partner: its number in the new model; None where that lacks it.
         figures: of its images.
-        answers: what the new model answers to those that it broke, in the old model's numbers, the most frequent first,
-            three at most, with how often; a class that the old model lacks is left out.
+        answers: what the new model answers to those that it broke, as the old model's number, its name and how
+            often; the most frequent first, three at most. A class that the old model lacks is left out.
     """
 
     index: int
@@ -34,7 +34,7 @@ class ClassFigures:
     key: str
     partner: int | None
     figures: PairFigures
-    answers: tuple[tuple[int, int], ...]
+    answers: tuple[tuple[int, str, int], ...]
 
 
 def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFigures, ...]:
@@ -59,8 +59,9 @@ def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFig
     )
 
 
-def _answers(records: Sequence[PairRecord], sides: Sides) -> tuple[tuple[int, int], ...]:
+def _answers(records: Sequence[PairRecord], sides: Sides) -> tuple[tuple[int, str, int], ...]:
+    name = sides.old.classifier.class_names.name
     joint = sides.alignment.of_new()
     found = Counter(int(joint[record.new.top[0][0]]) for record in records if record.broken)
-    known = [(index, times) for index, times in found.items() if index < sides.alignment.old_count]
-    return tuple(sorted(known, key=lambda entry: (-entry[1], entry[0]))[:3])
+    known = [(index, name(index), times) for index, times in found.items() if index < sides.alignment.old_count]
+    return tuple(sorted(known, key=lambda entry: (-entry[2], entry[0]))[:3])

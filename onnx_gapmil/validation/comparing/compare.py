@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
 from onnx_gapmil.files.json_text import json_text
-from onnx_gapmil.files.writing import make_folder, require_writable, write_whole
+from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.writing import require_writable, write_whole
 from onnx_gapmil.validation.comparing.gallery import build_gallery
 from onnx_gapmil.validation.comparing.page.report import Report, write_report
 from onnx_gapmil.validation.comparing.result import comparison_of
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.result import Comparison
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
+
+_RESULTS = ("compare.json", "images.parquet", "classes.parquet", "report.html")
 
 
 def compare(
@@ -53,10 +57,27 @@ def compare(
             class of one model is which of the other.
         UnsupportedHeadError: a model has no head that can be lifted.
     """
-    require_writable(output)
-    old, new = open_sides(request)
-    sides = prepare_sides(request, old, new)
-    make_folder(output)
+    with watched_reads():
+        given = [request.data, request.labels]
+        given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
+        protect(path for path in given if path is not None)
+        require_writable(output)
+        for name in _RESULTS:
+            require_replaceable(output / name)
+        old, new = open_sides(request)
+        with locked_folder(output, "another comparison"):
+            return _compared(request, prepare_sides(request, old, new), output, gallery, restart, announce, progress)
+
+
+def _compared(
+    request: CompareRequest,
+    sides: Sides,
+    output: Path,
+    gallery: int,
+    restart: bool,
+    announce: Callable[[Sides, int, str], None],
+    progress: Callable[[Progress], None],
+) -> Comparison:
     unit = unit_of(sides, request.batch)
     journal, earlier, why = open_journal(output, sides, unit, restart=restart)
     with journal:

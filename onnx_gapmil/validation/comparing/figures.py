@@ -90,11 +90,13 @@ class Moved:
         share: mean share of it that lies in other cells.
         onto_object: mean share that moved onto the object; of images with a box or mask.
         off_object: mean share that moved off it.
+        net: what moved onto the object, less what moved off it.
     """
 
     share: float | None
     onto_object: float | None
     off_object: float | None
+    net: float | None
 
 
 @dataclass(frozen=True)
@@ -226,7 +228,7 @@ def _grids(records: Records, unplaced: str) -> GridFigures:
     known = [record.grids for record in records if record.grids is not None]
     if not known:
         why = unplaced or "the two models see no common part of the images"
-        return GridFigures(None, None, Moved(None, None, None), 0, 0, 0, why)
+        return GridFigures(None, None, Moved(None, None, None, None), 0, 0, 0, why)
     gained = [each.on_object for each in known if each.on_object is not None]
     return GridFigures(
         correlation=_known_mean([each.correlation for each in known]),
@@ -235,6 +237,7 @@ def _grids(records: Records, unplaced: str) -> GridFigures:
             share=_known_mean([each.moved for each in known]),
             onto_object=_known_mean([max(value, 0.0) for value in gained]),
             off_object=_known_mean([max(-value, 0.0) for value in gained]),
+            net=_known_mean(gained),
         ),
         images=len(known),
         averaged=sum(each.averaged for each in known),

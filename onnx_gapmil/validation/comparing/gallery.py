@@ -197,6 +197,7 @@ def _view(
     joint = sides.alignment.of_new()
     boxes = check_sample(shot.old, (height, width)).boxes if shot.old is not None else ()
     placed = not sides.unplaced
+    first, second = _classes(sides, record, old, new)
     return PairView(
         name=shot.name,
         labels=record.old.labels,
@@ -205,9 +206,9 @@ def _view(
         size=size,
         boxes=tuple(fractions(box.box, width, height) for box in boxes),
         box_classes=tuple(box.classes for box in boxes),
-        old=_side(old, record.old.top, record.old.right, _classes(sides, record, old, new)[0], None, placed),
-        new=_side(new, record.new.top, record.new.right, _classes(sides, record, old, new)[1], joint, placed),
-        change=_change(sides, record, old, new),
+        old=_side(old, record.old.top, record.old.right, first, None, placed),
+        new=_side(new, record.new.top, record.new.right, second, joint, placed),
+        change=_change(sides, old, new, first, second),
         moved=record.grids.moved if record.grids is not None else None,
         slices=record.slices,
     )
@@ -243,11 +244,10 @@ def _side(
     )
 
 
-def _change(sides: Sides, record: PairRecord, old: Seen, new: Seen) -> Change | None:
+def _change(sides: Sides, old: Seen, new: Seen, first: list[int], second: list[int]) -> Change | None:
     lattice = lattice_of(sides, old, new)
     if lattice is None:
         return None
-    first, second = _classes(sides, record, old, new)
     partner = dict(sides.alignment.pairs)
     pairs = [(index, partner[index]) for index in first if index in partner and partner[index] in second]
     before, after = lattice.of_old(old.grid), lattice.of_new(new.grid)

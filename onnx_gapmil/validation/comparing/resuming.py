@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.journal import BatchJournal
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.identity import stamp
+from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.graph.weights import weight_files
 from onnx_gapmil.validation.comparing.records import Record, read_record
 from onnx_gapmil.version import __version__
@@ -94,6 +96,7 @@ def identity(sides: Sides, unit: int) -> dict[str, str]:
         "images, labels, boxes or masks": _digest([_of_shot(shot) for shot in sides.shots]),
         "batch": str(unit),
         "version of onnx-gapmil": __version__,
+        "versions of libraries": library_versions(),
     }
 
 
@@ -110,29 +113,20 @@ def _of_side(which: str, side: OpenedSide) -> dict[str, str]:
 
 
 def _of_shot(shot: Shot) -> list[Any]:
-    return [shot.name, _stamp(shot.image), shot.columns, _of_sample(shot.old), _of_sample(shot.new)]
+    return [shot.name, astuple(stamp(shot.image)), shot.columns, _of_sample(shot.old), _of_sample(shot.new)]
 
 
 def _of_sample(sample: Sample | None) -> list[Any] | None:
     if sample is None:
         return None
-    mask = [str(sample.mask), _stamp(sample.mask)] if sample.mask is not None else None
+    mask = [str(sample.mask), astuple(stamp(sample.mask))] if sample.mask is not None else None
     return [sample.labels, [[box.box, box.classes] for box in sample.boxes], mask]
 
 
 def _stamps(model: LoadedModel) -> list[Any]:
     """Names, sizes and times of the files that hold a model's weights."""
     folder = model.folder
-    return [] if folder is None else [[name, _stamp(folder / name)] for name in weight_files(model.proto)]
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Size and time of a file; None where it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return [found.st_size, found.st_mtime_ns]
+    return [] if folder is None else [[name, astuple(stamp(folder / name))] for name in weight_files(model.proto)]
 
 
 def _digest(value: object) -> str:

@@ -196,7 +196,12 @@ def test_swapping_mirrors_every_figure(found: dict[str, Any], data: Path, new: P
     assert here["moved"]["share"] == there["moved"]["share"]
     assert here["moved"]["onto_object"] == pytest.approx(there["moved"]["off_object"], abs=1e-15)
     assert here["moved"]["off_object"] == pytest.approx(there["moved"]["onto_object"], abs=1e-15)
+    assert here["moved"]["net"] == pytest.approx(-there["moved"]["net"], abs=1e-15)
+    assert there["moved"]["net"] == pytest.approx(
+        there["moved"]["onto_object"] - there["moved"]["off_object"], abs=1e-15
+    )
     low, high = found["intervals"]["grids.moved.net"]
+    assert low <= there["moved"]["net"] <= high
     assert back["intervals"]["grids.moved.net"] == pytest.approx([-high, -low], abs=1e-15)
 
 

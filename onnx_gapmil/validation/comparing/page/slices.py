@@ -22,10 +22,9 @@ def classes_section(found: Comparison) -> Markup | None:
     if not found.classes:
         return None
     ordered = sorted(found.classes, key=lambda row: (*_order(row.figures), row.index))
-    names = dict(_pairs(found))
     rows = []
     for row in ordered[:_MOST]:
-        now = ", ".join(f"{names.get(index, f'class {index}')} ×{times}" for index, times in row.answers)
+        now = ", ".join(f"{name} ×{times}" for _, name, times in row.answers)
         link = tag("button", row.name, type="button", class_="link", data_find=row.name, title="Show its images")
         rows.append(_row(link, row.figures, now))
     left = len(ordered) - len(rows)
@@ -61,10 +60,6 @@ def slices_section(found: Comparison) -> Markup | None:
         id="slices",
         aria_label="Slices",
     )
-
-
-def _pairs(found: Comparison) -> list[tuple[int, str]]:
-    return [(row.index, row.name) for row in found.classes]
 
 
 def _order(figures: PairFigures) -> tuple[float, float]:
