@@ -82,7 +82,7 @@ def compose(walk: Lifting, output: str) -> Composed | None:
         HeadRefused: the logits of one of them have no lift.
     """
     tail: list[str] = []
-    part = _part(walk, output, tail, 0)
+    part = _Search(walk, tail).part(output)
     node = walk.graph.producer(output)
     if part is None or node is None:
         return None
@@ -102,8 +102,33 @@ def compose(walk: Lifting, output: str) -> Composed | None:
     return Composed(Logits(output, part.scores, activation, tuple(dict.fromkeys(reversed(tail)))), lifted)
 
 
-def _part(walk: Lifting, tensor: str, tail: list[str], depth: int) -> _Part | None:
-    """The probabilities that a tensor holds; None if it holds something else."""
+class _Search:
+    """The way back from an output to the probabilities that it is put together from.
+
+    Args:
+        walk: the walk.
+        tail: is told the operators on it.
+    """
+
+    def __init__(self, walk: Lifting, tail: list[str]) -> None:
+        self._walk, self._tail = walk, tail
+        self._known: dict[tuple[str, bool], _Part | None] = {}
+
+    def part(self, tensor: str, depth: int = 0, *, joined: bool = False) -> _Part | None:
+        """The probabilities that a tensor holds, by a rising function; None if it holds something else.
+
+        Args:
+            tensor: the tensor.
+            depth: of the search.
+            joined: it stands beside others or is a factor, so that it must hold the probabilities themselves.
+        """
+        key = (tensor, joined)
+        if key not in self._known:
+            self._known[key] = _part(self, self._walk, tensor, self._tail, depth, joined)
+        return self._known[key]
+
+
+def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: int, joined: bool) -> _Part | None:
     node = walk.graph.producer(tensor)
     if node is None or depth > _MAX_DEPTH:
         return None
@@ -112,25 +137,27 @@ def _part(walk: Lifting, tensor: str, tail: list[str], depth: int) -> _Part | No
         return _of_activation(node, walk)
     moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
     if node.op == "Concat":
-        parts = [_part(walk, name, tail, depth + 1) for name in moving]
+        several = joined or len(moving) > 1
+        parts = [search.part(name, depth + 1, joined=several) for name in moving]
         found = [part for part in parts if part is not None]
         if len(found) != len(node.inputs):
             return None
         return found[0] if len(found) == 1 else _side_by_side(node, walk, found)
     if node.op == "Mul" and len(set(moving)) == 2:
-        parts = [_part(walk, name, tail, depth + 1) for name in moving]
-        one, two = parts
+        one, two = (search.part(name, depth + 1, joined=True) for name in moving)
         return None if one is None or two is None else _product(node, walk, one, two, tensor)
     if len(set(moving)) != 1:
         return None
     if node.op in MONOTONE:
         sign = direction(walk.graph, node)
         source = moving_operand(walk.graph, node)
-        part = _part(walk, source, tail, depth + 1) if sign and source is not None else None
+        if joined and not _is_probability(walk, node):
+            return None
+        part = search.part(source, depth + 1, joined=joined) if sign and source is not None else None
         return None if part is None else _turned(walk, part, sign)
     if node.op not in _MOVING:
         return None
-    part = _part(walk, moving[0], tail, depth + 1)
+    part = search.part(moving[0], depth + 1, joined=joined)
     if part is None:
         return None
     try:
@@ -139,6 +166,19 @@ def _part(walk: Lifting, tensor: str, tail: list[str], depth: int) -> _Part | No
     except ModelError:
         return None
     return replace(part, numbers=moved)
+
+
+def _is_probability(walk: Lifting, node: gs.Node) -> bool:
+    """Whether a monotone function of a probability p gives p itself, clipped perhaps, or ``1 - p``.
+
+    Of one vector of scores the ranking is kept by any; beside others, or as a factor, a multiple of p is another thing.
+    """
+    if node.op in ("Cast", "Clip", "Identity"):
+        return True
+    if node.op != "Sub" or node.inputs[0].name not in walk.graph.constants:
+        return False
+    one = walk.graph.value(node.inputs[0].name)
+    return one is not None and bool((one == 1).all())
 
 
 def _of_activation(node: gs.Node, walk: Lifting) -> _Part:

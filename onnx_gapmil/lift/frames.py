@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.graph.ancestors import ancestors
 from onnx_gapmil.lift.coordinates.fields import is_number
 from onnx_gapmil.lift.lifted import Fold
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 _CLIP_RANK = 5
 #: Four corners and the middle of a photo, and their mirror images: the customary test-time crops.
 _CROPS = (5, 10)
+#: What may give each frame numbers of its own.
+_BY_ELEMENT = frozenset(
+    {"Add", "BatchNormalization", "Div", "MatMul", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Where"}
+)
 
 
 def frames_along(walk: Lifting, tensor: str, axis: int, cells: tuple[int, ...] = ()) -> tuple[str, int] | None:
@@ -169,7 +174,65 @@ def ends_in_frames(walk: Lifting, lifted: Lifted, tensor: str, axes: tuple[int, 
     kept = [grid.fold for grid in lifted.features if grid.fold is not None and not grid.fold.averaged]
     if not kept or len(kept) != len(lifted.features) or len(axes) != 1 or lifted.batch_axis in (None, *axes):
         return False
-    return lifted.shape[axes[0]] == kept[0].frames and frames_along(walk, tensor, axes[0]) is not None
+    if lifted.shape[axes[0]] != kept[0].frames or frames_along(walk, tensor, axes[0]) is None:
+        return False
+    return all(_are_in_order(walk, fold, tensor, axes[0]) for fold in kept)
+
+
+def _are_in_order(walk: Lifting, fold: Fold, tensor: str, axis: int) -> bool:
+    """Whether a pooled tensor has each frame once, and where the map has it."""
+    line = _line(walk, tensor, axis, fold.seen)
+    if line is None or len(np.unique(line)) != fold.frames:
+        return False
+    of_map = np.sort(line) if fold.batched or fold.extent is None else _line(walk, *fold.extent, fold.seen)
+    return of_map is not None and np.array_equal(line, of_map)
+
+
+def _line(walk: Lifting, tensor: str, axis: int, seen: tuple[str, int]) -> np.ndarray | None:
+    """Which frame is seen along an axis of a tensor; None where that is not known, or differs across other axes."""
+    looks = walk.coordinates.get(tensor)
+    lines = [
+        np.moveaxis(view[seen].values, axis, 0).reshape(view[seen].values.shape[axis], -1)
+        for view in (looks.views if looks is not None else ())
+        if seen in view and view[seen].varies(axis)
+    ]
+    known = lines and lines[0].shape[1] == 1 and is_number(lines[0]).all()
+    return lines[0][:, 0] if known else None
+
+
+def _require_alike(node: gs.Node, walk: Lifting, lifted: Lifted, tensor: str, fold: Fold) -> None:
+    """Refuse fixed numbers, other ones for each frame, between the frames' pools and their mean: cells differ by them.
+
+    Raises:
+        HeadRefused: there are some.
+    """
+    sources = {grid.source for grid in lifted.features}
+    for name in ancestors(walk.graph, tensor, lambda _, read: read in sources):
+        maker = walk.graph.producer(name)
+        shape = walk.trace.shapes.get(name, ())
+        if maker is None or maker.op not in _BY_ELEMENT:
+            continue
+        axes = [axis for axis in range(len(shape)) if frames_along(walk, name, axis) == fold.seen]
+        for read in maker.inputs:
+            value = walk.value(read.name) if read.name and walk.is_fixed(read.name) else None
+            if value is not None and any(_differs_along(value, axis, shape, str(maker.op)) for axis in axes):
+                raise walk.refuse(
+                    "unknown-operator",
+                    maker,
+                    "it has other numbers for each frame, so that no one head answers for the cells of all",
+                )
+
+
+def _differs_along(value: np.ndarray, axis: int, shape: tuple[int, ...], op: str) -> bool:
+    if op == "BatchNormalization":  # a number for each channel
+        own = 0 if axis == 1 and value.ndim == 1 else -1
+    else:
+        own = axis - (len(shape) - value.ndim)
+        if op == "MatMul" and own >= value.ndim - 2:
+            return False  # its rows and columns
+    if own < 0 or value.shape[own] != shape[axis]:
+        return False
+    return not np.array_equal(value, np.broadcast_to(np.take(value, [0], axis=own), value.shape))
 
 
 def gather_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> Lifted:
@@ -185,7 +248,8 @@ def gather_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> Li
         A lift (N, channels, 1, frames * cells), of the same tensor with a frames' axis of 1.
 
     Raises:
-        HeadRefused: the number of frames is open, and a layer stands before the mean; or they may be crops.
+        HeadRefused: the number of frames is open, and a layer stands before the mean; they may be crops; or a layer has
+            other numbers for each.
     """
     inner = [dim for place, dim in enumerate(lifted.shape) if place != lifted.batch_axis]
     place = axis - (1 if lifted.batch_axis is not None and axis > lifted.batch_axis else 0)
@@ -197,6 +261,7 @@ def gather_frames(node: gs.Node, walk: Lifting, lifted: Lifted, axis: int) -> Li
             f"it averages {fold.frames} images of one input, as tests on {fold.frames} crops of a photo do: nothing in "
             "the file tells those from frames",
         )
+    _require_alike(node, walk, lifted, node.inputs[0].name, fold)
     before = walk.frames_folded.get(lifted.name)
     if not _are_open(walk, fold):
         name = _side_by_side(walk, lifted.name, inner, place)

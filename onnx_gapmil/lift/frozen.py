@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.graph.ancestors import ancestors
+from onnx_gapmil.lift.coordinates.fields import CONFLICT, MIXED, POOLED
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:
@@ -48,6 +51,10 @@ def require_pooled(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, wo
             of what its own walk was refused for.
     """
     require_image(node, walk, [grid.source for grid in lifted.features], frozen, f"its {word} '{frozen}'")
+    if _sees_other_images(walk, frozen):
+        raise walk.refuse(
+            "spatial-mixing-after-pool", node, f"its {word} '{frozen}' is kept at its value but mixes images of a batch"
+        )
     reason = unpooled(walk, frozen)
     if reason is not None:
         message = f"its {word} '{frozen}' is kept at its value but is no function of what is pooled: {reason.message}"
@@ -113,6 +120,16 @@ def unpooled(walk: Lifting, tensor: str) -> Refusal | None:
     return None
 
 
+def _sees_other_images(walk: Lifting, tensor: str) -> bool:
+    """Whether an element of a tensor is made of several images, by its coordinates along the batch of the inputs."""
+    looks = walk.coordinates.get(tensor)
+    return looks is not None and any(
+        of == 0 and np.isin(field.values, (POOLED, MIXED, CONFLICT)).any()
+        for view in looks.views
+        for (_, of), field in view.items()
+    )
+
+
 def _of_input(walk: Lifting, name: str) -> Refusal:
     where = f"input '{name}'"
     return walk.refuse_at("no-spatial-pool", where, f"a way back from it reaches the {where} without a pool").refusal
@@ -121,11 +138,17 @@ def _of_input(walk: Lifting, name: str) -> Refusal:
 def _mixes_images(walk: Lifting, node: gs.Node, read: str) -> bool:
     """Whether an operator works along the batch axis of a pooled tensor."""
     lifted = walk.try_lift(read)
-    if isinstance(lifted, Refusal) or lifted.batch_axis is None or lifted.batch_axis < 0 or lifted.batch == 1:
+    if isinstance(lifted, Refusal):
+        shape, batch_axis = walk.trace.shapes.get(read, ()), walk.batch_axis(read)
+    elif lifted.batch_axis is None or lifted.batch_axis < 0:
         return False
-    rank = len(lifted.shape)
+    else:
+        shape, batch_axis = lifted.shape, lifted.batch_axis
+    rank = len(shape)
+    if rank == 0 or shape[batch_axis] == 1:
+        return False
     if node.op in _ALONG_AN_AXIS:
-        return _axis(walk, node) % rank == lifted.batch_axis
+        return _axis(walk, node) % rank == batch_axis
     if not node.op.startswith("Reduce"):
         return False
     given = node.attrs.get("axes")
@@ -134,7 +157,7 @@ def _mixes_images(walk: Lifting, node: gs.Node, read: str) -> bool:
         given = None if value is None else value.reshape(-1).tolist()
     if not given:
         return not int(node.attrs.get("noop_with_empty_axes", 0))
-    return any(int(axis) % rank == lifted.batch_axis for axis in given)
+    return any(int(axis) % rank == batch_axis for axis in given)
 
 
 def _axis(walk: Lifting, node: gs.Node) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.lifting import Lifting
 
 _MEANS = frozenset({"ReduceMean", "AveragePool"})
+#: A Slice's end behind every token, whatever the image's size.
+_TO_THE_END = (1 << 31) - 1
 
 
 def feature_grid(
@@ -199,7 +201,7 @@ def _as_nchw(
     if len(shape) == 4 and len(kept) == 2 and len(axes) == 2:
         return name
     if found.prefix:
-        name = build.slice_last(name, found.prefix, shape[axes[0]])
+        name = build.slice_last(name, found.prefix, _TO_THE_END)
     # Rows and columns of tokens are those of the trace: where the size is open, those of the map that tells them.
     if any(entry.space_is_open for entry in walk.trace.inputs) and found.plane is not None:
         rows = build.node(

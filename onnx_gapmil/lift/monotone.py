@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.view import ModelGraph
 
-#: Functions of one number that never fall, on numbers that are not negative.
+#: Functions of one number that never fall, wherever they are defined.
 _RISING = frozenset(
     {
         "Cast", "Ceil", "Clip", "Erf", "Exp", "Floor", "HardSigmoid", "Identity", "LeakyRelu", "Log", "Relu", "Round",
@@ -23,6 +23,22 @@ _TWO_OPERANDS = frozenset(
 )
 #: Rise where the score is the first operand.
 _FIRST_RISES = frozenset({"Greater", "GreaterOrEqual", "Sub"})
+
+#: Between which numbers some functions answer.
+_RANGES = {
+    "Exp": (0.0, np.inf), "Greater": (0.0, 1.0), "GreaterOrEqual": (0.0, 1.0), "HardSigmoid": (0.0, 1.0),
+    "Less": (0.0, 1.0), "LessOrEqual": (0.0, 1.0), "LogSoftmax": (-np.inf, 0.0), "Not": (0.0, 1.0),
+    "Relu": (0.0, np.inf), "Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Softplus": (0.0, np.inf),
+    "Sqrt": (0.0, np.inf),
+}  # fmt: skip
+#: What only moves or chooses elements, or leaves their sign.
+_MOVING = frozenset(
+    {
+        "Cast", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
+        "Split", "Squeeze", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+_DEEPEST = 30
 
 MONOTONE = _RISING | _TWO_OPERANDS | {"Neg", "Not", "Reciprocal"}
 
@@ -42,8 +58,10 @@ def direction(graph: ModelGraph, node: gs.Node) -> int:
     """
     if node.op in _RISING:
         return 1
-    if node.op in ("Neg", "Not", "Reciprocal"):
+    if node.op in ("Neg", "Not"):
         return -1
+    if node.op == "Reciprocal":
+        return -1 if _keeps_its_sign(graph, node.inputs[0].name) else 0
     if node.op not in _TWO_OPERANDS:
         return 0
     values = [graph.value(read.name) for read in node.inputs if read.name in graph.constants]
@@ -54,12 +72,79 @@ def direction(graph: ModelGraph, node: gs.Node) -> int:
     first = node.inputs[0].name not in graph.constants
     if not np.isfinite(number) or (number == 0 and node.op in ("Div", "Mul", "Pow")):
         return 0
-    if node.op in ("Mul", "Div", "Pow"):
+    if node.op == "Pow":  # c ** p is left alone
+        return _of_power(graph, node.inputs[0].name, number) if first else 0
+    if node.op == "Div" and not first and not _keeps_its_sign(graph, node.inputs[1].name):
+        return 0
+    if node.op in ("Mul", "Div"):
         turned = number < 0
-        # c / p falls; c ** p is left alone.
-        if not first and node.op == "Pow":
-            return 0
+        # c / p falls.
         return -1 if turned != (node.op == "Div" and not first) else 1
     if node.op in ("Less", "LessOrEqual"):
         return -1 if first else 1
     return 1 if first or node.op not in _FIRST_RISES else -1
+
+
+def _of_power(graph: ModelGraph, base: str, power: float) -> int:
+    """How a power ranks its base: on both sides of 0 only odd ones do, and even ones turn what is not positive over."""
+    low, high = bounds(graph, base)
+    if low >= 0 or (power > 0 and power % 2 == 1):
+        return 1 if power > 0 else -1
+    if high <= 0 and power == int(power):
+        return 1 if (power > 0) == (power % 2 == 1) else -1
+    return 0
+
+
+def _keeps_its_sign(graph: ModelGraph, tensor: str) -> bool:
+    low, high = bounds(graph, tensor)
+    return low >= 0 or high <= 0
+
+
+def bounds(graph: ModelGraph, tensor: str, depth: int = 0) -> tuple[float, float]:
+    """Between which numbers all elements of a tensor are, as far as the functions that made it say; else infinities.
+
+    Args:
+        graph: the model.
+        tensor: scores, or what monotone functions made of them.
+        depth: of the search.
+    """
+    anywhere = (-np.inf, np.inf)
+    value = graph.value(tensor) if tensor in graph.constants else None
+    if value is not None and value.size:
+        return float(value.min()), float(value.max())
+    node = graph.producer(tensor)
+    if node is None or not node.inputs or depth > _DEEPEST:
+        return anywhere
+    if node.op in _RANGES:
+        return _RANGES[node.op]
+    if node.op in _MOVING:
+        return bounds(graph, node.inputs[0].name, depth + 1)
+    if node.op == "Concat":
+        parts = [bounds(graph, read.name, depth + 1) for read in node.inputs]
+        return min(low for low, _ in parts), max(high for _, high in parts)
+    if node.op not in ("Add", "Clip", "Div", "Max", "Min", "Mul", "Neg", "Pow", "Reciprocal", "Sub"):
+        return anywhere
+    ends = [bounds(graph, read.name, depth + 1) for read in node.inputs if read.name]
+    return _combined(node, ends)
+
+
+def _combined(node: gs.Node, ends: list[tuple[float, float]]) -> tuple[float, float]:
+    """The bounds of a function of numbers of which each has its own."""
+    low, high = ends[0]
+    if node.op == "Neg":
+        return -high, -low
+    if node.op == "Clip":  # its limits were attributes to operator set 10
+        least = ends[1][0] if len(ends) > 1 and node.inputs[1].name else float(node.attrs.get("min", -np.inf))
+        return max(low, least), max(high, least)
+    if node.op in ("Max", "Min"):
+        choose = max if node.op == "Max" else min
+        return choose(low for low, _ in ends), choose(high for _, high in ends)
+    if node.op == "Reciprocal":
+        return (0.0, np.inf) if low >= 0 else (-np.inf, np.inf)
+    other_low, other_high = ends[1]
+    if node.op == "Add":
+        return low + other_low, high + other_high
+    if node.op == "Sub":
+        return low - other_high, high - other_low
+    positive = low >= 0 and (other_low >= 0 or node.op == "Pow")
+    return (0.0, np.inf) if positive else (-np.inf, np.inf)

@@ -58,7 +58,7 @@ class Weighing:
         order = [0, *(axis for axis in range(1, len(shape)) if axis not in grid.axes), *grid.axes]
         if order != sorted(order):
             factor = build.node("Transpose", [factor], perm=order)
-        factor = build.reshape(factor, [1, grid.channels, *grid.size])
+        factor = build.reshape(factor, [-1, grid.channels, *grid.size])
         return build.node("Div" if self.op == "Div" else "Mul", [name, factor])
 
 

@@ -275,10 +275,32 @@ def test_open_number_of_frames(frames: int) -> None:
             "spatial-mixing-after-pool",
             id="largest_frame",
         ),
+        *(
+            pytest.param(
+                f"{POOL} g = Reshape(f, clip)  r = {frames}  a = ReduceMean<axes=[1], keepdims=0>(r)  {bent}"
+                "  y = Gemm<transB=1>(t, k, b)",
+                code,
+                id=f"{name}_{'conditional' if 'Tanh' in bent else 'exact'}",
+            )
+            for bent in ("t = Identity(a)", "t = Tanh(a)")
+            for name, frames, code in (
+                ("backwards", "Slice(g, last, start, one, last)", "spatial-mixing-after-pool"),
+                ("some_twice", "Gather<axis=1>(g, twice)", "spatial-mixing-after-pool"),
+                ("weighed", "Mul(g, each)", "unknown-operator"),
+                ("shifted", "Add(g, each)", "unknown-operator"),
+            )
+        ),
     ],
 )
 def test_layer_over_pooled_frames_is_refused(body: str, code: str) -> None:
-    more = {"row": np.array([-1, 16]), "over": weights(5, 16), "mix": weights(4, 4), "tap": weights(4, 4, 3)}
+    more: dict[str, np.ndarray] = {
+        "last": np.array([-1]),
+        "start": np.array([-99]),
+        "one": np.array([1]),
+        "twice": np.array([0, 0, 1, 1]),
+        "each": weights(1, 4, 1),
+    }
+    more |= {"row": np.array([-1, 16]), "over": weights(5, 16), "mix": weights(4, 4), "tap": weights(4, 4, 3)}
     check_refused(text_model(FOLD + body, x=CLIP, init={**TRUNK, **more}), code)
 
 

@@ -78,10 +78,25 @@ def check_ranking(found: Lifted) -> None:
         pytest.param("s = Softmax<axis=1>(z)\n d = Sub(s, one)\n y = Neg(d)", -1, "none", id="turned_twice"),
         pytest.param("n = Neg(z)\n s = Softmax<axis=1>(n)\n y = Sub(one, s)", 1, "none", id="one_minus_of_minus"),
         pytest.param("s = Softmax<axis=1>(z)\n d = Cast<to=11>(s)\n y = Cast<to=1>(d)", 1, "softmax", id="cast"),
+        pytest.param("l = LogSoftmax<axis=1>(z)\n y = Pow(l, two)", -1, "none", id="square_of_what_is_negative"),
+        pytest.param("l = LogSoftmax<axis=1>(z)\n y = Pow(l, three)", 1, "softmax", id="cube_of_what_is_negative"),
+        pytest.param("l = LogSoftmax<axis=1>(z)\n y = Reciprocal(l)", -1, "none", id="one_by_what_is_negative"),
+        pytest.param("s = Sigmoid(z)\n q = Sub(one, s)\n y = Pow(q, two)", -1, "sigmoid", id="focal"),
+        pytest.param("s = Sigmoid(z)\n m = Sub(s, half)\n y = Pow(m, three)", 1, "sigmoid", id="cube_of_both_signs"),
+        pytest.param("s = Sigmoid(z)\n y = Div(one, s)", -1, "sigmoid", id="one_by_a_sigmoid"),
     ],
 )
 def test_ranking_kept_or_turned_over(body: str, sign: int, activation: str) -> None:
-    model = tail(body, k=number(100), lo=number(1e-7), hi=number(1), one=number(1), half=number(0.5))
+    model = tail(
+        body,
+        k=number(100),
+        lo=number(1e-7),
+        hi=number(1),
+        one=number(1),
+        half=number(0.5),
+        two=number(2),
+        three=number(3),
+    )
     found = lift(model, images(model))
     assert (found.verdict, found.rewrite.heads[0].activation) == ("exact", activation)
     assert_close(found.grid, sign * Z(found.x.astype(np.float64)))
@@ -103,10 +118,13 @@ def test_two_classes_the_other_way_round_are_a_softmax() -> None:
         pytest.param("s = Softmax<axis=1>(z)\n y = Mul(s, r)", id="another_factor_for_each_class"),
         pytest.param("s = Softmax<axis=1>(z)\n y = Add(s, r)", id="another_summand_for_each_class"),
         pytest.param("s = Softmax<axis=1>(z)\n y = Sin(s)", id="no_monotone_function"),
+        pytest.param("s = Softmax<axis=1>(z)\n d = Sub(s, h)\n y = Pow(d, t)", id="square_of_both_signs"),
+        pytest.param("s = Sigmoid(z)\n d = Sub(s, h)\n y = Pow(d, t)", id="square_of_a_centred_sigmoid"),
     ],
 )
 def test_functions_that_change_the_ranking_are_part_of_the_head(body: str) -> None:
-    found = lift(tail(body, r=np.abs(B)), images(tail(body, r=np.abs(B))))
+    model = tail(body, r=np.abs(B), h=number(0.5), t=number(2))
+    found = lift(model, images(model))
     assert (found.verdict, found.rewrite.heads[0].activation) == ("conditional", "none")
     np.testing.assert_array_equal(found.logits, found.vendor[0])
     assert_mean_is_logits(found)
@@ -281,6 +299,41 @@ def test_product_along_a_hierarchy() -> None:
     assert_close(np.exp(found.logits), found.vendor[0].astype(np.float64))
     assert_mean_is_logits(found)
     check_ranking(found)
+
+
+@pytest.mark.parametrize(
+    ("body", "classes"),
+    [
+        pytest.param("a = Add(q, one)\n y = Mul(p, a)", 5, id="times_one_and_a_probability"),
+        pytest.param("a = Greater(q, half)\n c = Cast<to=1>(a)\n y = Mul(p, c)", 5, id="times_a_threshold"),
+        pytest.param("a = Reciprocal(q)\n y = Mul(p, a)", 5, id="by_a_probability"),
+        pytest.param("a = Mul(p, half)\n y = Concat<axis=1>(a, q)", 10, id="half_of_one_task_beside_another"),
+    ],
+)
+def test_functions_of_a_part_change_the_ranking_of_all(body: str, classes: int) -> None:
+    """A product with ``1 + q`` is none with q, and half of one task's probability stands elsewhere among another's."""
+    model = tail(
+        f"p = Softmax<axis=1>(z)\n u = Gemm<transB=1>(f, other)\n q = Sigmoid(u)\n {body}",
+        classes, one=number(1), half=number(0.5), other=weights(5, 6, seed=7),
+    )  # fmt: skip
+    found = lift(model, images(model))
+    check_ranking(found)
+    assert_mean_is_logits(found)
+
+
+def test_what_is_joined_again_and_again_is_lifted_once() -> None:
+    steps = ["p0 = Softmax<axis=1>(z)", "q = Sigmoid(z)"]
+    for place in range(30):
+        steps += [
+            f"m{place} = Mul(p{place}, q)",
+            f"a{place} = Slice(p{place}, begin, middle, along)",
+            f"b{place} = Slice(m{place}, middle, end, along)",
+            f"p{place + 1} = Concat<axis=1>(a{place}, b{place})",
+        ]
+    body = "\n".join([*steps, "y = Identity(p30)"])
+    model = tail(body, begin=ints(0), middle=ints(2), end=ints(5), along=ints(1))
+    made = rewrite_model(model)
+    assert len(made.model.graph.node) < 20 * len(model.graph.node)
 
 
 @pytest.mark.parametrize("size", ["3,5", "H,W"])

@@ -212,3 +212,13 @@ def test_random_windows(
     found = lift(model, x, check=False)
     assert_mean_is_logits(found)
     assert_close(found.grid, dense(W, B)(x.astype(np.float64) * share_of(rows, columns)))
+
+
+def test_largest_of_windows_that_count_their_padding_with_a_bias_behind() -> None:
+    """At the edges a window's shares add up to less than 1, and the bias is whole all the same."""
+    body = (
+        "a = AveragePool<kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1], count_include_pad=1>(x)\n"
+        " k = Conv(a, c, cb)\n p = GlobalMaxPool(k)\n " + HEAD
+    )
+    model = text_model(body, x="float[N,6,6,7] x", init=INIT)
+    assert_mean_is_logits(lift(model, images(model)))

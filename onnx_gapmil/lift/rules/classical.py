@@ -6,6 +6,7 @@ so that those are copied.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,9 @@ def lift_feature_extractor(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("FeatureVectorizer", domain=_ML)
 def lift_feature_vectorizer(node: gs.Node, walk: Lifting) -> Lifted:
     """Features side by side."""
+    taken = [int(count) for count in node.attrs.get("inputdimensions", ())]
+    if taken and taken != [math.prod(walk.shape(read.name)[1:]) for read in node.inputs]:
+        raise walk.refuse("unknown-operator", node, "it takes a part of its inputs")
     return lift_concat_along(node, walk, 1)
 
 

@@ -151,6 +151,8 @@ def _pooled(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifte
     )
     if plain:
         return pooled
+    if math.prod(pooled.features[0].size) != math.prod(shape[place] for place in cells):
+        raise walk.refuse("partial-pool", node, "it weighs positions of a part, or of windows, of the map")
     weights = _said(walk, found, cells)
     name, after = _contract(node, walk, pooled, found, batch, cells)
     detail = f"{detail}, with channels by '{_equation(node)}'"

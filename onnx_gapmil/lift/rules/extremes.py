@@ -119,6 +119,8 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
     mask = build.node("Sub", [walk.scalar(1.0, dtype), build.node("Cast", [worse], to=elem_type(dtype))])
     share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
     windows = None if grid.averaged or seen is not None else find_windows(walk, data, axes)
+    if windows is not None and windows.between and not np.allclose(windows.shares.sum(axis=1), 1):
+        windows = None  # a bias behind windows that count their padding would be shared out like what they read
     if windows is None:
         return replace(pooled, name=build.node("Mul", [grid.name, share]))
     # The largest of windows (Slim's and timm's test-time pool) is what its window averages.
@@ -142,7 +144,7 @@ def lift_reduce_log_sum_exp(node: gs.Node, walk: Lifting) -> Lifted:
     if walk.readout == "instance":
         return pooled
     build, grid = walk.build, pooled.features[0]
-    value, own = walk.per_cell(walk.output, pooled.shape, 0), pooled_values(walk, grid)
+    value, own = walk.per_cell(walk.output, pooled.shape, pooled.batch_axis or 0), pooled_values(walk, grid)
     share = build.node("Exp", [build.node("Sub", [own, value])])
     scaled = build.node("Mul", [share, cell_count(walk, grid, pooled.dtype)])
     if grid.averaged:
@@ -204,6 +206,15 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
     return replace(pooled, name=build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
 
 
+def _is_averaged(node: gs.Node, walk: Lifting, axis: int) -> bool:
+    """Whether what is read of the chosen numbers is their mean or sum, whose order is no matter."""
+    name = node.outputs[0].name
+    readers = walk.graph.consumers.get(name, [])
+    return bool(readers) and all(
+        reader.op in ("ReduceMean", "ReduceSum") and axis in reduced_axes(reader, walk) for reader in readers
+    )
+
+
 @rule("TopK")
 def lift_top_k(node: gs.Node, walk: Lifting) -> Lifted:
     """The k largest positions of each channel (smallest, if it says so), each a channel of its own.
@@ -215,6 +226,8 @@ def lift_top_k(node: gs.Node, walk: Lifting) -> Lifted:
     axis = int(node.attrs.get("axis", -1)) % len(shape)
     if walk.output != node.outputs[0].name or not isinstance(walk.try_lift(data), Refusal):
         raise walk.refuse("unknown-operator", node, "it sorts pooled channels, or tells where they were")
+    if not int(node.attrs.get("sorted", 1)) and not _is_averaged(node, walk, axis):
+        raise walk.refuse("unknown-operator", node, "it leaves the order of the positions that it chooses open")
     wide = [place for place, dim in enumerate(shape) if place not in (0, axis) and dim != 1]
     count, positions = after[axis], shape[axis]
     if len(wide) > 1 or axis == 0 or walk.batch_axis(data) != 0 or walk.readout == "instance":

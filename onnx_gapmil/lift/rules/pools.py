@@ -242,6 +242,8 @@ def end_at_pool(
         # Of a line, where the other axis was averaged before; or of tokens, which lie in rows and columns; or of a
         # volume, whose cells lie in one row here.
         fits = weights.size == math.prod(grid.size)
+        if grid.cells and not fits:
+            raise walk.refuse("partial-pool", node, "its window weighs positions of a volume that was averaged before")
         weights = weights.reshape(grid.size) if fits else np.broadcast_to(weights, grid.size)
         name = walk.build.node("Mul", [name, walk.build.constant(weights[None, None].astype(dtype))])
     if windows is not None:
@@ -287,18 +289,26 @@ def _spread_prefix(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, *
     """
     if not plain or node.op != "ReduceMean":
         raise walk.refuse("class-token", node, "it pools tokens of which some look at no place, and not by a mean")
-    build, count = walk.build, math.prod(grid.size)
+    build = walk.build
     shape, axis = walk.shape(grid.source), grid.axes[0]
     batch = walk.batch_axis(grid.source)
     order = [batch, *(place for place in range(len(shape)) if place not in (batch, axis)), axis]
     flat = grid.source if order == sorted(order) else build.node("Transpose", [grid.source], perm=order)
     rest = build.reduce("ReduceSum", build.slice_last(build.reshape(flat, [0, grid.channels, -1]), 0, grid.prefix), [2])
-    share = grid.prefix / (count + grid.prefix)
-    cells = build.node("Mul", [name, walk.scalar(1 - share, grid.dtype)])
-    spread = build.node("Mul", [rest, walk.scalar(1 / (count + grid.prefix), grid.dtype)])
-    made = build.node("Add", [cells, build.reshape(spread, [0, grid.channels, 1, 1])])
     what = "1 token has" if grid.prefix == 1 else f"{grid.prefix} tokens have"
-    return made, f"{what} no place and {'is' if grid.prefix == 1 else 'are'} spread evenly, {share:.1%} of the mean"
+    said = f"{what} no place and {'is' if grid.prefix == 1 else 'are'} spread evenly"
+    if any(entry.space_is_open for entry in walk.trace.inputs):
+        count = cell_count(walk, grid, grid.dtype)
+        total = build.node("Add", [count, walk.scalar(grid.prefix, grid.dtype)])
+        cells = build.node("Mul", [name, build.node("Div", [count, total])])
+        spread = build.node("Div", [rest, total])
+    else:
+        tokens = math.prod(grid.size) + grid.prefix
+        share = grid.prefix / tokens
+        cells = build.node("Mul", [name, walk.scalar(1 - share, grid.dtype)])
+        spread = build.node("Mul", [rest, walk.scalar(1 / tokens, grid.dtype)])
+        said += f", {share:.1%} of the mean"
+    return build.node("Add", [cells, build.reshape(spread, [0, grid.channels, 1, 1])]), said
 
 
 def _unweighed(

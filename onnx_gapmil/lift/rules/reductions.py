@@ -145,9 +145,11 @@ def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[in
 def _batch_after(node: gs.Node, walk: Lifting, lifted: Lifted) -> int | None:
     """Where the batch is in a reduction's output."""
     axis = lifted.batch_axis
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
+    if not after:
+        return None  # of one image, whose axis was reduced with the rest
     if axis is None or axis <= 0 or bool(node.attrs.get("keepdims", 1)):
         return axis
-    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
     gone = list(reduced_axes(node, walk))
     spare = [place for place, dim in enumerate(before) if dim == 1 and place not in gone]
     gone += spare[: len(before) - len(after) - len(gone)]

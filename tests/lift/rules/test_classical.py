@@ -157,3 +157,9 @@ def test_classifier_by_kernels_has_no_lift() -> None:
         'kernel_type="RBF", kernel_params=[0.1, 0.0, 3.0]>(f)'
     )
     check_refused(model(body, y="float[N,2] y"), "unknown-operator", "SVMClassifier")
+
+
+def test_a_vector_of_a_part_of_its_features_is_refused() -> None:
+    body = "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n v = ai.onnx.ml.FeatureVectorizer<inputdimensions=[4]>(f)\n"
+    model = text_model(f"{body} y = Gemm<transB=1>(v, w)", init={"w": weights(5, 4)}, domains='"ai.onnx.ml":3')
+    check_refused(model, "unknown-operator")

@@ -250,3 +250,12 @@ def test_attention_spelled_as_an_einsum(equation: str, body: str) -> None:
     joined = 15 * np.einsum("nqt,nct->nqct", shares, cells).reshape(3, 6 * queries, 15)
     assert found.verdict == "conditional"
     assert_close(found.grid.reshape(3, 5, 15), np.einsum("kc,nct->nkt", last.astype(np.float64), joined), 3e-5)
+
+
+@pytest.mark.parametrize(
+    "part", ["m = Slice(x, two, six, axes)", "m = AveragePool<kernel_shape=[5, 5], strides=[1, 1]>(x)"]
+)
+def test_weights_of_a_part_or_of_windows_are_not_laid_onto_the_map(part: str) -> None:
+    body = f"{part}\n f = {einsum('nchw,hw->nc', 'm', 'v')}\n y = Gemm<transB=1>(f, w)"
+    init = {"w": W, "v": weights(4, 4), "two": ints(2, 2), "six": ints(6, 6), "axes": ints(2, 3)}
+    check_refused(text_model(body, x="float[N,6,8,8] x", init=init), "partial-pool")

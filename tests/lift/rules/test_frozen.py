@@ -171,6 +171,22 @@ def test_dropout_of_constants_in_inference_is_a_constant() -> None:
     assert found.verdict == "exact"
 
 
+@pytest.mark.parametrize(
+    "gate",
+    [
+        pytest.param("t = Transpose(f)\n m = MatMul(f, t)\n e = Exp(m)\n g = ReduceSum<keepdims=1>(e, along)",
+                     id="gram"),
+        pytest.param('m = Einsum<equation="nc,mc->nm">(f, f)\n e = Exp(m)\n g = ReduceSum<keepdims=1>(e, along)',
+                     id="einsum"),
+        pytest.param('m = Mod<fmod=1>(f, half)\n g = Einsum<equation="nc->c">(m)', id="sum_of_what_has_no_lift"),
+        pytest.param("m = Mod<fmod=1>(f, half)\n c = CumSum(m, batch)\n g = Exp(c)", id="running_sum"),
+    ],
+)  # fmt: skip
+def test_a_gate_may_not_mix_the_images_of_a_batch_further_back(gate: str) -> None:
+    body = f"f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n {gate}\n h = Div(f, g)\n {END}"
+    check_refused(model(body, along=np.array([1])), "spatial-mixing-after-pool")
+
+
 @pytest.mark.parametrize("operator", ["Softmax<axis=0>(f)", "ReduceMax<axes=[0], keepdims=1>(f)", "CumSum(f, batch)"])
 def test_a_gate_may_not_mix_the_images_of_a_batch(operator: str) -> None:
     body = f"f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n g = {operator}\n h = Div(f, g)\n {END}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_gapmil import rewrite
+from onnx_gapmil import UnsupportedHeadError, rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import (
     assert_close,
     assert_mean_is_logits,
@@ -17,6 +18,7 @@ from tests.helpers.support import (
     images,
     lift,
     pooled,
+    rng,
     text_model,
     weights,
 )
@@ -751,3 +753,65 @@ def test_mean_over_channels_that_a_layer_mixed_is_refused() -> None:
         init=CONV | {"mix": weights(6, 6), "w": weights(5, 15)},
     )
     assert "places lie along axis 1" in check_refused(model, "no-spatial-pool", "'f'").message
+
+
+VIT = """
+    c = Conv<kernel_shape=[4, 4], strides=[4, 4]>(x, k)
+    shape = Shape(c)
+    n = Gather(shape, zero)
+    flat_shape = Concat<axis=0>(n, rest)
+    flat = Reshape(c, flat_shape)
+    tokens = Transpose<perm=[0, 2, 1]>(flat)
+    own_shape = Concat<axis=0>(n, own)
+    own_token = Expand(learned, own_shape)
+    all = Concat<axis=1>(own_token, tokens)
+    f = ReduceMean<axes=[1], keepdims=0>(all)
+    y = Gemm<transB=1>(f, w)
+"""
+
+
+@pytest.mark.parametrize("size", [(64, 96), (32, 20), (224, 224)])
+def test_class_token_of_images_of_any_size_is_spread_by_their_own_number(size: tuple[int, int]) -> None:
+    init = {
+        "k": weights(6, 3, 4, 4), "zero": np.array([0]), "rest": np.array([6, -1]), "own": np.array([1, 6]),
+        "learned": 9 * weights(1, 1, 6), "w": weights(5, 6),
+    }  # fmt: skip
+    model = text_model(VIT, x="float[N,3,H,V] x", init=init)
+    found = lift(model, rng(8).standard_normal((2, 3, *size)).astype(np.float32))
+    assert found.grid.shape == (2, 5, size[0] // 4, size[1] // 4)
+    assert_mean_is_logits(found)
+
+
+def test_mask_that_has_the_batch_of_the_image() -> None:
+    """TensorFlow broadcasts a mask to the shape of the map, batch and all."""
+    body = (
+        "s = Shape(x)\n n = Gather(s, zero)\n t = Concat<axis=0>(n, rest)\n m = Expand(v, t)\n q = Mul(x, m)\n"
+        " f = ReduceMean<axes=[2, 3], keepdims=0>(q)\n y = Gemm<transB=1>(f, w)"
+    )
+    init = {"w": weights(5, 6), "v": weights(1, 1, 3, 5), "zero": np.array([0]), "rest": np.array([6, 3, 5])}
+    model = text_model(body, x="float[N,6,3,5] x", init=init)
+    assert_mean_is_logits(lift(model, images(model)))
+
+
+def test_unequal_window_of_a_volume_whose_depth_was_averaged_is_refused() -> None:
+    body = (
+        "d = ReduceMean<axes=[2], keepdims=1>(x)\n p = AveragePool<kernel_shape=[1, 4, 4], strides=[1, 4, 4],"
+        " pads=[0, 1, 1, 0, 0, 0], count_include_pad=1>(d)\n f = Flatten<axis=1>(p)\n y = Gemm<transB=1>(f, w)"
+    )
+    check_refused(text_model(body, x="float[N,6,4,3,3] x", init={"w": weights(5, 6)}), "partial-pool")
+
+
+def test_chosen_positions_in_an_open_order_have_no_rank() -> None:
+    body = (
+        "r = Reshape(x, rows)\n v, i = TopK<axis=2, sorted=0>(r, k)\n l = {}\n f = Reshape(l, flat)\n"
+        " y = Gemm<transB=1>(f, w)"
+    )
+    init = {
+        "rows": np.array([0, 6, 15]), "k": np.array([6]), "first": np.array([0]), "flat": np.array([0, 6]),
+        "w": weights(5, 6),
+    }  # fmt: skip
+    ranked = text_model(body.format("Gather<axis=2>(v, first)"), x="float[N,6,3,5] x", init=init)
+    with pytest.raises(UnsupportedHeadError):
+        rewrite_model(ranked)
+    mean = text_model(body.format("ReduceMean<axes=[2], keepdims=0>(v)"), x="float[N,6,3,5] x", init=init)
+    assert_mean_is_logits(lift(mean, images(mean)))

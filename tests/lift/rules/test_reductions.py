@@ -104,13 +104,12 @@ def test_distances_to_prototypes(size: str) -> None:
 
 
 SPELLINGS = {
-    "one_operator": "y = LogSoftmax<axis=1>(z)",
     "spelled_out": "l = ReduceLogSumExp<axes=[1]>(z)\n y = Sub(z, l)",
     "without_its_axis_kept": "l = ReduceLogSumExp<axes=[1], keepdims=0>(z)\n u = Unsqueeze(l, one)\n y = Sub(z, u)",
 }
 
 
-@pytest.mark.parametrize("spelling", sorted(set(SPELLINGS) - {"one_operator"}))
+@pytest.mark.parametrize("spelling", sorted(SPELLINGS))
 def test_log_softmax_takes_the_normalizer_by_its_shares(spelling: str) -> None:
     model = text_model(
         f"{POOL}\n z = Gemm<transB=1>(f, w)\n {SPELLINGS[spelling]}", init={"w": W, "one": np.array([1])}
@@ -131,3 +130,26 @@ def test_reduction_over_the_batch_is_refused(operator: str) -> None:
         f"{POOL}\n m = {operator}<axes=[0]>(f)\n s = Add(f, m)\n y = Gemm<transB=1>(s, w)", init={"w": W}
     )
     check_refused(model, "spatial-mixing-after-pool")
+
+
+def test_log_softmax_as_one_operator_within_a_head() -> None:
+    model = text_model(
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n l = LogSoftmax<axis=1>(z)\n y = Gemm<transB=1>(l, v)",
+        init={"w": W, "v": weights(4, 5, seed=3)}, y="float[N,4] y",
+    )  # fmt: skip
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        z = dense(W)(cells)
+        t = pooled(z)
+        total = np.log(np.exp(t).sum(axis=1, keepdims=True))
+        return dense(weights(4, 5, seed=3))(z - total - (np.exp(t - total) * (z - t)).sum(axis=1, keepdims=True))
+
+    check_conditional(model, expected, tolerance=2e-5)
+
+
+def test_one_image_reduced_with_its_channels_is_no_crash() -> None:
+    body = f"{POOL}\n z = Gemm<transB=1>(f, w)\n y = ReduceMean<axes=[0, 1], keepdims=0>(z)"
+    model = text_model(body, x="float[1,6,3,5] x", y="float y", init={"w": W})
+    found = lift(model, images(model))
+    assert found.grid.shape == (1, 1, 3, 5)
+    np.testing.assert_allclose(found.grid.mean(), found.vendor[0], atol=1e-6)
