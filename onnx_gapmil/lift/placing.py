@@ -78,17 +78,11 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     return PlacedHead(replace(lifted, name=name, features=features), cells.places)
 
 
-def cells_of(walk: Lifting, grid: FeatureGrid, size: tuple[int, int] | None = None) -> CellPlaces:
-    """Where a grid's cells look.
-
-    Args:
-        walk: the walk.
-        grid: the grid.
-        size: rows and columns that it is to be brought to; its own if None.
-    """
+def cells_of(walk: Lifting, grid: FeatureGrid) -> CellPlaces:
+    """Where a grid's cells look."""
     if grid.laid is not None:
         return CellPlaces(grid.laid.places, grid.size)
-    return walk.places(grid.source, grid.axes, size or grid.shape, grid.fold)
+    return walk.places(grid.source, grid.axes, grid.shape, grid.fold)
 
 
 def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason: str) -> Refusal:

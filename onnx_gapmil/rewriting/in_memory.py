@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.files.cache import recall, remember
+from onnx_gapmil.files.identity import stamp
 from onnx_gapmil.files.json_text import json_text
-from onnx_gapmil.graph.loading import limited_for, model_tensors
-from onnx_gapmil.graph.tensors import is_external
+from onnx_gapmil.graph.loading import limited_for
+from onnx_gapmil.graph.weights import weight_files
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.ort.quiet import onnxruntime_module
 from onnx_gapmil.rewriting.emission.emit import Emit
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     Proved = tuple[RememberedProof, Mapping[str, Places]]
 
 #: What is kept, and by what proof; another number is another key.
-_FORMAT = "2"
+_FORMAT = "3"
 
 
 def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> Rewrite:
@@ -95,13 +96,9 @@ def _proved(made: Rewrite, whole: WholeGrids, trace: Trace) -> Proved:
 
 def _external(source: LoadedModel) -> str:
     """What tells weights in other files from those that were proved, without reading them."""
-    found = set()
-    for tensor in model_tensors(source.proto):
-        if is_external(tensor) and source.folder is not None:
-            place = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-            found.add(place)
-    stats = [(place, (source.folder / place).stat()) for place in sorted(found) if source.folder is not None]
-    return ";".join(f"{place} {stat.st_size} {stat.st_mtime_ns}" for place, stat in stats)
+    if source.folder is None:
+        return ""
+    return ";".join(f"{name} {stamp(source.folder / name)}" for name in weight_files(source.proto))
 
 
 def _text(proof: RememberedProof, places: Mapping[str, Places]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from tests.helpers.held import held_at, wait_until
@@ -33,7 +34,7 @@ def photos(tmp_path: Path) -> Path:
 def run(photos: Path, output: Path, *, stop: int | None = None, **settings: object) -> PredictionRun:
     """A run that is left after some photos, or not at all."""
     made = PredictionRun(
-        MODEL, [str(photos)], output, batch=2, pictures=False, arrays=Emit.parse("grid"), resume=True, **settings
+        MODEL, [str(photos)], output, batch=2, pictures=False, arrays=Emit.parse("grid"), **{"resume": True, **settings}
     )  # type: ignore[arg-type]
     with closing(made):
         answers = iter(made)
@@ -119,3 +120,15 @@ def test_a_run_that_was_killed_goes_on(photos: Path, tmp_path: Path) -> None:
     subprocess.run([*again, str(tmp_path / "whole")], capture_output=True, check=True)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert len(json.loads((tmp_path / "killed" / "predictions.json").read_text())["images"]) == 8
+
+
+def test_a_run_that_began_anew_is_held_and_can_be_gone_on_with_too(photos: Path, tmp_path: Path) -> None:
+    run(photos, tmp_path / "out", stop=3)
+    anew = run(photos, tmp_path / "out", stop=1, resume=False)
+    assert anew.done == 0
+    assert 0 < run(photos, tmp_path / "out").done < len(anew.paths)
+    run(photos, tmp_path / "out", stop=3)
+    run(photos, tmp_path / "out", resume=False)
+    assert not (tmp_path / "out" / ".predict").exists()
+    with locked_folder(tmp_path / "out", "another run"), pytest.raises(InputError, match="another run is writing"):
+        run(photos, tmp_path / "out", resume=False)

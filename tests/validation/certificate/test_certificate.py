@@ -295,6 +295,21 @@ def test_a_torn_certificate_is_one_sentence_and_exit_code_2(
     assert len(printed.err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("change", ["no_proof", "other_versions"])
+def test_a_certificate_without_its_parts_is_one_sentence(
+    folder: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "small.cert.json"
+    content = json.loads(path.read_text())
+    if change == "no_proof":
+        del content["proof"]
+    else:
+        content["versions"] = []
+    path.write_bytes(render(content))
+    assert main(["verify", "--certificate", str(path)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_the_commands_write_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = shutil.copy(MODEL, tmp_path / "m.onnx")
     certificate = tmp_path / "m.cert.json"

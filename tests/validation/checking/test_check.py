@@ -74,6 +74,8 @@ def test_guessed_preprocessing_is_not_stated(tmp_path: Path) -> None:
     rule = Policy.parse('schema_version = 1\n[model]\npreprocessing = "stated"\n')
     assert states(check(bare, rule)) == {"model.preprocessing": "failed"}
     assert states(check(bare, rule, preprocess="imagenet")) == {"model.preprocessing": "passed"}
+    assert states(check(bare, rule, preprocess="auto")) == {"model.preprocessing": "not_judged"}
+    assert states(check(bare, rule, preprocess=str(tmp_path / "none.json"))) == {"model.preprocessing": "not_judged"}
 
 
 def test_an_output_that_is_not_there_is_not_judged() -> None:

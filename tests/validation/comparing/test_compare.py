@@ -17,6 +17,7 @@ import pytest
 from scipy.stats import binomtest
 
 from onnx_gapmil import Classifier, Comparison, DataError, InputError, compare
+from onnx_gapmil.files.locking import locked_folder
 from tests.helpers.compared import Vendor, changed_model, lines_of, softmax, vendor, write_data
 from tests.helpers.scene_data import MODEL
 
@@ -339,3 +340,18 @@ def test_a_run_of_another_model_is_not_gone_on_with(data: Path, new: Path, tmp_p
     fresh = run(request(other), tmp_path / "fresh")
     assert isinstance(fresh, Comparison)
     assert found.to_json() == fresh.to_json()
+
+
+def test_two_comparisons_do_not_write_into_one_folder_and_nothing_read_is_written_over(
+    data: Path, new: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    with locked_folder(folder, "another comparison"), pytest.raises(InputError, match="another comparison is writing"):
+        compare(MODEL, new, data, folder)
+    folder.mkdir(exist_ok=True)
+    names = folder / "compare.json"
+    shutil.copy(MODEL.with_suffix(".labels.txt"), names)
+    before = names.read_bytes()
+    with pytest.raises(InputError, match=r"compare\.json"):
+        compare(MODEL, new, data, folder, names=names)
+    assert names.read_bytes() == before
