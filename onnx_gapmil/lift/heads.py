@@ -113,6 +113,7 @@ def lift_heads(
     build: GraphBuilder,
     readout: Readout = "contribution",
     rules: Mapping[tuple[str, str], Rule] = RULES,
+    walk: Lifting | None = None,
 ) -> HeadSearch:
     """Follow every output back to its pool and lift its head.
 
@@ -122,8 +123,9 @@ def lift_heads(
         build: collects the new nodes.
         readout: which grid to build.
         rules: the lift rule of each operator; with one of your own, ``RULES | rule_table([lift_mine])``.
+        walk: over another graph with the same outputs; made of the others if None.
     """
-    walk = Lifting(graph, trace, build, readout, rules)
+    walk = Lifting(graph, trace, build, readout, rules) if walk is None else walk
     found: dict[str, list[Logits]] = {}
     heads: list[LiftedHead] = []
     refusals: dict[str, Refusal] = {}

@@ -48,6 +48,9 @@ class Lifting:
         frames_folded: by the name of a lift whose frames were made channels, the lift with them in its batch.
     """
 
+    #: See `MAX_DEPTH`.
+    max_depth = MAX_DEPTH
+
     def __init__(
         self,
         graph: ModelGraph,
@@ -230,9 +233,9 @@ class Lifting:
         node = self.graph.producer(tensor)
         if node is None:
             raise self._reached_input(tensor)
-        if len(self._stack) > MAX_DEPTH:
+        if len(self._stack) > self.max_depth:
             raise self.refuse(
-                "head-too-deep", node, f"{MAX_DEPTH} operators back from the logits there is still no pool"
+                "head-too-deep", node, f"{self.max_depth} operators back from the logits there is still no pool"
             )
         # Saved by ONNX Runtime with ORT_ENABLE_ALL: the shape says NCHW, the memory holds blocks of channels.
         if "nchwc" in (node.domain or ""):

@@ -12,11 +12,13 @@ from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.lift.class_tokens import lift_class_tokens
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
 
 if TYPE_CHECKING:
     import onnx
 
+    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
     from onnx_gapmil.lift.verdict import Readout
 
 
@@ -47,22 +49,25 @@ class Analysis:
     readout: Readout
 
 
-def analyse(model: ModelSource, *, readout: Readout = "contribution") -> Analysis:
+def analyse(
+    model: ModelSource, *, readout: Readout = "contribution", class_token: ClassTokenMode | None = None
+) -> Analysis:
     """Read a model, trace it and lift what heads it has; nothing is written.
 
     Args:
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
         readout: which grid to build.
+        class_token: how far heads that read a class token are lifted; None refuses them.
 
     Raises:
         ModelError: the model cannot be read or run.
     """
     with limited_for(model):
-        return _analysed(load_model(model), readout)
+        return _analysed(load_model(model), readout, class_token)
 
 
-def _analysed(source: LoadedModel, readout: Readout) -> Analysis:
-    analysis = _analyse(source, source.proto, readout, inlined=False)
+def _analysed(source: LoadedModel, readout: Readout, class_token: ClassTokenMode | None) -> Analysis:
+    analysis = _analyse(source, source.proto, readout, class_token, inlined=False)
     # Local functions, as jax2onnx writes them, may hide the pool, and so may an If that always takes one branch.
     # Opening them up is the one change to the vendor's graph, so it is made only where a head cannot be found without.
     opened = source.proto
@@ -73,13 +78,15 @@ def _analysed(source: LoadedModel, readout: Readout) -> Analysis:
             break
         opened = inner
     if opened is not source.proto:
-        again = _analyse(source, opened, readout, inlined=True)
+        again = _analyse(source, opened, readout, class_token, inlined=True)
         if len(again.search.heads) > len(analysis.search.heads):
             return again
     return analysis
 
 
-def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, inlined: bool) -> Analysis:
+def _analyse(
+    source: LoadedModel, proto: onnx.ModelProto, readout: Readout, class_token: ClassTokenMode | None, *, inlined: bool
+) -> Analysis:
     graph = ModelGraph(proto, source.folder)
     try:
         traced = trace(graph)
@@ -87,4 +94,7 @@ def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, i
         raise type(error)(f"{source.name}: {error}") from error
     build = GraphBuilder(graph)
     search = lift_heads(graph, traced, build, readout)
+    if class_token is not None and search.refusals:
+        search = lift_class_tokens(search, class_token)
+        traced = search.walk.trace
     return Analysis(source, graph, traced, build, search, inlined, readout)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.lift.heads import LiftedHead
+    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
     from onnx_gapmil.lift.verdict import Readout, Refusal
 
 
@@ -32,6 +33,7 @@ def rewrite_model(
     readout: Readout = "contribution",
     emit: Emit | str | None = None,
     attachment: Attachment = "plain",
+    class_token: ClassTokenMode | None = None,
 ) -> Rewrite:
     """Rewrite a model in memory, without proof.
 
@@ -40,6 +42,7 @@ def rewrite_model(
         readout: ``contribution`` (mean over cells = logits, always) or ``instance``.
         emit: what the graph is to give beside the logits; features and grid if None.
         attachment: how new nodes hang on the vendor's graph.
+        class_token: how far heads that read a class token are lifted; None refuses them.
 
     Returns:
         The rewritten model. Its new outputs, after the original ones: ``gapmil_logits`` (N, K) and what `Emit` lists,
@@ -56,7 +59,7 @@ def rewrite_model(
     source = load_model(model)
     if source.is_rewritten:
         return _rewritten_before(source, emit)
-    return _rewrite_vendors(source, readout, Emit.of(emit), attachment)
+    return _rewrite_vendors(source, readout, Emit.of(emit), attachment, class_token)
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
@@ -73,9 +76,15 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
         return check_claim(source, heads, _rewrite_vendors)
 
 
-def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain") -> Rewrite:
+def _rewrite_vendors(
+    source: LoadedModel,
+    readout: Readout,
+    wish: Emit,
+    attachment: Attachment = "plain",
+    class_token: ClassTokenMode | None = None,
+) -> Rewrite:
     """Rewrite a model that was not rewritten before."""
-    analysis = analyse(source, readout=readout)
+    analysis = analyse(source, readout=readout, class_token=class_token)
     search = analysis.search
     if not search.heads:
         if not search.refusals:

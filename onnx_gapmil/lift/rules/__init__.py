@@ -3,6 +3,7 @@
 from onnx_gapmil.lift.rules import (
     activations,
     affine,
+    class_token,
     classical,
     contractions,
     dense,
@@ -21,6 +22,7 @@ __all__ = ["RULES"]
 _MODULES = (
     activations,
     affine,
+    class_token,
     classical,
     contractions,
     dense,

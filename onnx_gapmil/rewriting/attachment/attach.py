@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.rewriting.attachment.constants import Constants
 from onnx_gapmil.rewriting.attachment.fences import fence
 from onnx_gapmil.rewriting.attachment.halves import Halves
@@ -50,9 +51,11 @@ def attach(
     build = walk.build
     free = build.needed(logits)
     values = Values(walk, frozenset(maps))
+    is_row = walk.program.holds if isinstance(walk, TokenWalk) else lambda _: False
     for node in build.needed_nodes(outputs):
         if not any(tensor.name in free for tensor in node.outputs):
             _redirect(walk, node, {name: values.value(name) for name in _reads(walk, node, fixed=False)})
+            _redirect(walk, node, {name: values.value(name) for name in _reads(walk, node, fixed=True) if is_row(name)})
     shadow = Shadow(walk)
     for node in build.needed_nodes(outputs) if shadowed else ():
         _redirect(walk, node, {name: shadow.value(name) for name in _reads(walk, node, fixed=False)})

@@ -15,6 +15,7 @@ from onnx_gapmil.graph.subgraphs import bodies
 from onnx_gapmil.lift.frozen import unpooled
 from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.lifting import MAX_DEPTH
+from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import Refusal
 from onnx_gapmil.rewriting.attachment.fences import fence
 
@@ -38,6 +39,9 @@ class Values:
         self._maps = maps
         self._values: dict[str, str] = {}
         self._depth = 0
+        if isinstance(walk, TokenWalk):
+            for row in walk.program.rows:  # first things first: a trunk is deeper than a stack
+                self._values[row] = self._of_row(walk, row)
 
     def value(self, tensor: str) -> str:
         """What to read in place of a vendor's tensor; itself where it is no pooled value, or cannot be recomputed."""
@@ -51,6 +55,8 @@ class Values:
 
     def _make(self, tensor: str) -> str:
         walk, node = self._walk, self._walk.graph.producer(tensor)
+        if isinstance(walk, TokenWalk) and tensor in walk.program.selections:
+            return self.value(walk.program.selections[tensor])
         if node is None or tensor in self._maps or walk.is_fixed(tensor):
             return tensor
         lifted = walk.try_lift(tensor)
@@ -63,6 +69,19 @@ class Values:
         if lifted.step.kind in _OF_THE_POOL and lifted.quantization is None and not self._reads(lifted.name, tensor):
             return self._mean(lifted)
         return self._repeated(node, tensor)
+
+    def _of_row(self, walk: TokenWalk, row: str) -> str:
+        """A class token's row, which no tensor of the vendor's is: what attentions bring, and its operators repeated."""
+        node = walk.graph.producer(row)
+        assert node is not None  # noqa: S101 - rows are what the program's nodes make
+        if row not in walk.program.attended:
+            return self._repeated(node, row)
+        found, build = walk.program.attended[row], self._build
+        weights = build.reshape(self.value(found.weights), [-1, found.groups, 1, found.tokens])
+        values = build.reshape(self.value(found.values), [0, found.tokens, found.groups, found.channels])
+        brought = build.node("MatMul", [weights, build.node("Transpose", [values], perm=[0, 2, 1, 3])])
+        shape = walk.shape(row)
+        return build.reshape(brought, [-1 if walk.batch_is_open else shape[0], *shape[1:]])
 
     def _reads(self, name: str, tensor: str) -> bool:
         """Whether new nodes on the way to one tensor read another."""

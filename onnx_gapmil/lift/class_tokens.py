@@ -1,0 +1,120 @@
+"""Heads that read a class token: found, its rows walked back over the trunk, and lifted like all others."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from onnx_gapmil.lift.logits import find_logits, find_members
+from onnx_gapmil.lift.tokens.boxes import Box, NoBox
+from onnx_gapmil.lift.tokens.handlers import HANDLERS
+from onnx_gapmil.lift.tokens.moving import MOVERS
+from onnx_gapmil.lift.tokens.program import DOMAIN, TOKEN, Program
+from onnx_gapmil.lift.tokens.unrolling import Unrolling
+from onnx_gapmil.lift.tokens.walk import TokenWalk
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+
+#: Tensors of a head that are looked at for where it takes a token.
+_MOST_TENSORS = 2000
+
+
+def lift_class_tokens(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
+    """Lift what was refused for a class token; what was lifted stays as it was lifted.
+
+    Args:
+        search: what became of each output without that.
+        mode: how far the lift goes.
+
+    Returns:
+        The search with those heads, or with what their token's own way was refused for.
+    """
+    walk = search.walk
+    program = Program(walk.build, walk.trace)
+    own = Unrolling(walk, program, mode, HANDLERS)
+    refused = dict(search.refusals)
+    reached = False
+    for output, why in search.refusals.items():
+        try:
+            found = _takes(walk, output)
+            for node, tensor in found:
+                _unroll(own, node, tensor)
+            reached = reached or bool(found)
+        except HeadRefused as error:
+            if why.code == "class-token":
+                refused[output] = replace(error.refusal, walked=why.walked)
+    if not reached or not program.selections:
+        return replace(search, refusals=refused)
+    again = lift_heads(
+        walk.graph, program.trace, walk.build, walk.readout, walk.rules, TokenWalk(walk, program, mode, walk.rules)
+    )
+    if len(again.heads) <= len(search.heads):
+        return replace(search, refusals={name: again.refusals.get(name, why) for name, why in refused.items()})
+    still = {name: refused.get(name, why) for name, why in again.refusals.items()}
+    return replace(again, refusals=still)
+
+
+def _takes(walk: Lifting, output: str) -> list[tuple[gs.Node, str]]:
+    """Where an output's head takes tokens out of a row of them: the node and the tensor it makes."""
+    members = find_members(walk.graph, output, walk.trace.shapes) or [find_logits(walk.graph, output)]
+    queue = deque(dict.fromkeys([output, *(logits.tensor for logits in members)]))
+    seen, found = set(queue), list[tuple["gs.Node", str]]()
+    while queue and len(seen) < _MOST_TENSORS:
+        tensor = queue.popleft()
+        node = walk.graph.producer(tensor)
+        if node is None or walk.is_fixed(tensor) or not isinstance(walk.try_lift(tensor), Refusal):
+            continue
+        if node.op in MOVERS and _takes_a_token(walk, node, tensor):
+            found.append((node, tensor))
+            continue
+        shape = walk.trace.shapes.get(tensor, ())
+        if any(walk.holds_places(tensor, axis) for axis in range(len(shape))):
+            continue  # a map: the head begins behind it
+        for read in walk.graph.reads(node):
+            if read not in seen:
+                seen.add(read)
+                queue.append(read)
+    return found
+
+
+def _takes_a_token(walk: Lifting, node: gs.Node, tensor: str) -> bool:
+    """Whether a node takes one of several places along an axis that holds some, and all of the other axes."""
+    data = node.inputs[0].name
+    fixed = all(walk.is_fixed(read.name) for read in node.inputs[1:] if read.name)
+    if not fixed or walk.is_fixed(data) or data not in walk.trace.shapes:
+        return False
+    try:
+        own = Unrolling(walk, Program(walk.build, walk.trace), "direct", HANDLERS)
+        box, _ = Box.of_numbers(own.moved(node, tensor), walk.shape(data))
+    except (NoBox, HeadRefused, ModelError):
+        return False
+    cut = [axis for axis in range(len(box.shape)) if box.is_cut(axis)]
+    return len(cut) == 1 and box.size[cut[0]] == 1 and walk.holds_places(data, cut[0])
+
+
+def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
+    """The token's rows, and the node by which the head reads it.
+
+    Raises:
+        HeadRefused: an operator on its way has no rule.
+    """
+    if tensor in own.program.selections:
+        return
+    data = node.inputs[0].name
+    numbers = own.moved(node, tensor)
+    box, order = own.box_of(node, numbers, data)
+    row = own.row(data, box)
+    name = own.rearranged(node, row, order, numbers.shape)
+    own.program.selections[tensor] = name
+    own.program.node(
+        TOKEN, [name], numbers.shape, own.dtype(tensor), frozen=False, domain=DOMAIN, output=tensor, name=node.name or ""
+    )
+

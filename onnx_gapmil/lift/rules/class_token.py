@@ -1,0 +1,126 @@
+"""Where a class token's lift begins and ends: what an attention brings from places, and the token as the head takes it.
+
+``sum_p w_p V_p`` over T tokens, of which P look at places and the others (the class token itself, registers) at none:
+cell p gets ``P w_p V_p``, and each cell what the others bring. The mean over cells is the sum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+from onnx_gapmil.lift.planes import map_of
+from onnx_gapmil.lift.placing import cells_of, difference_of
+from onnx_gapmil.lift.table import rule
+from onnx_gapmil.lift.tokens.program import DOMAIN
+from onnx_gapmil.lift.tokens.walk import TokenWalk
+from onnx_gapmil.lift.verdict import LiftStep
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.tokens.program import Attended
+    from onnx_gapmil.lift.verdict import HeadRefused
+
+_MODES = {
+    "direct": "as it reaches the head by linear layers",
+    "through": "as it reaches the head, through the MLPs by their slopes",
+}
+
+
+@rule("Attend", domain=DOMAIN)
+def lift_attended(node: gs.Node, walk: Lifting) -> Lifted:
+    """What an attention brings to the class token, place by place."""
+    own = _token_walk(walk)
+    found = own.program.attended[walk.output]
+    size, prefix = _arranged(own, found)
+    build, groups, tokens = walk.build, found.groups, found.tokens
+    dtype = walk.dtype(found.values, np.dtype(np.float32))
+    cells = math.prod(size)
+    # Each cell stands for all of them; what has no place is added up.
+    scale = np.full((1, 1, tokens), cells, dtype)
+    scale[..., :prefix] = 1
+    weights = build.node("Mul", [build.reshape(found.weights, [-1, groups, tokens]), build.constant(scale)])
+    weights = build.reshape(build.node("Transpose", [weights], perm=[0, 2, 1]), [-1, tokens, groups, 1])
+    values = build.reshape(found.values, [0, tokens, groups, found.channels])
+    channels = groups * found.channels
+    brought = build.reshape(build.node("Mul", [weights, values]), [0, tokens, channels])
+    flat = build.node("Transpose", [brought], perm=[0, 2, 1])
+    body = build.slice_last(flat, prefix, tokens) if prefix else flat
+    name = build.reshape(body, [0, channels, *size])
+    own.placed.add(name)
+    if prefix:
+        rest = build.reduce("ReduceSum", build.slice_last(flat, 0, prefix), [2])
+        name = build.node("Add", [name, build.reshape(rest, [0, channels, 1, 1])])
+    grid = FeatureGrid(
+        name, found.tensor, channels, size, (found.axis,), found.where, "tokens", dtype, prefix=prefix
+    )
+    detail = f"attention: what {cells} of {tokens} tokens bring to the class token; the rest spread evenly"
+    shape = walk.shape(walk.output)
+    step = LiftStep("Attend", node.name or "", walk.output, shape, "pool", True, detail)
+    return Lifted(name, channels, shape, 0, walk.trace.batch, (grid,), dtype, True, step)
+
+
+def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int]:
+    """Rows and columns of the tokens that look at places, and how many before them look at none."""
+    layout = Layout(walk.graph, walk.trace)
+    told = walk.placeless_prefix(found.tensor, found.axis)
+    for prefix in dict.fromkeys((told, 0, 1, 2, 4, 5)):
+        plane, _ = map_of(walk, layout, found.tensor, found.tokens - prefix)
+        if plane is not None:
+            return plane.size, prefix
+    raise walk.refuse_at(
+        "class-token",
+        found.where,
+        f"{found.where}: it attends to {found.tokens} tokens, and no map before them has as many positions, with or "
+        "without a class token and registers: they are no rows and columns of patches",
+    )
+
+
+@rule("Token", domain=DOMAIN)
+def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
+    """The class token where the head takes it: one map, of which its own way through the trunk is made."""
+    own = _token_walk(walk)
+    row = node.inputs[0].name
+    if own.is_fixed(row):
+        raise _refused(own, walk.output, "it attends to nothing that has a place")
+    own.lift_rows(row)
+    lifted = walk.lift(row)
+    shape = walk.shape(walk.output)
+    grids = lifted.features
+    looks = [cells_of(walk, grid) for grid in grids]
+    for grid, cells in zip(grids[1:], looks[1:], strict=True):
+        if (looks[0].places.known and cells.places.known) and (difference := difference_of(looks[0], cells)):
+            raise walk.refuse_at("different-views", grid.pool, f"{grid.pool}: it looks at other places: {difference}")
+    last = grids[-1]
+    vendor = own.base.graph.producer(walk.output)
+    count = len(own.program.attended_by(own.graph, row))
+    tokens = math.prod(last.size) + last.prefix
+    detail = (
+        f"the class token of {tokens}: what {count} attention{'s' if count > 1 else ''} brought it from each patch, "
+        f"{_MODES[own.mode]}; the rest has no place and is spread evenly"
+    )
+    operator = "" if vendor is None else walk.operator(vendor)
+    step = LiftStep(operator, (vendor.name if vendor is not None else "") or "", walk.output, shape, "pool", True, detail)
+    grid = FeatureGrid(
+        lifted.name, last.source, lifted.channels, last.size, last.axes, walk.describe(vendor), "tokens", lifted.dtype,
+        prefix=last.prefix,
+    )
+    if shape[0] != lifted.batch or math.prod(shape) != lifted.batch * lifted.channels:
+        raise _refused(own, walk.output, f"the head takes it in the shape {list(shape)}")
+    return Lifted(lifted.name, lifted.channels, shape, 0, lifted.batch, (grid,), lifted.dtype, True, step)
+
+
+def _refused(walk: TokenWalk, tensor: str, message: str) -> HeadRefused:
+    return walk.refuse("class-token", walk.base.graph.producer(tensor), f"the class token that it takes: {message}")
+
+
+def _token_walk(walk: Lifting) -> TokenWalk:
+    assert isinstance(walk, TokenWalk)  # noqa: S101 - no other walk has such nodes
+    return walk
+

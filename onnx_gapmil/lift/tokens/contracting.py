@@ -1,0 +1,149 @@
+"""Rows behind sums of products: dense layers, and attentions, which bring values from all tokens."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.lift.tokens.boxes import Box
+from onnx_gapmil.lift.tokens.pointwise import cut
+from onnx_gapmil.lift.tokens.program import ATTEND, DOMAIN, Attended
+from onnx_gapmil.lift.tokens.sources import tokens_of
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.tokens.unrolling import Making, Unrolling
+
+
+def multiply(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """A product of matrices: by a fixed one a dense layer, of two that depend on the image an attention."""
+    names = [read.name for read in node.inputs]
+    fixed = [own.walk.is_fixed(name) for name in names]
+    shapes = [own.walk.shape(name) for name in names]
+    if fixed[1]:
+        return (yield from _dense(own, node, tensor, box, row=0))
+    if fixed[0]:
+        return (yield from _dense(own, node, tensor, box, row=1))
+    if len(shapes[0]) != len(box.shape) or len(shapes[1]) != len(box.shape):
+        raise own.refuse(node, "it multiplies tensors of different rank")
+    rank = len(box.shape)
+    # attn @ V, and V^T @ attn^T.
+    if box.is_cut(rank - 2) and not box.is_cut(rank - 1):
+        return (yield from _attention(own, node, tensor, box, row=0))
+    if box.is_cut(rank - 1) and not box.is_cut(rank - 2):
+        return (yield from _attention(own, node, tensor, box, row=1))
+    raise own.refuse(node, "it multiplies two tensors of the image, and neither by tokens")
+
+
+def _dense(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) -> Making:
+    """By a fixed matrix, which sums over the last axis of the row, or over its last but one."""
+    data, matrix = (node.inputs[row].name, node.inputs[1 - row].name)
+    shape, weight, rank = own.walk.shape(data), own.walk.shape(matrix), len(box.shape)
+    free = rank - 1 - row  # the axis of the result that the matrix makes
+    if len(shape) < 2 or len(weight) != 2 or len(shape) != rank:
+        raise own.refuse(node, "its matrix is another for each token or head")
+    whole = box.grown(free)
+    summed = tuple(range(shape[-1 - row]))
+    source = whole.replaced(free, shape[-1 - row], summed)
+    row_in = yield data, source
+    inputs = [row_in, matrix] if row == 0 else [matrix, row_in]
+    made = own.emit(node, inputs, whole.size, tensor)
+    return _part(own, node, made, box, whole)
+
+
+def _part(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
+    if part.count == whole.count:
+        return row
+    order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
+    return cut(own, node, row, order, part.size)
+
+
+def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """A dense layer on tokens that were folded into the batch, or on the token alone."""
+    data, matrix, *rest = (read.name for read in node.inputs)
+    if not own.walk.is_fixed(matrix) or node.attrs.get("transA", 0):
+        raise own.refuse(node, "its matrix depends on the image")
+    whole = box.grown(1)
+    width = own.walk.shape(data)[1]
+    inputs = [(yield data, whole.replaced(1, width, tuple(range(width)))), matrix]
+    if rest and rest[0]:
+        # A residual branch that an optimizer fused into the layer is a row, too.
+        inputs.append((yield rest[0], whole.narrowed(own.walk.shape(rest[0]))))
+    bends = bool(node.attrs.get("activation", ""))
+    return _part(own, node, own.emit(node, inputs, whole.size, tensor, bends=bends), box, whole)
+
+
+def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) -> Making:
+    """A row of weights over all tokens times their values; or a query times all keys, which is kept at its value."""
+    rank = len(box.shape)
+    held, other = node.inputs[row].name, node.inputs[1 - row].name
+    # Of the first factor the last axis is summed, of the second the last but one.
+    summed = own.walk.shape(held)[-1 if row == 0 else -2]
+    source = box.replaced(rank - 1 - row, summed, tuple(range(summed)))
+    weights = yield held, source
+    axis = rank - 2 + row  # of the other factor
+    lead = [own.walk.shape(name)[:-2] for name in (held, other)]
+    if lead[0] != lead[1] or any(box.is_cut(at) for at in range(rank - 2)):
+        raise own.refuse(node, "its factors have other heads")
+    if own.walk.holds_places(other, axis):
+        return _brought(own, node, weights, other, axis, box, held)
+    keys, width = tokens_of(own, node, other, rank - 1 - row)
+    return _scores(own, node, tensor, box, (weights, keys, width), row=row)
+
+
+def _scores(
+    own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tuple[str, str, int], *, row: int
+) -> str:
+    """A query by all keys, in the vendor's own shapes."""
+    query, keys, width = operands
+    program, other = own.program, node.inputs[1 - row].name
+    shape = own.walk.shape(other)
+    tokens = shape[-1 if row == 0 else -2]
+    groups = math.prod(shape[:-2]) // own.batch
+    dtype, inner = own.dtype(keys), width // groups
+    # (N, T, G * D) as (N, G, D, T) or (N, G, T, D), the leading axes as the vendor has them.
+    goal = program.constant(np.asarray([0, tokens, groups, inner], np.int64))
+    name = program.node("Reshape", [keys, goal], (own.batch, tokens, groups, inner), dtype, frozen=True)
+    perm = [0, 2, 3, 1] if row == 0 else [0, 2, 1, 3]
+    laid = (own.batch, groups, inner, tokens) if row == 0 else (own.batch, groups, tokens, inner)
+    name = program.node("Transpose", [name], laid, dtype, frozen=True, perm=perm)
+    if laid != shape:
+        name = own.reshaped(name, shape, frozen=True)
+    inputs = [query, name] if row == 0 else [name, query]
+    return own.emit(node, inputs, box.size, tensor, frozen=True)
+
+
+def _brought(
+    own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str
+) -> str:
+    """What all tokens bring to this one."""
+    shape = own.walk.shape(values)
+    tokens = shape[axis]
+    groups = math.prod(shape[:-2]) // own.batch
+    read, width = tokens_of(own, node, values, axis)
+    del held
+    attended = Attended(
+        weights, read, values, axis, groups, tokens, width // groups, own.walk.describe(node)
+    )
+    return bring(own, node, attended, box.size)
+
+
+def bring(own: Unrolling, node: gs.Node, attended: Attended, size: tuple[int, ...]) -> str:
+    """The node that stands for an attention; its result has one axis of channels where images and heads are one axis."""
+    program = own.program
+    flat = (own.batch, attended.groups * attended.channels)
+    shape = size if size[0] == own.batch else flat
+    made = program.node(
+        ATTEND,
+        [attended.weights, attended.values],
+        shape,
+        own.dtype(attended.values),
+        frozen=False,
+        domain=DOMAIN,
+        name=node.name or "",
+    )
+    program.attended[made] = attended
+    return made

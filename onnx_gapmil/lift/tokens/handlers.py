@@ -1,0 +1,46 @@
+"""What each operator does to one token's row, by (domain, operator)."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.lift.tokens.contracting import gemm, multiply
+from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
+from onnx_gapmil.lift.tokens.pointwise import (
+    FUNCTIONS,
+    LINEAR_REDUCTIONS,
+    NORMS,
+    PRODUCTS,
+    REDUCTIONS,
+    RUNTIME_FUNCTIONS,
+    SUMS,
+    along_axis,
+    elementwise,
+    normalize,
+    reduce,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx_gapmil.lift.tokens.unrolling import Handler
+
+_RUNTIME = "com.microsoft"
+
+HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
+    {
+        **{("", op): move for op in MOVERS},
+        **{("", op): pass_on for op in ("Identity", "Dropout")},
+        ("", "Concat"): join,
+        **{("", op): elementwise for op in (*SUMS, *PRODUCTS, *FUNCTIONS)},
+        **{(_RUNTIME, op): elementwise for op in RUNTIME_FUNCTIONS},
+        **{("", op): normalize for op in NORMS},
+        **{("", op): along_axis for op in ("Softmax", "LogSoftmax", "LpNormalization", "Hardmax")},
+        **{("", op): reduce for op in (*LINEAR_REDUCTIONS, *REDUCTIONS)},
+        ("", "MatMul"): multiply,
+        (_RUNTIME, "FusedMatMul"): multiply,
+        ("", "Gemm"): gemm,
+        (_RUNTIME, "FusedGemm"): gemm,
+    }
+)

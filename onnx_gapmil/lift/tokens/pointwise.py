@@ -1,0 +1,144 @@
+"""Rows behind operators that work on every token by itself: elementwise ones, norms, sums over channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.lift.tokens.boxes import Box
+    from onnx_gapmil.lift.tokens.unrolling import Making, Unrolling
+
+#: Linear in all of their operands.
+SUMS = ("Add", "Cast", "Mean", "Neg", "Sub", "Sum")
+#: Linear in one of them, where the others are kept.
+PRODUCTS = ("Div", "Mul", "Where")
+#: Elementwise functions.
+FUNCTIONS = (
+    "Abs", "And", "Atan", "Ceil", "Celu", "Clip", "Cos", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater",
+    "HardSigmoid", "HardSwish", "IsInf", "IsNaN", "LeakyRelu", "Less", "Log", "Max", "Min", "Mish", "Not", "Or",
+    "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus", "Softsign", "Sqrt",
+    "Swish", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+#: The same of ONNX Runtime's own, with a bias perhaps.
+RUNTIME_FUNCTIONS = ("BiasGelu", "FastGelu", "Gelu", "QuickGelu")
+NORMS = ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+#: Sums over axes; all other reductions bend.
+LINEAR_REDUCTIONS = ("ReduceMean", "ReduceSum")
+REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceProd")
+
+
+def _operands(own: Unrolling, node: gs.Node, box: Box) -> Generator[tuple[str, Box], str, list[str]]:
+    rows = []
+    for read in node.inputs:
+        rows.append((yield read.name, box.narrowed(own.walk.shape(read.name))) if read.name else "")
+    return rows
+
+
+def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """The same of the operands' rows."""
+    rows = yield from _operands(own, node, box)
+    moving = [row for row in rows if not own.is_frozen(row)]
+    bends = node.op not in SUMS
+    if node.op in ("Mul", "Where"):  # a scale, a gate, one of two choices
+        bends = len(moving) > 1
+    elif node.op == "Div":
+        bends = bool(moving) and (len(moving) > 1 or own.is_frozen(rows[0]))
+    return own.emit(node, rows, box.size, tensor, bends=bends)
+
+
+def normalize(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """A norm over a token's channels."""
+    rank = len(box.shape)
+    first = int(node.attrs.get("axis", -1)) % rank
+    if any(box.is_cut(axis) for axis in range(first, rank)):
+        whole = yield tensor, box.grown(*range(first, rank))
+        return _cut(own, node, whole, box, box.grown(*range(first, rank)))
+    rows = [(yield node.inputs[0].name, box)]
+    rows += [read.name for read in node.inputs[1:]]
+    if not all(own.walk.is_fixed(name) for name in rows[1:] if name):
+        raise own.refuse(node, "its scale or bias depends on the image")
+    return own.emit(node, rows, box.size, tensor)
+
+
+def along_axis(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """Softmax and the like: along an axis that is there as a whole."""
+    rank = len(box.shape)
+    late = own.walk.graph.opset >= 13 or node.op == "LpNormalization"
+    axis = int(node.attrs.get("axis", -1 if late else 1)) % rank
+    axes = (axis,) if late else tuple(range(axis, rank))
+    if not late and any(box.size[at] != 1 for at in range(axis) if box.is_cut(at)):
+        raise own.refuse(node, "it works on several axes at once")
+    if any(box.is_cut(at) for at in axes):
+        whole = yield tensor, box.grown(*axes)
+        return _cut(own, node, whole, box, box.grown(*axes))
+    row = yield node.inputs[0].name, box
+    return own.emit(node, [row], box.size, tensor, bends=node.op != "LpNormalization")
+
+
+def reduce(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """A reduction over axes that a token has as a whole."""
+    data = node.inputs[0].name
+    shape = own.walk.shape(data)
+    axes = _axes(own, node, shape)
+    kept = bool(node.attrs.get("keepdims", 1))
+    places = iter(box.kept)
+    own_axes = []
+    for axis, dim in enumerate(shape):
+        if axis in axes:
+            own_axes.append(tuple(range(dim)))
+            if kept:
+                next(places)
+        else:
+            own_axes.append(next(places))
+    source = type(box)(shape, tuple(own_axes))
+    row = yield data, source
+    rows = [row, *(read.name for read in node.inputs[1:])]
+    return own.emit(node, rows, box.size, tensor, bends=node.op not in LINEAR_REDUCTIONS)
+
+
+def _axes(own: Unrolling, node: gs.Node, shape: tuple[int, ...]) -> list[int]:
+    given = node.attrs.get("axes")
+    if given is None and len(node.inputs) > 1 and node.inputs[1].name:
+        value = own.walk.value(node.inputs[1].name)
+        if value is None:
+            raise own.refuse(node, "its axes are not fixed")
+        given = value.reshape(-1).tolist()
+    if not given:
+        given = [] if int(node.attrs.get("noop_with_empty_axes", 0)) else range(len(shape))
+    return [int(axis) % len(shape) for axis in given]
+
+
+def _cut(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
+    """A part of a row that was made as a whole."""
+    order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
+    if part.count == whole.count:
+        return row
+    return cut(own, node, row, order, part.size)
+
+
+def cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
+    """Some elements of a row, the same of each image.
+
+    Args:
+        own: the unrolling.
+        node: whose they are.
+        row: the row.
+        order: their places in it.
+        size: of the result.
+    """
+    batch = own.batch
+    count, kept = int(np.prod(own.shape(row))) // batch, order.size // batch
+    places = order.reshape(batch, kept)
+    if not np.array_equal(places, places[0] + count * np.arange(batch)[:, None]):
+        raise own.refuse(node, "it takes other channels of each image")
+    frozen, dtype = own.is_frozen(row), own.dtype(row)
+    flat = own.reshaped(row, (batch, count), frozen=frozen)
+    picks = own.program.constant(places[0].astype(np.int64))
+    taken = own.program.node("Gather", [flat, picks], (batch, kept), dtype, frozen=frozen, axis=1)
+    return own.reshaped(taken, size, frozen=frozen)

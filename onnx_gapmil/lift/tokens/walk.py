@@ -1,0 +1,70 @@
+"""The walk over a graph in which the class token's rows have nodes of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.graph.ancestors import ancestors
+from onnx_gapmil.lift.lifting import Lifting
+from onnx_gapmil.lift.tokens.program import ATTEND, TokenGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from onnx_gapmil.lift.coordinates.looks import Looks
+    from onnx_gapmil.lift.lifting import Rule
+    from onnx_gapmil.lift.tokens.program import Program
+    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+
+#: A trunk of forty blocks has some hundred operators on the token's way.
+_MAX_DEPTH = 4000
+
+
+class TokenWalk(Lifting):
+    """A walk that passes class tokens.
+
+    Attributes:
+        program: the rows.
+        mode: how far they are lifted.
+        base: the walk over the vendor's own graph, which has no class tokens.
+        placed: new tensors on the grid that hold what places bring; all else of a lift is the same in every cell.
+    """
+
+    max_depth = _MAX_DEPTH
+
+    def __init__(
+        self, base: Lifting, program: Program, mode: ClassTokenMode, rules: Mapping[tuple[str, str], Rule]
+    ) -> None:
+        super().__init__(TokenGraph(base.graph, program), program.trace, program.build, base.readout, rules)
+        self.program = program
+        self.mode = mode
+        self.placed: set[str] = set()
+        self.base = base
+
+    @property
+    def coordinates(self) -> dict[str, Looks]:  # type: ignore[override]
+        """As the vendor's own graph has them."""
+        return self.base.coordinates
+
+    def is_fixed(self, tensor: str) -> bool:
+        """What is kept at its value beside: a fixed number for the lift, though not for the file."""
+        return tensor in self.program.frozen or super().is_fixed(tensor)
+
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether an input leaves its batch open."""
+        return any(entry.batch_is_open for entry in self.trace.inputs)
+
+    def is_row(self, tensor: str) -> bool:
+        """Whether a tensor exists in no file, but in the token's program alone."""
+        return self.program.holds(tensor)
+
+    def lift_rows(self, row: str) -> None:
+        """Lift all that a row is made of, first things first: the stack is as deep as one operator then."""
+        frozen = self.program.frozen
+        needed = set(
+            ancestors(self.graph, row, lambda node, read: node.op == ATTEND or read in frozen)
+        )
+        for name in self.program.rows:
+            if name in needed and name not in frozen:
+                self.try_lift(name)
