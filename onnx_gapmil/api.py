@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.graph.loading import ModelSource
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.lift.verdict import Readout
 
 __all__ = [
@@ -120,6 +121,7 @@ def rewrite(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -134,6 +136,9 @@ def rewrite(
             False leaves that out.
         write: False leaves the disk alone.
         certificate: where to write what was proved, bound to the files; None writes none.
+        class_token: lift heads that read a class token (ViT, DeiT, CLIP, DINOv2): ``direct`` takes what each attention
+            brought the token from each patch, ``through`` lets it pass the MLPs behind as well, ``auto`` is the one that
+            measured better. None refuses them; heads without one are lifted as they are.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -147,7 +152,14 @@ def rewrite(
             certify.
     """
     return rewrite_certified(
-        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, certificate=certificate
+        model,
+        output,
+        readout=readout,
+        emit=emit,
+        as_deployed=as_deployed,
+        write=write,
+        certificate=certificate,
+        class_token=class_token,
     )
 
 

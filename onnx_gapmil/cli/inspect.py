@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.options import class_token_option, json_option, model_argument, print_json, verb_options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+
 
 @click.command(name="inspect")
-@verb_options(model_argument, json_option)
-def command(model: Path, as_json: bool) -> int:
+@verb_options(model_argument, class_token_option, json_option)
+def command(model: Path, class_token: ClassTokenWish | None, as_json: bool) -> int:
     """Say what MODEL is: its input, its exporter, its head operator by operator, every other pool and why it is not
     the head's, and the verdict. Writes nothing.
 
@@ -22,7 +24,7 @@ def command(model: Path, as_json: bool) -> int:
     """
     from onnx_gapmil.rewriting.inspection import inspect
 
-    found = inspect(model)
+    found = inspect(model, class_token=class_token)
     if as_json:
         print_json(found.to_json())
     else:

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import json_option, model_argument, print_json, readout_option, verb_options
+from onnx_gapmil.cli.options import (
+    class_token_option,
+    json_option,
+    model_argument,
+    print_json,
+    readout_option,
+    verb_options,
+)
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.lift.verdict import Readout
 
 
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
         help="Where to write. Default: MODEL.gapmil.onnx beside the model.",
     ),
     readout_option,
+    class_token_option,
     click.option(
         "--emit",
         multiple=True,
@@ -52,6 +61,7 @@ def command(
     model: Path,
     output: Path | None,
     readout: Readout,
+    class_token: ClassTokenWish | None,
     emit: tuple[str, ...],
     as_deployed: str,
     certificate: Path | None,
@@ -72,6 +82,7 @@ def command(
         emit=Emit.parse(*emit) if emit else None,
         as_deployed=as_deployed == "on",
         certificate=certificate,
+        class_token=class_token,
     )
     if as_json:
         print_json(result.to_json())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
-    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 
 #: Tensors of a head that are looked at for where it takes a token.
 _MOST_TENSORS = 2000
@@ -58,8 +58,13 @@ def lift_class_tokens(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     )
     if len(again.heads) <= len(search.heads):
         return replace(search, refusals={name: again.refusals.get(name, why) for name, why in refused.items()})
+    taken = program.selections
+    heads = tuple(
+        replace(head, class_token=mode) if any(step.output in taken for step in head.chain) else head
+        for head in again.heads
+    )
     still = {name: refused.get(name, why) for name, why in again.refusals.items()}
-    return replace(again, refusals=still)
+    return replace(again, heads=heads, refusals=still)
 
 
 def _takes(walk: Lifting, output: str) -> list[tuple[gs.Node, str]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
     from onnx_gapmil.lift.lifting import Rule
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class LiftedHead:
         scores: the lift of the logits as the vendor's graph has them.
         order: which of them the outputs' classes are; None if they are all, in that order.
         member: of an ensemble whose members' probabilities the output averages, this member's name; else "".
+        class_token: how far the class token that it reads is lifted; None where it reads none.
     """
 
     logits: Logits
@@ -52,6 +54,7 @@ class LiftedHead:
     scores: Lifted
     order: ClassOrder | None = None
     member: str = ""
+    class_token: ClassTokenMode | None = None
 
     @property
     def output(self) -> str:

@@ -18,7 +18,7 @@ from onnx_gapmil.lift.heads import HeadSearch, lift_heads
 if TYPE_CHECKING:
     import onnx
 
-    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
     from onnx_gapmil.lift.verdict import Readout
 
 

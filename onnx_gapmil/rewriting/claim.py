@@ -26,19 +26,20 @@ from onnx_gapmil.rewriting.proof.place_proof import prove_places
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.tolerances import QUANTIZED_TOLERANCE, TOLERANCE
 from onnx_gapmil.rewriting.proof.whole_model import prove
-from onnx_gapmil.rewriting.record import UNTRACED
+from onnx_gapmil.rewriting.record import UNTRACED, token_mode
 from onnx_gapmil.rewriting.same_nodes import same_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.attachment.rungs import Attachment
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
 
-    Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment], Rewrite]
+    Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment, ClassTokenMode | None], Rewrite]
 
 #: What places say beside where the cells look: why that is not known, and what a proof measured.
 _NO_CLAIM = ("reason", "measured")
@@ -65,7 +66,7 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
     source.require_weights()
     vendor = vendors_part(source, heads)
     try:
-        anew = rewriting(vendor, heads[0].readout, heads[0].emit, heads[0].attachment)
+        anew = rewriting(vendor, heads[0].readout, heads[0].emit, heads[0].attachment, token_mode(heads))
     except UnsupportedHeadError as error:
         raise forged(source, f"its head is refused ({error.refusal.code}): {error.refusal.message}") from error
     pairs = list(zip(heads, _partners(source, heads, anew), strict=True))
@@ -140,7 +141,7 @@ def _partners(source: LoadedModel, heads: Sequence[HeadRecord], anew: Rewrite) -
 
 def _require_equal(source: LoadedModel, said: HeadRecord, found: HeadRecord) -> None:
     """What is said of a head must be what is found, in all that a reader of its cells relies on."""
-    for name in ("verdict", "activation", "quantized"):
+    for name in ("verdict", "activation", "quantized", "class_token"):
         claimed, true = getattr(said, name), getattr(found, name)
         if claimed != true:
             raise forged(source, f"it says that the {name} of '{said.output}' is {claimed!r}, and it is {true!r}")
@@ -159,6 +160,7 @@ def _as_recorded(said: HeadRecord, found: HeadRecord) -> HeadRecord:
         residual=said.residual,
         source_sha256=said.source_sha256,
         as_deployed=said.as_deployed,
+        placeless_share=said.placeless_share,
     )
     return held if said.places == UNTRACED else held.with_places(said.places)
 

@@ -23,6 +23,7 @@ from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE, prove_places
 from onnx_gapmil.rewriting.proof.remembered import RememberedProof
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.whole_model import prove
+from onnx_gapmil.rewriting.record import token_mode
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.version import __version__
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.loading import LoadedModel, ModelSource
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.result import Rewrite
 
@@ -40,7 +42,9 @@ if TYPE_CHECKING:
 _FORMAT = "3"
 
 
-def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> Rewrite:
+def rewrite_in_memory(
+    model: ModelSource, *, emit: Emit | str | None = None, class_token: ClassTokenWish | None = None
+) -> Rewrite:
     """Rewrite a model and prove its sum and places, unless that was done on this machine before.
 
     What was proved is kept in the user's cache folder (`onnx_gapmil.files.cache`), by the file's SHA-256, the sizes and
@@ -50,6 +54,7 @@ def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> 
     Args:
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
         emit: what the graph is to give beside the logits.
+        class_token: lift heads that read a class token; None refuses them.
 
     Raises:
         ModelError: the model cannot be read or run.
@@ -57,11 +62,11 @@ def rewrite_in_memory(model: ModelSource, *, emit: Emit | str | None = None) -> 
         ProofError: the mean over cells is not the logits, or an original output changed.
     """
     with limited_for(model):
-        return _rewritten(model, emit)
+        return _rewritten(model, emit, class_token)
 
 
-def _rewritten(model: ModelSource, emit: Emit | str | None) -> Rewrite:
-    made = rewrite_model(model, emit=emit)
+def _rewritten(model: ModelSource, emit: Emit | str | None, class_token: ClassTokenWish | None) -> Rewrite:
+    made = rewrite_model(model, emit=emit, class_token=class_token)
     trace, whole = made.trace, made.whole
     if trace is None or whole is None:
         return made
@@ -70,6 +75,8 @@ def _rewritten(model: ModelSource, emit: Emit | str | None) -> Rewrite:
         return replace(made, remembered=RememberedProof(left_out, left_out, 0.0, cached=False))
     versions = (_FORMAT, __version__, onnx.__version__, onnxruntime_module().__version__, np.__version__)
     key = ("proof", made.source.sha256, _external(made.source), *versions, ",".join(made.heads[0].emit.words))
+    if (mode := token_mode(made.heads)) is not None:
+        key = (*key, f"class token {mode}")
     known = _read(recall(*key), made)
     if known is None:
         known = _proved(made, whole, trace)

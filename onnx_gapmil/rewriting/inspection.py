@@ -11,6 +11,7 @@ import onnx
 from onnx_gapmil.graph.loading import ModelSource, limited_for
 from onnx_gapmil.graph.tensors import is_external
 from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.lift.tokens.modes import ClassTokenWish, mode_of
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
@@ -158,6 +159,8 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "quantized": head.quantized,
         "rounding_bound": head.rounding_bound,
         "position_dependent": head.position_dependent,
+        "class_token": True if head.class_token is not None else None,
+        "class_token_lift": head.class_token,
         "logits": head.logits.tensor,
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),
@@ -169,18 +172,19 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
     }
 
 
-def inspect(model: ModelSource) -> Inspection:
+def inspect(model: ModelSource, *, class_token: ClassTokenWish | None = None) -> Inspection:
     """Say what a model is; nothing is written.
 
     Args:
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
+        class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them.
 
     Raises:
         ModelError: the model cannot be read or run.
         ProofError: it was rewritten before, and what its record says of it does not hold.
     """
     with limited_for(model):
-        return _inspected(analyse(model))
+        return _inspected(analyse(model, class_token=mode_of(class_token)))
 
 
 def _inspected(analysis: Analysis) -> Inspection:

@@ -13,6 +13,7 @@ from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.lifted import UNARRANGED
+from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
 from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
@@ -103,6 +104,9 @@ class HeadRecord(HeadOutputs):
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
         attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        class_token: how far the class token that the head reads is lifted; None where it reads none.
+        placeless_share: of such a head, the part of the logits' pattern that no place brings
+            (`onnx_gapmil.aggregate.placeless`), on average over the images of noise that the proof ran; None before it.
         as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
             has it; None before it.
     """
@@ -124,6 +128,8 @@ class HeadRecord(HeadOutputs):
     places: Places = UNTRACED
     attachment: Attachment = "plain"
     as_deployed: Mapping[str, Any] | None = None
+    class_token: ClassTokenMode | None = None
+    placeless_share: float | None = None
 
     @property
     def new_outputs(self) -> tuple[str, ...]:
@@ -170,6 +176,9 @@ class HeadRecord(HeadOutputs):
             "chain": [step.to_json() for step in self.chain],
             "places": self.places.to_json(),
             "attachment": self.attachment,
+            "class_token": True if self.class_token is not None else None,
+            "class_token_lift": self.class_token,
+            "placeless_share": self.placeless_share,
             "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
         }
 
@@ -178,6 +187,11 @@ def _note_on_places(note: str, places: Places) -> str:
     """A note that says that places are not known if that is so."""
     others = [part for part in note.split("; ") if part and part != UNARRANGED]
     return "; ".join(others if places.known else [*others, UNARRANGED])
+
+
+def token_mode(heads: Iterable[HeadRecord]) -> ClassTokenMode | None:
+    """How far class tokens are lifted in a file; None where no head of it reads one."""
+    return next((head.class_token for head in heads if head.class_token is not None), None)
 
 
 def joint_verdict(verdicts: Iterable[Verdict]) -> Verdict:
@@ -276,6 +290,8 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         source_sha256=source_sha256,
         places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
         attachment=_word(entry.get("attachment", "plain"), Attachment),
+        class_token=None if entry.get("class_token_lift") is None else _word(entry["class_token_lift"], ClassTokenMode),
+        placeless_share=_share(entry.get("placeless_share")),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
     )
 
@@ -312,6 +328,15 @@ def _step(entry: Mapping[str, Any]) -> LiftStep:
 def _weights(entry: Mapping[str, Any]) -> PoolWeights:
     sums = tuple(float(total) for total in entry["sums"])
     return PoolWeights(float(entry["least"]), float(entry["below_zero"]), sums)
+
+
+def _share(value: object) -> float | None:
+    """A share from 0 to 1."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{value!r} is no share from 0 to 1")
+    return float(value)
 
 
 def _axis(value: object) -> int | str:

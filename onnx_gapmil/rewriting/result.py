@@ -77,6 +77,7 @@ class Rewrite:
             replace(
                 head,
                 residual=proof.residual(head.output),
+                placeless_share=proof.placeless_share(head.output),
                 as_deployed=None if deployed is None else deployed.figure(head.output).to_json(),
             )
             for head in self.heads

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
+from onnx_gapmil.lift.tokens.modes import ClassTokenMode, ClassTokenWish, mode_of
+from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.attachment.attach import attach
@@ -22,8 +24,9 @@ from onnx_gapmil.rewriting.result import Rewrite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.lift.heads import LiftedHead
-    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+    from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.verdict import Readout, Refusal
 
 
@@ -33,7 +36,7 @@ def rewrite_model(
     readout: Readout = "contribution",
     emit: Emit | str | None = None,
     attachment: Attachment = "plain",
-    class_token: ClassTokenMode | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> Rewrite:
     """Rewrite a model in memory, without proof.
 
@@ -56,10 +59,13 @@ def rewrite_model(
         UnsupportedHeadError: no output has a head that can be lifted.
         InputError: ``emit`` asks for what a head has not.
     """
+    mode = mode_of(class_token)
+    if mode is not None and readout != "contribution":
+        raise InputError("a class token has no answer of a cell by itself: its lift is read as contribution alone.")
     source = load_model(model)
     if source.is_rewritten:
         return _rewritten_before(source, emit)
-    return _rewrite_vendors(source, readout, Emit.of(emit), attachment, class_token)
+    return _rewrite_vendors(source, readout, Emit.of(emit), attachment, mode)
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
@@ -100,6 +106,7 @@ def _rewrite_vendors(
             readout,
             suffix=f"_{head.output}" if several else "",
             named=attachment != "plain",
+            placed=_placed(search.walk, analysis.build, head),
         )
         for head in search.heads
     ]
@@ -159,7 +166,17 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         source_sha256=analysis.source.sha256,
         places=head.places,
         attachment=attachment,
+        class_token=head.class_token,
     )
+
+
+def _placed(walk: Lifting, build: GraphBuilder, head: LiftedHead) -> frozenset[str]:
+    """Of a head that reads a class token, the tensors on the grid that hold what places bring."""
+    if head.class_token is None or not isinstance(walk, TokenWalk):
+        return frozenset()
+    own = build.needed([head.lifted.name])
+    pooled = {grid.name for grid in head.features if walk.placed.isdisjoint(build.needed([grid.name]))}
+    return frozenset(own & (walk.placed | pooled))
 
 
 def _membership(head: LiftedHead) -> list[str]:

@@ -23,7 +23,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import write_proof
-from onnx_gapmil.rewriting.record import read_heads
+from onnx_gapmil.rewriting.record import read_heads, token_mode
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, require_place, save_model
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.record import HeadRecord
 
@@ -45,6 +46,7 @@ def rewrite(
     emit: Emit | str | None = None,
     as_deployed: bool = True,
     write: bool = True,
+    class_token: ClassTokenWish | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -58,6 +60,8 @@ def rewrite(
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too, and do what keeps them equal;
             False leaves that out.
         write: False leaves the disk alone.
+        class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them. Heads
+            without one are lifted as they are.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -77,10 +81,10 @@ def rewrite(
         if write and path is not None and not source.is_rewritten:
             require_place(source, path)
             held.enter_context(reserved_file(path))
-        result = rewrite_model(source, readout=readout, emit=emit)
+        result = rewrite_model(source, readout=readout, emit=emit, class_token=class_token)
         if result.unchanged:  # rewritten before
             return result
-        result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed)
+        result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed, class_token=class_token)
         report = proof_of(result)
         if report is None:
             return result
@@ -98,7 +102,12 @@ def rewrite(
 
 
 def climb(
-    result: Rewrite, *, readout: Readout = "contribution", emit: Emit | str | None = None, wanted: bool = True
+    result: Rewrite,
+    *,
+    readout: Readout = "contribution",
+    emit: Emit | str | None = None,
+    wanted: bool = True,
+    class_token: ClassTokenWish | None = None,
 ) -> tuple[Rewrite, Deployed]:
     """The rewrite whose new nodes hang on the vendor's graph by the lowest rung that keeps its outputs as deployed.
 
@@ -107,6 +116,7 @@ def climb(
         readout: as it was rewritten.
         emit: as it was rewritten.
         wanted: compare at all.
+        class_token: as it was rewritten.
 
     Returns:
         A rewrite, and what was measured of it; the first that is equal where none settles everything, else the lowest.
@@ -123,7 +133,9 @@ def climb(
     for rung in RUNGS[1:] if has_int8_activations(result.source.proto) else ():
         if tried[-1][1].settled:
             return tried[-1]
-        made = rewrite_model(result.source, readout=readout, emit=emit, attachment=rung)
+        made = rewrite_model(
+            result.source, readout=readout, emit=emit, attachment=rung, class_token=class_token
+        )
         tried.append(compared(made, rung))
     settled = [entry for entry in tried if entry[1].settled]
     equal = [entry for entry in tried if entry[1].equal]
@@ -216,7 +228,9 @@ def _lifted_again(first: LoadedModel, second: LoadedModel, heads: Sequence[HeadR
     """
     needed = [head.output for head in heads if head.grid is None]
     try:
-        again = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False))
+        again = rewrite_model(
+            first, readout=heads[0].readout, emit=Emit(features=False), class_token=token_mode(heads)
+        )
     except (ModelError, UnsupportedHeadError) as error:
         if needed:
             raise

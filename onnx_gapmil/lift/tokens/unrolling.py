@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
     from onnx_gapmil.lift.tokens.program import Program
     from onnx_gapmil.lift.verdict import HeadRefused
 
     Handler = Callable[["Unrolling", gs.Node, str, Box], "Making"]
 
-#: ``direct``: what each attention brings, as it reaches the logits by layers that are linear. ``through``: beside that,
-#: as it goes through the MLPs behind it, by their slopes.
-ClassTokenMode = Literal["direct", "through"]
 #: A row that is being made: asks for the rows it needs, and returns its tensor.
 Making = Generator[tuple[str, Box], str, str]
 

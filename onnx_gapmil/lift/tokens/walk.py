@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.coordinates.looks import Looks
     from onnx_gapmil.lift.lifting import Rule
     from onnx_gapmil.lift.tokens.program import Program
-    from onnx_gapmil.lift.tokens.unrolling import ClassTokenMode
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 
 #: A trunk of forty blocks has some hundred operators on the token's way.
 _MAX_DEPTH = 4000

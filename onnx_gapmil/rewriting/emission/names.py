@@ -52,6 +52,8 @@ class HeadOutputs:
         topk: the image's best classes and their grid.
         classes: the grid of chosen classes.
         scores: by the aggregator's key, (N, K).
+        placeless: (N, K), the part of the logits that every cell has alike since no place brings it; of heads that read
+            a class token.
     """
 
     logits: str
@@ -63,6 +65,7 @@ class HeadOutputs:
     topk: TopKOutputs | None = None
     classes: ClassesOutput | None = None
     scores: Mapping[str, str] = field(default_factory=dict)
+    placeless: str | None = None
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -81,6 +84,7 @@ class HeadOutputs:
             "topk_classes": self.topk.classes if self.topk is not None else None,
             "topk_grid": self.topk.grid if self.topk is not None else None,
             "classes_grid": self.classes.grid if self.classes is not None else None,
+            "placeless": self.placeless,
         }
         found = {key: tensor for key, tensor in named.items() if tensor is not None}
         return found | {f"scores.{key}": tensor for key, tensor in self.scores.items()}
@@ -116,6 +120,7 @@ class HeadOutputs:
             "topk": {"classes": topk.classes, "grid": topk.grid, "k": topk.k} if topk is not None else None,
             "classes": {"indices": list(classes.indices), "grid": classes.grid} if classes is not None else None,
             "scores": dict(self.scores),
+            **({} if self.placeless is None else {"placeless": self.placeless}),
         }
 
 
@@ -136,6 +141,7 @@ def read_outputs(entry: Mapping[str, Any]) -> dict[str, Any]:
         topk=TopKOutputs(int(topk["k"]), text_of(topk["classes"]), text_of(topk["grid"])) if topk is not None else None,
         classes=_classes(classes) if classes is not None else None,
         scores={text_of(key): text_of(name) for key, name in (entry.get("scores") or {}).items()},
+        placeless=_optional(entry.get("placeless")),
     )
     _ = found.emit  # a key that names no aggregator, a class below 0
     return found.as_fields()

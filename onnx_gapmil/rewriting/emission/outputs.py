@@ -12,10 +12,13 @@ from onnx_gapmil.aggregate.nodes import CellNodes
 from onnx_gapmil.lift.class_order import order_classes
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.rewriting.emission.names import ClassesOutput, HeadOutputs, TopKOutputs
+from onnx_gapmil.rewriting.emission.placeless import placeless_part
 from onnx_gapmil.rewriting.emission.rows import RowSelector, Selection
 from onnx_gapmil.rewriting.emission.shapes import traced_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.lift.heads import LiftedHead
@@ -53,6 +56,7 @@ def emit_head(
     *,
     suffix: str = "",
     named: bool = False,
+    placed: Collection[str] = (),
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -64,12 +68,13 @@ def emit_head(
         readout: how the head was lifted.
         suffix: ends each output's name, where there are several heads.
         named: where an output of the vendor's is the logits as they are, it is that output, and no new one.
+        placed: of a head that reads a class token, the tensors on the grid that hold what places bring.
 
     Raises:
         InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
     """
     emit.require_classes(head.output, head.classes)
-    return _Emitter(build, trace, head, emit, readout, suffix, named=named).run()
+    return _Emitter(build, trace, head, emit, readout, suffix, named=named, placed=placed).run()
 
 
 class _Emitter:
@@ -85,6 +90,7 @@ class _Emitter:
         suffix: str,
         *,
         named: bool,
+        placed: Collection[str],
     ) -> None:
         self._build = build
         self._trace = trace
@@ -93,6 +99,7 @@ class _Emitter:
         self._readout = readout
         self._suffix = suffix
         self._named = named
+        self._placed = placed
         self._values: list[onnx.ValueInfoProto] = []
         lifted = head.lifted
         self._open_size = any(entry.space_is_open for entry in trace.inputs)
@@ -127,6 +134,7 @@ class _Emitter:
             topk=self._topk(logits, emit.topk) if emit.topk is not None else None,
             classes=self._classes(emit.classes) if emit.classes else None,
             scores=self._scores(logits),
+            placeless=self._placeless() if self._placed else None,
         )
         return EmittedHead(names, tuple(self._values), grid, shape)
 
@@ -188,6 +196,14 @@ class _Emitter:
         channels = sum(grid.channels for grid in found)
         shape = (self._batch, channels, *self._plane)
         return self._output("features", self._shaped(joined, channels), elem_type(found[0].dtype), shape)
+
+    def _placeless(self) -> str | None:
+        """What every cell has alike, since no place brings it."""
+        lifted = self._head.lifted
+        part = placeless_part(self._build, self._trace, lifted, self._placed)
+        if part is None:
+            return None
+        return self._output("placeless", part, elem_type(lifted.dtype), (self._batch, self._head.classes))
 
     def _scores(self, logits: str) -> dict[str, str]:
         """Scores by other aggregators; each ``(N, K)``, float32 or wider."""

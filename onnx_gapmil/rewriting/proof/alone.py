@@ -15,6 +15,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
 from onnx_gapmil.graph.light import light_copy
 from onnx_gapmil.graph.loading import load_small_external_data
+from onnx_gapmil.graph.macs import work_of
 from onnx_gapmil.graph.tensors import tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.rewriting.record import HeadRecord
 
+#: Multiply-adds of a whole model that is run beside the proof, in float64: seconds.
+MAX_MACS = 4_000_000_000
 #: What a made-up map is multiplied by to reach what saturates.
 _LARGE = 30.0
 
@@ -63,7 +66,12 @@ class HeadAlone:
 
     @cached_property
     def sources(self) -> list[str]:
-        """The vendor's maps that it pools, but those that are made of others."""
+        """The vendor's maps that it pools, but those that are made of others; the model's inputs for a class token.
+
+        A class token is made of all of the trunk, so that nothing less leads to its logits.
+        """
+        if self.head.class_token is not None:
+            return [entry.name for entry in self.trace.inputs]
         return independent(self.proto, [found.source for found in self.head.feature_grids], self.trace)
 
     @cached_property
@@ -80,6 +88,10 @@ class HeadAlone:
         """
         model = cut_out(self.proto, self.sources, [self.head.logits, self.grid], self.trace, self.name)
         size = sum(tensor_bytes(tensor) for tensor in model.graph.initializer)
+        if self.head.class_token is not None and (work := work_of(model.graph.node, self.trace.shapes).macs) > MAX_MACS:
+            raise ModelError(
+                f"{self.name}: a class token's head is the whole model, of {work / 1e9:.1f} billion multiply-adds."
+            )
         if size > MAX_HEAD_BYTES:
             raise ModelError(f"{self.name}: the head of '{self.head.output}' holds {size / 1e9:.1f} GB of weights.")
         load_small_external_data(model, self.folder)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 
+from onnx_gapmil.aggregate.placeless import placeless_share
 from onnx_gapmil.rewriting.proof.by_class import class_errors
 from onnx_gapmil.rewriting.proof.reductions import differences, reductions, switched_off
 from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
@@ -29,12 +30,14 @@ class Compared:
         residual: largest |mean over cells - logits| / max |logits|; None without a grid.
         class_errors: of each class the same as a share of its own cells, (K,); None without a grid.
         emissions: the difference of each reduction from NumPy's.
+        placeless: the share of the answers that no place brings, of a head that reads a class token; None of others.
     """
 
     scale: float
     residual: float | None = None
     class_errors: np.ndarray | None = None
     emissions: dict[str, float] = field(default_factory=dict)
+    placeless: float | None = None
 
 
 def compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | None) -> Compared:
@@ -45,6 +48,15 @@ def compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | 
         got: they, by what they are.
         grid: the whole grid (N, K, H, W), if there is one.
     """
+    logits = np.asarray(got["logits"], dtype=np.float64)
+    if head.placeless is not None:
+        shares = placeless_share(logits, np.asarray(got["placeless"]), independent=head.activation == "sigmoid")
+        part = _compare(replace(head, placeless=None), got, grid)
+        return replace(part, placeless=float(np.mean(shares)))
+    return _compare(head, got, grid)
+
+
+def _compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | None) -> Compared:
     logits = np.asarray(got["logits"], dtype=np.float64)
     if grid is None:
         return Compared(_largest(logits))
@@ -68,6 +80,7 @@ def trial_of(inputs: str, outputs_difference: float, parts: Mapping[str, Compare
         {output: part.scale for output, part in parts.items()},
         {name: gap for part in parts.values() for name, gap in part.emissions.items()},
         {output: part.class_errors for output, part in parts.items() if part.class_errors is not None},
+        placeless={output: part.placeless for output, part in parts.items() if part.placeless is not None},
     )
 
 

@@ -23,7 +23,7 @@ _FAR = 50.0
 
 def reductions(head: HeadOutputs) -> dict[str, str]:
     """The outputs that are made of the grid or of the logits, by what they are; their tensors."""
-    return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid")}
+    return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid", "placeless")}
 
 
 def switched_off(grid: Array) -> npt.NDArray[np.bool_]:

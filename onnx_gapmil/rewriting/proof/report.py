@@ -29,6 +29,8 @@ class Trial:
         emissions: by graph output, largest difference of a reduction from the same of the whole grid in float64 NumPy,
             relative to the largest value (`onnx_gapmil.rewriting.proof.reductions`).
         note: how it was run, where that is not as usual; "" where it is.
+        placeless: by head's output, of one that reads a class token, the share of its answer that no place brings
+            (`onnx_gapmil.aggregate.placeless`), on average over the images.
     """
 
     inputs: str
@@ -39,6 +41,7 @@ class Trial:
     emissions: dict[str, float] = field(default_factory=dict)
     class_errors: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     note: str = ""
+    placeless: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,12 @@ class ProofReport:
                     f"{self.tolerance[output]:.0e} is allowed."
                 )
         return reasons
+
+    def placeless_share(self, output: str) -> float | None:
+        """The share of a head's answers that no place brings, on average over what was run; None where all is placed."""
+        found = [trial.placeless[output] for trial in self.trials if output in trial.placeless]
+        known = [share for share in found if np.isfinite(share)]
+        return float(np.mean(known)) if known else None
 
     def sum_reasons(self, output: str) -> list[str]:
         """Why the sum of one head failed, one sentence each; empty where it passed or is not checked."""

@@ -11,6 +11,7 @@ from onnx_gapmil.validation.certificate.content import write_certificate
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import ModelSource
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.result import Rewrite
@@ -25,6 +26,7 @@ def rewrite_certified(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> Rewrite:
     """As `rewrite`, and write a certificate of what was proved.
 
@@ -36,6 +38,7 @@ def rewrite_certified(
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too.
         write: False leaves the disk alone.
         certificate: where to write it; None writes none.
+        class_token: lift heads that read a class token; None refuses them.
 
     Raises:
         InputError: as `rewrite`; or nothing is proved or written that could be certified.
@@ -44,7 +47,9 @@ def rewrite_certified(
         raise InputError("a certificate binds the rewritten file, which is not to be written.")
     if certificate is not None and not Path(certificate).parent.is_dir():
         raise InputError(f"{Path(certificate).parent} is no folder; make it first.")
-    result = rewrite(model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write)
+    result = rewrite(
+        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, class_token=class_token
+    )
     if certificate is not None:
         write_certificate(result, Path(certificate))
     return result

@@ -22,7 +22,7 @@ from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
-from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads
+from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads, token_mode
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.validation.certificate.content import content_of, read_certificate
 from onnx_gapmil.version import __version__
@@ -96,7 +96,9 @@ def _anew(first: LoadedModel, second: LoadedModel, path: Path, provider: str) ->
     """The proof that `rewrite` runs, on the files as they are, and the certificate that it would give."""
     heads = _recorded(second)
     attachment = heads[0].attachment
-    anew = rewrite_model(first, readout=heads[0].readout, emit=heads[0].emit, attachment=attachment)
+    anew = rewrite_model(
+        first, readout=heads[0].readout, emit=heads[0].emit, attachment=attachment, class_token=token_mode(heads)
+    )
     if anew.whole is None or anew.trace is None:
         raise InputError(f"{first.name} is a rewritten model itself; a certificate is of the vendor's.")
     if anew.trace.measured:

@@ -201,6 +201,7 @@ class ModelFacts:
         from onnx_gapmil.rewriting.claim import vendors_part
         from onnx_gapmil.rewriting.proof.report import ProofError
         from onnx_gapmil.rewriting.proved_record import without_records
+        from onnx_gapmil.rewriting.record import token_mode
         from onnx_gapmil.rewriting.rewriter import rewrite_model
         from onnx_gapmil.rewriting.verbs import proof_of
 
@@ -209,7 +210,9 @@ class ModelFacts:
                 source = load_model(self._evidence.model)
                 made = rewrite_model(source)
                 if made.unchanged:
-                    made = rewrite_model(without_records(vendors_part(source, made.heads)))
+                    mode = token_mode(made.heads)
+                    vendors = without_records(vendors_part(source, made.heads))
+                    made = rewrite_model(vendors, class_token=mode)
                 report = proof_of(made)
         except UnsupportedHeadError as error:
             return None, None, (error.refusal.code, error.refusal.message)

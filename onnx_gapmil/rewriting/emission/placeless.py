@@ -1,0 +1,78 @@
+"""What a grid holds in every cell alike: its nodes once more, with nothing brought by any place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.rewriting.emission.shapes import traced_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import onnx_graphsurgeon as gs
+
+    from onnx_gapmil.graph.builder import GraphBuilder
+    from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.lifted import Lifted
+    from onnx_gapmil.rewriting.emission.shapes import Tensors
+
+
+def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Collection[str]) -> str | None:
+    """The logits (N, K) as far as no place brings them; None where the grid's nodes cannot be repeated without places.
+
+    A lift is affine in what is brought, with all that bends kept at the pooled value: so its value where nothing is
+    brought is what every cell has.
+
+    Args:
+        build: has the grid's nodes, and collects the new ones.
+        trace: the real shapes of the tensors that these read.
+        lifted: the grid.
+        placed: tensors on the grid that hold what places bring.
+    """
+    traced = (lifted.batch, lifted.channels, *lifted.size)
+    tensors = traced_tensors(build, trace, lifted.name, traced, lifted.dtype)
+    instead: dict[str, str] = {}
+    for name in placed:
+        shape = tensors.shapes.get(name)
+        if shape is not None:
+            instead[name] = build.constant(np.zeros((1, shape[1], 1, 1), lifted.dtype))
+    for node in build.needed_nodes([lifted.name]):
+        names = [str(tensor.name) for tensor in node.inputs]
+        out = str(node.outputs[0].name)
+        if out in instead or not any(name in instead for name in names):
+            continue
+        if _is_pooled(node, tensors):
+            continue  # a value that is kept
+        made = _repeated(build, node, [instead.get(name, name) for name in names], tensors)
+        if made is None:
+            return None
+        instead[out] = made
+    if lifted.name not in instead:
+        return None
+    flat = build.reshape(instead[lifted.name], [-1, lifted.channels])
+    if lifted.batch == 1:
+        return flat
+    # Where nothing of it depends on the image, it is one row for all.
+    none = build.node("Mul", [build.reduce("ReduceMax", lifted.name, [2, 3], keepdims=False), _zero(build, lifted)])
+    return build.node("Add", [flat, none])
+
+
+def _zero(build: GraphBuilder, lifted: Lifted) -> str:
+    return build.constant(np.zeros((), lifted.dtype))
+
+
+def _is_pooled(node: gs.Node, tensors: Tensors) -> bool:
+    before, after = (tensors.shapes.get(str(end[0].name), ()) for end in (node.inputs, node.outputs))
+    return str(node.op).startswith("Reduce") and len(after) == len(before) == 4 and before[2:] != (1, 1) == after[2:]
+
+
+def _repeated(build: GraphBuilder, node: gs.Node, inputs: list[str], tensors: Tensors) -> str | None:
+    """A node once more on what has one cell."""
+    if node.op == "Reshape":
+        shape = tensors.shapes.get(str(node.outputs[0].name), ())
+        return build.reshape(inputs[0], [0, shape[1], 1, 1]) if len(shape) == 4 else None
+    if node.op in ("Gather", "GatherND", "Slice") and int(node.attrs.get("axis", 1)) != 1:
+        return None
+    return build.repeat(node, inputs)[0]
