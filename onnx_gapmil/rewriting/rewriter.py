@@ -170,13 +170,17 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
     )
 
 
-def _placed(walk: Lifting, build: GraphBuilder, head: LiftedHead) -> frozenset[str]:
-    """Of a head that reads a class token, the tensors on the grid that hold what places bring."""
+def _placed(walk: Lifting, build: GraphBuilder, head: LiftedHead) -> dict[str, int]:
+    """Of a head that reads a class token, the tensors on the grid that hold what places bring, with their channels."""
     if head.class_token is None or not isinstance(walk, TokenWalk):
-        return frozenset()
+        return {}
+    pooled = {
+        grid.name: grid.channels
+        for grid in head.features
+        if walk.placed.keys().isdisjoint(build.needed([grid.name]))
+    }
     own = build.needed([head.lifted.name])
-    pooled = {grid.name for grid in head.features if walk.placed.isdisjoint(build.needed([grid.name]))}
-    return frozenset(own & (walk.placed | pooled))
+    return {name: channels for name, channels in (walk.placed | pooled).items() if name in own}
 
 
 def _membership(head: LiftedHead) -> list[str]:

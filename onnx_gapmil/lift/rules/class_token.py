@@ -53,7 +53,7 @@ def lift_attended(node: gs.Node, walk: Lifting) -> Lifted:
     flat = build.node("Transpose", [brought], perm=[0, 2, 1])
     body = build.slice_last(flat, prefix, tokens) if prefix else flat
     name = build.reshape(body, [0, channels, *size])
-    own.placed.add(name)
+    own.placed[name] = channels
     if prefix:
         rest = build.reduce("ReduceSum", build.slice_last(flat, 0, prefix), [2])
         name = build.node("Add", [name, build.reshape(rest, [0, channels, 1, 1])])
@@ -97,6 +97,9 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     for grid, cells in zip(grids[1:], looks[1:], strict=True):
         if (looks[0].places.known and cells.places.known) and (difference := difference_of(looks[0], cells)):
             raise walk.refuse_at("different-views", grid.pool, f"{grid.pool}: it looks at other places: {difference}")
+    for grid in grids:  # a pool that the token is joined with brings all of its map
+        if own.placed.keys().isdisjoint(own.build.needed([grid.name])):
+            own.placed[grid.name] = grid.channels
     last = grids[-1]
     vendor = own.base.graph.producer(walk.output)
     count = len(own.program.attended_by(own.graph, row))

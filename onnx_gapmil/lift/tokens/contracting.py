@@ -31,10 +31,10 @@ def multiply(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         raise own.refuse(node, "it multiplies tensors of different rank")
     rank = len(box.shape)
     # attn @ V, and V^T @ attn^T.
-    if box.is_cut(rank - 2) and not box.is_cut(rank - 1):
-        return (yield from _attention(own, node, tensor, box, row=0))
-    if box.is_cut(rank - 1) and not box.is_cut(rank - 2):
-        return (yield from _attention(own, node, tensor, box, row=1))
+    # A class token that stands alone (CaiT) is all that there is along that axis.
+    for row, axis in ((0, rank - 2), (1, rank - 1)):
+        if box.size[axis] == 1 and not box.is_cut(2 * rank - 3 - axis):
+            return (yield from _attention(own, node, tensor, box, row=row))
     raise own.refuse(node, "it multiplies two tensors of the image, and neither by tokens")
 
 
@@ -111,7 +111,7 @@ def _scores(
     laid = (own.batch, groups, inner, tokens) if row == 0 else (own.batch, groups, tokens, inner)
     name = program.node("Transpose", [name], laid, dtype, frozen=True, perm=perm)
     if laid != shape:
-        name = own.reshaped(name, shape, frozen=True)
+        name = own.reshaped(name, shape)
     inputs = [query, name] if row == 0 else [name, query]
     return own.emit(node, inputs, box.size, tensor, frozen=True)
 

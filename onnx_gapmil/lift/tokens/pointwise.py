@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,13 +44,26 @@ def _operands(own: Unrolling, node: gs.Node, box: Box) -> Generator[tuple[str, B
 def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """The same of the operands' rows."""
     rows = yield from _operands(own, node, box)
-    moving = [row for row in rows if not own.is_frozen(row)]
-    bends = node.op not in SUMS
-    if node.op in ("Mul", "Where"):  # a scale, a gate, one of two choices
-        bends = len(moving) > 1
-    elif node.op == "Div":
-        bends = bool(moving) and (len(moving) > 1 or own.is_frozen(rows[0]))
-    return own.emit(node, rows, box.size, tensor, bends=bends)
+    return own.emit(node, rows, box.size, tensor, bends=_bends(own, node, rows))
+
+
+def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
+    """Whether an elementwise operator is no linear function of what it is made of, with norms kept at their size.
+
+    A factor that depends on the image is a norm where it is one number for each token, else a gate; spelled out, GELU is
+    one, of which all but the factor itself may be kept already.
+    """
+    if node.op in SUMS:
+        return False
+    if node.op not in PRODUCTS:
+        return True
+    imaged = [row for row in rows if not own.is_same_for_all(row)]
+    wide = [row for row in imaged if math.prod(own.shape(row)) > own.batch]
+    if node.op == "Mul":
+        return len(wide) > 1
+    if node.op == "Div":
+        return rows[1] in wide or (rows[1] in imaged and own.is_same_for_all(rows[0]))
+    return rows[0] in imaged
 
 
 def normalize(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -137,8 +151,6 @@ def cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[
     places = order.reshape(batch, kept)
     if not np.array_equal(places, places[0] + count * np.arange(batch)[:, None]):
         raise own.refuse(node, "it takes other channels of each image")
-    frozen, dtype = own.is_frozen(row), own.dtype(row)
-    flat = own.reshaped(row, (batch, count), frozen=frozen)
+    flat = own.reshaped(row, (batch, count))
     picks = own.program.constant(places[0].astype(np.int64))
-    taken = own.program.node("Gather", [flat, picks], (batch, kept), dtype, frozen=frozen, axis=1)
-    return own.reshaped(taken, size, frozen=frozen)
+    return own.reshaped(own.moved_row("Gather", [flat, picks], (batch, kept), axis=1), size)

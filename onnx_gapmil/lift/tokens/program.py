@@ -64,6 +64,7 @@ class Program:
         trace: the vendor's trace, with the shapes and types of the rows beside.
         nodes: in an order in which they can be computed.
         frozen: rows that are kept at their value: fixed ones, and what a lift does not pass.
+        fixed: those of them that are the same for all images.
         attended: by the tensor of its result.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
         skipped: nonlinear operators that the lift stops at, by the vendor's names.
@@ -73,6 +74,7 @@ class Program:
     trace: Trace
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     frozen: set[str] = field(default_factory=set)
+    fixed: set[str] = field(default_factory=set)
     attended: dict[str, Attended] = field(default_factory=dict)
     selections: dict[str, str] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
@@ -144,6 +146,7 @@ class Program:
         self.trace.shapes[name] = value.shape
         self.trace.dtypes[name] = value.dtype
         self.frozen.add(name)
+        self.fixed.add(name)
         return name
 
 
@@ -161,6 +164,9 @@ class TokenGraph(ModelGraph):
         self.__dict__.pop("consumers", None)
         self._base = base
         self._build = program.build
+        literal = {name for name in program.fixed if program.build.value(name) is not None}
+        self._constants = base.constants | literal
+        self._steady = base.shape_computed | (program.fixed - literal)
 
     def value(self, name: str) -> np.ndarray | None:
         """Of a constant, the vendor's or one of the rows'."""
@@ -169,10 +175,10 @@ class TokenGraph(ModelGraph):
 
     @property
     def constants(self) -> frozenset[str]:  # type: ignore[override]
-        """As the vendor's graph has them."""
-        return self._base.constants
+        """The vendor's, and the small ones of the rows."""
+        return self._constants
 
     @property
     def shape_computed(self) -> frozenset[str]:  # type: ignore[override]
-        """As the vendor's graph has them."""
-        return self._base.shape_computed
+        """The vendor's, and the rows that are the same for all images."""
+        return self._steady

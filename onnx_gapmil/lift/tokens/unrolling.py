@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: A row that is being made: asks for the rows it needs, and returns its tensor.
 Making = Generator[tuple[str, Box], str, str]
+#: Operators that an attention pool ends in (`onnx_gapmil.lift.rules.weighted`).
+_ATTENDING = frozenset({"Einsum", "MatMul"})
 
 
 class Unrolling:
@@ -75,8 +77,8 @@ class Unrolling:
         walk = self.walk
         if walk.is_fixed(tensor):
             return self.fixed(tensor, box)
-        if box.is_whole and not isinstance(walk.try_lift(tensor), Refusal):
-            return tensor  # a pooled tensor of the vendor's, which has a lift
+        if box.is_whole and self._is_pooled(tensor):
+            return tensor
         node = walk.graph.producer(tensor)
         if node is None:
             raise walk.refuse_at("class-token", f"input '{tensor}'", f"the class token is a part of input '{tensor}'")
@@ -84,6 +86,12 @@ class Unrolling:
         if handler is None:
             raise self.refuse(node, "there is no rule for what it does to one token")
         return (yield from handler(self, node, tensor, box))
+
+    def _is_pooled(self, tensor: str) -> bool:
+        """Whether it is a pooled tensor of the vendor's, which has a lift, and no attention of a token that is alone."""
+        if isinstance(self.walk.try_lift(tensor), Refusal):
+            return False
+        return not any(step.kind == "pool" and step.op in _ATTENDING for step in self.walk.chain(tensor))
 
     def refuse(self, node: gs.Node, message: str) -> HeadRefused:
         """A refusal at a node of the trunk, to be raised."""
@@ -108,6 +116,10 @@ class Unrolling:
     def is_frozen(self, tensor: str) -> bool:
         """Whether the lift keeps a row at its value."""
         return not tensor or tensor in self.program.frozen or self.walk.is_fixed(tensor)
+
+    def is_same_for_all(self, tensor: str) -> bool:
+        """Whether a row is the same for all images."""
+        return not tensor or tensor in self.program.fixed or self.walk.is_fixed(tensor)
 
     def moved(self, node: gs.Node, tensor: str) -> np.ndarray:
         """Of a node that moves elements: for each of an output the number of the element of its first input.
@@ -172,7 +184,7 @@ class Unrolling:
         if stops and not frozen:
             self.program.skipped.add(tensor)
         proto = self.walk.graph.node_proto(node)
-        return self.program.node(
+        made = self.program.node(
             node.op,
             inputs,
             shape,
@@ -182,6 +194,9 @@ class Unrolling:
             name=node.name or "",
             attributes=proto.attribute,
         )
+        if all(self.is_same_for_all(name) for name in inputs):
+            self.program.fixed.add(made)
+        return made
 
     def fixed(self, tensor: str, box: Box) -> str:
         """A part of a constant, or of what is computed from shapes."""
@@ -193,6 +208,7 @@ class Unrolling:
             shape[axis] = len(kept)
             picks = program.constant(np.asarray(kept, np.int64))
             name = program.node("Gather", [name, picks], tuple(shape), self.dtype(tensor), frozen=True, axis=axis)
+            program.fixed.add(name)
         return name
 
     def rearranged(self, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
@@ -211,18 +227,26 @@ class Unrolling:
         places = order.reshape(self.batch, count)
         if not np.array_equal(places, places[0] + count * np.arange(self.batch)[:, None]):
             raise self.refuse(node, "it mixes the images of a batch")
-        frozen, dtype, name = self.is_frozen(row), self.dtype(row), row
+        name = row
         if not np.array_equal(places[0], np.arange(count)):
-            flat = self.reshaped(name, (self.batch, count), frozen=frozen)
+            flat = self.reshaped(name, (self.batch, count))
             picks = program.constant(places[0])
-            name = program.node("Gather", [flat, picks], (self.batch, count), dtype, frozen=frozen, axis=1)
-        return name if self.shape(name) == size else self.reshaped(name, size, frozen=frozen)
+            name = self.moved_row("Gather", [flat, picks], (self.batch, count), axis=1)
+        return name if self.shape(name) == size else self.reshaped(name, size)
 
-    def reshaped(self, row: str, size: tuple[int, ...], *, frozen: bool) -> str:
+    def reshaped(self, row: str, size: tuple[int, ...]) -> str:
         """``Reshape``, the batch as open as the vendor leaves it."""
         target = list(size)
         if self._open:
             wide = next((axis for axis, dim in enumerate(size) if dim != 1), 0)
             target[wide] = -1
         goal = self.program.constant(np.asarray(target, np.int64))
-        return self.program.node("Reshape", [row, goal], size, self.dtype(row), frozen=frozen)
+        return self.moved_row("Reshape", [row, goal], size)
+
+    def moved_row(self, op: str, inputs: list[str], shape: tuple[int, ...], **attrs: int) -> str:
+        """A node of our own that moves the elements of a row."""
+        row = inputs[0]
+        made = self.program.node(op, inputs, shape, self.dtype(row), frozen=self.is_frozen(row), **attrs)
+        if self.is_same_for_all(row):
+            self.program.fixed.add(made)
+        return made

@@ -27,7 +27,7 @@ class TokenWalk(Lifting):
         program: the rows.
         mode: how far they are lifted.
         base: the walk over the vendor's own graph, which has no class tokens.
-        placed: new tensors on the grid that hold what places bring; all else of a lift is the same in every cell.
+        placed: new tensors on the grid that hold what places bring, and their channels; all else of a lift is the same in every cell.
     """
 
     max_depth = _MAX_DEPTH
@@ -38,7 +38,7 @@ class TokenWalk(Lifting):
         super().__init__(TokenGraph(base.graph, program), program.trace, program.build, base.readout, rules)
         self.program = program
         self.mode = mode
-        self.placed: set[str] = set()
+        self.placed: dict[str, int] = {}
         self.base = base
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ from onnx_gapmil.rewriting.emission.rows import RowSelector, Selection
 from onnx_gapmil.rewriting.emission.shapes import traced_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
@@ -56,7 +57,7 @@ def emit_head(
     *,
     suffix: str = "",
     named: bool = False,
-    placed: Collection[str] = (),
+    placed: Mapping[str, int] = MappingProxyType({}),
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -68,7 +69,8 @@ def emit_head(
         readout: how the head was lifted.
         suffix: ends each output's name, where there are several heads.
         named: where an output of the vendor's is the logits as they are, it is that output, and no new one.
-        placed: of a head that reads a class token, the tensors on the grid that hold what places bring.
+        placed: of a head that reads a class token, the tensors on the grid that hold what places bring, with their
+            channels.
 
     Raises:
         InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
@@ -90,7 +92,7 @@ class _Emitter:
         suffix: str,
         *,
         named: bool,
-        placed: Collection[str],
+        placed: Mapping[str, int],
     ) -> None:
         self._build = build
         self._trace = trace

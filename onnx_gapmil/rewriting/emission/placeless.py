@@ -9,7 +9,7 @@ import numpy as np
 from onnx_gapmil.rewriting.emission.shapes import traced_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Mapping
 
     import onnx_graphsurgeon as gs
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.emission.shapes import Tensors
 
 
-def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Collection[str]) -> str | None:
+def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Mapping[str, int]) -> str | None:
     """The logits (N, K) as far as no place brings them; None where the grid's nodes cannot be repeated without places.
 
     A lift is affine in what is brought, with all that bends kept at the pooled value: so its value where nothing is
@@ -29,15 +29,13 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Co
         build: has the grid's nodes, and collects the new ones.
         trace: the real shapes of the tensors that these read.
         lifted: the grid.
-        placed: tensors on the grid that hold what places bring.
+        placed: tensors on the grid that hold what places bring, each with its channels.
     """
     traced = (lifted.batch, lifted.channels, *lifted.size)
     tensors = traced_tensors(build, trace, lifted.name, traced, lifted.dtype)
     instead: dict[str, str] = {}
-    for name in placed:
-        shape = tensors.shapes.get(name)
-        if shape is not None:
-            instead[name] = build.constant(np.zeros((1, shape[1], 1, 1), lifted.dtype))
+    for name, channels in placed.items():
+        instead[name] = build.constant(np.zeros((1, channels, 1, 1), lifted.dtype))
     for node in build.needed_nodes([lifted.name]):
         names = [str(tensor.name) for tensor in node.inputs]
         out = str(node.outputs[0].name)
