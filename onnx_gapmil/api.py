@@ -137,8 +137,8 @@ def rewrite(
         write: False leaves the disk alone.
         certificate: where to write what was proved, bound to the files; None writes none.
         class_token: lift heads that read a class token (ViT, DeiT, CLIP, DINOv2): ``direct`` takes what each attention
-            brought the token from each patch, ``through`` lets it pass the MLPs behind as well, ``auto`` is the one that
-            measured better. None refuses them; heads without one are lifted as they are.
+            brought the token from each patch, ``through`` lets it pass the MLPs behind as well, ``auto`` is the one
+            that measured better. None refuses them; heads without one are lifted as they are.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -214,6 +214,7 @@ def predict(
     top: int = 5,
     pictures: bool = True,
     save: Emit | str | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -233,6 +234,7 @@ def predict(
         pictures: write a PNG for each photo and head into ``output``.
         save: what an NPZ for each photo in ``output`` holds beside logits and cell rectangles, such as ``"grid"``;
             None writes none.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -258,6 +260,7 @@ def predict(
                 top=top,
                 pictures=pictures and output is not None,
                 arrays=Emit.of(save) if save is not None and output is not None else None,
+                class_token=class_token,
             )
         ) as run,
     ):
@@ -280,6 +283,7 @@ def audit(
     gallery: int = 300,
     restart: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images, and write a report.
 
@@ -300,6 +304,7 @@ def audit(
         gallery: images to show in the report, the most telling first.
         restart: begin anew, even if an unfinished run could go on.
         progress: called after every batch with the images done and all images.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
 
     Returns:
         The content of ``summary.json``.
@@ -319,6 +324,7 @@ def audit(
         provider=provider,
         head=head,
         batch=batch,
+        class_token=class_token,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_audit(
@@ -351,6 +357,7 @@ def compare(
     gallery: int = 60,
     restart: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> Comparison:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
 
@@ -381,6 +388,7 @@ def compare(
         gallery: images to show in the report, those that changed most.
         restart: begin anew, even if an unfinished run could go on.
         progress: called now and then with the images done and all images.
+        class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten file decides by itself.
 
     Returns:
         The content of ``compare.json``.
@@ -398,6 +406,7 @@ def compare(
         preprocess=str(preprocess) if preprocess is not None else None,
         head=head,
         aggregator=_key(aggregator) or "mean",
+        class_token=class_token,
     )
     second = first.replaced(
         Path(new),

@@ -1,8 +1,9 @@
 r"""How much of an answer no place brings: of a head that reads a class token, what is spread evenly over the cells.
 
-Of an image's logits ``z_k`` the part ``u_k`` has no place (the token's start, biases, MLPs that are kept at their value,
-other tokens without a place), and ``z_k - u_k`` is what the cells bring. What all classes share tells none from another,
-so that of both the mean over the classes is taken off; of a sigmoid head, whose classes do not compete, it is not::
+Of an image's logits ``z_k`` the part ``u_k`` has no place (the token's start, biases, MLPs that are kept at their
+value, other tokens without a place), and ``z_k - u_k`` is what the cells bring. What all classes share tells none from
+another, so that of both the mean over the classes is taken off; of a sigmoid head, whose classes do not compete, it is
+not::
 
     share = sum_k |u_k| / (sum_k |u_k| + sum_k |z_k - u_k|)
 

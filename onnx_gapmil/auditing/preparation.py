@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"
@@ -37,6 +38,7 @@ class Request:
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
         batch: images at a time; see `onnx_gapmil.running.pipeline.batch_size`.
+        class_token: how far heads that read a class token are lifted; None refuses them.
     """
 
     model: Path
@@ -49,6 +51,7 @@ class Request:
     provider: str = "auto"
     head: str | None = None
     batch: int | None = None
+    class_token: ClassTokenWish | None = None
 
 
 def classifier_of(request: Request) -> Classifier:
@@ -66,6 +69,7 @@ def classifier_of(request: Request) -> Classifier:
         provider=request.provider,
         emit=Emit(),
         by_image=True,
+        class_token=request.class_token,
     )
 
 

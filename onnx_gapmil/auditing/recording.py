@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,9 +52,12 @@ def record_batch(
         grids = answered.grids[head]
         if grids.grid is None:
             raise TypeError("an audit needs the prediction grid of each image")
+        shares = grids.placeless_share(independent=independent or grids.logits.shape[1] == 1)
         try:
             answer = (grids.logits[row], grids.grid[row])
-            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged, places=places))
+            found = _record(sample, entry, *answer, independent=independent, arranged=arranged, places=places)
+            share = None if shares is None or not np.isfinite(shares[row]) else float(shares[row])
+            records.append(replace(found, measures=replace(found.measures, placeless_share=share)))
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1

@@ -54,7 +54,7 @@ def _conditions(run: Run) -> Conditions:
         model_sha256=classifier.rewrite.source.sha256,
         model_weights=weight_digests(classifier.rewrite.source),
         verdict=classifier.head.verdict,
-        head=_head(classifier),
+        head=_head(classifier, [record.measures.placeless_share for record in good]),
         proof=_proof(classifier),
         data=from_json(AuditedData, prepared.data.to_json()),
         images=len(good),
@@ -71,8 +71,8 @@ def _conditions(run: Run) -> Conditions:
     )
 
 
-def _head(classifier: Classifier) -> AuditedHead:
-    head = classifier.head
+def _head(classifier: Classifier, shares: Sequence[float | None]) -> AuditedHead:
+    head, known = classifier.head, [share for share in shares if share is not None]
     return AuditedHead(
         output=head.output,
         activation=head.activation,
@@ -80,6 +80,9 @@ def _head(classifier: Classifier) -> AuditedHead:
         quantized=head.quantized,
         position_dependent=head.position_dependent,
         note=head.note,
+        class_token=True if head.class_token is not None else None,
+        class_token_lift=head.class_token,
+        placeless_share=sum(known) / len(known) if known else None,
     )
 
 

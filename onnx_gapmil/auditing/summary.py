@@ -28,6 +28,9 @@ class AuditedHead:
         quantized: whether it rounds to integers on the way, so that cells and logits agree up to rounding.
         position_dependent: whether each cell has weights of its own.
         note: what else a reader of the grid must know; empty for nothing.
+        class_token: whether it reads a class token; None where it does not.
+        class_token_lift: how far that was lifted, ``direct`` or ``through``.
+        placeless_share: of such a head, how much of an answer no place brings, on average over the images.
     """
 
     output: str
@@ -36,6 +39,9 @@ class AuditedHead:
     quantized: bool
     position_dependent: bool
     note: str
+    class_token: bool | None = None
+    class_token_lift: str | None = None
+    placeless_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

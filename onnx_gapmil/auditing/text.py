@@ -36,6 +36,8 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     table.add_row("classes", prepared.class_map.source)
     table.add_row("names", classifier.class_names.source)
     table.add_row("running on", f"{provider['used']}: {provider['reason']}")
+    if classifier.head.class_token is not None:
+        table.add_row("class token", "what has no place is spread evenly over the cells; its share is in the summary")
     if classifier.head.note:
         table.add_row("note", classifier.head.note)
     if resumed:
@@ -50,7 +52,14 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
 
 def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
     """What was found: sentences first, then the aggregators, then where the rest is."""
-    lines = [_accuracy(summary), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
+    lines = [
+        _accuracy(summary),
+        *_placeless(summary),
+        *_foreground(summary),
+        *_causes(summary),
+        *_places(summary),
+        *_several(summary),
+    ]
     parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
     parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
@@ -60,6 +69,12 @@ def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
 def percent(share: float | None) -> str:
     """A share as text; a dash where it was not measured."""
     return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _placeless(summary: AuditSummary) -> list[str]:
+    """How much of the answers no place brings, of a class token."""
+    share = summary.head.placeless_share
+    return [] if share is None else [f"Class token: {percent(share)} of an answer has no place and is spread evenly."]
 
 
 def _accuracy(summary: AuditSummary) -> str:

@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    class_token_option,
     json_option,
     model_argument,
     print_json,
@@ -20,6 +21,7 @@ from onnx_gapmil.cli.progress import Teller
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.prediction.classifier import Classifier
 
 
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
         "images. Default: a JSON beside the model, else a guess that is announced.",
     ),
     provider_option,
+    class_token_option,
     click.option("--head", metavar="OUTPUT", help="The output to audit, of a model with several."),
     batch_option,
     click.option(
@@ -89,6 +92,7 @@ def command(
     label_offset: int | None,
     preprocess: str | None,
     provider: str,
+    class_token: ClassTokenWish | None,
     head: str | None,
     batch: int | None,
     gallery: int,
@@ -121,6 +125,7 @@ def command(
         provider=provider,
         head=head,
         batch=batch,
+        class_token=class_token,
     )
     teller = _Teller()
     try:

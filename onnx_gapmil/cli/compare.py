@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
+from onnx_gapmil.cli.options import (
+    batch_option,
+    class_token_option,
+    json_option,
+    print_json,
+    provider_option,
+    verb_options,
+)
 from onnx_gapmil.cli.output import say
 from onnx_gapmil.cli.progress import Teller
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
@@ -65,6 +73,7 @@ _FILE = click.Path(path_type=Path)
     ),
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
     provider_option,
+    class_token_option,
     batch_option,
     click.option(
         "--gallery",
@@ -96,6 +105,7 @@ def command(
     aggregator: str,
     aggregator_new: str | None,
     provider: str,
+    class_token: ClassTokenWish | None,
     batch: int | None,
     gallery: int,
     restart: bool,
@@ -124,6 +134,7 @@ def command(
         preprocess=preprocess,
         head=head,
         aggregator=aggregator,
+        class_token=class_token,
     )
     second = first.replaced(
         new,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import class_token_option, json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,10 @@ def command(model: Path, class_token: ClassTokenWish | None, as_json: bool) -> i
     if as_json:
         print_json(found.to_json())
     else:
+        from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
         from onnx_gapmil.show.terminal.notes import console, inspection_note
 
         console().print(inspection_note(found))
+        if class_token is not None and found.heads and all(head.class_token is None for head in found.heads):
+            say(f"note: {CHANGES_NOTHING}.")
     return 0 if found.heads or found.rewritten else 3

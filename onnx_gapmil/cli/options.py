@@ -67,8 +67,8 @@ class_token_option = click.option(
     type=click.Choice(["auto", "direct", "through"]),
     default=None,
     help="Lift a head that reads a class token (ViT, DeiT, CLIP, DINOv2): direct takes what each attention brought the "
-    "token from each patch, through lets it pass the MLPs behind as well, auto is the one that measured better. What has "
-    "no place is spread evenly, and its share is said. A head without a class token ignores it. Default: refused.",
+    "token from each patch, through lets it pass the MLPs behind as well, auto is the one that measured better. What "
+    "has no place is spread evenly, and its share is said. A head without a class token ignores it. Default: refused.",
 )
 
 

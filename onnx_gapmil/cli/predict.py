@@ -10,6 +10,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    class_token_option,
     json_option,
     model_argument,
     preprocess_option,
@@ -22,6 +23,7 @@ from onnx_gapmil.cli.progress import PhotoProgress
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.prediction.answers import ImagePrediction
     from onnx_gapmil.prediction.predicting import PredictionRun
 
@@ -52,6 +54,7 @@ _TOLD_ONE_BY_ONE = 20
     preprocess_option,
     provider_option,
     batch_option,
+    class_token_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
     click.option(
@@ -74,6 +77,7 @@ def command(
     labels: Path | None,
     preprocess: str | None,
     provider: str,
+    class_token: ClassTokenWish | None,
     batch: int | None,
     top: int,
     save: str | None,
@@ -116,6 +120,7 @@ def command(
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
         resume=not restart,
+        class_token=class_token,
     )
     with closing(run):
         _announce(run)
@@ -152,6 +157,8 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
 
 def _announce(run: PredictionRun) -> None:
     """Say what is assumed, before anything is shown."""
+    from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
+
     model = run.classifier
     provider = model.session.provider
     lines = [
@@ -166,6 +173,8 @@ def _announce(run: PredictionRun) -> None:
     lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
     lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
+    if run.class_token is not None and all(head.class_token is None for head in model.heads):
+        lines.append(f"note           {CHANGES_NOTHING}")
     say("\n".join(lines) + "\n", err=True)
 
 
@@ -192,6 +201,8 @@ def _tell(found: ImagePrediction) -> None:
             for entry in head.top
         )
         say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
+        if head.placeless_share is not None:
+            say(f"  class token  {head.placeless_share:.0%} of the answer has no place and is spread evenly")
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
         more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
         say(f"  {head.size_text} cells  {winners}{more}")

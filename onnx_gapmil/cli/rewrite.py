@@ -15,6 +15,7 @@ from onnx_gapmil.cli.options import (
     readout_option,
     verb_options,
 )
+from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
@@ -87,7 +88,10 @@ def command(
     if as_json:
         print_json(result.to_json())
     else:
+        from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
         from onnx_gapmil.show.terminal.notes import console, rewrite_note
 
         console().print(rewrite_note(result))
+        if class_token is not None and all(head.class_token is None for head in result.heads):
+            say(f"note: {CHANGES_NOTHING}.")
     return 0

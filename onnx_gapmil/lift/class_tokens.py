@@ -12,7 +12,7 @@ from onnx_gapmil.lift.logits import find_logits, find_members
 from onnx_gapmil.lift.tokens.boxes import Box, NoBox
 from onnx_gapmil.lift.tokens.handlers import HANDLERS
 from onnx_gapmil.lift.tokens.moving import MOVERS
-from onnx_gapmil.lift.tokens.program import DOMAIN, TOKEN, Program
+from onnx_gapmil.lift.tokens.program import DOMAIN, TAKE, Program
 from onnx_gapmil.lift.tokens.unrolling import Unrolling
 from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
@@ -120,6 +120,12 @@ def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
     name = own.rearranged(node, row, order, numbers.shape)
     own.program.selections[tensor] = name
     own.program.node(
-        TOKEN, [name], numbers.shape, own.dtype(tensor), frozen=False, domain=DOMAIN, output=tensor, name=node.name or ""
+        TAKE,
+        [name],
+        numbers.shape,
+        own.dtype(tensor),
+        frozen=False,
+        domain=DOMAIN,
+        output=tensor,
+        name=node.name or "",
     )
-

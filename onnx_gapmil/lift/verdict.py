@@ -23,7 +23,8 @@ ADVICE: dict[str, str] = {
     "no-spatial-pool": "This output is not the average of anything over space; if the model has another output (its "
     "classifier), name that one, else no prediction grid exists for it.",
     "class-token": "The classifier reads one token, which attention has already mixed: no average over cells gives its "
-    "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model.",
+    "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model. "
+    "--class-token direct lifts it all the same, by what each attention brought the token from each patch.",
     "learned-tokens": "The mean is over tokens that are learned or gathered, and not over places of the image: ask for "
     "a variant that averages its patches.",
     "flatten-head": "The head has its own weights for every position instead of a pool, in a way that has no rule. Ask "
@@ -104,9 +105,16 @@ class HeadRefused(Exception):  # noqa: N818 - a walk that ends is an answer, not
         self.refusal = refusal
 
 
-def said_verdict(verdict: Verdict, *, position_dependent: bool) -> str:
-    """The verdict as it is said wherever a head is named, with what a reader of its cells must know."""
-    return f"{verdict}, position-dependent" if position_dependent else verdict
+def said_verdict(verdict: Verdict, *, position_dependent: bool, class_token: str | None = None) -> str:
+    """The verdict as it is said wherever a head is named, with what a reader of its cells must know.
+
+    Args:
+        verdict: the verdict.
+        position_dependent: whether the head has weights of its own for each position.
+        class_token: how far the class token that it reads is lifted; None where it reads none.
+    """
+    words = [verdict, *(["position-dependent"] if position_dependent else [])]
+    return ", ".join([*words, *([f"class token ({class_token})"] if class_token is not None else [])])
 
 
 @dataclass(frozen=True)

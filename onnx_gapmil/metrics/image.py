@@ -65,6 +65,7 @@ class ImageMeasures:
         localization: at which thresholds the boxes fit; one for each kind of object that the network sees.
         pxap: the pixels of the mask and the others, by score.
         several: how many objects are found; of images with two kinds or more.
+        placeless_share: how much of the answer no place brings, of a head that reads a class token.
     """
 
     labels: tuple[int, ...]
@@ -86,6 +87,7 @@ class ImageMeasures:
     localization: tuple[BoxHits, ...] | None = None
     pxap: PixelScores | None = None
     several: Several | None = None
+    placeless_share: float | None = None
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ class HeadPrediction:
         arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
         position_dependent: whether the head has weights of its own for each position.
         places: where its cells look in the model's input.
+        class_token: how far the class token that the head reads is lifted; None where it reads none.
+        placeless_share: of such a head, how much of this answer no place brings (`onnx_gapmil.aggregate.placeless`).
     """
 
     output: str
@@ -130,6 +132,13 @@ class HeadPrediction:
     geometry: Geometry | None = field(default=None, repr=False)
     position_dependent: bool = False
     places: Places | None = None
+    class_token: str | None = None
+    placeless_share: float | None = None
+
+    @property
+    def said_placeless(self) -> str:
+        """How much of the answer no place brings, as a clause; "" of a head that reads no class token."""
+        return "" if self.placeless_share is None else f", {self.placeless_share:.0%} without a place"
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -144,7 +153,7 @@ class HeadPrediction:
     @property
     def said_verdict(self) -> str:
         """The verdict as it is said, position-dependence included."""
-        return said_verdict(self.verdict, position_dependent=self.position_dependent)
+        return said_verdict(self.verdict, position_dependent=self.position_dependent, class_token=self.class_token)
 
     def name(self, index: int) -> str:
         """A class's name, or its number."""
@@ -192,6 +201,8 @@ class HeadPrediction:
             "output": self.output,
             "verdict": self.verdict,
             "position_dependent": self.position_dependent,
+            "class_token": True if self.class_token is not None else None,
+            "placeless_share": self.placeless_share,
             "activation": self.activation,
             "grid_shape": list(self.grid_shape),
             "arranged": self.arranged,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.running.prediction_grid import PredictionGrid
 
@@ -64,6 +65,7 @@ class Classifier:
         by_image: give each CPU thread photos of its own: quicker for many, slower for one.
         allow_tf32: let CUDA round the factors of convolutions and products to 10 bits.
         cuda_graph: record all kernels of a run once and replay them, on CUDA.
+        class_token: lift heads that read a class token, of a model that was not rewritten; None refuses them.
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
@@ -92,8 +94,9 @@ class Classifier:
         by_image: bool = False,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
+        class_token: ClassTokenWish | None = None,
     ) -> None:
-        self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit)
+        self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit, class_token)
         self.session = GridSession(
             self.rewrite,
             provider=provider,
@@ -304,7 +307,8 @@ class Classifier:
             labels=chosen.names,
             activation=chosen.activation,
             title=found.image.name if found.image is not None else "Photo",
-            subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
+            subtitle=f"{model}{several} · {chosen.said_verdict} head{chosen.said_placeless} · "
+            f"{self.preprocess.preprocess.describe()}",
             seen=found.geometry,
         )
 
@@ -408,6 +412,7 @@ class Classifier:
         )
 
 
-def _rewritten(loaded: LoadedModel, emit: Emit | str | None) -> Rewrite:
+def _rewritten(loaded: LoadedModel, emit: Emit | str | None, class_token: ClassTokenWish | None) -> Rewrite:
     """A file that was rewritten before gives what it gives."""
-    return rewrite_in_memory(loaded, emit=emit if loaded.is_rewritten else Emit.of(emit if emit is not None else _GRID))
+    wish = emit if loaded.is_rewritten else Emit.of(emit if emit is not None else _GRID)
+    return rewrite_in_memory(loaded, emit=wish, class_token=class_token)

@@ -74,7 +74,13 @@ class Describer:
             grid=None if found.grid is None else found.grid[0],
             position_dependent=self._head.position_dependent,
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
+            class_token=self._head.class_token,
+            placeless_share=self._placeless(found),
         )
+
+    def _placeless(self, found: PredictionGrid) -> float | None:
+        shares = found.placeless_share(independent=self._kind == "sigmoid")
+        return None if shares is None or not np.isfinite(shares[0]) else float(shares[0])
 
     def _label(self, index: int) -> str:
         return f"class {index}" if self._names is None else self._names[index]

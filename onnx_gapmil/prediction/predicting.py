@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.images.preprocess import Preprocess
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 SCHEMA_VERSION = 1
 #: What is said of arrays where photos have their preprocessing.
@@ -58,6 +59,7 @@ class PredictionRun:
         done: how many of them an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
         results: the folder, and what was done so far; None where nothing is written.
+        class_token: as it was asked for.
 
     Raises:
         InputError: model, images, preprocessing, names, provider or folder will not do; see their errors.
@@ -81,7 +83,9 @@ class PredictionRun:
         allow_tf32: bool = False,
         cuda_graph: bool = False,
         resume: bool = False,
+        class_token: ClassTokenWish | None = None,
     ) -> None:
+        self.class_token = class_token
         self.paths = find_images(images, others=ARRAY_SUFFIXES)
         protect(self.paths)
         self.of_arrays = _are_arrays(self.paths)
@@ -106,6 +110,7 @@ class PredictionRun:
             by_image=len(self.paths) >= 2 * thread_count(),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
+            class_token=class_token,
         )
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
@@ -222,6 +227,8 @@ class PredictionRun:
             "model": model.name,
             "verdict": model.rewrite.verdict,
             "position_dependent": model.rewrite.position_dependent,
+            "class_token": True if model.head.class_token is not None else None,
+            "class_token_lift": model.head.class_token,
             "rewritten_in_memory": not model.rewrite.unchanged,
             "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,

@@ -74,7 +74,13 @@ def _rewritten(model: ModelSource, emit: Emit | str | None, class_token: ClassTo
         left_out = {head.output: Figure(skipped=TOO_LARGE) for head in made.heads}
         return replace(made, remembered=RememberedProof(left_out, left_out, 0.0, cached=False))
     versions = (_FORMAT, __version__, onnx.__version__, onnxruntime_module().__version__, np.__version__)
-    key = ("proof", made.source.sha256, _external(made.source), *versions, ",".join(made.heads[0].emit.words))
+    key: tuple[str, ...] = (
+        "proof",
+        made.source.sha256,
+        _external(made.source),
+        *versions,
+        ",".join(made.heads[0].emit.words),
+    )
     if (mode := token_mode(made.heads)) is not None:
         key = (*key, f"class token {mode}")
     known = _read(recall(*key), made)

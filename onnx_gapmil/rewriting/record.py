@@ -152,7 +152,7 @@ class HeadRecord(HeadOutputs):
     @property
     def said_verdict(self) -> str:
         """The verdict as it is said, position-dependence included."""
-        return said_verdict(self.verdict, position_dependent=self.position_dependent)
+        return said_verdict(self.verdict, position_dependent=self.position_dependent, class_token=self.class_token)
 
     def to_json(self) -> dict[str, Any]:
         """The head as the metadata keep it and the command line prints it.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.lift.verdict import said_verdict
-from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, write_heads
+from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, token_mode, write_heads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,9 @@ class Rewrite:
     @property
     def said_verdict(self) -> str:
         """The verdict as it is said, position-dependence included."""
-        return said_verdict(self.verdict, position_dependent=self.position_dependent)
+        return said_verdict(
+            self.verdict, position_dependent=self.position_dependent, class_token=token_mode(self.heads)
+        )
 
     def with_proof(self, proof: ProofReport) -> Rewrite:
         """The same with a proof, and the residuals and places it measured, which the model's own record takes up."""

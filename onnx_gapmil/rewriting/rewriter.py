@@ -175,9 +175,7 @@ def _placed(walk: Lifting, build: GraphBuilder, head: LiftedHead) -> dict[str, i
     if head.class_token is None or not isinstance(walk, TokenWalk):
         return {}
     pooled = {
-        grid.name: grid.channels
-        for grid in head.features
-        if walk.placed.keys().isdisjoint(build.needed([grid.name]))
+        grid.name: grid.channels for grid in head.features if walk.placed.keys().isdisjoint(build.needed([grid.name]))
     }
     own = build.needed([head.lifted.name])
     return {name: channels for name, channels in (walk.placed | pooled).items() if name in own}

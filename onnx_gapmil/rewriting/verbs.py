@@ -60,8 +60,8 @@ def rewrite(
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too, and do what keeps them equal;
             False leaves that out.
         write: False leaves the disk alone.
-        class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them. Heads
-            without one are lifted as they are.
+        class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them.
+            Heads without one are lifted as they are.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -133,9 +133,7 @@ def climb(
     for rung in RUNGS[1:] if has_int8_activations(result.source.proto) else ():
         if tried[-1][1].settled:
             return tried[-1]
-        made = rewrite_model(
-            result.source, readout=readout, emit=emit, attachment=rung, class_token=class_token
-        )
+        made = rewrite_model(result.source, readout=readout, emit=emit, attachment=rung, class_token=class_token)
         tried.append(compared(made, rung))
     settled = [entry for entry in tried if entry[1].settled]
     equal = [entry for entry in tried if entry[1].equal]
@@ -228,9 +226,7 @@ def _lifted_again(first: LoadedModel, second: LoadedModel, heads: Sequence[HeadR
     """
     needed = [head.output for head in heads if head.grid is None]
     try:
-        again = rewrite_model(
-            first, readout=heads[0].readout, emit=Emit(features=False), class_token=token_mode(heads)
-        )
+        again = rewrite_model(first, readout=heads[0].readout, emit=Emit(features=False), class_token=token_mode(heads))
     except (ModelError, UnsupportedHeadError) as error:
         if needed:
             raise

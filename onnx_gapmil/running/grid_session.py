@@ -209,7 +209,7 @@ class GridSession:
             if not (features or self._features):
                 named.pop("features", None)
             return named
-        wanted = {"logits", *outputs, *(["features"] if features else [])}
+        wanted = {"logits", *outputs, *(["features"] if features else []), *(["placeless"] if head.placeless else [])}
         found = {key: name for key, name in named.items() if key.split(".")[0] in wanted}
         absent = wanted - {key.split(".")[0] for key in found} - ({"features"} if features else set())
         if absent:

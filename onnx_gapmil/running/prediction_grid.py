@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.placeless import placeless_share
 from onnx_gapmil.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -32,6 +33,8 @@ class PredictionGrid:
         topk_grid: their grid, (N, k, H, W).
         classes_grid: the grid of chosen classes, (N, len, H, W).
         scores: image-level scores (N, K) of other aggregators, by `Aggregator.key`.
+        placeless: (N, K), of a head that reads a class token the part of the logits that no place brings, which every
+            cell has alike.
     """
 
     output: str
@@ -45,6 +48,20 @@ class PredictionGrid:
     topk_grid: Array | None = None
     classes_grid: Array | None = None
     scores: Mapping[str, Array] = field(default_factory=dict)
+    placeless: Array | None = None
+
+    def placeless_share(self, *, independent: bool) -> Array | None:
+        """How much of each answer no place brings, (N,) from 0 to 1 (`onnx_gapmil.aggregate.placeless`).
+
+        Args:
+            independent: whether the classes do not compete, as with a sigmoid.
+
+        Returns:
+            None of a head that reads no class token.
+        """
+        if self.placeless is None:
+            return None
+        return placeless_share(self.logits, self.placeless, independent=independent)
 
     def first(self, count: int) -> PredictionGrid:
         """The same of the first images of the batch."""

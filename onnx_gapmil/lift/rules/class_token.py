@@ -13,8 +13,8 @@ import numpy as np
 
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
-from onnx_gapmil.lift.planes import map_of
 from onnx_gapmil.lift.placing import cells_of, difference_of
+from onnx_gapmil.lift.planes import map_of
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.tokens.program import DOMAIN
 from onnx_gapmil.lift.tokens.walk import TokenWalk
@@ -57,9 +57,7 @@ def lift_attended(node: gs.Node, walk: Lifting) -> Lifted:
     if prefix:
         rest = build.reduce("ReduceSum", build.slice_last(flat, 0, prefix), [2])
         name = build.node("Add", [name, build.reshape(rest, [0, channels, 1, 1])])
-    grid = FeatureGrid(
-        name, found.tensor, channels, size, (found.axis,), found.where, "tokens", dtype, prefix=prefix
-    )
+    grid = FeatureGrid(name, found.tensor, channels, size, (found.axis,), found.where, "tokens", dtype, prefix=prefix)
     detail = f"attention: what {cells} of {tokens} tokens bring to the class token; the rest spread evenly"
     shape = walk.shape(walk.output)
     step = LiftStep("Attend", node.name or "", walk.output, shape, "pool", True, detail)
@@ -82,7 +80,7 @@ def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int]:
     )
 
 
-@rule("Token", domain=DOMAIN)
+@rule("Take", domain=DOMAIN)
 def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     """The class token where the head takes it: one map, of which its own way through the trunk is made."""
     own = _token_walk(walk)
@@ -109,9 +107,18 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         f"{_MODES[own.mode]}; the rest has no place and is spread evenly"
     )
     operator = "" if vendor is None else walk.operator(vendor)
-    step = LiftStep(operator, (vendor.name if vendor is not None else "") or "", walk.output, shape, "pool", True, detail)
+    step = LiftStep(
+        operator, (vendor.name if vendor is not None else "") or "", walk.output, shape, "pool", True, detail
+    )
     grid = FeatureGrid(
-        lifted.name, last.source, lifted.channels, last.size, last.axes, walk.describe(vendor), "tokens", lifted.dtype,
+        lifted.name,
+        last.source,
+        lifted.channels,
+        last.size,
+        last.axes,
+        walk.describe(vendor),
+        "tokens",
+        lifted.dtype,
         prefix=last.prefix,
     )
     if shape[0] != lifted.batch or math.prod(shape) != lifted.batch * lifted.channels:
@@ -126,4 +133,3 @@ def _refused(walk: TokenWalk, tensor: str, message: str) -> HeadRefused:
 def _token_walk(walk: Lifting) -> TokenWalk:
     assert isinstance(walk, TokenWalk)  # noqa: S101 - no other walk has such nodes
     return walk
-

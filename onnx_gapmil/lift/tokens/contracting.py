@@ -94,9 +94,7 @@ def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int
     return _scores(own, node, tensor, box, (weights, keys, width), row=row)
 
 
-def _scores(
-    own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tuple[str, str, int], *, row: int
-) -> str:
+def _scores(own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tuple[str, str, int], *, row: int) -> str:
     """A query by all keys, in the vendor's own shapes."""
     query, keys, width = operands
     program, other = own.program, node.inputs[1 - row].name
@@ -116,23 +114,19 @@ def _scores(
     return own.emit(node, inputs, box.size, tensor, frozen=True)
 
 
-def _brought(
-    own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str
-) -> str:
+def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str) -> str:
     """What all tokens bring to this one."""
     shape = own.walk.shape(values)
     tokens = shape[axis]
     groups = math.prod(shape[:-2]) // own.batch
     read, width = tokens_of(own, node, values, axis)
     del held
-    attended = Attended(
-        weights, read, values, axis, groups, tokens, width // groups, own.walk.describe(node)
-    )
+    attended = Attended(weights, read, values, axis, groups, tokens, width // groups, own.walk.describe(node))
     return bring(own, node, attended, box.size)
 
 
 def bring(own: Unrolling, node: gs.Node, attended: Attended, size: tuple[int, ...]) -> str:
-    """The node that stands for an attention; its result has one axis of channels where images and heads are one axis."""
+    """The node that stands for an attention; where images and heads are one axis, its result is (N, G * D)."""
     program = own.program
     flat = (own.batch, attended.groups * attended.channels)
     shape = size if size[0] == own.batch else flat

@@ -13,6 +13,8 @@ ClassTokenMode = Literal["direct", "through"]
 ClassTokenWish = Literal["auto", "direct", "through"]
 WISHES: tuple[str, ...] = get_args(ClassTokenWish)
 AUTO: ClassTokenMode = "direct"
+#: Said where the option is given for a model that has none.
+CHANGES_NOTHING = "no lifted head reads a class token, so that --class-token changes nothing"
 
 
 def mode_of(wish: ClassTokenWish | str | None) -> ClassTokenMode | None:

@@ -50,8 +50,8 @@ def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
 def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
     """Whether an elementwise operator is no linear function of what it is made of, with norms kept at their size.
 
-    A factor that depends on the image is a norm where it is one number for each token, else a gate; spelled out, GELU is
-    one, of which all but the factor itself may be kept already.
+    A factor that depends on the image is a norm where it is one number for each token, else a gate; spelled out, GELU
+    is one, of which all but the factor itself may be kept already.
     """
     if node.op in SUMS:
         return False

@@ -27,7 +27,7 @@ DOMAIN = "gapmil.tokens"
 #: What the class token brings from all tokens: ``sum_p weights[p] values[p]``.
 ATTEND = "Attend"
 #: Where the head takes the class token.
-TOKEN = "Token"
+TAKE = "Take"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Program:
     @property
     def rows(self) -> list[str]:
         """The tensors that its nodes make, in order."""
-        return [node.output[0] for node in self.nodes if node.op_type != TOKEN]
+        return [node.output[0] for node in self.nodes if node.op_type != TAKE]
 
     def holds(self, tensor: str) -> bool:
         """Whether a tensor is one of its rows."""
@@ -129,10 +129,17 @@ class Program:
             The tensor it makes.
         """
         result = output or self.build.unique(f"gapmil_row/{op}")
-        made = onnx.helper.make_node(op, list(inputs), [result], name=name, domain=domain, **attrs)
+        made = onnx.helper.make_node(
+            op,
+            list(inputs),
+            [result],
+            name=name,
+            domain=domain,
+            **{key: value for key, value in attrs.items() if value is not None},
+        )
         made.attribute.extend(attributes)
         self.nodes.append(made)
-        if op != TOKEN:
+        if op != TAKE:
             self._made.add(result)
         self.trace.shapes[result] = shape
         self.trace.dtypes[result] = np.dtype(dtype)
@@ -174,11 +181,11 @@ class TokenGraph(ModelGraph):
         return self._base.value(name) if own is None else own
 
     @property
-    def constants(self) -> frozenset[str]:  # type: ignore[override]
+    def constants(self) -> frozenset[str]:
         """The vendor's, and the small ones of the rows."""
         return self._constants
 
     @property
-    def shape_computed(self) -> frozenset[str]:  # type: ignore[override]
+    def shape_computed(self) -> frozenset[str]:
         """The vendor's, and the rows that are the same for all images."""
         return self._steady

@@ -88,7 +88,7 @@ class Unrolling:
         return (yield from handler(self, node, tensor, box))
 
     def _is_pooled(self, tensor: str) -> bool:
-        """Whether it is a pooled tensor of the vendor's, which has a lift, and no attention of a token that is alone."""
+        """Whether it is pooled and has a lift by itself; but not by the attention of a token that stands alone."""
         if isinstance(self.walk.try_lift(tensor), Refusal):
             return False
         return not any(step.kind == "pool" and step.op in _ATTENDING for step in self.walk.chain(tensor))
@@ -243,10 +243,10 @@ class Unrolling:
         goal = self.program.constant(np.asarray(target, np.int64))
         return self.moved_row("Reshape", [row, goal], size)
 
-    def moved_row(self, op: str, inputs: list[str], shape: tuple[int, ...], **attrs: int) -> str:
+    def moved_row(self, op: str, inputs: list[str], shape: tuple[int, ...], axis: int | None = None) -> str:
         """A node of our own that moves the elements of a row."""
         row = inputs[0]
-        made = self.program.node(op, inputs, shape, self.dtype(row), frozen=self.is_frozen(row), **attrs)
+        made = self.program.node(op, inputs, shape, self.dtype(row), frozen=self.is_frozen(row), axis=axis)
         if self.is_same_for_all(row):
             self.program.fixed.add(made)
         return made

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.coordinates.looks import Looks
     from onnx_gapmil.lift.lifting import Rule
-    from onnx_gapmil.lift.tokens.program import Program
     from onnx_gapmil.lift.tokens.modes import ClassTokenMode
+    from onnx_gapmil.lift.tokens.program import Program
 
 #: A trunk of forty blocks has some hundred operators on the token's way.
 _MAX_DEPTH = 4000
@@ -27,7 +27,8 @@ class TokenWalk(Lifting):
         program: the rows.
         mode: how far they are lifted.
         base: the walk over the vendor's own graph, which has no class tokens.
-        placed: new tensors on the grid that hold what places bring, and their channels; all else of a lift is the same in every cell.
+        placed: new tensors on the grid that hold what places bring, and their channels; all else of a lift is the
+            same in every cell.
     """
 
     max_depth = _MAX_DEPTH
@@ -42,7 +43,7 @@ class TokenWalk(Lifting):
         self.base = base
 
     @property
-    def coordinates(self) -> dict[str, Looks]:  # type: ignore[override]
+    def coordinates(self) -> dict[str, Looks]:
         """As the vendor's own graph has them."""
         return self.base.coordinates
 
@@ -62,9 +63,7 @@ class TokenWalk(Lifting):
     def lift_rows(self, row: str) -> None:
         """Lift all that a row is made of, first things first: the stack is as deep as one operator then."""
         frozen = self.program.frozen
-        needed = set(
-            ancestors(self.graph, row, lambda node, read: node.op == ATTEND or read in frozen)
-        )
+        needed = set(ancestors(self.graph, row, lambda node, read: node.op == ATTEND or read in frozen))
         for name in self.program.rows:
             if name in needed and name not in frozen:
                 self.try_lift(name)

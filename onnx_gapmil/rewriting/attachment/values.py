@@ -71,7 +71,7 @@ class Values:
         return self._repeated(node, tensor)
 
     def _of_row(self, walk: TokenWalk, row: str) -> str:
-        """A class token's row, which no tensor of the vendor's is: what attentions bring, and its operators repeated."""
+        """A class token's row, which is no tensor of the vendor's: what attentions bring, or its operator repeated."""
         node = walk.graph.producer(row)
         assert node is not None  # noqa: S101 - rows are what the program's nodes make
         if row not in walk.program.attended:

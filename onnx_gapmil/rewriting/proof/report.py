@@ -164,7 +164,7 @@ class ProofReport:
         return reasons
 
     def placeless_share(self, output: str) -> float | None:
-        """The share of a head's answers that no place brings, on average over what was run; None where all is placed."""
+        """How much of a head's answers no place brings, on average over what was run; None of most heads."""
         found = [trial.placeless[output] for trial in self.trials if output in trial.placeless]
         known = [share for share in found if np.isfinite(share)]
         return float(np.mean(known)) if known else None

@@ -41,6 +41,7 @@ _MEANINGS = {
     "topk_classes": "the image's best classes",
     "topk_grid": "their prediction grid",
     "classes_grid": "prediction grid of the chosen classes",
+    "placeless": "the part of the logits that no place brings, alike in every cell",
 }
 _VERDICTS = {
     "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
@@ -184,6 +185,8 @@ def _qualities(head: LiftedHead) -> str:
         words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
     if head.position_dependent:
         words.append("position-dependent (each cell has weights of its own)")
+    if head.class_token is not None:
+        words.append(f"class token ({head.class_token})")
     return "".join(f"; {word}" for word in words)
 
 
@@ -253,6 +256,13 @@ def rewrite_note(result: Rewrite) -> RenderableType:
             )
         )
         lines.append(Padding(_new_outputs(result, head), (0, 0, 0, 2)))
+        if head.placeless_share is not None:
+            lines.append(
+                Text(
+                    f"  class token: {head.placeless_share:.0%} of the answers to noise have no place and are spread "
+                    "evenly; predict and audit say it of photos"
+                )
+            )
     for output, refusal in result.refusals.items():
         lines.append(
             Text.assemble(("refused", "bold red"), visible(f"  output '{output}' ({refusal.code}): {refusal.message}"))

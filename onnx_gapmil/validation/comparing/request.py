@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
@@ -21,6 +23,7 @@ class Side:
         preprocess: preset, JSON file, or ``auto``.
         head: its output, of a model with several; the first lifted one if None.
         aggregator: what its answer is made of its cells by, as `parse_aggregator` reads it; ``mean`` is its own.
+        class_token: how far a class token that its head reads is lifted; None refuses it.
     """
 
     model: Path
@@ -30,6 +33,7 @@ class Side:
     preprocess: str | None = None
     head: str | None = None
     aggregator: str = "mean"
+    class_token: ClassTokenWish | None = None
 
     def replaced(self, model: Path, **own: Any) -> Side:
         """The other side: as this one in all that it has no own of, that is, that is None.

@@ -55,6 +55,7 @@ class ComparedModel:
         labels_source: how the data's labels became its classes; "" without labels.
         names_source: where its classes' names come from.
         provider: what it ran on.
+        class_token: whether its head reads a class token; None where it does not.
     """
 
     path: str
@@ -73,6 +74,7 @@ class ComparedModel:
     labels_source: str
     names_source: str
     provider: ProviderUse
+    class_token: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,7 @@ def _model(side: OpenedSide) -> ComparedModel:
         labels_source=side.labels_source,
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
+        class_token=True if head.class_token is not None else None,
     )
 
 
