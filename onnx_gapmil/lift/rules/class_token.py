@@ -68,7 +68,8 @@ def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int]:
     """Rows and columns of the tokens that look at places, and how many before them look at none."""
     layout = Layout(walk.graph, walk.trace)
     told = walk.placeless_prefix(found.tensor, found.axis)
-    for prefix in dict.fromkeys((told, 0, 1, 2, 4, 5)):
+    # Where coordinates tell how many look at no place, so many they are; else as many as leave a map's positions.
+    for prefix in (told,) if told else (0, 1, 2, 4, 5):
         plane, _ = map_of(walk, layout, found.tensor, found.tokens - prefix)
         if plane is not None:
             return plane.size, prefix
@@ -121,9 +122,21 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         lifted.dtype,
         prefix=last.prefix,
     )
-    if shape[0] != lifted.batch or math.prod(shape) != lifted.batch * lifted.channels:
+    # A fixed batch of 1 is told by nothing: it comes first.
+    batch_axis = next((axis for axis, dim in enumerate(shape) if dim != 1), 0) if lifted.batch > 1 else 0
+    if shape[batch_axis] != lifted.batch or math.prod(shape) != lifted.batch * lifted.channels:
         raise _refused(own, walk.output, f"the head takes it in the shape {list(shape)}")
-    return Lifted(lifted.name, lifted.channels, shape, 0, lifted.batch, (grid,), lifted.dtype, True, step)
+    return Lifted(
+        lifted.name,
+        lifted.channels,
+        shape,
+        batch_axis,
+        lifted.batch,
+        (grid,),
+        lifted.dtype,
+        conditional=True,
+        step=step,
+    )
 
 
 def _refused(walk: TokenWalk, tensor: str, message: str) -> HeadRefused:

@@ -50,7 +50,7 @@ def _dense(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) ->
     source = whole.replaced(free, shape[-1 - row], summed)
     row_in = yield data, source
     inputs = [row_in, matrix] if row == 0 else [matrix, row_in]
-    made = own.emit(node, inputs, whole.size, tensor)
+    made = own.emit(node, inputs, own.size(whole), tensor)
     return _part(own, node, made, box, whole)
 
 
@@ -58,7 +58,7 @@ def _part(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str
     if part.count == whole.count:
         return row
     order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
-    return cut(own, node, row, order, part.size)
+    return cut(own, node, row, order, own.size(part))
 
 
 def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -73,7 +73,7 @@ def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         # A residual branch that an optimizer fused into the layer is a row, too.
         inputs.append((yield rest[0], whole.narrowed(own.walk.shape(rest[0]))))
     bends = bool(node.attrs.get("activation", ""))
-    return _part(own, node, own.emit(node, inputs, whole.size, tensor, bends=bends), box, whole)
+    return _part(own, node, own.emit(node, inputs, own.size(whole), tensor, bends=bends), box, whole)
 
 
 def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) -> Making:
@@ -111,7 +111,7 @@ def _scores(own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tupl
     if laid != shape:
         name = own.reshaped(name, shape)
     inputs = [query, name] if row == 0 else [name, query]
-    return own.emit(node, inputs, box.size, tensor, frozen=True)
+    return own.emit(node, inputs, own.size(box), tensor, frozen=True)
 
 
 def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str) -> str:
@@ -122,7 +122,7 @@ def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int
     read, width = tokens_of(own, node, values, axis)
     del held
     attended = Attended(weights, read, values, axis, groups, tokens, width // groups, own.walk.describe(node))
-    return bring(own, node, attended, box.size)
+    return bring(own, node, attended, own.size(box))
 
 
 def bring(own: Unrolling, node: gs.Node, attended: Attended, size: tuple[int, ...]) -> str:

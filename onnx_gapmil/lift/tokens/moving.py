@@ -37,7 +37,7 @@ def move(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         raise own.refuse(node, "the image decides which elements it takes")
     source, order = own.box_of(node, own.moved(node, tensor).ravel()[box.numbers], data)
     row = yield data, source
-    return own.rearranged(node, row, order, box.size)
+    return own.rearranged(node, row, order, own.size(box))
 
 
 def pass_on(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -60,4 +60,4 @@ def join(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         if inside.size:
             parts.append((yield read.name, box.replaced(axis, extent, tuple(inside.tolist()))))
         start += extent
-    return parts[0] if len(parts) == 1 else own.emit(node, parts, box.size, tensor)
+    return parts[0] if len(parts) == 1 else own.emit(node, parts, own.size(box), tensor)

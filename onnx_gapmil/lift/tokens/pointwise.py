@@ -44,7 +44,7 @@ def _operands(own: Unrolling, node: gs.Node, box: Box) -> Generator[tuple[str, B
 def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """The same of the operands' rows."""
     rows = yield from _operands(own, node, box)
-    return own.emit(node, rows, box.size, tensor, bends=_bends(own, node, rows))
+    return own.emit(node, rows, own.size(box), tensor, bends=_bends(own, node, rows))
 
 
 def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
@@ -77,7 +77,7 @@ def normalize(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     rows += [read.name for read in node.inputs[1:]]
     if not all(own.walk.is_fixed(name) for name in rows[1:] if name):
         raise own.refuse(node, "its scale or bias depends on the image")
-    return own.emit(node, rows, box.size, tensor)
+    return own.emit(node, rows, own.size(box), tensor)
 
 
 def along_axis(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -92,7 +92,7 @@ def along_axis(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         whole = yield tensor, box.grown(*axes)
         return _cut(own, node, whole, box, box.grown(*axes))
     row = yield node.inputs[0].name, box
-    return own.emit(node, [row], box.size, tensor, bends=node.op != "LpNormalization")
+    return own.emit(node, [row], own.size(box), tensor, bends=node.op != "LpNormalization")
 
 
 def reduce(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -113,7 +113,7 @@ def reduce(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     source = type(box)(shape, tuple(own_axes))
     row = yield data, source
     rows = [row, *(read.name for read in node.inputs[1:])]
-    return own.emit(node, rows, box.size, tensor, bends=node.op not in LINEAR_REDUCTIONS)
+    return own.emit(node, rows, own.size(box), tensor, bends=node.op not in LINEAR_REDUCTIONS)
 
 
 def _axes(own: Unrolling, node: gs.Node, shape: tuple[int, ...]) -> list[int]:
@@ -133,7 +133,7 @@ def _cut(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
     order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
     if part.count == whole.count:
         return row
-    return cut(own, node, row, order, part.size)
+    return cut(own, node, row, order, own.size(part))
 
 
 def cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:

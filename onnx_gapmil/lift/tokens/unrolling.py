@@ -78,7 +78,7 @@ class Unrolling:
         if walk.is_fixed(tensor):
             return self.fixed(tensor, box)
         if box.is_whole and self._is_pooled(tensor):
-            return tensor
+            return tensor if self.size(box) == box.size else self.reshaped(tensor, self.size(box))
         node = walk.graph.producer(tensor)
         if node is None:
             raise walk.refuse_at("class-token", f"input '{tensor}'", f"the class token is a part of input '{tensor}'")
@@ -108,6 +108,15 @@ class Unrolling:
         """Of a vendor's tensor or of a row, in the trace."""
         found = self.program.trace.shapes.get(tensor)
         return self.walk.shape(tensor) if found is None else found
+
+    def size(self, box: Box) -> tuple[int, ...]:
+        """The shape of a row: the box's, its images first where the trunk has its tokens before them, (T, N, C)."""
+        wide = next((axis for axis, dim in enumerate(box.size) if dim != 1), 0)
+        if wide == 0 or self.batch == 1 or box.size[wide] % self.batch:
+            return box.size
+        ahead = list(box.size)
+        ahead[0], ahead[wide] = ahead[wide], 1
+        return tuple(ahead)
 
     def dtype(self, tensor: str) -> np.dtype:
         """Element type of a vendor's tensor or of a row; float32 where nothing is known of it."""
@@ -209,7 +218,9 @@ class Unrolling:
             picks = program.constant(np.asarray(kept, np.int64))
             name = program.node("Gather", [name, picks], tuple(shape), self.dtype(tensor), frozen=True, axis=axis)
             program.fixed.add(name)
-        return name
+        # A learned token that was repeated for all images of a batch, tokens first.
+        repeated = tensor in self.walk.graph.shape_computed and shape[:2] == [1, self.batch] and len(shape) > 2
+        return self.reshaped(name, self.size(box)) if repeated and self.batch > 1 else name
 
     def rearranged(self, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
         """The elements of a row in another order and shape; image by image.

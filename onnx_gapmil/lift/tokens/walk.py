@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.graph.ancestors import ancestors
@@ -42,10 +43,19 @@ class TokenWalk(Lifting):
         self.placed: dict[str, int] = {}
         self.base = base
 
-    @property
+    @cached_property
     def coordinates(self) -> dict[str, Looks]:
-        """As the vendor's own graph has them."""
-        return self.base.coordinates
+        """As the vendor's own graph has them, but for the token and what is made of it: that looks at no place.
+
+        Coordinates take a learned token for a part of all images alike.
+        """
+        behind, pending = set[str](), list(self.program.selections)
+        while pending:
+            name = pending.pop()
+            if name not in behind:
+                behind.add(name)
+                pending += [out.name for node in self.base.graph.consumers.get(name, ()) for out in node.outputs]
+        return {name: looks for name, looks in self.base.coordinates.items() if name not in behind}
 
     def is_fixed(self, tensor: str) -> bool:
         """What is kept at its value beside: a fixed number for the lift, though not for the file."""

@@ -1,0 +1,344 @@
+"""Where a class token's answer comes from: the lift's maps against what people draw of a vision transformer.
+
+On held-out digit scenes of ``sample_models/``, with the class-token sample model. Beside ``direct`` and ``through``,
+whose cells add up to the logits: the class token's attention in the last layer, its mean over the layers, attention rollout (arXiv 2005.00928), and the head
+applied to the patch tokens.
+
+- pointing: the best cell of a digit's class, the mean over the classes taken off, has its centre in the digit's box;
+- MaxBoxAccV2 (arXiv 2007.04178) of the same maps: one threshold for all, the best of a hundred, mean over three IoUs;
+- replacement: each cell's patch in turn is replaced by the scene's mean colour; Spearman's correlation of the predicted
+  class's logit that is lost with the cell's value;
+- deletion and insertion (arXiv 1806.07421): the area under the predicted class's probability while cells are replaced,
+  or put back, from the highest on.
+
+Recovery with its control, and the rest of an audit, come from ``audit`` itself. The cost is counted and measured on
+transformers of the common sizes, with random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from benchmarks import pages
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "sample_models" / "digits_torch_vit.onnx"
+COMMAND = "python -m benchmarks.class_tokens --scenes {scenes} --markdown docs/benchmarks/class_tokens.md"
+#: Width, layers, heads of the common sizes at 224 pixels with patches of 16.
+SHAPES = {"ViT-Ti/16": (192, 12, 3), "ViT-S/16": (384, 12, 6), "ViT-B/16": (768, 12, 12)}
+_MAPS = ("direct", "through", "last attention", "mean attention", "rollout", "head on patch tokens")
+
+
+def scenes(count: int) -> list[Any]:
+    """Held-out scenes, each with its digits' classes and boxes."""
+    from sample_models.scenes import iter_scenes
+
+    return list(iter_scenes("held_out", 7, count))
+
+
+def inputs_of(images: np.ndarray) -> np.ndarray:
+    """Pixels (N, 96, 96, 3) as the model takes them."""
+    return ((images.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2).copy()
+
+
+class Maps:
+    """Every kind of map of a class-token model, (N, K, rows, columns); those without classes are repeated for each."""
+
+    def __init__(self, model: Path) -> None:
+        from onnx_gapmil.rewriting.rewriter import rewrite_model
+
+        self._lifts = {mode: _session(rewrite_model(model, class_token=mode)) for mode in ("direct", "through")}
+        proto = onnx.load(model)
+        softmaxes = [node.output[0] for node in proto.graph.node if node.op_type == "Softmax"]
+        norm = [node.output[0] for node in proto.graph.node if node.op_type == "LayerNormalization"][-1]
+        head = [node for node in proto.graph.node if node.op_type == "Gemm"][-1]
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+        self._weight, self._bias = (weights[name].astype(np.float64) for name in head.input[1:3])
+        self._names = [*softmaxes, norm]
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self._names)
+        self._vendor = onnxruntime.InferenceSession(proto.SerializeToString())
+
+    def logits(self, data: np.ndarray) -> np.ndarray:
+        """(N, K)."""
+        return np.asarray(self._vendor.run([self._vendor.get_outputs()[0].name], {"image": data})[0], np.float64)
+
+    def of(self, data: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """All maps, and the placeless share of each image by mode."""
+        from onnx_gapmil.aggregate.placeless import placeless_share
+
+        maps, shares = {}, {}
+        for mode, session in self._lifts.items():
+            logits, grid, apart = session.run(["gapmil_logits", "gapmil_grid", "gapmil_placeless"], {"image": data})
+            maps[mode] = grid.astype(np.float64)
+            shares[mode] = placeless_share(logits, apart, independent=False)
+        *attentions, tokens = (array.astype(np.float64) for array in self._vendor.run(self._names, {"image": data}))
+        rows, columns = maps["direct"].shape[2:]
+        classes = maps["direct"].shape[1]
+
+        def alike(values: np.ndarray) -> np.ndarray:
+            return np.repeat(values.reshape(-1, 1, rows, columns), classes, axis=1)
+
+        first = [layer.mean(axis=1)[:, 0, 1:] for layer in attentions]
+        flow = np.eye(attentions[0].shape[-1])
+        for layer in attentions:
+            step = 0.5 * layer.mean(axis=1) + 0.5 * np.eye(layer.shape[-1])
+            flow = step @ flow
+        maps["last attention"], maps["mean attention"] = alike(first[-1]), alike(np.mean(first, axis=0))
+        maps["rollout"] = alike(flow[:, 0, 1:])
+        answers = tokens[:, 1:] @ self._weight.T + self._bias
+        maps["head on patch tokens"] = answers.transpose(0, 2, 1).reshape(-1, classes, rows, columns)
+        return maps, shares
+
+
+def _session(made: Any) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(made.model.SerializeToString())
+
+
+def against_mean(maps: np.ndarray) -> np.ndarray:
+    """The mean over the classes taken off, where a map has any."""
+    other = maps - maps.mean(axis=1, keepdims=True)
+    return maps if np.allclose(other, 0) else other
+
+
+def pointing(maps: np.ndarray, found: list[Any]) -> tuple[float, float]:
+    """Share of digits whose best cell has its centre in their box, and what a cell drawn at random has."""
+    step = 96 / maps.shape[2]
+    centres = (np.arange(maps.shape[2]) + 0.5) * step
+    hits, chance = [], []
+    for each, scene in zip(against_mean(maps), found, strict=True):
+        for item in scene.objects:
+            x0, y0, x1, y1 = item.box
+            inside = ((centres >= y0) & (centres < y1))[:, None] & ((centres >= x0) & (centres < x1))[None]
+            hits.append(inside.ravel()[each[item.label].argmax()])
+            chance.append(inside.mean())
+    return float(np.mean(hits)), float(np.mean(chance))
+
+
+def boxes(maps: np.ndarray, found: list[Any]) -> float:
+    """MaxBoxAccV2: the largest part above a threshold of the map drawn at full size, against each digit's box."""
+    import cv2
+
+    thresholds = np.linspace(0, 0.99, 34)
+    overlaps = []
+    for each, scene in zip(against_mean(maps), found, strict=True):
+        for item in scene.objects:
+            drawn = cv2.resize(each[item.label], (96, 96), interpolation=cv2.INTER_LINEAR)
+            drawn = (drawn - drawn.min()) / max(np.ptp(drawn), 1e-12)
+            overlaps.append([_overlap(drawn >= threshold, item.box) for threshold in thresholds])
+    shares = np.asarray(overlaps)
+    return float(np.mean([(shares >= iou).mean(axis=0).max() for iou in (0.3, 0.5, 0.7)]))
+
+
+def _overlap(mask: np.ndarray, box: tuple[int, int, int, int]) -> float:
+    import cv2
+
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count < 2:
+        return 0.0
+    x, y, width, height, _ = stats[1 + stats[1:, 4].argmax()]
+    x0, y0, x1, y1 = box
+    across, down = min(x + width, x1) - max(x, x0), min(y + height, y1) - max(y, y0)
+    shared = max(0, across) * max(0, down)
+    return shared / (width * height + (x1 - x0) * (y1 - y0) - shared)
+
+
+def faithfulness(tool: Maps, maps: dict[str, np.ndarray], images: np.ndarray, count: int) -> dict[str, list[float]]:
+    """By map: rank correlation with what replacing a cell loses, deletion and insertion areas."""
+    result: dict[str, list[list[float]]] = {name: [] for name in maps}
+    rows, columns = maps["direct"].shape[2:]
+    cells, size = rows * columns, 96 // rows
+    for place in range(count):
+        image = images[place].astype(np.float32)
+        colour = image.mean(axis=(0, 1))
+
+        def without(gone: np.ndarray, image: np.ndarray = image, colour: np.ndarray = colour) -> np.ndarray:
+            mask = np.kron(gone.reshape(rows, columns), np.ones((size, size)))[..., None]
+            return image * (1 - mask) + colour * mask
+
+        alone = np.stack([without(np.eye(cells)[cell]) for cell in range(cells)])
+        logits = tool.logits(inputs_of(np.concatenate([image[None], alone])))
+        best = int(logits[0].argmax())
+        relative = logits[:, best] - logits.mean(axis=1)
+        lost = relative[0] - relative[1:]
+        for name, every in maps.items():
+            values = against_mean(every[place : place + 1])[0, best].ravel()
+            order = np.argsort(-values, kind="stable")
+            gone = np.zeros((cells + 1, cells))
+            for at, cell in enumerate(order):
+                gone[at + 1 :, cell] = 1
+            series = [np.stack([without(row) for row in masks]) for masks in (gone, 1 - gone)]
+            answers = tool.logits(inputs_of(np.concatenate(series)))
+            grown = np.exp(answers - answers.max(axis=1, keepdims=True))
+            chance = (grown / grown.sum(axis=1, keepdims=True))[:, best]
+            areas = [float(part.mean()) for part in np.split(chance, 2)]
+            result[name].append([_ranks(values, lost), *areas])
+    return {name: np.mean(rows_, axis=0).tolist() for name, rows_ in result.items()}
+
+
+def _ranks(one: np.ndarray, two: np.ndarray) -> float:
+    """Spearman's correlation."""
+    first, second = (np.argsort(np.argsort(values)).astype(np.float64) for values in (one, two))
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def audited(mode: str, folder: Path, count: int) -> dict[str, Any]:
+    """What ``audit`` says of the same model under one lift."""
+    from benchmarks.paper_claims import make_scenes
+    from onnx_gapmil import audit
+
+    data = folder / "scenes"
+    if not data.is_dir():
+        make_scenes(data, count)
+    summary = audit(MODEL, data, folder / mode, labels=data / "scenes.json", class_token=mode, gallery=0)  # type: ignore[arg-type]
+    return dict(summary.to_json())
+
+
+def vit(width: int, layers: int, heads: int, classes: int = 1000) -> onnx.ModelProto:
+    """A transformer of a common size, with random weights."""
+    from tests.references.class_token_vit import timing_model
+
+    return timing_model(width, layers, heads, classes)
+
+
+def cost(name: str, shape: tuple[int, int, int], runs: int) -> list[list[str]]:
+    """Rows of the cost table: multiply-adds counted, and the least time of interleaved runs on one thread."""
+    from onnx_gapmil.rewriting.rewriter import rewrite_model
+
+    width, layers, _ = shape
+    tokens, classes = 197, 1000
+    block = 12 * width * width * tokens + 2 * width * tokens * tokens
+    whole = layers * block + tokens * 768 * width + width * classes
+    model = vit(*shape)
+    plans = {
+        "direct": ("direct", "grid", layers * width * width * 196 + 196 * width * classes),
+        "direct, topk:5": ("direct", "topk:5", layers * (5 * width * width + 5 * width * 196)),
+        "through": (
+            "through",
+            "grid",
+            layers * 9 * width * width * 196 + 196 * width * classes,
+        ),
+    }
+    data = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    plain, rows = _timed(model), []
+    for title, (mode, emit, added) in plans.items():
+        # Two sessions at a time, run in turn: a large one is a third of a gigabyte.
+        made = _timed(rewrite_model(model, class_token=mode, emit=emit).model)  # type: ignore[arg-type]
+        least = [float("inf")] * 2
+        for _ in range(runs):
+            for place, session in enumerate((plain, made)):
+                start = time.perf_counter()
+                session.run(None, {"x": data})
+                least[place] = min(least[place], time.perf_counter() - start)
+        del made
+        counted, measured = 100 * added / whole, 100 * (least[1] / least[0] - 1)
+        figures = [f"{whole / 1e9:.2f}", f"{counted:+.1f} %", f"{1e3 * least[0]:.0f}", f"{measured:+.1f} %"]
+        rows.append([name, title, *figures])
+    return rows
+
+
+def _timed(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), settings)
+
+
+def main() -> int:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--faithful", type=int, default=100, help="scenes for replacement, deletion and insertion")
+    parser.add_argument("--runs", type=int, default=5, help="timed runs for each size; 0 leaves the cost out")
+    parser.add_argument("--markdown", type=Path)
+    chosen = parser.parse_args()
+    found = scenes(chosen.scenes)
+    images = np.stack([scene.image for scene in found])
+    tool = Maps(MODEL)
+    maps, shares = tool.of(inputs_of(images))
+    faithful = faithfulness(tool, maps, images, chosen.faithful)
+    rows = []
+    for name in _MAPS:
+        hits, chance = pointing(maps[name], found)
+        figures = [100 * hits, 100 * boxes(maps[name], found)]
+        share = f"{shares[name].mean():.2f}" if name in shares else "–"
+        adds = "yes" if name in shares else "no"
+        rows.append(
+            [name, adds, *(f"{figure:.1f}" for figure in figures), *(f"{part:.3f}" for part in faithful[name]), share]
+        )
+    digits = sum(len(scene.objects) for scene in found)
+    lines = [
+        "# Class tokens: which map is worth most",
+        "",
+        *pages.made_by(COMMAND.format(scenes=chosen.scenes)),
+        "",
+        f"`{MODEL.name}`, {len(found)} held-out scenes with {digits} digits; a cell drawn at random lies in a digit's "
+        f"box in {100 * chance:.1f} % of the cases. Replacement, deletion and insertion on {chosen.faithful} scenes.",
+        "",
+        *pages.table(
+            [
+                "map",
+                "adds up",
+                "pointing %",
+                "MaxBoxAccV2 %",
+                "replacement ρ",
+                "deletion ↓",
+                "insertion ↑",
+                "placeless",
+            ],
+            rows,
+        ),
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        summaries = {mode: audited(mode, Path(folder), chosen.scenes) for mode in ("direct", "through")}
+    lines += ["## The audit of the same model", "", *pages.table(*_audit_rows(summaries)), ""]
+    if chosen.runs:
+        timed = [row for name, shape in SHAPES.items() for row in cost(name, shape, chosen.runs)]
+        heads = ["model", "lift", "GMAC", "counted", "ms", "measured"]
+        lines += ["## Cost", "", "One image of 224 pixels, 1,000 classes, one thread.", "", *pages.table(heads, timed)]
+    text = "\n".join(lines).rstrip() + "\n"
+    sys.stdout.write(text)
+    if chosen.markdown is not None:
+        chosen.markdown.write_text(text, "utf-8")
+    return 0
+
+
+def _audit_rows(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    heads = [
+        "lift",
+        "wrong images",
+        "label wins a cell",
+        "control",
+        "excess",
+        "95 % interval",
+        "pointing game",
+        "placeless",
+    ]
+    rows = []
+    for mode, summary in summaries.items():
+        wrong = summary["foreground"]["wrong"]
+        interval = summary["intervals"].get("foreground.wrong.excess")
+        rows.append(
+            [
+                mode,
+                str(wrong["images"]),
+                *(f"{wrong[key]:.3f}" for key in ("any_top1", "control_any_top1", "excess")),
+                json.dumps([round(end, 3) for end in interval]) if interval else "–",
+                f"{summary['pointing_game']:.3f}",
+                f"{summary['head']['placeless_share']:.2f}",
+            ]
+        )
+    return heads, rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,251 @@
+"""Class tokens against a decomposition in float64 NumPy, in the spellings of exporters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.lift.tokens.modes import AUTO, ClassTokenMode, ClassTokenWish
+from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
+from onnx_gapmil.rewriting.analysis import analyse
+from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.helpers.support import text_model
+from tests.references.class_token_vit import Vit
+
+DIRECT: ClassTokenMode = "direct"
+AUTO_WORD: ClassTokenWish = "auto"
+WRONG = "rollout"
+SPELLINGS: dict[str, dict[str, Any]] = {
+    "split": {},
+    "gather": {"qkv": "gather"},
+    "slice": {"qkv": "slice", "takes": "slice"},
+    "separate": {"qkv": "separate", "takes": "split"},
+    "folded": {"qkv": "folded"},
+    "GELU by tanh": {"gelu": "tanh"},
+    "GELU as operator": {"gelu": "operator"},
+    "LayerScale": {"scale_first": True},
+    "norms behind": {"post_norm": True},
+    "masks": {"masked": True},
+    "registers": {"registers": 4},
+    "tokens first": {"tokens_first": True},
+    "tokens first, slices": {"tokens_first": True, "qkv": "slice", "takes": "split"},
+    "one image": {"batch": 1},
+    "three images": {"batch": 3, "qkv": "gather"},
+    "deep": {"layers": 30, "width": 4, "heads": 1},
+    "all at once": {"masked": True, "scale_first": True, "registers": 2, "gelu": "tanh", "qkv": "separate"},
+}
+
+
+def images(vit: Vit, count: int = 3) -> np.ndarray:
+    shape = (vit.batch or count, 3, 4 * vit.rows, 4 * vit.columns)
+    return np.random.default_rng(1).standard_normal(shape).astype(np.float16 if vit.half else np.float32)
+
+
+def run(found: Rewrite, data: np.ndarray, *names: str, optimize: bool = False) -> list[np.ndarray]:
+    """Outputs of a rewritten model."""
+    settings = onnxruntime.SessionOptions()
+    if not optimize:
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(found.model.SerializeToString(), settings)
+    return [np.asarray(array, np.float64) for array in session.run(list(names), {"x": data})]
+
+
+def answers(vit: Vit, mode: str) -> tuple[list[np.ndarray], tuple[np.ndarray, ...]]:
+    """Logits, grid and placeless part by the rewritten graph, and by NumPy."""
+    data = images(vit)
+    found = rewrite_model(vit.model(), class_token=mode)  # type: ignore[arg-type]
+    head = found.heads[0]
+    assert head.grid is not None
+    assert head.placeless is not None
+    return run(found, data, head.logits, head.grid, head.placeless), vit.run(data, mode)
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_grid_is_the_decomposition(spelling: str, mode: str) -> None:
+    vit = Vit(**SPELLINGS[spelling])
+    got, expected = answers(vit, mode)
+    for mine, theirs in zip(got, expected, strict=True):
+        assert mine.shape == theirs.shape
+        assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
+def test_the_reference_adds_up_and_tells_the_modes_apart() -> None:
+    vit = Vit()
+    logits, direct, apart = vit.run(images(vit), "direct")
+    _, through, less = vit.run(images(vit), "through")
+    for grid in (direct, through):
+        assert np.allclose(grid.mean(axis=(2, 3)), logits, rtol=0, atol=1e-12)
+    assert np.abs(direct - through).max() > 0.1
+    assert not np.allclose(apart, less)
+
+
+def test_half_precision_adds_up() -> None:
+    (logits, grid, apart), (exact, cells, rest) = answers(Vit(half=True), "direct")
+    for mine, theirs in ((logits, exact), (grid, cells), (apart, rest)):
+        assert np.abs(mine - theirs).max() <= 2e-2 * np.abs(theirs).max()
+    assert np.abs(grid.mean(axis=(2, 3)) - logits).max() <= 5e-3 * np.abs(grid).max()
+
+
+@pytest.mark.parametrize("emit", ["topk:2", "classes:3,1"])
+def test_some_classes_are_the_rows_of_the_whole_grid(emit: str) -> None:
+    vit, data = Vit(), images(Vit())
+    _, grid, _ = vit.run(data)
+    found = rewrite_model(vit.model(), class_token=DIRECT, emit=emit)
+    head = found.heads[0]
+    if head.topk is not None:
+        classes, rows = run(found, data, head.topk.classes, head.topk.grid)
+        chosen = classes.astype(int)
+    else:
+        assert head.classes is not None
+        (rows,) = run(found, data, head.classes.grid)
+        chosen = np.broadcast_to([3, 1], (len(data), 2))
+    wanted = np.stack([cells[picks] for cells, picks in zip(grid, chosen, strict=True)])
+    assert np.abs(rows - wanted).max() <= 3e-5 * np.abs(grid).max()
+
+
+def test_the_vendors_outputs_stay_bit_equal_as_deployed() -> None:
+    for vit in (Vit(), Vit(half=True), Vit(qkv="slice", gelu="tanh")):
+        model, data = vit.model(), images(vit)
+        found = rewrite_model(model, class_token=DIRECT)
+        (after,) = run(found, data, "y", optimize=True)
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        assert np.array_equal(after, np.asarray(session.run(None, {"x": data})[0], np.float64))
+
+
+def test_nothing_new_reads_a_score_of_all_pairs_or_a_vendors_transpose() -> None:
+    model = Vit(masked=True).model()
+    found = rewrite_model(model, class_token=DIRECT).model
+    vendors = {name: node for node in model.graph.node for name in node.output}
+    own = found.graph.node[len(model.graph.node) :]
+    read = {vendors[name].op_type for node in own for name in node.input if name in vendors}
+    assert not read & {"Softmax", "Transpose", "LayerNormalization", "Erf"}
+
+
+def test_no_new_tensor_has_a_number_for_each_pair_of_tokens() -> None:
+    vit = Vit(rows=5, columns=6)
+    found = rewrite_model(vit.model(), class_token=DIRECT).model
+    known = onnx.shape_inference.infer_shapes(found, data_prop=True)
+    own = {name for node in found.graph.node[len(vit.model().graph.node) :] for name in node.output}
+    for value in known.graph.value_info:
+        if value.name in own:
+            dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            assert dims.count(vit.tokens) < 2
+
+
+def test_without_the_option_it_is_refused_with_a_hint() -> None:
+    with pytest.raises(UnsupportedHeadError) as caught:
+        rewrite_model(Vit().model())
+    refusal = caught.value.refusal
+    assert refusal.code == "class-token"
+    assert refusal.message.endswith("it takes one of 7 tokens (the class token) and drops the others")
+    hint = " --class-token direct lifts it all the same, by what each attention brought the token from each patch."
+    assert refusal.advice == ADVICE["class-token"]
+    assert refusal.advice.removesuffix(hint) == (
+        "The classifier reads one token, which attention has already mixed: no average over cells gives its logits. "
+        "Ask the vendor for a variant that pools by average, or use attention rollout on the source model."
+    )
+
+
+def test_record_says_what_it_is() -> None:
+    record = rewrite_model(Vit().model(), class_token=AUTO_WORD).heads[0]
+    assert record.verdict == "conditional"
+    said = record.to_json()
+    assert said["class_token"] is True
+    assert said["class_token_lift"] == AUTO
+    assert said["placeless"] == "gapmil_placeless"
+    assert record.places.known
+    assert record.places.rows is not None
+    assert (record.places.rows.first, record.places.rows.step) == (2, 4)
+
+
+def test_a_head_without_class_token_is_lifted_as_ever() -> None:
+    model = text_model(
+        "p = GlobalAveragePool(x)  f = Flatten<axis=1>(p)  y = Gemm(f, w)", init={"w": np.ones((6, 5), "f")}
+    )
+    plain, asked = (rewrite_model(model, class_token=mode) for mode in (None, "through"))
+    assert plain.model.SerializeToString() == asked.model.SerializeToString()
+    assert asked.heads[0].to_json()["class_token"] is None
+
+
+def test_instance_readout_and_unknown_words_are_no_lift() -> None:
+    with pytest.raises(InputError, match="contribution alone"):
+        rewrite_model(Vit().model(), class_token=DIRECT, readout="instance")
+    with pytest.raises(InputError, match="none of auto, direct, through"):
+        rewrite_model(Vit().model(), class_token=WRONG)  # type: ignore[arg-type]
+
+
+def _edited(model: onnx.ModelProto, op: str, count: int, **new: Any) -> onnx.ModelProto:
+    """A model with one node of an operator, the count-th, given other inputs."""
+    node = [entry for entry in model.graph.node if entry.op_type == op][count]
+    for place, name in new["inputs"].items():
+        node.input[int(place)] = name
+    return model
+
+
+def refused(model: onnx.ModelProto) -> str:
+    search = analyse(model, class_token=DIRECT).search
+    assert not search.heads
+    return next(iter(search.refusals.values())).message
+
+
+def test_dropped_patches_are_refused_by_name() -> None:
+    vit = Vit()
+    model = vit.model()
+    # The last patch is dropped behind the first block, as token pruning does: 5 patches are no rectangle of 2 x 3.
+    block = next(node for node in model.graph.node if node.op_type == "LayerNormalization" and "gain_a1" in node.input)
+    source = block.input[0]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(6), "kept"))
+    position = list(model.graph.node).index(block)
+    model.graph.node.insert(position, onnx.helper.make_node("Gather", [source, "kept"], ["fewer"], axis=1))
+    for node in list(model.graph.node)[position + 1 :]:
+        for place, name in enumerate(node.input):
+            if name == source:
+                node.input[place] = "fewer"
+    said = refused(model)
+    assert "6 tokens" in said
+    assert "no rows and columns of patches" in said
+
+
+def test_registers_behind_the_patches_are_refused_by_name() -> None:
+    model = Vit(registers=2).model()
+    join = next(node for node in model.graph.node if node.op_type == "Concat" and node.attribute[0].i == 1)
+    start, patches = join.input
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.asarray(array), name)
+        for name, array in {"one": np.arange(1), "two": np.arange(1, 3)}.items()
+    )
+    position = list(model.graph.node).index(join)
+    model.graph.node.insert(position, onnx.helper.make_node("Gather", [start, "one"], ["own"], axis=1))
+    model.graph.node.insert(position, onnx.helper.make_node("Gather", [start, "two"], ["registers"], axis=1))
+    del join.input[:]
+    join.input.extend(["own", patches, "registers"])
+    assert "token" in refused(model)
+
+
+def test_an_operator_that_mixes_tokens_is_named() -> None:
+    model = Vit().model()
+    block = next(node for node in model.graph.node if node.op_type == "LayerNormalization" and "gain" in node.input)
+    position = list(model.graph.node).index(block)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1), "axis"))
+    running = onnx.helper.make_node("CumSum", [block.input[0], "axis"], ["running"], name="running sum")
+    model.graph.node.insert(position, running)
+    block.input[0] = "running"
+    assert "running sum (CumSum)" in refused(model)
+
+
+def test_an_open_size_is_refused_by_name() -> None:
+    model = Vit().model()
+    for axis in (2, 3):
+        dim = model.graph.input[0].type.tensor_type.shape.dim[axis]
+        dim.Clear()
+        dim.dim_param = f"s{axis}"
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - a trunk of fixed positions runs at one size alone
+        rewrite_model(model, class_token=DIRECT)
+    assert caught.type.__name__ in ("UnsupportedHeadError", "ModelError")
