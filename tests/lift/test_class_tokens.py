@@ -37,6 +37,10 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "tokens first, slices": {"tokens_first": True, "qkv": "slice", "takes": "split"},
     "one image": {"batch": 1},
     "three images": {"batch": 3, "qkv": "gather"},
+    "ONNX Runtime's Attention": {"qkv": "Attention", "masked": True},
+    "ONNX Runtime's MultiHeadAttention": {"qkv": "MultiHeadAttention", "masked": True},
+    "ONNX's own Attention": {"qkv": "standard"},
+    "ONNX's own Attention with a mask": {"qkv": "standard", "masked": True},
     "deep": {"layers": 30, "width": 4, "heads": 1},
     "all at once": {"masked": True, "scale_first": True, "registers": 2, "gelu": "tanh", "qkv": "separate"},
 }

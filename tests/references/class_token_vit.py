@@ -26,7 +26,8 @@ class Vit:
     Attributes:
         layers: blocks.
         registers: tokens between the class token and the patches.
-        qkv: ``split``, ``gather`` or ``slice`` of one fused layer, or ``separate`` ones, or ``folded`` into the batch.
+        qkv: ``split``, ``gather`` or ``slice`` of one fused layer, or ``separate`` ones, or ``folded`` into the batch;
+            or an operator that hides them: ``Attention``, ``MultiHeadAttention`` of ONNX Runtime, ``standard``.
         gelu: ``erf``, ``tanh`` or ``operator``.
         takes: ``gather``, ``slice`` or ``split``: how the head takes the token.
         scale_first: LayerScale behind each branch.
@@ -251,7 +252,14 @@ class _Writer:
             [helper.make_tensor_value_info("y", kind, [batch, vit.classes])],
             self._tensors,
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        return helper.make_model(
+            graph,
+            opset_imports=[
+                helper.make_opsetid("", 23 if vit.qkv == "standard" else 20),
+                helper.make_opsetid("com.microsoft", 1),
+            ],
+            ir_version=10,
+        )
 
     def _block(self, tokens: str, layer: int) -> str:
         vit = self._vit
@@ -290,6 +298,8 @@ class _Writer:
     def _attention(self, tokens: str, layer: int) -> str:
         vit = self._vit
         depth, size = vit.width // vit.heads, vit.width
+        if vit.qkv in ("Attention", "MultiHeadAttention", "standard"):
+            return self._dense(self._hidden(tokens, layer), f"out{layer}", f"out_bias{layer}")
         query, key, value = self._qkv(tokens, layer)
         scores = self.node("MatMul", query, self.node("Transpose", key, perm=[0, 1, 3, 2]))
         scores = self.node("Mul", scores, self.const(depth**-0.5))
@@ -299,6 +309,26 @@ class _Writer:
         order = [2, 0, 1, 3] if vit.tokens_first else [0, 2, 1, 3]
         brought = self.node("Reshape", self.node("Transpose", brought, perm=order), self.ints(0, 0, size))
         return self._dense(brought, f"out{layer}", f"out_bias{layer}")
+
+    def _hidden(self, tokens: str, layer: int) -> str:
+        """The attention as one operator."""
+        vit = self._vit
+        size, weight, bias = vit.width, vit.weights[f"qkv{layer}"], vit.weights[f"qkv_bias{layer}"]
+        mask = self.const(vit.weights[f"mask{layer}"][None]) if vit.masked else ""
+        if vit.qkv == "Attention":
+            given = [tokens, self.weight(f"qkv{layer}"), self.weight(f"qkv_bias{layer}"), "", "", mask]
+            return self.node("Attention", *given, domain="com.microsoft", num_heads=vit.heads)
+        parts = [
+            self.node("MatMul", tokens, self.const(weight[:, place * size : (place + 1) * size])) for place in range(3)
+        ]
+        if vit.qkv == "MultiHeadAttention":
+            given = [*parts, self.weight(f"qkv_bias{layer}"), "", mask]
+            return self.node("MultiHeadAttention", *given, domain="com.microsoft", num_heads=vit.heads)
+        parts = [
+            self.node("Add", part, self.const(bias[place * size : (place + 1) * size]))
+            for place, part in enumerate(parts)
+        ]
+        return self.node("Attention", *parts, *([mask] if mask else []), q_num_heads=vit.heads, kv_num_heads=vit.heads)
 
     def _qkv(self, tokens: str, layer: int) -> list[str]:
         """Three tensors (N, heads, T, depth)."""

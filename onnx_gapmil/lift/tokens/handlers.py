@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.lift.tokens.contracting import gemm, multiply
+from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm, standard
 from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
 from onnx_gapmil.lift.tokens.pointwise import (
     FUNCTIONS,
@@ -42,5 +43,9 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         (_RUNTIME, "FusedMatMul"): multiply,
         ("", "Gemm"): gemm,
         (_RUNTIME, "FusedGemm"): gemm,
+        ("", "Attention"): standard,
+        (_RUNTIME, "Attention"): attention,
+        (_RUNTIME, "MultiHeadAttention"): multi_head,
+        **{(_RUNTIME, op): skip_norm for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")},
     }
 )
