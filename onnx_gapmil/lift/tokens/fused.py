@@ -6,7 +6,7 @@ They hide their softmax, so that the token's weights are computed anew: one quer
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,7 +117,12 @@ def standard(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """ONNX's own Attention, on (N, G, T, D) or (N, T, G * D)."""
     names = [read.name for read in node.inputs] + [""] * 4
     shapes = [own.walk.shape(name) for name in names[:3]]
-    if any(names[4:]) or node.attrs.get("is_causal", 0) or node.attrs.get("softcap", 0) or tensor != node.outputs[0].name:
+    if (
+        any(names[4:])
+        or node.attrs.get("is_causal", 0)
+        or node.attrs.get("softcap", 0)
+        or tensor != node.outputs[0].name
+    ):
         raise own.refuse(node, "it is causal, capped, or keeps what was before")
     four = len(shapes[0]) == 4
     groups = shapes[0][1] if four else int(node.attrs["q_num_heads"])
@@ -140,9 +145,7 @@ def standard(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     return _attended(own, node, _Heads(query, keys, values, names[2], axis, groups, scale, bias), own.size(box))
 
 
-def _bias(
-    own: Unrolling, name: str, box: Box, tokens: int
-) -> Generator[tuple[str, Box], str, tuple[str, ...]]:
+def _bias(own: Unrolling, name: str, box: Box, tokens: int) -> Generator[tuple[str, Box], str, tuple[str, ...]]:
     """The token's row of a bias (N or 1, G or 1, T, T)."""
     if not name:
         return ()
@@ -197,7 +200,7 @@ def _made(
     like: str,
     *,
     frozen: bool = False,
-    **attrs: object,
+    **attrs: Any,
 ) -> str:
     """A node of the program that no vendor's node stands for by itself."""
     kept = frozen or all(own.is_frozen(name) for name in inputs)

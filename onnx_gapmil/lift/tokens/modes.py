@@ -12,7 +12,7 @@ ClassTokenMode = Literal["direct", "through"]
 #: What a user asks for; ``auto`` is the one that measured better (docs/class-tokens.md).
 ClassTokenWish = Literal["auto", "direct", "through"]
 WISHES: tuple[str, ...] = get_args(ClassTokenWish)
-AUTO: ClassTokenMode = "direct"
+AUTO: ClassTokenMode = "through"
 #: Said where the option is given for a model that has none.
 CHANGES_NOTHING = "no lifted head reads a class token, so that --class-token changes nothing"
 
