@@ -46,6 +46,8 @@ TITLES = {
     "openvino": "OpenVINO, CPU",
     "web": "ONNX Runtime Web, wasm",
 }
+
+
 def check_all(jobs: list[tuple[Path, str]], workers: int) -> list[Row]:
     """Every file, in processes of their own; where a runtime takes its process down, the file is told by itself."""
     found: dict[str, Row] = {}
@@ -188,10 +190,7 @@ def report(rows: list[Row], refused: int, web: list[dict[str, Any]]) -> str:
             lines += (
                 _reasons(found)
                 if state == "original fails"
-                else [
-                    f"- `{row.file}` in {TITLES[name]}: {answer.why}"
-                    for row, name, answer in found
-                ]
+                else [f"- `{row.file}` in {TITLES[name]}: {answer.why}" for row, name, answer in found]
             )
     return "\n".join(lines) + "\n"
 
@@ -237,11 +236,7 @@ def main() -> int:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
-    bad = any(
-        answer.state in ("differs", "fails")
-        for row in rows
-        for name, answer in row.answers.items()
-    )
+    bad = any(answer.state in ("differs", "fails") for row in rows for name, answer in row.answers.items())
     return int(bad or any(row["state"] != "equal" for row in web))
 
 
