@@ -91,10 +91,10 @@ class Values:
         return build.repeat(node, inputs)[[out.name for out in node.outputs].index(tensor)]
 
     def _rounded(self, node: gs.Node) -> str | None:
-        """``clip(round(x / s)) * s``: a pair of the vendor's in float arithmetic; None where it is no pair of one scale.
+        """``clip(round(x / s)) * s``: a vendor's pair in float arithmetic; None where it is no pair of one scale.
 
-        OpenVINO merges the ranges of pairs that stand side by side, and a second pair behind a Gemm of the same weights
-        left the vendor's own output without its range: it moved by 1.7 of its largest value. A rounded float is no pair.
+        OpenVINO merges the ranges of pairs that stand side by side: a second pair behind a Gemm of the same weights
+        left the vendor's own output without its range, moved by 1.7 of its largest value. A rounded float is no pair.
         """
         walk, build = self._walk, self._build
         maker = walk.graph.producer(str(node.inputs[0].name))
