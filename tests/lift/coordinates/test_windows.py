@@ -131,7 +131,11 @@ z = Squeeze(p, one)
 m = MatMul(z, q)""",
         x="float[1,3,4,5] x",
         y="float[1,20,3] m",
-        init={"s": np.array([0, 3, -1], np.int64), "one": np.array([1], np.int64), "w": np.ones((1, 1, 1, 1), np.float32)},
+        init={
+            "s": np.array([0, 3, -1], np.int64),
+            "one": np.array([1], np.int64),
+            "w": np.ones((1, 1, 1, 1), np.float32),
+        },
     )
     looks = coordinates_of(model)
     np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.repeat(np.arange(4) + 0.5, 5))
