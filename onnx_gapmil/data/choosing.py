@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from onnx_gapmil.data.names import index_names
+from onnx_gapmil.data.names import index_names, normalized
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.text import parse_json, read_text
 
@@ -34,12 +34,20 @@ def choose_classes(asked: Sequence[str | int], count: int, names: Sequence[str] 
     """
     chosen: list[int] = []
     for text in asked:
-        whole = _find(str(text), count, names)
+        whole = _spelled(str(text), names)
         found = [whole] if whole is not None else [_one(part, count, names, of) for part in _parts(str(text))]
         if not found:
             raise InputError(f"{str(text)!r} names no class; {_there_are(count, names, of)}.")
         chosen += found
     return tuple(dict.fromkeys(chosen))
+
+
+def _spelled(text: str, names: Sequence[str] | None) -> int | None:
+    """The class of a name with commas in it, as it is spelled; a number is none."""
+    if names is None or "," not in text:
+        return None
+    alike = [index for index, name in enumerate(names) if normalized(name) == normalized(text)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def _parts(text: str) -> list[str]:

@@ -137,7 +137,8 @@ def test_one_logit_says_what_two_logits_with_0_before_it_say(grid, activation):
     assert (one.top, one.boxes, one.none_cells, one.present) == (two.top, two.boxes, two.none_cells, None)
     np.testing.assert_array_equal(one.grid, two.grid)
     np.testing.assert_array_equal(one.logits, two.logits)
-    assert one.one_logit and not two.one_logit
+    assert one.one_logit
+    assert not two.one_logit
 
 
 @settings(max_examples=60, deadline=None)
