@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.confusions import confusions_of
 from onnx_gapmil.auditing.gallery import build_gallery
 from onnx_gapmil.auditing.measuring import Progress, run
 from onnx_gapmil.auditing.page import Report, write_report
@@ -115,6 +116,7 @@ def report_of(run: Run, summary: AuditSummary, most: int) -> Report:
     named |= {record.top[0][0] for record in measured(run.records)}
     return Report(
         summary=summary,
+        confusions=confusions_of(measured(run.records)),
         names={index: run.classifier.class_names.name(index) for index in sorted(named)},
         activation="sigmoid" if run.classifier.independent else "softmax",
         gallery=gallery,
