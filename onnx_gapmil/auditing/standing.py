@@ -25,15 +25,6 @@ class Standing:
     slices: Slices
     suspects: tuple[int, ...] | None
 
-    def slices_by_image(self, images: int) -> list[dict[str, str]]:
-        """For each image, the value by which it is found, by column."""
-        found: list[dict[str, str]] = [{} for _ in range(images)]
-        for column, values in self.slices.members.items():
-            for value, places in values.items():
-                for place in places:
-                    found[place][column] = value
-        return found
-
 
 def standing_of(run: Run) -> Standing:
     """Where the images of a run stand."""
@@ -42,4 +33,6 @@ def standing_of(run: Run) -> Standing:
         for sample, record in zip(run.prepared.samples, run.records, strict=True)
         if isinstance(record, ImageRecord)
     ]
-    return Standing(slices_of(columns), suspect_images([record.measures for record in measured(run.records)]))
+    good = measured(run.records)
+    slices = slices_of(columns, [record.image for record in good])
+    return Standing(slices, suspect_images([record.measures for record in good]))

@@ -82,7 +82,7 @@ def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standin
     rows = [_image_row(record, name_of) for record in records]
     if standing is not None:
         known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
-        for row, slices in zip(known, standing.slices_by_image(len(known)), strict=True):
+        for row, slices in zip(known, standing.slices.by_image(len(known)), strict=True):
             row["slices"] = list(slices.items())
             row["suspect"] = None if standing.suspects is None else False
         for place in standing.suspects or ():

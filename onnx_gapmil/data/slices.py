@@ -14,10 +14,12 @@ set has: ``object_size`` and ``aspect``. Values are texts; what makes slices of 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: Values of a column above which it is no slice as it stands.
 MOST_VALUES = 100
@@ -33,9 +35,9 @@ SIZES, ASPECTS = ("small", "medium", "large"), ("upright", "square", "wide")
 _SMALL, _LARGE = 0.1, 0.4
 #: Width by height below which a photo is upright, and above which it is wide.
 _UPRIGHT, _WIDE = 0.9, 1.1
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_WHOLE = re.compile(r"[+-]?\d+")
-_ZEROS = re.compile(r"[+-]?0\d")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_ZEROS = re.compile(r"[+-]?0[0-9]")
 
 Columns = Sequence[tuple[str, str]]
 """(column, value) each: what is known of one image."""
@@ -53,12 +55,22 @@ class SlicedColumn:
         bins: of a column of numbers that was cut at its quartiles, the least and greatest number of each part; None of
             others.
         left_out: why it makes no slices, in one sentence; None where it makes some.
+        members_sha256: of which image is in which slice, by names: slices of the same name and another digest are of
+            other images, be it that the label file changed or that an image failed; None where it makes none.
     """
 
     values: int
     missing: int
     bins: Mapping[str, tuple[float, float]] | None
     left_out: str | None
+    members_sha256: str | None = None
+
+    def said(self, value: str) -> str:
+        """A slice for people: of a part of numbers, which it holds."""
+        if self.bins is None or value not in self.bins:
+            return value
+        low, high = self.bins[value]
+        return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,15 @@ class Slices:
 
     members: Mapping[str, Mapping[str, tuple[int, ...]]]
     columns: Mapping[str, SlicedColumn]
+
+    def by_image(self, images: int) -> list[dict[str, str]]:
+        """For each of so many images, the slices that it belongs to: the value by column."""
+        found: list[dict[str, str]] = [{} for _ in range(images)]
+        for column, values in self.members.items():
+            for value, places in values.items():
+                for place in places:
+                    found[place][column] = value
+        return found
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for each column whose slices a reader would miss, or that was cut."""
@@ -127,12 +148,14 @@ def _aspect(width: int, height: int) -> str:
     return ASPECTS[(ratio >= _UPRIGHT) + (ratio > _WIDE)]
 
 
-def slices_of(images: Sequence[Columns]) -> Slices:
+def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
     """The slices of a data set, in time and memory that grow with its entries alone.
 
     Args:
         images: what is known of each image, from `columns_of`.
+        names: of the images in the data set.
     """
+    order = sorted(range(len(names)), key=names.__getitem__)
     entries: dict[str, dict[str, list[int]]] = {}
     for place, columns in enumerate(images):
         for name, value in dict(columns).items():
@@ -146,8 +169,19 @@ def slices_of(images: Sequence[Columns]) -> Slices:
             parts, column = {}, SlicedColumn(column.values, column.missing, None, why)
         if parts:
             members[name] = parts
+            column = replace(column, members_sha256=_digest(parts, names, order))
         found[name] = column
     return Slices(members, found)
+
+
+def _digest(parts: Mapping[str, Sequence[int]], names: Sequence[str], order: Sequence[int]) -> str:
+    """SHA-256 of names and slices, whatever the order of the images."""
+    own = {place: value for value, places in parts.items() for place in places}
+    digest = hashlib.sha256()
+    for place in order:
+        if place in own:
+            digest.update(json.dumps([names[place], own[place]]).encode())
+    return digest.hexdigest()
 
 
 def _column(values: Mapping[str, list[int]], images: int) -> tuple[dict[str, tuple[int, ...]], SlicedColumn]:
@@ -186,6 +220,8 @@ def _reason(
                 f"each of its {count:,} images has a whole number of its own, as a name would be: no slices. (Numbers "
                 "written with a decimal point are cut at their quartiles.)"
             )
+        return None
+    if set(present) <= {*SIZES, *ASPECTS}:  # kinds by their nature, however few images there are
         return None
     if count > MOST_VALUES or (count > 2 and 2 * count > covered):
         return f"{count:,} values for {covered:,} images: no slices."
