@@ -11,6 +11,7 @@ from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, classifier_of
 from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import open_journal
+from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
@@ -92,8 +93,9 @@ def _audited(
             progress,
             note,
         )
-        summary = summarise_run(done)
-        write_images(output / "images.parquet", done.records, classifier.class_names.name)
+        standing = standing_of(done)
+        summary = summarise_run(done, standing)
+        write_images(output / "images.parquet", done.records, classifier.class_names.name, standing)
         write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name)
         write_report(output / "report.html", report_of(done, summary, gallery))
         write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())

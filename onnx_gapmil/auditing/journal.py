@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 R = TypeVar("R")
+#: The form of the records that are written: what is measured on an image.
+FORM = 2
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
 _SAMPLES = "samples.jsonl"
@@ -52,6 +54,7 @@ class Identity:
         class_table: fingerprint of the file of `class_map`.
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
+        form: of its records; those of another form hold other measures.
     """
 
     model: str
@@ -72,6 +75,7 @@ class Identity:
     class_table: str | None
     preprocessing: str | None
     libraries: str
+    form: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.journal import FORM, Decisions, Identity, Journal, Settings
 from onnx_gapmil.auditing.preparation import AUTO, prepare
 from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
@@ -37,6 +37,7 @@ _WORDS = {
     "class_table": "content of the class map",
     "preprocessing": "preprocessing",
     "libraries": "versions of libraries",
+    "form": "form of its records",
 }
 _NAMED = 5
 
@@ -127,6 +128,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         class_table=_content(request.class_map) if request.class_map is not None else None,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
+        form=FORM,
     )
 
 

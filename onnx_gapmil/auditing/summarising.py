@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure, measured
+from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summary import (
+    MOST_SUSPECTS,
     SCHEMA_VERSION,
     AggregatorFigures,
     AuditedData,
@@ -17,13 +22,17 @@ from onnx_gapmil.auditing.summary import (
     LabelMapping,
     ProofFigure,
     ProviderUse,
+    SuspectLabel,
+    SuspectLabels,
 )
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
+from onnx_gapmil.metrics.by_slice import figures_by_slice, suspect_count
 from onnx_gapmil.metrics.intervals import share_interval
-from onnx_gapmil.metrics.summary import seed_of
+from onnx_gapmil.metrics.means import Means, seed_of
+from onnx_gapmil.metrics.summary import measured_boxes
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -31,18 +40,59 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.prediction.classifier import Classifier
 
 
-def summarise_run(run: Run) -> AuditSummary:
-    """Turn the records of a run into its summary; the same records give the same summary to the last bit."""
-    images = [record.measures for record in measured(run.records)]
+def summarise_run(run: Run, standing: Standing | None = None) -> AuditSummary:
+    """Turn the records of a run into its summary; the same records give the same summary to the last bit.
+
+    Args:
+        run: the audit.
+        standing: where its images stand, if that is known already.
+    """
+    standing = standing or standing_of(run)
+    good = measured(run.records)
+    images = [record.measures for record in good]
+    means = Means()
+    suspects = _suspects(run, good, standing.suspects, means)
+    figures = summarise(images)
+    figures = replace(
+        figures,
+        intervals={**figures.intervals, **means.intervals},
+        counts={**figures.counts, **means.counts},
+    )
     # Every field of both, so that neither can grow a key that the summary has not.
-    return AuditSummary(**vars(_conditions(run)), **vars(summarise(images)), classes=class_rows(images))
+    return AuditSummary(
+        **vars(_conditions(run)),
+        **vars(figures),
+        suspect_labels=suspects,
+        slices=figures_by_slice(images, standing.slices.members, measured_boxes(images)[1], standing.suspects),
+        slice_columns=standing.slices.columns,
+        classes=class_rows(images),
+    )
+
+
+def _suspects(run: Run, good: Sequence[ImageRecord], places: tuple[int, ...] | None, means: Means) -> SuspectLabels:
+    """How many there are, and the first of them."""
+    marks = None if places is None else np.isin(np.arange(len(good)), places).tolist()
+    name = run.classifier.class_names.name
+    listed = [
+        SuspectLabel(
+            image=record.image,
+            labels=record.measures.labels,
+            label_names=tuple(map(name, record.measures.labels)),
+            answer=record.measures.prediction,
+            answer_name=name(record.measures.prediction),
+            confidence=record.measures.confidence,
+            label_probability=record.measures.label_probability or 0.0,
+        )
+        for record in (good[place] for place in (places or ())[:MOST_SUSPECTS])
+    ]
+    return SuspectLabels(**vars(suspect_count(marks, means)), listed=tuple(listed))
 
 
 def _conditions(run: Run) -> Conditions:
-    import numpy as np
     import onnxruntime
 
     classifier, prepared = run.classifier, run.prepared

@@ -25,7 +25,7 @@ from onnx_gapmil.metrics.figures import (
     SeveralFigures,
     WrongRecoveryFigures,
 )
-from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization
+from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization, OneBox, OneBoxAccuracy
 from onnx_gapmil.show.html.formatting import percent
 from tests.helpers.audited_reports import read_report
 from tests.helpers.html_elements import Elements
@@ -166,7 +166,8 @@ def test_localization_takes_thresholds_and_baselines_one_by_one(calm: Report) ->
     oracle, halves = IouShares(0.95, 0.62, 0.29, 0.62), Halves((5, 4), (0.35, 0.4))
     boxes = BoxAccuracy(IouShares(0.9, 0.6, 0.3, 0.6), 0.4, oracle, halves)
     middle = BoxAccuracy(IouShares(0.8, 0.5, 0.2, 0.5), 0.4, oracle, halves)
-    text = shown(with_summary(calm, localization=Localization(9, boxes, middle), maxboxacc_v2=0.6))
+    one = OneBox(OneBoxAccuracy(0.5, 0.4, 0.6, halves), OneBoxAccuracy(0.4, 0.4, 0.5, halves), 0.1)
+    text = shown(with_summary(calm, localization=Localization(9, boxes, middle, 0.1, one, one), maxboxacc_v2=0.6))
     assert "MaxBoxAccV2: boxes cut from the grid 60.0 % 50.0 %" in text
     assert "IoU of 0.3 or more 90.0 % 80.0 %" in text
     assert "IoU of 0.7 or more 30.0 % 20.0 %" in text
