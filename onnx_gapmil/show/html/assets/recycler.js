@@ -67,7 +67,7 @@ class Recycler {
     return card;
   }
 
-  // The places that are to exist: a window more above and below, and the card that has the focus.
+  // The places that are to exist: near the window, at both ends, and the card that has the focus.
   wanted() {
     if (this.paper) return new Set(Array.from({ length: Math.min(this.paper, this.items.length) }, (_, place) => place));
     const top = -this.list.getBoundingClientRect().top;
@@ -75,6 +75,11 @@ class Recycler {
     const last = Math.min(this.items.length, (Math.floor((top + 1.6 * innerHeight) / this.step) + 1) * this.columns);
     const places = new Set();
     for (let place = first; place < last; place += 1) places.add(place);
+    // The keyboard comes to the list from above and from below.
+    for (const end of this.items.length ? [0, this.items.length - 1] : []) {
+      const row = Math.floor(end / this.columns) * this.columns;
+      for (let place = row; place < Math.min(row + this.columns, this.items.length); place += 1) places.add(place);
+    }
     for (const [place, card] of this.used) if (card.element.contains(document.activeElement)) places.add(place);
     return places;
   }
