@@ -22,11 +22,13 @@ class InputSpec:
         name: of the graph input.
         shape: four axes, None where one is dynamic.
         dtype: numpy name of the element type, such as "float32", "float16" or "uint8".
+        declared: the layout that the graph states by its axes' denotations; None where it does not.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    declared: Layout | None = None
 
     def layout(self) -> Layout:
         """Where the channels are.
@@ -70,6 +72,8 @@ class InputSpec:
             raise PreprocessError(f"{self._found()}: an image input has one of the types {', '.join(DTYPES)}.")
         if len(self.shape) != 4:
             raise PreprocessError(f"{self._found()}: an image input has 4 axes, NCHW or NHWC.")
+        if self.declared is not None and self.shape[1 if self.declared == "NCHW" else 3] in _CHANNELS:
+            return self.declared, False
         first, second = self.shape[1] in _CHANNELS, self.shape[3] in _CHANNELS
         if first != second:
             return ("NCHW" if first else "NHWC"), False

@@ -14,6 +14,7 @@ import onnx
 
 from onnx_gapmil.data.class_names import ClassNames, class_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
+from onnx_gapmil.files.arrays import is_array_file, read_arrays
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.decode import check_pixels, read_image
 from onnx_gapmil.images.preprocess import Preprocess
@@ -23,7 +24,6 @@ from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.running.arrays import is_array_file, read_arrays
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
 from onnx_gapmil.show.drawing.pictures import render_prediction
@@ -240,7 +240,7 @@ class Classifier:
         """Run files of arrays, one item each, in order; one that cannot be read gives its error in its place.
 
         Args:
-            files: ``.npy`` and ``.npz``; see `onnx_gapmil.running.arrays`.
+            files: ``.npy`` and ``.npz``; see `onnx_gapmil.files.arrays`.
             top: see `stream`, as for what follows.
             outputs: of the graph.
             saved: arrays that each prediction is to hold for a file.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
+from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
@@ -23,7 +24,6 @@ from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
