@@ -11,6 +11,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     json_option,
     model_argument,
+    no_guess_option,
     print_json,
     provider_option,
     verb_options,
@@ -64,8 +65,10 @@ if TYPE_CHECKING:
         "--preprocess",
         metavar="PRESET|FILE|auto",
         help="How photos become inputs: a preset, a JSON file, or auto: found out from a few dozen of the labelled "
-        "images. Default: a JSON beside the model, else a guess that is announced.",
+        "images. Default: a JSON beside the model, what its metadata and first nodes say, and for the rest a guess "
+        "that is announced.",
     ),
+    no_guess_option,
     provider_option,
     click.option("--head", metavar="OUTPUT", help="The output to audit, of a model with several."),
     batch_option,
@@ -88,6 +91,7 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     head: str | None,
     batch: int | None,
@@ -121,6 +125,7 @@ def command(
         provider=provider,
         head=head,
         batch=batch,
+        no_guess=no_guess,
     )
     teller = _Teller()
     try:

@@ -12,6 +12,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     json_option,
     model_argument,
+    no_guess_option,
     print_json,
     provider_option,
     verb_options,
@@ -56,6 +57,7 @@ _FILE = click.Path(path_type=Path)
     click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
     click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
     click.option("--head", metavar="OUTPUT", help="The output to judge, of a model with several."),
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
@@ -78,6 +80,7 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     head: str | None,
     provider: str,
     batch: int | None,
@@ -111,6 +114,7 @@ def command(
             head=head,
             provider=provider,
             batch=batch,
+            no_guess=no_guess,
         )
         if data is not None
         else None
@@ -131,6 +135,7 @@ def command(
         request=request,
         head=head,
         preprocess=preprocess,
+        no_guess=no_guess,
         allow_unjudged=allow_unjudged,
         junit=junit,
         attestation=attestation,

@@ -12,6 +12,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     json_option,
     model_argument,
+    no_guess_option,
     preprocess_option,
     provider_option,
     verb_options,
@@ -50,6 +51,7 @@ _TOLD_ONE_BY_ONE = 20
         "beside the model.",
     ),
     preprocess_option,
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
@@ -73,6 +75,7 @@ def command(
     output: Path,
     labels: Path | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     batch: int | None,
     top: int,
@@ -116,6 +119,7 @@ def command(
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
         resume=not restart,
+        no_guess=no_guess,
     )
     with closing(run):
         _announce(run)
@@ -137,17 +141,23 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     """Tell each photo as it is done; those that cannot be read are named."""
     from onnx_gapmil.errors import ImageError
 
-    answers = iter(run)
+    answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
         PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
     ):
+        first = ""
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
                 bar.say(f"Error: {found}")
             elif not quiet:
                 _tell(found)
+            else:
+                noted += bool(found.note)
+                first = first or found.note
+        if noted:
+            bar.say(f"Note: of {noted} of {len(run.paths)} photos the first of these says: {first}")
 
 
 def _announce(run: PredictionRun) -> None:
@@ -198,5 +208,7 @@ def _tell(found: ImagePrediction) -> None:
         for box in head.boxes[:4]:
             x0, y0, x1, y1 = box.box
             say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
+    if found.note:
+        say(f"  note         {found.note}")
     if found.picture is not None:
         say(f"  picture      {found.picture}")

@@ -27,6 +27,9 @@ MAX_FILE_BYTES = 2**30
 # No EPS (Pillow runs Ghostscript for it) and no format that is a container of programs or vectors.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
 
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".npy", ".npz"})
+"""Endings of files that may hold samples of more than 8 bits."""
+
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

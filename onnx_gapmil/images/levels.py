@@ -68,6 +68,7 @@ def depth_note(samples: npt.NDArray[Any], full_scale: FullScale) -> str:
     if highest > TWELVE_BITS:
         return ""
     return (
-        f"16-bit samples, none above {highest:,}: if they are of 12 bits, the model sees them 16 times too dark; "
+        f"its samples are stored with 16 bits or more, and none is above {highest:,}: if they are of 12 bits, the model "
+        "sees them 16 times too dark; "
         'state "full_scale": 4095 in the preprocessing.'
     )

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.errors import PreprocessError
+from onnx_gapmil.errors import ImageError, PreprocessError
 from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry, ResizeRule
 from onnx_gapmil.images.input_spec import DTYPES, LAYOUTS, InputSpec, Layout
 from onnx_gapmil.images.levels import FullScale, scale_ends, to_levels
@@ -228,6 +228,17 @@ class Preprocess:
             window = window[:, :, ::-1]
         self._normalize(window, out)
         return geometry
+
+    def prepare(self, image: npt.NDArray[Any], out: npt.NDArray[Any], path: object) -> Geometry:
+        """`apply_into`, with errors that name the file.
+
+        Raises:
+            ImageError: as `apply`, with the file's name.
+        """
+        try:
+            return self.apply_into(image, out)
+        except ImageError as error:
+            raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     def _apply_samples(self, image: npt.NDArray[Any], out: npt.NDArray[Any]) -> Geometry:
         """Samples of any depth: in single precision up to the network, nothing rounded on the way."""

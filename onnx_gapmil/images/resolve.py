@@ -34,7 +34,7 @@ class ResolvedPreprocess:
 
     Attributes:
         preprocess: what to apply.
-        source: one or more sentences, to be printed: where each part comes from, and what was assumed.
+        source: sentences, to be printed: where each part comes from, what was assumed, and the notes.
         assumed: whether anything was guessed rather than stated.
         guessed: what was: of ``color``, ``values`` (scale, mean and std), ``size``, ``layout`` and ``resize``.
         parts: by part, where it comes from, for people.
@@ -120,8 +120,9 @@ def resolve_preprocess(
         return _of_whole(whole, spec, file)
     chosen = choose(spec, file)
     _check(chosen.preprocess, spec, chosen.source)
+    source = " ".join((chosen.source, *chosen.notes))
     return ResolvedPreprocess(
-        chosen.preprocess, chosen.source, bool(chosen.guessed), chosen.guessed, chosen.parts, chosen.notes
+        chosen.preprocess, source, bool(chosen.guessed), chosen.guessed, chosen.parts, chosen.notes
     )
 
 
@@ -193,7 +194,8 @@ def _of_whole(whole: _Whole, spec: InputSpec, file: FileReading) -> ResolvedPrep
         guessed.append("layout")
         parts["layout"] = "a guess"
     against = (*contradictions(preprocess, whole.source, file), *file.notes)
-    return ResolvedPreprocess(preprocess, " ".join(notes), bool(guessed), tuple(guessed), parts, against)
+    source = " ".join((*notes, *against))
+    return ResolvedPreprocess(preprocess, source, bool(guessed), tuple(guessed), parts, against)
 
 
 def _fits(size: tuple[int, int], spec: InputSpec) -> bool:

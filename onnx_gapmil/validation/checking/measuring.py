@@ -31,6 +31,7 @@ class DataRequest:
         head: the output that is judged.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that would be a guess.
     """
 
     model: Path
@@ -45,6 +46,7 @@ class DataRequest:
     head: str | None = None
     provider: str = "auto"
     batch: int | None = None
+    no_guess: bool = False
 
 
 def measure(
@@ -88,6 +90,7 @@ def _audit(request: DataRequest, progress: Callable[[str, int, int], None]) -> P
             provider=request.provider,
             head=request.head,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("audit", found.done, found.total),
@@ -116,6 +119,7 @@ def _compare(request: DataRequest, old: Path, progress: Callable[[str, int, int]
             labels=request.labels,
             provider=request.provider,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("compare", found.done, found.total),
