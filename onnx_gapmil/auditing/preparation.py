@@ -141,7 +141,9 @@ def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess
     if not found or not all(depth_note(samples, chosen.preprocess.full_scale) for samples in found):
         return chosen
     note = depth_note(np.concatenate([samples.ravel() for samples in found]), chosen.preprocess.full_scale)
-    return replace(chosen, source=f"{chosen.source} In the {len(found)} images of more than 8 bits that were looked at: {note}")
+    return replace(
+        chosen, source=f"{chosen.source} In the {len(found)} images of more than 8 bits that were looked at: {note}"
+    )
 
 
 def _class_map(data: DataSet, classifier: Classifier, offset: int | None, map_file: Path | None = None) -> ClassMap:

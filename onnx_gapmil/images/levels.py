@@ -68,7 +68,6 @@ def depth_note(samples: npt.NDArray[Any], full_scale: FullScale) -> str:
     if highest > TWELVE_BITS:
         return ""
     return (
-        f"its samples are stored with 16 bits or more, and none is above {highest:,}: if they are of 12 bits, the model "
-        "sees them 16 times too dark; "
-        'state "full_scale": 4095 in the preprocessing.'
+        f"samples stored with 16 bits or more, none above {highest:,}: if they are of 12 bits, the model sees them 16 "
+        'times too dark; state "full_scale": 4095 in the preprocessing.'
     )

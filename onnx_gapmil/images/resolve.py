@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.files.literals import parse_literal
-from onnx_gapmil.files.sidecars import PREPROCESS_NAMES, model_stems
+from onnx_gapmil.files.sidecars import CONFIG_NAME, PREPROCESS_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.choosing import choose, contradictions
@@ -248,14 +248,15 @@ def _requested(request: str, spec: InputSpec) -> _Whole:
 
 def _beside(model_path: Path, spec: InputSpec) -> _Whole | None:
     names = [f"{stem}.preprocess.json" for stem in model_stems(model_path)]
-    for name in (*names, *PREPROCESS_NAMES):
-        path = model_path.parent / name
-        if not path.is_file():
-            continue
-        if name == "config.json" and not foreign.is_timm(_json(path)):
-            continue
-        preprocess, form = _read(_json(path), path, spec)
-        return _Whole(preprocess, f"{form} from {path}, beside the model", states_size=True)
+    for folder in model_folders(model_path):
+        for name in (*names, *PREPROCESS_NAMES):
+            path = folder / name
+            if not path.is_file():
+                continue
+            if name == CONFIG_NAME and not foreign.is_timm(_json(path)):
+                continue
+            preprocess, form = _read(_json(path), path, spec)
+            return _Whole(preprocess, f"{form} from {path}, beside the model", states_size=True)
     return None
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from onnx_gapmil.data.class_names import ClassNames, class_names
+from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
 from onnx_gapmil.files.arrays import is_array_file, read_arrays
 from onnx_gapmil.graph.loading import LoadedModel, load_model
@@ -113,7 +114,7 @@ class Classifier:
         self._place = self._place_of(head)
         self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
-        self.names = class_names(self.path, self.logits, asked=names)
+        self.names = class_names(self.path, self.logits, asked=names, stated=stated_names(self.rewrite.source.proto))
 
     @property
     def path(self) -> Path | None:
