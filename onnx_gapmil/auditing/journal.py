@@ -84,6 +84,7 @@ class Decisions:
         preprocess: how photos become inputs.
         source: where that comes from.
         assumed: whether it was guessed.
+        guessed: which parts of it were.
         offset: class = label + offset; None where labels are no numbers.
         class_map_source: how labels became classes.
         samples: fingerprint of the labelled images.
@@ -92,6 +93,7 @@ class Decisions:
     preprocess: Preprocess
     source: str
     assumed: bool
+    guessed: tuple[str, ...] = ()
     offset: int | None
     class_map_source: str
     samples: str

@@ -253,6 +253,7 @@ def _decisions(prepared: PreparedData) -> Decisions:
         preprocess=prepared.preprocess.preprocess,
         source=prepared.preprocess.source,
         assumed=prepared.preprocess.assumed,
+        guessed=prepared.preprocess.guessed,
         offset=prepared.class_map.offset,
         class_map_source=prepared.class_map.source,
         samples=_digest([_entry(sample) for sample in prepared.samples]),

@@ -174,6 +174,7 @@ class Conditions:
         preprocess: how photos became inputs.
         preprocess_source: where that comes from.
         preprocess_assumed: whether it was guessed.
+        preprocess_guessed: which parts of it nothing states.
         class_map: how labels became classes.
         names_source: where the classes' names come from.
         provider: what the model ran on.
@@ -195,6 +196,7 @@ class Conditions:
     preprocess: Preprocess
     preprocess_source: str
     preprocess_assumed: bool
+    preprocess_guessed: tuple[str, ...] = ()
     class_map: LabelMapping
     names_source: str
     provider: ProviderUse
@@ -213,8 +215,8 @@ class AuditSummary(Figures, Conditions):
     - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
     - ``proof``: what was proved of it;
     - ``data``, ``images``, ``failed``, ``failures``: the data set, and how many of its images were measured;
-    - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``class_map``, ``names_source``, ``provider``,
-      ``versions``: under what all figures hold;
+    - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``preprocess_guessed``, ``class_map``,
+      ``names_source``, ``provider``, ``versions``: under what all figures hold;
     - ``aggregators``: accuracy with the cells pooled in another way, by aggregator; ``top1``, ``top5``, ``macro``: the
       model's own;
     - ``foreground``, ``recoverable``, ``error_causes``: whether the cells on the object know better than the image;

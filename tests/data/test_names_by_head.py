@@ -53,9 +53,7 @@ def test_names_beside_the_model_are_those_of_the_head_that_they_fit(tmp_path: Pa
 
 
 def test_names_that_fit_no_head_list_the_heads() -> None:
-    with pytest.raises(
-        LabelsError, match=r"'side' \(2 classes\), 'defect' \(2 classes by one logit\), 'f' \(3 features"
-    ):
+    with pytest.raises(LabelsError, match=r"'defect' \(2 classes by one logit\), 'f' \(3 features\)"):
         names(SIDE, DEFECT, FEATURES, asked=RGB)
 
 

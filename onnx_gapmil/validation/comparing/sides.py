@@ -250,4 +250,5 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         provider=request.provider,
         head=side.head,
         batch=request.batch,
+        no_guess=request.no_guess,
     )
