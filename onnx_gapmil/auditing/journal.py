@@ -54,6 +54,7 @@ class Identity:
         class_table: fingerprint of the file of `class_map`.
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
+        thresholds: fingerprint of those above which classes are present.
         form: of its records; those of another form hold other measures.
     """
 
@@ -75,6 +76,7 @@ class Identity:
     class_table: str | None
     preprocessing: str | None
     libraries: str
+    thresholds: str
     form: int = 1
 
 
@@ -86,6 +88,7 @@ class Decisions:
         preprocess: how photos become inputs.
         source: where that comes from.
         assumed: whether it was guessed.
+        guessed: which parts of it were.
         offset: class = label + offset; None where labels are no numbers.
         class_map_source: how labels became classes.
         samples: fingerprint of the labelled images.
@@ -94,6 +97,7 @@ class Decisions:
     preprocess: Preprocess
     source: str
     assumed: bool
+    guessed: tuple[str, ...] = ()
     offset: int | None
     class_map_source: str
     samples: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.records import ImageRecord, measured
@@ -10,6 +10,8 @@ from onnx_gapmil.data.slices import Slices, columns_of, slices_of
 from onnx_gapmil.metrics.suspects import suspect_images
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx_gapmil.auditing.measuring import Run
 
 
@@ -25,6 +27,17 @@ class Standing:
     slices: Slices
     suspects: tuple[int, ...] | None
 
+    def among(self, kept: Sequence[int]) -> Standing:
+        """The same of some images only, by their places among those."""
+        new = {old: place for place, old in enumerate(kept)}
+        members = {
+            column: {value: tuple(new[place] for place in places if place in new) for value, places in values.items()}
+            for column, values in self.slices.members.items()
+        }
+        held = {column: {value: own for value, own in values.items() if own} for column, values in members.items()}
+        suspects = None if self.suspects is None else tuple(new[place] for place in self.suspects if place in new)
+        return Standing(replace(self.slices, members=held), suspects)
+
 
 def standing_of(run: Run) -> Standing:
     """Where the images of a run stand."""
@@ -35,4 +48,6 @@ def standing_of(run: Run) -> Standing:
     ]
     good = measured(run.records)
     slices = slices_of(columns, [record.image for record in good])
-    return Standing(slices, suspect_images([record.measures for record in good]))
+    labelled = [place for place, record in enumerate(good) if record.measures.labels]
+    found = suspect_images([good[place].measures for place in labelled])
+    return Standing(slices, None if found is None else tuple(labelled[place] for place in found))

@@ -66,6 +66,8 @@ def test_an_image_with_a_known_object(tmp_path: Path) -> None:
         "label_cells": 4,
         "suspect": True,
         "slices": [("light", "night"), ("aspect", "(missing)")],
+        "present": None,
+        "present_names": None,
     }
 
 
@@ -73,7 +75,7 @@ def test_what_could_not_be_measured_is_null(tmp_path: Path) -> None:
     write_images(tmp_path / "t.parquet", [record("a.png"), Failure("b.png", "is empty.")], name)
     plain, failed = pq.read_table(tmp_path / "t.parquet").to_pylist()
     places = {"cause", "recoverable", "control", "foreground_cells", "any_top1", "any_top5", "most_top1", "cell_share"}
-    places |= {"background_share", "background_reliance", "pointing_game", "object_share"}
+    places |= {"background_share", "background_reliance", "pointing_game", "object_share", "present", "present_names"}
     places |= {"label_probability", "label_cells", "suspect", "slices"}  # made-up records have none
     assert {key for key, value in plain.items() if value is None} == {"error"} | places
     assert (plain["right"], plain["rank"]) == (True, 1)
@@ -93,6 +95,7 @@ def test_columns_have_their_type_without_a_single_value(tmp_path: Path) -> None:
 def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
     rows = [ClassRow(4, 9, 0.5, 0.75, None, None, ((7, 3), (1, 1))), ClassRow(6, 1, 1.0, 1.0, 1.0, 0.25, ())]
     write_classes(tmp_path / "t.parquet", rows, name)
+    several = dict.fromkeys(["threshold", "prevalence", "average_precision", "precision", "recall", "f1"])
     assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [
         {
             "index": 4,
@@ -104,6 +107,7 @@ def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
             "cell_share": None,
             "most_confused": [7, 1],
             "most_confused_images": [3, 1],
+            **several,
         },
         {
             "index": 6,
@@ -115,6 +119,7 @@ def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
             "cell_share": 0.25,
             "most_confused": [],
             "most_confused_images": [],
+            **several,
         },
     ]
 

@@ -163,8 +163,8 @@ def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     if more > 0:
         sure = "which may be chance" if may_be_chance(found[best], own) else "with no training"
         return join(
-            f"Pooling the same cells by {aggregator_name(best)} instead, the best of the other ways on these images, is "
-            "right for ",
+            f"Pooling the same cells by {aggregator_name(best)} instead, the best of the other ways on these images, ",
+            "is right for ",
             _strong(f"{count(more, 'image')} more"),
             f" ({percent(share)}), {sure}.",
         )

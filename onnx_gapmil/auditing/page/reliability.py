@@ -72,8 +72,8 @@ def _reading(bins: Sequence[_Point], total: int, error: float) -> str:
     confidence = sum(item.images * item.confidence for item in bins) / total
     accuracy = sum(item.images * item.accuracy for item in bins) / total
     return (
-        f"Its answers have a probability of {percent(confidence)} on average, and {percent(accuracy)} of them are right; bin "
-        f" by bin the two are {percent(error)} apart."
+        f"Its answers have a probability of {percent(confidence)} on average, and {percent(accuracy)} of them are "
+        f"right; bin by bin the two are {percent(error)} apart."
     )
 
 
