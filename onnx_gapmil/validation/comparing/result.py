@@ -55,6 +55,7 @@ class ComparedModel:
         labels_source: how the data's labels became its classes; "" without labels.
         names_source: where its classes' names come from.
         provider: what it ran on.
+        preprocess_guessed: which parts of the preprocessing nothing states.
     """
 
     path: str
@@ -73,6 +74,7 @@ class ComparedModel:
     labels_source: str
     names_source: str
     provider: ProviderUse
+    preprocess_guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ def _model(side: OpenedSide) -> ComparedModel:
         labels_source=side.labels_source,
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
+        preprocess_guessed=side.preprocess_guessed,
     )
 
 
