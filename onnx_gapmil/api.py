@@ -202,6 +202,7 @@ def predict(
     top: int = 5,
     pictures: bool = True,
     save: Emit | str | None = None,
+    no_guess: bool = False,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -221,6 +222,7 @@ def predict(
         pictures: write a PNG for each photo and head into ``output``.
         save: what an NPZ for each photo in ``output`` holds beside logits and cell rectangles, such as ``"grid"``;
             None writes none.
+        no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -246,6 +248,7 @@ def predict(
                 top=top,
                 pictures=pictures and output is not None,
                 arrays=Emit.of(save) if save is not None and output is not None else None,
+                no_guess=no_guess,
             )
         ) as run,
     ):
@@ -267,6 +270,7 @@ def audit(
     batch: int | None = None,
     gallery: int = 300,
     restart: bool = False,
+    no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images, and write a report.
@@ -287,6 +291,7 @@ def audit(
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
         restart: begin anew, even if an unfinished run could go on.
+        no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
 
     Returns:
@@ -307,6 +312,7 @@ def audit(
         provider=provider,
         head=head,
         batch=batch,
+        no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_audit(
@@ -338,6 +344,7 @@ def compare(
     batch: int | None = None,
     gallery: int = 60,
     restart: bool = False,
+    no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
@@ -368,6 +375,7 @@ def compare(
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
         restart: begin anew, even if an unfinished run could go on.
+        no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
 
     Returns:
@@ -404,6 +412,7 @@ def compare(
         unlabelled=unlabelled,
         provider=provider,
         batch=batch,
+        no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_compare(
@@ -429,6 +438,7 @@ def check(
     head: str | None = None,
     provider: str = "auto",
     batch: int | None = None,
+    no_guess: bool = False,
     allow_unjudged: bool = False,
     junit: str | Path | None = None,
     attestation: str | Path | None = None,
@@ -453,6 +463,7 @@ def check(
         head: the output to judge, of a model with several.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that is guessed, or was in the audit that is judged.
         allow_unjudged: let a rule that cannot be judged only warn.
         junit: where to write JUnit XML; None writes none.
         attestation: where to write an unsigned in-toto statement; None writes none.
@@ -483,6 +494,7 @@ def check(
             head=head,
             provider=provider,
             batch=batch,
+            no_guess=no_guess,
         )
     return run_check(
         Path(model),
@@ -493,6 +505,7 @@ def check(
         request=request,
         head=head,
         preprocess=stated,
+        no_guess=no_guess,
         allow_unjudged=allow_unjudged,
         junit=_path(junit),
         attestation=_path(attestation),

@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     json_option,
+    no_guess_option,
     preprocess_option,
     print_json,
     provider_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         "given.",
     ),
     preprocess_option,
+    no_guess_option,
     provider_option,
     json_option,
 )
@@ -42,6 +44,7 @@ def command(
     images: tuple[str, ...],
     certificate: Path | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     as_json: bool,
 ) -> int:
@@ -70,7 +73,7 @@ def command(
 
     first = load_model(original)
     second = rewritten if rewritten is not None else default_output_path(original)
-    batches = image_batches(first, images, preprocess) if images else []
+    batches = image_batches(first, images, preprocess, no_guess=no_guess) if images else []
     return _print(verify(first, second, batches=batches, provider=provider), original, second, as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -15,6 +15,7 @@ from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.rewriter import claimed_heads
+from onnx_gapmil.rewriting.stated import StatedNote, stated_note
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -89,6 +90,7 @@ class Inspection:
         local_pools: how many pools have a window smaller than their map.
         traced: the shape of the first input in the trace.
         rewritten: the heads that a rewritten file records; empty for a vendor's.
+        stated: how photos are prepared for it, and what names its classes, each with where that comes from.
     """
 
     model: str
@@ -109,6 +111,7 @@ class Inspection:
     local_pools: int
     traced: tuple[int, ...]
     rewritten: tuple[HeadRecord, ...] = ()
+    stated: StatedNote = field(default_factory=StatedNote)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -147,6 +150,7 @@ class Inspection:
             "local_pools": self.local_pools,
             "nearest_candidate": self.nearest_pool.to_json() if self.refusals and self.nearest_pool else None,
             "traced_input": list(self.traced),
+            **self.stated.to_json(),
         }
 
 
@@ -162,6 +166,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),
         "classes": head.classes,
+        "features_of": list(head.features_of),
         "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "places": head.places.to_json(),  # as traced; what stripes show of them is in the proof of a rewrite
@@ -189,6 +194,7 @@ def _inspected(analysis: Analysis) -> Inspection:
     rewritten = claimed_heads(source)
     own = {name for head in rewritten for name in head.new_outputs}
     pools, local = _pools(analysis)
+    heads = tuple(head for head in analysis.search.heads if head.output not in own)
     return Inspection(
         model=source.name,
         size=source.size,
@@ -202,12 +208,13 @@ def _inspected(analysis: Analysis) -> Inspection:
         parameters=_parameters(proto),
         functions=len(proto.functions),
         inlined=analysis.inlined,
-        heads=tuple(head for head in analysis.search.heads if head.output not in own),
+        heads=heads,
         refusals={name: refusal for name, refusal in analysis.search.refusals.items() if name not in own},
         pools=pools,
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
+        stated=stated_note(source, {head.output: head.classes for head in heads}),
     )
 
 

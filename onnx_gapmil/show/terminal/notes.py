@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.rewriting.stated import StatedNote
 
 #: Columns where the output is no terminal: a file, a pipe, a document.
 _PLAIN_WIDTH = 110
@@ -42,6 +43,8 @@ _MEANINGS = {
     "topk_grid": "their prediction grid",
     "classes_grid": "prediction grid of the chosen classes",
 }
+#: Names of classes that an inspection lists.
+_NAMES_SHOWN = 8
 _VERDICTS = {
     "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
     "conditional": (
@@ -129,7 +132,25 @@ def _facts(found: Inspection) -> Table:
         for name, shape, dtype in values:
             table.add_row(label, f"{name}  {_shape(shape)}  {dtype}")
     table.add_row("sha-256", found.sha256)
+    _add_stated(table, found.stated)
     return table
+
+
+def _add_stated(table: Table, stated: StatedNote) -> None:
+    """How photos are prepared, what names the classes, and the metadata that nothing here reads."""
+    used = stated.preprocess
+    table.add_row("preprocessing", used.preprocess.describe() if used is not None else visible(stated.problem))
+    if used is not None:
+        table.add_row("", visible(used.source))
+    for output, names in stated.names.items():
+        where = f"{output}: " if len(stated.names) > 1 else ""
+        shown = ""
+        if names.names is not None:
+            more = f", and {len(names.names) - _NAMES_SHOWN:,} more" if len(names.names) > _NAMES_SHOWN else ""
+            shown = f" {', '.join(names.names[:_NAMES_SHOWN])}{more}."
+        table.add_row("classes", visible(f"{where}{names.source}{shown}"))
+    if stated.unknown_keys:
+        table.add_row("metadata", visible(f"not read here: {', '.join(map(repr, stated.unknown_keys))}"))
 
 
 def _head_table(head: LiftedHead) -> RenderableType:
