@@ -70,10 +70,8 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     promised += " pointing_game_centre maxboxacc_v2 localization pxap calibration several_objects intervals"
     promised += " multi_label likely_swaps"
     assert list(found) == promised.split()
-    assert list(found["head"]) == ["output", "activation", "grid_shape", "quantized", "position_dependent", "note"] + [
-        "reading",
-        "thresholds",
-    ]
+    head = "output activation grid_shape quantized position_dependent note reading thresholds"
+    assert list(found["head"]) == head.split()
     boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
     assert list(found["localization"]) == f"objects {boxes} centre_box".split()
     assert list(found["localization"]["centre_box"]) == boxes.split()
