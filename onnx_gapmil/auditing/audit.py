@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.gallery import build_gallery
@@ -20,7 +21,6 @@ from onnx_gapmil.files.writing import require_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
@@ -61,13 +61,20 @@ def audit(
         UnsupportedHeadError: the model has no head that can be lifted.
     """
     with watched_reads():
-        protect(path for path in (request.data, request.labels, request.names, request.class_map) if path is not None)
+        protect(path for path in _files(request) if path is not None)
         require_writable(output)
         for name in _RESULTS:
             require_replaceable(output / name)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
             return _audited(request, classifier, output, gallery, restart, announce, progress, note)
+
+
+def _files(request: Request) -> list[Path | None]:
+    """What is read, and must not be written over; a threshold may be a number."""
+    levels = Path(request.thresholds) if request.thresholds is not None else None
+    given = levels if levels is not None and levels.is_file() else None
+    return [request.data, request.labels, request.names, request.class_map, given]
 
 
 def _audited(
@@ -93,7 +100,7 @@ def _audited(
         )
         summary = summarise_run(done)
         write_images(output / "images.parquet", done.records, classifier.class_names.name)
-        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name)
+        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name, summary.multi_label)
         write_report(output / "report.html", report_of(done, summary, gallery))
         write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
         journal.clear()

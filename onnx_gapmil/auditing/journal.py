@@ -52,6 +52,7 @@ class Identity:
         class_table: fingerprint of the file of `class_map`.
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
+        thresholds: fingerprint of those above which classes are present.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Identity:
     class_table: str | None
     preprocessing: str | None
     libraries: str
+    thresholds: str
 
 
 @dataclass(frozen=True, kw_only=True)

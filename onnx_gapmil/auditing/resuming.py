@@ -37,6 +37,7 @@ _WORDS = {
     "class_table": "content of the class map",
     "preprocessing": "preprocessing",
     "libraries": "versions of libraries",
+    "thresholds": "threshold of a class",
 }
 _NAMED = 5
 
@@ -127,6 +128,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         class_table=_content(request.class_map) if request.class_map is not None else None,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
+        thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),
     )
 
 

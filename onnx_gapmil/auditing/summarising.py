@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.auditing.multi_label import MultiLabelRun, judged_classes
 from onnx_gapmil.auditing.records import Failure, measured
 from onnx_gapmil.auditing.summary import (
     SCHEMA_VERSION,
@@ -24,6 +26,7 @@ from onnx_gapmil.metrics import class_rows, summarise
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
 from onnx_gapmil.metrics.intervals import share_interval
 from onnx_gapmil.metrics.summary import seed_of
+from onnx_gapmil.metrics.swaps import LikelySwap, likely_swaps
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -31,14 +34,39 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.prediction.classifier import Classifier
 
 
 def summarise_run(run: Run) -> AuditSummary:
     """Turn the records of a run into its summary; the same records give the same summary to the last bit."""
-    images = [record.measures for record in measured(run.records)]
-    # Every field of both, so that neither can grow a key that the summary has not.
-    return AuditSummary(**vars(_conditions(run)), **vars(summarise(images)), classes=class_rows(images))
+    good = measured(run.records)
+    images = _labelled(good)
+    figures = summarise(images)
+    several, intervals = _multi_label(run).figures()
+    return AuditSummary(
+        # Every field of both, so that neither can grow a key that the summary has not.
+        **vars(_conditions(run)),
+        **vars(replace(figures, intervals={**figures.intervals, **intervals})),
+        classes=class_rows(images),
+        multi_label=several,
+        likely_swaps=() if several is not None else _swaps(run.classifier, images),
+    )
+
+
+def _labelled(good: Sequence[ImageRecord]) -> list[ImageMeasures]:
+    """Images with a label: of a multi-label head there may be others, which are negatives for all classes."""
+    return [record.measures for record in good if record.measures.labels]
+
+
+def _multi_label(run: Run) -> MultiLabelRun:
+    good, judged = measured(run.records), judged_classes(run.prepared.samples)
+    return MultiLabelRun(run.classifier.reading, good, judged, total=run.classifier.classes)
+
+
+def _swaps(classifier: Classifier, images: Sequence[ImageMeasures]) -> tuple[LikelySwap, ...]:
+    labels, answers = [image.labels for image in images], [image.prediction for image in images]
+    return likely_swaps(labels, answers, classes=classifier.classes)
 
 
 def _conditions(run: Run) -> Conditions:
@@ -46,7 +74,8 @@ def _conditions(run: Run) -> Conditions:
     import onnxruntime
 
     classifier, prepared = run.classifier, run.prepared
-    good = measured(run.records)
+    good, several = measured(run.records), _multi_label(run)
+    labelled = tuple(record for record in good if record.measures.labels)
     failures = tuple(record for record in run.records if isinstance(record, Failure))
     return Conditions(
         schema_version=SCHEMA_VERSION,
@@ -67,7 +96,7 @@ def _conditions(run: Run) -> Conditions:
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
         versions={"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
-        aggregators={name: _aggregated(good, name) for name in AGGREGATORS},
+        aggregators={name: _aggregated(labelled, name, several) for name in AGGREGATORS},
     )
 
 
@@ -80,7 +109,14 @@ def _head(classifier: Classifier) -> AuditedHead:
         quantized=head.quantized,
         position_dependent=head.position_dependent,
         note=head.note,
+        reading=classifier.reading.kind,
+        thresholds=_thresholds(classifier),
     )
+
+
+def _thresholds(classifier: Classifier) -> float | tuple[float, ...] | None:
+    found = classifier.reading.said_thresholds
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _proof(classifier: Classifier) -> AuditedProof | None:
@@ -92,7 +128,7 @@ def _proof(classifier: Classifier) -> AuditedProof | None:
     return AuditedProof(sum=found, place=place, claim=proof.claim)
 
 
-def _aggregated(good: Sequence[ImageRecord], name: str) -> AggregatorFigures:
+def _aggregated(good: Sequence[ImageRecord], name: str, several: MultiLabelRun) -> AggregatorFigures:
     ranks = [record.aggregators[name] for record in good]
     labels = [record.measures.labels for record in good]
     right = sum(min(each) < 1 for each in ranks)
@@ -103,4 +139,5 @@ def _aggregated(good: Sequence[ImageRecord], name: str) -> AggregatorFigures:
         macro_top5=macro_accuracy(labels, ranks, 5),
         # The draws of the image-level figure, so that the model's own mean has one interval and not two.
         interval=share_interval(right, len(ranks), seed=seed_of("top1")),
+        mean_average_precision=several.precision(name),
     )

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_gapmil.aggregate.activation import Activation
+from onnx_gapmil.aggregate.reading import ReadAs
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.figures import ClassRow, Figures
 from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.metrics.multilabel import MultiLabelFigures
+from onnx_gapmil.metrics.swaps import LikelySwap
 
 SCHEMA_VERSION = 1
 
@@ -24,6 +27,9 @@ class AuditedHead:
     Attributes:
         output: the vendor's output that it ends in.
         activation: what the vendor's graph makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
+        reading: how they are read as classes: ``one-of-many``, ``two-classes`` (of one logit) or ``multi-label``.
+        thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
+            others.
         grid_shape: (N, K, H, W) of the prediction grid; an open axis has a symbol's name.
         quantized: whether it rounds to integers on the way, so that cells and logits agree up to rounding.
         position_dependent: whether each cell has weights of its own.
@@ -36,6 +42,8 @@ class AuditedHead:
     quantized: bool
     position_dependent: bool
     note: str
+    reading: ReadAs
+    thresholds: float | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +143,8 @@ class AggregatorFigures:
         macro_top1: `top1` with every class weighing as much.
         macro_top5: `top5` likewise.
         interval: 95 % interval of `top1`.
+        mean_average_precision: of a multi-label head, with each class pooled by itself; None of others, and where more
+            than 200 classes are judged.
     """
 
     top1: float
@@ -142,6 +152,7 @@ class AggregatorFigures:
     macro_top1: float
     macro_top5: float
     interval: Interval
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,12 +222,17 @@ class AuditSummary(Figures, Conditions):
     - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``localization``, ``pxap``: whether the grid finds
       the object;
     - ``calibration``, ``several_objects``;
-    - ``intervals``: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``.
+    - ``intervals``: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``;
+    - ``multi_label``: of a head whose classes are present each by itself, what stands in place of top-1: mean average
+      precision, precision, recall and F1. None of other heads;
+    - ``likely_swaps``: classes that are likely exchanged with each other; empty where none are.
 
     Attributes:
         classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.
     """
 
+    multi_label: MultiLabelFigures | None = None
+    likely_swaps: tuple[LikelySwap, ...] = ()
     classes: tuple[ClassRow, ...] = field(repr=False, default=())
 
     @property

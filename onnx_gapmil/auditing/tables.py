@@ -10,15 +10,17 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.auditing.records import ImageRecord, Record
     from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.metrics.figures import ClassRow
+    from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 
     NameOf = Callable[[int], str]
 
@@ -47,6 +49,8 @@ _IMAGES: Mapping[str, pa.DataType] = {
     "background_share": pa.float64(),
     "background_reliance": pa.float64(),
     "pointing_game": pa.bool_(),
+    "present": pa.list_(pa.int32()),
+    "present_names": pa.list_(pa.string()),
 }
 _CLASSES: Mapping[str, pa.DataType] = {
     "index": pa.int32(),
@@ -58,6 +62,7 @@ _CLASSES: Mapping[str, pa.DataType] = {
     "cell_share": pa.float64(),
     "most_confused": pa.list_(pa.int32()),
     "most_confused_images": pa.list_(pa.int32()),
+    **{name: pa.float64() for name in ("threshold", "prevalence", "average_precision", "precision", "recall", "f1")},
 }
 
 
@@ -70,8 +75,12 @@ def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None
     write_table(path, [_image_row(record, name_of) for record in records], _IMAGES)
 
 
-def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None:
+def write_classes(
+    path: Path, rows: Sequence[ClassRow], name_of: NameOf, multi_label: MultiLabelFigures | None = None
+) -> None:
     """Write a row for each class that labels an image, in the order of the model's classes.
+
+    Of a multi-label head, what it is measured by as well; null of others.
 
     Raises:
         InputError: the file cannot be written.
@@ -87,6 +96,7 @@ def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None
             "cell_share": row.cell_share,
             "most_confused": [index for index, _ in row.most_confused],
             "most_confused_images": [count for _, count in row.most_confused],
+            **(to_json(multi_label.by_class[str(row.index)]) if multi_label is not None else {}),
         }
         for row in rows
     ]
@@ -126,10 +136,19 @@ def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
         "probability": probability,
         "top5": [index for index, _ in record.top],
         "right": measures.right,
-        "rank": min(measures.ranks) + 1,
-        **{f"rank_{name}": min(ranks) + 1 for name, ranks in record.aggregators.items()},
+        "rank": min(measures.ranks) + 1 if measures.ranks else None,
+        **{f"rank_{name}": min(ranks) + 1 if ranks else None for name, ranks in record.aggregators.items()},
         **_by_place(measures),
+        **_present(record, name_of),
     }
+
+
+def _present(record: ImageRecord, name_of: NameOf) -> dict[str, Any]:
+    """The classes that a multi-label head says are there."""
+    if record.answered is None:
+        return {}
+    present = record.answered.present
+    return {"present": present, "present_names": [name_of(index) for index in present]}
 
 
 def _by_place(measures: ImageMeasures) -> dict[str, Any]:

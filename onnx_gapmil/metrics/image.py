@@ -48,7 +48,7 @@ class ImageMeasures:
     Attributes:
         labels: the true classes.
         prediction: the class of the highest logit.
-        right: whether it is a true one.
+        right: whether it is a true one; without labels, whether no class is present.
         ranks: of each label, from 0; see `label_ranks`.
         confidence: the probability of the prediction.
         nll: negative log-likelihood of the label; of images with one label.
@@ -120,19 +120,22 @@ def measure_image(
     probabilities: npt.ArrayLike | None = None,
     arranged: bool = True,
     localization: bool = True,
+    multi_label: bool = False,
 ) -> ImageMeasures:
     """Measure one image.
 
     Args:
         logits: (K,), finite, K at least 2.
         grid: (K, H, W), finite.
-        labels: the true classes, at least one.
+        labels: the true classes, at least one; of a multi-label head there may be none.
         geometry: where the network's input lies in the photo.
         boxes: of objects; those whose classes hold no label count for `several` alone.
         mask: (h, w) of the upright photo, true on the objects of the labels. Where there is one, foreground and
             background follow it and not the boxes.
         probabilities: (K,) of the image, by the model's own activation; the softmax of the logits by default.
         arranged: whether rows and columns of the grid are known; without them no place is measured.
+        multi_label: whether each class is present by itself, where its logit is above 0 (its threshold is taken off
+            before); a cell in which none is present wins for nobody.
         localization: whether to compute MaxBoxAccV2 and PxAP, about 2.5 ms for each kind of object.
 
     Raises:
@@ -142,12 +145,15 @@ def measure_image(
     scores = np.asarray(logits, dtype=np.float64)
     chances = activate(scores, "softmax") if probabilities is None else np.asarray(probabilities, dtype=np.float64)
     cells = cells_first(values)
+    winners = winners_along(cells, 1)
+    if multi_label:
+        winners = np.where(cells.max(axis=1) > 0.0, winners, -1)
     targets = targets_of(boxes, labels)
     scene = _Scene(
         logits=scores,
         grid=values,
         cells=cells,
-        winners=winners_along(cells, 1),
+        winners=winners,
         labels=tuple(int(label) for label in labels),
         prediction=int(scores.argmax()),
         geometry=geometry,
@@ -166,7 +172,7 @@ def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
     return ImageMeasures(
         labels=scene.labels,
         prediction=scene.prediction,
-        right=min(ranks) < 1,
+        right=min(ranks) < 1 if ranks else bool(scene.logits.max() <= 0.0),
         ranks=ranks,
         confidence=float(min(max(chances[scene.prediction], 0.0), 1.0)),
         nll=log_loss(chances, alone) if alone is not None else None,
@@ -194,7 +200,7 @@ def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageM
 def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags) -> ImageMeasures:
     """Adds what needs to know where the objects of the labels are."""
     overlaps = [cell_overlaps(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
-    if scene.mask is not None:
+    if scene.mask is not None and scene.labels:
         highest = overlap = cell_overlap_of_mask(scene.mask, scene.geometry, scene.shape)
     elif scene.named:
         highest = np.max(overlaps, axis=0)
@@ -284,6 +290,6 @@ def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
 
 
 def _pixel_scores(scene: _Scene) -> PixelScores | None:
-    if scene.mask is None:
+    if scene.mask is None or not scene.labels:
         return None
     return pixel_scores(score_map(scene.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))

@@ -61,7 +61,10 @@ def draw_prediction(
         head.grid,
         head.logits,
         labels=head.names,
-        activation=head.activation,
+        activation=head.reading.activation,
+        levels=head.reading.levels(len(head.logits)) if head.multi_label else None,
+        one_logit=head.one_logit,
+        chosen=None if head.chosen is None else [entry.index for entry in head.chosen],
         caption=_caption(found, head, model, path, used),
         seen=found.geometry,
     )

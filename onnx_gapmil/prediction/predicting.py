@@ -44,7 +44,8 @@ class PredictionRun:
         model: path of an ``.onnx`` file, or a ModelProto.
         images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
         output: the folder of results, made when the first one is written; None writes none.
-        preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
+        preprocess: see `Classifier`, as for names, head, thresholds, provider, allow_tf32 and cuda_graph.
+        classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
         pictures: write a PNG for each photo and head.
@@ -73,6 +74,8 @@ class PredictionRun:
         preprocess: Preprocess | str | Path | None = None,
         names: str | Path | Sequence[str] | None = None,
         head: str | None = None,
+        thresholds: float | str | Path | Sequence[float] | None = None,
+        classes: Sequence[str | int] | None = None,
         provider: str = "auto",
         batch: int | None = None,
         top: int = 5,
@@ -99,6 +102,7 @@ class PredictionRun:
             preprocess=preprocess,
             names=names,
             head=head,
+            thresholds=thresholds,
             provider=provider,
             emit=None if loaded.is_rewritten else plan.emit,
             spinning=plan.accelerated,
@@ -110,7 +114,9 @@ class PredictionRun:
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
         heads = self.classifier.heads
-        self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
+        self._outputs = plan.outputs(heads, self.classifier.readings)
+        self._chosen = self.classifier.choose(classes)  # said before anything is run
+        self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self._held = ExitStack()
@@ -150,7 +156,14 @@ class PredictionRun:
             # Whether the proof was remembered, and what it took, is no condition.
             "conditions of the model": {key: value for key, value in self.summary().items() if key != "proof"},
             "class names": self.classifier.names.names,
-            "choice of results": [self._top, self._pictures, str(self._arrays), sorted(self._outputs or ())],
+            "choice of results": [
+                self._top,
+                self._pictures,
+                str(self._arrays),
+                sorted(self._outputs or ()),
+                [None if chosen is None else list(chosen) for chosen in self._chosen],
+            ],
+            "thresholds": [reading.said_thresholds for reading in self.classifier.readings],
             "batch": [batch_size(self.classifier.session, self._batch)],
             "version of onnx-gapmil": __version__,
             "versions of libraries": library_versions(),
@@ -172,7 +185,9 @@ class PredictionRun:
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
         paths = [self.paths[place] for place in self._places]
         if self.of_arrays:
-            return self.classifier.stream_arrays(paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+            return self.classifier.stream_arrays(
+                paths, top=self._top, outputs=self._outputs, saved=self._arrays, classes=self._classes
+            )
         return self.classifier.stream(
             paths,
             batch=self._batch,
@@ -180,6 +195,7 @@ class PredictionRun:
             outputs=self._outputs,
             saved=self._arrays,
             keep_photos=self._pictures,
+            classes=self._classes,
         )
 
     def all(self) -> Predictions:

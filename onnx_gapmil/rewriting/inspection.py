@@ -162,6 +162,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "activation": head.logits.activation,
         "tail": list(head.logits.tail),
         "classes": head.classes,
+        "features_of": list(head.features_of),
         "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "places": head.places.to_json(),  # as traced; what stripes show of them is in the proof of a rewrite

@@ -150,14 +150,20 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         source_sha256=analysis.source.sha256,
         places=head.places,
         attachment=attachment,
+        features_of=head.features_of,
     )
 
 
 def _membership(head: LiftedHead) -> list[str]:
-    """Of an ensemble's member, what it is a member of."""
-    return (
-        [f"one member of an ensemble: '{head.outputs[0]}' averages the members' probabilities"] if head.member else []
-    )
+    """Of an ensemble's member, what it is a member of; of features, whose."""
+    if head.member:
+        return [f"one member of an ensemble: '{head.outputs[0]}' averages the members' probabilities"]
+    if head.features_of:
+        return [
+            f"features that {', '.join(map(repr, head.features_of))} {'is' if len(head.features_of) == 1 else 'are'} "
+            "made of, and no classes"
+        ]
+    return []
 
 
 def _assemble(
