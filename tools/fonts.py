@@ -1,7 +1,7 @@
 """Cut the fonts of the pictures from Noto's: the characters that class names are written in, without hints.
 
-The subsets lie in ``onnx_gapmil/show/drawing/fonts`` and go into the wheel; Noto's licence, the SIL Open Font License 1.1,
-allows both and lies beside them. Needs fonttools, and Noto's files (``NotoSans-Regular.ttf``,
+The subsets lie in ``onnx_gapmil/show/drawing/fonts`` and go into the wheel; Noto's licence, the SIL Open Font License
+1.1, allows both and lies beside them. Needs fonttools, and Noto's files (``NotoSans-Regular.ttf``,
 ``NotoSansArabic-Regular.ttf``, ..., ``NotoSansCJK-Regular.ttc``) anywhere below one folder::
 
     python -m tools.fonts /usr/share/fonts
@@ -22,10 +22,27 @@ from fontTools.ttLib import TTFont  # type: ignore[import-not-found]
 
 TARGET = Path(__file__).parent.parent / "onnx_gapmil" / "show" / "drawing" / "fonts"
 #: Scripts with a file each, all of whose characters are kept.
-WHOLE = (
-    "Arabic Armenian Bengali Devanagari Ethiopic Georgian Gujarati Gurmukhi Hebrew Kannada Khmer Lao Malayalam Myanmar "
-    "Oriya Sinhala Tamil Telugu Thai"
-).split()
+WHOLE = [
+    "Arabic",
+    "Armenian",
+    "Bengali",
+    "Devanagari",
+    "Ethiopic",
+    "Georgian",
+    "Gujarati",
+    "Gurmukhi",
+    "Hebrew",
+    "Kannada",
+    "Khmer",
+    "Lao",
+    "Malayalam",
+    "Myanmar",
+    "Oriya",
+    "Sinhala",
+    "Tamil",
+    "Telugu",
+    "Thai",
+]
 #: Latin, Greek, Cyrillic, marks, punctuation, currencies, letterlike, arrows, operators, shapes.
 LATIN = (
     (0x20, 0x7E),

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 #: Folders of a machine are no matter of a picture that goes elsewhere.
 _FOLDERS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?[\\/]\S*[\\/](?=\S)")
 _BY_POSITION = (
-    "Position-dependent head: each place has weights of its own, so a cell's logit is its share of the image's logit, and "
-    "not what the model would say of that cell alone or elsewhere."
+    "Position-dependent head: each place has weights of its own, so a cell's logit is its share of the image's logit, "
+    "and not what the model would say of that cell alone or elsewhere."
 )
 _CONDITIONAL = (
-    "Conditional head: a cell's logit depends on the whole photo too, not on that cell alone; the mean over cells is still "
-    "the image's logit."
+    "Conditional head: a cell's logit depends on the whole photo too, not on that cell alone; the mean over cells is "
+    "still the image's logit."
 )
 
 

@@ -50,11 +50,15 @@ class EvidencePanels:
             Where they end.
         """
         x, y = xy
-        used = self._page.text((x, y + 18), "Evidence for each class", 21, bold=True, room=width)
-        if width - used > _RAMP + 480:
-            self._color_bar(x + width, y)
-        else:  # beside the scores there is room for it below the heading only
-            y += 34
+        used = self._page.text((x, y + 18), "Evidence for each class", 21, bold=True)
+        note = "logit of each cell" + (", one scale for all" if len(self._shown) > 1 else "")
+        used += 14 + self._page.text((x + used + 14, y + 18), note, 17, color=MUTED)
+        if self._low == self._high:
+            note = f": {_number(self._low)} everywhere"
+            self._page.text((x + used, y + 18), note, 17, color=MUTED)
+        else:
+            if width - used < _RAMP + 200:  # beside the scores there is room for it below the heading only
+                y += 34
             self._color_bar(x + width, y)
         y += 44
         for first in range(0, len(self._shown), columns):
@@ -85,14 +89,14 @@ class EvidencePanels:
         y += self._page.paragraph((x + 26, y), entry.name, 20, bold=True, room=slot - 26, most=2)
         score = f", {percent(entry.image)}" if self._scores.probabilities else ""
         row, column = entry.best_cell
-        best = f"best cell: row {row}, column {column} (from 0), logit {entry.best_logit:.2f}"
+        best = f"best cell: row {row}, column {column}, logit {entry.best_logit:.2f}"
         for text in (f"image: rank {entry.rank}, logit {entry.logit:.2f}{score}", best):
             y += self._page.paragraph((x, y), text, 17, color=MUTED, room=slot)
         return y - line_step(17) + 6
 
     def _color_bar(self, right: int, y: int) -> None:
         """The scale with its ends, and 0 marked where it lies between them."""
-        low, high, gap = f"{self._low:.1f}", f"{self._high:.1f}", 10
+        low, high, gap = _number(self._low), _number(self._high), 10
         end = right - round(text_width(high, 17)) - gap
         start = end - _RAMP
         ramp = np.linspace(0.0, 1.0, _RAMP)
@@ -100,10 +104,12 @@ class EvidencePanels:
         colors = (190 * (1 - alpha) + sequential(ramp) * alpha).astype(np.uint8)
         self._page.paste((start, y + 4), np.tile(colors, (16, 1, 1)))
         self._page.text((right, y + 18), high, 17, anchor="right")
-        used = self._page.text((start - gap, y + 18), low, 17, anchor="right")
-        note = "cell logit, one scale for all"
-        self._page.text((start - 2 * gap - used, y + 18), note, 17, color=MUTED, anchor="right")
+        self._page.text((start - gap, y + 18), low, 17, anchor="right")
         if self._low < 0 < self._high:
             zero = start + round(_RAMP * -self._low / (self._high - self._low))
             self._page.box((zero - 1, y, zero + 1, y + 24), fill=INK)
             self._page.text((zero, y + 37), "0", 14, anchor="middle")
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}" if abs(value) < 1e6 else f"{value:.2g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,12 +84,12 @@ class Panel:
         across, down = self._scale
         return min((x1 - x0) * across / self._grid_shape[1], (y1 - y0) * down / self._grid_shape[0])
 
-    def spread(self, cells: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def spread(self, cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Give every pixel that is seen its cell's value: (h, w, ...) to the (height, width, ...) of that window."""
         return cells[self._rows][:, self._cols]
 
     def tinted(
-        self, colors: npt.NDArray[np.floating], strength: npt.NDArray[np.floating], lines: npt.NDArray[np.intp] | None
+        self, colors: npt.NDArray[Any], strength: npt.NDArray[np.floating], lines: npt.NDArray[np.intp] | None
     ) -> npt.NDArray[np.uint8]:
         """The photo without its colours, each cell in a colour of its own; faded where no cell is.
 
@@ -180,8 +181,6 @@ def _fit(photo: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.
     skip = max(1, min(photo.shape[0] // (_READ_FOR_ONE * height), photo.shape[1] // (_READ_FOR_ONE * width)))
     source = np.ascontiguousarray(photo[::skip, ::skip]) if skip > 1 else np.ascontiguousarray(photo)
     scale = width / photo.shape[1]
-    if scale >= _PIXELATE_FROM:
-        how = cv2.INTER_NEAREST
-    else:
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    how = cv2.INTER_NEAREST if scale >= _PIXELATE_FROM else smooth
     return np.asarray(cv2.resize(source, (width, height), interpolation=how), dtype=np.uint8)

@@ -24,13 +24,16 @@ _GAP = 32
 _CONTENT = WIDTH - 2 * _MARGIN
 _LEGEND = 420
 _TALLEST = 600
-_NARROWEST = 330
+_NARROWEST = 410
 _PER_ROW = 4
 _COLORED = 6
 _TINT = 0.66
 _FAINTEST = 0.1
 _BOXES = 5
 _LISTED = 4
+_OTHERS = 0.4
+#: A photo flatter than this lies above its map of winners, not beside it.
+_STRIP = 0.3
 
 
 class PictureLayout:
@@ -55,8 +58,11 @@ class PictureLayout:
         self.colors = _assign_colors([*self.named, *self.listed])
         shape = (scores.winners.shape[0], scores.winners.shape[1])
         self.aspect = photo.shape[0] / photo.shape[1]
-        self.panel = Panel(photo, geometry, shape, panel_size((_CONTENT - _LEGEND - 2 * _GAP) // 2, self.aspect))
-        columns = 3 if len(self.shown) in (1, 3) else _PER_ROW
+        self.strip = self.aspect < _STRIP
+        room = _CONTENT - _LEGEND - _GAP
+        room = room if self.strip else (room - _GAP) // 2
+        self.panel = Panel(photo, geometry, shape, panel_size(room, self.aspect))
+        columns = 2 if self.strip else 3 if len(self.shown) in (1, 3) else _PER_ROW
         self.slot = (_CONTENT - _GAP * (columns - 1)) // columns
         self.columns = min(columns, len(self.shown))
         self.small = Panel(photo, geometry, shape, panel_size(self.slot, self.aspect, tallest=480))
@@ -72,9 +78,7 @@ class PictureLayout:
         top = bottom + 44
         if beside >= _CONTENT // 3:
             lowest = panels.draw((_MARGIN, top), self.columns, self.slot, width)
-            table = draw_table(
-                self.page, (_MARGIN + width + _GAP, top), beside, self.scores, self.listed, self.colors
-            )
+            table = draw_table(self.page, (_MARGIN + width + _GAP, top), beside, self.scores, self.listed, self.colors)
             return self.page.pixels(max(lowest, table) + _MARGIN)
         lowest = panels.draw((_MARGIN, top), self.columns, self.slot, _CONTENT)
         table = draw_table(self.page, (_MARGIN, lowest + 44), _CONTENT, self.scores, self.listed, self.colors)
@@ -98,21 +102,26 @@ class PictureLayout:
     def _photo_and_winners(self, y: int) -> int:
         """Returns where it ends."""
         width = max(self.panel.size[1], _NARROWEST)
-        left, middle, right = _MARGIN, _MARGIN + width + _GAP, _MARGIN + 2 * (width + _GAP)
-        self._heading((left, y + 18), "Photo", "" if self.panel.all_seen else self.faded, width)
+        height = self.panel.size[0]
+        first = (_MARGIN, y)
+        second = (_MARGIN, y + height + 68) if self.strip else (_MARGIN + width + _GAP, y)
+        right = second[0] + width + _GAP
+        self._heading(first, "Photo", "" if self.panel.all_seen else self.faded, width)
         rows, cols = self.scores.winners.shape
-        self._heading((middle, y + 18), "Winning class of each cell", f"{rows} × {cols} cells", width)
-        self.page.paste((left, y + 32), self.panel.faded_photo())
-        self.page.paste((middle, y + 32), self._winner_map())
-        self._boxes(middle, y + 32)
+        self._heading(second, "Winning class of each cell", f"{rows} × {cols} cells", width)
+        self.page.paste((first[0], first[1] + 32), self.panel.faded_photo())
+        self.page.paste((second[0], second[1] + 32), self._winner_map())
+        self._boxes(second[0], second[1] + 32)
         legend = self._legend(right, y, min(WIDTH - _MARGIN - right, 560))
-        return max(y + 32 + self.panel.size[0], legend)
+        return max(second[1] + 32 + height, legend)
 
     def _winner_map(self) -> npt.NDArray[np.uint8]:
         groups = self._groups()
         table = np.array([*(self.colors[k] for k in self.named), OTHER], dtype=np.float64)
         strength = _TINT * (_FAINTEST + (1 - _FAINTEST) * self.scores.strength)
-        return self.panel.tinted(table[groups], np.where(groups == len(self.named), 0.0, strength), groups)
+        others = groups == len(self.named)
+        strength[others] = np.where(self.scores.winners[others] < 0, 0.0, _OTHERS)
+        return self.panel.tinted(table[groups], strength, np.where(self.scores.winners < 0, -1, groups))
 
     def _groups(self) -> npt.NDArray[np.intp]:
         """(h, w): the place in `named` of each cell's winner; `len(named)` for the other classes, and for nobody."""
@@ -171,10 +180,11 @@ class PictureLayout:
         used = self.page.paragraph((x + 30, y), name, 19, room=width - 180, most=2)
         return y + used + 34 - line_step(19)
 
-    def _heading(self, xy: tuple[int, int], text: str, note: str, width: int) -> None:
-        used = self.page.text(xy, text, 21, bold=True, room=width)
+    def _heading(self, corner: tuple[int, int], text: str, note: str, width: int) -> None:
+        x, y = corner[0], corner[1] + 18
+        used = self.page.text((x, y), text, 21, bold=True)
         if note:
-            self.page.text((xy[0] + used + 14, xy[1]), note, 17, color=MUTED, room=max(0.0, width - used - 14))
+            self.page.text((x + used + 14, y), note, 17, color=MUTED, room=max(0.0, width - used - 14))
 
 
 def _assign_colors(classes: Sequence[int]) -> dict[int, Color]:

@@ -31,7 +31,7 @@ def png_bytes(array: npt.NDArray[np.uint8]) -> bytes:
     """A picture, (H, W, 3) RGB uint8, as a PNG file (ISO/IEC 15948).
 
     Every row is kept as its difference to the row above it (filter type 2), which suits sheets of flat colours as well
-    as trying all filters does, and the rows are deflated by ISA-L: a fifth of libpng's time for a file of the same size.
+    as trying all filters does, and the rows are deflated by ISA-L: a fifth of libpng's time, files of the same size.
     """
     height, width, _ = array.shape
     rows = np.ascontiguousarray(array).reshape(height, 3 * width)

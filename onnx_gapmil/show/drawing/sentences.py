@@ -9,20 +9,21 @@ from onnx_gapmil.show.drawing.scores import Scores
 
 _CELLS = (
     "Each cell has a logit for every class, by the model's own head; their mean over the cells is the image's logit. "
+    "Rows and columns count from 0 at the top left. "
 )
 _BY_SHARE = (
     "A cell has the colour of its highest class, the stronger the larger that class's share of the cell's softmax. "
     "Boxes surround the largest connected areas where that share is at least half."
 )
 _BY_LEAD = (
-    "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further that "
-    "logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected areas "
+    "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
+    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected areas "
     "where one class outweighs all others together."
 )
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
-    "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no colour. "
-    "Boxes surround the largest connected areas."
+    "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
+    "colour. Boxes surround the largest connected areas."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
 

@@ -90,7 +90,7 @@ def isolated(text: str) -> str:
 
 
 def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> list[str]:
-    """Lines that fit into `room` pixels: broken at spaces and between Han letters, else where they must be."""
+    """Lines that fit into `room` pixels: broken at spaces, hyphens and between Han letters, else where they must be."""
     lines: list[str] = []
     start, end = 0, 0
     for stop in _breaks(text):
@@ -142,11 +142,11 @@ def _longest(text: str, size: int, room: float, bold: bool, tail: str) -> int:
 
 
 def _breaks(text: str) -> list[int]:
-    """Where a line may end: behind spaces, on both sides of Han letters, at the end."""
+    """Where a line may end: behind spaces, hyphens and their like, behind Han letters, at the end."""
     ends = set()
     for place, letter in enumerate(text):
         wide = unicodedata.east_asian_width(letter) in "WF"
-        if letter == " " or (wide and not unicodedata.category(letter).startswith("P")):
+        if letter in " _/-" or (wide and not unicodedata.category(letter).startswith("P")):
             ends.add(place + 1)
     return sorted(ends | {len(text)})
 
