@@ -112,8 +112,15 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = self._place_of(head)
-        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
+        resolved = self._preprocess
+        # Where the graph resizes for itself, cells lie in proportion to what it is given.
+        self._records = tuple(
+            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
+            for entry in self.session.heads
+        )
+        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
+        self.heads = tuple(self._records[place] for place in self._chosen)
         self.names = class_names(self.path, self.logits, asked=names, stated=stated_names(self.rewrite.source.proto))
 
     @property
@@ -148,7 +155,7 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self.session.heads[self._place]
+        return self._records[self._place]
 
     @property
     def logits(self) -> int:
@@ -368,8 +375,7 @@ class Classifier:
         return ImagePrediction(path, pixels, geometry, heads)
 
     def _describers(self, top: int, saved: Emit | None) -> list[tuple[int, Describer]]:
-        places = range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
-        return [(place, self._describer(self.session.heads[place], max(1, top), saved)) for place in places]
+        return [(place, self._describer(self._records[place], max(1, top), saved)) for place in self._chosen]
 
     def _describer(self, head: HeadRecord, top: int, saved: Emit | None) -> Describer:
         """The names belong to heads with as many logits; the classes of others are numbers."""
