@@ -37,6 +37,8 @@ NAME_KEYS = (
 _MODEL_API = ("labels", "label_info")
 #: What stands where nobody gave names: transformers' LABEL_0, Ultralytics' class0.
 _PLACEHOLDER = re.compile(r"(?:label|class)[ _]?(\d+)", re.IGNORECASE)
+#: Operators that leave texts as they are.
+_SAME_TEXTS = frozenset({"Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
 #: Casts, reshapes and the like between the best class and what picks its text, at the most.
 _LONGEST_WAY = 8
 #: Operators of ai.onnx.ml and of the default domain that pick a text by its place.
@@ -158,11 +160,7 @@ class _Texts:
         """The texts of a tensor, in order; None where it is no constant of texts."""
         for _ in range(_LONGEST_WAY):
             maker = self._makers.get(name)
-            if (
-                maker is None
-                or not maker.input
-                or maker.op_type not in ("Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten")
-            ):
+            if maker is None or not maker.input or maker.op_type not in _SAME_TEXTS:
                 break
             name = maker.input[0]
         found = self._initializers.get(name)
