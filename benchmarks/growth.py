@@ -1,4 +1,4 @@
-"""What a rewritten file has more than the vendor's, byte by byte: the record, nodes and their names, constants, outputs.
+"""What a rewritten file has more than the vendor's, byte by byte: record, nodes and their names, constants, outputs.
 
 Weights are shared, so what is added does not grow with the model: it is less than 1 % of a file of a megabyte, and
 more of a small one.
@@ -89,10 +89,10 @@ def report(rows: list[Growth]) -> str:
     lines = [
         "# What a rewritten file has more",
         "",
-        f"Made by `{COMMAND}`; onnx {onnx.__version__}. Medians of each group, in bytes. Weights are shared, so that what "
-        "is added depends on the head and not on the model: the record (what was found and proved, with where each axis "
-        "looks), and nodes, of which names are the larger part. A Q/DQ head has the most of them: each of its pairs is a "
-        "gate. A *shadow* ([proofs](../proofs.md)) repeats a part of the trunk, its weights shared.",
+        f"Made by `{COMMAND}`; onnx {onnx.__version__}. Medians of each group, in bytes. Weights are shared, so "
+        "that what is added depends on the head and not on the model: the record (what was found and proved, with "
+        "where each axis looks), and nodes, of which names are the larger part. A Q/DQ head has the most of them: each "
+        "of its pairs is a gate. A *shadow* ([proofs](../proofs.md)) repeats a part of the trunk, its weights shared.",
         "",
         "| files | of them | growth | largest | record | names | nodes | constants | outputs |",
         "|---|---|---|---|---|---|---|---|---|",
