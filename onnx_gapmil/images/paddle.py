@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from onnx_gapmil.errors import PreprocessError
-from onnx_gapmil.images.preprocess import RESIZE_DEFAULTS, Color, Preprocess
+from onnx_gapmil.images.keys import RESIZE_DEFAULTS, Color
+from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.input_spec import InputSpec

@@ -213,7 +213,7 @@ def _inspected(analysis: Analysis) -> Inspection:
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
-        stated=stated_note(source, {head.output: head.classes for head in heads}),
+        stated=stated_note(source, {head.output: head.classes for head in heads}, alone=traced.inputs[0].alone),
     )
 
 

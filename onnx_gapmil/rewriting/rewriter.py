@@ -159,8 +159,8 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
 
 def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
     """The size of the trace, where the graph resizes an input of any size to one before anything else."""
-    spec = image_spec(analysis.source.proto)
     entry = next((entry for entry in analysis.trace.inputs if entry.name == places.input), None)
+    spec = image_spec(analysis.source.proto, alone=entry is not None and entry.alone)
     if spec is None or entry is None or spec.name != places.input or not entry.space_is_open:
         return None
     try:

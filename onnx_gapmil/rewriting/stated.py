@@ -58,14 +58,15 @@ class StatedNote:
         }
 
 
-def stated_note(source: LoadedModel, heads: Mapping[str, int]) -> StatedNote:
+def stated_note(source: LoadedModel, heads: Mapping[str, int], *, alone: bool = False) -> StatedNote:
     """Look for all that states how a model is fed and what its classes are called.
 
     Args:
         source: the model.
         heads: its lifted outputs, and the number of each one's logits.
+        alone: whether it takes one image without a batch.
     """
-    preprocess, problem = _preprocess(source)
+    preprocess, problem = _preprocess(source, alone=alone)
     stated = stated_names(source.proto)
     names = {}
     for output, count in heads.items():
@@ -77,8 +78,8 @@ def stated_note(source: LoadedModel, heads: Mapping[str, int]) -> StatedNote:
     return StatedNote(preprocess, problem, names, unknown, source.metadata)
 
 
-def _preprocess(source: LoadedModel) -> tuple[ResolvedPreprocess | None, str]:
-    spec = image_spec(source.proto)
+def _preprocess(source: LoadedModel, *, alone: bool) -> tuple[ResolvedPreprocess | None, str]:
+    spec = image_spec(source.proto, alone=alone)
     if spec is None:
         return None, "none: the model has several inputs, or none of numbers"
     try:

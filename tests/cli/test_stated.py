@@ -175,3 +175,14 @@ def test_predict_writes_pictures_of_deep_arrays_and_notes_them(
     assert "none above 4,000" in said
     report = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert "none above 4,000" in report["images"][0]["note"]
+
+
+@pytest.mark.parametrize("shape", ["1,12,500", "N,3,500", "3,500,1"])
+def test_a_signal_is_no_picture(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three axes of which one has the length of an image's colours."""
+    channels = int(shape.split(",")[1])
+    body = "p = ReduceMean<axes = [2], keepdims = 0>(x)  y = MatMul(p, w)"
+    model = text_model(body, x=f"float[{shape}] x", opset=13, init={"w": np.ones((channels, 5), np.float32)})
+    onnx.save(model, tmp_path / "m.onnx")
+    _, found = run_json(capsys, "inspect", tmp_path / "m.onnx")
+    assert found["preprocess"] is None
