@@ -8,10 +8,8 @@ import numpy as np
 
 from onnx_gapmil.errors import GapmilError, PreprocessError
 from onnx_gapmil.files.arrays import read_array
-from onnx_gapmil.graph.inputs import OPEN_SIZES, concrete_inputs
-from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.decode import is_image_array
-from onnx_gapmil.images.input_spec import image_spec
+from onnx_gapmil.images.model_input import model_input
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import resolve_preprocess
 
@@ -57,10 +55,7 @@ def file_is_photo(path: Path, model: LoadedModel, asked: Preprocess | str | Path
     A file or a model that cannot be read is none; whoever reads it says why.
     """
     try:
-        spec = image_spec(model.proto)
-        if spec is not None and len(spec.shape) == 3:
-            inputs = concrete_inputs(ModelGraph(model.proto, model.folder), 1, OPEN_SIZES[0])
-            spec = image_spec(model.proto, alone=inputs[0].alone)
+        spec, _ = model_input(model)
         if spec is None:
             return False
         if not isinstance(asked, Preprocess):

@@ -186,3 +186,18 @@ def test_a_signal_is_no_picture(shape: str, tmp_path: Path, capsys: pytest.Captu
     onnx.save(model, tmp_path / "m.onnx")
     _, found = run_json(capsys, "inspect", tmp_path / "m.onnx")
     assert found["preprocess"] is None
+
+
+def test_photos_are_proved_on_a_graph_that_takes_one_without_a_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = (
+        "t = Transpose<perm = [2,0,1]>(x) o = Constant<value = int64[1] {0}>() u = Unsqueeze(t, o) c = Cast<to = 1>(u) "
+        "p = GlobalAveragePool(c) y = Flatten(p)"
+    )
+    onnx.save(text_model(body, x="uint8[H,W,3] x", y="float[1,3] y"), tmp_path / "m.onnx")
+    assert run("rewrite", tmp_path / "m.onnx") == 0
+    capsys.readouterr()
+    code, found = run_json(capsys, "verify", tmp_path / "m.onnx", tmp_path / "m.gapmil.onnx", SCENES / "scene_00.png")
+    assert code == 0
+    assert found["passed"] is True
