@@ -43,6 +43,7 @@ class Request:
         preprocess: preset, JSON file, or ``auto``.
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file.
         batch: images at a time; see `onnx_gapmil.running.pipeline.batch_size`.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
     """
@@ -56,6 +57,7 @@ class Request:
     preprocess: str | None = None
     provider: str = "auto"
     head: str | None = None
+    thresholds: str | None = None
     batch: int | None = None
     no_guess: bool = False
 
@@ -72,6 +74,7 @@ def classifier_of(request: Request) -> Classifier:
         preprocess=None if request.preprocess == AUTO else request.preprocess,
         names=request.names,
         head=request.head,
+        thresholds=request.thresholds,
         provider=request.provider,
         emit=Emit(),
         by_image=True,
@@ -115,7 +118,7 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
     if decided is not None:
         chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed, decided.guessed)
         class_map = ClassMap(class_map.offset, class_map.table, decided.class_map_source)
-        return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+        return PreparedData(data, _samples(data, class_map, classifier), chosen, class_map)
     possible = _possible_offsets(data, classifier, class_map, offset)
     if request.preprocess == AUTO:
         return _investigate(classifier, data, class_map, possible)
@@ -125,7 +128,12 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
         trial = try_offsets(classifier.session, chosen.preprocess, samples, class_map, possible, head=classifier.place)
         class_map = _class_map(data, classifier, trial.offset)
         class_map = ClassMap(class_map.offset, class_map.table, trial.sentence())
-    return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+    return PreparedData(data, _samples(data, class_map, classifier), chosen, class_map)
+
+
+def _samples(data: DataSet, class_map: ClassMap, classifier: Classifier) -> tuple[Sample, ...]:
+    """The images in the model's classes; of a multi-label head those without a label, too."""
+    return apply_class_map(data, class_map, unlabelled=classifier.independent)
 
 
 def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess:
@@ -181,4 +189,4 @@ def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, pos
         class_map = _class_map(data, classifier, ranking.offset)
     best = replace(ranking.best, full_scale=classifier.preprocess.preprocess.full_scale)
     found = _with_depth(ResolvedPreprocess(best, ranking.sentence, assumed=True), data)
-    return PreparedData(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)
+    return PreparedData(data, _samples(data, class_map, classifier), found, class_map, ranking=ranking)

@@ -8,9 +8,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.auditing.sentences import multi_label_lines, percent, swap_sentence
 from onnx_gapmil.files.printable import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -48,18 +50,28 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     return Group(*parts)
 
 
-def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
-    """What was found: sentences first, then the aggregators, then where the rest is."""
-    lines = [_accuracy(summary), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
+def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | None = None) -> RenderableType:
+    """What was found: sentences first, then the aggregators, then where the rest is.
+
+    Args:
+        summary: what was found.
+        folder: where the results are.
+        names: of classes, by number; those that are not there are shown by number.
+    """
+    names = names or {}
+    lines = [*_answers(summary, names), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
     parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
     return Group(*parts)
 
 
-def percent(share: float | None) -> str:
-    """A share as text; a dash where it was not measured."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
+    """How the images are answered: top-1, or of a multi-label head what stands in its place."""
+    if summary.multi_label is not None:
+        return multi_label_lines(summary, names)
+    swaps = [swap_sentence(swap, names) for swap in summary.likely_swaps]
+    return [_accuracy(summary), *swaps]
 
 
 def _accuracy(summary: AuditSummary) -> str:
@@ -74,7 +86,10 @@ def _accuracy(summary: AuditSummary) -> str:
 def _foreground(summary: AuditSummary) -> list[str]:
     if summary.foreground is None:
         return ["No boxes or masks were given: what lies on the object is not known, and not measured."]
-    parts = ((summary.foreground.right, "Answered rightly"), (summary.foreground.wrong, "Answered wrongly"))
+    right, wrong = "Answered rightly", "Answered wrongly"
+    if summary.multi_label is not None:
+        right, wrong = "With a label as its highest class", "With another highest class"
+    parts = ((summary.foreground.right, right), (summary.foreground.wrong, wrong))
     return [
         f"{when} ({part.images}): the true class wins a cell on the object in {percent(part.any_top1)}; "
         f"it wins {percent(part.cell_share)} of the object's cells and {percent(part.background_share)} of the others."
@@ -128,13 +143,14 @@ def _places(summary: AuditSummary) -> list[str]:
         lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}{centred}.")
     if summary.pxap is not None:
         lines.append(f"PxAP {percent(summary.pxap)}.")
-    lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
+    if summary.multi_label is None:  # of one answer; sigmoids give one for each class
+        lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
     return lines
 
 
 def _several(summary: AuditSummary) -> list[str]:
     several = summary.several_objects
-    if several is None:
+    if several is None or summary.multi_label is not None:
         return []
     return [
         f"Several objects in one photo (photos: {several.images}, objects: {several.objects}): the grid finds "
@@ -145,6 +161,12 @@ def _several(summary: AuditSummary) -> list[str]:
 def _aggregators(summary: AuditSummary) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("aggregator")
+    if summary.multi_label is not None:
+        table.add_column("mean average precision", justify="right")
+        for name, values in summary.aggregators.items():
+            title = f"{name} (the model's own)" if name == "mean" else name
+            table.add_row(title, percent(values.mean_average_precision))
+        return table
     for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():

@@ -51,6 +51,26 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
     return int(value)
 
 
+names_option = click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Class names: one a line, JSON, or ImageNet's synset words; they are of the head with that many classes. Of "
+    "one logit two names, or the one that it is for. Default: a file beside the model, or what it states.",
+)
+thresholds_option = click.option(
+    "--thresholds",
+    metavar="P|FILE",
+    help="Of a model whose classes are present each by itself (sigmoids): the probability above which one is. A "
+    "number, or a file with one for each class. Default: 0.5.",
+)
+
+
+def head_option(does: str) -> Callable[..., Any]:
+    """Which output is meant, of a model with several heads."""
+    return click.option("--head", metavar="OUTPUT", help=f"The output {does}, of a model with several.")
+
+
 batch_option = click.option(
     "--batch",
     callback=_batch_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
@@ -45,7 +47,8 @@ class PredictionRun:
         model: path of an ``.onnx`` file, or a ModelProto.
         images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
         output: the folder of results, made when the first one is written; None writes none.
-        preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
+        preprocess: see `Classifier`, as for names, head, thresholds, provider, allow_tf32 and cuda_graph.
+        classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
         pictures: write a PNG for each photo and head.
@@ -75,6 +78,8 @@ class PredictionRun:
         preprocess: Preprocess | str | Path | None = None,
         names: str | Path | Sequence[str] | None = None,
         head: str | None = None,
+        thresholds: float | str | Path | Sequence[float] | None = None,
+        classes: Sequence[str | int] | None = None,
         provider: str = "auto",
         batch: int | None = None,
         top: int = 5,
@@ -102,6 +107,7 @@ class PredictionRun:
             preprocess=preprocess,
             names=names,
             head=head,
+            thresholds=thresholds,
             provider=provider,
             emit=None if loaded.is_rewritten else plan.emit,
             spinning=plan.accelerated,
@@ -114,7 +120,9 @@ class PredictionRun:
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
         heads = self.classifier.heads
-        self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
+        self._outputs = plan.outputs(heads, self.classifier.readings)
+        self._chosen = self.classifier.choose(classes)  # said before anything is run
+        self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self._held = ExitStack()
@@ -154,7 +162,14 @@ class PredictionRun:
             # Whether the proof was remembered, and what it took, is no condition.
             "conditions of the model": {key: value for key, value in self.summary().items() if key != "proof"},
             "class names": self.classifier.names.names,
-            "choice of results": [self._top, self._pictures, str(self._arrays), sorted(self._outputs or ())],
+            "choice of results": [
+                self._top,
+                self._pictures,
+                str(self._arrays),
+                sorted(self._outputs or ()),
+                [None if chosen is None else list(chosen) for chosen in self._chosen],
+            ],
+            "thresholds": [reading.said_thresholds for reading in self.classifier.readings],
             "batch": [batch_size(self.classifier.session, self._batch)],
             "version of onnx-gapmil": __version__,
             "versions of libraries": library_versions(),
@@ -176,7 +191,9 @@ class PredictionRun:
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
         paths = [self.paths[place] for place in self._places]
         if self.of_arrays:
-            return self.classifier.stream_arrays(paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+            return self.classifier.stream_arrays(
+                paths, top=self._top, outputs=self._outputs, saved=self._arrays, classes=self._classes
+            )
         return self.classifier.stream(
             paths,
             batch=self._batch,
@@ -184,6 +201,7 @@ class PredictionRun:
             outputs=self._outputs,
             saved=self._arrays,
             keep_photos=self._pictures,
+            classes=self._classes,
         )
 
     def all(self) -> Predictions:
@@ -237,6 +255,13 @@ class PredictionRun:
             "preprocess_notes": list(used.notes) if used is not None else [],
             "labels_source": model.names.source,
         }
+
+    @cached_property
+    def names_note(self) -> str:
+        """What is to be said where pictures cannot show names as they are; "" where they can, or none are made."""
+        if not self._pictures or self.results is None:
+            return ""
+        return spelled_names(self.classifier.names.names) or ""
 
     def close(self) -> None:
         """Let go of what was kept on disk."""

@@ -103,6 +103,8 @@ class HeadRecord(HeadOutputs):
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
         attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        features_of: the outputs whose scores are made of this one's, so that it is features and has no classes; empty
+            for a head of classes.
         as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
             has it; None before it.
         resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
@@ -126,6 +128,7 @@ class HeadRecord(HeadOutputs):
     places: Places = UNTRACED
     attachment: Attachment = "plain"
     as_deployed: Mapping[str, Any] | None = None
+    features_of: tuple[str, ...] = ()
     resized_from: tuple[int, int] | None = None
 
     @property
@@ -183,6 +186,7 @@ class HeadRecord(HeadOutputs):
             "places": self.places.to_json(),
             "attachment": self.attachment,
             "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
+            "features_of": list(self.features_of),
         }
 
 
@@ -289,6 +293,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
         attachment=_word(entry.get("attachment", "plain"), Attachment),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
+        features_of=tuple(text_of(name) for name in entry.get("features_of") or ()),
     )
 
 

@@ -148,7 +148,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             f"{request.data}: no image has a label that both models know: the class maps leave out "
             f"{len(prepared[0].samples):,} and {len(prepared[1].samples):,} different ones."
         )
-    left = len(data.samples) - len(shots)
+    left = sum(bool(sample.labels) for sample in data.samples) - len(shots)
     said = [f"{left:,} of {len(data.samples):,} images are left out by a class map."] if left else []
     sides = [
         OpenedSide(
