@@ -71,10 +71,8 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     promised += " pxap calibration several_objects intervals counts suspect_labels slices slice_columns"
     promised += " multi_label likely_swaps"
     assert list(found) == promised.split()
-    assert list(found["head"]) == ["output", "activation", "grid_shape", "quantized", "position_dependent", "note"] + [
-        "reading",
-        "thresholds",
-    ]
+    head = "output activation grid_shape quantized position_dependent note reading thresholds"
+    assert list(found["head"]) == head.split()
     boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
     assert list(found["localization"]) == f"objects {boxes} centre_box excess one_box top1".split()
     one = "share threshold oracle halves"

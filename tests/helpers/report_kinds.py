@@ -1,4 +1,4 @@
-"""Reports of real audits of every kind that a page meets: scripts, few and many classes, sigmoids, no error, all errors.
+"""Reports of real audits of every kind that a page meets: names of any script, few and many classes, errors or none.
 
 The model finds colours: each class speaks for one, so that what is right is known.
 """
@@ -111,7 +111,7 @@ def one_logit(folder: Path) -> Report:
         if red:
             line["objects"] = [{"class": 1, "box": box} for colour, box in places if colour == 0]
         lines.append(line)
-    model = detector(folder, ["red"], activation="Sigmoid", classes=1)
+    model = detector(folder, ["not red", "red"], activation="Sigmoid", classes=1)
     return audited_reports.audited(folder, model, audited_reports.write_labels(folder, lines))
 
 
