@@ -85,7 +85,8 @@ def scene(index: int) -> tuple[npt.NDArray[np.uint8], list[tuple[int, list[int]]
 def detector(folder: Path, names: list[str], *, activation: str = "", classes: int = 6) -> Path:
     """A model that averages pixels to 8 x 8 cells, of which each class hears its colour; (K, 8, 8) before the pool."""
     palette = np.array([COLOURS[index % 6] for index in range(classes)], np.float32) / 255 - 0.47
-    kernel = (palette / np.linalg.norm(palette, axis=1, keepdims=True) * 14).reshape(classes, 3, 1, 1)
+    loud = 14 * 0.98 ** np.arange(classes, dtype=np.float32)[:, None]  # no two classes of a colour tie
+    kernel = (palette / np.linalg.norm(palette, axis=1, keepdims=True) * loud).reshape(classes, 3, 1, 1)
     body = "a = AveragePool<kernel_shape=[8, 8], strides=[8, 8]>(x)\n s = Sub(a, m)\n c = Conv(s, w)\n"
     body += " p = GlobalAveragePool(c)\n " + (
         f"f = Flatten(p)\n y = {activation}(f)" if activation else "y = Flatten(p)"

@@ -36,9 +36,9 @@ _SAID = (
 )
 _LABELS_SAID = (
     "Average precision: of the ranking of all images by the class's score; by chance it is the class's share of the "
-    "images. Precision: share of what is said to be the class that is. Recall: share of its images that are said to be. "
-    "F1: their harmonic mean. All at the threshold, a probability. Wins a cell: share of its images where it is the "
-    "best class of a cell on the object, above its threshold."
+    "images. Precision: share of what is said to be the class that is. Recall: share of its images that are said to "
+    "be. F1: their harmonic mean. All at the threshold, a probability. Wins a cell: share of its images where it is "
+    "the best class of a cell on the object, above its threshold."
 )
 _FEW_SAID = " A share of few images says little: “at least” leaves such classes out. A class's name shows its images."
 

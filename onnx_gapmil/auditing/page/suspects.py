@@ -41,8 +41,8 @@ def suspects_section(summary: AuditSummary, shown: Container[str]) -> Markup | N
         tag(
             "p",
             f"In {count(found.images, 'image')} ({percent(found.share)} of {found.of:,}) the model is sure of "
-            "something else, and no cell has the label on top. That is a suspicion and no proof: a class that the model does not "
-            "know looks alike.",
+            "something else, and no cell has the label on top. That is a suspicion and no proof: a class that the "
+            "model does not know looks alike.",
             class_="reading",
         ),
         tag("div", table, class_="scroll", tabindex=0, role="region", aria_label="Table of suspect labels"),

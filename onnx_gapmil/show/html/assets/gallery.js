@@ -29,7 +29,7 @@ function chipOf(image, all = false) {
 
 class Card {
   constructor() {
-    this.explorer = new Explorer(images[0], { room: 232, count: 5 });
+    this.explorer = new Explorer(images[0], { room: innerWidth <= 640 ? 292 : 232, count: 5 });
     this.label = make("span", { class: "label-name" });
     this.chips = make("span", { class: "chips" });
     this.file = isolated("", { class: "file soft" });

@@ -31,7 +31,7 @@ if (byId("viewer")) {
     );
   };
   const switches = () => {
-    const copies = [...document.querySelectorAll(".gallery-controls .switch")].map((one) => {
+    const copies = [...document.querySelectorAll(".gallery-controls .switch:has([data-layer])")].map((one) => {
       const copy = one.cloneNode(true);
       const layer = copy.querySelector("input");
       layer.checked = one.querySelector("input").checked;
