@@ -120,6 +120,7 @@ def rewrite(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    head: str | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -134,6 +135,7 @@ def rewrite(
             False leaves that out.
         write: False leaves the disk alone.
         certificate: where to write what was proved, bound to the files; None writes none.
+        head: the output whose head alone is lifted, of a model with several; the new outputs then have no suffix.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -147,7 +149,14 @@ def rewrite(
             certify.
     """
     return rewrite_certified(
-        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, certificate=certificate
+        model,
+        output,
+        readout=readout,
+        emit=emit,
+        as_deployed=as_deployed,
+        write=write,
+        certificate=certificate,
+        head=head,
     )
 
 
@@ -158,6 +167,7 @@ def verify(
     batches: Sequence[tuple[str, np.ndarray]] = (),
     provider: str = "auto",
     certificate: str | Path | None = None,
+    head: str | None = None,
 ) -> ProofReport:
     """Prove that one file is the rewritten form of another, as they would be deployed; or replay a certificate.
 
@@ -168,6 +178,7 @@ def verify(
             run. A certificate has its own.
         provider: where to run; ``auto``, ``cuda``, ``cpu``, ...
         certificate: what `rewrite` wrote: its claims are computed anew here and held against it.
+        head: the output whose head alone is proved, of a model with several.
 
     Returns:
         What was measured; ``passed`` tells the result.
@@ -181,10 +192,10 @@ def verify(
     if certificate is None:
         if original is None or rewritten is None:
             raise InputError("name the original and the rewritten model, or a certificate.")
-        return run_verify(original, rewritten, batches=batches, provider=provider)
+        return run_verify(original, rewritten, batches=batches, provider=provider, head=head)
     paths = [model for model in (original, rewritten) if model is None or isinstance(model, str | Path)]
-    if batches or len(paths) != 2:
-        raise InputError("a certificate is replayed on files and on its own inputs.")
+    if batches or head is not None or len(paths) != 2:
+        raise InputError("a certificate is replayed on files, on its own inputs and as a whole.")
     first, second = (_path(path) for path in paths)
     return replay(Path(certificate), first, second, provider=provider)
 
@@ -197,6 +208,8 @@ def predict(
     preprocess: Preprocess | str | Path | None = None,
     names: str | Path | Sequence[str] | None = None,
     head: str | None = None,
+    classes: Sequence[str | int] | None = None,
+    thresholds: float | str | Path | Sequence[float] | None = None,
     provider: str = "auto",
     batch: int | None = None,
     top: int = 5,
@@ -214,8 +227,11 @@ def predict(
         output: a folder for ``predictions.json``, pictures and arrays; None writes nothing.
         preprocess: how photos become inputs: a `Preprocess`, a preset's name, or a JSON file; looked for beside the
             model and in it if None, else guessed.
-        names: class names: a file, or one for each logit; looked for beside the model if None.
+        names: class names: a file, or one for each class; looked for beside the model if None.
         head: the output to use, of a model with several; all lifted ones if None.
+        classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
+        thresholds: probabilities above which a class of a multi-label head is present: a number, a file, or one for
+            each class; 0.5 if None.
         provider: ``auto`` (CUDA if it works, else CPU), ``cuda``, ``cpu``, ``tensorrt``, ...
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
@@ -243,6 +259,8 @@ def predict(
                 preprocess=preprocess,
                 names=names,
                 head=head,
+                classes=classes,
+                thresholds=thresholds,
                 provider=provider,
                 batch=batch,
                 top=top,
@@ -267,6 +285,7 @@ def audit(
     preprocess: str | Path | None = None,
     provider: str = "auto",
     head: str | None = None,
+    thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
     restart: bool = False,
@@ -288,6 +307,7 @@ def audit(
         preprocess: a preset's name, a JSON file, or ``auto``: found out from a few dozen of the labelled images.
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
         restart: begin anew, even if an unfinished run could go on.
@@ -311,6 +331,7 @@ def audit(
         preprocess=str(preprocess) if preprocess is not None else None,
         provider=provider,
         head=head,
+        thresholds=None if thresholds is None else str(thresholds),
         batch=batch,
         no_guess=no_guess,
     )
@@ -436,6 +457,7 @@ def check(
     label_offset: int | None = None,
     preprocess: str | Path | None = None,
     head: str | None = None,
+    thresholds: float | str | Path | None = None,
     provider: str = "auto",
     batch: int | None = None,
     no_guess: bool = False,
@@ -461,6 +483,7 @@ def check(
         label_offset: class = label + offset, for labels that are numbers.
         preprocess: a preset's name, a JSON file, or ``auto``.
         head: the output to judge, of a model with several.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         provider: where to run.
         batch: images at a time.
         no_guess: refuse a preprocessing that is guessed, or was in the audit that is judged.
@@ -492,6 +515,7 @@ def check(
             label_offset=label_offset,
             preprocess=stated,
             head=head,
+            thresholds=None if thresholds is None else str(thresholds),
             provider=provider,
             batch=batch,
             no_guess=no_guess,

@@ -27,13 +27,13 @@ from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, r
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
-from onnx_gapmil.show.drawing.pictures import render_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -119,8 +119,15 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = self._place_of(head)
-        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
+        resolved = self._preprocess
+        # Where the graph resizes for itself, cells lie in proportion to what it is given.
+        self._records = tuple(
+            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
+            for entry in self.session.heads
+        )
+        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
+        self.heads = tuple(self._records[place] for place in self._chosen)
         named = [NamedHead(found.output, _channels(found), found.features_of != ()) for found in self.session.heads]
         stated = stated_names(self.rewrite.source.proto)
         self._names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
@@ -159,7 +166,7 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self.session.heads[self._place]
+        return self._records[self._place]
 
     @property
     def logits(self) -> int:
@@ -179,7 +186,7 @@ class Classifier:
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the `heads`."""
-        return self._readings if self.heads is self.session.heads else (self.reading,)
+        return tuple(self._readings[place] for place in self._chosen)
 
     @property
     def class_names(self) -> ClassNames:
@@ -341,19 +348,8 @@ class Classifier:
         chosen = found.heads[0] if head is None else head
         if found.photo is None or chosen.grid is None or found.geometry is None:
             raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
-        several = f", output {chosen.output}" if len(found.heads) > 1 else ""
         model = self.path.name if self.path is not None else self.name
-        return render_prediction(
-            found.photo,
-            found.geometry_of(chosen),
-            chosen.grid,
-            chosen.logits,
-            labels=chosen.names,
-            activation=chosen.reading.activation,
-            title=found.image.name if found.image is not None else "Photo",
-            subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
-            seen=found.geometry,
-        )
+        return draw_prediction(found, chosen, model=model, path=self.path, used=self.preprocess)
 
     def _one(self, image: Image, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
         if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):
@@ -410,25 +406,21 @@ class Classifier:
         Raises:
             InputError: no head has all of them.
         """
-        places = self._places()
         if classes is None:
-            return tuple(None for _ in places)
+            return tuple(None for _ in self._chosen)
         chosen: list[tuple[int, ...] | None] = []
         errors: list[InputError] = []
-        for place in places:
-            head = self.session.heads[place]
+        for place in self._chosen:
+            head = self._records[place]
             named, count = self._names[place].names, max(2, _channels(head))
             try:
                 chosen.append(choose_classes(classes, count, named, f"output '{head.output}'"))
             except InputError as error:
                 chosen.append(None)
                 errors.append(error)
-        if len(errors) == len(places):
+        if len(errors) == len(self._chosen):
             raise errors[0]
         return tuple(chosen)
-
-    def _places(self) -> Sequence[int]:
-        return range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
 
     def _describers(
         self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
@@ -437,7 +429,7 @@ class Classifier:
             (
                 place,
                 Describer(
-                    self.session.heads[place],
+                    self._records[place],
                     self._names[place].names,
                     max(1, top),
                     saved,
@@ -445,7 +437,7 @@ class Classifier:
                     chosen=chosen,
                 ),
             )
-            for place, chosen in zip(self._places(), self.choose(classes), strict=True)
+            for place, chosen in zip(self._chosen, self.choose(classes), strict=True)
         ]
 
     def _read(self, thresholds: float | str | Path | Sequence[float] | None) -> tuple[Reading, ...]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.data.class_names import ClassNames, class_names
+from onnx_gapmil.data.class_names import ClassNames
+from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.data.stated_names import NAME_KEYS, stated_names
-from onnx_gapmil.errors import InputError
+from onnx_gapmil.errors import InputError, LabelsError
 from onnx_gapmil.images.input_spec import image_spec
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.images.stated import unknown_keys
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from onnx_gapmil.graph.loading import LoadedModel
 
 #: What is printed where nothing is known.
@@ -58,21 +61,27 @@ class StatedNote:
         }
 
 
-def stated_note(source: LoadedModel, heads: Mapping[str, int]) -> StatedNote:
+def stated_note(
+    source: LoadedModel, heads: Sequence[NamedHead], asked: str | Path | Sequence[str] | None = None
+) -> StatedNote:
     """Look for all that states how a model is fed and what its classes are called.
 
     Args:
         source: the model.
-        heads: its lifted outputs, and the number of each one's logits.
+        heads: those that are lifted.
+        asked: a file of class names, or the names.
+
+    Raises:
+        LabelsError: the names that are asked for cannot be read, or fit no head.
     """
     preprocess, problem = _preprocess(source)
-    stated = stated_names(source.proto)
-    names = {}
-    for output, count in heads.items():
-        try:
-            names[output] = class_names(source.path, count, stated=stated)
-        except InputError as error:  # a file beside the model that does not fit; whoever runs it is told so
-            names[output] = ClassNames(None, str(error))
+    try:
+        found = names_by_head(source.path, heads, asked=asked, stated=stated_names(source.proto))
+    except LabelsError as error:
+        if asked is not None:
+            raise
+        found = tuple(ClassNames(None, str(error)) for _ in heads)  # beside the model; whoever runs it is told so
+    names = {head.output: own for head, own in zip(heads, found, strict=True)}
     unknown = unknown_keys(source.metadata, NAME_KEYS)
     return StatedNote(preprocess, problem, names, unknown, source.metadata)
 

@@ -33,11 +33,9 @@ _NAME_WIDTH = 34
 
 #: What each new output is.
 _MEANINGS = {
-    "logits": "scores before softmax",
     "grid": "prediction grid",
     "features": "feature grid",
     "argmax": "best class of each cell",
-    "certainty": "softmax share of the best class",
     "peaks": "best cell of each class",
     "topk_classes": "the image's best classes",
     "topk_grid": "their prediction grid",
@@ -203,6 +201,8 @@ def _qualities(head: LiftedHead) -> str:
     if head.quantized:
         bound = head.rounding_bound
         words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
+    if head.features_of:
+        words.append(f"features of {', '.join(map(repr, head.features_of))}, no classes")
     if head.position_dependent:
         words.append("position-dependent (each cell has weights of its own)")
     return "".join(f"; {word}" for word in words)
@@ -303,8 +303,17 @@ def _new_outputs(result: Rewrite, head: HeadRecord) -> Table:
     for key, name in head.by_name().items():
         dims = declared[name].type.tensor_type.shape.dim
         shape = _shape(tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims))
-        table.add_row(name, shape, _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}")
+        table.add_row(name, shape, _meaning(key, head))
     return table
+
+
+def _meaning(key: str, head: HeadRecord) -> str:
+    """What a new output is, in a few words."""
+    if key == "logits":
+        return "one score for each class" if head.activation == "none" else f"scores before the {head.activation}"
+    if key == "certainty":
+        return f"{'sigmoid' if head.activation == 'sigmoid' else 'softmax share'} of the best class"
+    return _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}"
 
 
 def proof_note(report: ProofReport) -> Text:
