@@ -168,7 +168,7 @@ class Scores:
         """The classes worth a panel, `top` at the most, in the order of the image's ranking.
 
         They are the image's best, then those with at least 5 % of the image's probability or that are present, and
-        those that win at least 5 % of the cells, by turns. Of two classes both, but of one logit the one that it is for.
+        those that win at least 5 % of the cells, by turns. Of two classes both; of one logit the one that it is for.
         """
         if self.one_logit:
             return [1]

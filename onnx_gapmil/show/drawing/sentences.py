@@ -17,8 +17,8 @@ _BY_SHARE = (
 )
 _BY_LEAD = (
     "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
-    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected areas "
-    "where one class outweighs all others together."
+    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected "
+    "areas where one class outweighs all others together."
 )
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
