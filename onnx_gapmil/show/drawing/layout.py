@@ -65,7 +65,9 @@ class PictureLayout:
         columns = 2 if self.strip else 3 if len(self.shown) in (1, 3) else _PER_ROW
         self.slot = (_CONTENT - _GAP * (columns - 1)) // columns
         self.columns = min(columns, len(self.shown))
-        self.small = Panel(photo, geometry, shape, panel_size(self.slot, self.aspect, tallest=480))
+        size = panel_size(self.slot, self.aspect, tallest=480)
+        reduced = size[1] <= self.panel.size[1] <= photo.shape[1]  # it need not be read twice, then
+        self.small = Panel(self.panel.photo if reduced else photo, geometry, shape, size)
 
     def draw(self, caption: Caption) -> npt.NDArray[np.uint8]:
         """The picture, (height, WIDTH, 3), RGB, uint8."""

@@ -90,7 +90,8 @@ def isolated(text: str) -> str:
     return f"{_FSI}{text}{_PDI}" if _RIGHT_TO_LEFT.search(text) else text
 
 
-def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> list[str]:
+@lru_cache(maxsize=512)
+def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> tuple[str, ...]:
     """Lines that fit into `room` pixels: broken at spaces, hyphens and between Han letters, else where they must be."""
     lines: list[str] = []
     start, end = 0, 0
@@ -106,7 +107,7 @@ def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> list[st
             start += fits
         end = stop
     lines.append(text[start:])
-    return _balanced([entry.strip() for entry in lines if entry.strip()] or [""])
+    return tuple(_balanced([entry.strip() for entry in lines if entry.strip()] or [""]))
 
 
 def ellipsized(text: str, size: int, room: float, *, bold: bool = False) -> str:
