@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.show.drawing.canvas import Canvas
 from onnx_gapmil.show.drawing.layout import WIDTH
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, sequential
 from onnx_gapmil.show.drawing.pictures import render_prediction
@@ -117,6 +118,51 @@ def test_a_strip_of_a_photo_is_drawn_over_the_whole_width():
     picture = render(40, 800, grid=RNG.normal(size=(2, 3, 56)))
     wide = ((picture[:, 80:1100].min(axis=2) < 250).mean(axis=1) > 0.8).sum()
     assert wide > 80  # photo and map of winners, one above the other
+
+
+def written(monkeypatch, **options):
+    """The texts that are on a picture."""
+    texts = []
+    draw = Canvas.text
+
+    def record(self, xy, text, *rest, **named):
+        texts.append(text)
+        return draw(self, xy, text, *rest, **named)
+
+    monkeypatch.setattr(Canvas, "text", record)
+    render(**options)
+    return texts
+
+
+def test_zero_is_marked_on_the_scales_where_it_lies_on_them(monkeypatch):
+    grid = RNG.normal(size=(3, 5, 5)) * 5
+    texts = written(monkeypatch, grid=grid, activation="none", labels=["a", "b", "c"])
+    assert "0" in texts
+    assert "The line marks 0." in texts
+    above = written(monkeypatch, grid=np.abs(grid) + 1, activation="none", labels=["a", "b", "c"])
+    assert "0" not in above
+    assert "The line marks 0." not in above
+
+
+def test_a_threshold_is_marked_where_there_is_one(monkeypatch):
+    grid = RNG.normal(size=(3, 5, 5)) * 3
+    assert "The line marks the threshold, 0.5." in written(monkeypatch, grid=grid, activation="sigmoid")
+    assert not [text for text in written(monkeypatch, grid=grid) if "threshold" in text]
+
+
+def test_no_sentence_is_cut(monkeypatch):
+    """Names may be, when they are long; what the picture says is not."""
+    for activation in ("softmax", "sigmoid", "none"):
+        texts = written(monkeypatch, grid=RNG.normal(size=(5, 7, 7)), activation=activation, rule="shortest")
+        assert not [text for text in texts if "…" in text]
+
+
+def test_cells_are_told_by_row_and_column_from_0(monkeypatch):
+    grid = np.zeros((2, 3, 4))
+    grid[0, 2, 1] = grid[1, 0, 3] = 4.0
+    texts = written(monkeypatch, grid=grid)
+    assert any(text.startswith("best cell: row 2, column 1, logit 4.00") for text in texts)
+    assert any(text.startswith("best cell: row 0, column 3, logit 4.00") for text in texts)
 
 
 def test_no_colour_where_no_class_is_above_its_threshold():
