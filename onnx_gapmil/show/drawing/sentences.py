@@ -23,7 +23,7 @@ _BY_LEAD = (
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
     "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
-    "colour. Boxes surround the largest connected areas."
+    "colour. Boxes surround the largest connected areas where a class is above it."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
 
