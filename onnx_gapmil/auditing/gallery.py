@@ -56,6 +56,7 @@ class GalleryImage:
         boxes: of objects.
         box_classes: what each shows.
         foreground: flat indices of the cells on the object.
+        slices: of the data that it belongs to, as ``column=value``.
         maps: of its telling classes.
     """
 
@@ -71,6 +72,7 @@ class GalleryImage:
     boxes: tuple[Fractions, ...]
     box_classes: tuple[tuple[int, ...], ...]
     foreground: tuple[int, ...]
+    slices: tuple[str, ...] = ()
     maps: Annotated[EncodedMaps, FLAT]
 
     @property
@@ -199,6 +201,7 @@ def _entry(
         boxes=tuple(fractions(box.box, width, height) for box in boxes),
         box_classes=tuple(box.classes for box in boxes),
         foreground=measures.foreground_cells or (),
+        slices=tuple(f"{column}={value}" for column, value in sample.columns),
         maps=maps if arranged else replace(maps, grid=None),
     )
 

@@ -13,6 +13,7 @@ from onnx_gapmil.cli.options import (
     json_option,
     model_argument,
     names_option,
+    no_guess_option,
     print_json,
     provider_option,
     thresholds_option,
@@ -64,8 +65,10 @@ if TYPE_CHECKING:
         "--preprocess",
         metavar="PRESET|FILE|auto",
         help="How photos become inputs: a preset, a JSON file, or auto: found out from a few dozen of the labelled "
-        "images. Default: a JSON beside the model, else a guess that is announced.",
+        "images. Default: a JSON beside the model, what its metadata and first nodes say, and for the rest a guess "
+        "that is announced.",
     ),
+    no_guess_option,
     provider_option,
     head_option("to audit"),
     thresholds_option,
@@ -89,6 +92,7 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     head: str | None,
     thresholds: str | None,
@@ -124,6 +128,7 @@ def command(
         head=head,
         thresholds=thresholds,
         batch=batch,
+        no_guess=no_guess,
     )
     teller = _Teller()
     try:

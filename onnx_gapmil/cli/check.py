@@ -14,6 +14,7 @@ from onnx_gapmil.cli.options import (
     json_option,
     model_argument,
     names_option,
+    no_guess_option,
     print_json,
     provider_option,
     thresholds_option,
@@ -60,6 +61,7 @@ _FILE = click.Path(path_type=Path)
     click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
     head_option("to judge"),
     thresholds_option,
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
@@ -82,6 +84,7 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     head: str | None,
     thresholds: str | None,
     provider: str,
@@ -117,6 +120,7 @@ def command(
             thresholds=thresholds,
             provider=provider,
             batch=batch,
+            no_guess=no_guess,
         )
         if data is not None
         else None
@@ -137,6 +141,7 @@ def command(
         request=request,
         head=head,
         preprocess=preprocess,
+        no_guess=no_guess,
         allow_unjudged=allow_unjudged,
         junit=junit,
         attestation=attestation,

@@ -29,7 +29,14 @@ preprocess_option = click.option(
     "--preprocess",
     metavar="PRESET|FILE",
     help="How photos become inputs: imagenet, inception, caffe, unit, raw, or a JSON file (ours, timm's, Hugging "
-    "Face's). Default: a JSON beside the model, else a guess that is announced.",
+    "Face's). Default: a JSON beside the model, what its metadata and its first nodes say, and for the rest a "
+    "guess that is announced.",
+)
+no_guess_option = click.option(
+    "--no-guess",
+    is_flag=True,
+    help="Exit with 2 where the preprocessing, or a part of it, would be a guess. What --preprocess auto finds on "
+    "labelled images is none.",
 )
 
 

@@ -14,6 +14,7 @@ from onnx_gapmil.cli.options import (
     json_option,
     model_argument,
     names_option,
+    no_guess_option,
     preprocess_option,
     provider_option,
     thresholds_option,
@@ -57,6 +58,7 @@ _TOLD_ONE_BY_ONE = 20
     ),
     thresholds_option,
     preprocess_option,
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
@@ -84,6 +86,7 @@ def command(
     classes: tuple[str, ...],
     thresholds: str | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     batch: int | None,
     top: int,
@@ -130,6 +133,7 @@ def command(
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
         resume=not restart,
+        no_guess=no_guess,
     )
     with closing(run):
         _announce(run)
@@ -161,17 +165,23 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     """Tell each photo as it is done; those that cannot be read are named."""
     from onnx_gapmil.errors import ImageError
 
-    answers = iter(run)
+    answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
         PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
     ):
+        first = ""
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
                 bar.say(f"Error: {found}")
             elif not quiet:
                 _tell(found)
+            else:
+                noted += bool(found.note)
+                first = first or found.note
+        if noted:
+            bar.say(f"Note: of {noted} of {len(run.paths)} photos the first of these says: {first}")
 
 
 def _announce(run: PredictionRun) -> None:
@@ -214,5 +224,7 @@ def _tell(found: ImagePrediction) -> None:
     for head in found.heads:
         for line in head_lines(head, several=len(found.heads) > 1):
             say(f"  {line}")
+    if found.note:
+        say(f"  note         {found.note}")
     if found.picture is not None:
         say(f"  picture      {found.picture}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onnx_gapmil.data.class_names import ClassNames, class_names
+from onnx_gapmil.data.stated_names import StatedNames
 from onnx_gapmil.errors import LabelsError
 
 
@@ -42,6 +43,7 @@ def names_by_head(
     heads: Sequence[NamedHead],
     *,
     asked: str | Path | Sequence[str] | None = None,
+    stated: Sequence[StatedNames] = (),
     wanted: str | None = None,
 ) -> tuple[ClassNames, ...]:
     """The names of each head's classes.
@@ -53,6 +55,7 @@ def names_by_head(
         model_path: where the model lies; None for one in memory.
         heads: all of the model's.
         asked: a file of names, or the names; looked for beside the model if None.
+        stated: what the model's file holds.
         wanted: the output of the only head that is used: names that are asked for have to be its own.
 
     Returns:
@@ -66,16 +69,18 @@ def names_by_head(
     exact = dict.fromkeys(head.logits for head in fitting)
     counts = [*exact, *([2] if 1 in exact and 2 not in exact else [])]
     errors: list[LabelsError] = []
+    unnamed: list[ClassNames] = []
     for count in counts:
         try:
-            found = class_names(model_path, count, asked=asked)
+            found = class_names(model_path, count, asked=asked, stated=stated)
         except LabelsError as error:
             errors.append(error)
             continue
-        if found.names is not None or not errors:
+        if found.names is not None:
             return tuple(_of(head, found, count, named) for head in heads)
+        unnamed.append(found)
     if not errors:
-        nothing = ClassNames(None, "Features have no class names.")
+        nothing = (*unnamed, ClassNames(None, "Features have no class names."))[0]
         return tuple(nothing for _ in heads)
     if len(heads) == 1 or len(fitting) == 1:
         raise errors[0]

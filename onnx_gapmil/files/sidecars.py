@@ -35,6 +35,19 @@ _ENDINGS = (
 )
 
 
+CONFIG_NAME = "config.json"
+"""A library's configuration of a model, which may name its classes."""
+
+
+def model_folders(model: Path) -> tuple[Path, ...]:
+    """Where files that belong to a model are looked for: its folder, and of `onnx/model.onnx` the one above.
+
+    Hugging Face's repositories for the browser keep the files so.
+    """
+    folder = model.parent
+    return (folder, folder.parent) if folder.name == "onnx" else (folder,)
+
+
 def model_stems(model: Path) -> tuple[str, ...]:
     """Stems of the files that belong to a model: `x` for `x.onnx`, `x.gapmil` and `x` for `x.gapmil.onnx`."""
     return tuple(dict.fromkeys((model.stem, model.stem.removesuffix(".gapmil"))))
@@ -48,4 +61,4 @@ def sidecars(model: Path) -> Iterator[Path]:
     names = [*PREPROCESS_NAMES, *LABELS_NAMES, *_OTHERS]
     for stem in (*model_stems(model), model.name):
         names += [stem + ending for ending in _ENDINGS]
-    return (model.parent / name for name in names)
+    return (folder / name for folder in model_folders(model) for name in names)

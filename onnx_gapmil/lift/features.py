@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.logits import find_logits, real_outputs
+from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
 from onnx_gapmil.lift.verdict import ADVICE, Refusal
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.graph.view import ModelGraph
-    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.lifting import Lifting
 
 #: Operators that make each number of their result of several of what they read: classes of features.
@@ -38,20 +37,24 @@ _READING = frozenset({"ArgMax", "Hardmax", "LogSoftmax", "QLinearSoftmax", "Soft
 _KEEPING = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
 
-def made_of(graph: ModelGraph, heads: Sequence[LiftedHead]) -> list[tuple[str, ...]]:
+def made_of(graph: ModelGraph, heads: Sequence[tuple[Logits, Sequence[str]]]) -> list[tuple[str, ...]]:
     """For each head the other outputs whose scores a dense layer makes of its own; empty where it is of classes.
 
     A head that ends in a softmax or a sigmoid is of classes, whatever is made of them. Scores that only scale, clip or
     reorder another output's (a temperature) do not make features of that.
+
+    Args:
+        graph: the model.
+        heads: the logits of each head, and the outputs that are made of them.
     """
     ends = {output: find_logits(graph, output).tensor for output in real_outputs(graph)}
     found: list[tuple[str, ...]] = []
-    for head in heads:
-        if head.logits.activation != "none" or head.member:
+    for logits, outputs in heads:
+        if logits.activation != "none":
             found.append(())
             continue
-        mixed = _mixed(graph, head.logits.tensor)
-        others = (output for output in ends if output not in head.outputs)
+        mixed = _mixed(graph, logits.tensor)
+        others = (output for output in ends if output not in outputs)
         found.append(tuple(output for output in others if ends[output] in mixed))
     return found
 
@@ -73,16 +76,21 @@ def _mixed(graph: ModelGraph, tensor: str) -> set[str]:
     return {name for name, mixed in seen if mixed}
 
 
-def unit_length(walk: Lifting, head: LiftedHead) -> Refusal | None:
+def unit_length(walk: Lifting, logits: Logits, count: int) -> Refusal | None:
     """The refusal of a head whose values are a vector of length 1 (or of another fixed one), which are no scores.
 
     That is how embeddings leave a network (retrieval, faces, re-identification): no number of such a vector says more
     than the angle to an axis. A classifier that compares normalized features with class prototypes goes on behind the
     norm, and is none of these.
+
+    Args:
+        walk: the walk.
+        logits: of the head.
+        count: how many they are.
     """
-    if head.logits.activation != "none":
+    if logits.activation != "none":
         return None
-    graph, name = walk.graph, head.logits.tensor
+    graph, name = walk.graph, logits.tensor
     while (node := graph.producer(name)) is not None:
         if node.op in _KEEPING:
             name = node.inputs[0].name
@@ -94,7 +102,7 @@ def unit_length(walk: Lifting, head: LiftedHead) -> Refusal | None:
         return None
     where = walk.describe(node)
     message = (
-        f"{where}: it divides {head.classes} numbers by their own length, so that they are a vector of fixed length, "
+        f"{where}: it divides {count} numbers by their own length, so that they are a vector of fixed length, "
         "an embedding, and no scores of classes"
     )
     return Refusal("not-a-classifier", where, message, ADVICE["not-a-classifier"])

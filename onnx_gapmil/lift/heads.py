@@ -160,8 +160,9 @@ def lift_heads(
 def _of_classes(walk: Lifting, heads: list[LiftedHead], refusals: dict[str, Refusal]) -> list[LiftedHead]:
     """Heads that are features of others say so; vectors of fixed length are refused."""
     kept = []
-    for head, of in zip(heads, made_of(walk.graph, heads), strict=True):
-        refused = unit_length(walk, head)
+    made = made_of(walk.graph, [(head.logits, head.outputs) for head in heads])
+    for head, of in zip(heads, made, strict=True):
+        refused = unit_length(walk, head.logits, head.classes)
         if refused is None:
             kept.append(replace(head, features_of=of))
         else:

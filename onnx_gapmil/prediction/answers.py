@@ -292,6 +292,7 @@ class ImagePrediction:
         picture: where the picture was written.
         npz: where the arrays were written.
         inputs: of arrays, the shape of each as it went in, with the batch's axis, by input; empty for photos.
+        note: what is to be said of the photo's samples; "" where there is nothing.
     """
 
     image: Path | None
@@ -301,6 +302,7 @@ class ImagePrediction:
     picture: Path | None = None
     npz: Path | None = None
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
@@ -381,6 +383,7 @@ class ImagePrediction:
             "heads": heads,
             "picture": str(self.picture) if self.picture is not None else None,
             "npz": str(self.npz) if self.npz is not None else None,
+            **({"note": self.note} if self.note else {}),
         }
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -15,19 +16,22 @@ from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.data.choosing import choose_classes, read_thresholds
 from onnx_gapmil.data.class_names import ClassNames
 from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
+from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
+from onnx_gapmil.files.arrays import is_array_file, read_arrays
 from onnx_gapmil.graph.loading import LoadedModel, load_model
-from onnx_gapmil.images.decode import check_pixels, read_image
+from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
+from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
+from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, resolved_of
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.running.arrays import is_array_file, read_arrays
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
 
@@ -43,7 +47,8 @@ _GRID = Emit(features=False)
 Arrays = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 """What a model takes as it is: the array of its only input, or one for each of several by their names."""
 Image = str | Path | Arrays
-"""A photo: its path, or its pixels (H, W, 3), RGB, uint8, upright. Or arrays: their file, or they themselves."""
+"""A photo: its path, or its pixels, upright: (H, W, 3), RGB, uint8, or samples of 16 bits, (H, W) or (H, W, 3). Or
+arrays: their file, or they themselves."""
 
 
 class Classifier:
@@ -70,6 +75,7 @@ class Classifier:
         by_image: give each CPU thread photos of its own: quicker for many, slower for one.
         allow_tf32: let CUDA round the factors of convolutions and products to 10 bits.
         cuda_graph: record all kernels of a run once and replay them, on CUDA.
+        no_guess: refuse to prepare photos where the preprocessing, or a part of it, would be a guess.
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
@@ -99,7 +105,9 @@ class Classifier:
         by_image: bool = False,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
+        no_guess: bool = False,
     ) -> None:
+        self._no_guess = no_guess
         self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit)
         self.session = GridSession(
             self.rewrite,
@@ -111,10 +119,18 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = self._place_of(head)
-        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
+        resolved = self._preprocess
+        # Where the graph resizes for itself, cells lie in proportion to what it is given.
+        self._records = tuple(
+            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
+            for entry in self.session.heads
+        )
+        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
+        self.heads = tuple(self._records[place] for place in self._chosen)
         named = [NamedHead(found.output, _channels(found), found.features_of != ()) for found in self.session.heads]
-        self._names = names_by_head(self.path, named, asked=names, wanted=head)
+        stated = stated_names(self.rewrite.source.proto)
+        self._names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
         self.names = self._names[self._place]
         self._readings = self._read(thresholds)
 
@@ -133,10 +149,13 @@ class Classifier:
         """How photos become inputs, where that comes from, and whether it was guessed.
 
         Raises:
-            PreprocessError: the model takes no photo: arrays go in as they are.
+            PreprocessError: the model takes no photo: arrays go in as they are. Or it would be a guess, which
+                ``no_guess`` forbids.
         """
         if isinstance(self._preprocess, PreprocessError):
             raise self._preprocess
+        if self._no_guess:
+            self._preprocess.require_stated()
         return self._preprocess
 
     @property
@@ -147,7 +166,7 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self.session.heads[self._place]
+        return self._records[self._place]
 
     @property
     def logits(self) -> int:
@@ -167,7 +186,7 @@ class Classifier:
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the `heads`."""
-        return self._readings if self.heads is self.session.heads else (self.reading,)
+        return tuple(self._readings[place] for place in self._chosen)
 
     @property
     def class_names(self) -> ClassNames:
@@ -258,7 +277,8 @@ class Classifier:
                 if isinstance(found, ImageError):
                     yield found
                 else:
-                    yield self._described(found.path, found.pixels, found.geometry, found.grids, describers)
+                    answer = self._described(found.path, found.pixels, found.geometry, found.grids, describers)
+                    yield replace(answer, note=found.note) if found.note else answer
 
     def stream_arrays(
         self,
@@ -272,7 +292,7 @@ class Classifier:
         """Run files of arrays, one item each, in order; one that cannot be read gives its error in its place.
 
         Args:
-            files: ``.npy`` and ``.npz``; see `onnx_gapmil.running.arrays`.
+            files: ``.npy`` and ``.npz``; see `onnx_gapmil.files.arrays`.
             top: see `stream`, as for what follows.
             outputs: of the graph.
             saved: arrays that each prediction is to hold for a file.
@@ -337,11 +357,18 @@ class Classifier:
         path = None if isinstance(image, np.ndarray) else Path(image)
         if path is not None and is_array_file(path):
             arrays = read_arrays(path, list(self.session.inputs.by_name))
-            return self._of_arrays(path, arrays, describers)
-        pixels = check_pixels(image) if isinstance(image, np.ndarray) else read_image(image)
-        prepared, geometry = self.preprocess.preprocess.apply(pixels)
+            only = next(iter(arrays.values()))
+            if len(arrays) > 1 or not self._is_photo(only):
+                return self._of_arrays(path, arrays, describers)
+            samples = check_samples(only)
+        else:
+            samples = check_samples(image) if isinstance(image, np.ndarray) else read_samples(Path(image))
+        used = self.preprocess.preprocess
+        prepared = np.empty(used.input_shape, used.input_dtype)
+        geometry = used.prepare(samples, prepared, path if path is not None else "the image")
         grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
-        return self._described(path, pixels, geometry, grids, describers)
+        found = self._described(path, used.shown(samples), geometry, grids, describers)
+        return replace(found, note=depth_note(samples, used.full_scale))
 
     def _of_given(self, arrays: Arrays, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
         try:
@@ -356,8 +383,9 @@ class Classifier:
 
     def _is_photo(self, image: npt.NDArray[Any]) -> bool:
         """Whether an array is a photo's pixels, and the model takes photos."""
-        pixels = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
-        return pixels and not isinstance(self._preprocess, PreprocessError)
+        if isinstance(self._preprocess, PreprocessError):
+            return False
+        return is_photo(image, self.session.input, self._preprocess.preprocess.full_scale)
 
     def _described(
         self,
@@ -378,25 +406,21 @@ class Classifier:
         Raises:
             InputError: no head has all of them.
         """
-        places = self._places()
         if classes is None:
-            return tuple(None for _ in places)
+            return tuple(None for _ in self._chosen)
         chosen: list[tuple[int, ...] | None] = []
         errors: list[InputError] = []
-        for place in places:
-            head = self.session.heads[place]
+        for place in self._chosen:
+            head = self._records[place]
             named, count = self._names[place].names, max(2, _channels(head))
             try:
                 chosen.append(choose_classes(classes, count, named, f"output '{head.output}'"))
             except InputError as error:
                 chosen.append(None)
                 errors.append(error)
-        if len(errors) == len(places):
+        if len(errors) == len(self._chosen):
             raise errors[0]
         return tuple(chosen)
-
-    def _places(self) -> Sequence[int]:
-        return range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
 
     def _describers(
         self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
@@ -405,7 +429,7 @@ class Classifier:
             (
                 place,
                 Describer(
-                    self.session.heads[place],
+                    self._records[place],
                     self._names[place].names,
                     max(1, top),
                     saved,
@@ -413,7 +437,7 @@ class Classifier:
                     chosen=chosen,
                 ),
             )
-            for place, chosen in zip(self._places(), self.choose(classes), strict=True)
+            for place, chosen in zip(self._chosen, self.choose(classes), strict=True)
         ]
 
     def _read(self, thresholds: float | str | Path | Sequence[float] | None) -> tuple[Reading, ...]:
@@ -456,12 +480,23 @@ class Classifier:
         return None
 
     def _resolve_photos(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
+        source = self.rewrite.source
         if isinstance(asked, Preprocess):
-            asked.check_fits(self.session.input)
-            return ResolvedPreprocess(asked, "As given.", assumed=False)
-        request = str(asked) if asked is not None else None
-        metadata = self.rewrite.source.metadata
-        return resolve_preprocess(self.session.input, request=request, model_path=self.path, metadata=metadata)
+            return resolved_of(
+                asked,
+                "As given",
+                input_spec=self.session.input,
+                metadata=source.metadata,
+                proto=source.proto,
+                folder=source.folder,
+            )
+        return resolve_preprocess(
+            self.session.input,
+            request=str(asked) if asked is not None else None,
+            model_path=self.path,
+            metadata=source.metadata,
+            proto=source.proto,
+        )
 
     def __repr__(self) -> str:
         how = "none: arrays go in as they are"

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
+from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
-from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.images.sources import find_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
+from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.output_plan import OutputPlan
@@ -25,7 +27,6 @@ from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -52,6 +53,7 @@ class PredictionRun:
         top: classes listed at image level.
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
+        no_guess: refuse a preprocessing that would be a guess.
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -86,10 +88,11 @@ class PredictionRun:
         allow_tf32: bool = False,
         cuda_graph: bool = False,
         resume: bool = False,
+        no_guess: bool = False,
     ) -> None:
         self.paths = find_images(images, others=ARRAY_SUFFIXES)
         protect(self.paths)
-        self.of_arrays = _are_arrays(self.paths)
+        self.of_arrays = _are_arrays(self.paths, model, preprocess)
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
@@ -97,8 +100,8 @@ class PredictionRun:
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan(self.paths)
-        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         loaded = load_model(model)
+        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
@@ -112,6 +115,7 @@ class PredictionRun:
             by_image=len(self.paths) >= 2 * thread_count(),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
+            no_guess=no_guess,
         )
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
@@ -246,6 +250,9 @@ class PredictionRun:
             "preprocess": used.preprocess.to_json() if used is not None else None,
             "preprocess_source": used.source if used is not None else AS_THEY_ARE,
             "preprocess_assumed": used.assumed if used is not None else False,
+            "preprocess_guessed": list(used.guessed) if used is not None else [],
+            "preprocess_parts": dict(used.parts) if used is not None else {},
+            "preprocess_notes": list(used.notes) if used is not None else [],
             "labels_source": model.names.source,
         }
 
@@ -265,13 +272,17 @@ class PredictionRun:
         self._held.close()
 
 
-def _are_arrays(paths: Sequence[Path]) -> bool:
-    """Whether the files hold arrays; photos and arrays are not run together.
+def _are_arrays(paths: Sequence[Path], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
+    """Whether the files hold arrays that go in as they are; those and photos are not run together.
+
+    Pixels in a ``.npy`` are a photo: the first tells for all.
 
     Raises:
         InputError: there are both.
     """
     arrays = [path for path in paths if is_array_file(path)]
+    if arrays and file_is_photo(arrays[0], load_model(model), preprocess):
+        return False
     if arrays and len(arrays) != len(paths):
         photo = next(path for path in paths if not is_array_file(path))
         raise InputError(f"{arrays[0]} holds arrays and {photo} is a photo; run them one after the other.")

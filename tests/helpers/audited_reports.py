@@ -13,6 +13,7 @@ import onnx
 from PIL import Image
 
 from onnx_gapmil.auditing import AuditSummary, Request, audit
+from onnx_gapmil.auditing.confusions import Confusions
 from onnx_gapmil.auditing.gallery import Gallery
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.files.serial import from_json
@@ -99,4 +100,5 @@ def read_report(path: Path) -> Report:
         names={int(index): name for index, name in data["names"].items()},
         activation=data["activation"],
         gallery=from_json(Gallery, data["gallery"]),
+        confusions=from_json(Confusions, data["confusions"]),
     )

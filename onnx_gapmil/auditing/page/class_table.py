@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.show.html.markup import Markup, tag
 
 NO_SCRIPT = "This part needs JavaScript, which this browser does not run here."
@@ -18,7 +19,22 @@ _COLUMNS = (
 )
 
 
-def classes_section() -> Markup:
+#: Choices of the fewest images that a class must have to be listed, the first that enough classes meet.
+_LEAST = (10, 5, 2)
+#: Rows that the table begins with.
+_ROWS = 10
+
+
+def _least_images(summary: AuditSummary) -> int:
+    """A share of one or two images says little: leave such classes out if ten others are there."""
+    images = [row.images for row in summary.classes]
+    for least in _LEAST:
+        if sum(value >= least for value in images) >= min(_ROWS, len(images)):
+            return least
+    return 1
+
+
+def classes_section(summary: AuditSummary) -> Markup:
     """The table of classes, without its rows."""
     heads = [
         tag(
@@ -38,6 +54,12 @@ def classes_section() -> Markup:
         tag(
             "div",
             tag("label", "Find a class ", tag("input", type="search", id="class-filter", autocomplete="off")),
+            tag(
+                "label",
+                "At least ",
+                tag("input", type="number", id="class-least", min=1, value=_least_images(summary), autocomplete="off"),
+                " images",
+            ),
             tag("p", "", id="class-count", class_="soft", role="status"),
             class_="bar controls",
         ),
@@ -65,7 +87,8 @@ def classes_section() -> Markup:
                 "Top-1 and top-5: share of the class's images where it is the best, or among the five best, at image "
                 "level. Wins a cell: share of its images where it is the best class of a cell on the object. Cells on "
                 "object: share of the object's cells that it wins, on average. Most confused with: what the model "
-                "answered instead, with how often. A class's name shows its images below.",
+                "answered instead, with how often. A share "
+                "of few images says little: “at least” leaves such classes out. A class's name shows its images.",
             ),
         ),
         id="classes",

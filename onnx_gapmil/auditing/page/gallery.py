@@ -11,12 +11,18 @@ from onnx_gapmil.show.html.markup import Child, Markup, tag
 
 _FILTERS = (
     ("all", "All"),
-    ("recoverable", "Right class wins a cell"),
+    ("recoverable", "Label wins a cell on the object"),
     ("dilution", "Dilution"),
     ("distraction", "Distraction"),
     ("absent", "Absent"),
     ("wrong", "All wrong"),
     ("right", "Right"),
+)
+_MAPS = (
+    ("label", "the label"),
+    ("answer", "the answer"),
+    ("difference", "the difference: label less answer"),
+    ("none", "no class"),
 )
 _COLOURED = frozenset({"dilution", "distraction", "absent", "recoverable"})
 
@@ -29,26 +35,42 @@ def gallery_section(gallery: Gallery) -> Markup | None:
         "section",
         tag("h2", "Images"),
         tag("p", gallery.note or f"All {count(gallery.shown, 'image')}, the most telling first.", class_="soft"),
-        tag(
-            "p",
-            "Point at a cell, tap it, or use the arrow keys to see its classes; click to keep it. A class's name "
-            "switches its map on: how strongly each cell speaks for it.",
-            class_="hint",
-        ),
+        _hint(gallery),
         tag("noscript", tag("p", NO_SCRIPT)),
         _controls(gallery.images),
-        tag("p", "", id="gallery-count", class_="soft", role="status"),
+        tag(
+            "div",
+            tag("p", "", id="gallery-count", class_="soft", role="status"),
+            tag("div", id="gallery-tools", class_="tools controls"),
+            class_="bar",
+        ),
+        tag("p", "", id="gallery-paper", class_="soft paper"),
         tag("ul", id="gallery", class_="cards"),
-        tag("button", "Show more", type="button", id="gallery-more", class_="quiet controls", hidden=True),
         tag("dialog", id="viewer", aria_label="One image"),
         id="images",
         aria_label="Images",
     )
 
 
+def _hint(gallery: Gallery) -> Markup:
+    if not _mapped(gallery.images):
+        text = "Where the cells of this model look is not known, so no maps are shown."
+    else:
+        text = (
+            "On each photo lies the map of its label: how strongly each cell speaks for it. Point at a cell, tap it, "
+            "or use the arrow keys to see its classes; click to keep it. A class's name shows its map instead."
+        )
+    return tag("p", text, class_="hint")
+
+
+def _mapped(images: Sequence[GalleryImage]) -> bool:
+    return any(image.maps.grid for image in images)
+
+
 def _controls(images: Sequence[GalleryImage]) -> Markup:
+    mapped = _mapped(images)
     switches: list[Child] = [
-        _switch("grid", "Cells", on=True),
+        _switch("grid", "Cells", on=True) if mapped else None,
         _switch("boxes", "Boxes", on=True) if any(image.boxes for image in images) else None,
         _switch("foreground", "Cells on object", on=False) if any(image.foreground for image in images) else None,
         tag(
@@ -56,10 +78,9 @@ def _controls(images: Sequence[GalleryImage]) -> Markup:
             "Map of ",
             tag(
                 "select",
-                tag("option", "no class", value="none"),
-                tag("option", "the right class", value="truth"),
-                tag("option", "the class answered", value="answer"),
+                [tag("option", text, value=key) for key, text in _MAPS],
                 id="map-of",
+                disabled=not mapped,
             ),
         ),
     ]
@@ -69,8 +90,9 @@ def _controls(images: Sequence[GalleryImage]) -> Markup:
         tag(
             "div",
             tag("label", "Class or file ", tag("input", type="search", id="image-filter", autocomplete="off")),
-            tag("button", "", type="button", id="class-chip", class_="chip", hidden=True),
+            tag("span", id="gallery-chips", class_="chips"),
             switches,
+            id="gallery-bar",
             class_="bar",
         ),
         class_="gallery-controls controls",

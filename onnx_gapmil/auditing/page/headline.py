@@ -58,6 +58,7 @@ def headline_section(summary: AuditSummary) -> Markup:
     return tag(
         "section",
         _eyebrow(summary),
+        _guess(summary),
         tag("h1", "What the classifier sees, ", tag("span", "measured", class_="soft")),
         tag("div", [tag("p", sentence) for sentence in sentences(summary, outcome)], class_="lead"),
         _outcome_bar(outcome),
@@ -73,6 +74,23 @@ def _eyebrow(summary: AuditSummary) -> Markup:
     verdict = summary.verdict
     said = said_verdict(verdict, position_dependent=summary.head.position_dependent).capitalize()
     return tag("p", tag("b", f"{said} head"), f": {_VERDICTS[verdict]}", class_="eyebrow")
+
+
+def _guess(summary: AuditSummary) -> Markup | None:
+    """Loud, and before every figure: with other preprocessing all of them are others."""
+    if not summary.preprocess_assumed:
+        return None
+    return tag(
+        "p",
+        tag("b", "Preprocessing was guessed."),
+        " ",
+        summary.preprocess_source,
+        " Every figure on this page holds for that guess alone; ",
+        tag("code", "--preprocess"),
+        " takes what the vendor says.",
+        class_="guess",
+        role="note",
+    )
 
 
 def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
@@ -105,12 +123,12 @@ def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None
         else f"the {count(outcome.judged, 'error')} with a known place of the object"
     )
     if not outcome.winning:
-        return join("In none of ", these, " does the right class win a cell on the object.")
+        return join("In none of ", these, " does the label win a cell on the object.")
     all_of_them = outcome.winning == outcome.judged
     found = join(
         "In ",
         _strong(f"all {these.removeprefix('the ')}" if all_of_them else f"{outcome.winning:,} of {these}"),
-        ", the right class still wins a cell on the object",
+        ", the label wins a cell on the object",
     )
     wrong = summary.foreground.wrong
     control, excess = wrong.control_any_top1, wrong.excess
@@ -145,7 +163,8 @@ def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     if more > 0:
         sure = "which may be chance" if may_be_chance(found[best], own) else "with no training"
         return join(
-            f"Pooling the same cells by {aggregator_name(best)} instead would be right for ",
+            f"Pooling the same cells by {aggregator_name(best)} instead, the best of the other ways on these images, ",
+            "is right for ",
             _strong(f"{count(more, 'image')} more"),
             f" ({percent(share)}), {sure}.",
         )
@@ -178,7 +197,7 @@ def _outcome_bar(outcome: Outcome) -> Markup:
     lost = max(0, judged - outcome.winning)
     parts = [
         ("right", "Right", outcome.right),
-        ("recoverable", "Wrong; the right class wins a cell on the object, beyond the control", outcome.beyond),
+        ("recoverable", "Wrong; the label wins a cell on the object, beyond the control", outcome.beyond),
         ("control", "Wrong; it wins one, as classes ranked beside it do", outcome.winning - outcome.beyond),
         ("lost", "Wrong; it wins none there", lost),
         ("unjudged", "Wrong" if not judged else "Wrong, the object's place unknown", outcome.wrong - judged),

@@ -41,7 +41,7 @@ def localization(summary: AuditSummary) -> Markup | None:
         rows.append(Row(label, marks, [table_percent(value), table_percent(baseline)]))
     return finding(
         "localization",
-        "Finding the object",
+        "Does the grid find the object?",
         _reading(known),
         join(
             tag(
@@ -64,7 +64,7 @@ def _reading(known: list[_Line]) -> str:
     label, value, baseline = known[0]
     against = f", against {percent(baseline, 0)} for the middle of the image" if baseline is not None else ""
     if label.startswith("Pointing"):
-        return f"The right class's best cell lies on the object in {percent(value, 0)}{against}."
+        return f"The label's best cell lies on the object in {percent(value, 0)}{against}."
     return f"Boxes cut from the grid are right in {percent(value, 0)}{against}."
 
 

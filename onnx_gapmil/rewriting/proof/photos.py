@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.decode import read_samples
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.resolve import resolve_preprocess
 from onnx_gapmil.images.sources import find_images
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import LoadedModel
 
 
-def image_batches(model: LoadedModel, images: Sequence[str], preprocess: str | None) -> list[tuple[str, np.ndarray]]:
+def image_batches(
+    model: LoadedModel, images: Sequence[str], preprocess: str | None, *, no_guess: bool = False
+) -> list[tuple[str, np.ndarray]]:
     """Each photo as a batch of one, for `onnx_gapmil.verify`.
 
     Args:
         model: the model that the photos are prepared for.
         images: files, folders and globs.
         preprocess: what the user asked for; see `resolve_preprocess`.
+        no_guess: refuse a preprocessing that would be a guess.
 
     Returns:
         (path, array of the input's shape and dtype) for each photo.
@@ -42,8 +45,16 @@ def image_batches(model: LoadedModel, images: Sequence[str], preprocess: str | N
     kind = inputs[0].type.tensor_type
     shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
     spec = InputSpec(inputs[0].name, shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
-    recipe = resolve_preprocess(spec, request=preprocess, model_path=model.path, metadata=model.metadata).preprocess
+    resolved = resolve_preprocess(
+        spec, request=preprocess, model_path=model.path, metadata=model.metadata, proto=model.proto
+    )
+    if no_guess:
+        resolved.require_stated()
+    recipe = resolved.preprocess
     fixed = shape[0] or 1
-    return [
-        (str(path), np.repeat(recipe.apply(read_image(path))[0][None], fixed, axis=0)) for path in find_images(images)
-    ]
+    found = []
+    for path in find_images(images):
+        array = np.empty(recipe.input_shape, recipe.input_dtype)
+        recipe.prepare(read_samples(path), array, path)
+        found.append((str(path), np.repeat(array[None], fixed, axis=0)))
+    return found

@@ -32,6 +32,7 @@ class DataRequest:
         thresholds: probabilities above which classes are present: a number or a file.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that would be a guess.
     """
 
     model: Path
@@ -47,6 +48,7 @@ class DataRequest:
     thresholds: str | None = None
     provider: str = "auto"
     batch: int | None = None
+    no_guess: bool = False
 
 
 def measure(
@@ -91,6 +93,7 @@ def _audit(request: DataRequest, progress: Callable[[str, int, int], None]) -> P
             head=request.head,
             thresholds=request.thresholds,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("audit", found.done, found.total),
@@ -119,6 +122,7 @@ def _compare(request: DataRequest, old: Path, progress: Callable[[str, int, int]
             labels=request.labels,
             provider=request.provider,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("compare", found.done, found.total),
