@@ -36,14 +36,14 @@ class Caption:
         title: the first line, such as the photo's name.
         model: the second, such as the model's name and its head's verdict.
         preprocessing: how the photo became the model's input, in short; "" if there is nothing to say.
-        guessed: whether that is a guess.
+        guessed: what of that is a guess, such as ``color guessed``; "" if nothing is.
         notes: sentences that a reader of the picture must know, such as what a position-dependent head is.
     """
 
     title: str
     model: str
     preprocessing: str = ""
-    guessed: bool = False
+    guessed: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -95,7 +95,7 @@ def test_a_name_that_no_font_has_is_drawn_as_number_and_code_points():
 
 def test_a_guess_and_notes_are_on_the_picture():
     plain = render(grid=np.eye(3)[:, None], preprocessing="squash")
-    guessed = render(grid=np.eye(3)[:, None], preprocessing="squash", guessed=True)
+    guessed = render(grid=np.eye(3)[:, None], preprocessing="squash", guessed="color guessed")
     assert near(guessed, CAUTION).sum() > 100
     assert near(plain, CAUTION).sum() == 0
     noted = render(grid=np.eye(3)[:, None], preprocessing="squash", notes=("Position-dependent head.",))
