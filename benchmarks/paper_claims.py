@@ -204,11 +204,11 @@ def page(digits: dict[str, dict[str, Any]], photos: dict[str, dict[str, Any]], s
         "",
         "In percent, each figure / the same for the middle of the photo, which knows nothing, and in brackets the "
         "95 % interval of the difference in points, paired by object. Pointing: the label's best cell, or the photo's "
-        "centre, touches the object. MaxBoxAccV2 is the mean over IoUs of 0.3, 0.5 and 0.7, with boxes of all contours; "
-        "MaxBoxAcc (V1) takes the box of the largest contour at an IoU of 0.5, which papers also quote as GT-known "
-        "localization; Top-1 localization asks that the image's answer is right as well. Thresholds, and sizes of the "
-        "centred box, are chosen on the other half of the objects; the last column has V1 at the threshold that is "
-        "best in hindsight, as papers report it.",
+        "centre, touches the object. MaxBoxAccV2 is the mean over IoUs of 0.3, 0.5 and 0.7, with boxes of all "
+        "contours; MaxBoxAcc (V1) takes the box of the largest contour at an IoU of 0.5, which papers also quote as "
+        "GT-known localization; Top-1 localization asks that the image's answer is right as well. Thresholds, and "
+        "sizes of the centred box, are chosen on the other half of the objects; the last column has V1 at the "
+        "threshold that is best in hindsight, as papers report it.",
         "",
         table(
             ["model", "objects", "pointing", "MaxBoxAccV2", "MaxBoxAcc (V1)", "Top-1 localization", "V1, hindsight"],
