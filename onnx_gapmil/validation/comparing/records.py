@@ -75,6 +75,7 @@ class PairRecord:
         probabilities: drift of their probabilities.
         grids: drift of the grids; None where their common places are not known.
         slices: (column, value) each, by which figures are given.
+        same_present: whether the same classes are present to both; None unless both are multi-label.
     """
 
     image: str
@@ -88,6 +89,7 @@ class PairRecord:
     probabilities: Drift
     grids: GridDrift | None
     slices: tuple[tuple[str, str], ...]
+    same_present: bool | None = None
 
     @property
     def fixed(self) -> bool:
