@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 R = TypeVar("R")
+#: The form of the records that are written: what is measured on an image.
+FORM = 2
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
 _SAMPLES = "samples.jsonl"
@@ -53,6 +55,7 @@ class Identity:
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
+        form: of its records; those of another form hold other measures.
     """
 
     model: str
@@ -74,6 +77,7 @@ class Identity:
     preprocessing: str | None
     libraries: str
     thresholds: str
+    form: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

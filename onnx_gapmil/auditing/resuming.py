@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.journal import FORM, Decisions, Identity, Journal, Settings
 from onnx_gapmil.auditing.preparation import AUTO, prepare
 from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
@@ -38,6 +38,7 @@ _WORDS = {
     "preprocessing": "preprocessing",
     "libraries": "versions of libraries",
     "thresholds": "threshold of a class",
+    "form": "form of its records",
 }
 _NAMED = 5
 
@@ -129,6 +130,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
         thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),
+        form=FORM,
     )
 
 

@@ -9,15 +9,18 @@ from typing import Any
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.aggregate.reading import ReadAs
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.data.slices import SlicedColumn
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
-from onnx_gapmil.metrics.figures import ClassRow, Figures
+from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
 from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 from onnx_gapmil.metrics.swaps import LikelySwap
 
 SCHEMA_VERSION = 1
+#: Suspect labels that ``summary.json`` lists.
+MOST_SUSPECTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +207,47 @@ class Conditions:
     aggregators: Mapping[str, AggregatorFigures]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuspectLabel:
+    """An image whose label is suspect: the model is sure of something else, and no cell knows its label.
+
+    Attributes:
+        image: its name in the data set.
+        labels: the model's classes that it is labelled with.
+        label_names: of these.
+        answer: the model's class.
+        answer_name: of that.
+        confidence: its probability.
+        label_probability: that of the label; of several, their sum.
+    """
+
+    image: str
+    labels: tuple[int, ...]
+    label_names: tuple[str, ...]
+    answer: int
+    answer_name: str
+    confidence: float
+    label_probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectLabels:
+    """Images whose label is suspect; the definition is that of `onnx_gapmil.metrics.suspects`.
+
+    Attributes:
+        images: how many.
+        of: images in which a suspect was looked for.
+        share: of them.
+        listed: the first `MOST_SUSPECTS` of them, those whose answer is furthest above the label in probability first;
+            all are in ``images.parquet``.
+    """
+
+    images: int
+    of: int
+    share: float | None
+    listed: tuple[SuspectLabel, ...]
+
+
 # The fields of the last base come first, as in summary.json.
 @dataclass(frozen=True, kw_only=True)
 class AuditSummary(Figures, Conditions):
@@ -221,18 +265,25 @@ class AuditSummary(Figures, Conditions):
       model's own;
     - ``foreground``, ``recoverable``, ``error_causes``: whether the cells on the object know better than the image;
     - ``background_reliance``, ``background``, ``edges``: evidence off the object, and at the border;
-    - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``localization``, ``pxap``: whether the grid finds
-      the object;
+    - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``maxboxacc_v1``, ``top1_localization``,
+      ``localization``, ``pxap``: whether the grid finds the object, beside what the centre finds;
     - ``calibration``, ``several_objects``;
-    - ``intervals``: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``;
+    - ``intervals``, ``counts``: 95 % intervals, and numbers of images, by the figure's place, as in
+      ``foreground.wrong.any_top1``;
     - ``multi_label``: of a head whose classes are present each by itself, what stands in place of top-1: mean average
       precision, precision, recall and F1. None of other heads;
     - ``likely_swaps``: classes that are likely exchanged with each other; empty where none are.
 
     Attributes:
+        suspect_labels: images whose model is sure of something else, and whose label no cell knows.
+        slices: the figures of each slice, by column and value.
+        slice_columns: every column, with what became of it.
         classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.
     """
 
+    suspect_labels: SuspectLabels
+    slices: Mapping[str, Mapping[str, SliceFigures]]
+    slice_columns: Mapping[str, SlicedColumn]
     multi_label: MultiLabelFigures | None = None
     likely_swaps: tuple[LikelySwap, ...] = ()
     classes: tuple[ClassRow, ...] = field(repr=False, default=())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx_gapmil.auditing.records import ImageRecord, Record
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.metrics.figures import ClassRow
     from onnx_gapmil.metrics.multilabel import MultiLabelFigures
@@ -49,6 +50,11 @@ _IMAGES: Mapping[str, pa.DataType] = {
     "background_share": pa.float64(),
     "background_reliance": pa.float64(),
     "pointing_game": pa.bool_(),
+    "object_share": pa.float64(),
+    "label_probability": pa.float64(),
+    "label_cells": pa.int32(),
+    "suspect": pa.bool_(),
+    "slices": pa.map_(pa.string(), pa.string()),
     "present": pa.list_(pa.int32()),
     "present_names": pa.list_(pa.string()),
 }
@@ -66,13 +72,27 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None:
+def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standing: Standing | None = None) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
+
+    Args:
+        path: the file.
+        records: of the audit.
+        name_of: a class's name.
+        standing: the slices of each measured image, and whether its label is suspect.
 
     Raises:
         InputError: the file cannot be written.
     """
-    write_table(path, [_image_row(record, name_of) for record in records], _IMAGES)
+    rows = [_image_row(record, name_of) for record in records]
+    if standing is not None:
+        known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
+        for row, slices in zip(known, standing.slices.by_image(len(known)), strict=True):
+            row["slices"] = list(slices.items())
+            row["suspect"] = None if standing.suspects is None else False
+        for place in standing.suspects or ():
+            known[place]["suspect"] = True
+    write_table(path, rows, _IMAGES)
 
 
 def write_classes(
@@ -136,6 +156,8 @@ def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
         "probability": probability,
         "top5": [index for index, _ in record.top],
         "right": measures.right,
+        "label_probability": measures.label_probability,
+        "label_cells": measures.label_cells,
         "rank": min(measures.ranks) + 1 if measures.ranks else None,
         **{f"rank_{name}": min(ranks) + 1 if ranks else None for name, ranks in record.aggregators.items()},
         **_by_place(measures),
@@ -157,6 +179,7 @@ def _by_place(measures: ImageMeasures) -> dict[str, Any]:
         "cause": measures.cause,
         "recoverable": measures.recoverable,
         "control": measures.control,
+        "object_share": measures.object_share,
     }
     if measures.foreground is not None and measures.foreground_cells is not None:
         found |= {

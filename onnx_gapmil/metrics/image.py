@@ -14,15 +14,16 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.cells import winners_along
+from onnx_gapmil.data.slices import object_share
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
+from onnx_gapmil.metrics.boxes import BoxHits, box_hits
 from onnx_gapmil.metrics.calibration import brier_score, log_loss
 from onnx_gapmil.metrics.causes import Cause, Margin, error_cause, lost_margin
 from onnx_gapmil.metrics.control import rank_matched_control
 from onnx_gapmil.metrics.edges import Edges, edge_artefacts
 from onnx_gapmil.metrics.foreground import Recovery, cells_first, foreground_recovery, right_cells
-from onnx_gapmil.metrics.localization import BoxHits, box_hits
 from onnx_gapmil.metrics.overlap import (
     HALF,
     ObjectBox,
@@ -53,6 +54,9 @@ class ImageMeasures:
         confidence: the probability of the prediction.
         nll: negative log-likelihood of the label; of images with one label.
         brier: Brier score; of images with one label.
+        label_probability: the probability of the label; of several, their sum, at most 1.
+        label_cells: cells that a label wins, wherever they lie.
+        object_share: the share of the photo that the labels' object takes; see `object_share`.
         foreground_cells: flat indices of the cells on the object.
         foreground: what these cells know.
         cause: why the mean failed; of images answered wrongly.
@@ -74,6 +78,9 @@ class ImageMeasures:
     confidence: float
     nll: float | None
     brier: float | None
+    label_probability: float | None = None
+    label_cells: int | None = None
+    object_share: float | None = None
     foreground_cells: tuple[int, ...] | None = None
     foreground: Recovery | None = None
     cause: Cause | None = None
@@ -137,7 +144,7 @@ def measure_image(
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         multi_label: whether each class is present by itself, where its logit is above 0 (its threshold is taken off
             before); a cell in which none is present wins for nobody.
-        localization: whether to compute MaxBoxAccV2 and PxAP, about 2.5 ms for each kind of object.
+        localization: whether to compute boxes and PxAP, about 2.5 ms for each kind of object.
 
     Raises:
         InputError: the mask has not the size of the photo.
@@ -179,6 +186,13 @@ def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
         confidence=float(min(max(chances[scene.prediction], 0.0), 1.0)),
         nll=log_loss(chances, alone) if alone is not None else None,
         brier=brier_score(chances, alone) if alone is not None else None,
+        label_probability=float(min(max(chances[list(scene.labels)].sum(), 0.0), 1.0)),
+        label_cells=int(np.isin(scene.winners, scene.labels).sum()),
+        object_share=object_share(
+            scene.geometry.image_size[::-1],
+            [box for target in scene.named for box in target.boxes],
+            float(scene.mask.mean()) if scene.mask is not None else None,
+        ),
     )
 
 
@@ -289,7 +303,7 @@ def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
         boxes = boxes_on_map(target.boxes, scene.geometry)
         if len(boxes):
             own = score_map(scene.grid[target.representative(scene.logits)])
-            found.append(box_hits(own, boxes))
+            found.append(box_hits(own, boxes, answered=scene.prediction in target.classes))
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
-from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.images.sources import find_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
@@ -90,8 +90,7 @@ class PredictionRun:
     ) -> None:
         self.paths = find_images(images, others=ARRAY_SUFFIXES)
         protect(self.paths)
-        loaded = load_model(model)
-        self.of_arrays = _are_arrays(self.paths, loaded, preprocess)
+        self.of_arrays = _are_arrays(self.paths, model, preprocess)
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
@@ -99,6 +98,7 @@ class PredictionRun:
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan(self.paths)
+        loaded = load_model(model)
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
             loaded,
@@ -263,7 +263,7 @@ class PredictionRun:
         self._held.close()
 
 
-def _are_arrays(paths: Sequence[Path], model: LoadedModel, preprocess: Preprocess | str | Path | None) -> bool:
+def _are_arrays(paths: Sequence[Path], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
     """Whether the files hold arrays that go in as they are; those and photos are not run together.
 
     Pixels in a ``.npy`` are a photo: the first tells for all.
@@ -272,7 +272,7 @@ def _are_arrays(paths: Sequence[Path], model: LoadedModel, preprocess: Preproces
         InputError: there are both.
     """
     arrays = [path for path in paths if is_array_file(path)]
-    if arrays and file_is_photo(arrays[0], model, preprocess):
+    if arrays and file_is_photo(arrays[0], load_model(model), preprocess):
         return False
     if arrays and len(arrays) != len(paths):
         photo = next(path for path in paths if not is_array_file(path))

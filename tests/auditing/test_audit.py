@@ -67,13 +67,17 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     )
     promised += " preprocess_source preprocess_assumed class_map names_source provider versions aggregators top1 top5"
     promised += " macro foreground recoverable error_causes background_reliance background edges pointing_game"
-    promised += " pointing_game_centre maxboxacc_v2 localization pxap calibration several_objects intervals"
+    promised += " pointing_game_centre pointing_game_excess maxboxacc_v2 maxboxacc_v1 top1_localization localization"
+    promised += " pxap calibration several_objects intervals counts suspect_labels slices slice_columns"
     promised += " multi_label likely_swaps"
     assert list(found) == promised.split()
     head = "output activation grid_shape quantized position_dependent note reading thresholds"
     assert list(found["head"]) == head.split()
     boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
-    assert list(found["localization"]) == f"objects {boxes} centre_box".split()
+    assert list(found["localization"]) == f"objects {boxes} centre_box excess one_box top1".split()
+    one = "share threshold oracle halves"
+    assert list(found["localization"]["one_box"]) == f"{one} centre_box excess".split()
+    assert list(found["localization"]["top1"]["centre_box"]) == one.split()
     assert list(found["localization"]["centre_box"]) == boxes.split()
     assert list(found["calibration"]) == ["ece", "bins", "confidence", "brier", "nll"]
     assert {"mean", "max", "lse", "topk", "softmax_weighted", "noisy_or", "median", "prob_mean"} <= set(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_mean, wilson
+from onnx_gapmil.metrics.means import seed_of
 from onnx_gapmil.metrics.paired import mcnemar_p, mirrored_mean, paired_difference
-from onnx_gapmil.metrics.summary import seed_of
 from onnx_gapmil.validation.comparing.records import GridDrift, PairRecord
 
 Records = Sequence[PairRecord]

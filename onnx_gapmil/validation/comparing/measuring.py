@@ -21,7 +21,7 @@ from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.overlap import cell_overlap, cell_overlap_of_mask
 from onnx_gapmil.validation.comparing.lattice import common_lattice
 from onnx_gapmil.validation.comparing.records import Answer, Drift, GridDrift, PairRecord
-from onnx_gapmil.validation.comparing.slices import slices_of
+from onnx_gapmil.validation.comparing.slices import columns_of_shot
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.geometry import Geometry
@@ -97,6 +97,7 @@ def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new
         DataError: a box or the mask does not fit the image.
     """
     height, width = size
+    mask = read_mask(shot.old.mask, size) if shot.old is not None and shot.old.mask is not None else None
     before, after = sides.alignment.old, sides.alignment.new
     first = _answer(old, shot.old.labels if shot.old is not None else ())
     second = _answer(new, shot.new.labels if shot.new is not None else ())
@@ -113,8 +114,8 @@ def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new
         unaligned=theirs[0] >= sides.alignment.old_count or bool(mine[0] not in before),
         logits=_drift(old.scores[before], new.scores[after]),
         probabilities=_drift(old.probabilities[before], new.probabilities[after]),
-        grids=_grids(sides, shot, size, old, new),
-        slices=slices_of(shot, (width, height)),
+        grids=_grids(sides, shot, size, mask, old, new),
+        columns=columns_of_shot(shot, (width, height), mask),
         same_present=_same_present(sides, old, new),
     )
 
@@ -151,7 +152,9 @@ def lattice_of(sides: Sides, old: Seen, new: Seen) -> Lattice | None:
     )
 
 
-def _grids(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new: Seen) -> GridDrift | None:
+def _grids(
+    sides: Sides, shot: Shot, size: tuple[int, int], mask: npt.NDArray[np.bool_] | None, old: Seen, new: Seen
+) -> GridDrift | None:
     lattice = lattice_of(sides, old, new)
     if lattice is None:
         return None
@@ -162,7 +165,7 @@ def _grids(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new: Seen
     won, rewon = readings[0].winners(first), joint[readings[1].winners(second)]
     softmax = not (sides.old.classifier.independent or sides.new.classifier.independent)
     speaking = _evidence(first, int(old.scores.argmax()), softmax), _evidence(second, int(new.scores.argmax()), softmax)
-    inside = _on_object(shot, size, lattice)
+    inside = _on_object(shot, size, mask, lattice)
     return GridDrift(
         cells=won.size,
         averaged=not lattice.same,
@@ -192,13 +195,12 @@ def _gained(old: Array | None, new: Array | None, inside: Array | None) -> float
     return float(((new - old) * inside).sum())
 
 
-def _on_object(shot: Shot, size: tuple[int, int], lattice: Lattice) -> Array | None:
+def _on_object(shot: Shot, size: tuple[int, int], mask: npt.NDArray[np.bool_] | None, lattice: Lattice) -> Array | None:
     """(H, W), the share of each common cell that lies in the object; None where that is not known, or not seen."""
     sample = shot.old
     if sample is None:
         return None
-    if sample.mask is not None:
-        mask = read_mask(sample.mask, size)
+    if mask is not None:
         overlap = cell_overlap_of_mask(mask, lattice.geometry, lattice.shape)
     else:
         checked = check_sample(sample, size)

@@ -52,6 +52,7 @@ class OpenedSide:
         preprocess_source: where that comes from.
         preprocess_assumed: whether it was guessed.
         labels_source: how the data's labels became its classes; "" without labels.
+        preprocess_guessed: which parts of the preprocessing nothing states.
     """
 
     classifier: Classifier
@@ -60,6 +61,7 @@ class OpenedSide:
     preprocess_source: str
     preprocess_assumed: bool
     labels_source: str = ""
+    preprocess_guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             each.preprocess.source,
             each.preprocess.assumed,
             each.class_map.source,
+            each.preprocess.guessed,
         )
         for classifier, aggregator, each in zip((old, new), aggregators, prepared, strict=True)
     ]
@@ -196,6 +199,7 @@ def _without_labels(
             classifier.preprocess.preprocess,
             classifier.preprocess.source,
             classifier.preprocess.assumed,
+            preprocess_guessed=classifier.preprocess.guessed,
         )
         for classifier, aggregator in zip((old, new), aggregators, strict=True)
     ]
