@@ -37,6 +37,10 @@ NAME_KEYS = (
 _MODEL_API = ("labels", "label_info")
 #: What stands where nobody gave names: transformers' LABEL_0, Ultralytics' class0.
 _PLACEHOLDER = re.compile(r"(?:label|class)[ _]?(\d+)", re.IGNORECASE)
+#: Operators that leave texts as they are.
+_SAME_TEXTS = frozenset({"Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
+#: Casts, reshapes and the like between the best class and what picks its text, at the most.
+_LONGEST_WAY = 8
 #: Operators of ai.onnx.ml and of the default domain that pick a text by its place.
 _PICKERS = frozenset({"ArrayFeatureExtractor", "Gather", "GatherElements", "GatherND"})
 
@@ -107,15 +111,16 @@ def _names(text: str) -> list[str] | None:
 def _in_graph(proto: onnx.ModelProto) -> Iterator[StatedNames]:
     texts = _Texts(proto)
     for node in proto.graph.node:
+        if not node.input:
+            continue
         if node.op_type == "ZipMap":
             yield from _of_zipmap(node)
         elif node.op_type == "LabelEncoder":
             yield from _of_encoder(node)
         elif node.op_type in _PICKERS and len(node.input) > 1 and node.input[1]:
-            names = texts.of(node.input[0])
-            if names is not None and texts.of(node.input[1]) is None:
-                source = f"the texts that {_said(node)} picks from"
-                yield StatedNames(names, source, texts.scores(node.input[1]))
+            names, scores = texts.of(node.input[0]), texts.scores(node.input[1])
+            if names is not None and scores is not None:
+                yield StatedNames(names, f"the texts that {_said(node)} picks from", scores)
 
 
 def _of_zipmap(node: onnx.NodeProto) -> Iterator[StatedNames]:
@@ -153,9 +158,9 @@ class _Texts:
 
     def of(self, name: str) -> tuple[str, ...] | None:
         """The texts of a tensor, in order; None where it is no constant of texts."""
-        for _ in range(8):
+        for _ in range(_LONGEST_WAY):
             maker = self._makers.get(name)
-            if maker is None or maker.op_type not in ("Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten"):
+            if maker is None or not maker.input or maker.op_type not in _SAME_TEXTS:
                 break
             name = maker.input[0]
         found = self._initializers.get(name)
@@ -171,16 +176,16 @@ class _Texts:
         except GapmilError:
             return None
 
-    def scores(self, name: str) -> str:
-        """The tensor whose ArgMax or TopK a number comes from; the number's own tensor where that is not seen."""
-        for _ in range(8):
+    def scores(self, name: str) -> str | None:
+        """The tensor whose ArgMax or TopK a number comes from; None where it comes from elsewhere."""
+        for _ in range(_LONGEST_WAY):
             maker = self._makers.get(name)
-            if maker is None:
-                return name
+            if maker is None or not maker.input:
+                return None
             if maker.op_type in ("ArgMax", "TopK"):
                 return str(maker.input[0])
             name = maker.input[0]
-        return name
+        return None
 
 
 def _decoded(texts: npt.NDArray[Any]) -> tuple[str, ...]:

@@ -119,8 +119,15 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = self._place_of(head)
-        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
+        resolved = self._preprocess
+        # Where the graph resizes for itself, cells lie in proportion to what it is given.
+        self._records = tuple(
+            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
+            for entry in self.session.heads
+        )
+        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
+        self.heads = tuple(self._records[place] for place in self._chosen)
         named = [NamedHead(found.output, _channels(found), found.features_of != ()) for found in self.session.heads]
         stated = stated_names(self.rewrite.source.proto)
         self._names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
@@ -159,7 +166,7 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self.session.heads[self._place]
+        return self._records[self._place]
 
     @property
     def logits(self) -> int:
@@ -179,7 +186,7 @@ class Classifier:
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the `heads`."""
-        return self._readings if self.heads is self.session.heads else (self.reading,)
+        return tuple(self._readings[place] for place in self._chosen)
 
     @property
     def class_names(self) -> ClassNames:
@@ -410,7 +417,7 @@ class Classifier:
         Raises:
             InputError: no head has all of them.
         """
-        places = self._places()
+        places = self._chosen
         if classes is None:
             return tuple(None for _ in places)
         chosen: list[tuple[int, ...] | None] = []
@@ -427,9 +434,6 @@ class Classifier:
             raise errors[0]
         return tuple(chosen)
 
-    def _places(self) -> Sequence[int]:
-        return range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
-
     def _describers(
         self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
     ) -> list[tuple[int, Describer]]:
@@ -437,7 +441,7 @@ class Classifier:
             (
                 place,
                 Describer(
-                    self.session.heads[place],
+                    self._records[place],
                     self._names[place].names,
                     max(1, top),
                     saved,
@@ -445,7 +449,7 @@ class Classifier:
                     chosen=chosen,
                 ),
             )
-            for place, chosen in zip(self._places(), self.choose(classes), strict=True)
+            for place, chosen in zip(self._chosen, self.choose(classes), strict=True)
         ]
 
     def _read(self, thresholds: float | str | Path | Sequence[float] | None) -> tuple[Reading, ...]:

@@ -228,7 +228,7 @@ def _inspected(analysis: Analysis, asked: str | Path | Sequence[str] | None, hea
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
-        stated=stated_note(source, [_named(found) for found in heads], asked),
+        stated=stated_note(source, [_named(found) for found in heads], asked, alone=traced.inputs[0].alone),
     )
 
 

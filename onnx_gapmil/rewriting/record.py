@@ -107,6 +107,8 @@ class HeadRecord(HeadOutputs):
             for a head of classes.
         as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
             has it; None before it.
+        resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
+            size to one: cells of another size then lie in proportion. Found anew whenever a record is read.
     """
 
     output: str
@@ -127,6 +129,7 @@ class HeadRecord(HeadOutputs):
     attachment: Attachment = "plain"
     as_deployed: Mapping[str, Any] | None = None
     features_of: tuple[str, ...] = ()
+    resized_from: tuple[int, int] | None = None
 
     @property
     def new_outputs(self) -> tuple[str, ...]:
@@ -139,6 +142,15 @@ class HeadRecord(HeadOutputs):
             return replace(self, places=places)
         grids = tuple(replace(grid, note=_note_on_places(grid.note, places)) for grid in self.feature_grids)
         return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
+
+    def at(self, size: tuple[int, int]) -> HeadRecord:
+        """The same for an input of a size, (height, width): its places in pixels of that."""
+        places = self.places
+        if self.resized_from in (None, size) or places.rows is None or places.columns is None:
+            return self
+        down, across = (own / whole for own, whole in zip(size, self.resized_from or size, strict=True))
+        rows, columns = places.rows.stretched(down), places.columns.stretched(across)
+        return replace(self, places=replace(places, rows=rows, columns=columns), resized_from=size)
 
     @property
     def arranged(self) -> bool:

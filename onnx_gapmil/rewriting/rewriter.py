@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.errors import ModelError, PreprocessError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
+from onnx_gapmil.images.input_spec import image_spec
+from onnx_gapmil.images.stated import read_first_nodes
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.attachment.attach import attach
@@ -24,6 +26,7 @@ from onnx_gapmil.rewriting.result import Rewrite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import Readout, Refusal
 
@@ -175,7 +178,24 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         places=head.places,
         attachment=attachment,
         features_of=head.features_of,
+        resized_from=_resized_from(analysis, head.places),
     )
+
+
+def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
+    """The size of the trace, where the graph resizes an input of any size to one before anything else."""
+    entry = next((entry for entry in analysis.trace.inputs if entry.name == places.input), None)
+    spec = image_spec(analysis.source.proto, alone=entry is not None and entry.alone)
+    if spec is None or entry is None or spec.name != places.input or not entry.space_is_open:
+        return None
+    try:
+        if not read_first_nodes(analysis.source.proto, spec, analysis.source.folder).resizes_whole:
+            return None
+        last = spec.layout() == "NHWC"
+    except PreprocessError:  # no picture
+        return None
+    height, width = entry.traced[-3:-1] if last else entry.traced[-2:]
+    return height, width
 
 
 def _membership(head: LiftedHead) -> list[str]:

@@ -29,6 +29,8 @@ _LARGEST_CONSTANT = 1 << 24
 _LONGEST_CHAIN = 32
 #: Nodes that are looked through from the input on, at the most.
 _MOST_PASSED = 256
+#: They take a part of the image, or add to it.
+_CUTTING = frozenset({"Pad", "Slice", "Crop", "Upsample", "Resize"})
 #: They read a size, not values.
 _OF_SHAPE = frozenset({"Shape", "Size"})
 
@@ -43,6 +45,7 @@ class FirstNodes:
         reverses: whether the order of three channels is turned round.
         note: what was found that says nothing for certain; "" where there is none.
         values: what they do to each channel: the factors, and what is then added; None where they do nothing.
+        resizes_whole: whether they resize the whole image to one size, whatever its own.
     """
 
     steps: tuple[str, ...] = ()
@@ -50,6 +53,7 @@ class FirstNodes:
     reverses: bool = False
     note: str = ""
     values: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    resizes_whole: bool = False
 
     @property
     def source(self) -> str:
@@ -105,7 +109,10 @@ def _said(found: Channels, spec: InputSpec) -> FirstNodes:
     if judged is None and found.changed:
         note = f"What values they expect does not follow from {source}."
     done = (tuple(found.scale.tolist()), tuple(found.shift.tolist())) if found.changed else None
-    return FirstNodes(tuple(step for step in found.steps if step), tuple(statements), reverses, note, done)
+    steps = tuple(step for step in found.steps if step)
+    resizing = next((place for place, step in enumerate(steps) if step.startswith("Resize to")), None)
+    whole = resizing is not None and not any(step.split()[0] in _CUTTING for step in steps[:resizing])
+    return FirstNodes(steps, tuple(statements), reverses, note, done, whole)
 
 
 def _order(found: Channels, reverses: bool) -> str | None:
@@ -144,7 +151,7 @@ class _Walk:
             if not read or node.op_type in _OF_SHAPE:
                 continue
             passed += 1
-            made = pass_node(node, read, self.constant) if passed <= _MOST_PASSED else None
+            made = pass_node(node, read, self) if passed <= _MOST_PASSED else None
             if made is None:
                 ends += read.values()
             else:
@@ -161,11 +168,19 @@ class _Walk:
         ones = np.ones(count)
         return Channels(axis, rank, tuple(range(count)), ones, np.zeros(count)) if axis >= 0 else None
 
-    def constant(self, name: str) -> npt.NDArray[Any] | None:
+    def __call__(self, name: str) -> npt.NDArray[Any] | None:
         """The value of a small constant tensor, through the nodes that make it; None where it is none."""
         if name not in self._constants:
             self._constants[name] = self._folded(name)
         return self._constants[name]
+
+    def tail(self, name: str) -> npt.NDArray[Any] | None:
+        """The value of a tensor, or of its last part where the first is the batch, as PyTorch writes it."""
+        whole = self(name)
+        place = self._producers.get(name)
+        if whole is not None or place is None or self._proto.graph.node[place].op_type != "Concat":
+            return whole
+        return self(self._proto.graph.node[place].input[-1])
 
     def _folded(self, name: str) -> npt.NDArray[Any] | None:
         if name in self._initializers:

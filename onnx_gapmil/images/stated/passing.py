@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,17 @@ from onnx_gapmil.images.stated.channels import Channels, attribute, by_channel, 
 if TYPE_CHECKING:
     import onnx
 
-Constant = Callable[[str], "npt.NDArray[Any] | None"]
+
+class Constant(Protocol):
+    """The constants of a graph."""
+
+    def __call__(self, name: str, /) -> npt.NDArray[Any] | None:
+        """The value of a tensor; None where it is no constant."""
+
+    def tail(self, name: str, /) -> npt.NDArray[Any] | None:
+        """The value of a tensor, or of the last of the parts that a Concat makes it of."""
+
+
 Passed = Mapping[int, Channels] | None
 """What a node makes of them, by output; None where it does not only move, scale or shift them."""
 
@@ -37,7 +47,10 @@ def pass_node(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Cons
     rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if rule is None or (0 not in read and node.op_type not in _BOTH_WAYS):
         return None
-    return rule(node, read, constant)
+    try:
+        return rule(node, read, constant)
+    except (IndexError, ValueError, TypeError, ArithmeticError):  # inputs or attributes that its operator has not
+        return None
 
 
 def _same(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Constant) -> Passed:
@@ -255,10 +268,15 @@ def _spatial(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Const
     found = read[0]
     if node.op_type != "Resize" or found.axis is None or len(node.input) < 4 or not node.input[3]:
         return {0: found.passed(node.op_type)}
-    sizes = constant(node.input[3])
-    if sizes is None or sizes.size != found.rank or found.rank < 3:
+    sizes = constant.tail(node.input[3])
+    kept = (attribute(node, "keep_aspect_ratio_policy") or b"stretch") == b"stretch"
+    whole = attribute(node, "coordinate_transformation_mode") != b"tf_crop_and_resize" and not attribute(node, "axes")
+    if sizes is None or sizes.size not in (2, found.rank) or found.rank < 3 or not (kept and whole):
         return {0: found.passed("Resize")}
-    sides = [int(side) for axis, side in enumerate(sizes.ravel()) if axis != found.axis][-2:]
+    last = found.axis == found.rank - 1
+    if sizes.size == 2 and last:
+        return {0: found.passed("Resize")}
+    sides = [int(side) for axis, side in enumerate(sizes.ravel()) if sizes.size == 2 or axis != found.axis][-2:]
     return {0: found.passed(f"Resize to {sides[1]}x{sides[0]}", resized=(sides[0], sides[1]))}
 
 

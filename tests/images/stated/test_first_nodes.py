@@ -315,3 +315,20 @@ def test_what_is_read_is_what_the_runtime_computes():
     scale, shift = (np.array(part)[:, None, None] for part in found.values)
     ours = pixels[0].transpose(2, 0, 1)[[2, 0, 1]] * scale + shift
     np.testing.assert_allclose(ours, expected[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Gather", "Slice", "Split", "Concat", "Transpose", "Resize", "Conv", "Clip", "Reshape"])
+def test_a_node_without_what_its_operator_needs_says_nothing(op):
+    model = graph("", "x")
+    model.graph.node.insert(0, onnx.helper.make_node(op, ["x"], ["odd"]))
+    model.graph.node[2].input[0] = "odd"
+    assert "values" in resolved(model).guessed
+
+
+def test_a_size_that_a_concat_makes_of_the_batch_and_two_numbers_is_read():
+    """`F.interpolate(x, size=(48, 64))` with an open batch, as PyTorch's legacy exporter spells it."""
+    nodes = (
+        "h = Shape<end = 2>(x) k = Constant<value = int64[2] {48, 64}>() z = Concat<axis = 0>(h, k) "
+        'r = Resize<mode = "linear">(x, , , z)'
+    )
+    assert resolved(graph(nodes, "r", "float[N, 3, H, W]")).preprocess.size == (48, 64)
