@@ -199,6 +199,7 @@ def _announce(run: PredictionRun) -> None:
     ]
     lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
     lines += [f"note           {run.note}"] if run.note else []
+    lines += [f"note           {run.names_note}"] if run.names_note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     say("\n".join(lines) + "\n", err=True)
 

@@ -27,13 +27,13 @@ from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, r
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
-from onnx_gapmil.show.drawing.pictures import render_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -348,19 +348,8 @@ class Classifier:
         chosen = found.heads[0] if head is None else head
         if found.photo is None or chosen.grid is None or found.geometry is None:
             raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
-        several = f", output {chosen.output}" if len(found.heads) > 1 else ""
         model = self.path.name if self.path is not None else self.name
-        return render_prediction(
-            found.photo,
-            found.geometry_of(chosen),
-            chosen.grid,
-            chosen.logits,
-            labels=chosen.names,
-            activation=chosen.reading.activation,
-            title=found.image.name if found.image is not None else "Photo",
-            subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
-            seen=found.geometry,
-        )
+        return draw_prediction(found, chosen, model=model, path=self.path, used=self.preprocess)
 
     def _one(self, image: Image, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
         if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):

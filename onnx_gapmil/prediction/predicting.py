@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
@@ -253,6 +255,13 @@ class PredictionRun:
             "preprocess_notes": list(used.notes) if used is not None else [],
             "labels_source": model.names.source,
         }
+
+    @cached_property
+    def names_note(self) -> str:
+        """What is to be said where pictures cannot show names as they are; "" where they can, or none are made."""
+        if not self._pictures or self.results is None:
+            return ""
+        return spelled_names(self.classifier.names.names) or ""
 
     def close(self) -> None:
         """Let go of what was kept on disk."""

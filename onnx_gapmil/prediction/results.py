@@ -20,7 +20,7 @@ from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.running.pipeline.ordered import ordered_map
-from onnx_gapmil.show.drawing.pictures import save_png
+from onnx_gapmil.show.drawing.png import save_png
 
 if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
