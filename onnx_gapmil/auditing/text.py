@@ -183,7 +183,7 @@ def _suspects(summary: AuditSummary) -> list[str]:
 
 def _slices(summary: AuditSummary) -> list[str]:
     """The worst slice of each column, and what makes no slices."""
-    lines = []
+    lines: list[str] = []
     if summary.multi_label is not None:  # of several labels there is no top-1
         return lines
     for column, parts in summary.slices.items():
