@@ -23,7 +23,7 @@ function chipOf(image, all = false) {
   if (!image.right && image.cause) add(image.cause, image.cause);
   if (image.recoverable && !image.right && (all || !image.cause)) add("recoverable", "label wins a cell on the object");
   if (!image.right && !kinds.length) add("wrong", "wrong");
-  if (image.suspect) add("suspect", "label suspect");
+  if (image.suspect) add("suspect", "suspect");
   return make("span", { class: "causes" }, ...kinds);
 }
 
