@@ -93,6 +93,7 @@ def render_report(report: Report) -> str:
     short = short_names(report.names)
     data = {
         "activation": report.activation,
+        "reading": summary.head.reading,
         "names": report.names,
         "short": {index: name for index, name in short.items() if name != report.names[index]},
         "classes": with_label_figures(summary.classes, summary.multi_label),
