@@ -16,7 +16,7 @@ function chipOf(image, all = false) {
     const missed = image.labels.filter((index) => !image.present.includes(index)).length;
     const extra = image.present.length - image.labels.length + missed;
     if (missed) add("lost", `${missed} missed`);
-    if (extra) add("distraction", `${extra} too many`);
+    if (extra) add("distraction", `${extra} extra`);
     return make("span", { class: "causes" }, ...kinds);
   }
   if (image.right) add(null, "right");
