@@ -67,7 +67,7 @@ def rewrite_model(
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
-    """The heads that a rewritten file's record names, checked against the file; none of a vendor's.
+    """The heads that a rewritten file's record names, checked against the file, features last; none of a vendor's.
 
     Raises:
         ModelError: the record is damaged, or the model cannot be read or run.
@@ -77,7 +77,8 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     if not heads:
         return ()
     with limited_for(source):
-        return check_claim(source, heads, _rewrite_vendors)
+        known = check_claim(source, heads, _rewrite_vendors)
+    return tuple(sorted(known, key=lambda head: bool(head.features_of)))  # features last, whoever wrote the file
 
 
 def _rewrite_vendors(
