@@ -426,20 +426,19 @@ class Classifier:
         Raises:
             InputError: no head has all of them.
         """
-        places = self._chosen
         if classes is None:
-            return tuple(None for _ in places)
+            return tuple(None for _ in self._chosen)
         chosen: list[tuple[int, ...] | None] = []
         errors: list[InputError] = []
-        for place in places:
-            head = self.session.heads[place]
+        for place in self._chosen:
+            head = self._records[place]
             named, count = self._names[place].names, max(2, _channels(head))
             try:
                 chosen.append(choose_classes(classes, count, named, f"output '{head.output}'"))
             except InputError as error:
                 chosen.append(None)
                 errors.append(error)
-        if len(errors) == len(places):
+        if len(errors) == len(self._chosen):
             raise errors[0]
         return tuple(chosen)
 

@@ -11,7 +11,7 @@ from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.prediction import drawing
 from onnx_gapmil.prediction.classifier import Classifier
-from onnx_gapmil.prediction.drawing import draw_prediction, in_short, spelled_names
+from onnx_gapmil.prediction.drawing import draw_prediction, in_short, origin, spelled_names
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.show.drawing.sentences import Caption
 
@@ -44,7 +44,7 @@ def test_what_is_stated_is_said_with_its_source_and_without_folders(
     classifier.render(classifier.predict(SCENE))
     caption = given["caption"]
     assert isinstance(caption, Caption)
-    assert (caption.title, caption.guessed, caption.notes) == ("scene_06.png", False, ())
+    assert (caption.title, caption.guessed, caption.notes) == ("scene_06.png", "", ())
     assert caption.model == "digits_torch_legacy.onnx · exact head"
     assert "96 × 96" in caption.preprocessing
     assert "digits_torch_legacy.preprocess.json" in caption.preprocessing
@@ -55,10 +55,30 @@ def test_what_is_stated_is_said_with_its_source_and_without_folders(
 def test_a_guess_is_said(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
     given = captured(monkeypatch)
     found = classifier.predict(SCENE)
-    used = ResolvedPreprocess(classifier.preprocess.preprocess, "nothing states it.", assumed=True)
+    used = ResolvedPreprocess(classifier.preprocess.preprocess, "nothing states it.", True, ("color", "resize"))
     draw_prediction(found, found.heads[0], model="m", path=None, used=used)
     assert isinstance(given["caption"], Caption)
-    assert given["caption"].guessed
+    assert given["caption"].guessed == "color, resize guessed"
+    bare = ResolvedPreprocess(classifier.preprocess.preprocess, "nothing states it.", assumed=True)
+    draw_prediction(found, found.heads[0], model="m", path=None, used=bare)
+    assert given["caption"].guessed == "guessed"
+
+
+def test_what_states_the_parts_is_said_in_short(classifier: Classifier) -> None:
+    parts = {
+        "values": "the graph's own first nodes (Cast, BatchNormalization of mean (104, 117, 123))",
+        "color": "the metadata key 'Image.BitmapPixelFormat'",
+        "layout": "the model's input 'data'",
+        "resize": "a default: nothing states it",
+    }
+    used = ResolvedPreprocess(classifier.preprocess.preprocess, "a long text", False, (), parts)
+    assert origin(used) == (
+        "stated by the graph's own first nodes and the metadata key 'Image.BitmapPixelFormat'; resize by default"
+    )
+    guessed = ResolvedPreprocess(
+        used.preprocess, "a long text", True, ("color",), {"color": "a guess: nothing states it"}
+    )
+    assert origin(guessed) == "nothing states it"
 
 
 @pytest.mark.parametrize(

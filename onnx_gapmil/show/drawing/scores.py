@@ -130,6 +130,10 @@ class Scores:
         found = np.unique(self._levels)
         return float(activate(found, "sigmoid")[0]) if self.multi_label and len(found) == 1 else None
 
+    def above(self, index: int) -> npt.NDArray[np.bool_]:
+        """(h, w), where a class is above its level."""
+        return np.asarray(self.grid[index] > self._levels[index])
+
     def of(self, index: int) -> ClassScores:
         """The scores of one class."""
         cells = self.grid[index]

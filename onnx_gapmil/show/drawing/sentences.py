@@ -23,7 +23,7 @@ _BY_LEAD = (
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
     "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
-    "colour. Boxes surround the largest connected areas."
+    "colour. Boxes surround the largest connected areas where a class is above it."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
 
@@ -36,14 +36,14 @@ class Caption:
         title: the first line, such as the photo's name.
         model: the second, such as the model's name and its head's verdict.
         preprocessing: how the photo became the model's input, in short; "" if there is nothing to say.
-        guessed: whether that is a guess.
+        guessed: what of that is a guess, such as ``color guessed``; "" if nothing is.
         notes: sentences that a reader of the picture must know, such as what a position-dependent head is.
     """
 
     title: str
     model: str
     preprocessing: str = ""
-    guessed: bool = False
+    guessed: str = ""
     notes: tuple[str, ...] = ()
 
 

@@ -3,9 +3,10 @@ import pytest
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.canvas import Canvas
-from onnx_gapmil.show.drawing.layout import WIDTH
+from onnx_gapmil.show.drawing.layout import WIDTH, PictureLayout
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, sequential
 from onnx_gapmil.show.drawing.pictures import render_prediction
+from onnx_gapmil.show.drawing.scores import Scores
 from onnx_gapmil.show.drawing.sentences import Caption
 
 RNG = np.random.default_rng(0)
@@ -94,7 +95,7 @@ def test_a_name_that_no_font_has_is_drawn_as_number_and_code_points():
 
 def test_a_guess_and_notes_are_on_the_picture():
     plain = render(grid=np.eye(3)[:, None], preprocessing="squash")
-    guessed = render(grid=np.eye(3)[:, None], preprocessing="squash", guessed=True)
+    guessed = render(grid=np.eye(3)[:, None], preprocessing="squash", guessed="color guessed")
     assert near(guessed, CAUTION).sum() > 100
     assert near(plain, CAUTION).sum() == 0
     noted = render(grid=np.eye(3)[:, None], preprocessing="squash", notes=("Position-dependent head.",))
@@ -148,6 +149,18 @@ def test_a_threshold_is_marked_where_there_is_one(monkeypatch):
     grid = RNG.normal(size=(3, 5, 5)) * 3
     assert "The line marks the threshold, 0.5." in written(monkeypatch, grid=grid, activation="sigmoid")
     assert not [text for text in written(monkeypatch, grid=grid) if "threshold" in text]
+
+
+def test_boxes_of_classes_that_are_read_each_by_itself_lie_on_each_other():
+    """As in the JSON: a class's box is where it is above its threshold, whoever wins there."""
+    grid = np.full((2, 8, 8), -5.0)
+    grid[0, 1:5, 1:5], grid[1, 3:7, 3:7] = 9.0, 5.0
+    photo = np.full((560, 560, 3), 128, np.uint8)
+    geometry = Geometry.plan((560, 560), (64, 64), "squash")
+    scores = Scores(grid, grid.mean((1, 2)), ["a", "b"], "sigmoid")
+    layout = PictureLayout(photo, geometry, scores, [0, 1], faded="")
+    found = {layout.named[region.value]: (region.rows, region.cols) for region in layout._regions() if region.value < 2}
+    assert found == {0: ((1, 5), (1, 5)), 1: ((3, 7), (3, 7))}
 
 
 def test_no_sentence_is_cut(monkeypatch):

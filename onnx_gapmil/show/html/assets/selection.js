@@ -52,7 +52,7 @@ function hasWords(image, words) {
 
 // What an address asks for, as a test of an image.
 function testOf(state) {
-  const outcome = OUTCOMES[state.outcome] || ((image) => image.cause === state.outcome);
+  const outcome = Object.hasOwn(OUTCOMES, state.outcome) ? OUTCOMES[state.outcome] : (image) => image.cause === state.outcome;
   const words = state.find.trim().toLowerCase();
   const index = state.class === null ? null : Number(state.class);
   const pair = state.pair === null ? null : state.pair.split(",").map(Number);
