@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.prediction.classifier import Classifier
 
 #: What an audit writes, beside its journal.
@@ -104,28 +105,32 @@ def _audited(
         summary = summarise_run(done, standing)
         write_images(output / "images.parquet", done.records, classifier.class_names.name, standing)
         write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name, summary.multi_label)
-        write_report(output / "report.html", report_of(done, summary, gallery))
+        write_report(output / "report.html", report_of(done, summary, standing, gallery))
         write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
         journal.clear()
     return summary
 
 
-def report_of(run: Run, summary: AuditSummary, most: int) -> Report:
+def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) -> Report:
     """What ``report.html`` is made of.
 
     Args:
         run: the audit.
         summary: of it.
+        standing: where its images stand among all.
         most: images in the gallery, at the most.
     """
-    gallery = build_gallery(run, most)
+    gallery = build_gallery(run, most, standing)
     named = {index for image in gallery.images for index in image.classes}
     for row in summary.classes:
         named |= {row.index, *(index for index, _ in row.most_confused)}
     named |= {record.top[0][0] for record in measured(run.records)}
+    named |= {index for swap in summary.likely_swaps for index in swap.classes}
+    # Of several labels at once no answer is the one, so that none is taken for another.
+    confusable = () if summary.multi_label is not None else measured(run.records)
     return Report(
         summary=summary,
-        confusions=confusions_of(measured(run.records)),
+        confusions=confusions_of(confusable),
         names={index: run.classifier.class_names.name(index) for index in sorted(named)},
         activation="sigmoid" if run.classifier.independent else "softmax",
         gallery=gallery,

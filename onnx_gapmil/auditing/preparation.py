@@ -69,7 +69,7 @@ def classifier_of(request: Request) -> Classifier:
         InputError: the model, its preprocessing, its names or the provider will not do.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-    return Classifier(
+    found = Classifier(
         request.model,
         preprocess=None if request.preprocess == AUTO else request.preprocess,
         names=request.names,
@@ -80,6 +80,8 @@ def classifier_of(request: Request) -> Classifier:
         by_image=True,
         no_guess=request.no_guess and request.preprocess != AUTO,
     )
+    found.require_classes()
+    return found
 
 
 @dataclass(frozen=True)

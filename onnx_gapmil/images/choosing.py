@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnx_gapmil.images.preprocess import RESIZE_DEFAULTS, Preprocess
+from onnx_gapmil.images.keys import RESIZE_DEFAULTS
+from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
 from onnx_gapmil.images.stated.statement import PARTS, Statement, span
 

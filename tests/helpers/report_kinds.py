@@ -1,4 +1,4 @@
-"""Reports of real audits of every kind that a page meets: scripts, few and many classes, sigmoids, no error, all errors.
+"""Reports of real audits of every kind that a page meets: names of any script, few and many classes, errors or none.
 
 The model finds colours: each class speaks for one, so that what is right is known.
 """
@@ -85,7 +85,8 @@ def scene(index: int) -> tuple[npt.NDArray[np.uint8], list[tuple[int, list[int]]
 def detector(folder: Path, names: list[str], *, activation: str = "", classes: int = 6) -> Path:
     """A model that averages pixels to 8 x 8 cells, of which each class hears its colour; (K, 8, 8) before the pool."""
     palette = np.array([COLOURS[index % 6] for index in range(classes)], np.float32) / 255 - 0.47
-    kernel = (palette / np.linalg.norm(palette, axis=1, keepdims=True) * 14).reshape(classes, 3, 1, 1)
+    loud = 14 * 0.98 ** np.arange(classes, dtype=np.float32)[:, None]  # no two classes of a colour tie
+    kernel = (palette / np.linalg.norm(palette, axis=1, keepdims=True) * loud).reshape(classes, 3, 1, 1)
     body = "a = AveragePool<kernel_shape=[8, 8], strides=[8, 8]>(x)\n s = Sub(a, m)\n c = Conv(s, w)\n"
     body += " p = GlobalAveragePool(c)\n " + (
         f"f = Flatten(p)\n y = {activation}(f)" if activation else "y = Flatten(p)"
@@ -111,7 +112,7 @@ def one_logit(folder: Path) -> Report:
         if red:
             line["objects"] = [{"class": 1, "box": box} for colour, box in places if colour == 0]
         lines.append(line)
-    model = detector(folder, ["red"], activation="Sigmoid", classes=1)
+    model = detector(folder, ["not red", "red"], activation="Sigmoid", classes=1)
     return audited_reports.audited(folder, model, audited_reports.write_labels(folder, lines))
 
 

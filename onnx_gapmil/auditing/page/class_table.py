@@ -11,12 +11,36 @@ NO_SCRIPT = "This part needs JavaScript, which this browser does not run here."
 _COLUMNS = (
     ("name", "Class", "text"),
     ("images", "Images", "number"),
-    ("top1", "Top-1", "number"),
-    ("top5", "Top-5", "number"),
-    ("any_top1", "Wins a cell", "number"),
-    ("cell_share", "Cells on object", "number"),
+    ("top1", "Top-1", "share"),
+    ("top5", "Top-5", "share"),
+    ("any_top1", "Wins a cell", "share"),
+    ("cell_share", "Cells on object", "share"),
     ("confused", "Most confused with", "text"),
 )
+#: Of a head whose classes are present each by itself.
+_LABEL_COLUMNS = (
+    ("name", "Class", "text"),
+    ("images", "Images", "number"),
+    ("average_precision", "Average precision", "share"),
+    ("prevalence", "by chance", "share"),
+    ("precision", "Precision", "share"),
+    ("recall", "Recall", "share"),
+    ("f1", "F1", "share"),
+    ("threshold", "Threshold", "share"),
+    ("any_top1", "Wins a cell", "share"),
+)
+_SAID = (
+    "Top-1 and top-5: share of the class's images where it is the best, or among the five best, at image level. Wins a "
+    "cell: share of its images where it is the best class of a cell on the object. Cells on object: share of the "
+    "object's cells that it wins, on average. Most confused with: what the model answered instead, with how often."
+)
+_LABELS_SAID = (
+    "Average precision: of the ranking of all images by the class's score; by chance it is the class's share of the "
+    "images. Precision: share of what is said to be the class that is. Recall: share of its images that are said to "
+    "be. F1: their harmonic mean. All at the threshold, a probability. Wins a cell: share of its images where it is "
+    "the best class of a cell on the object, above its threshold."
+)
+_FEW_SAID = " A share of few images says little: “at least” leaves such classes out. A class's name shows its images."
 
 
 #: Choices of the fewest images that a class must have to be listed, the first that enough classes meet.
@@ -36,6 +60,7 @@ def _least_images(summary: AuditSummary) -> int:
 
 def classes_section(summary: AuditSummary) -> Markup:
     """The table of classes, without its rows."""
+    columns = _COLUMNS if summary.multi_label is None else _LABEL_COLUMNS
     heads = [
         tag(
             "th",
@@ -43,10 +68,10 @@ def classes_section(summary: AuditSummary) -> Markup:
             scope="col",
             data_key=key,
             data_kind=kind,
-            class_="num" if kind == "number" else None,
+            class_=None if kind == "text" else "num",
             aria_sort="none",
         )
-        for key, title, kind in _COLUMNS
+        for key, title, kind in columns
     ]
     return tag(
         "section",
@@ -84,11 +109,7 @@ def classes_section(summary: AuditSummary) -> Markup:
             tag("summary", "What the columns say"),
             tag(
                 "p",
-                "Top-1 and top-5: share of the class's images where it is the best, or among the five best, at image "
-                "level. Wins a cell: share of its images where it is the best class of a cell on the object. Cells on "
-                "object: share of the object's cells that it wins, on average. Most confused with: what the model "
-                "answered instead, with how often. A share "
-                "of few images says little: “at least” leaves such classes out. A class's name shows its images.",
+                (_SAID if summary.multi_label is None else _LABELS_SAID) + _FEW_SAID,
             ),
         ),
         id="classes",

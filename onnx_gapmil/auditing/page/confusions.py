@@ -53,7 +53,7 @@ def _reading(found: Confusions, name: Callable[[int], str]) -> Markup:
 
 def _note(found: Confusions, gallery: bool) -> str:
     how = (
-        "Rows are labels, columns answers; the darker a cell, the larger its share of the row. "
+        "Rows are labels, columns answers; the stronger its colour, the larger a cell is in its row. "
         if found.classes
         else "The most frequent errors first. "
     )

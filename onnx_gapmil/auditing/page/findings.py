@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from onnx_gapmil.auditing.page.aggregators import aggregators
 from onnx_gapmil.auditing.page.localization import localization, several_objects
+from onnx_gapmil.auditing.page.multi_label import multi_label_aggregators
 from onnx_gapmil.auditing.page.reliability import calibration
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.metrics.figures import ForegroundFigures, RecoveryFigures
@@ -34,15 +35,16 @@ _CAUSES = (
 
 def findings_section(summary: AuditSummary) -> Markup:
     """All plots that the summary has values for."""
+    several = summary.multi_label
     plots = [
-        aggregators(summary),
+        aggregators(summary) if several is None else multi_label_aggregators(summary, several.chance),
         _recovery(summary),
-        _causes(summary),
-        _background(summary),
+        _causes(summary) if several is None else None,
         localization(summary),
-        calibration(summary),
-        several_objects(summary),
+        _background(summary),
+        several_objects(summary) if several is None else None,
         _edges(summary),
+        calibration(summary) if several is None else None,
     ]
     return tag(
         "section",
@@ -77,7 +79,7 @@ def _recovery(summary: AuditSummary) -> Markup | None:
         "Does the label win cells on the object?",
         _recovery_reading(summary.foreground),
         join(
-            _recovery_legend(groups, control),
+            _recovery_legend(groups, control, several=summary.multi_label is not None),
             plot(rows, axis, columns=("", ""), what="Recovery in foreground cells", height=30),
         ),
         "A cell is on the object if at least half of its area lies in the object's box or mask; if no cell does, the "
@@ -90,8 +92,10 @@ def _recovery(summary: AuditSummary) -> Markup | None:
     )
 
 
-def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]], control: float | None) -> Markup:
+def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]], control: float | None, *, several: bool) -> Markup:
     names = {"right": "the image-level answer is right", "wrong": "it is wrong"}
+    if several:
+        names = {"right": "the image's highest class is a label", "wrong": "it is none"}
     return tag(
         "ul",
         [

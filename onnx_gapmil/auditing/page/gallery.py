@@ -17,6 +17,7 @@ _FILTERS = (
     ("absent", "Absent"),
     ("wrong", "All wrong"),
     ("right", "Right"),
+    ("suspect", "Suspect label"),
 )
 _MAPS = (
     ("label", "the label"),
@@ -24,11 +25,24 @@ _MAPS = (
     ("difference", "the difference: label less answer"),
     ("none", "no class"),
 )
-_COLOURED = frozenset({"dilution", "distraction", "absent", "recoverable"})
+#: Of a head whose classes are present each by itself.
+_SEVERAL_FILTERS = (
+    ("all", "All"),
+    ("exact", "Exactly the labels"),
+    ("missed", "A label is missed"),
+    ("extra", "A class too many"),
+    ("suspect", "Suspect label"),
+)
+_COLOURED = frozenset({"suspect", "dilution", "distraction", "absent", "recoverable"})
 
 
-def gallery_section(gallery: Gallery) -> Markup | None:
-    """The gallery's controls and an empty list; None without images."""
+def gallery_section(gallery: Gallery, *, multi_label: bool = False) -> Markup | None:
+    """The gallery's controls and an empty list; None without images.
+
+    Args:
+        gallery: its images.
+        multi_label: whether classes are present each by itself.
+    """
     if not gallery.images:
         return None
     return tag(
@@ -37,7 +51,7 @@ def gallery_section(gallery: Gallery) -> Markup | None:
         tag("p", gallery.note or f"All {count(gallery.shown, 'image')}, the most telling first.", class_="soft"),
         _hint(gallery),
         tag("noscript", tag("p", NO_SCRIPT)),
-        _controls(gallery.images),
+        _controls(gallery.images, multi_label),
         tag(
             "div",
             tag("p", "", id="gallery-count", class_="soft", role="status"),
@@ -67,7 +81,7 @@ def _mapped(images: Sequence[GalleryImage]) -> bool:
     return any(image.maps.grid for image in images)
 
 
-def _controls(images: Sequence[GalleryImage]) -> Markup:
+def _controls(images: Sequence[GalleryImage], multi_label: bool) -> Markup:
     mapped = _mapped(images)
     switches: list[Child] = [
         _switch("grid", "Cells", on=True) if mapped else None,
@@ -86,7 +100,7 @@ def _controls(images: Sequence[GalleryImage]) -> Markup:
     ]
     return tag(
         "div",
-        tag("div", _filters(images), class_="filters", role="group", aria_label="Images by outcome"),
+        tag("div", _filters(images, multi_label), class_="filters", role="group", aria_label="Images by outcome"),
         tag(
             "div",
             tag("label", "Class or file ", tag("input", type="search", id="image-filter", autocomplete="off")),
@@ -99,7 +113,7 @@ def _controls(images: Sequence[GalleryImage]) -> Markup:
     )
 
 
-def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
+def _filters(images: Sequence[GalleryImage], multi_label: bool) -> list[Markup]:
     """A button for each outcome that occurs, with how many images have it."""
     causes = [image.cause for image in images]
     counts = {
@@ -110,6 +124,10 @@ def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
         "absent": causes.count("absent"),
         "wrong": sum(not image.right for image in images),
         "right": sum(image.right for image in images),
+        "suspect": sum(image.suspect for image in images),
+        "exact": sum(set(image.present or ()) == set(image.labels) for image in images),
+        "missed": sum(not set(image.labels) <= set(image.present or ()) for image in images),
+        "extra": sum(not set(image.present or ()) <= set(image.labels) for image in images),
     }
     return [
         tag(
@@ -121,7 +139,7 @@ def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
             data_filter=key,
             aria_pressed="true" if key == "all" else "false",
         )
-        for key, title in _FILTERS
+        for key, title in (_SEVERAL_FILTERS if multi_label else _FILTERS)
         if counts[key] or key == "all"
     ]
 

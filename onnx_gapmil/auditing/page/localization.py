@@ -27,6 +27,8 @@ def localization(summary: AuditSummary) -> Markup | None:
             ("IoU of 0.3 or more", grid.iou_30, centre.iou_30),
             ("IoU of 0.5 or more", grid.iou_50, centre.iou_50),
             ("IoU of 0.7 or more", grid.iou_70, centre.iou_70),
+            ("MaxBoxAcc (V1): the largest box, IoU of 0.5", summary.maxboxacc_v1, detail.one_box.centre_box.share),
+            ("Top-1 localization: and the answer is right", summary.top1_localization, detail.top1.centre_box.share),
         ]
     lines.append(("PxAP: pixels of the mask", summary.pxap, None))
     known: list[_Line] = [(label, value, baseline) for label, value, baseline in lines if value is not None]

@@ -16,7 +16,10 @@ from onnx_gapmil.auditing.page.findings import findings_section
 from onnx_gapmil.auditing.page.gallery import gallery_section
 from onnx_gapmil.auditing.page.header import header
 from onnx_gapmil.auditing.page.headline import headline_section
+from onnx_gapmil.auditing.page.multi_label import with_label_figures
 from onnx_gapmil.auditing.page.shared import shared_summary
+from onnx_gapmil.auditing.page.slices import slices_section
+from onnx_gapmil.auditing.page.suspects import suspects_section
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
@@ -89,7 +92,7 @@ def render_report(report: Report) -> str:
     data = {
         "activation": report.activation,
         "names": report.names,
-        "classes": summary.classes,
+        "classes": with_label_figures(summary.classes, summary.multi_label),
         "gallery": gallery,
         "confusions": report.confusions,
         "cuts": _cuts(report),
@@ -98,11 +101,13 @@ def render_report(report: Report) -> str:
     }
     confusions = confusions_section(report.confusions, report.names, gallery=bool(gallery.images))
     sections = {
-        "summary": ("Summary", headline_section(summary)),
-        "images": ("Images", gallery_section(gallery)),
+        "summary": ("Summary", headline_section(summary, report.names)),
+        "images": ("Images", gallery_section(gallery, multi_label=summary.multi_label is not None)),
         "confusions": ("Confusions", confusions),
+        "suspects": ("Suspects", suspects_section(summary, {image.name for image in gallery.images})),
         "findings": ("Findings", findings_section(summary)),
         "classes": ("Classes", classes_section(summary)),
+        "slices": ("Slices", slices_section(summary, gallery=bool(gallery.images))),
         "measured": ("Measured", conditions_section(summary)),
     }
     return render_document(

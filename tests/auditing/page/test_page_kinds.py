@@ -69,8 +69,8 @@ def test_names_of_the_other_direction_do_not_move_what_stands_beside_them(open_r
             while (walker.nextNode()) {
                 const node = walker.currentNode;
                 const text = node.data;
-                const named = names.some(name => text.includes(name));
-                if (named && node.parentElement.tagName !== 'SCRIPT' && !node.parentElement.closest('bdi')) found.push(text);
+                const alone = node.parentElement.closest('bdi, script');
+                if (!alone && names.some(name => text.includes(name))) found.push(text);
             }
             return found;
         }""",

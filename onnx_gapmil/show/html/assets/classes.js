@@ -14,7 +14,7 @@ if (byId("class-table")) {
     const first = (item.most_confused || [])[0];
     return { ...item, name, confused: first ? nameOf(first[0]) : "", words: `${name} ${item.index}`.toLowerCase() };
   });
-  const sort = { key: "top1", down: false };
+  const sort = { key: heads.find((head) => head.dataset.kind === "share").dataset.key, down: false };
   let shown = PORTION;
 
   const isMissing = (value) => value === null || value === undefined || value === "";
@@ -41,9 +41,11 @@ if (byId("class-table")) {
       "tr",
       { "data-index": item.index },
       make("th", { scope: "row" }, link, item.name === `class ${item.index}` ? null : make("span", { class: "soft index" }, String(item.index))),
-      make("td", { class: "num" }, (item.images ?? 0).toLocaleString("en")),
-      ...["top1", "top5", "any_top1", "cell_share"].map((key) => shareCell(item[key])),
-      make("td", { class: "confused" }, ...(item.confused ? confusedWith(item) : ["–"])),
+      ...heads.slice(1).map(({ dataset }) => {
+        if (dataset.kind === "share") return shareCell(item[dataset.key]);
+        if (dataset.kind === "number") return make("td", { class: "num" }, (item[dataset.key] ?? 0).toLocaleString("en"));
+        return make("td", { class: "confused" }, ...(item.confused ? confusedWith(item) : ["–"]));
+      }),
     );
   };
 

@@ -11,6 +11,14 @@ function setLayer(name, on) {
 function chipOf(image, all = false) {
   const kinds = [];
   const add = (kind, text) => kinds.push(make("span", { class: "cause" }, kind ? make("span", { class: `swatch ${kind}` }) : null, text));
+  if (isSeveral(image)) {
+    if (isExact(image)) add(null, "exactly the labels");
+    const missed = image.labels.filter((index) => !image.present.includes(index)).length;
+    const extra = image.present.length - image.labels.length + missed;
+    if (missed) add("lost", `${missed} missed`);
+    if (extra) add("distraction", `${extra} too many`);
+    return make("span", { class: "causes" }, ...kinds);
+  }
   if (image.right) add(null, "right");
   if (!image.right && image.cause) add(image.cause, image.cause);
   if (image.recoverable && !image.right && (all || !image.cause)) add("recoverable", "label wins a cell on the object");
@@ -21,7 +29,7 @@ function chipOf(image, all = false) {
 
 class Card {
   constructor() {
-    this.explorer = new Explorer(images[0], { room: 232, count: 5 });
+    this.explorer = new Explorer(images[0], { room: innerWidth <= 640 ? 292 : 232, count: 5 });
     this.label = make("span", { class: "label-name" });
     this.chips = make("span", { class: "chips" });
     this.file = isolated("", { class: "file soft" });

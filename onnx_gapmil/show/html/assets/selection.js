@@ -25,12 +25,19 @@ function mapFor(image, kind) {
   return second === null ? null : [answer, second];
 }
 
+// Of a head whose classes are present each by itself: whether it says the labels, no more and no fewer.
+const isSeveral = (image) => Array.isArray(image.present);
+const isExact = (image) => image.labels.length === image.present.length && image.labels.every((index) => image.present.includes(index));
+
 const OUTCOMES = {
   all: () => true,
   right: (image) => image.right,
   wrong: (image) => !image.right,
   recoverable: (image) => image.recoverable,
   suspect: (image) => Boolean(image.suspect),
+  exact: (image) => isExact(image),
+  missed: (image) => image.labels.some((index) => !image.present.includes(index)),
+  extra: (image) => image.present.some((index) => !image.labels.includes(index)),
 };
 
 const wordsOf = new WeakMap();
@@ -45,7 +52,7 @@ function hasWords(image, words) {
 
 // What an address asks for, as a test of an image.
 function testOf(state) {
-  const outcome = OUTCOMES[state.outcome] || ((image) => image.cause === state.outcome);
+  const outcome = Object.hasOwn(OUTCOMES, state.outcome) ? OUTCOMES[state.outcome] : (image) => image.cause === state.outcome;
   const words = state.find.trim().toLowerCase();
   const index = state.class === null ? null : Number(state.class);
   const pair = state.pair === null ? null : state.pair.split(",").map(Number);
@@ -69,7 +76,7 @@ function chipsOf(state) {
   return chips;
 }
 
-const HEADS = ["image", "label", "label_name", "answer", "answer_name", "probability", "right", "cause", "label_wins_a_cell_on_the_object"];
+const HEADS = ["image", "label", "label_name", "answer", "answer_name", "probability", "right", "cause", "label_wins_a_cell_on_the_object", "suspect", "present"];
 
 function rowOf(image) {
   const [answer, share] = (image.prediction || [])[0] || ["", ""];
@@ -80,8 +87,10 @@ function rowOf(image) {
     answer,
     answer === "" ? "" : nameOf(answer),
     share,
-    image.right,
+    isSeveral(image) ? isExact(image) : image.right,
     image.cause || "",
     image.right ? "" : Boolean(image.recoverable),
+    Boolean(image.suspect),
+    (image.present || []).join(" "),
   ];
 }

@@ -31,7 +31,7 @@ if (byId("viewer")) {
     );
   };
   const switches = () => {
-    const copies = [...document.querySelectorAll(".gallery-controls .switch")].map((one) => {
+    const copies = [...document.querySelectorAll(".gallery-controls .switch:has([data-layer])")].map((one) => {
       const copy = one.cloneNode(true);
       const layer = copy.querySelector("input");
       layer.checked = one.querySelector("input").checked;
@@ -67,7 +67,7 @@ if (byId("viewer")) {
       "div",
       { class: "story" },
       make("p", {}, make("span", { class: "soft" }, "Label "), make("b", {}, ...(image.labels.length ? namesOf(image.labels) : ["none"]))),
-      answer === null ? null : make("p", {}, make("span", { class: "soft" }, "Answer "), make("b", {}, isolated(nameOf(answer))), ` ${percent(image.prediction[0][1])}`),
+      isSeveral(image) ? make("p", {}, make("span", { class: "soft" }, "Present "), make("b", {}, ...(image.present.length ? namesOf(image.present) : ["none"]))) : answer === null ? null : make("p", {}, make("span", { class: "soft" }, "Answer "), make("b", {}, isolated(nameOf(answer))), ` ${percent(image.prediction[0][1])}`),
       make("p", {}, chipOf(image, true)),
       image.cause ? make("p", { class: "soft" }, CAUSES[image.cause] || "") : null,
     );
