@@ -60,6 +60,7 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
     """
     names = names or {}
     lines = [*_answers(summary, names), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
+    lines += [*_suspects(summary), *_slices(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
     parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
@@ -77,10 +78,17 @@ def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
 def _accuracy(summary: AuditSummary) -> str:
     low, high = summary.intervals["top1"]
     right = round(summary.top1 * summary.images)
+    five = f", {percent(summary.top5)} at top-5" if _more_than_five(summary) else ""
     return (
         f"Whole image: {right} of {summary.images} right at top-1 ({percent(summary.top1)}, 95 % interval "
-        f"{percent(low)} to {percent(high)}), {percent(summary.top5)} at top-5."
+        f"{percent(low)} to {percent(high)}){five}."
     )
+
+
+def _more_than_five(summary: AuditSummary) -> bool:
+    """Whether top-5 is a question: of five classes or fewer every answer is among the first five."""
+    classes = summary.head.grid_shape[1]
+    return not isinstance(classes, int) or classes > 5
 
 
 def _foreground(summary: AuditSummary) -> list[str]:
@@ -127,25 +135,74 @@ def _places(summary: AuditSummary) -> list[str]:
     if summary.pointing_game is not None:
         lines.append(
             f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets "
-            f"{percent(summary.pointing_game_centre)}."
+            f"{percent(summary.pointing_game_centre)}{_beyond(summary, 'pointing_game_excess')}."
         )
     background = summary.background
     if background is not None and background.share is not None:
         lines.append(
             f"Evidence outside the object: {percent(background.share)}; a centred box of the same size "
-            f"would leave {percent(background.centred_box)} outside."
+            f"would leave {percent(background.centred_box)} outside, one anywhere {percent(background.random_box)}."
         )
-    if summary.maxboxacc_v2 is not None:
-        boxes = summary.localization
-        centred = (
-            f"; a box in the photo's centre gets {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
-        )
-        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}{centred}.")
+    lines += _boxes(summary)
     if summary.pxap is not None:
         lines.append(f"PxAP {percent(summary.pxap)}.")
     if summary.multi_label is None:  # of one answer; sigmoids give one for each class
         lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
     return lines
+
+
+def _boxes(summary: AuditSummary) -> list[str]:
+    """The three figures of boxes, each beside its baseline."""
+    boxes = summary.localization
+    if boxes is None:
+        return []
+    rows = (
+        ("MaxBoxAccV2", summary.maxboxacc_v2, boxes.centre_box.shares.mean, "localization"),
+        ("MaxBoxAcc (V1)", summary.maxboxacc_v1, boxes.one_box.centre_box.share, "localization.one_box"),
+        ("Top-1 localization", summary.top1_localization, boxes.top1.centre_box.share, "localization.top1"),
+    )
+    return [
+        f"{name} {percent(own)}; a box in the middle gets {percent(centre)}{_beyond(summary, f'{place}.excess')}."
+        for name, own, centre, place in rows
+    ]
+
+
+def _beyond(summary: AuditSummary, place: str) -> str:
+    """The interval of a figure less its baseline."""
+    bounds = summary.intervals.get(place)
+    if bounds is None:
+        return ""
+    low, high = (f"{100 * bound:+.1f}" for bound in bounds)
+    return f" (difference {low} to {high} points)"
+
+
+def _suspects(summary: AuditSummary) -> list[str]:
+    found = summary.suspect_labels
+    if not found.images or summary.multi_label is not None:
+        return []
+    first = found.listed[0]
+    return [
+        f"Suspect labels: {found.images} of {found.of}: the model is sure of something else, and no cell knows the "
+        f"label. The plainest: {visible(first.image)}, labelled {visible(', '.join(first.label_names))}, answered "
+        f"{visible(first.answer_name)} ({percent(first.confidence)})."
+    ]
+
+
+def _slices(summary: AuditSummary) -> list[str]:
+    """The worst slice of each column, and what makes no slices."""
+    lines: list[str] = []
+    if summary.multi_label is not None:  # of several labels there is no top-1
+        return lines
+    for column, parts in summary.slices.items():
+        value, worst = min(parts.items(), key=lambda entry: entry[1].top1)
+        which = visible(summary.slice_columns[column].said(value))
+        low, high = worst.intervals["top1"]
+        lines.append(
+            f"By {visible(column)} ({len(parts)} slices): lowest top-1 {percent(worst.top1)} of {which} "
+            f"({worst.images} images, 95 % interval {percent(low)} to {percent(high)})."
+        )
+    left = [(name, each.left_out) for name, each in summary.slice_columns.items() if each.left_out and each.values > 1]
+    return [*lines, *(f"By {visible(name)}: {why}" for name, why in left)]
 
 
 def _several(summary: AuditSummary) -> list[str]:
@@ -167,7 +224,8 @@ def _aggregators(summary: AuditSummary) -> Table:
             title = f"{name} (the model's own)" if name == "mean" else name
             table.add_row(title, percent(values.mean_average_precision))
         return table
-    for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
+    five = _more_than_five(summary)
+    for heading in ("top-1", "95 % interval", *(["top-5"] if five else []), "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
         low, high = values.interval
@@ -175,7 +233,7 @@ def _aggregators(summary: AuditSummary) -> Table:
             f"{name} (the model's own)" if name == "mean" else name,
             percent(values.top1),
             f"{percent(low)} to {percent(high)}",
-            percent(values.top5),
+            *([percent(values.top5)] if five else []),
             percent(values.macro_top1),
         )
     return table

@@ -11,8 +11,10 @@ from pathlib import Path
 from onnx_gapmil.data.stated_names import StatedNames, is_placeholder
 from onnx_gapmil.errors import LabelsError
 from onnx_gapmil.files.literals import parse_names
-from onnx_gapmil.files.sidecars import CONFIG_NAME, LABELS_NAMES, model_folders, model_stems
+from onnx_gapmil.files.sidecars import CONFIG_NAME, LABELS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.yaml_text import read_yaml
+from onnx_gapmil.images.paddle import paddle_names
 
 _SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _WNID = re.compile(r"(n\d{8})(?![\w])")
@@ -190,7 +192,7 @@ def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
 
 
 def _in_configuration(model: Path, count: int) -> ClassNames | None:
-    """The names in a library's `config.json` beside the model."""
+    """The names in a library's `config.json`, or in PaddleX' `inference.yml`, beside the model."""
     for folder in model_folders(model):
         path = folder / CONFIG_NAME
         if not path.is_file():
@@ -203,6 +205,10 @@ def _in_configuration(model: Path, count: int) -> ClassNames | None:
             if names is not None and len(names) == count and not is_placeholder(names):
                 source = f"Class names from {path} ({key}), beside the model."
                 return ClassNames(tuple(names), source, None)
+    for path in (folder / name for folder in model_folders(model) for name in YAML_NAMES):
+        found = parse_names(paddle_names(read_yaml(path, LabelsError))) if path.is_file() else None
+        if found is not None and len(found) == count:
+            return ClassNames(tuple(found), f"Class names from {path} (label_list), beside the model.", None)
     return None
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 #: Longer values are not looked into: a million names fit.
 MAX_LENGTH = 1 << 24
-#: Brackets within brackets, at the most: a list of dictionaries of lists is real, a thousand levels are an attack.
-_DEEPEST = 8
+#: Longer values are not parsed as Python: its syntax tree takes a hundred times as much memory.
+_MAX_PYTHON = 1 << 20
+#: Brackets within brackets, at the most: Python's parser has a stack of its own.
+_DEEPEST = 64
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -27,6 +29,8 @@ def parse_literal(text: str) -> object | None:
         return found
     except (ValueError, RecursionError):
         pass
+    if len(text) > _MAX_PYTHON:
+        return None
     try:
         written: object = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):

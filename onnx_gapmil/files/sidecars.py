@@ -21,8 +21,6 @@ _OTHERS = (
     "metadata.yaml",
     "model_index.json",
     "quantize_config.json",
-    "inference.yml",
-    "inference.yaml",
 )
 #: What follows the model's own name, with or without its ``.onnx``.
 _ENDINGS = (
@@ -34,6 +32,9 @@ _ENDINGS = (
     *(".data", "_data", ".bin", ".weights"),
 )
 
+
+YAML_NAMES = ("inference.yml", "inference.yaml")
+"""PaddleX' description of a model that it exports: operators on images, and class names."""
 
 CONFIG_NAME = "config.json"
 """A library's configuration of a model, which may name its classes."""
@@ -58,7 +59,7 @@ def sidecars(model: Path) -> Iterator[Path]:
 
     Whether they are there is not looked at.
     """
-    names = [*PREPROCESS_NAMES, *LABELS_NAMES, *_OTHERS]
+    names = [*PREPROCESS_NAMES, *LABELS_NAMES, *YAML_NAMES, *_OTHERS]
     for stem in (*model_stems(model), model.name):
         names += [stem + ending for ending in _ENDINGS]
     return (folder / name for folder in model_folders(model) for name in names)

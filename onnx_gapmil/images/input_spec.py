@@ -97,10 +97,15 @@ class InputSpec:
         return f"Input {self.name!r} is {self.dtype} of shape ({axes})"
 
 
-def image_spec(proto: onnx.ModelProto) -> InputSpec | None:
-    """The only input of a model as its graph declares it, with a batch of 1 before a single image; None of several.
+def image_spec(proto: onnx.ModelProto, *, alone: bool = False) -> InputSpec | None:
+    """The only input of a model as its graph declares it; None of several.
 
     Whether it is an image is told by `InputSpec.channels`.
+
+    Args:
+        proto: the model.
+        alone: whether it is one image, to which the graph itself adds the batch (`InputShape.alone`): it then has a
+            batch of 1 before its own axes.
     """
     weights = {tensor.name for tensor in proto.graph.initializer}  # which IR 3 lists among the inputs
     inputs = [value for value in proto.graph.input if value.name not in weights]
@@ -110,6 +115,5 @@ def image_spec(proto: onnx.ModelProto) -> InputSpec | None:
     shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
     if kind.elem_type == onnx.TensorProto.STRING:
         return None
-    alone = len(shape) == 3 and (shape[2] in _CHANNELS or shape[0] in (1, 3))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
     return InputSpec(inputs[0].name, (1, *shape) if alone else shape, str(dtype))

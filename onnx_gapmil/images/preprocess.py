@@ -6,22 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError, PreprocessError
-from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry, ResizeRule
-from onnx_gapmil.images.input_spec import DTYPES, LAYOUTS, InputSpec, Layout
+from onnx_gapmil.images.geometry import Geometry, ResizeRule
+from onnx_gapmil.images.input_spec import InputSpec, Layout
+from onnx_gapmil.images.keys import CHOICES, COLORS, REQUIRED, RESIZE_DEFAULTS, TYPES, Color, kind_of, typed, wrong
 from onnx_gapmil.images.levels import FullScale, scale_ends, to_levels
-from onnx_gapmil.images.resize import INTERPOLATIONS, Interpolation, resize, resize_levels
+from onnx_gapmil.images.resize import Interpolation, resize, resize_levels
 
 __all__ = ["COLORS", "Color", "InputSpec", "Preprocess"]
-
-Color = Literal["RGB", "BGR", "GRAY"]
-COLORS: tuple[str, ...] = get_args(Color)
 
 MAX_SIDE = 8192
 """Largest height or width of a network's input that is prepared."""
@@ -70,24 +68,24 @@ class Preprocess:
     full_scale: FullScale = None
 
     def __post_init__(self) -> None:
-        for key, legal in _CHOICES.items():
+        for key, legal in CHOICES.items():
             if getattr(self, key) not in legal:
-                raise _wrong(key, getattr(self, key), "one of " + ", ".join(map(repr, legal)))
+                raise wrong(key, getattr(self, key), "one of " + ", ".join(map(repr, legal)))
         if len(self.size) != 2 or not all(1 <= side <= MAX_SIDE for side in self.size):
-            raise _wrong("size", list(self.size), f"[height, width], each in 1..{MAX_SIDE}")
+            raise wrong("size", list(self.size), f"[height, width], each in 1..{MAX_SIDE}")
         if not 0.0 < self.crop <= 1.0 or max(self.size) / self.crop > 2 * MAX_SIDE:
-            raise _wrong("crop", self.crop, "a number above 0 and up to 1, such as 0.875")
+            raise wrong("crop", self.crop, "a number above 0 and up to 1, such as 0.875")
         if not math.isfinite(self.scale) or self.scale == 0:
-            raise _wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
+            raise wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
-                raise _wrong(key, list(values), f"{self.channels} finite number(s), for color {self.color!r}")
+                raise wrong(key, list(values), f"{self.channels} finite number(s), for color {self.color!r}")
         if 0 in self.std:
-            raise _wrong("std", list(self.std), "numbers other than 0")
+            raise wrong("std", list(self.std), "numbers other than 0")
         if self.full_scale is not None:
             low, high = _ends(self.full_scale)
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
-                raise _wrong("full_scale", self.full_scale, "a number above 0 such as 4095, or [lowest, highest]")
+                raise wrong("full_scale", self.full_scale, "a number above 0 such as 4095, or [lowest, highest]")
         self._check_levels()
 
     @property
@@ -120,18 +118,18 @@ class Preprocess:
             PreprocessError: naming the key, what it held and what it may hold.
         """
         if not isinstance(data, Mapping):
-            raise PreprocessError(f"Preprocessing: a JSON object was expected, not {_kind(data)}.")
-        unknown = [repr(str(key)) for key in data if key not in _TYPES]
+            raise PreprocessError(f"Preprocessing: a JSON object was expected, not {kind_of(data)}.")
+        unknown = [repr(str(key)) for key in data if key not in TYPES]
         if unknown:
             keys = "unknown key" + ("s" if len(unknown) > 1 else "")
-            raise PreprocessError(f"Preprocessing: {keys} {', '.join(unknown[:8])}; the keys are {', '.join(_TYPES)}.")
+            raise PreprocessError(f"Preprocessing: {keys} {', '.join(unknown[:8])}; the keys are {', '.join(TYPES)}.")
         missing = [repr(key) for key in REQUIRED if key not in data]
         if missing:
             keys, are = ("key", "is") if len(missing) == 1 else ("keys", "are")
             raise PreprocessError(
                 f"Preprocessing: {keys} {', '.join(missing)} {are} missing; needed are {', '.join(REQUIRED)}."
             )
-        fields: dict[str, Any] = {key: _typed(key, data[key]) for key in _TYPES if key in data}
+        fields: dict[str, Any] = {key: typed(key, data[key]) for key in TYPES if key in data}
         count = 1 if fields["color"] == "GRAY" else 3
         defaults: dict[str, Any] = {**RESIZE_DEFAULTS, "mean": (0.0,) * count, "std": (1.0,) * count}
         return cls(**(defaults | fields))
@@ -339,84 +337,9 @@ class Preprocess:
 _CODES = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 """By bytes: a type of OpenCV's whose elements it copies as they are."""
 
-REQUIRED = ("layout", "color", "size", "scale", "dtype")
-"""Keys that a preprocessing's JSON has to have."""
-
-RESIZE_DEFAULTS: dict[str, Any] = {"resize": "squash", "crop": 1.0, "interpolation": "bilinear"}
-"""What holds where nothing says how a photo comes to the input's size: all of it is seen."""
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "layout": LAYOUTS,
-    "color": COLORS,
-    "resize": RESIZE_RULES,
-    "interpolation": INTERPOLATIONS,
-    "dtype": DTYPES,
-}
-
-_TYPES: dict[str, str] = {
-    "layout": "text",
-    "color": "text",
-    "size": "integers",
-    "resize": "text",
-    "crop": "number",
-    "interpolation": "text",
-    "scale": "number",
-    "mean": "numbers",
-    "std": "numbers",
-    "dtype": "text",
-    "full_scale": "scale",
-}
-
-
-def _typed(key: str, value: object) -> object:
-    """The JSON value as the field's type; a wrong type names the key and the legal values."""
-    kind = _TYPES[key]
-    if kind == "text" and isinstance(value, str):
-        return value
-    if kind in ("number", "scale") and _is_number(value):
-        return _as_float(key, value)
-    if kind == "scale" and isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)):
-        return _as_float(key, value[0]), _as_float(key, value[1])
-    if isinstance(value, list):
-        if kind == "integers" and all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-            return tuple(value)
-        if kind == "numbers" and all(map(_is_number, value)):
-            return tuple(_as_float(key, item) for item in value)
-    expected = {
-        "integers": "[height, width] in whole pixels",
-        "number": "a number",
-        "numbers": "a list of numbers",
-        "scale": "a number such as 4095, or [lowest, highest]",
-    }
-    if kind == "text":
-        raise _wrong(key, value, "one of " + ", ".join(map(repr, _CHOICES[key])))
-    raise _wrong(key, value, expected[kind])
-
 
 def _ends(full_scale: float | tuple[float, float]) -> tuple[float, float]:
     return full_scale if isinstance(full_scale, tuple) else (0.0, full_scale)
-
-
-def _as_float(key: str, value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise _wrong(key, "a number of hundreds of digits", "finite numbers") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _wrong(key: str, value: object, legal: str) -> PreprocessError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return PreprocessError(f"Preprocessing: key {key!r} is {shown}, and has to be {legal}.")
-
-
-def _kind(value: object) -> str:
-    names = {"list": "a list", "str": "a text", "NoneType": "null", "bool": "true or false"}
-    return names.get(type(value).__name__, "a number")
 
 
 def _numbers(values: Sequence[float]) -> str:

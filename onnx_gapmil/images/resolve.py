@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.files.literals import parse_literal
-from onnx_gapmil.files.sidecars import CONFIG_NAME, PREPROCESS_NAMES, model_folders, model_stems
+from onnx_gapmil.files.sidecars import CONFIG_NAME, PREPROCESS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.yaml_text import read_yaml
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.choosing import choose, contradictions
 from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.paddle import from_paddle, is_paddle
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
 from onnx_gapmil.images.stated import FileReading, read_file
@@ -93,7 +95,7 @@ def resolve_preprocess(
     1. `request`, the command line: a preset's name, or a JSON file (ours, timm's, Hugging Face's).
     2. A JSON file beside the model: `STEM.preprocess.json`, `preprocess.json`, timm's `config.json`, Hugging
        Face's `preprocessor_config.json`. STEM is the model's name without `.onnx`, and without `.gapmil`
-       too. A `config.json` of another kind is passed over.
+       too. A `config.json` of another kind is passed over. PaddleX' `inference.yml`.
     3. The model's metadata: key `gapmil.preprocess`, a configuration as of 2, the keys of the ONNX specification, of
        OpenVINO's Model API, of Ultralytics; and its input's denotations.
     4. The graph's own first nodes: what they scale, shift and resize is not done again.
@@ -257,6 +259,12 @@ def _beside(model_path: Path, spec: InputSpec) -> _Whole | None:
                 continue
             preprocess, form = _read(_json(path), path, spec)
             return _Whole(preprocess, f"{form} from {path}, beside the model", states_size=True)
+        for name in YAML_NAMES:
+            path = folder / name
+            data = read_yaml(path, PreprocessError) if path.is_file() else None
+            if is_paddle(data):
+                preprocess = _located(path, lambda found: from_paddle(found, spec), data)
+                return _Whole(preprocess, f"PaddleX' configuration from {path}, beside the model", states_size=True)
     return None
 
 

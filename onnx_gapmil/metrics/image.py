@@ -110,6 +110,7 @@ class _Scene:
     targets: tuple[Target, ...]
     named: tuple[Target, ...]
     mask: Flags | None
+    multi_label: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -168,6 +169,7 @@ def measure_image(
         targets=targets,
         named=labelled(targets, labels),
         mask=mask,
+        multi_label=multi_label,
     )
     whole = _image_level(scene, chances)
     return _by_place(scene, whole, localization) if arranged else whole
@@ -196,7 +198,9 @@ def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
 
 def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageMeasures:
     means = scene.cells.mean(axis=1)
-    speaking = above_mean(scene.cells[:, scene.prediction], means)
+    # What is added to all logits of a cell changes no softmax; a sigmoid speaks for its class above its threshold.
+    level = np.zeros_like(means) if scene.multi_label else means
+    speaking = above_mean(scene.cells[:, scene.prediction], level)
     won = scene.winners == scene.prediction
     centred = scene.cells - means[:, None]
     energy = np.einsum("pk,pk->p", centred, centred)

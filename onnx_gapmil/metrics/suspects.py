@@ -8,8 +8,8 @@ An error may be the model's or the label's. Where both of these hold, looking at
   never sure of has a low threshold, and one that it always is sure of a high one. (An image with several labels has the
   sum of their probabilities. A class that labels fewer than `FEW` images has the mean over all images, since its own
   says nothing.)
-- **no cell knows it**: in no cell of the grid, on the object or beside it, does a label of the image have the highest
-  logit.
+- **no cell knows it**: in no cell on the object does a label of the image have the highest logit (a box is where the
+  object is, whatever it is called); where no box or mask says which cells these are, in no cell of the grid.
 
 The second is what the grid adds: a small object beside a large one makes a sure error too, but its cells know it.
 
@@ -29,6 +29,9 @@ from onnx_gapmil.metrics.image import ImageMeasures
 #: Images of a class below which its own threshold says nothing.
 FEW = 5
 
+#: By how much a mean of equal numbers may miss them.
+_SLACK = 1e-9
+
 
 def suspect_images(images: Sequence[ImageMeasures]) -> tuple[int, ...] | None:
     """The places of the suspects, those whose answer is furthest above their label in probability first.
@@ -47,10 +50,14 @@ def suspect_images(images: Sequence[ImageMeasures]) -> tuple[int, ...] | None:
         for place, image in enumerate(images)
         if not image.right
         and image.prediction not in image.labels
-        and image.label_cells == 0
-        and image.confidence >= thresholds.get(image.prediction, common)
+        and not _known_by_a_cell(image)
+        and image.confidence >= thresholds.get(image.prediction, common) - _SLACK
     ]
     return tuple(place for _, place in sorted(found, key=lambda entry: (-entry[0], entry[1])))
+
+
+def _known_by_a_cell(image: ImageMeasures) -> bool:
+    return image.foreground.any_top1 if image.foreground is not None else bool(image.label_cells)
 
 
 def _thresholds(images: Sequence[ImageMeasures]) -> tuple[dict[int, float], float]:

@@ -9,7 +9,7 @@ import numpy as np
 from onnx_gapmil.errors import GapmilError, PreprocessError
 from onnx_gapmil.files.arrays import read_array
 from onnx_gapmil.images.decode import is_image_array
-from onnx_gapmil.images.input_spec import image_spec
+from onnx_gapmil.images.model_input import model_input
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import resolve_preprocess
 
@@ -55,7 +55,7 @@ def file_is_photo(path: Path, model: LoadedModel, asked: Preprocess | str | Path
     A file or a model that cannot be read is none; whoever reads it says why.
     """
     try:
-        spec = image_spec(model.proto)
+        spec, _ = model_input(model)
         if spec is None:
             return False
         if not isinstance(asked, Preprocess):

@@ -24,6 +24,7 @@ from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, resolved_of
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
 from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
@@ -168,6 +169,25 @@ class Classifier:
         """The head that was asked for, or the first."""
         return self._records[self._place]
 
+    def require_classes(self) -> None:
+        """Make sure that the head is of classes, whose answers can be right or wrong.
+
+        Raises:
+            UnsupportedHeadError: it is features, and the head of classes that is made of them is refused.
+            InputError: it is features, and another head is of classes.
+        """
+        made = self.head.features_of
+        if not made:
+            return
+        refused = {output: self.rewrite.refusals[output] for output in made if output in self.rewrite.refusals}
+        if refused and not any(not head.features_of for head in self.session.heads):
+            raise UnsupportedHeadError(next(iter(refused.values())), refused)
+        raise InputError(
+            f"{self.name}: '{self.head.output}' is features that {', '.join(map(repr, made))} "
+            f"{'is' if len(made) == 1 else 'are'} made of, and no classes, so that there is no right answer; name the "
+            "output that is of classes with --head."
+        )
+
     @property
     def logits(self) -> int:
         """K, the number of logits."""
@@ -192,6 +212,12 @@ class Classifier:
     def class_names(self) -> ClassNames:
         """Names of the `classes`."""
         return self.names
+
+    @property
+    def named_heads(self) -> tuple[str, ...]:
+        """The outputs of the session's heads whose classes have names."""
+        pairs = zip(self.session.heads, self._names, strict=True)
+        return tuple(head.output for head, names in pairs if names.names is not None)
 
     @property
     def arranged(self) -> bool:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Folders of a machine are no matter of a picture that goes elsewhere.
 _FOLDERS = re.compile(r"(?<!\S)(?:[A-Za-z]:)?[\\/]\S*[\\/](?=\S)")
+_NOT_STATED = ("a guess", "a default")
+_IN_BRACKETS = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)$")
 _BY_POSITION = (
     "Position-dependent head: each place has weights of its own, so a cell's logit is its share of the image's logit, "
     "and not what the model would say of that cell alone or elsewhere."
@@ -82,8 +84,8 @@ def _caption(
     return Caption(
         title=found.image.name if found.image is not None else "Photo",
         model=f"{model}{several} · {head.said_verdict} head",
-        preprocessing=f"{in_short(used.preprocess)} · {_FOLDERS.sub('', used.source.replace(folder, ''))}",
-        guessed=used.assumed,
+        preprocessing=f"{in_short(used.preprocess)} · {_FOLDERS.sub('', origin(used).replace(folder, ''))}",
+        guessed=f"{', '.join(used.guessed)} guessed".strip() if used.assumed else "",
         notes=tuple(notes),
     )
 
@@ -94,9 +96,27 @@ def in_short(used: Preprocess) -> str:
     resized = {"squash": "squashed", "shortest": "shorter side fitted", "letterbox": "letterboxed"}[used.resize]
     crop = f", centre crop {used.crop:.3g}" if used.crop != 1 else ""
     numbers = f"pixel × {used.scale:.4g}"
-    if any(used.mean) or any(value != 1 for value in used.std):
-        numbers = f"({numbers} − {_numbers(used.mean)}) / {_numbers(used.std)}"
-    return f"{used.color} {width} × {height} (width × height), {resized}{crop}, {used.interpolation}, {numbers}"
+    if any(used.mean):
+        numbers += f" − {_numbers(used.mean)}"
+    if any(value != 1 for value in used.std):
+        numbers = f"({numbers}) / {_numbers(used.std)}"
+    full = f", full scale {used.full_scale}" if used.full_scale is not None else ""
+    return f"{used.color} {width} × {height} (width × height), {resized}{crop}, {used.interpolation}, {numbers}{full}"
+
+
+def origin(used: ResolvedPreprocess) -> str:
+    """Where a preprocessing comes from, in short: what states its parts, and which are defaults."""
+    if not used.parts:
+        return used.source
+    stated = dict.fromkeys(
+        _IN_BRACKETS.sub("", of) for of in used.parts.values() if not of.startswith((*_NOT_STATED, "the model's input"))
+    )
+    default = [part for part, of in used.parts.items() if of.startswith("a default")]
+    said = f"stated by {' and '.join(stated)}" if stated else "nothing states it"
+    if len(stated) == 1 and not used.assumed and not default:  # one source of all parts: a file, a preset, as given
+        (said,) = stated
+        said = said[0].lower() + said[1:] if said.startswith("As ") else said
+    return f"{said}; {', '.join(default)} by default" if default else said
 
 
 def spelled_names(names: Sequence[str] | None) -> str | None:

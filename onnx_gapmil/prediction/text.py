@@ -58,7 +58,8 @@ def _chosen(head: HeadPrediction, entry: ChosenClass) -> str:
         rank = f" (rank {entry.rank:,} of {len(head.logits):,})"
     unknown = math.isnan(entry.best_score)
     best = f"{entry.best_logit:.2f} (logit)" if unknown else _number(head, entry.best_score)
-    return f"{entry.label} {_number(head, entry.score)}{rank}; wins {entry.cells} cells, best cell ({place}) {best}"
+    won = f"{entry.cells} cell" if entry.cells == 1 else f"{entry.cells} cells"
+    return f"{entry.label} {_number(head, entry.score)}{rank}; wins {won}, best cell ({place}) {best}"
 
 
 def _scores(head: HeadPrediction, entries: Sequence[ClassScore]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.data.names_by_head import NamedHead
 from onnx_gapmil.graph.loading import ModelSource, limited_for
 from onnx_gapmil.graph.tensors import is_external
@@ -169,6 +170,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "position_dependent": head.position_dependent,
         "logits": head.logits.tensor,
         "activation": head.logits.activation,
+        "reading": None if head.features_of else Reading.of(head.logits.activation, head.classes).kind,
         "tail": list(head.logits.tail),
         "classes": head.classes,
         "features_of": list(head.features_of),
@@ -228,7 +230,7 @@ def _inspected(analysis: Analysis, asked: str | Path | Sequence[str] | None, hea
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
-        stated=stated_note(source, [_named(found) for found in heads], asked),
+        stated=stated_note(source, [_named(found) for found in heads], asked, alone=traced.inputs[0].alone),
     )
 
 

@@ -227,7 +227,7 @@ def write_heads(proto: onnx.ModelProto, heads: tuple[HeadRecord, ...], *, inline
     entries = {
         VERSION_KEY: __version__,
         VERDICT_KEY: joint_verdict(head.verdict for head in heads),
-        HEADS_KEY: json_text([head.to_json() for head in heads]),
+        HEADS_KEY: json_text([head.to_json() for head in heads], compact=True),
         SOURCE_KEY: heads[0].source_sha256,
         INLINED_KEY: str(inlined).lower(),
     }

@@ -67,7 +67,7 @@ def rewrite_model(
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
-    """The heads that a rewritten file's record names, checked against the file; none of a vendor's.
+    """The heads that a rewritten file's record names, checked against the file, features last; none of a vendor's.
 
     Raises:
         ModelError: the record is damaged, or the model cannot be read or run.
@@ -77,7 +77,8 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     if not heads:
         return ()
     with limited_for(source):
-        return check_claim(source, heads, _rewrite_vendors)
+        known = check_claim(source, heads, _rewrite_vendors)
+    return tuple(sorted(known, key=lambda head: bool(head.features_of)))  # features last, whoever wrote the file
 
 
 def _rewrite_vendors(
@@ -184,8 +185,8 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
 
 def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
     """The size of the trace, where the graph resizes an input of any size to one before anything else."""
-    spec = image_spec(analysis.source.proto)
     entry = next((entry for entry in analysis.trace.inputs if entry.name == places.input), None)
+    spec = image_spec(analysis.source.proto, alone=entry is not None and entry.alone)
     if spec is None or entry is None or spec.name != places.input or not entry.space_is_open:
         return None
     try:

@@ -62,7 +62,11 @@ class StatedNote:
 
 
 def stated_note(
-    source: LoadedModel, heads: Sequence[NamedHead], asked: str | Path | Sequence[str] | None = None
+    source: LoadedModel,
+    heads: Sequence[NamedHead],
+    asked: str | Path | Sequence[str] | None = None,
+    *,
+    alone: bool = False,
 ) -> StatedNote:
     """Look for all that states how a model is fed and what its classes are called.
 
@@ -70,11 +74,12 @@ def stated_note(
         source: the model.
         heads: those that are lifted.
         asked: a file of class names, or the names.
+        alone: whether it takes one image without a batch.
 
     Raises:
         LabelsError: the names that are asked for cannot be read, or fit no head.
     """
-    preprocess, problem = _preprocess(source)
+    preprocess, problem = _preprocess(source, alone=alone)
     try:
         found = names_by_head(source.path, heads, asked=asked, stated=stated_names(source.proto))
     except LabelsError as error:
@@ -86,8 +91,8 @@ def stated_note(
     return StatedNote(preprocess, problem, names, unknown, source.metadata)
 
 
-def _preprocess(source: LoadedModel) -> tuple[ResolvedPreprocess | None, str]:
-    spec = image_spec(source.proto)
+def _preprocess(source: LoadedModel, *, alone: bool) -> tuple[ResolvedPreprocess | None, str]:
+    spec = image_spec(source.proto, alone=alone)
     if spec is None:
         return None, "none: the model has several inputs, or none of numbers"
     try:

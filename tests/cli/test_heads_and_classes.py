@@ -217,3 +217,50 @@ def test_check_judges_figures_of_several_labels_by_their_paths(made: Path, capsy
     labels = [json.loads(line)["labels"] for line in data.read_text().splitlines()]
     assert by_metric["multi_label.by_class.0.recall"]["images"] == sum("red" in own for own in labels)
     assert by_metric["multi_label.mean_average_precision"]["interval"] is not None
+
+
+def test_features_are_not_audited(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["audit", made / "heads.onnx", made / "data" / "labels.jsonl", "-o", made / "a", "--head", "e"]
+    assert run(*command) == 2
+    said = capsys.readouterr().err
+    assert "'e' is features that 'defect', 'colour' are made of, and no classes" in said
+    assert "name the output that is of classes with --head" in said
+
+
+def test_a_file_of_an_earlier_version_has_its_features_last_all_the_same(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Earlier records have the heads in the order of the outputs, and do not say what is features."""
+    assert run("rewrite", made / "heads.onnx", "-o", made / "heads.gapmil.onnx") == 0
+    model = onnx.load(made / "heads.gapmil.onnx")
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "gapmil.heads"]
+    heads = json.loads(entry.value)
+    assert [head["output"] for head in heads] == ["defect", "colour", "e"]
+    for head in heads:
+        del head["features_of"]
+    entry.value = json.dumps([heads[2], heads[0], heads[1]])
+    onnx.save(model, made / "heads.gapmil.onnx")
+    capsys.readouterr()
+    found = predicted(capsys, made, "heads.gapmil")
+    assert [head["output"] for head in found] == ["defect", "colour", "e"]
+    assert found[2]["features_of"] == ["defect", "colour"]
+
+
+def test_inspect_says_how_logits_are_read(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind, reading, words in (
+        ("one", "two-classes", "one logit: two classes"),
+        ("sigmoids", "multi-label", "sigmoids: several labels at once"),
+        ("logits", "one-of-many", "exact"),
+    ):
+        _, found = run_json(capsys, "inspect", made / f"{kind}.onnx")
+        assert [head["reading"] for head in found["heads"]] == [reading]
+        assert run("inspect", made / f"{kind}.onnx") == 0
+        assert words in capsys.readouterr().out
+
+
+def test_labels_by_name_of_another_head_are_told_with_that_head(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first head has two classes, the names are three, and so are the labels."""
+    command = ["audit", made / "heads.onnx", made / "data" / "labels.jsonl", "--names", made / "rgb.txt"]
+    assert run(*command, "-o", made / "a") == 2
+    assert "The class names are another output's: --head colour audits that one." in capsys.readouterr().err
+    assert run(*command, "-o", made / "b", "--head", "colour") == 0

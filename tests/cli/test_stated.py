@@ -175,3 +175,29 @@ def test_predict_writes_pictures_of_deep_arrays_and_notes_them(
     assert "none above 4,000" in said
     report = json.loads((tmp_path / "o" / "predictions.json").read_text())
     assert "none above 4,000" in report["images"][0]["note"]
+
+
+@pytest.mark.parametrize("shape", ["1,12,500", "N,3,500", "3,500,1"])
+def test_a_signal_is_no_picture(shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three axes of which one has the length of an image's colours."""
+    channels = int(shape.split(",")[1])
+    body = "p = ReduceMean<axes = [2], keepdims = 0>(x)  y = MatMul(p, w)"
+    model = text_model(body, x=f"float[{shape}] x", opset=13, init={"w": np.ones((channels, 5), np.float32)})
+    onnx.save(model, tmp_path / "m.onnx")
+    _, found = run_json(capsys, "inspect", tmp_path / "m.onnx")
+    assert found["preprocess"] is None
+
+
+def test_photos_are_proved_on_a_graph_that_takes_one_without_a_batch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = (
+        "t = Transpose<perm = [2,0,1]>(x) o = Constant<value = int64[1] {0}>() u = Unsqueeze(t, o) c = Cast<to = 1>(u) "
+        "p = GlobalAveragePool(c) y = Flatten(p)"
+    )
+    onnx.save(text_model(body, x="uint8[H,W,3] x", y="float[1,3] y"), tmp_path / "m.onnx")
+    assert run("rewrite", tmp_path / "m.onnx") == 0
+    capsys.readouterr()
+    code, found = run_json(capsys, "verify", tmp_path / "m.onnx", tmp_path / "m.gapmil.onnx", SCENES / "scene_00.png")
+    assert code == 0
+    assert found["passed"] is True

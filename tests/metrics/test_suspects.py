@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics import ImageMeasures, measure_image
+from onnx_gapmil.metrics.foreground import Recovery
 from onnx_gapmil.metrics.suspects import FEW, suspect_images
 
 
@@ -39,6 +40,13 @@ def test_an_answer_that_reaches_its_class_threshold_is_sure() -> None:
 
 def test_a_label_that_wins_a_cell_anywhere_is_not_suspect() -> None:
     assert suspect_images([*KNOWN, image(0, 1, sure=0.99, own=0.0, cells=1)]) == ()
+
+
+def test_where_the_object_is_known_its_cells_decide() -> None:
+    """A label that wins noise beside the object is suspect; one that wins a cell on it is not."""
+    beside = replace(image(0, 1, sure=0.9, own=0.0, cells=3), foreground=Recovery(False, True, False, True, 0.0, 0.1))
+    on = replace(beside, foreground=Recovery(True, True, False, True, 0.2, 0.0))
+    assert suspect_images([*KNOWN, beside, on]) == (5,)
 
 
 def test_a_class_of_few_images_has_the_threshold_of_all() -> None:

@@ -60,6 +60,14 @@ def test_what_is_the_models_input_goes_in_as_it_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.logits, model.predict(RED).logits, atol=1e-6)
 
 
+def test_bytes_that_are_the_models_input_go_in_as_they_are_and_others_are_a_photo(tmp_path: Path) -> None:
+    body = "c = Cast<to = 1>(x) p = GlobalAveragePool(c) y = Flatten(p)"
+    model = Classifier(text_model(body, x="uint8[N,1,32,32] x", y="float[N,1] y"))
+    grey = RED[:, :, 0]
+    assert model.predict(saved(tmp_path, "input.npy", grey[None])).photo is None
+    assert model.predict(saved(tmp_path, "photo.npy", grey)).photo is not None
+
+
 @pytest.mark.parametrize("name", ["deep.npy", "deep.png"])
 def test_sixteen_bits_reach_the_network(tmp_path: Path, name: str) -> None:
     """Steps of one 16-bit level, which are none in 8 bits."""

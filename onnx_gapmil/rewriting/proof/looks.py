@@ -127,7 +127,7 @@ class AxisLooks:
 
     def to_json(self) -> dict[str, float]:
         """The figures."""
-        return {
+        found: dict[str, float] = {
             "correlation": self.correlation,
             "sign": 1 if self.slope > 0 else -1,
             "slope": self.slope,
@@ -141,6 +141,8 @@ class AxisLooks:
             "silent": self.silent,
             "still": self.still,
         }
+        # Stripes tell no more digits, and each file has them in its record.
+        return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()}
 
 
 def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlaces) -> AxisLooks:

@@ -86,7 +86,7 @@ class Canvas:
         """
         lines = typesetting.wrapped(text, size, room, bold=bold)
         if most is not None and len(lines) > most:
-            lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
+            lines = (*lines[: most - 1], " ".join(lines[most - 1 :]))
         step = line_step(size)
         for place, line in enumerate(lines):
             self.text((xy[0], xy[1] + step * place), line, size, color=color, bold=bold, room=room)

@@ -30,7 +30,7 @@ _COLORED = 6
 _TINT = 0.66
 _FAINTEST = 0.1
 _BOXES = 5
-_LISTED = 4
+_LISTED, _LISTED_BESIDE = 4, 7
 _OTHERS = 0.4
 #: A photo flatter than this lies above its map of winners, not beside it.
 _STRIP = 0.3
@@ -54,7 +54,9 @@ class PictureLayout:
         self.faded = faded
         self.named = scores.named_winners(_COLORED)
         self.shown = list(shown)
-        self.listed = scores.listed(shown, min(_LISTED, len(scores.logits)))
+        columns = 2 if photo.shape[0] < _STRIP * photo.shape[1] else 3 if len(self.shown) in (1, 3) else _PER_ROW
+        self.beside = len(self.shown) < min(columns, 3)  # one or two panels leave room beside them for the scores
+        self.listed = scores.listed(shown, min(_LISTED_BESIDE if self.beside else _LISTED, len(scores.logits)))
         self.colors = _assign_colors([*self.named, *self.listed])
         shape = (scores.winners.shape[0], scores.winners.shape[1])
         self.aspect = photo.shape[0] / photo.shape[1]
@@ -62,10 +64,11 @@ class PictureLayout:
         room = _CONTENT - _LEGEND - _GAP
         room = room if self.strip else (room - _GAP) // 2
         self.panel = Panel(photo, geometry, shape, panel_size(room, self.aspect))
-        columns = 2 if self.strip else 3 if len(self.shown) in (1, 3) else _PER_ROW
         self.slot = (_CONTENT - _GAP * (columns - 1)) // columns
         self.columns = min(columns, len(self.shown))
-        self.small = Panel(photo, geometry, shape, panel_size(self.slot, self.aspect, tallest=480))
+        size = panel_size(self.slot, self.aspect, tallest=480)
+        reduced = size[1] <= self.panel.size[1] <= photo.shape[1]  # it need not be read twice, then
+        self.small = Panel(self.panel.photo if reduced else photo, geometry, shape, size)
 
     def draw(self, caption: Caption) -> npt.NDArray[np.uint8]:
         """The picture, (height, WIDTH, 3), RGB, uint8."""
@@ -73,12 +76,12 @@ class PictureLayout:
         bottom = self._photo_and_winners(self._header(caption) + 28)
         panels = EvidencePanels(self.page, self.small, self.scores, self.shown, self.colors)
         width = self.columns * (self.slot + _GAP) - _GAP
-        beside = _CONTENT - width - _GAP
-        # One or two panels leave room beside them: the scores stand there, and the sheet has no hole.
         top = bottom + 44
-        if beside >= _CONTENT // 3:
+        if self.beside:  # so that the sheet has no hole
+            beside = _CONTENT - width - _GAP
             lowest = panels.draw((_MARGIN, top), self.columns, self.slot, width)
-            table = draw_table(self.page, (_MARGIN + width + _GAP, top), beside, self.scores, self.listed, self.colors)
+            corner, height = (_MARGIN + width + _GAP, top), self.small.size[0]
+            table = draw_table(self.page, corner, beside, self.scores, self.listed, self.colors, height)
             return self.page.pixels(max(lowest, table) + _MARGIN)
         lowest = panels.draw((_MARGIN, top), self.columns, self.slot, _CONTENT)
         table = draw_table(self.page, (_MARGIN, lowest + 44), _CONTENT, self.scores, self.listed, self.colors)
@@ -90,7 +93,7 @@ class PictureLayout:
         y -= line_step(34) - 34
         y += self.page.paragraph((_MARGIN, y), caption.model, 19, color=MUTED, room=_CONTENT)
         if caption.preprocessing:
-            text = f"Preprocessing{', guessed' if caption.guessed else ''}: {caption.preprocessing}"
+            text = f"Preprocessing{', ' if caption.guessed else ''}{caption.guessed}: {caption.preprocessing}"
             color = CAUTION if caption.guessed else MUTED
             y += self.page.paragraph((_MARGIN, y), text, 19, color=color, room=_CONTENT)
         y += 12 + self.page.paragraph((_MARGIN, y + 12), finding(self.scores), 23, room=_CONTENT)
@@ -133,8 +136,7 @@ class PictureLayout:
     def _boxes(self, x: int, y: int) -> None:
         """Box the largest connected region of each named class; of many boxes, the largest few."""
         seen: set[int] = set()
-        groups = np.where(self.scores.sure, self._groups(), len(self.named))
-        for region in regions(groups):
+        for region in sorted(self._regions(), key=lambda region: -region.cells):
             if region.value == len(self.named) or region.value in seen or not self._worth_a_box(region):
                 continue
             seen.add(region.value)
@@ -145,6 +147,14 @@ class PictureLayout:
             self.page.box(box, outline=PAPER, width=6)
             inner = (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)
             self.page.box(inner, outline=self.colors[self.named[region.value]], width=4)
+
+    def _regions(self) -> list[Region]:
+        """Connected sure cells, by the place in `named`; where classes are read each by itself, they may overlap."""
+        others = len(self.named)
+        if not self.scores.multi_label:
+            return regions(np.where(self.scores.sure, self._groups(), others))
+        layers = (np.where(self.scores.above(index), place, others) for place, index in enumerate(self.named))
+        return [region for layer in layers for region in regions(layer)]
 
     def _worth_a_box(self, region: Region) -> bool:
         return bool(max(2.0, 0.03 * self.scores.cells) <= region.cells < self.scores.cells)

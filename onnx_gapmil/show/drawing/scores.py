@@ -130,6 +130,10 @@ class Scores:
         found = np.unique(self._levels)
         return float(activate(found, "sigmoid")[0]) if self.multi_label and len(found) == 1 else None
 
+    def above(self, index: int) -> npt.NDArray[np.bool_]:
+        """(h, w), where a class is above its level."""
+        return np.asarray(self.grid[index] > self._levels[index])
+
     def of(self, index: int) -> ClassScores:
         """The scores of one class."""
         cells = self.grid[index]
@@ -168,7 +172,7 @@ class Scores:
         """The classes worth a panel, `top` at the most, in the order of the image's ranking.
 
         They are the image's best, then those with at least 5 % of the image's probability or that are present, and
-        those that win at least 5 % of the cells, by turns. Of two classes both, but of one logit the one that it is for.
+        those that win at least 5 % of the cells, by turns. Of two classes both; of one logit the one that it is for.
         """
         if self.one_logit:
             return [1]

@@ -17,15 +17,19 @@ _BY_SHARE = (
 )
 _BY_LEAD = (
     "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
-    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected areas "
-    "where one class outweighs all others together."
+    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected "
+    "areas where one class outweighs all others together."
 )
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
     "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
-    "colour. Boxes surround the largest connected areas."
+    "colour. Boxes surround the largest connected areas where a class is above it."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
+_BY_SIGN = (
+    "A cell has the colour of its class, the stronger the more probable that is there. Boxes surround the largest "
+    "connected areas of a class."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,14 @@ class Caption:
         title: the first line, such as the photo's name.
         model: the second, such as the model's name and its head's verdict.
         preprocessing: how the photo became the model's input, in short; "" if there is nothing to say.
-        guessed: whether that is a guess.
+        guessed: what of that is a guess, such as ``color guessed``; "" if nothing is.
         notes: sentences that a reader of the picture must know, such as what a position-dependent head is.
     """
 
     title: str
     model: str
     preprocessing: str = ""
-    guessed: bool = False
+    guessed: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -55,7 +59,7 @@ def how_to_read(scores: Scores) -> str:
     start = _CELLS + (_ONE_LOGIT if scores.one_logit else "")
     if scores.largest_lead is not None:
         return start + _BY_LEAD.format(lead=scores.largest_lead)
-    return start + _BY_SHARE
+    return start + (_BY_SIGN if scores.one_logit else _BY_SHARE)
 
 
 def finding(scores: Scores) -> str:

@@ -11,7 +11,7 @@ from onnx_gapmil.show.drawing.sentences import percent, score_text
 
 _GAP = 28
 _NUMBER = 80
-_ROW = 50
+_ROW, _HIGHEST_ROW = 50, 76
 
 
 def draw_table(
@@ -21,6 +21,7 @@ def draw_table(
     scores: Scores,
     listed: Sequence[int],
     colors: Mapping[int, Color],
+    room: int = 0,
 ) -> int:
     """Draw it.
 
@@ -31,6 +32,7 @@ def draw_table(
         scores: of the photo.
         listed: the classes, one a row.
         colors: of the classes.
+        room: for the rows, in pixels, which they fill as far as it looks well.
 
     Returns:
         Where it ends.
@@ -50,8 +52,9 @@ def draw_table(
     low, high = _ends(entries, scores)
     zero = -low / (high - low)
     level = scores.level if scores.probabilities else zero if low < 0 < high else None
+    step = min(max(_ROW, room // len(entries)), _HIGHEST_ROW)
     for line, entry in enumerate(entries):
-        top = y + 46 + _ROW * line
+        top = y + 46 + step * line
         page.box((x, top + 6, x + 18, top + 24), fill=colors[entry.index])
         _name(page, (x + 30, top + 22), entry.name, names - 44)
         values = (
@@ -66,7 +69,7 @@ def draw_table(
                 place = start + round(tick * (right - start))
                 page.box((place - 1, top, place + 1, top + 30), fill=INK)
             page.text((right + 10, top + 22), text, 19, room=_NUMBER)
-    bottom = y + 46 + _ROW * len(entries)
+    bottom = y + 46 + step * len(entries)
     if level is not None:
         what = f"marks the threshold, {scores.level:g}" if scores.probabilities else "marks 0"
         page.text((starts[0], bottom + 12), f"The line {what}.", 16, color=MUTED)

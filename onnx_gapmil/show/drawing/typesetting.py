@@ -23,6 +23,7 @@ _FSI, _PDI = "\u2068", "\u2069"
 _ISOLATES = re.compile(f"{_FSI}([^{_FSI}{_PDI}]*)(?:{_PDI}|$)|([^{_FSI}{_PDI}]+)|[{_FSI}{_PDI}]")
 #: Blocks of Hebrew, Arabic, Syriac, Thaana, N'Ko and of those that are written from right to left beyond them.
 _RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+_TYPES = {"": "L", "LRI": "ON", "RLI": "ON", "FSI": "ON", "PDI": "ON"}
 _JOINERS = ("\u200c", "\u200d")
 #: A letter and what stands on it, or is joined to it.
 _PLAIN = re.compile("[\x20-\x7e\xa0-\u02ff]*")
@@ -89,7 +90,8 @@ def isolated(text: str) -> str:
     return f"{_FSI}{text}{_PDI}" if _RIGHT_TO_LEFT.search(text) else text
 
 
-def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> list[str]:
+@lru_cache(maxsize=512)
+def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> tuple[str, ...]:
     """Lines that fit into `room` pixels: broken at spaces, hyphens and between Han letters, else where they must be."""
     lines: list[str] = []
     start, end = 0, 0
@@ -105,7 +107,7 @@ def wrapped(text: str, size: int, room: float, *, bold: bool = False) -> list[st
             start += fits
         end = stop
     lines.append(text[start:])
-    return _balanced([entry.strip() for entry in lines if entry.strip()] or [""])
+    return tuple(_balanced([entry.strip() for entry in lines if entry.strip()] or [""]))
 
 
 def ellipsized(text: str, size: int, room: float, *, bold: bool = False) -> str:
@@ -228,6 +230,10 @@ def _levels(text: str, base: int) -> list[int]:
     storage["base_level"], storage["base_dir"] = base, "LR"[base]
     # Joiners have no level of their own; the algorithm leaves them out of its answer.
     algorithm.get_embedding_levels("".join(letter for letter in text if letter not in _JOINERS), storage)
+    for entry in storage["chars"]:
+        # Code points of no character have no type, and isolates came after the version that is implemented there.
+        entry["type"] = _TYPES.get(entry["type"], entry["type"])
+        entry["orig"] = entry["type"]
     for step in ("explicit_embed_and_overrides", "resolve_weak_types", "resolve_neutral_types"):
         getattr(algorithm, step)(storage, False)
     algorithm.resolve_implicit_levels(storage, False)

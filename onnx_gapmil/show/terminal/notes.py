@@ -203,6 +203,10 @@ def _qualities(head: LiftedHead) -> str:
         words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
     if head.features_of:
         words.append(f"features of {', '.join(map(repr, head.features_of))}, no classes")
+    elif head.classes == 1:
+        words.append("one logit: two classes")
+    elif head.logits.activation == "sigmoid":
+        words.append("sigmoids: several labels at once")
     if head.position_dependent:
         words.append("position-dependent (each cell has weights of its own)")
     return "".join(f"; {word}" for word in words)

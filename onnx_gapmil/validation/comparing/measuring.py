@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
-from onnx_gapmil.aggregate.cells import winners_along
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 TOP = 5
 #: Aggregators whose scores are probabilities, and the one whose score is ``-log(1 - probability)``.
 _PROBABILITIES, _NOISY_OR = frozenset({"generalized_mean", "prob_mean"}), "noisy_or"
+#: A class of a multi-label head is present above this probability.
+_PRESENT = 0.5
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +71,8 @@ def seen_by(side: OpenedSide, logits: npt.NDArray[Any], grid: npt.NDArray[Any], 
     if not (np.isfinite(logits).all() and np.isfinite(cells).all()):
         raise DataError(f"{name}: the answer of {side.classifier.name} is not finite (overflow or NaN).")
     own = side.aggregator.name == "mean"
-    scores = with_two_classes(logits) if own else side.aggregator(cells)
+    reading = side.classifier.reading
+    scores = with_two_classes(logits) if own else reading.pooled(side.aggregator, cells)
     if side.aggregator.name in _PROBABILITIES:
         probabilities = scores
     elif side.aggregator.name == _NOISY_OR:
@@ -114,7 +116,16 @@ def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new
         probabilities=_drift(old.probabilities[before], new.probabilities[after]),
         grids=_grids(sides, shot, size, mask, old, new),
         columns=columns_of_shot(shot, (width, height), mask),
+        same_present=_same_present(sides, old, new),
     )
+
+
+def _same_present(sides: Sides, old: Seen, new: Seen) -> bool | None:
+    """Whether both say that the same aligned classes are present; None unless both are multi-label."""
+    if not (sides.old.classifier.independent and sides.new.classifier.independent):
+        return None
+    first = old.probabilities[sides.alignment.old] > _PRESENT
+    return bool(np.array_equal(first, new.probabilities[sides.alignment.new] > _PRESENT))
 
 
 def _answer(seen: Seen, labels: tuple[int, ...]) -> Answer:
@@ -150,7 +161,8 @@ def _grids(
     before, after = sides.alignment.old, sides.alignment.new
     first, second = lattice.of_old(old.grid), lattice.of_new(new.grid)
     joint = np.append(sides.alignment.of_new(), -1)  # the last stands for nobody
-    won, rewon = winners_along(first, 0), joint[winners_along(second, 0)]
+    readings = sides.old.classifier.reading, sides.new.classifier.reading
+    won, rewon = readings[0].winners(first), joint[readings[1].winners(second)]
     softmax = not (sides.old.classifier.independent or sides.new.classifier.independent)
     speaking = _evidence(first, int(old.scores.argmax()), softmax), _evidence(second, int(new.scores.argmax()), softmax)
     inside = _on_object(shot, size, mask, lattice)

@@ -75,6 +75,7 @@ class PairRecord:
         probabilities: drift of their probabilities.
         grids: drift of the grids; None where their common places are not known.
         columns: (column, value) each: what is known of the image, by which slices are made.
+        same_present: whether the same classes are present to both; None unless both are multi-label.
     """
 
     image: str
@@ -88,6 +89,7 @@ class PairRecord:
     probabilities: Drift
     grids: GridDrift | None
     columns: tuple[tuple[str, str], ...]
+    same_present: bool | None = None
 
     @property
     def fixed(self) -> bool:

@@ -141,7 +141,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
     shots = tuple(
         Shot(sample.image, sample.name, sample, theirs[sample.name], sample.columns)
         for sample in prepared[0].samples
-        if sample.name in theirs
+        if sample.name in theirs and sample.labels  # an image without a label says nothing of who is right
     )
     if not shots:
         raise DataError(

@@ -97,7 +97,7 @@ def test_pointing_at_a_cell_shows_its_classes(open_report: Open, digits: Report,
     assert ranking(part) == whole
     for cell in (0, 17, 77, 143):
         point_at(opened, part.locator(".stage"), cell, image.maps.grid)
-        expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {cell // 12 + 1}, column {cell % 12 + 1}")
+        expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {cell // 12}, column {cell % 12}")
         assert ranking(part) == expected(opened, place, cell)
         assert part.locator(".on-object").count() == (cell in image.foreground)
     opened.page.mouse.move(0, 0)
@@ -131,7 +131,7 @@ def test_a_tap_shows_a_cell(open_report: Open, digits: Report) -> None:
     stage = part.locator(".stage")
     area = settled(stage)
     opened.page.touchscreen.tap(area["x"] + area["width"] * 6.5 / 12, area["y"] + area["height"] * 3.5 / 12)
-    expect(part.locator(".panel-title")).to_contain_text("Cell in row 4, column 7")
+    expect(part.locator(".panel-title")).to_contain_text("Cell in row 3, column 6")
     assert ranking(part) == expected(opened, 0, 3 * 12 + 6)
 
 
@@ -140,26 +140,26 @@ def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digi
     part = card(opened, 2)
     part.locator(".stage").focus()
     title = part.locator(".panel-title")
-    expect(title).to_contain_text("Cell in row 6, column 6")
+    expect(title).to_contain_text("Cell in row 5, column 5")
     for key, row, column in (
-        ("ArrowRight", 6, 7),
-        ("ArrowDown", 7, 7),
-        ("ArrowLeft", 7, 6),
-        ("ArrowUp", 6, 6),
-        ("Home", 6, 1),
-        ("ArrowLeft", 6, 1),
-        ("End", 6, 12),
-        ("ArrowRight", 6, 12),
+        ("ArrowRight", 5, 6),
+        ("ArrowDown", 6, 6),
+        ("ArrowLeft", 6, 5),
+        ("ArrowUp", 5, 5),
+        ("Home", 5, 0),
+        ("ArrowLeft", 5, 0),
+        ("End", 5, 11),
+        ("ArrowRight", 5, 11),
     ):
         opened.page.keyboard.press(key)
         expect(title).to_contain_text(f"Cell in row {row}, column {column}")
-        cell = 12 * (row - 1) + column - 1
+        cell = 12 * row + column
         assert ranking(part) == expected(opened, 2, cell)
     best = expected(opened, 2, cell)[0]
     expect(opened.page.locator("#announcer")).to_contain_text(f"{best[0]} {best[1]}")
     opened.page.keyboard.press("Enter")
     opened.page.keyboard.press("Tab")
-    expect(title).to_contain_text("Cell in row 6, column 12")  # kept, though the focus has left
+    expect(title).to_contain_text("Cell in row 5, column 11")  # kept, though the focus has left
 
 
 def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: Report) -> None:
@@ -356,7 +356,7 @@ def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: Report
     assert dialog.locator(".map-button").count() == len(opened.images[3].maps.classes)
     dialog.locator(".stage").focus()
     page.keyboard.press("ArrowRight")
-    expect(dialog.locator(".panel-title")).to_contain_text("Cell in row 6, column 7")
+    expect(dialog.locator(".panel-title")).to_contain_text("Cell in row 5, column 6")
     assert ranking(dialog) == expected(opened, 3, 5 * 12 + 6, 8)
     button = dialog.locator(".map-button").nth(2)
     button.click()
@@ -441,7 +441,7 @@ def test_cells_lie_in_the_networks_window(open_report: Open, windowed: Report) -
         x = photo["x"] + photo["width"] * (x0 + (x1 - x0) * (column + 0.5) / 4)
         y = photo["y"] + photo["height"] * (y0 + (y1 - y0) * (row + 0.5) / 6)
         opened.page.mouse.move(x, y)
-        expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {row + 1}, column {column + 1}")
+        expect(part.locator(".panel-title")).to_contain_text(f"Cell in row {row}, column {column}")
         assert ranking(part) == expected(opened, 0, 4 * row + column)
     assert bool(part.locator(".window").get_attribute("d")) == cropped
     if cropped:  # left of the window there is no cell

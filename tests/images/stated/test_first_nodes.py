@@ -179,6 +179,8 @@ def test_torchvisions_transform_input_wants_imagenets_normalization():
     found = resolved(graph(" ".join(parts) + " c = Concat<axis = 1>(a0, a1, a2)", "c"))
     assert (found.preprocess.mean, found.preprocess.std) == MEANS
     assert found.preprocess.color == "RGB"
+    assert "transform_input" in found.parts["values"]
+    assert "values" not in found.guessed
 
 
 REVERSALS = [

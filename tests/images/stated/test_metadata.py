@@ -97,6 +97,11 @@ def test_model_apis_keys_are_read_with_their_prefix_and_without():
         assert (found.preprocess.color, found.preprocess.resize, found.assumed) == ("RGB", "squash", False)
 
 
+def test_reversed_channels_are_rgb_whatever_the_means():
+    found = resolved({"model_info reverse_input_channels": "True", "model_info scale_values": "255.0"})
+    assert (found.preprocess.color, found.guessed, found.preprocess.std) == ("RGB", (), (255.0,) * 3)
+
+
 def test_means_that_are_imagenets_tell_the_order_where_no_channels_are_reversed():
     """Training Extensions writes reverse_input_channels False for networks that were trained in RGB."""
     found = resolved({f"model_info {key}": value for key, value in IMAGENET.items()})

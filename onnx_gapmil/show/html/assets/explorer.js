@@ -53,7 +53,7 @@ class Explorer {
   }
 
   title(cell) {
-    const [row, column] = [Math.floor(cell / this.grid.columns) + 1, (cell % this.grid.columns) + 1];
+    const [row, column] = [Math.floor(cell / this.grid.columns), cell % this.grid.columns]; // from 0, as best_cell
     const on = (this.image.foreground || []).includes(cell);
     return [`Cell in row ${row}, column ${column}`, on ? make("span", { class: "on-object" }, "on the object") : ""];
   }
