@@ -126,9 +126,8 @@ def test_maps_are_the_models_cells(digits: Report) -> None:
         np.testing.assert_allclose(np.exp(logits - lse).sum(axis=0), 1.0, atol=2e-3)
 
 
-def test_an_image_is_shown_with_its_boxes_and_in_its_colours(digits: Report) -> None:
-    image = digits.gallery.images[0]
-    root = digits.summary.data.root
+def test_an_image_is_shown_with_its_boxes_and_in_its_colours(digits: Report, scenes_folder: Path) -> None:
+    image, root = digits.gallery.images[0], scenes_folder
     stored = Image.open(Path(root, image.name)).convert("RGB")
     kind, _, data = image.thumb.partition(",")
     assert kind == "data:image/jpeg;base64"

@@ -1,7 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.show.drawing import typesetting
 from onnx_gapmil.show.drawing.canvas import Canvas
 from onnx_gapmil.show.drawing.layout import WIDTH, PictureLayout
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, sequential
@@ -54,6 +57,21 @@ def test_every_shape_of_photo_and_grid_is_drawn(height, width, classes, grid, ac
 def test_the_same_arguments_give_the_same_pixels():
     grid = RNG.normal(size=(4, 5, 5))
     assert np.array_equal(render(grid=grid), render(grid=grid))
+
+
+def test_threads_draw_the_same_pixels():
+    """`predict` draws in threads, which share fonts and what was set before."""
+    grids = [RNG.normal(size=(4, 5, 5)) for _ in range(8)]
+    names = ["قطة", "家猫", "बिल्ली", "cat"]
+    alone = [render(grid=grid, labels=names, title=f"photo {place}") for place, grid in enumerate(grids)]
+    typesetting.line.cache_clear()
+    typesetting.width.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(render, grid=grid, labels=names, title=f"photo {place}") for place, grid in enumerate(grids)
+        ]
+        for job, expected in zip(jobs, alone, strict=True):
+            assert np.array_equal(job.result(), expected)
 
 
 def test_the_winners_colours_cover_their_share_of_the_map():
