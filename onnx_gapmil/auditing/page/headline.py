@@ -103,7 +103,7 @@ def _guess(summary: AuditSummary) -> Markup | None:
         return None
     return tag(
         "p",
-        tag("b", "Preprocessing was guessed."),
+        tag("b", f"Preprocessing was guessed{_guessed_parts(summary)}."),
         " ",
         summary.preprocess_source,
         " Every figure on this page holds for that guess alone; ",
@@ -112,6 +112,11 @@ def _guess(summary: AuditSummary) -> Markup | None:
         class_="guess",
         role="note",
     )
+
+
+def _guessed_parts(summary: AuditSummary) -> str:
+    """Which parts nothing states, where some are stated."""
+    return f" ({', '.join(summary.preprocess_guessed)})" if summary.preprocess_guessed else ""
 
 
 def _swap(swap: LikelySwap, names: Mapping[int, str]) -> Markup:

@@ -384,6 +384,8 @@ def test_a_guess_is_said_before_every_figure(digits: Report) -> None:
         "The model names the right class"
     )
     assert "guessed: squash" in text
+    some = shown(with_summary(guessed, preprocess_guessed=("mean", "std")))
+    assert f"Preprocessing was guessed (mean, std). {source}" in some
     assert "guessed" not in shown(with_summary(digits, preprocess_assumed=False))
 
 

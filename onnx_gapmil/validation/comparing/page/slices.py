@@ -69,7 +69,7 @@ def _order(figures: PairFigures) -> tuple[float, float]:
     return -lost, figures.agreement.top1
 
 
-def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
+def _table(name: str, rows: Sequence[Markup], *, last: Child) -> Markup:
     heads = ("Images", "Right before", "Right after", "Change", "Fixed", "Broken", "Cells changed")
     return tag(
         "div",
@@ -95,7 +95,7 @@ def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
     )
 
 
-def _row(name: Child, figures: PairFigures, last: str | None) -> Markup:
+def _row(name: Child, figures: PairFigures, last: Child) -> Markup:
     accuracy, flips = figures.accuracy, figures.flips
     change = accuracy.difference if accuracy is not None else None
     kind = "num" if not change else "num lost" if change < 0 else "num gained"
