@@ -1,8 +1,8 @@
 """Where a class token's answer comes from: the lift's maps against what people draw of a vision transformer.
 
-On held-out digit scenes of ``sample_models/``, with the class-token sample model. Beside ``direct`` and ``through``, whose
-cells add up to the logits: the class token's attention in the last layer, its mean over the layers, attention rollout
-(arXiv 2005.00928), and the head applied to the patch tokens.
+On held-out digit scenes of ``sample_models/``, with the class-token sample model. Beside ``direct`` and ``through``,
+whose cells add up to the logits: the class token's attention in the last layer, its mean over the layers, attention
+rollout (arXiv 2005.00928), and the head applied to the patch tokens.
 
 - pointing: the best cell of a digit's class, the mean over the classes taken off, has its centre in the digit's box;
 - MaxBoxAccV2 (arXiv 2007.04178) of the same maps: one threshold for all, the best of a hundred, mean over three IoUs;

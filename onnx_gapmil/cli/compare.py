@@ -11,6 +11,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
     json_option,
+    no_guess_option,
     print_json,
     provider_option,
     verb_options,
@@ -72,6 +73,7 @@ _FILE = click.Path(path_type=Path)
         help="What the answer is made of the cells by: mean (the model's own), max, lse=10, topk=0.1, ...",
     ),
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
+    no_guess_option,
     provider_option,
     class_token_option,
     batch_option,
@@ -99,6 +101,7 @@ def command(
     label_offset: int | None,
     label_offset_new: int | None,
     preprocess: str | None,
+    no_guess: bool,
     preprocess_new: str | None,
     head: str | None,
     head_new: str | None,
@@ -146,7 +149,14 @@ def command(
         aggregator=aggregator_new,
     )
     request = CompareRequest(
-        old=first, new=second, data=data, labels=labels, unlabelled=unlabelled, provider=provider, batch=batch
+        old=first,
+        new=second,
+        data=data,
+        labels=labels,
+        unlabelled=unlabelled,
+        provider=provider,
+        batch=batch,
+        no_guess=no_guess,
     )
     teller = CompareTeller()
     try:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import class_token_option, json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.options import (
+    class_token_option,
+    head_option,
+    json_option,
+    model_argument,
+    names_option,
+    print_json,
+    verb_options,
+)
 from onnx_gapmil.cli.output import say
 
 if TYPE_CHECKING:
@@ -16,8 +24,10 @@ if TYPE_CHECKING:
 
 
 @click.command(name="inspect")
-@verb_options(model_argument, class_token_option, json_option)
-def command(model: Path, class_token: ClassTokenWish | None, as_json: bool) -> int:
+@verb_options(model_argument, names_option, head_option("to look at"), class_token_option, json_option)
+def command(
+    model: Path, names: Path | None, head: str | None, class_token: ClassTokenWish | None, as_json: bool
+) -> int:
     """Say what MODEL is: its input, its exporter, its head operator by operator, every other pool and why it is not
     the head's, and the verdict. Writes nothing.
 
@@ -25,7 +35,7 @@ def command(model: Path, class_token: ClassTokenWish | None, as_json: bool) -> i
     """
     from onnx_gapmil.rewriting.inspection import inspect
 
-    found = inspect(model, class_token=class_token)
+    found = inspect(model, names=names, head=head, class_token=class_token)
     if as_json:
         print_json(found.to_json())
     else:

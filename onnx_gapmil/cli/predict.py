@@ -11,10 +11,14 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    head_option,
     json_option,
     model_argument,
+    names_option,
+    no_guess_option,
     preprocess_option,
     provider_option,
+    thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import say
@@ -44,14 +48,19 @@ _TOLD_ONE_BY_ONE = 20
         metavar="FOLDER",
         help="Where pictures, arrays and predictions.json go.",
     ),
+    names_option,
+    click.option("--labels", type=click.Path(path_type=Path), hidden=True),
+    head_option("to show (the others are left out)"),
     click.option(
-        "--labels",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Class names: one a line, JSON, or ImageNet's synset words. Default: STEM.labels.txt or labels.txt "
-        "beside the model.",
+        "--classes",
+        multiple=True,
+        metavar="NAMES|NUMBERS",
+        help="Classes to draw and to report with map and boxes, whether they win anything or not: names or numbers, "
+        "with commas between, or the option several times. Default: those that win.",
     ),
+    thresholds_option,
     preprocess_option,
+    no_guess_option,
     provider_option,
     batch_option,
     class_token_option,
@@ -74,8 +83,13 @@ def command(
     model: Path,
     images: tuple[str, ...],
     output: Path,
+    names: Path | None,
     labels: Path | None,
+    head: str | None,
+    classes: tuple[str, ...],
+    thresholds: str | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     class_token: ClassTokenWish | None,
     batch: int | None,
@@ -111,7 +125,10 @@ def command(
         images,
         output,
         preprocess=preprocess,
-        names=labels,
+        names=_names(names, labels),
+        head=head,
+        classes=classes or None,
+        thresholds=thresholds,
         provider=provider,
         batch=batch,
         top=top,
@@ -120,6 +137,7 @@ def command(
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
         resume=not restart,
+        no_guess=no_guess,
         class_token=class_token,
     )
     with closing(run):
@@ -138,21 +156,37 @@ def command(
         return 2 if run.report.counts["failed"] else 0
 
 
+def _names(names: Path | None, labels: Path | None) -> Path | None:
+    """``--labels`` named the class names before 0.2; in the other verbs it is the images' labels."""
+    if labels is None:
+        return names
+    if names is not None:
+        raise click.UsageError("--labels is the old spelling of --names; give --names alone.")
+    say("note: --labels is the old spelling of --names here, and goes with 0.3; say --names.", err=True)
+    return labels
+
+
 def _follow(run: PredictionRun, *, quiet: bool) -> None:
     """Tell each photo as it is done; those that cannot be read are named."""
     from onnx_gapmil.errors import ImageError
 
-    answers = iter(run)
+    answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
         PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
     ):
+        first = ""
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
                 bar.say(f"Error: {found}")
             elif not quiet:
                 _tell(found)
+            else:
+                noted += bool(found.note)
+                first = first or found.note
+        if noted:
+            bar.say(f"Note: of {noted} of {len(run.paths)} photos the first of these says: {first}")
 
 
 def _announce(run: PredictionRun) -> None:
@@ -172,6 +206,7 @@ def _announce(run: PredictionRun) -> None:
     ]
     lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
     lines += [f"note           {run.note}"] if run.note else []
+    lines += [f"note           {run.names_note}"] if run.names_note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     if run.class_token is not None and all(head.class_token is None for head in model.heads):
         lines.append(f"note           {CHANGES_NOTHING}")
@@ -192,22 +227,15 @@ def _preprocessing(run: PredictionRun) -> list[str]:
 
 def _tell(found: ImagePrediction) -> None:
     """A few lines about one photo."""
+    from onnx_gapmil.prediction.text import head_lines
+
     say(str(found.image), bold=True)
     for head in found.heads:
-        prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
-        logits = head.activation == "none"
-        top = ", ".join(
-            f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {100 * entry.score:.1f}%"
-            for entry in head.top
-        )
-        say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
+        for line in head_lines(head, several=len(found.heads) > 1):
+            say(f"  {line}")
         if head.placeless_share is not None:
             say(f"  class token  {head.placeless_share:.0%} of the answer has no place and is spread evenly")
-        winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
-        more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
-        say(f"  {head.size_text} cells  {winners}{more}")
-        for box in head.boxes[:4]:
-            x0, y0, x1, y1 = box.box
-            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
+    if found.note:
+        say(f"  note         {found.note}")
     if found.picture is not None:
         say(f"  picture      {found.picture}")

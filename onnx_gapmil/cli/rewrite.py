@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     class_token_option,
+    head_option,
     json_option,
     model_argument,
     print_json,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         metavar="FILE",
         help="Where to write. Default: MODEL.gapmil.onnx beside the model.",
     ),
+    head_option("to lift; new outputs then have no suffix"),
     readout_option,
     class_token_option,
     click.option(
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     output: Path | None,
+    head: str | None,
     readout: Readout,
     class_token: ClassTokenWish | None,
     emit: tuple[str, ...],
@@ -83,6 +86,7 @@ def command(
         emit=Emit.parse(*emit) if emit else None,
         as_deployed=as_deployed == "on",
         certificate=certificate,
+        head=head,
         class_token=class_token,
     )
     if as_json:

@@ -45,7 +45,7 @@ def build(
         DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
             fractions, or lie outside their images.
     """
-    if not placed:
+    if not any(sample.labels for sample, _ in placed):
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
     missing = [sample for sample, _ in placed if not exists(sample.image)]
@@ -60,6 +60,10 @@ def build(
         said.append(f"{len(missing):,} of {len(placed):,} images are not there and will fail: {names}.")
     samples = _unique_names(_with_numbers([sample for sample, _ in placed]))
     said += _check_boxes(samples, what)
+    bare = sum(not sample.labels for sample in samples)
+    if bare:
+        count = _count(bare, "image has", "images have")
+        said.append(f"{count} no label: negatives for a multi-label head, left out for another.")
     return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
 
 

@@ -104,11 +104,15 @@ class HeadRecord(HeadOutputs):
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
         attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        features_of: the outputs whose scores are made of this one's, so that it is features and has no classes; empty
+            for a head of classes.
         class_token: how far the class token that the head reads is lifted; None where it reads none.
         placeless_share: of such a head, the part of the logits' pattern that no place brings
             (`onnx_gapmil.aggregate.placeless`), on average over the images of noise that the proof ran; None before it.
         as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
             has it; None before it.
+        resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
+            size to one: cells of another size then lie in proportion. Found anew whenever a record is read.
     """
 
     output: str
@@ -128,6 +132,8 @@ class HeadRecord(HeadOutputs):
     places: Places = UNTRACED
     attachment: Attachment = "plain"
     as_deployed: Mapping[str, Any] | None = None
+    features_of: tuple[str, ...] = ()
+    resized_from: tuple[int, int] | None = None
     class_token: ClassTokenMode | None = None
     placeless_share: float | None = None
 
@@ -142,6 +148,15 @@ class HeadRecord(HeadOutputs):
             return replace(self, places=places)
         grids = tuple(replace(grid, note=_note_on_places(grid.note, places)) for grid in self.feature_grids)
         return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
+
+    def at(self, size: tuple[int, int]) -> HeadRecord:
+        """The same for an input of a size, (height, width): its places in pixels of that."""
+        places = self.places
+        if self.resized_from in (None, size) or places.rows is None or places.columns is None:
+            return self
+        down, across = (own / whole for own, whole in zip(size, self.resized_from or size, strict=True))
+        rows, columns = places.rows.stretched(down), places.columns.stretched(across)
+        return replace(self, places=replace(places, rows=rows, columns=columns), resized_from=size)
 
     @property
     def arranged(self) -> bool:
@@ -180,6 +195,7 @@ class HeadRecord(HeadOutputs):
             "class_token_lift": self.class_token,
             "placeless_share": self.placeless_share,
             "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
+            "features_of": list(self.features_of),
         }
 
 
@@ -225,7 +241,7 @@ def write_heads(proto: onnx.ModelProto, heads: tuple[HeadRecord, ...], *, inline
     entries = {
         VERSION_KEY: __version__,
         VERDICT_KEY: joint_verdict(head.verdict for head in heads),
-        HEADS_KEY: json_text([head.to_json() for head in heads]),
+        HEADS_KEY: json_text([head.to_json() for head in heads], compact=True),
         SOURCE_KEY: heads[0].source_sha256,
         INLINED_KEY: str(inlined).lower(),
     }
@@ -293,6 +309,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         class_token=None if entry.get("class_token_lift") is None else _word(entry["class_token_lift"], ClassTokenMode),
         placeless_share=_share(entry.get("placeless_share")),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
+        features_of=tuple(text_of(name) for name in entry.get("features_of") or ()),
     )
 
 

@@ -26,18 +26,20 @@ def rewrite_certified(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    head: str | None = None,
     class_token: ClassTokenWish | None = None,
 ) -> Rewrite:
     """As `rewrite`, and write a certificate of what was proved.
 
     Args:
-        model: as for `rewrite`, as all but the last.
+        model: as for `rewrite`, as all but ``certificate``.
         output: where to write.
         readout: ``contribution`` or ``instance``.
         emit: what the graph is to give.
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too.
         write: False leaves the disk alone.
         certificate: where to write it; None writes none.
+        head: the output whose head alone is lifted.
         class_token: lift heads that read a class token; None refuses them.
 
     Raises:
@@ -48,7 +50,14 @@ def rewrite_certified(
     if certificate is not None and not Path(certificate).parent.is_dir():
         raise InputError(f"{Path(certificate).parent} is no folder; make it first.")
     result = rewrite(
-        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, class_token=class_token
+        model,
+        output,
+        readout=readout,
+        emit=emit,
+        as_deployed=as_deployed,
+        write=write,
+        class_token=class_token,
+        head=head,
     )
     if certificate is not None:
         write_certificate(result, Path(certificate))

@@ -18,6 +18,12 @@ def verdict_sentence(found: Comparison) -> str:
         return "Both sides are the same model, read in the same way: nothing differs."
     name = new_name(found)
     flips = found.flips
+    if found.agreement.present is not None:
+        others = found.images - round(found.agreement.present * found.images)
+        return (
+            f"{name} says that other classes are present in {others:,} of {found.images:,} images; the highest class "
+            f"changes in {flips.count:,}."
+        )
     if not flips.count:
         return f"{name} changes none of {found.images:,} answers."
     said = f"{name} changes {flips.count:,} of {found.images:,} answers"
@@ -36,13 +42,14 @@ def accuracy_sentence(found: Comparison) -> str:
     low, high = accuracy.interval
     points = f"{100 * accuracy.difference:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     shares = f"{100 * accuracy.old:.1f} % before, {100 * accuracy.new:.1f} % after ({points})"
+    what = "Accuracy" if found.agreement.present is None else "Images whose highest class is a label"
     if not (found.flips.fixed or found.flips.broken):
-        return f"Accuracy: {shares}."
+        return f"{what}: {shares}."
     chance = "more than chance" if p < _SURE else "which may be chance"
     if found.flips.fixed == found.flips.broken:
-        return f"Accuracy: {shares}."
+        return f"{what}: {shares}."
     way = "rises" if accuracy.difference > 0 else "falls"
-    return f"Accuracy {way}: {shares}, {chance} (McNemar's p = {shown_p(p)})."
+    return f"{what} {way}: {shares}, {chance} (McNemar's p = {shown_p(p)})."
 
 
 def evidence_sentence(found: Comparison) -> str:

@@ -14,14 +14,24 @@ from onnx_gapmil.show.html.markup import Markup, join, tag
 from onnx_gapmil.validation.comparing.page.conditions import conditions_section
 from onnx_gapmil.validation.comparing.page.headline import headline_section
 from onnx_gapmil.validation.comparing.page.images import images_section
+from onnx_gapmil.validation.comparing.page.shared import shared_comparison
 from onnx_gapmil.validation.comparing.page.slices import classes_section, slices_section
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.gallery import Gallery
     from onnx_gapmil.validation.comparing.result import Comparison
 
-_STYLES = ("base.css", "plots.css", "classes.css", "gallery.css", "compare.css", "print.css")
-_SCRIPTS = ("elements.js", "theme.js", "photo_grid.js", "panel.js", "compare.js")
+_STYLES = ("base.css", "plots.css", "classes.css", "tables.css", "gallery.css", "compare.css", "print.css")
+_SCRIPTS = (
+    "elements.js",
+    "theme.js",
+    "grid_numbers.js",
+    "boxes.js",
+    "photo_grid.js",
+    "panel.js",
+    "explorer.js",
+    "compare.js",
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page of a comparison: one file of HTML that loads nothing and sends nothing; see `render_document`."""
-    found, gallery = report.found, report.gallery
+    found, gallery = shared_comparison(report.found), report.gallery
     data = {
         "activation": "softmax",
         "activations": gallery.activations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.show.html.formatting import table_percent
-from onnx_gapmil.show.html.markup import Child, Markup, tag
+from onnx_gapmil.show.html.markup import Child, Markup, bdi, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ def classes_section(found: Comparison) -> Markup | None:
     ordered = sorted(found.classes, key=lambda row: (*_order(row.figures), row.index))
     rows = []
     for row in ordered[:_MOST]:
-        now = ", ".join(f"{name} ×{times}" for _, name, times in row.answers)
-        link = tag("button", row.name, type="button", class_="link", data_find=row.name, title="Show its images")
+        now = [[", " if place else None, bdi(name), f" ×{times}"] for place, (_, name, times) in enumerate(row.answers)]
+        link = tag("button", bdi(row.name), type="button", class_="link", data_find=row.name, title="Show its images")
         rows.append(_row(link, row.figures, now))
     left = len(ordered) - len(rows)
     return tag(
@@ -52,7 +52,8 @@ def slices_section(found: Comparison) -> Markup | None:
     for column in columns:
         rows.append(tag("tr", tag("th", column.replace("_", " "), scope="rowgroup", colspan=8), class_="group"))
         values = sorted(found.slices[column].items(), key=lambda entry: (*_order(entry[1]), entry[0]))
-        rows += [_row(value, figures, None) for value, figures in values]
+        said = found.slice_columns[column].said
+        rows += [_row(said(value), figures, None) for value, figures in values]
     return tag(
         "section",
         tag("h2", "By slice"),
@@ -68,7 +69,7 @@ def _order(figures: PairFigures) -> tuple[float, float]:
     return -lost, figures.agreement.top1
 
 
-def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
+def _table(name: str, rows: Sequence[Markup], *, last: Child) -> Markup:
     heads = ("Images", "Right before", "Right after", "Change", "Fixed", "Broken", "Cells changed")
     return tag(
         "div",
@@ -94,7 +95,7 @@ def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
     )
 
 
-def _row(name: Child, figures: PairFigures, last: str | None) -> Markup:
+def _row(name: Child, figures: PairFigures, last: Child) -> Markup:
     accuracy, flips = figures.accuracy, figures.flips
     change = accuracy.difference if accuracy is not None else None
     kind = "num" if not change else "num lost" if change < 0 else "num gained"
