@@ -9,6 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import (
+    column_percent,
+    column_range,
+    count,
+    of_were,
+    percent,
+    percent_range,
+    points,
+    points_range,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +49,7 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     if classifier.head.note:
         table.add_row("note", classifier.head.note)
     if resumed:
-        table.add_row("resumed", f"{resumed} of {len(prepared.samples)} images were measured by an earlier run")
+        table.add_row("resumed", f"{of_were(resumed, len(prepared.samples), 'image')} measured by an earlier run")
     parts: list[RenderableType] = [table, Text()]
     if prepared.ranking is not None:
         from onnx_gapmil.show.terminal.ranking import ranking_table
@@ -57,17 +67,12 @@ def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
     return Group(*parts)
 
 
-def percent(share: float | None) -> str:
-    """A share as text; a dash where it was not measured."""
-    return "–" if share is None else f"{100 * share:.1f} %"
-
-
 def _accuracy(summary: AuditSummary) -> str:
     low, high = summary.intervals["top1"]
     right = round(summary.top1 * summary.images)
     return (
-        f"Whole image: {right} of {summary.images} right at top-1 ({percent(summary.top1)}, 95 % interval "
-        f"{percent(low)} to {percent(high)}), {percent(summary.top5)} at top-5."
+        f"Whole image: {right:,} of {summary.images:,} right at top-1 ({percent(summary.top1)}, 95 % interval "
+        f"{percent_range((low, high))}), {percent(summary.top5)} at top-5."
     )
 
 
@@ -76,7 +81,7 @@ def _foreground(summary: AuditSummary) -> list[str]:
         return ["No boxes or masks were given: what lies on the object is not known, and not measured."]
     parts = ((summary.foreground.right, "Answered rightly"), (summary.foreground.wrong, "Answered wrongly"))
     return [
-        f"{when} ({part.images}): the true class wins a cell on the object in {percent(part.any_top1)}; "
+        f"{when} ({part.images:,}): the true class wins a cell on the object in {percent(part.any_top1)}; "
         f"it wins {percent(part.cell_share)} of the object's cells and {percent(part.background_share)} of the others."
         for part, when in parts
         if part.images
@@ -94,7 +99,7 @@ def _causes(summary: AuditSummary) -> list[str]:
     ]
     wrong = summary.foreground.wrong if summary.foreground is not None else None
     if wrong is not None and wrong.control_any_top1 is not None and wrong.excess is not None:
-        low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["foreground.wrong.excess"])
+        bounds = points_range(summary.intervals["foreground.wrong.excess"])
         said = (
             "evidence that the mean loses"
             if summary.cells_know_better
@@ -102,7 +107,7 @@ def _causes(summary: AuditSummary) -> list[str]:
         )
         lines.append(
             f"Control: a class ranked beside it for the whole image wins one in {percent(wrong.control_any_top1)}; "
-            f"excess {100 * wrong.excess:+.1f} points (95 % interval {low} to {high}): {said}."
+            f"excess {points(wrong.excess)} points (95 % interval {bounds}): {said}."
         )
     return lines
 
@@ -148,13 +153,12 @@ def _aggregators(summary: AuditSummary) -> Table:
     for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
-        low, high = values.interval
         table.add_row(
             f"{name} (the model's own)" if name == "mean" else name,
-            percent(values.top1),
-            f"{percent(low)} to {percent(high)}",
-            percent(values.top5),
-            percent(values.macro_top1),
+            column_percent(values.top1),
+            column_range(values.interval),
+            column_percent(values.top5),
+            column_percent(values.macro_top1),
         )
     return table
 
@@ -162,8 +166,8 @@ def _aggregators(summary: AuditSummary) -> Table:
 def _failures(summary: AuditSummary) -> list[RenderableType]:
     if not summary.failed:
         return []
-    lines = [Text(f"{summary.failed} image(s) were kept out:", style="yellow")]
+    lines = [Text(f"{count(summary.failed, 'image')} kept out:", style="yellow")]
     lines += [Text(f"  {visible(failure.error)}") for failure in summary.failures[:10]]
     if summary.failed > 10:
-        lines.append(Text(f"  and {summary.failed - 10} more, in summary.json"))
+        lines.append(Text(f"  and {summary.failed - 10:,} more, in summary.json"))
     return [*lines, Text()]

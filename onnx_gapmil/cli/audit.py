@@ -15,8 +15,9 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
@@ -132,11 +133,11 @@ def command(
                 restart=restart,
                 announce=teller.announce,
                 progress=teller.update,
-                note=lambda text: say(text, err=True),
+                note=teller.note,
             )
     except KeyboardInterrupt:
         if teller.done:
-            say(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
+            tell(f"{of_are(teller.done, teller.total, 'image')} measured: the same command goes on.")
         raise
     if as_json:
         print_json(summary.to_json())

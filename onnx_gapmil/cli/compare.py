@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.running import Progress
@@ -145,7 +146,7 @@ def command(
             )
     except KeyboardInterrupt:
         if teller.done:
-            say(f"{teller.done} of {teller.total} images are compared: the same command goes on.", err=True)
+            tell(f"{of_are(teller.done, teller.total, 'image')} compared: the same command goes on.")
         raise
     if as_json:
         print_json(found.to_json())

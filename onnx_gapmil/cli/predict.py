@@ -16,8 +16,9 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
+from onnx_gapmil.files.wording import are, count, of_were, percent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -121,16 +122,23 @@ def command(
         _announce(run)
         _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
         written = run.save()
+        if run.older:
+            tell(older_sentence(run.older, output))
         if as_json:
-            for text in run.report.chunks(run.summary()):
-                say(text, end=False)
+            say_document(run.report.chunks(run.summary()))
         elif written is not None:
             drawn = not no_pictures and not run.of_arrays
             arrays = saved or run.of_arrays
             kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
-            what = "arrays" if run.of_arrays else "photos"
-            say(f"{run.report.counts['images']} of {len(run.paths)} {what} done; in {output}/: {', '.join(kinds)}")
+            total = count(len(run.paths), "array" if run.of_arrays else "photo")
+            say(f"{run.report.counts['images']:,} of {total} done; in {output}/: {', '.join(kinds)}")
         return 2 if run.report.counts["failed"] else 0
+
+
+def older_sentence(older: list[str], folder: Path) -> str:
+    """What else is in the folder, so that nobody takes it for this run's."""
+    named = ", ".join(older[:5]) + (f" and {len(older) - 5:,} more" if len(older) > 5 else "")
+    return f"Note: {are(len(older), 'file')} in {folder}/ not of this run: {named}."
 
 
 def _follow(run: PredictionRun, *, quiet: bool) -> None:
@@ -140,7 +148,7 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     answers = iter(run)
     with (
         closing(cast("Generator[object, None, None]", answers)),
-        PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
+        PhotoProgress(len(run.paths), shown=quiet, what="array" if run.of_arrays else "photo", before=run.done) as bar,
     ):
         for found in answers:
             bar.advance()
@@ -161,12 +169,14 @@ def _announce(run: PredictionRun) -> None:
         *_preprocessing(run),
         f"classes        {model.names.source}",
         f"running on     {provider['used']}: {provider['reason']}",
-        f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths)}",
+        f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths):,}",
     ]
-    lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
+    if run.done:
+        done = of_were(run.done, len(run.paths), "array" if run.of_arrays else "photo")
+        lines.append(f"resumed        {done} done by an earlier run")
     lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
-    say("\n".join(lines) + "\n", err=True)
+    tell("\n".join(lines) + "\n")
 
 
 def _preprocessing(run: PredictionRun) -> list[str]:
@@ -188,15 +198,16 @@ def _tell(found: ImagePrediction) -> None:
         prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
         logits = head.activation == "none"
         top = ", ".join(
-            f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {100 * entry.score:.1f}%"
+            f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {percent(entry.score)}"
             for entry in head.top
         )
         say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
-        more = f", {len(head.winners) - 6} more classes" if len(head.winners) > 6 else ""
+        more = f", {count(len(head.winners) - 6, 'more class')}" if len(head.winners) > 6 else ""
         say(f"  {head.size_text} cells  {winners}{more}")
         for box in head.boxes[:4]:
             x0, y0, x1, y1 = box.box
-            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
+            cells = count(box.cells, "cell")
+            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({cells})")
     if found.picture is not None:
         say(f"  picture      {found.picture}")

@@ -12,6 +12,7 @@ from onnx_gapmil.data.files import exists
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import count, of_are
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
 
@@ -51,13 +52,13 @@ def build(
     missing = [sample for sample, _ in placed if not exists(sample.image)]
     if len(missing) == len(placed):
         raise DataError(
-            f"{what}: none of the {len(placed):,} images named there exists; the first was expected at "
+            f"{what}: none of the {count(len(placed), 'image')} named there exists; the first was expected at "
             f"{missing[0].image}. Give the images' folder as DATA and the label file with --labels."
         )
     said = list(notes)
     if missing:
         names = ", ".join(sample.name for sample in missing[:3])
-        said.append(f"{len(missing):,} of {len(placed):,} images are not there and will fail: {names}.")
+        said.append(f"{of_are(len(missing), len(placed), 'image')} not there and will fail: {names}.")
     samples = _unique_names(_with_numbers([sample for sample, _ in placed]))
     said += _check_boxes(samples, what)
     return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
@@ -128,14 +129,10 @@ def _names(samples: Sequence[RawSample], class_names: Sequence[str] | None) -> t
 def _sentence(what: str, samples: Sequence[RawSample]) -> str:
     boxes = sum(len(sample.boxes) for sample in samples)
     masks = sum(sample.mask is not None for sample in samples)
-    parts = [_count(len(samples), "image"), _count(len(all_labels(samples)), "label")]
-    parts += [_count(boxes, "box", "boxes")] if boxes else []
-    parts += [_count(masks, "mask")] if masks else []
+    parts = [count(len(samples), "image"), count(len(all_labels(samples)), "label")]
+    parts += [count(boxes, "box")] if boxes else []
+    parts += [count(masks, "mask")] if masks else []
     return f"{what}: {', '.join(parts)}."
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from onnx_gapmil.errors import LabelsError
 from onnx_gapmil.files.sidecars import LABELS_NAMES, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.wording import count as counted
+from onnx_gapmil.files.wording import were
 
 _SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _WNID = re.compile(r"(n\d{8})(?![\w])")
@@ -58,7 +60,7 @@ def class_names(model_path: Path | None, count: int, *, asked: str | Path | Sequ
         return ClassNames(read_class_names(asked, count), source, read_wnids(asked, count))
     if asked is not None:
         if len(asked) != count:
-            raise LabelsError(f"{len(asked)} class names were given, and the model has {count} classes.")
+            raise LabelsError(f"{were(len(asked), 'class name')} given, and the model has {counted(count, 'class')}.")
         return ClassNames(tuple(asked), "Class names as given.")
     found = find_class_names(model_path, count) if model_path is not None else None
     if found is not None:
@@ -97,7 +99,10 @@ def read_class_names(path: str | Path, count: int) -> tuple[str, ...]:
     else:
         names = _from_lines(text, file)
     if len(names) != count:
-        raise LabelsError(f"{file}: {len(names)} names for a model of {count} classes.{_advice(len(names), count)}")
+        raise LabelsError(
+            f"{file}: {counted(len(names), 'name')} for a model of {counted(count, 'class')}."
+            f"{_advice(len(names), count)}"
+        )
     return tuple(names)
 
 

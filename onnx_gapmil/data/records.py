@@ -8,6 +8,7 @@ from pathlib import Path
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import count
 
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
 """The fields that have a meaning; what is short in others makes slices."""
@@ -95,7 +96,7 @@ def _boxes(record: Mapping[str, object], where: str) -> tuple[RawBox, ...]:
     beside = record.get("box_labels")
     if beside is not None:
         if not isinstance(beside, list) or len(beside) != len(entries):
-            raise DataError(f"{where}: 'box_labels' needs one label for each of the {len(entries)} boxes.")
+            raise DataError(f"{where}: 'box_labels' needs one label for each of the {count(len(entries), 'box')}.")
         labels = [_labels(item, where) for item in beside]
         boxes = [RawBox(corners(entry, where), label) for entry, label in zip(entries, labels, strict=True)]
     else:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import PreprocessError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry, ResizeRule
 from onnx_gapmil.images.input_spec import DTYPES, LAYOUTS, InputSpec, Layout
 from onnx_gapmil.images.resize import INTERPOLATIONS, Interpolation, resize
@@ -76,7 +77,7 @@ class Preprocess:
             raise _wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
-                raise _wrong(key, list(values), f"{self.channels} finite number(s), for color {self.color!r}")
+                raise _wrong(key, list(values), f"{count(self.channels, 'finite number')}, for color {self.color!r}")
         if 0 in self.std:
             raise _wrong("std", list(self.std), "numbers other than 0")
         self._check_levels()
@@ -156,7 +157,7 @@ class Preprocess:
                 spec.layout(),
                 self.layout == spec.layout() or spec.layout_is_ambiguous(),
             ),
-            ("color", self.color, f"{channels} channel(s), {by_channels}", self.channels == channels),
+            ("color", self.color, f"{count(channels, 'channel')}, {by_channels}", self.channels == channels),
             ("size", list(self.size), size, list(self.size) == size),
             ("dtype", self.dtype, spec.dtype, self.dtype == spec.dtype),
         ):

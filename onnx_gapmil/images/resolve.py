@@ -10,6 +10,7 @@ from typing import Any
 from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.files.sidecars import PREPROCESS_NAMES, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.images.preprocess import Preprocess
@@ -160,6 +161,6 @@ def _inferred(spec: InputSpec) -> _Found:
     name = by_channels if spec.dtype.startswith(("float", "bfloat")) else "raw"
     source = (
         f"nothing states the preprocessing: preset {name!r} is assumed from the input ({spec.dtype}, "
-        f"{spec.channels()} channel(s)); pass --preprocess if the model was trained otherwise"
+        f"{count(spec.channels(), 'channel')}); pass --preprocess if the model was trained otherwise"
     )
     return PRESETS[name](spec), source, True, False

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.activation import Activation, activate
 from onnx_gapmil.aggregate.cells import winning_classes
 from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
@@ -311,8 +312,8 @@ class ImagePrediction:
         given = size or ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.inputs.items())
         what = "pixels" if self.geometry is not None else "arrays"
         head = self.heads[0]
-        as_score = "{:.2f}" if head.activation == "none" else "{:.1%}"
-        top = ", ".join(f"{entry.label} {as_score.format(entry.score)}" for entry in head.top[:3])
+        as_score = "{:.2f}".format if head.activation == "none" else percent
+        top = ", ".join(f"{entry.label} {as_score(entry.score)}" for entry in head.top[:3])
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:3]) or "won by no class"
         boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
         several = ", the first of several" if len(self.heads) > 1 else ""
@@ -396,7 +397,7 @@ class Predictions:
 
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} could not be read" if self.failed else ""
-        return f"Predictions of {self.summary['model']} for {len(self.images)} photos{failed}"
+        return f"Predictions of {self.summary['model']} for {count(len(self.images), 'photo')}{failed}"
 
 
 def _photo_rows() -> pa.Schema:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.wording import count
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -62,7 +64,8 @@ def groups(records: Sequence[PairRecord]) -> tuple[dict[str, dict[str, list[Pair
         if len(values) == 1 and covered.total() == len(records):
             continue
         if len(values) > MOST_VALUES or (len(values) > 2 and 2 * len(values) > covered.total()):
-            notes.append(f"Column '{column}' has {len(values):,} values for {covered.total():,} images: no slices.")
+            told = f"{count(len(values), 'value')} for {count(covered.total(), 'image')}"
+            notes.append(f"Column '{column}' has {told}: no slices.")
             continue
         kept[column] = {value: values[value] for value in sorted(values)}
     return kept, tuple(notes)
