@@ -179,12 +179,9 @@ def _print(text: str) -> None:
 
 
 def _json_wanted(invocation: Invocation) -> bool:
-    verb = invocation.verb
-    if verb is None or "as_json" not in verb.params:  # it was not read that far
-        return "--json" in invocation.arguments
-    return any(
-        "--json" in parameter.opts and bool(verb.params.get(parameter.name or "")) for parameter in verb.command.params
-    )
+    """By what was written, however far it was read: also where ``--json`` stands in the place of a missing value."""
+    flags = invocation.arguments
+    return "--json" in (flags[: flags.index("--")] if "--" in flags else flags)
 
 
 def _say(message: str, exit_code: int) -> int:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
     from rich.text import Text
 
-#: No line of a report is longer: in a pipe nothing is wrapped.
-_UNWRAPPED = 20_000
+#: Columns in a pipe or a file: no line of a report is longer, so that nothing is wrapped there.
+UNWRAPPED = 20_000
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
@@ -36,7 +36,7 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
         highlight=False,
         markup=False,
         emoji=False,
-        width=width or _UNWRAPPED,
+        width=width or UNWRAPPED,
         force_terminal=False,
         color_system=None,
     )
