@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
@@ -54,7 +55,13 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     if not labels:
         raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
     mask = _mask(record.get("mask"), where, finder, image)
-    return RawSample(image, finder.name(image), labels, boxes, mask, _columns(record))
+    return RawSample(image, finder.name(image), labels, boxes, mask, _shared(_columns(record)))
+
+
+@lru_cache(maxsize=65536)
+def _shared(columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The same, one object for all rows that say the same."""
+    return columns
 
 
 def _columns(record: Mapping[str, object]) -> tuple[tuple[str, str], ...]:

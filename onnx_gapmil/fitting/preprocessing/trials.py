@@ -141,5 +141,6 @@ class Trials:
         if not self._offsets:
             raise InputError(
                 f"The labels run from {lowest} to {highest}, and the model has {count(classes, 'class')}, numbered "
-                f"from 0: under no offset of {list(self._asked)} they fit. Give the labels as the model numbers its classes."
+                f"from 0: under no offset of {list(self._asked)} they fit. Give the labels as the model numbers its "
+                "classes."
             )
