@@ -106,6 +106,7 @@ def command(
     named, counted and kept out.
     """
     from onnx_gapmil.auditing import Request, audit
+    from onnx_gapmil.auditing.audit import RESULTS
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
@@ -124,6 +125,7 @@ def command(
         batch=batch,
     )
     teller = _Teller()
+    teller.begin_in(output, RESULTS)
     try:
         with teller:
             summary = audit(

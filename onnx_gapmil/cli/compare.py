@@ -112,7 +112,7 @@ def command(
     """
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
-    from onnx_gapmil.validation.comparing.compare import compare
+    from onnx_gapmil.validation.comparing.compare import RESULTS, compare
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
     from onnx_gapmil.validation.comparing.text import compare_note
 
@@ -139,6 +139,7 @@ def command(
         old=first, new=second, data=data, labels=labels, unlabelled=unlabelled, provider=provider, batch=batch
     )
     teller = CompareTeller()
+    teller.begin_in(output, RESULTS)
     try:
         with teller:
             found = compare(

@@ -13,6 +13,9 @@ from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import count, percent, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from rich.console import RenderableType
     from rich.progress import Progress
 
@@ -103,6 +106,12 @@ class Teller(contextlib.ExitStack):
         self._bar: PhotoProgress | None = None
         self.done = 0
         self.total = 0
+
+    def begin_in(self, folder: Path, names: Sequence[str]) -> None:
+        """Say what an earlier run left in the result folder, which stays there until this one ends."""
+        there = [name for name in names if (folder / name).is_file()]
+        if there:
+            tell(f"Note: {', '.join(there)} in {folder}/ are of an earlier run until this one ends and replaces them.")
 
     def begin(self, conditions: RenderableType, done: int, total: int) -> None:
         """Before the first image."""

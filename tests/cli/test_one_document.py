@@ -222,6 +222,17 @@ def test_quiet_keeps_errors_and_ends_with_its_call(tmp_path: Path, capsys: pytes
     assert "running on" in capsys.readouterr().err
 
 
+def test_results_of_an_earlier_run_are_named_until_they_are_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    told = []
+    for _ in range(2):
+        assert run("audit", MODEL, LABELLED, "-o", out, "--gallery", "0") == 0
+        told.append("of an earlier run until this one ends" in capsys.readouterr().err)
+    assert told == [False, True]
+
+
 # --- text in a pipe --------------------------------------------------------------------------------------------------
 
 
