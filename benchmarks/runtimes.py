@@ -46,13 +46,6 @@ TITLES = {
     "openvino": "OpenVINO, CPU",
     "web": "ONNX Runtime Web, wasm",
 }
-#: Faults of runtimes that show without any node of ours, with the reason; shown, and no failure of the whole.
-KNOWN = {
-    ("post/torch__gap_layernorm_linear.legacy-op11-dynb.qdq-u8s8.onnx", "openvino"): (
-        "OpenVINO 2026.4 divides by zero while compiling as soon as anything makes (N, 32, 1, 1) of the vendor's "
-        "quantized layer norm '/3/Add_1_output_0', as a lone Unsqueeze appended to the vendor's file shows"
-    ),
-}
 
 
 def check_all(jobs: list[tuple[Path, str]], workers: int) -> list[Row]:
@@ -197,10 +190,7 @@ def report(rows: list[Row], refused: int, web: list[dict[str, Any]]) -> str:
             lines += (
                 _reasons(found)
                 if state == "original fails"
-                else [
-                    f"- `{row.file}` in {TITLES[name]}: {KNOWN.get((row.file, name), answer.why)}"
-                    for row, name, answer in found
-                ]
+                else [f"- `{row.file}` in {TITLES[name]}: {answer.why}" for row, name, answer in found]
             )
     return "\n".join(lines) + "\n"
 
@@ -246,11 +236,7 @@ def main() -> int:
         options.markdown.write_text(text, encoding="utf-8")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1), encoding="utf-8")
-    bad = any(
-        answer.state in ("differs", "fails") and (row.file, name) not in KNOWN
-        for row in rows
-        for name, answer in row.answers.items()
-    )
+    bad = any(answer.state in ("differs", "fails") for row in rows for name, answer in row.answers.items())
     return int(bad or any(row["state"] != "equal" for row in web))
 
 

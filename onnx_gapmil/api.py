@@ -120,6 +120,7 @@ def rewrite(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    head: str | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -134,6 +135,7 @@ def rewrite(
             False leaves that out.
         write: False leaves the disk alone.
         certificate: where to write what was proved, bound to the files; None writes none.
+        head: the output whose head alone is lifted, of a model with several; the new outputs then have no suffix.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -147,7 +149,14 @@ def rewrite(
             certify.
     """
     return rewrite_certified(
-        model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, certificate=certificate
+        model,
+        output,
+        readout=readout,
+        emit=emit,
+        as_deployed=as_deployed,
+        write=write,
+        certificate=certificate,
+        head=head,
     )
 
 
@@ -158,6 +167,7 @@ def verify(
     batches: Sequence[tuple[str, np.ndarray]] = (),
     provider: str = "auto",
     certificate: str | Path | None = None,
+    head: str | None = None,
 ) -> ProofReport:
     """Prove that one file is the rewritten form of another, as they would be deployed; or replay a certificate.
 
@@ -168,6 +178,7 @@ def verify(
             run. A certificate has its own.
         provider: where to run; ``auto``, ``cuda``, ``cpu``, ...
         certificate: what `rewrite` wrote: its claims are computed anew here and held against it.
+        head: the output whose head alone is proved, of a model with several.
 
     Returns:
         What was measured; ``passed`` tells the result.
@@ -181,10 +192,10 @@ def verify(
     if certificate is None:
         if original is None or rewritten is None:
             raise InputError("name the original and the rewritten model, or a certificate.")
-        return run_verify(original, rewritten, batches=batches, provider=provider)
+        return run_verify(original, rewritten, batches=batches, provider=provider, head=head)
     paths = [model for model in (original, rewritten) if model is None or isinstance(model, str | Path)]
-    if batches or len(paths) != 2:
-        raise InputError("a certificate is replayed on files and on its own inputs.")
+    if batches or head is not None or len(paths) != 2:
+        raise InputError("a certificate is replayed on files, on its own inputs and as a whole.")
     first, second = (_path(path) for path in paths)
     return replay(Path(certificate), first, second, provider=provider)
 
@@ -197,11 +208,14 @@ def predict(
     preprocess: Preprocess | str | Path | None = None,
     names: str | Path | Sequence[str] | None = None,
     head: str | None = None,
+    classes: Sequence[str | int] | None = None,
+    thresholds: float | str | Path | Sequence[float] | None = None,
     provider: str = "auto",
     batch: int | None = None,
     top: int = 5,
     pictures: bool = True,
     save: Emit | str | None = None,
+    no_guess: bool = False,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -213,14 +227,18 @@ def predict(
         output: a folder for ``predictions.json``, pictures and arrays; None writes nothing.
         preprocess: how photos become inputs: a `Preprocess`, a preset's name, or a JSON file; looked for beside the
             model and in it if None, else guessed.
-        names: class names: a file, or one for each logit; looked for beside the model if None.
+        names: class names: a file, or one for each class; looked for beside the model if None.
         head: the output to use, of a model with several; all lifted ones if None.
+        classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
+        thresholds: probabilities above which a class of a multi-label head is present: a number, a file, or one for
+            each class; 0.5 if None.
         provider: ``auto`` (CUDA if it works, else CPU), ``cuda``, ``cpu``, ``tensorrt``, ...
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
         pictures: write a PNG for each photo and head into ``output``.
         save: what an NPZ for each photo in ``output`` holds beside logits and cell rectangles, such as ``"grid"``;
             None writes none.
+        no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -241,11 +259,14 @@ def predict(
                 preprocess=preprocess,
                 names=names,
                 head=head,
+                classes=classes,
+                thresholds=thresholds,
                 provider=provider,
                 batch=batch,
                 top=top,
                 pictures=pictures and output is not None,
                 arrays=Emit.of(save) if save is not None and output is not None else None,
+                no_guess=no_guess,
             )
         ) as run,
     ):
@@ -264,9 +285,11 @@ def audit(
     preprocess: str | Path | None = None,
     provider: str = "auto",
     head: str | None = None,
+    thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
     restart: bool = False,
+    no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images, and write a report.
@@ -284,9 +307,11 @@ def audit(
         preprocess: a preset's name, a JSON file, or ``auto``: found out from a few dozen of the labelled images.
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
         restart: begin anew, even if an unfinished run could go on.
+        no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
 
     Returns:
@@ -306,7 +331,9 @@ def audit(
         preprocess=str(preprocess) if preprocess is not None else None,
         provider=provider,
         head=head,
+        thresholds=None if thresholds is None else str(thresholds),
         batch=batch,
+        no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_audit(
@@ -338,6 +365,7 @@ def compare(
     batch: int | None = None,
     gallery: int = 60,
     restart: bool = False,
+    no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
@@ -368,6 +396,7 @@ def compare(
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
         restart: begin anew, even if an unfinished run could go on.
+        no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
 
     Returns:
@@ -404,6 +433,7 @@ def compare(
         unlabelled=unlabelled,
         provider=provider,
         batch=batch,
+        no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_compare(
@@ -427,8 +457,10 @@ def check(
     label_offset: int | None = None,
     preprocess: str | Path | None = None,
     head: str | None = None,
+    thresholds: float | str | Path | None = None,
     provider: str = "auto",
     batch: int | None = None,
+    no_guess: bool = False,
     allow_unjudged: bool = False,
     junit: str | Path | None = None,
     attestation: str | Path | None = None,
@@ -451,8 +483,10 @@ def check(
         label_offset: class = label + offset, for labels that are numbers.
         preprocess: a preset's name, a JSON file, or ``auto``.
         head: the output to judge, of a model with several.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that is guessed, or was in the audit that is judged.
         allow_unjudged: let a rule that cannot be judged only warn.
         junit: where to write JUnit XML; None writes none.
         attestation: where to write an unsigned in-toto statement; None writes none.
@@ -481,8 +515,10 @@ def check(
             label_offset=label_offset,
             preprocess=stated,
             head=head,
+            thresholds=None if thresholds is None else str(thresholds),
             provider=provider,
             batch=batch,
+            no_guess=no_guess,
         )
     return run_check(
         Path(model),
@@ -493,6 +529,7 @@ def check(
         request=request,
         head=head,
         preprocess=stated,
+        no_guess=no_guess,
         allow_unjudged=allow_unjudged,
         junit=_path(junit),
         attestation=_path(attestation),

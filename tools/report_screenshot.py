@@ -56,7 +56,7 @@ def screenshots(
         width: of the window in CSS pixels.
         height: of the window.
         scroll: selector of an element to begin at.
-        maps: the class whose map lies on every photo, ``truth`` or ``answer``.
+        maps: the class whose map lies on every photo, ``label``, ``answer``, ``difference`` or ``none``.
         full: the whole page instead of the window.
         scale: pixels of the picture for each CSS pixel.
 
@@ -136,7 +136,9 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--scroll", metavar="SELECTOR", help="begin at this element, such as '#images'")
-    parser.add_argument("--maps", choices=["truth", "answer"], help="lay the map of this class over every photo")
+    parser.add_argument(
+        "--maps", choices=["label", "answer", "difference", "none"], help="lay the map of this class over every photo"
+    )
     parser.add_argument("--full", action="store_true", help="the whole page")
     arguments = parser.parse_args()
     options = {key: getattr(arguments, key) for key in ("width", "height", "scale", "scroll", "maps", "full")}

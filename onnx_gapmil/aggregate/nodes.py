@@ -33,7 +33,14 @@ class CellNodes:
     """
 
     def __init__(
-        self, build: GraphBuilder, grid: str, *, channels: int, dtype: np.dtype, cells: int | None = None
+        self,
+        build: GraphBuilder,
+        grid: str,
+        *,
+        channels: int,
+        dtype: np.dtype,
+        cells: int | None = None,
+        alone: bool = False,
     ) -> None:
         """Nothing is built before it is asked for.
 
@@ -43,12 +50,14 @@ class CellNodes:
             channels: K.
             dtype: the grid's element type.
             cells: H*W where it is known; None where the size is open.
+            alone: each class is read by itself, by its sigmoid; else by the softmax over all, where there are several.
         """
         self._build = build
         self._grid = grid
         self._channels = channels
         self._source_dtype = dtype
         self._known_cells = cells
+        self._alone = alone or channels == 1
         self.dtype = np.dtype(np.float64 if dtype == np.float64 else np.float32)
 
     # --- what each cell says ---------------------------------------------------------------------------------------
@@ -60,9 +69,9 @@ class CellNodes:
 
     @cached_property
     def certainty(self) -> str:
-        """Softmax share of the best class in each cell, (N, H, W); the sigmoid where K is 1."""
+        """Softmax share of the best class in each cell, (N, H, W); the sigmoid where each is read by itself."""
         build = self._build
-        if self._channels == 1:
+        if self._alone:
             return build.reduce("ReduceMax", build.node("Sigmoid", [self._wide]), [1], keepdims=False)
         top = build.reduce("ReduceMax", self._wide, [1])
         parts = build.node("Exp", [build.node("Sub", [self._wide, top])])
@@ -192,16 +201,16 @@ class CellNodes:
 
     @cached_property
     def _log_probability(self) -> str:
-        """Log of each cell's softmax over classes, (N, K, P); of its sigmoid where K is 1."""
+        """Log of each cell's softmax over classes, (N, K, P); of its sigmoid where each is read by itself."""
         build = self._build
-        if self._channels == 1:
+        if self._alone:
             return build.node("Neg", [self._softplus(build.node("Neg", [self._flat]))])
         return build.node("Sub", [self._below, build.node("Log", [self._total])])
 
     @cached_property
     def _odds(self) -> str:
         """Log-odds of each class in each cell, (N, K, P): its logit less the log-sum-exp of all *others*."""
-        if self._channels == 1:
+        if self._alone:
             return self._flat
         build = self._build
         winner = build.node("ArgMax", [self._flat], axis=1, keepdims=1)

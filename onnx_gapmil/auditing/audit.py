@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.confusions import confusions_of
 from onnx_gapmil.auditing.gallery import build_gallery
 from onnx_gapmil.auditing.measuring import Progress, run
 from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, classifier_of
 from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import open_journal
+from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
@@ -20,10 +23,10 @@ from onnx_gapmil.files.writing import require_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.prediction.classifier import Classifier
 
 #: What an audit writes, beside its journal.
@@ -61,13 +64,20 @@ def audit(
         UnsupportedHeadError: the model has no head that can be lifted.
     """
     with watched_reads():
-        protect(path for path in (request.data, request.labels, request.names, request.class_map) if path is not None)
+        protect(path for path in _files(request) if path is not None)
         require_writable(output)
         for name in RESULTS:
             require_replaceable(output / name)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
             return _audited(request, classifier, output, gallery, restart, announce, progress, note)
+
+
+def _files(request: Request) -> list[Path | None]:
+    """What is read, and must not be written over; a threshold may be a number."""
+    levels = Path(request.thresholds) if request.thresholds is not None else None
+    given = levels if levels is not None and levels.is_file() else None
+    return [request.data, request.labels, request.names, request.class_map, given]
 
 
 def _audited(
@@ -91,30 +101,36 @@ def _audited(
             progress,
             note,
         )
-        summary = summarise_run(done)
-        write_images(output / "images.parquet", done.records, classifier.class_names.name)
-        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name)
-        write_report(output / "report.html", report_of(done, summary, gallery))
+        standing = standing_of(done)
+        summary = summarise_run(done, standing)
+        write_images(output / "images.parquet", done.records, classifier.class_names.name, standing)
+        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name, summary.multi_label)
+        write_report(output / "report.html", report_of(done, summary, standing, gallery))
         write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
         journal.clear()
     return summary
 
 
-def report_of(run: Run, summary: AuditSummary, most: int) -> Report:
+def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) -> Report:
     """What ``report.html`` is made of.
 
     Args:
         run: the audit.
         summary: of it.
+        standing: where its images stand among all.
         most: images in the gallery, at the most.
     """
-    gallery = build_gallery(run, most)
+    gallery = build_gallery(run, most, standing)
     named = {index for image in gallery.images for index in image.classes}
     for row in summary.classes:
         named |= {row.index, *(index for index, _ in row.most_confused)}
     named |= {record.top[0][0] for record in measured(run.records)}
+    named |= {index for swap in summary.likely_swaps for index in swap.classes}
+    # Of several labels at once no answer is the one, so that none is taken for another.
+    confusable = () if summary.multi_label is not None else measured(run.records)
     return Report(
         summary=summary,
+        confusions=confusions_of(confusable),
         names={index: run.classifier.class_names.name(index) for index in sorted(named)},
         activation="sigmoid" if run.classifier.independent else "softmax",
         gallery=gallery,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.data import Sample
     from onnx_gapmil.images.geometry import Geometry
 
@@ -57,6 +58,9 @@ class GalleryImage:
         boxes: of objects.
         box_classes: what each shows.
         foreground: flat indices of the cells on the object.
+        slices: of the data that it belongs to, as ``column=value``.
+        suspect: whether its label is suspect.
+        present: of a multi-label head, the classes above their thresholds; None of others.
         maps: of its telling classes.
     """
 
@@ -72,12 +76,15 @@ class GalleryImage:
     boxes: tuple[Fractions, ...]
     box_classes: tuple[tuple[int, ...], ...]
     foreground: tuple[int, ...]
+    slices: tuple[str, ...] = ()
+    suspect: bool = False
+    present: tuple[int, ...] | None = None
     maps: Annotated[EncodedMaps, FLAT]
 
     @property
     def classes(self) -> set[int]:
         """All classes that the page names with it."""
-        return {*self.labels, *self.maps.classes, *itertools.chain(*self.box_classes)}
+        return {*self.labels, *self.maps.classes, *(self.present or ()), *itertools.chain(*self.box_classes)}
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,10 @@ class Gallery:
     images: tuple[GalleryImage, ...]
 
 
-def choose(records: tuple[Record, ...], most: int) -> list[int]:
+def choose(records: tuple[Record, ...], most: int, suspects: Sequence[int] = ()) -> list[int]:
     """Choose images, the most telling first: causes of errors in turn, then right answers.
+
+    A fifth of the places is kept for right answers, and another for suspect labels, if there are so many.
 
     Within a cause come first the errors whose object knew best what it is (the largest share of foreground cells that
     are right), and of those where no cell knew it the surest; of right answers those with the least on the object.
@@ -106,6 +115,7 @@ def choose(records: tuple[Record, ...], most: int) -> list[int]:
     Args:
         records: of all images.
         most: how many at the most.
+        suspects: places in ``records`` of those whose label is suspect, the plainest first.
 
     Returns:
         Places in ``records``.
@@ -122,7 +132,12 @@ def choose(records: tuple[Record, ...], most: int) -> list[int]:
     turns = [place for turn in itertools.zip_longest(*wrong) for place in turn if place is not None]
     right = groups.get("right", [])
     kept_right = min(len(right), max(most - len(turns), most // 5))
-    return [*turns[: most - kept_right], *right[:kept_right]]
+    kept = set(suspects[: most // 5])
+    for place in turns:
+        if len(kept) >= most - kept_right:
+            break
+        kept.add(place)
+    return [*(place for place in turns if place in kept), *right[:kept_right]]
 
 
 def _kind(record: ImageRecord) -> str:
@@ -138,9 +153,17 @@ def _telling(record: ImageRecord) -> float:
     return -share if share > 0 else -record.top[0][1]
 
 
-def build_gallery(run: Run, most: int) -> Gallery:
-    """Choose at most so many images, run them once more, and make them small."""
-    chosen = choose(run.records, most)
+def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
+    """Choose at most so many images, run them once more, and make them small.
+
+    Args:
+        run: the audit.
+        most: how many images at the most.
+        standing: where its images stand among all.
+    """
+    marks = _marks(run.records, standing)
+    places = [place for place, record in enumerate(run.records) if isinstance(record, ImageRecord)]
+    chosen = choose(run.records, most, [places[suspect] for suspect in standing.suspects or ()])
     samples = [run.prepared.samples[place] for place in chosen]
     images: list[GalleryImage] = []
     batches = iterate_batches(
@@ -160,6 +183,7 @@ def build_gallery(run: Run, most: int) -> Gallery:
                 _entry(
                     samples[photo.place],
                     record,
+                    marks[chosen[photo.place]],
                     photo.pixels,
                     photo.geometry.of_cells(run.classifier.head.places, (grid.shape[2], grid.shape[3])),
                     with_two_classes(grid[row]),
@@ -172,9 +196,28 @@ def build_gallery(run: Run, most: int) -> Gallery:
     return Gallery(total, len(images), note, tuple(images))
 
 
+@dataclass(frozen=True)
+class _Marks:
+    """What only all images together say of one."""
+
+    slices: tuple[str, ...]
+    suspect: bool
+
+
+def _marks(records: tuple[Record, ...], standing: Standing) -> dict[int, _Marks]:
+    """The marks of each image that was measured, by its place among the records."""
+    places = [place for place, record in enumerate(records) if isinstance(record, ImageRecord)]
+    suspects = set(standing.suspects or ())
+    return {
+        place: _Marks(tuple(f"{column}={value}" for column, value in slices.items()), among in suspects)
+        for among, (place, slices) in enumerate(zip(places, standing.slices.by_image(len(places)), strict=True))
+    }
+
+
 def _entry(
     sample: Sample,
     record: ImageRecord,
+    marks: _Marks,
     pixels: npt.NDArray[np.uint8],
     geometry: Geometry,
     grid: npt.NDArray[np.float64],
@@ -201,6 +244,9 @@ def _entry(
         boxes=tuple(fractions(box.box, width, height) for box in boxes),
         box_classes=tuple(box.classes for box in boxes),
         foreground=measures.foreground_cells or (),
+        slices=marks.slices,
+        suspect=marks.suspect,
+        present=record.answered.present if record.answered is not None else None,
         maps=maps if arranged else replace(maps, grid=None),
     )
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 R = TypeVar("R")
+#: The form of the records that are written: what is measured on an image.
+FORM = 2
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
 _SAMPLES = "samples.jsonl"
@@ -52,6 +54,8 @@ class Identity:
         class_table: fingerprint of the file of `class_map`.
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
+        thresholds: fingerprint of those above which classes are present.
+        form: of its records; those of another form hold other measures.
     """
 
     model: str
@@ -72,6 +76,8 @@ class Identity:
     class_table: str | None
     preprocessing: str | None
     libraries: str
+    thresholds: str
+    form: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,7 @@ class Decisions:
         preprocess: how photos become inputs.
         source: where that comes from.
         assumed: whether it was guessed.
+        guessed: which parts of it were.
         offset: class = label + offset; None where labels are no numbers.
         class_map_source: how labels became classes.
         samples: fingerprint of the labelled images.
@@ -90,6 +97,7 @@ class Decisions:
     preprocess: Preprocess
     source: str
     assumed: bool
+    guessed: tuple[str, ...] = ()
     offset: int | None
     class_map_source: str
     samples: str

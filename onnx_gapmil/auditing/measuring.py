@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.multi_label import judged_classes
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.resuming import earlier_batches, measured_files
@@ -122,12 +123,15 @@ def _measured(
         outputs=("grid",),
     )
 
+    judged = judged_classes(prepared.samples)
+
     def record(pair: tuple[tuple[Sample, ...], BatchAnswered]) -> tuple[list[Record], list[FileIdentity]]:
         files = [identify(path) for path in measured_files(pair[0])]
         records = record_batch(
             *pair,
             head=classifier.place,
-            independent=classifier.independent,
+            reading=classifier.reading,
+            judged=judged,
             arranged=classifier.arranged,
             places=classifier.head.places,
         )

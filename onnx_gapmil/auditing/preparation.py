@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
+from onnx_gapmil.errors import ImageError
+from onnx_gapmil.images.decode import DEEP_SUFFIXES, read_samples
+from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.rewriting.emission.emit import Emit
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"
+#: Images whose depth is looked at before an audit.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,9 @@ class Request:
         preprocess: preset, JSON file, or ``auto``.
         provider: where to run.
         head: the output to audit, of a model with several; the first lifted one if None.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file.
         batch: images at a time; see `onnx_gapmil.running.pipeline.batch_size`.
+        no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
     """
 
     model: Path
@@ -48,7 +57,9 @@ class Request:
     preprocess: str | None = None
     provider: str = "auto"
     head: str | None = None
+    thresholds: str | None = None
     batch: int | None = None
+    no_guess: bool = False
 
 
 def classifier_of(request: Request) -> Classifier:
@@ -58,15 +69,19 @@ def classifier_of(request: Request) -> Classifier:
         InputError: the model, its preprocessing, its names or the provider will not do.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
-    return Classifier(
+    found = Classifier(
         request.model,
         preprocess=None if request.preprocess == AUTO else request.preprocess,
         names=request.names,
         head=request.head,
+        thresholds=request.thresholds,
         provider=request.provider,
         emit=Emit(),
         by_image=True,
+        no_guess=request.no_guess and request.preprocess != AUTO,
     )
+    found.require_classes()
+    return found
 
 
 @dataclass(frozen=True)
@@ -103,19 +118,42 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
     offset = request.offset if decided is None else decided.offset
     class_map = _class_map(data, classifier, offset, request.class_map)
     if decided is not None:
-        chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed)
+        chosen = ResolvedPreprocess(decided.preprocess, decided.source, decided.assumed, decided.guessed)
         class_map = ClassMap(class_map.offset, class_map.table, decided.class_map_source)
-        return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+        return PreparedData(data, _samples(data, class_map, classifier), chosen, class_map)
     possible = _possible_offsets(data, classifier, class_map, offset)
     if request.preprocess == AUTO:
         return _investigate(classifier, data, class_map, possible)
-    chosen = classifier.preprocess
+    chosen = _with_depth(classifier.preprocess, data)
     if len(possible) > 1:
         samples = apply_class_map(data, class_map)
         trial = try_offsets(classifier.session, chosen.preprocess, samples, class_map, possible, head=classifier.place)
         class_map = _class_map(data, classifier, trial.offset)
         class_map = ClassMap(class_map.offset, class_map.table, trial.sentence())
-    return PreparedData(data, apply_class_map(data, class_map), chosen, class_map)
+    return PreparedData(data, _samples(data, class_map, classifier), chosen, class_map)
+
+
+def _samples(data: DataSet, class_map: ClassMap, classifier: Classifier) -> tuple[Sample, ...]:
+    """The images in the model's classes; of a multi-label head those without a label, too."""
+    return apply_class_map(data, class_map, unlabelled=classifier.independent)
+
+
+def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess:
+    """With what is to be said where images of 16 bits use 12 of them at the most; a few images tell."""
+    found = []
+    for sample in data.samples[:: max(1, len(data.samples) // _LOOKED_AT)][:_LOOKED_AT]:
+        if Path(sample.image).suffix.lower() not in DEEP_SUFFIXES:
+            continue
+        with suppress(ImageError):  # the audit names what cannot be read
+            samples = read_samples(sample.image)
+            if samples.dtype == np.uint16:
+                found.append(samples)
+    if not found or not all(depth_note(samples, chosen.preprocess.full_scale) for samples in found):
+        return chosen
+    note = depth_note(np.concatenate([samples.ravel() for samples in found]), chosen.preprocess.full_scale)
+    return replace(
+        chosen, source=f"{chosen.source} In the {len(found)} images of more than 8 bits that were looked at: {note}"
+    )
 
 
 def _class_map(data: DataSet, classifier: Classifier, offset: int | None, map_file: Path | None = None) -> ClassMap:
@@ -151,5 +189,6 @@ def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, pos
     )
     if len(possible) > 1:
         class_map = _class_map(data, classifier, ranking.offset)
-    found = ResolvedPreprocess(ranking.best, ranking.sentence, assumed=True)
-    return PreparedData(data, apply_class_map(data, class_map), found, class_map, ranking=ranking)
+    best = replace(ranking.best, full_scale=classifier.preprocess.preprocess.full_scale)
+    found = _with_depth(ResolvedPreprocess(best, ranking.sentence, assumed=True), data)
+    return PreparedData(data, _samples(data, class_map, classifier), found, class_map, ranking=ranking)

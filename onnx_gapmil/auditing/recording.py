@@ -10,6 +10,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.multi_label import answered_by
 from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
@@ -19,6 +20,7 @@ from onnx_gapmil.metrics.accuracy import label_ranks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from onnx_gapmil.aggregate.reading import Reading
     from onnx_gapmil.data import Sample
     from onnx_gapmil.images.places import Places
     from onnx_gapmil.running.pipeline import BatchAnswered, Photo
@@ -27,7 +29,14 @@ _TOP = 5
 
 
 def record_batch(
-    samples: Sequence[Sample], answered: BatchAnswered, *, head: int, independent: bool, arranged: bool, places: Places
+    samples: Sequence[Sample],
+    answered: BatchAnswered,
+    *,
+    head: int,
+    reading: Reading,
+    arranged: bool,
+    places: Places,
+    judged: Sequence[int] = (),
 ) -> list[Record]:
     """Measure a batch.
 
@@ -35,9 +44,10 @@ def record_batch(
         samples: those of the batch, in order.
         answered: what the model said of them.
         head: which of its heads is measured.
-        independent: whether several classes may be true at once, so that probabilities are sigmoids and no softmax.
+        reading: how its logits are read.
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         places: where its cells look, in pixels of the input.
+        judged: the classes of a multi-label head whose scores are kept.
 
     Returns:
         A record for each sample; a failure for an image that cannot be read, or whose boxes or mask do not fit it.
@@ -53,7 +63,9 @@ def record_batch(
             raise TypeError("an audit needs the prediction grid of each image")
         try:
             answer = (grids.logits[row], grids.grid[row])
-            records.append(_record(sample, entry, *answer, independent=independent, arranged=arranged, places=places))
+            records.append(
+                _record(sample, entry, *answer, reading=reading, arranged=arranged, places=places, judged=judged)
+            )
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1
@@ -66,18 +78,23 @@ def _record(
     logits: npt.NDArray[Any],
     grid: npt.NDArray[Any],
     *,
-    independent: bool,
+    reading: Reading,
     arranged: bool,
     places: Places,
+    judged: Sequence[int],
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
     scores, cells = with_two_classes(logits), with_two_classes(grid)
     if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
         raise DataError(f"{sample.name}: the model's answer is not finite (overflow or NaN).")
-    probabilities = activate(scores, "sigmoid" if independent else "softmax")
-    order = np.argsort(-scores, kind="stable")[:_TOP]
-    aggregated = {name: label_ranks(aggregator(cells), checked.labels) for name, aggregator in AGGREGATORS.items()}
+    probabilities = activate(scores, "sigmoid" if reading.multi_label else "softmax")
+    above, above_cells = reading.above(scores), reading.above(cells)
+    order = np.argsort(-above, kind="stable")[:_TOP]
+    aggregated = {
+        name: label_ranks(reading.pooled(aggregator, above_cells), checked.labels)
+        for name, aggregator in AGGREGATORS.items()
+    }
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
     return ImageRecord(
         image=sample.name,
@@ -85,13 +102,15 @@ def _record(
         top=tuple((int(index), float(probabilities[index])) for index in order),
         aggregators={name: tuple(int(rank) for rank in ranks) for name, ranks in aggregated.items()},
         measures=measure_image(
-            scores,
-            cells,
+            above,
+            above_cells,
             labels=checked.labels,
             geometry=photo.geometry.of_cells(places, (grid.shape[1], grid.shape[2])),
             boxes=checked.boxes,
             mask=mask,
             probabilities=probabilities,
             arranged=arranged,
+            multi_label=reading.multi_label,
         ),
+        answered=answered_by(reading, scores, cells, judged),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.metrics import ImageMeasures
+from onnx_gapmil.metrics.multilabel import Answered
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class ImageRecord:
         top: the image's first five classes with their probabilities, best first.
         aggregators: by aggregator, the rank of each label, from 0.
         measures: everything else.
+        answered: of a multi-label head, what is present, and the scores of the classes that are judged.
     """
 
     image: str
@@ -26,6 +28,7 @@ class ImageRecord:
     top: tuple[tuple[int, float], ...]
     aggregators: Mapping[str, tuple[int, ...]]
     measures: ImageMeasures
+    answered: Answered | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.journal import FORM, Decisions, Identity, Journal, Settings
 from onnx_gapmil.auditing.preparation import AUTO, prepare
 from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
@@ -37,6 +37,8 @@ _WORDS = {
     "class_table": "content of the class map",
     "preprocessing": "preprocessing",
     "libraries": "versions of libraries",
+    "thresholds": "threshold of a class",
+    "form": "form of its records",
 }
 _NAMED = 5
 
@@ -127,6 +129,8 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         class_table=_content(request.class_map) if request.class_map is not None else None,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
+        thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),
+        form=FORM,
     )
 
 
@@ -251,6 +255,7 @@ def _decisions(prepared: PreparedData) -> Decisions:
         preprocess=prepared.preprocess.preprocess,
         source=prepared.preprocess.source,
         assumed=prepared.preprocess.assumed,
+        guessed=prepared.preprocess.guessed,
         offset=prepared.class_map.offset,
         class_map_source=prepared.class_map.source,
         samples=_digest([_entry(sample) for sample in prepared.samples]),

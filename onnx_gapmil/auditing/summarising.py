@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.auditing.multi_label import MultiLabelRun, judged_classes
 from onnx_gapmil.auditing.records import Failure, measured
+from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summary import (
+    MOST_SUSPECTS,
     SCHEMA_VERSION,
     AggregatorFigures,
     AuditedData,
@@ -17,13 +23,18 @@ from onnx_gapmil.auditing.summary import (
     LabelMapping,
     ProofFigure,
     ProviderUse,
+    SuspectLabel,
+    SuspectLabels,
 )
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
+from onnx_gapmil.metrics.by_slice import figures_by_slice, suspect_count
 from onnx_gapmil.metrics.intervals import share_interval
-from onnx_gapmil.metrics.summary import seed_of
+from onnx_gapmil.metrics.means import Means, seed_of
+from onnx_gapmil.metrics.summary import measured_boxes
+from onnx_gapmil.metrics.swaps import LikelySwap, likely_swaps
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -31,22 +42,80 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.auditing.standing import Standing
+    from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.prediction.classifier import Classifier
 
 
-def summarise_run(run: Run) -> AuditSummary:
-    """Turn the records of a run into its summary; the same records give the same summary to the last bit."""
-    images = [record.measures for record in measured(run.records)]
+def summarise_run(run: Run, standing: Standing | None = None) -> AuditSummary:
+    """Turn the records of a run into its summary; the same records give the same summary to the last bit.
+
+    Args:
+        run: the audit.
+        standing: where its images stand, if that is known already.
+    """
+    good = measured(run.records)
+    # Of a multi-label head there may be images without a label, which are negatives for all classes.
+    labelled = [place for place, record in enumerate(good) if record.measures.labels]
+    standing = (standing or standing_of(run)).among(labelled)
+    images = [good[place].measures for place in labelled]
+    means = Means()
+    suspects = _suspects(run, [good[place] for place in labelled], standing.suspects, means)
+    figures = summarise(images)
+    several, intervals = _multi_label(run).figures()
+    figures = replace(
+        figures,
+        intervals={**figures.intervals, **means.intervals, **intervals},
+        counts={**figures.counts, **means.counts},
+    )
     # Every field of both, so that neither can grow a key that the summary has not.
-    return AuditSummary(**vars(_conditions(run)), **vars(summarise(images)), classes=class_rows(images))
+    return AuditSummary(
+        **vars(_conditions(run)),
+        **vars(figures),
+        suspect_labels=suspects,
+        slices=figures_by_slice(images, standing.slices.members, measured_boxes(images)[1], standing.suspects),
+        slice_columns=standing.slices.columns,
+        multi_label=several,
+        likely_swaps=() if several is not None else _swaps(run.classifier, images),
+        classes=class_rows(images),
+    )
+
+
+def _suspects(run: Run, good: Sequence[ImageRecord], places: tuple[int, ...] | None, means: Means) -> SuspectLabels:
+    """How many there are, and the first of them."""
+    marks = None if places is None else np.isin(np.arange(len(good)), places).tolist()
+    name = run.classifier.class_names.name
+    listed = [
+        SuspectLabel(
+            image=record.image,
+            labels=record.measures.labels,
+            label_names=tuple(map(name, record.measures.labels)),
+            answer=record.measures.prediction,
+            answer_name=name(record.measures.prediction),
+            confidence=record.measures.confidence,
+            label_probability=record.measures.label_probability or 0.0,
+        )
+        for record in (good[place] for place in (places or ())[:MOST_SUSPECTS])
+    ]
+    return SuspectLabels(**vars(suspect_count(marks, means)), listed=tuple(listed))
+
+
+def _multi_label(run: Run) -> MultiLabelRun:
+    good, judged = measured(run.records), judged_classes(run.prepared.samples)
+    return MultiLabelRun(run.classifier.reading, good, judged, total=run.classifier.classes)
+
+
+def _swaps(classifier: Classifier, images: Sequence[ImageMeasures]) -> tuple[LikelySwap, ...]:
+    labels, answers = [image.labels for image in images], [image.prediction for image in images]
+    return likely_swaps(labels, answers, classes=classifier.classes)
 
 
 def _conditions(run: Run) -> Conditions:
-    import numpy as np
     import onnxruntime
 
     classifier, prepared = run.classifier, run.prepared
-    good = measured(run.records)
+    good, several = measured(run.records), _multi_label(run)
+    labelled = tuple(record for record in good if record.measures.labels)
     failures = tuple(record for record in run.records if isinstance(record, Failure))
     return Conditions(
         schema_version=SCHEMA_VERSION,
@@ -63,11 +132,12 @@ def _conditions(run: Run) -> Conditions:
         preprocess=prepared.preprocess.preprocess,
         preprocess_source=prepared.preprocess.source,
         preprocess_assumed=prepared.preprocess.assumed,
+        preprocess_guessed=prepared.preprocess.guessed,
         class_map=from_json(LabelMapping, prepared.class_map.to_json()),
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
         versions={"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
-        aggregators={name: _aggregated(good, name) for name in AGGREGATORS},
+        aggregators={name: _aggregated(labelled, name, several) for name in AGGREGATORS},
     )
 
 
@@ -80,7 +150,14 @@ def _head(classifier: Classifier) -> AuditedHead:
         quantized=head.quantized,
         position_dependent=head.position_dependent,
         note=head.note,
+        reading=classifier.reading.kind,
+        thresholds=_thresholds(classifier),
     )
+
+
+def _thresholds(classifier: Classifier) -> float | tuple[float, ...] | None:
+    found = classifier.reading.said_thresholds
+    return tuple(found) if isinstance(found, list) else found
 
 
 def _proof(classifier: Classifier) -> AuditedProof | None:
@@ -92,7 +169,7 @@ def _proof(classifier: Classifier) -> AuditedProof | None:
     return AuditedProof(sum=found, place=place, claim=proof.claim)
 
 
-def _aggregated(good: Sequence[ImageRecord], name: str) -> AggregatorFigures:
+def _aggregated(good: Sequence[ImageRecord], name: str, several: MultiLabelRun) -> AggregatorFigures:
     ranks = [record.aggregators[name] for record in good]
     labels = [record.measures.labels for record in good]
     right = sum(min(each) < 1 for each in ranks)
@@ -103,4 +180,5 @@ def _aggregated(good: Sequence[ImageRecord], name: str) -> AggregatorFigures:
         macro_top5=macro_accuracy(labels, ranks, 5),
         # The draws of the image-level figure, so that the model's own mean has one interval and not two.
         interval=share_interval(right, len(ranks), seed=seed_of("top1")),
+        mean_average_precision=several.precision(name),
     )

@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_gapmil.aggregate.activation import Activation
+from onnx_gapmil.aggregate.reading import ReadAs
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.data.slices import SlicedColumn
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
-from onnx_gapmil.metrics.figures import ClassRow, Figures
+from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
 from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.metrics.multilabel import MultiLabelFigures
+from onnx_gapmil.metrics.swaps import LikelySwap
 
 SCHEMA_VERSION = 1
+#: Suspect labels that ``summary.json`` lists.
+MOST_SUSPECTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,9 @@ class AuditedHead:
     Attributes:
         output: the vendor's output that it ends in.
         activation: what the vendor's graph makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
+        reading: how they are read as classes: ``one-of-many``, ``two-classes`` (of one logit) or ``multi-label``.
+        thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
+            others.
         grid_shape: (N, K, H, W) of the prediction grid; an open axis has a symbol's name.
         quantized: whether it rounds to integers on the way, so that cells and logits agree up to rounding.
         position_dependent: whether each cell has weights of its own.
@@ -36,6 +45,8 @@ class AuditedHead:
     quantized: bool
     position_dependent: bool
     note: str
+    reading: ReadAs
+    thresholds: float | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +146,8 @@ class AggregatorFigures:
         macro_top1: `top1` with every class weighing as much.
         macro_top5: `top5` likewise.
         interval: 95 % interval of `top1`.
+        mean_average_precision: of a multi-label head, with each class pooled by itself; None of others, and where more
+            than 200 classes are judged.
     """
 
     top1: float
@@ -142,6 +155,7 @@ class AggregatorFigures:
     macro_top1: float
     macro_top5: float
     interval: Interval
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +177,7 @@ class Conditions:
         preprocess: how photos became inputs.
         preprocess_source: where that comes from.
         preprocess_assumed: whether it was guessed.
+        preprocess_guessed: which parts of it nothing states.
         class_map: how labels became classes.
         names_source: where the classes' names come from.
         provider: what the model ran on.
@@ -184,11 +199,53 @@ class Conditions:
     preprocess: Preprocess
     preprocess_source: str
     preprocess_assumed: bool
+    preprocess_guessed: tuple[str, ...] = ()
     class_map: LabelMapping
     names_source: str
     provider: ProviderUse
     versions: Mapping[str, str]
     aggregators: Mapping[str, AggregatorFigures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectLabel:
+    """An image whose label is suspect: the model is sure of something else, and no cell knows its label.
+
+    Attributes:
+        image: its name in the data set.
+        labels: the model's classes that it is labelled with.
+        label_names: of these.
+        answer: the model's class.
+        answer_name: of that.
+        confidence: its probability.
+        label_probability: that of the label; of several, their sum.
+    """
+
+    image: str
+    labels: tuple[int, ...]
+    label_names: tuple[str, ...]
+    answer: int
+    answer_name: str
+    confidence: float
+    label_probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuspectLabels:
+    """Images whose label is suspect; the definition is that of `onnx_gapmil.metrics.suspects`.
+
+    Attributes:
+        images: how many.
+        of: images in which a suspect was looked for.
+        share: of them.
+        listed: the first `MOST_SUSPECTS` of them, those whose answer is furthest above the label in probability first;
+            all are in ``images.parquet``.
+    """
+
+    images: int
+    of: int
+    share: float | None
+    listed: tuple[SuspectLabel, ...]
 
 
 # The fields of the last base come first, as in summary.json.
@@ -202,21 +259,33 @@ class AuditSummary(Figures, Conditions):
     - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
     - ``proof``: what was proved of it;
     - ``data``, ``images``, ``failed``, ``failures``: the data set, and how many of its images were measured;
-    - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``class_map``, ``names_source``, ``provider``,
-      ``versions``: under what all figures hold;
+    - ``preprocess``, ``preprocess_source``, ``preprocess_assumed``, ``preprocess_guessed``, ``class_map``,
+      ``names_source``, ``provider``, ``versions``: under what all figures hold;
     - ``aggregators``: accuracy with the cells pooled in another way, by aggregator; ``top1``, ``top5``, ``macro``: the
       model's own;
     - ``foreground``, ``recoverable``, ``error_causes``: whether the cells on the object know better than the image;
     - ``background_reliance``, ``background``, ``edges``: evidence off the object, and at the border;
-    - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``localization``, ``pxap``: whether the grid finds
-      the object;
+    - ``pointing_game``, ``pointing_game_centre``, ``maxboxacc_v2``, ``maxboxacc_v1``, ``top1_localization``,
+      ``localization``, ``pxap``: whether the grid finds the object, beside what the centre finds;
     - ``calibration``, ``several_objects``;
-    - ``intervals``: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``.
+    - ``intervals``, ``counts``: 95 % intervals, and numbers of images, by the figure's place, as in
+      ``foreground.wrong.any_top1``;
+    - ``multi_label``: of a head whose classes are present each by itself, what stands in place of top-1: mean average
+      precision, precision, recall and F1. None of other heads;
+    - ``likely_swaps``: classes that are likely exchanged with each other; empty where none are.
 
     Attributes:
+        suspect_labels: images whose model is sure of something else, and whose label no cell knows.
+        slices: the figures of each slice, by column and value.
+        slice_columns: every column, with what became of it.
         classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.
     """
 
+    suspect_labels: SuspectLabels
+    slices: Mapping[str, Mapping[str, SliceFigures]]
+    slice_columns: Mapping[str, SlicedColumn]
+    multi_label: MultiLabelFigures | None = None
+    likely_swaps: tuple[LikelySwap, ...] = ()
     classes: tuple[ClassRow, ...] = field(repr=False, default=())
 
     @property

@@ -10,15 +10,18 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.auditing.records import ImageRecord, Record
+    from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.metrics import ImageMeasures
     from onnx_gapmil.metrics.figures import ClassRow
+    from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 
     NameOf = Callable[[int], str]
 
@@ -47,6 +50,13 @@ _IMAGES: Mapping[str, pa.DataType] = {
     "background_share": pa.float64(),
     "background_reliance": pa.float64(),
     "pointing_game": pa.bool_(),
+    "object_share": pa.float64(),
+    "label_probability": pa.float64(),
+    "label_cells": pa.int32(),
+    "suspect": pa.bool_(),
+    "slices": pa.map_(pa.string(), pa.string()),
+    "present": pa.list_(pa.int32()),
+    "present_names": pa.list_(pa.string()),
 }
 _CLASSES: Mapping[str, pa.DataType] = {
     "index": pa.int32(),
@@ -58,20 +68,39 @@ _CLASSES: Mapping[str, pa.DataType] = {
     "cell_share": pa.float64(),
     "most_confused": pa.list_(pa.int32()),
     "most_confused_images": pa.list_(pa.int32()),
+    **{name: pa.float64() for name in ("threshold", "prevalence", "average_precision", "precision", "recall", "f1")},
 }
 
 
-def write_images(path: Path, records: Sequence[Record], name_of: NameOf) -> None:
+def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standing: Standing | None = None) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
+
+    Args:
+        path: the file.
+        records: of the audit.
+        name_of: a class's name.
+        standing: the slices of each measured image, and whether its label is suspect.
 
     Raises:
         InputError: the file cannot be written.
     """
-    write_table(path, [_image_row(record, name_of) for record in records], _IMAGES)
+    rows = [_image_row(record, name_of) for record in records]
+    if standing is not None:
+        known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
+        for row, slices in zip(known, standing.slices.by_image(len(known)), strict=True):
+            row["slices"] = list(slices.items())
+            row["suspect"] = None if standing.suspects is None else False
+        for place in standing.suspects or ():
+            known[place]["suspect"] = True
+    write_table(path, rows, _IMAGES)
 
 
-def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None:
+def write_classes(
+    path: Path, rows: Sequence[ClassRow], name_of: NameOf, multi_label: MultiLabelFigures | None = None
+) -> None:
     """Write a row for each class that labels an image, in the order of the model's classes.
+
+    Of a multi-label head, what it is measured by as well; null of others.
 
     Raises:
         InputError: the file cannot be written.
@@ -87,6 +116,7 @@ def write_classes(path: Path, rows: Sequence[ClassRow], name_of: NameOf) -> None
             "cell_share": row.cell_share,
             "most_confused": [index for index, _ in row.most_confused],
             "most_confused_images": [count for _, count in row.most_confused],
+            **(to_json(multi_label.by_class[str(row.index)]) if multi_label is not None else {}),
         }
         for row in rows
     ]
@@ -126,10 +156,21 @@ def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:
         "probability": probability,
         "top5": [index for index, _ in record.top],
         "right": measures.right,
-        "rank": min(measures.ranks) + 1,
-        **{f"rank_{name}": min(ranks) + 1 for name, ranks in record.aggregators.items()},
+        "label_probability": measures.label_probability,
+        "label_cells": measures.label_cells,
+        "rank": min(measures.ranks) + 1 if measures.ranks else None,
+        **{f"rank_{name}": min(ranks) + 1 if ranks else None for name, ranks in record.aggregators.items()},
         **_by_place(measures),
+        **_present(record, name_of),
     }
+
+
+def _present(record: ImageRecord, name_of: NameOf) -> dict[str, Any]:
+    """The classes that a multi-label head says are there."""
+    if record.answered is None:
+        return {}
+    present = record.answered.present
+    return {"present": present, "present_names": [name_of(index) for index in present]}
 
 
 def _by_place(measures: ImageMeasures) -> dict[str, Any]:
@@ -138,6 +179,7 @@ def _by_place(measures: ImageMeasures) -> dict[str, Any]:
         "cause": measures.cause,
         "recoverable": measures.recoverable,
         "control": measures.control,
+        "object_share": measures.object_share,
     }
     if measures.foreground is not None and measures.foreground_cells is not None:
         found |= {

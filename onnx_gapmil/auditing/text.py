@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.auditing.sentences import multi_label_lines, swap_sentence
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,
@@ -21,6 +22,7 @@ from onnx_gapmil.files.wording import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -58,13 +60,29 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     return Group(*parts)
 
 
-def audit_note(summary: AuditSummary, folder: Path) -> RenderableType:
-    """What was found: sentences first, then the aggregators, then where the rest is."""
-    lines = [_accuracy(summary), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
+def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | None = None) -> RenderableType:
+    """What was found: sentences first, then the aggregators, then where the rest is.
+
+    Args:
+        summary: what was found.
+        folder: where the results are.
+        names: of classes, by number; those that are not there are shown by number.
+    """
+    names = names or {}
+    lines = [*_answers(summary, names), *_foreground(summary), *_causes(summary), *_places(summary), *_several(summary)]
+    lines += [*_suspects(summary), *_slices(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
     parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
     return Group(*parts)
+
+
+def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
+    """How the images are answered: top-1, or of a multi-label head what stands in its place."""
+    if summary.multi_label is not None:
+        return multi_label_lines(summary, names)
+    swaps = [swap_sentence(swap, names) for swap in summary.likely_swaps]
+    return [_accuracy(summary), *swaps]
 
 
 def _accuracy(summary: AuditSummary) -> str:
@@ -79,7 +97,10 @@ def _accuracy(summary: AuditSummary) -> str:
 def _foreground(summary: AuditSummary) -> list[str]:
     if summary.foreground is None:
         return ["No boxes or masks were given: what lies on the object is not known, and not measured."]
-    parts = ((summary.foreground.right, "Answered rightly"), (summary.foreground.wrong, "Answered wrongly"))
+    right, wrong = "Answered rightly", "Answered wrongly"
+    if summary.multi_label is not None:
+        right, wrong = "With a label as its highest class", "With another highest class"
+    parts = ((summary.foreground.right, right), (summary.foreground.wrong, wrong))
     return [
         f"{when} ({part.images:,}): the true class wins a cell on the object in {percent(part.any_top1)}; "
         f"it wins {percent(part.cell_share)} of the object's cells and {percent(part.background_share)} of the others."
@@ -117,29 +138,79 @@ def _places(summary: AuditSummary) -> list[str]:
     if summary.pointing_game is not None:
         lines.append(
             f"Pointing game {percent(summary.pointing_game)}; the photo's centre alone gets "
-            f"{percent(summary.pointing_game_centre)}."
+            f"{percent(summary.pointing_game_centre)}{_beyond(summary, 'pointing_game_excess')}."
         )
     background = summary.background
     if background is not None and background.share is not None:
         lines.append(
             f"Evidence outside the object: {percent(background.share)}; a centred box of the same size "
-            f"would leave {percent(background.centred_box)} outside."
+            f"would leave {percent(background.centred_box)} outside, one anywhere {percent(background.random_box)}."
         )
-    if summary.maxboxacc_v2 is not None:
-        boxes = summary.localization
-        centred = (
-            f"; a box in the photo's centre gets {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
-        )
-        lines.append(f"MaxBoxAccV2 {percent(summary.maxboxacc_v2)}{centred}.")
+    lines += _boxes(summary)
     if summary.pxap is not None:
         lines.append(f"PxAP {percent(summary.pxap)}.")
-    lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
+    if summary.multi_label is None:  # of one answer; sigmoids give one for each class
+        lines.append(f"Calibration error (ECE) {percent(summary.calibration.ece)}.")
     return lines
+
+
+def _boxes(summary: AuditSummary) -> list[str]:
+    """The three figures of boxes, each beside its baseline."""
+    boxes = summary.localization
+    if boxes is None:
+        return []
+    rows = (
+        ("MaxBoxAccV2", summary.maxboxacc_v2, boxes.centre_box.shares.mean, "localization"),
+        ("MaxBoxAcc (V1)", summary.maxboxacc_v1, boxes.one_box.centre_box.share, "localization.one_box"),
+        ("Top-1 localization", summary.top1_localization, boxes.top1.centre_box.share, "localization.top1"),
+    )
+    return [
+        f"{name} {percent(own)}; a box in the middle gets {percent(centre)}{_beyond(summary, f'{place}.excess')}."
+        for name, own, centre, place in rows
+    ]
+
+
+def _beyond(summary: AuditSummary, place: str) -> str:
+    """The interval of a figure less its baseline."""
+    bounds = summary.intervals.get(place)
+    if bounds is None:
+        return ""
+    low, high = (f"{100 * bound:+.1f}" for bound in bounds)
+    return f" (difference {low} to {high} points)"
+
+
+def _suspects(summary: AuditSummary) -> list[str]:
+    found = summary.suspect_labels
+    if not found.images or summary.multi_label is not None:
+        return []
+    first = found.listed[0]
+    return [
+        f"Suspect labels: {found.images} of {found.of}: the model is sure of something else, and no cell knows the "
+        f"label. The plainest: {visible(first.image)}, labelled {visible(', '.join(first.label_names))}, answered "
+        f"{visible(first.answer_name)} ({percent(first.confidence)})."
+    ]
+
+
+def _slices(summary: AuditSummary) -> list[str]:
+    """The worst slice of each column, and what makes no slices."""
+    lines: list[str] = []
+    if summary.multi_label is not None:  # of several labels there is no top-1
+        return lines
+    for column, parts in summary.slices.items():
+        value, worst = min(parts.items(), key=lambda entry: entry[1].top1)
+        which = visible(summary.slice_columns[column].said(value))
+        low, high = worst.intervals["top1"]
+        lines.append(
+            f"By {visible(column)} ({len(parts)} slices): lowest top-1 {percent(worst.top1)} of {which} "
+            f"({worst.images} images, 95 % interval {percent(low)} to {percent(high)})."
+        )
+    left = [(name, each.left_out) for name, each in summary.slice_columns.items() if each.left_out and each.values > 1]
+    return [*lines, *(f"By {visible(name)}: {why}" for name, why in left)]
 
 
 def _several(summary: AuditSummary) -> list[str]:
     several = summary.several_objects
-    if several is None:
+    if several is None or summary.multi_label is not None:
         return []
     return [
         f"Several objects in one photo (photos: {several.images}, objects: {several.objects}): the grid finds "
@@ -150,6 +221,12 @@ def _several(summary: AuditSummary) -> list[str]:
 def _aggregators(summary: AuditSummary) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("aggregator")
+    if summary.multi_label is not None:
+        table.add_column("mean average precision", justify="right")
+        for name, values in summary.aggregators.items():
+            title = f"{name} (the model's own)" if name == "mean" else name
+            table.add_row(title, percent(values.mean_average_precision))
+        return table
     for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():

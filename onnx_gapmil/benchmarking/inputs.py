@@ -115,5 +115,7 @@ def _stated_size(spec: InputSpec, loaded: LoadedModel) -> tuple[int, int] | None
     """The size that a preprocessing states; None where none does, or the input is no picture."""
     if _size(spec) is None or spec.shape[1 if spec.layout() == "NCHW" else 3] not in (1, 3):
         return None
-    resolved = resolve_preprocess(spec, request=None, model_path=loaded.path, metadata=loaded.metadata)
-    return None if resolved.assumed else resolved.preprocess.size
+    resolved = resolve_preprocess(
+        spec, request=None, model_path=loaded.path, metadata=loaded.metadata, proto=loaded.proto
+    )
+    return None if "size" in resolved.guessed else resolved.preprocess.size

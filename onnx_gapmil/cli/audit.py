@@ -9,10 +9,14 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    head_option,
     json_option,
     model_argument,
+    names_option,
+    no_guess_option,
     print_json,
     provider_option,
+    thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import tell
@@ -20,6 +24,8 @@ from onnx_gapmil.cli.progress import Teller
 from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from onnx_gapmil.auditing import PreparedData, Progress
     from onnx_gapmil.prediction.classifier import Classifier
 
@@ -43,12 +49,7 @@ if TYPE_CHECKING:
         metavar="FILE",
         help="Labels of the images in the folder DATA: CSV, JSON-lines, COCO, ILSVRC.",
     ),
-    click.option(
-        "--names",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The model's class names, one a line or JSON. Default: STEM.labels.txt or labels.txt beside the model.",
-    ),
+    names_option,
     click.option(
         "--class-map",
         type=click.Path(path_type=Path),
@@ -65,10 +66,13 @@ if TYPE_CHECKING:
         "--preprocess",
         metavar="PRESET|FILE|auto",
         help="How photos become inputs: a preset, a JSON file, or auto: found out from a few dozen of the labelled "
-        "images. Default: a JSON beside the model, else a guess that is announced.",
+        "images. Default: a JSON beside the model, what its metadata and first nodes say, and for the rest a guess "
+        "that is announced.",
     ),
+    no_guess_option,
     provider_option,
-    click.option("--head", metavar="OUTPUT", help="The output to audit, of a model with several."),
+    head_option("to audit"),
+    thresholds_option,
     batch_option,
     click.option(
         "--gallery",
@@ -89,8 +93,10 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     head: str | None,
+    thresholds: str | None,
     batch: int | None,
     gallery: int,
     restart: bool,
@@ -122,7 +128,9 @@ def command(
         preprocess=preprocess,
         provider=provider,
         head=head,
+        thresholds=thresholds,
         batch=batch,
+        no_guess=no_guess,
     )
     teller = _Teller()
     teller.begin_in(output, RESULTS)
@@ -144,17 +152,21 @@ def command(
     if as_json:
         print_json(summary.to_json())
     else:
-        console().print(audit_note(summary, output))
+        console().print(audit_note(summary, output, teller.names))
     return 0
 
 
 class _Teller(Teller):
     """Of an audit."""
 
+    #: Of the classes, by number.
+    names: Mapping[int, str] | None = None
+
     def announce(self, classifier: Classifier, prepared: PreparedData, resumed: int) -> None:
         """Before the first image."""
         from onnx_gapmil.auditing.text import conditions_note
 
+        self.names = dict(enumerate(classifier.class_names.names or ()))
         self.begin(conditions_note(classifier, prepared, resumed), resumed, len(prepared.samples))
 
     def update(self, progress: Progress) -> None:

@@ -10,10 +10,14 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    head_option,
     json_option,
     model_argument,
+    names_option,
+    no_guess_option,
     print_json,
     provider_option,
+    thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import say, tell
@@ -52,11 +56,13 @@ _FILE = click.Path(path_type=Path)
         help="Where the results of --data and --against go.",
     ),
     click.option("--labels", type=_FILE, metavar="FILE", help="Labels of the images in the folder DATA."),
-    click.option("--names", type=_FILE, metavar="FILE", help="Class names. Default: a file beside the model."),
+    names_option,
     click.option("--class-map", type=_FILE, metavar="FILE", help="Which class each label means: JSON or CSV."),
     click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
     click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
-    click.option("--head", metavar="OUTPUT", help="The output to judge, of a model with several."),
+    head_option("to judge"),
+    thresholds_option,
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
@@ -79,7 +85,9 @@ def command(
     class_map: Path | None,
     label_offset: int | None,
     preprocess: str | None,
+    no_guess: bool,
     head: str | None,
+    thresholds: str | None,
     provider: str,
     batch: int | None,
     allow_unjudged: bool,
@@ -110,8 +118,10 @@ def command(
             label_offset=label_offset,
             preprocess=preprocess,
             head=head,
+            thresholds=thresholds,
             provider=provider,
             batch=batch,
+            no_guess=no_guess,
         )
         if data is not None
         else None
@@ -134,6 +144,7 @@ def command(
             request=request,
             head=head,
             preprocess=preprocess,
+            no_guess=no_guess,
             allow_unjudged=allow_unjudged,
             junit=junit,
             attestation=attestation,

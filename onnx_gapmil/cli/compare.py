@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import batch_option, json_option, print_json, provider_option, verb_options
+from onnx_gapmil.cli.options import (
+    batch_option,
+    json_option,
+    no_guess_option,
+    print_json,
+    provider_option,
+    verb_options,
+)
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
 from onnx_gapmil.files.wording import of_are
@@ -65,6 +72,7 @@ _FILE = click.Path(path_type=Path)
         help="What the answer is made of the cells by: mean (the model's own), max, lse=10, topk=0.1, ...",
     ),
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
+    no_guess_option,
     provider_option,
     batch_option,
     click.option(
@@ -91,6 +99,7 @@ def command(
     label_offset: int | None,
     label_offset_new: int | None,
     preprocess: str | None,
+    no_guess: bool,
     preprocess_new: str | None,
     head: str | None,
     head_new: str | None,
@@ -136,7 +145,14 @@ def command(
         aggregator=aggregator_new,
     )
     request = CompareRequest(
-        old=first, new=second, data=data, labels=labels, unlabelled=unlabelled, provider=provider, batch=batch
+        old=first,
+        new=second,
+        data=data,
+        labels=labels,
+        unlabelled=unlabelled,
+        provider=provider,
+        batch=batch,
+        no_guess=no_guess,
     )
     teller = CompareTeller()
     teller.begin_in(output, RESULTS)

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.options import (
+    head_option,
+    json_option,
+    model_argument,
+    names_option,
+    print_json,
+    verb_options,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @click.command(name="inspect")
-@verb_options(model_argument, json_option)
-def command(model: Path, as_json: bool) -> int:
+@verb_options(model_argument, names_option, head_option("to look at"), json_option)
+def command(model: Path, names: Path | None, head: str | None, as_json: bool) -> int:
     """Say what MODEL is: its input, its exporter, its head operator by operator, every other pool and why it is not
     the head's, and the verdict. Writes nothing.
 
@@ -22,7 +29,7 @@ def command(model: Path, as_json: bool) -> int:
     """
     from onnx_gapmil.rewriting.inspection import inspect
 
-    found = inspect(model)
+    found = inspect(model, names=names, head=head)
     if as_json:
         print_json(found.to_json())
     else:

@@ -29,7 +29,14 @@ preprocess_option = click.option(
     "--preprocess",
     metavar="PRESET|FILE",
     help="How photos become inputs: imagenet, inception, caffe, unit, raw, or a JSON file (ours, timm's, Hugging "
-    "Face's). Default: a JSON beside the model, else a guess that is announced.",
+    "Face's). Default: a JSON beside the model, what its metadata and its first nodes say, and for the rest a "
+    "guess that is announced.",
+)
+no_guess_option = click.option(
+    "--no-guess",
+    is_flag=True,
+    help="Exit with 2 where the preprocessing, or a part of it, would be a guess. What --preprocess auto finds on "
+    "labelled images is none.",
 )
 
 
@@ -42,6 +49,26 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
             f"{value!r} is neither auto nor a number from 1 to {_LARGEST_BATCH}.", context, parameter
         )
     return int(value)
+
+
+names_option = click.option(
+    "--names",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Class names: one a line, JSON, or ImageNet's synset words; they are of the head with that many classes. Of "
+    "one logit two names, or the one that it is for. Default: a file beside the model, or what it states.",
+)
+thresholds_option = click.option(
+    "--thresholds",
+    metavar="P|FILE",
+    help="Of a model whose classes are present each by itself (sigmoids): the probability above which one is. A "
+    "number, or a file with one for each class. Default: 0.5.",
+)
+
+
+def head_option(does: str) -> Callable[..., Any]:
+    """Which output is meant, of a model with several heads."""
+    return click.option("--head", metavar="OUTPUT", help=f"The output {does}, of a model with several.")
 
 
 batch_option = click.option(

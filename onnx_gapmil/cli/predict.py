@@ -10,15 +10,19 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    head_option,
     json_option,
     model_argument,
+    names_option,
+    no_guess_option,
     preprocess_option,
     provider_option,
+    thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
-from onnx_gapmil.files.wording import are, count, of_were, percent
+from onnx_gapmil.files.wording import are, count, of_were
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,14 +47,19 @@ _TOLD_ONE_BY_ONE = 20
         metavar="FOLDER",
         help="Where pictures, arrays and predictions.json go.",
     ),
+    names_option,
+    click.option("--labels", type=click.Path(path_type=Path), hidden=True),
+    head_option("to show (the others are left out)"),
     click.option(
-        "--labels",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Class names: one a line, JSON, or ImageNet's synset words. Default: STEM.labels.txt or labels.txt "
-        "beside the model.",
+        "--classes",
+        multiple=True,
+        metavar="NAMES|NUMBERS",
+        help="Classes to draw and to report with map and boxes, whether they win anything or not: names or numbers, "
+        "with commas between, or the option several times. Default: those that win.",
     ),
+    thresholds_option,
     preprocess_option,
+    no_guess_option,
     provider_option,
     batch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
@@ -72,8 +81,13 @@ def command(
     model: Path,
     images: tuple[str, ...],
     output: Path,
+    names: Path | None,
     labels: Path | None,
+    head: str | None,
+    classes: tuple[str, ...],
+    thresholds: str | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     batch: int | None,
     top: int,
@@ -108,7 +122,10 @@ def command(
         images,
         output,
         preprocess=preprocess,
-        names=labels,
+        names=_names(names, labels),
+        head=head,
+        classes=classes or None,
+        thresholds=thresholds,
         provider=provider,
         batch=batch,
         top=top,
@@ -117,6 +134,7 @@ def command(
         allow_tf32=allow_tf32,
         cuda_graph=cuda_graph,
         resume=not restart,
+        no_guess=no_guess,
     )
     with closing(run):
         _announce(run)
@@ -141,21 +159,37 @@ def older_sentence(older: list[str], folder: Path) -> str:
     return f"Note: {are(len(older), 'file')} in {folder}/ not of this run: {named}."
 
 
+def _names(names: Path | None, labels: Path | None) -> Path | None:
+    """``--labels`` named the class names before 0.2; in the other verbs it is the images' labels."""
+    if labels is None:
+        return names
+    if names is not None:
+        raise click.UsageError("--labels is the old spelling of --names; give --names alone.")
+    tell("note: --labels is the old spelling of --names here, and goes with 0.3; say --names.")
+    return labels
+
+
 def _follow(run: PredictionRun, *, quiet: bool) -> None:
     """Tell each photo as it is done; those that cannot be read are named."""
     from onnx_gapmil.errors import ImageError
 
-    answers = iter(run)
+    answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
         PhotoProgress(len(run.paths), shown=quiet, what="array" if run.of_arrays else "photo", before=run.done) as bar,
     ):
+        first = ""
         for found in answers:
             bar.advance()
             if isinstance(found, ImageError):
                 bar.say(f"Error: {found}")
             elif not quiet:
                 _tell(found)
+            else:
+                noted += bool(found.note)
+                first = first or found.note
+        if noted:
+            bar.say(f"Note: of {noted} of {len(run.paths)} photos the first of these says: {first}")
 
 
 def _announce(run: PredictionRun) -> None:
@@ -175,6 +209,7 @@ def _announce(run: PredictionRun) -> None:
         done = of_were(run.done, len(run.paths), "array" if run.of_arrays else "photo")
         lines.append(f"resumed        {done} done by an earlier run")
     lines += [f"note           {run.note}"] if run.note else []
+    lines += [f"note           {run.names_note}"] if run.names_note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     tell("\n".join(lines) + "\n")
 
@@ -193,21 +228,13 @@ def _preprocessing(run: PredictionRun) -> list[str]:
 
 def _tell(found: ImagePrediction) -> None:
     """A few lines about one photo."""
+    from onnx_gapmil.prediction.text import head_lines
+
     say(str(found.image), bold=True)
     for head in found.heads:
-        prefix = f"  {head.output}: " if len(found.heads) > 1 else "  "
-        logits = head.activation == "none"
-        top = ", ".join(
-            f"{entry.label} {entry.score:.2f}" if logits else f"{entry.label} {percent(entry.score)}"
-            for entry in head.top
-        )
-        say(f"{prefix}whole image  {top}{' (logits)' if logits else ''}")
-        winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:6])
-        more = f", {count(len(head.winners) - 6, 'more class')}" if len(head.winners) > 6 else ""
-        say(f"  {head.size_text} cells  {winners}{more}")
-        for box in head.boxes[:4]:
-            x0, y0, x1, y1 = box.box
-            cells = count(box.cells, "cell")
-            say(f"  box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({cells})")
+        for line in head_lines(head, several=len(found.heads) > 1):
+            say(f"  {line}")
+    if found.note:
+        say(f"  note         {found.note}")
     if found.picture is not None:
         say(f"  picture      {found.picture}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnx_gapmil.cli.options import json_option, model_argument, print_json, readout_option, verb_options
+from onnx_gapmil.cli.options import head_option, json_option, model_argument, print_json, readout_option, verb_options
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.verdict import Readout
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         metavar="FILE",
         help="Where to write. Default: MODEL.gapmil.onnx beside the model.",
     ),
+    head_option("to lift; new outputs then have no suffix"),
     readout_option,
     click.option(
         "--emit",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     output: Path | None,
+    head: str | None,
     readout: Readout,
     emit: tuple[str, ...],
     as_deployed: str,
@@ -72,6 +74,7 @@ def command(
         emit=Emit.parse(*emit) if emit else None,
         as_deployed=as_deployed == "on",
         certificate=certificate,
+        head=head,
     )
     if as_json:
         print_json(result.to_json())

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    head_option,
     json_option,
+    no_guess_option,
     preprocess_option,
     print_json,
     provider_option,
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
         help="Replay a certificate of rewrite --certificate; the models are those that it names beside it, or those "
         "given.",
     ),
+    head_option("to prove"),
     preprocess_option,
+    no_guess_option,
     provider_option,
     json_option,
 )
@@ -41,7 +45,9 @@ def command(
     rewritten: Path | None,
     images: tuple[str, ...],
     certificate: Path | None,
+    head: str | None,
     preprocess: str | None,
+    no_guess: bool,
     provider: str,
     as_json: bool,
 ) -> int:
@@ -54,6 +60,8 @@ def command(
     if certificate is not None:
         if images:
             raise click.UsageError("a certificate is replayed on its own inputs; leave IMAGES out.")
+        if head is not None:
+            raise click.UsageError("a certificate is replayed as a whole; leave --head out.")
         from onnx_gapmil.validation.certificate.replay import replay
 
         report = replay(certificate, original, rewritten, provider=provider)
@@ -70,8 +78,8 @@ def command(
 
     first = load_model(original)
     second = rewritten if rewritten is not None else default_output_path(original)
-    batches = image_batches(first, images, preprocess) if images else []
-    return _print(verify(first, second, batches=batches, provider=provider), original, second, as_json)
+    batches = image_batches(first, images, preprocess, no_guess=no_guess) if images else []
+    return _print(verify(first, second, batches=batches, provider=provider, head=head), original, second, as_json)
 
 
 def _print(report: ProofReport, original: Path | None, rewritten: Path | None, as_json: bool) -> int:

@@ -47,7 +47,7 @@ def build(
         DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
             fractions, or lie outside their images.
     """
-    if not placed:
+    if not any(sample.labels for sample, _ in placed):
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
     missing = [sample for sample, _ in placed if not exists(sample.image)]
@@ -62,6 +62,11 @@ def build(
         said.append(f"{of_are(len(missing), len(placed), 'image')} not there and will fail: {names}.")
     samples = _unique_names(_with_numbers([sample for sample, _ in placed]))
     said += _check_boxes(samples, what)
+    bare = sum(not sample.labels for sample in samples)
+    if bare:
+        said.append(
+            f"{count(bare, 'image has', 'images have')} no label: negatives for a multi-label head, left out for another."
+        )
     return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
 
 

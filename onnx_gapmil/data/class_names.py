@@ -1,4 +1,4 @@
-"""Names for the classes, from a file; none are shipped."""
+"""Names for the classes: from a file, or from the model's own; none are shipped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from onnx_gapmil.data.stated_names import StatedNames, is_placeholder
 from onnx_gapmil.errors import LabelsError
-from onnx_gapmil.files.sidecars import LABELS_NAMES, model_stems
+from onnx_gapmil.files.literals import parse_names
+from onnx_gapmil.files.sidecars import CONFIG_NAME, LABELS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
 from onnx_gapmil.files.wording import count as counted
 from onnx_gapmil.files.wording import were
+from onnx_gapmil.files.yaml_text import read_yaml
+from onnx_gapmil.images.paddle import paddle_names
 
 _SYNSET_LINE = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _WNID = re.compile(r"(n\d{8})(?![\w])")
@@ -44,13 +48,20 @@ class ClassNames:
         return replace(self, names=(f"not {self.names[0]}", self.names[0]))
 
 
-def class_names(model_path: Path | None, count: int, *, asked: str | Path | Sequence[str] | None = None) -> ClassNames:
-    """The names of a model's classes: those asked for, else those of a file beside the model, else numbers.
+def class_names(
+    model_path: Path | None,
+    count: int,
+    *,
+    asked: str | Path | Sequence[str] | None = None,
+    stated: Sequence[StatedNames] = (),
+) -> ClassNames:
+    """The names of a model's classes: those asked for, those of a file beside the model, those in it, else numbers.
 
     Args:
         model_path: where the model lies; None for one in memory.
         count: the number of logits K.
         asked: a file of names, or K names.
+        stated: what the model's file holds; see `stated_names`.
 
     Raises:
         LabelsError: the file, or the first one beside the model, cannot be read or does not fit.
@@ -65,7 +76,32 @@ def class_names(model_path: Path | None, count: int, *, asked: str | Path | Sequ
     found = find_class_names(model_path, count) if model_path is not None else None
     if found is not None:
         return found
-    return ClassNames(None, "No class names were given or found beside the model: classes are shown by number.")
+    return _of_file(count, stated)
+
+
+def _of_file(count: int, stated: Sequence[StatedNames]) -> ClassNames:
+    """The first names of the model's own file that are as many as its classes, and what is to be said of the others."""
+    fitting = [entry for entry in stated if len(entry.names) == count]
+    others = [f"{entry.source} has {len(entry.names)} names" for entry in stated if len(entry.names) != count]
+    if not fitting:
+        why = f" ({'; '.join(others)}, and the head has {count} classes)" if others else ""
+        return ClassNames(
+            None, f"No class names were given, or found beside the model or in it{why}: classes are shown by number."
+        )
+    first = fitting[0]
+    against = [entry.source for entry in fitting[1:] if entry.names != first.names]
+    more = f" {_listed(against)} says otherwise and is not followed." if against else ""
+    wnids = [match[1] if (match := _WNID.match(name)) else "" for name in first.names]
+    return ClassNames(
+        first.names,
+        f"Class names from {first.source}, in the model's file.{more}",
+        tuple(wnids) if sum(map(bool, wnids)) > 1 else None,
+    )
+
+
+def _listed(sources: Sequence[str]) -> str:
+    text = " and ".join(sources)
+    return text[:1].upper() + text[1:]
 
 
 def read_class_names(path: str | Path, count: int) -> tuple[str, ...]:
@@ -143,9 +179,10 @@ def _json_words(data: object) -> list[str]:
 
 
 def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
-    """Look for names beside a model: `STEM.labels.txt`, `STEM.labels.json`, `labels.txt`, `labels.json`.
+    """Look for names beside a model: `STEM.labels.txt`, `STEM.labels.json`, `labels.txt`, `labels.json`, `config.json`.
 
-    STEM is the model's name without `.onnx`, and without `.gapmil` too.
+    STEM is the model's name without `.onnx`, and without `.gapmil` too. Hugging Face's `config.json` names the classes
+    under `id2label`, timm's under `label_names`; one with another number of them is passed over.
 
     Raises:
         LabelsError: the first of them that is there cannot be read or does not fit.
@@ -156,6 +193,27 @@ def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
         if path.is_file():
             names, source = read_class_names(path, count), f"Class names from {path}, beside the model."
             return ClassNames(names, source, read_wnids(path, count))
+    return _in_configuration(model, count)
+
+
+def _in_configuration(model: Path, count: int) -> ClassNames | None:
+    """The names in a library's `config.json`, or in PaddleX' `inference.yml`, beside the model."""
+    for folder in model_folders(model):
+        path = folder / CONFIG_NAME
+        if not path.is_file():
+            continue
+        data = parse_json(read_text(path, LabelsError), str(path), LabelsError)
+        if not isinstance(data, Mapping):
+            continue
+        for key in ("id2label", "label_names"):
+            names = parse_names(data.get(key))
+            if names is not None and len(names) == count and not is_placeholder(names):
+                source = f"Class names from {path} ({key}), beside the model."
+                return ClassNames(tuple(names), source, None)
+    for path in (folder / name for folder in model_folders(model) for name in YAML_NAMES):
+        found = parse_names(paddle_names(read_yaml(path, LabelsError))) if path.is_file() else None
+        if found is not None and len(found) == count:
+            return ClassNames(tuple(found), f"Class names from {path} (label_list), beside the model.", None)
     return None
 
 

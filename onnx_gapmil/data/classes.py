@@ -97,24 +97,33 @@ def resolve_classes(
     return ClassMap(chosen, table, f"{said} {why}".strip())
 
 
-def apply_class_map(data: DataSet, class_map: ClassMap) -> tuple[Sample, ...]:
+def apply_class_map(data: DataSet, class_map: ClassMap, *, unlabelled: bool = False) -> tuple[Sample, ...]:
     """Translate all labels.
 
     An image whose labels the map leaves out is left out; so is a box. A box without a label of its own gets the
     image's labels.
 
+    Args:
+        data: the data set.
+        class_map: what its labels mean.
+        unlabelled: keep images that the data set says to have no label, as a multi-label head's negatives.
+
     Raises:
         DataError: the map does not have a label, or leaves no image.
     """
-    samples = [sample for raw in data.samples if (sample := _translated(raw, class_map.table)) is not None]
-    if not samples:
+    samples = [
+        sample
+        for raw in data.samples
+        if (raw.labels or unlabelled) and (sample := _translated(raw, class_map.table)) is not None
+    ]
+    if not any(sample.labels for sample in samples):
         raise DataError("The class map leaves out the labels of all images.")
     return tuple(samples)
 
 
 def _translated(raw: RawSample, table: Mapping[Label, tuple[int, ...]]) -> Sample | None:
     labels = _classes(raw.labels, table)
-    if not labels:
+    if raw.labels and not labels:
         return None
     boxes = [Box(box.box, _classes(box.label, table) if box.label else labels) for box in raw.boxes]
     return Sample(raw.image, raw.name, labels, tuple(box for box in boxes if box.classes), raw.mask, raw.columns)

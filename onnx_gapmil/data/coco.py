@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.data.files import ImageFinder, is_unicode
+from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.records import MAX_BOXES, corners
 from onnx_gapmil.data.types import RawBox, RawSample
 from onnx_gapmil.errors import DataError
@@ -55,7 +55,7 @@ def read_coco(path: Path, data: Mapping[str, Any], finder: ImageFinder) -> CocoD
 
     Boxes are `[x, y, width, height]`, measured from the upper left corner, which is 0 (format "object detection" of
     cocodataset.org). Crowds (`iscrowd`) keep their label and lose their box, which spans many objects. Segmentations
-    are not read. Images without an annotation are left out.
+    are not read. Images without an annotation have no label.
 
     Args:
         path: the file, for messages.
@@ -76,12 +76,12 @@ def read_coco(path: Path, data: Mapping[str, Any], finder: ImageFinder) -> CocoD
     left_out = _annotations(path, data["annotations"], names, images)
     placed = []
     for key, image in images.items():
-        if image.labels:
-            where = f"{path}, image {str(key)[:40]}"
-            found = finder.find(files[key], where)
+        where = f"{path}, image {str(key)[:40]}"
+        found = finder.find(files[key], where)
+        if image.labels or exists(found):  # what is not there and has nothing on it is missed by nobody
             placed.append((RawSample(found, finder.name(found), tuple(image.labels), tuple(image.boxes)), where))
     if len(placed) < len(images):
-        left_out["images without an annotation are left out"] = len(images) - len(placed)
+        left_out["images without an annotation are not there and are left out"] = len(images) - len(placed)
     notes = [f"{count:,} {what}." for what, count in left_out.items()]
     return CocoData(placed, tuple(names[key] for key in names), notes)
 

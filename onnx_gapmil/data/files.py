@@ -82,6 +82,11 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 (100k names)
 
 
+def is_array(name: str) -> bool:
+    """Whether a file's name ends as an array of pixels does and is not hidden."""
+    return not name.startswith(".") and name.lower().endswith(".npy")
+
+
 def absolute(path: Path) -> Path:
     """The path from the root, `..` resolved by name alone: links keep their names."""
     return Path(os.path.normpath(path.absolute()))

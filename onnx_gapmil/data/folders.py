@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import absolute, is_image, printable, shown
+from onnx_gapmil.data.files import absolute, is_array, is_image, printable, shown
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
@@ -35,7 +35,9 @@ def read_folders(root: Path, what_else: str) -> DataSet:
     folders = sorted(
         (entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()), key=natural_key
     )
-    images = {folder: sorted(_images(folder, ()), key=natural_key) for folder in folders}
+    images = {folder: sorted(_images(folder, (), is_image), key=natural_key) for folder in folders}
+    if not any(images.values()):  # beside photos, .npy are masks or features
+        images = {folder: sorted(_images(folder, (), is_array), key=natural_key) for folder in folders}
     classes = [folder for folder in folders if images[folder]]
     loose = sum(is_image(entry.name) for entry in root.iterdir())
     if not classes:
@@ -51,7 +53,7 @@ def read_folders(root: Path, what_else: str) -> DataSet:
     return build(placed, kind="folders", root=root, what=what, class_names=synsets, notes=notes)
 
 
-def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _images(folder: Path, above: tuple[tuple[int, int], ...], wanted: Callable[[str], bool]) -> Iterator[Path]:
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:  # a link back: its images are counted already
@@ -63,8 +65,8 @@ def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror}).") from error
     for entry in found:
         if entry.is_dir():
-            yield from _images(folder / entry.name, (*above, here))
-        elif is_image(entry.name):
+            yield from _images(folder / entry.name, (*above, here), wanted)
+        elif wanted(entry.name):
             yield folder / entry.name
 
 

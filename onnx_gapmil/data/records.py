@@ -41,6 +41,8 @@ def check_fields(fields: Mapping[str, object] | tuple[str, ...], where: str) -> 
 def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -> RawSample:
     """Read one record; the numbers of boxes are taken as they are, to be checked against the image.
 
+    An empty list (or cell) of ``labels`` says that the image has none; without that field, a label is missing.
+
     Raises:
         DataError: a field is missing or has another form, or the image lies outside the data set.
     """
@@ -52,7 +54,7 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     boxes = _boxes(record, where)
     labels = tuple(dict.fromkeys(_labels(record.get("label"), where) + _labels(record.get("labels"), where)))
     labels = labels or tuple(dict.fromkeys(label for box in boxes for label in box.label))
-    if not labels:
+    if not labels and record.get("labels") not in ([], ""):
         raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
     mask = _mask(record.get("mask"), where, finder, image)
     return RawSample(image, finder.name(image), labels, boxes, mask, _shared(_columns(record)))

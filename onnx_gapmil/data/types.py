@@ -36,7 +36,7 @@ class RawSample:
     Attributes:
         image: absolute path of the file, which need not be there.
         name: unique in the data set, relative to its root, with `/`; always text that can be printed.
-        labels: one or many.
+        labels: one or many; none where the data set says that nothing is there.
         boxes: boxes of objects.
         mask: the file of the object's mask, to be read by `read_mask`.
         columns: what else the label file says of it, (column, value) each, as text: it makes slices.
@@ -105,7 +105,7 @@ class Sample:
     """An image with the model's classes; see `RawSample`.
 
     Attributes:
-        labels: the model's class indexes, sorted, at least one.
+        labels: the model's class indexes, sorted; none only of images that the data set says to have none.
     """
 
     image: Path

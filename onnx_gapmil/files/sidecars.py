@@ -21,8 +21,6 @@ _OTHERS = (
     "metadata.yaml",
     "model_index.json",
     "quantize_config.json",
-    "inference.yml",
-    "inference.yaml",
 )
 #: What follows the model's own name, with or without its ``.onnx``.
 _ENDINGS = (
@@ -35,6 +33,22 @@ _ENDINGS = (
 )
 
 
+YAML_NAMES = ("inference.yml", "inference.yaml")
+"""PaddleX' description of a model that it exports: operators on images, and class names."""
+
+CONFIG_NAME = "config.json"
+"""A library's configuration of a model, which may name its classes."""
+
+
+def model_folders(model: Path) -> tuple[Path, ...]:
+    """Where files that belong to a model are looked for: its folder, and of `onnx/model.onnx` the one above.
+
+    Hugging Face's repositories for the browser keep the files so.
+    """
+    folder = model.parent
+    return (folder, folder.parent) if folder.name == "onnx" else (folder,)
+
+
 def model_stems(model: Path) -> tuple[str, ...]:
     """Stems of the files that belong to a model: `x` for `x.onnx`, `x.gapmil` and `x` for `x.gapmil.onnx`."""
     return tuple(dict.fromkeys((model.stem, model.stem.removesuffix(".gapmil"))))
@@ -45,7 +59,7 @@ def sidecars(model: Path) -> Iterator[Path]:
 
     Whether they are there is not looked at.
     """
-    names = [*PREPROCESS_NAMES, *LABELS_NAMES, *_OTHERS]
+    names = [*PREPROCESS_NAMES, *LABELS_NAMES, *YAML_NAMES, *_OTHERS]
     for stem in (*model_stems(model), model.name):
         names += [stem + ending for ending in _ENDINGS]
-    return (model.parent / name for name in names)
+    return (folder / name for folder in model_folders(model) for name in names)

@@ -57,8 +57,9 @@ class GraphBuilder:
         Returns:
             The output's name.
         """
-        result = output if output is not None else self.unique(f"{_PREFIX}/{op}/output")
-        self._append(op, inputs, [result], attrs)
+        name = self.unique(f"{_PREFIX}/{op}")
+        result = output if output is not None else name
+        self._append(op, inputs, [result], attrs, name=name)
         return result
 
     def repeat(self, node: gs.Node, inputs: list[str]) -> list[str]:
@@ -67,17 +68,28 @@ class GraphBuilder:
         Returns:
             Names of its outputs; "" for those that the vendor leaves out.
         """
-        outputs = [self.unique(f"{_PREFIX}/{node.op}/output") if out.name else "" for out in node.outputs]
-        self._append(node.op, inputs, outputs, dict(node.attrs), domain=node.domain)
+        name = self.unique(f"{_PREFIX}/{node.op}")
+        outputs = [self.unique(f"{name}/{place}") if out.name else "" for place, out in enumerate(node.outputs)]
+        if len(outputs) == 1:
+            outputs = [name]
+        self._append(node.op, inputs, outputs, dict(node.attrs), name=name, domain=node.domain)
         return outputs
 
     def _append(
-        self, op: str, inputs: list[str], outputs: list[str], attrs: dict[str, Any], *, domain: str | None = None
+        self,
+        op: str,
+        inputs: list[str],
+        outputs: list[str],
+        attrs: dict[str, Any],
+        *,
+        name: str | None = None,
+        domain: str | None = None,
     ) -> None:
+        # A node and the tensor that it makes share a name: in small files names are most of what is added.
         made = gs.Node(
             op=op,
             domain=domain,
-            name=self.unique(f"{_PREFIX}/{op}"),
+            name=name if name is not None else self.unique(f"{_PREFIX}/{op}"),
             attrs={key: value for key, value in attrs.items() if value is not None},
             inputs=[gs.Variable(tensor) for tensor in inputs],
             outputs=[gs.Variable(tensor) for tensor in outputs],
@@ -144,7 +156,7 @@ class GraphBuilder:
         array = np.asarray(value, order="C")  # which, unlike ascontiguousarray, leaves a scalar one
         key = (str(array.dtype), array.shape, array.tobytes() if shared else len(self._constants))
         if key not in self._constants:
-            self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/constant"), array)
+            self._constants[key] = gs.Constant(self.unique(f"{_PREFIX}/c"), array)
             self._values[str(self._constants[key].name)] = array
         return str(self._constants[key].name)
 

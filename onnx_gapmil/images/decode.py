@@ -1,18 +1,21 @@
-"""Read one image file into RGB pixels, whatever its colour mode; refuse what cannot be trusted."""
+"""Read one image file into RGB pixels, or into its samples of more than 8 bits; refuse what cannot be trusted."""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.arrays import is_array_file, read_array
 from onnx_gapmil.files.reading import read_bytes
 
 MAX_PIXELS = 2**27
@@ -23,6 +26,9 @@ MAX_FILE_BYTES = 2**30
 
 # No EPS (Pillow runs Ghostscript for it) and no format that is a container of programs or vectors.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+
+DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".npy", ".npz"})
+"""Endings of files that may hold samples of more than 8 bits."""
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -58,7 +64,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     - EXIF orientation is applied: rows and columns are those that a viewer shows.
     - Transparency is composited on white. Greyscale, palette, CMYK, YCbCr and Lab become RGB; colour
       profiles are ignored, as training pipelines ignore them.
-    - 16-bit samples keep their upper 8 bits.
+    - 16-bit samples keep their upper 8 bits; `read_samples` keeps all.
     - Of an animation or a multi-page file the first frame is read.
     - The size in the header is checked before memory is taken.
 
@@ -71,15 +77,47 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
         Array of shape (H, W, 3), RGB, uint8 in 0..255, C-contiguous and writable.
 
     Raises:
-        ImageError: the file is missing, a folder, empty, no image, damaged, or too large.
+        ImageError: the file is missing, a folder, empty, no image, damaged, or too large; or its samples are neither of
+            8 nor of 16 bits.
+    """
+    samples = read_samples(path, max_pixels=max_pixels)
+    if samples.dtype == np.uint8 and samples.ndim == 3:
+        return samples
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f'{path}: its samples are {samples.dtype.name}, whose range is not known; state "full_scale" in the '
+            "preprocessing, or save it with 8 or 16 bits."
+        )
+    pixels = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def read_samples(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
+    """Decode an image file as `read_image` does, with samples of more than 8 bits as they are stored.
+
+    Args:
+        path: the file; an image, or a ``.npy`` of (H, W), (H, W, 1), (H, W, 3) or (3, H, W), in RGB.
+        max_pixels: see `read_image`.
+
+    Returns:
+        (H, W, 3) RGB uint8 of 8 bits and fewer. Otherwise (H, W), or (H, W, 3) RGB, of uint16, int32 or float; integers
+        of 32 bits that 16 can hold are uint16.
+
+    Raises:
+        ImageError: see `read_image`.
     """
     file = Path(path)
+    if is_array_file(file):
+        return _of_array(file, max_pixels)
     data = _read_bytes(file)
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(file, image, max_pixels)
-            image.load()
-            return _to_rgb(_upright(image), file)
+            image.load()  # says what is damaged, whoever decodes
+            deep = _deep_colours(image, data)
+            if deep is not None:
+                return _turned(deep, _orientation(image))
+            return _samples(_upright(image))
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -93,6 +131,32 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     except _DECODER_ERRORS as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{file}: the image is damaged or cut short ({reason}); fetch or export it again.") from error
+
+
+def is_image_array(array: npt.NDArray[Any]) -> bool:
+    """Whether an array has the shape of an image: (H, W), (H, W, 1), (H, W, 3) or (3, H, W)."""
+    if array.ndim == 3 and array.shape[2] in (1, 3):
+        return 0 not in array.shape
+    return (array.ndim == 2 or (array.ndim == 3 and array.shape[0] in (1, 3))) and 0 not in array.shape
+
+
+def check_samples(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Samples that a caller has decoded himself, as `read_samples` gives them.
+
+    Raises:
+        ImageError: they have not the shape of an image.
+    """
+    if not is_image_array(samples) or samples.dtype.kind not in "iuf":
+        raise ImageError(
+            f"an image is an array (H, W, 3), RGB, or (H, W), of numbers, not {samples.shape} of {samples.dtype.name}."
+        )
+    if samples.ndim == 3 and samples.shape[2] not in (1, 3):
+        samples = np.ascontiguousarray(samples.transpose(1, 2, 0))
+    if samples.ndim == 3 and samples.shape[2] == 1:
+        samples = samples[:, :, 0]
+    if samples.dtype == np.uint8 and samples.ndim == 2:
+        return np.repeat(samples[:, :, None], 3, axis=2)
+    return samples
 
 
 def check_pixels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -126,23 +190,48 @@ def _check_size(file: Path, image: Image.Image, max_pixels: int) -> None:
         raise ImageError(f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first.")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; unreadable EXIF counts as none, as in every viewer."""
+def _of_array(file: Path, max_pixels: int) -> npt.NDArray[Any]:
+    samples = read_array(file)
+    try:
+        samples = check_samples(samples)
+    except ImageError as error:
+        raise ImageError(f"{file}: {error}") from error
+    if samples.shape[0] * samples.shape[1] > max_pixels:
+        height, width = samples.shape[:2]
+        raise ImageError(f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first.")
+    return samples
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number; unreadable EXIF counts as none, as in every viewer."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except _DECODER_ERRORS:
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation."""
+    method = _UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 
-def _to_rgb(image: Image.Image, file: Path) -> npt.NDArray[np.uint8]:
-    if image.mode == "I" or image.mode.startswith("I;"):
-        return _sixteen_bit_to_rgb(image, file)
+def _turned(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """`_upright` of an array."""
+    if orientation in (5, 6, 7, 8):
+        samples = samples.swapaxes(0, 1)
+    rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
+    return np.ascontiguousarray(samples[::rows, ::columns])
+
+
+def _samples(image: Image.Image) -> npt.NDArray[Any]:
     if image.mode == "F":
-        raise ImageError(
-            f"{file}: its pixels are floating-point numbers, whose range is not known; save it with 8 bits."
-        )
+        return np.array(image, dtype=np.float32)
+    if image.mode == "I" or image.mode.startswith("I;"):
+        samples = np.array(image).astype(np.int64)
+        fits = samples.min() >= 0 and samples.max() <= 0xFFFF
+        return samples.astype(np.uint16 if fits else np.int32)
     if image.mode in {"RGBA", "RGBa", "LA", "La", "PA"} or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -150,10 +239,36 @@ def _to_rgb(image: Image.Image, file: Path) -> npt.NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def _sixteen_bit_to_rgb(image: Image.Image, file: Path) -> npt.NDArray[np.uint8]:
-    """Grey samples of 16 bits: keep the upper byte, as Pillow's RGB reader does; its `convert` would clip."""
-    samples = np.asarray(image).astype(np.int64)
-    if samples.min() < 0 or samples.max() > 0xFFFF:
-        raise ImageError(f"{file}: its samples have more than 16 bits; save it with 8 or 16 bits.")
-    grey = (samples >> 8).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+def _deep_colours(image: Image.Image, data: bytes) -> npt.NDArray[Any] | None:
+    """Colours, or grey with transparency, of 16 bits, which Pillow reads as 8; None of any other image."""
+    if image.format == "PNG":
+        deep = len(data) > 25 and data[24] == 16 and data[25] in (2, 4, 6)  # IHDR's depth and kind
+    elif image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, ())  # BitsPerSample
+        deep = isinstance(bits, tuple) and len(bits) > 1 and set(bits) == {16}
+    else:
+        deep = image.format == "PPM" and data[:2] == b"P6" and image.mode == "RGB" and _ppm_is_deep(data)
+    if not deep:
+        return None
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None or found.dtype != np.uint16:
+        return None
+    return _on_white(found)
+
+
+def _ppm_is_deep(data: bytes) -> bool:
+    """Whether a PPM's header, three numbers between comments, says more than 255 levels."""
+    head = re.sub(rb"#[^\n]*\n", b" ", data[2:200]).split(maxsplit=3)
+    return len(head) > 2 and head[2].isdigit() and int(head[2]) > 255
+
+
+def _on_white(found: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
+    """OpenCV's BGR or BGRA, or grey, as RGB on white."""
+    if found.ndim == 2:
+        return found.astype(np.uint16)
+    colours = found[:, :, 2::-1] if found.shape[2] >= 3 else found[:, :, :1]
+    if found.shape[2] in (2, 4):
+        alpha = found[:, :, -1:].astype(np.float64) / 0xFFFF
+        colours = np.rint(colours * alpha + 0xFFFF * (1 - alpha))
+    colours = np.ascontiguousarray(colours.astype(np.uint16))
+    return colours[:, :, 0] if colours.shape[2] == 1 else colours

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import onnx
+
 from onnx_gapmil.errors import PreprocessError
 
 Layout = Literal["NCHW", "NHWC"]
@@ -22,11 +24,13 @@ class InputSpec:
         name: of the graph input.
         shape: four axes, None where one is dynamic.
         dtype: numpy name of the element type, such as "float32", "float16" or "uint8".
+        declared: the layout that the graph states by its axes' denotations; None where it does not.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    declared: Layout | None = None
 
     def layout(self) -> Layout:
         """Where the channels are.
@@ -70,6 +74,8 @@ class InputSpec:
             raise PreprocessError(f"{self._found()}: an image input has one of the types {', '.join(DTYPES)}.")
         if len(self.shape) != 4:
             raise PreprocessError(f"{self._found()}: an image input has 4 axes, NCHW or NHWC.")
+        if self.declared is not None and self.shape[1 if self.declared == "NCHW" else 3] in _CHANNELS:
+            return self.declared, False
         first, second = self.shape[1] in _CHANNELS, self.shape[3] in _CHANNELS
         if first != second:
             return ("NCHW" if first else "NHWC"), False
@@ -89,3 +95,25 @@ class InputSpec:
     def _found(self) -> str:
         axes = ", ".join("?" if axis is None else str(axis) for axis in self.shape)
         return f"Input {self.name!r} is {self.dtype} of shape ({axes})"
+
+
+def image_spec(proto: onnx.ModelProto, *, alone: bool = False) -> InputSpec | None:
+    """The only input of a model as its graph declares it; None of several.
+
+    Whether it is an image is told by `InputSpec.channels`.
+
+    Args:
+        proto: the model.
+        alone: whether it is one image, to which the graph itself adds the batch (`InputShape.alone`): it then has a
+            batch of 1 before its own axes.
+    """
+    weights = {tensor.name for tensor in proto.graph.initializer}  # which IR 3 lists among the inputs
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    if len(inputs) != 1 or not inputs[0].type.tensor_type.elem_type:
+        return None
+    kind = inputs[0].type.tensor_type
+    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
+    if kind.elem_type == onnx.TensorProto.STRING:
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return InputSpec(inputs[0].name, (1, *shape) if alone else shape, str(dtype))

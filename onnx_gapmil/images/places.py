@@ -28,6 +28,10 @@ class AxisPlaces:
         step = pixels / cells
         return cls(step / 2, step)
 
+    def stretched(self, factor: float) -> AxisPlaces:
+        """The same cells of an input that is so many times as long."""
+        return AxisPlaces(self.first * factor, self.step * factor)
+
     def centre(self, cell: float) -> float:
         """Where a cell looks."""
         return self.first + cell * self.step

@@ -6,22 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.errors import PreprocessError
+from onnx_gapmil.errors import ImageError, PreprocessError
 from onnx_gapmil.files.wording import count
-from onnx_gapmil.images.geometry import RESIZE_RULES, Geometry, ResizeRule
-from onnx_gapmil.images.input_spec import DTYPES, LAYOUTS, InputSpec, Layout
-from onnx_gapmil.images.resize import INTERPOLATIONS, Interpolation, resize
+from onnx_gapmil.images.geometry import Geometry, ResizeRule
+from onnx_gapmil.images.input_spec import InputSpec, Layout
+from onnx_gapmil.images.keys import CHOICES, COLORS, REQUIRED, RESIZE_DEFAULTS, TYPES, Color, kind_of, typed, wrong
+from onnx_gapmil.images.levels import FullScale, scale_ends, to_levels
+from onnx_gapmil.images.resize import Interpolation, resize, resize_levels
 
 __all__ = ["COLORS", "Color", "InputSpec", "Preprocess"]
-
-Color = Literal["RGB", "BGR", "GRAY"]
-COLORS: tuple[str, ...] = get_args(Color)
 
 MAX_SIDE = 8192
 """Largest height or width of a network's input that is prepared."""
@@ -49,6 +48,9 @@ class Preprocess:
         std: the same; never 0.
         dtype: numpy name of the input's element type. For an integer type the value is rounded (halves to
             even) and saturated, never wrapped.
+        full_scale: which stored samples become 0 and 255: the highest, or [lowest, highest] (a window); what lies
+            beyond is cut off. None is that of the image's type: 255 of 8 bits, 65535 of 16. An image of 8 bits holds
+            none above 255, so that a higher one is 255 for it.
 
     Raises:
         PreprocessError: a value is not legal.
@@ -64,22 +66,27 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: str = field(default="float32")
+    full_scale: FullScale = None
 
     def __post_init__(self) -> None:
-        for key, legal in _CHOICES.items():
+        for key, legal in CHOICES.items():
             if getattr(self, key) not in legal:
-                raise _wrong(key, getattr(self, key), "one of " + ", ".join(map(repr, legal)))
+                raise wrong(key, getattr(self, key), "one of " + ", ".join(map(repr, legal)))
         if len(self.size) != 2 or not all(1 <= side <= MAX_SIDE for side in self.size):
-            raise _wrong("size", list(self.size), f"[height, width], each in 1..{MAX_SIDE}")
+            raise wrong("size", list(self.size), f"[height, width], each in 1..{MAX_SIDE}")
         if not 0.0 < self.crop <= 1.0 or max(self.size) / self.crop > 2 * MAX_SIDE:
-            raise _wrong("crop", self.crop, "a number above 0 and up to 1, such as 0.875")
+            raise wrong("crop", self.crop, "a number above 0 and up to 1, such as 0.875")
         if not math.isfinite(self.scale) or self.scale == 0:
-            raise _wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
+            raise wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
-                raise _wrong(key, list(values), f"{count(self.channels, 'finite number')}, for color {self.color!r}")
+                raise wrong(key, list(values), f"{count(self.channels, 'finite number')}, for color {self.color!r}")
         if 0 in self.std:
-            raise _wrong("std", list(self.std), "numbers other than 0")
+            raise wrong("std", list(self.std), "numbers other than 0")
+        if self.full_scale is not None:
+            low, high = _ends(self.full_scale)
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise wrong("full_scale", self.full_scale, "a number above 0 such as 4095, or [lowest, highest]")
         self._check_levels()
 
     @property
@@ -100,7 +107,10 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, data: object) -> Preprocess:
-        """Read the JSON object that `to_json` writes. Strict: all keys, no others, no conversions.
+        """Read the JSON object that `to_json` writes: no conversions, and no keys but its own.
+
+        Layout, color, size, scale and dtype are required. The others default to the whole photo squashed, bilinear,
+        mean 0, std 1, and the full scale of the image's type.
 
         Args:
             data: the parsed JSON.
@@ -109,19 +119,26 @@ class Preprocess:
             PreprocessError: naming the key, what it held and what it may hold.
         """
         if not isinstance(data, Mapping):
-            raise PreprocessError(f"Preprocessing: a JSON object was expected, not {_kind(data)}.")
-        unknown = [str(key) for key in data if key not in _TYPES]
+            raise PreprocessError(f"Preprocessing: a JSON object was expected, not {kind_of(data)}.")
+        unknown = [repr(str(key)) for key in data if key not in TYPES]
         if unknown:
-            raise PreprocessError(f"Preprocessing: unknown key {unknown[0]!r}; the keys are {', '.join(_TYPES)}.")
-        missing = [key for key in _TYPES if key not in data]
+            keys = "unknown key" + ("s" if len(unknown) > 1 else "")
+            raise PreprocessError(f"Preprocessing: {keys} {', '.join(unknown[:8])}; the keys are {', '.join(TYPES)}.")
+        missing = [repr(key) for key in REQUIRED if key not in data]
         if missing:
-            raise PreprocessError(f"Preprocessing: key {missing[0]!r} is missing; needed are {', '.join(_TYPES)}.")
-        fields: dict[str, Any] = {key: _typed(key, data[key]) for key in _TYPES}
-        return cls(**fields)
+            keys, are = ("key", "is") if len(missing) == 1 else ("keys", "are")
+            raise PreprocessError(
+                f"Preprocessing: {keys} {', '.join(missing)} {are} missing; needed are {', '.join(REQUIRED)}."
+            )
+        fields: dict[str, Any] = {key: typed(key, data[key]) for key in TYPES if key in data}
+        count = 1 if fields["color"] == "GRAY" else 3
+        defaults: dict[str, Any] = {**RESIZE_DEFAULTS, "mean": (0.0,) * count, "std": (1.0,) * count}
+        return cls(**(defaults | fields))
 
     def to_json(self) -> dict[str, Any]:
-        """The value as plain JSON types, in the documented order of keys."""
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        """The value as plain JSON types, in the documented order of keys; no full scale that is the image type's."""
+        found = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        return {key: value for key, value in found.items() if value is not None}
 
     def describe(self) -> str:
         """One line that says all of it."""
@@ -135,9 +152,13 @@ class Preprocess:
         if target != self.size:
             steps += f", centre crop {width}x{height}"
         mean, std = _numbers(self.mean), _numbers(self.std)
+        full = ""
+        if self.full_scale is not None:
+            low, high = _ends(self.full_scale)
+            full = f"; samples from {low:.6g} to {high:.6g} are pixels from 0 to 255"
         return (
             f"{self.layout} {self.dtype} {self.color} {width}x{height} (width x height); {steps}; "
-            f"{self.interpolation}; (pixel * {self.scale:.6g} - {mean}) / {std}"
+            f"{self.interpolation}; (pixel * {self.scale:.6g} - {mean}) / {std}{full}"
         )
 
     def check_fits(self, spec: InputSpec) -> None:
@@ -167,34 +188,38 @@ class Preprocess:
                     f"and input {spec.name!r} takes {models}."
                 )
 
-    def apply(self, image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], Geometry]:
+    def apply(self, image: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Geometry]:
         """Prepare one photo.
 
         Args:
-            image: (H, W, 3), RGB, uint8.
+            image: (H, W, 3), RGB, uint8; or samples of more bits, (H, W) or (H, W, 3), as `read_samples` gives them.
 
         Returns:
             The input without its batch axis, (C, H, W) or (H, W, C) as `layout` says, C-contiguous, in
             `dtype`; and where it lies in the photo.
 
         Raises:
-            ImageError: the photo is too long and thin to be resized.
+            ImageError: the photo is too long and thin to be resized; or the full scale of its samples is not known.
         """
         array = np.empty(self.input_shape, self.input_dtype)
         return array, self.apply_into(image, array)
 
-    def apply_into(self, image: npt.NDArray[np.uint8], out: npt.NDArray[Any]) -> Geometry:
+    def apply_into(self, image: npt.NDArray[Any], out: npt.NDArray[Any]) -> Geometry:
         """Prepare one photo as `apply` does, into an array that is there already, such as a row of a batch.
 
         Args:
-            image: (H, W, 3), RGB, uint8.
+            image: as for `apply`.
             out: of `input_shape` and `input_dtype`, C-contiguous; its content is overwritten.
 
         Raises:
-            ImageError: the photo is too long and thin to be resized; `out` is as it was.
+            ImageError: as `apply`; `out` is as it was.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise TypeError(f"an image is (H, W, 3) uint8, not {image.shape} {image.dtype}")
+        if image.dtype.kind not in "iuf" or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+            raise TypeError(f"an image is (H, W, 3) uint8, or samples of more bits, not {image.shape} {image.dtype}")
+        if 0 in image.shape:
+            raise TypeError(f"an image has pixels, and this one is {image.shape}")
+        if image.dtype != np.uint8 or image.ndim != 3 or self._is_window_of_bytes:
+            return self._apply_samples(image, out)
         geometry = Geometry.plan((image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
         coloured = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if self.color == "GRAY" else image
         window = self._window(resize(coloured, geometry.resized_size, self.interpolation), geometry)
@@ -203,23 +228,66 @@ class Preprocess:
         self._normalize(window, out)
         return geometry
 
-    def apply_batch(self, images: Sequence[npt.NDArray[np.uint8]]) -> tuple[npt.NDArray[Any], tuple[Geometry, ...]]:
+    def prepare(self, image: npt.NDArray[Any], out: npt.NDArray[Any], path: object) -> Geometry:
+        """`apply_into`, with errors that name the file.
+
+        Raises:
+            ImageError: as `apply`, with the file's name.
+        """
+        try:
+            return self.apply_into(image, out)
+        except ImageError as error:
+            raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+
+    def _apply_samples(self, image: npt.NDArray[Any], out: npt.NDArray[Any]) -> Geometry:
+        """Samples of any depth: in single precision up to the network, nothing rounded on the way."""
+        geometry = Geometry.plan((image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
+        levels = to_levels(image, self.full_scale)
+        if self.color == "GRAY" and levels.ndim == 3:
+            levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
+        planes = resize_levels(levels, geometry.resized_size, self.interpolation)
+        window = self._window(planes, geometry)
+        if self.color == "BGR":
+            window = window[:, :, ::-1]
+        values = (window.astype(np.float64) * self.scale - np.array(self.mean)) / np.array(self.std)
+        dtype = out.dtype
+        if np.issubdtype(dtype, np.integer):
+            limits = np.iinfo(dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        out[...] = (values.transpose(2, 0, 1) if self.layout == "NCHW" else values).astype(dtype)
+        return geometry
+
+    def shown(self, image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The photo as people see it, by the same full scale: (H, W, 3) RGB uint8."""
+        if image.dtype == np.uint8 and image.ndim == 3 and not self._is_window_of_bytes:
+            return image
+        levels = np.rint(to_levels(image, self.full_scale)).astype(np.uint8)
+        return np.repeat(levels[:, :, None], 3, axis=2) if levels.ndim == 2 else levels
+
+    @property
+    def _is_window_of_bytes(self) -> bool:
+        """Whether images of 8 bits, too, have a full scale of their own."""
+        return self.full_scale is not None and scale_ends(np.dtype(np.uint8), self.full_scale) != (0.0, 255.0)
+
+    def apply_batch(self, images: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[Any], tuple[Geometry, ...]]:
         """Prepare several photos, of any sizes: (N, C, H, W) or (N, H, W, C), and N geometries, N >= 1."""
         if not images:
             raise ValueError("a batch needs at least one image")
         arrays, geometries = zip(*(self.apply(image) for image in images), strict=True)
         return np.stack(arrays), geometries
 
-    def _window(self, resized: npt.NDArray[np.uint8], geometry: Geometry) -> npt.NDArray[np.uint8]:
+    def _window(self, resized: npt.NDArray[Any], geometry: Geometry) -> npt.NDArray[Any]:
         """Cut the input out of the resized photo and pad where it reaches beyond: (H, W, C), RGB or grey."""
         planes = resized.reshape(resized.shape[0], resized.shape[1], -1)
+        if planes.shape[2] < self.channels:  # a grey picture for a model of three channels
+            planes = np.repeat(planes, self.channels, axis=2)
         top, left = geometry.offset
         height, width = self.size
         inside = planes[max(0, top) : top + height, max(0, left) : left + width]
         if inside.shape[:2] == self.size:
             return inside
         x0, y0, x1, y1 = geometry.photo_region
-        canvas = np.empty((height, width, planes.shape[2]), dtype=np.uint8)
+        canvas = np.empty((height, width, planes.shape[2]), dtype=planes.dtype)
         canvas[:] = self._padding[::-1] if self.color == "BGR" else self._padding
         canvas[y0:y1, x0:x1] = inside
         return canvas
@@ -270,70 +338,9 @@ class Preprocess:
 _CODES = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.float64}
 """By bytes: a type of OpenCV's whose elements it copies as they are."""
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "layout": LAYOUTS,
-    "color": COLORS,
-    "resize": RESIZE_RULES,
-    "interpolation": INTERPOLATIONS,
-    "dtype": DTYPES,
-}
 
-_TYPES: dict[str, str] = {
-    "layout": "text",
-    "color": "text",
-    "size": "integers",
-    "resize": "text",
-    "crop": "number",
-    "interpolation": "text",
-    "scale": "number",
-    "mean": "numbers",
-    "std": "numbers",
-    "dtype": "text",
-}
-
-
-def _typed(key: str, value: object) -> object:
-    """The JSON value as the field's type; a wrong type names the key and the legal values."""
-    kind = _TYPES[key]
-    if kind == "text" and isinstance(value, str):
-        return value
-    if kind == "number" and _is_number(value):
-        return _as_float(key, value)
-    if isinstance(value, list):
-        if kind == "integers" and all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-            return tuple(value)
-        if kind == "numbers" and all(map(_is_number, value)):
-            return tuple(_as_float(key, item) for item in value)
-    expected = {
-        "integers": "[height, width] in whole pixels",
-        "number": "a number",
-        "numbers": "a list of numbers",
-    }
-    if kind == "text":
-        raise _wrong(key, value, "one of " + ", ".join(map(repr, _CHOICES[key])))
-    raise _wrong(key, value, expected[kind])
-
-
-def _as_float(key: str, value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise _wrong(key, "a number of hundreds of digits", "finite numbers") from error
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _wrong(key: str, value: object, legal: str) -> PreprocessError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return PreprocessError(f"Preprocessing: key {key!r} is {shown}, and has to be {legal}.")
-
-
-def _kind(value: object) -> str:
-    names = {"list": "a list", "str": "a text", "NoneType": "null", "bool": "true or false"}
-    return names.get(type(value).__name__, "a number")
+def _ends(full_scale: float | tuple[float, float]) -> tuple[float, float]:
+    return full_scale if isinstance(full_scale, tuple) else (0.0, full_scale)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -74,3 +74,36 @@ def resize(image: npt.NDArray[np.uint8], size: tuple[int, int], interpolation: I
         return tensorflow_resize(image, size, interpolation)
     contiguous = np.ascontiguousarray(image)
     return np.asarray(cv2.resize(contiguous, (width, height), interpolation=_OPENCV[interpolation]), dtype=np.uint8)
+
+
+def resize_levels(
+    image: npt.NDArray[np.float32], size: tuple[int, int], interpolation: Interpolation
+) -> npt.NDArray[np.float32]:
+    """Resize levels in single precision by the rules of `resize`, without rounding.
+
+    Args:
+        image: (H, W) or (H, W, 3), float32 in 0..255.
+        size: (height, width) of the result.
+        interpolation: by whose rule.
+
+    Returns:
+        (height, width) or (height, width, 3), float32, clipped to 0..255, where a cubic kernel overshoots.
+    """
+    height, width = size
+    if image.shape[:2] == (height, width):
+        return image
+    if interpolation in _PILLOW:  # which resizes one plane of floats at a time
+        planes = [image] if image.ndim == 2 else list(np.moveaxis(image, 2, 0))
+        small = [
+            np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), _PILLOW[interpolation]))
+            for plane in planes
+        ]
+        made = small[0] if image.ndim == 2 else np.stack(small, axis=2)
+    elif interpolation in TENSORFLOW_RULES:
+        return tensorflow_resize(image, size, interpolation)
+    else:
+        made = np.asarray(
+            cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=_OPENCV[interpolation])
+        )
+    clipped: npt.NDArray[np.float32] = np.clip(made, 0.0, 255.0).astype(np.float32)
+    return clipped

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import PreprocessError
-from onnx_gapmil.files.sidecars import PREPROCESS_NAMES, model_stems
+from onnx_gapmil.files.literals import parse_literal
+from onnx_gapmil.files.sidecars import CONFIG_NAME, PREPROCESS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
-from onnx_gapmil.files.wording import count
+from onnx_gapmil.files.yaml_text import read_yaml
 from onnx_gapmil.images import foreign
+from onnx_gapmil.images.choosing import choose, contradictions
 from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.paddle import from_paddle, is_paddle
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
+from onnx_gapmil.images.stated import FileReading, read_file
+
+if TYPE_CHECKING:
+    import onnx
 
 METADATA_KEY = "gapmil.preprocess"
 """Key of the model's `metadata_props` under which `Preprocess.to_json` is kept."""
+
+#: Keys under which whole configurations, as libraries write them beside models, are put into metadata.
+_CONFIGURATIONS = ("preprocessor_config", "preprocessor_config.json", "preprocess", "preprocessing", "pretrained_cfg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +36,114 @@ class ResolvedPreprocess:
 
     Attributes:
         preprocess: what to apply.
-        source: one or two sentences, to be printed: where it comes from and what was assumed.
-        assumed: whether anything was guessed rather than stated: the preset, the size or the layout.
+        source: sentences, to be printed: where each part comes from, what was assumed, and the notes.
+        assumed: whether anything was guessed rather than stated.
+        guessed: what was: of ``color``, ``values`` (scale, mean and std), ``size``, ``layout`` and ``resize``.
+        parts: by part, where it comes from, for people.
+        notes: what contradicts it, or was found and not followed; sentences.
     """
 
     preprocess: Preprocess
     source: str
     assumed: bool
+    guessed: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def guess(self) -> str:
+        """What was guessed, in a few words for a picture or a page; "" where nothing was."""
+        if not self.assumed:
+            return ""
+        return f"preprocessing guessed: {', '.join(self.guessed)}" if self.guessed else "preprocessing guessed"
+
+    def require_stated(self) -> None:
+        """Refuse what was guessed.
+
+        Raises:
+            PreprocessError: anything was, saying what.
+        """
+        if self.assumed:
+            what = f" ({', '.join(self.guessed)})" if self.guessed else ""
+            raise PreprocessError(
+                f"The preprocessing would be a guess{what}, and --no-guess forbids that: {self.source} State it with "
+                "--preprocess PRESET|FILE, or in a JSON beside the model."
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """What results say of it, as JSON types."""
+        return {
+            "preprocess": self.preprocess.to_json(),
+            "preprocess_source": self.source,
+            "preprocess_assumed": self.assumed,
+            "preprocess_guessed": list(self.guessed),
+            "preprocess_parts": dict(self.parts),
+            "preprocess_notes": list(self.notes),
+        }
 
 
 def resolve_preprocess(
-    input_spec: InputSpec, *, request: str | None, model_path: Path | None, metadata: Mapping[str, str]
+    input_spec: InputSpec,
+    *,
+    request: str | None,
+    model_path: Path | None,
+    metadata: Mapping[str, str],
+    proto: onnx.ModelProto | None = None,
 ) -> ResolvedPreprocess:
-    """Choose the preprocessing; the first of these that is there decides.
+    """Choose the preprocessing. The first of these that states all of it decides; the others give each part they state.
 
     1. `request`, the command line: a preset's name, or a JSON file (ours, timm's, Hugging Face's).
     2. A JSON file beside the model: `STEM.preprocess.json`, `preprocess.json`, timm's `config.json`, Hugging
        Face's `preprocessor_config.json`. STEM is the model's name without `.onnx`, and without `.gapmil`
-       too. A `config.json` of another kind is passed over.
-    3. The model's metadata, key `gapmil.preprocess`.
-    4. The graph: an integer input is `raw`, 3 float channels are `imagenet`, 1 float channel is `unit`.
+       too. A `config.json` of another kind is passed over. PaddleX' `inference.yml`.
+    3. The model's metadata: key `gapmil.preprocess`, a configuration as of 2, the keys of the ONNX specification, of
+       OpenVINO's Model API, of Ultralytics; and its input's denotations.
+    4. The graph's own first nodes: what they scale, shift and resize is not done again.
+    5. A guess by the input: integers are `raw`, 3 float channels `imagenet`, 1 float channel `unit`.
+
+    What contradicts the source that is followed is a note.
 
     Args:
         input_spec: the model's image input.
         request: what the user asked for, or None.
         model_path: where the model lies, or None for one in memory.
         metadata: the model's `metadata_props`.
+        proto: the model, whose input and first nodes are looked at; None looks at neither.
 
     Raises:
         PreprocessError: no image input; an unknown preset; a file that cannot be read or followed; or layout,
             channels, size or type that contradict the model's input.
     """
-    input_spec.channels()  # no image input, no preprocessing: say so before anything else
-    preprocess, source, guessed, has_size = _first_source(input_spec, request, model_path, metadata)
-    try:
-        preprocess.check_fits(input_spec)
-    except PreprocessError as error:
-        raise PreprocessError(f"{error} The preprocessing is {source}.") from error
-    notes = [f"{source}."]
-    size_guessed = not has_size and None in input_spec.size()
-    if size_guessed:
-        height, width = preprocess.size
-        notes.append(f"The model takes any size; {width}x{height} (width x height) is assumed.")
-    layout_guessed = input_spec.layout_is_ambiguous() and not has_size
-    if layout_guessed:
-        notes.append(f"The shape {input_spec.shape} fits NCHW and NHWC; NCHW is assumed.")
-    return ResolvedPreprocess(preprocess, " ".join(notes), guessed or size_guessed or layout_guessed)
+    file = read_file(proto, metadata, input_spec, model_path.parent if model_path is not None else None)
+    spec = file.spec
+    spec.channels()  # no image input, no preprocessing: say so before anything else
+    whole = _whole(spec, request, model_path, metadata)
+    if whole is not None:
+        return _of_whole(whole, spec, file)
+    chosen = choose(spec, file)
+    _check(chosen.preprocess, spec, chosen.source)
+    source = " ".join((chosen.source, *chosen.notes))
+    return ResolvedPreprocess(
+        chosen.preprocess, source, bool(chosen.guessed), chosen.guessed, chosen.parts, chosen.notes
+    )
+
+
+def resolved_of(
+    preprocess: Preprocess,
+    source: str,
+    *,
+    input_spec: InputSpec,
+    metadata: Mapping[str, str],
+    proto: onnx.ModelProto | None = None,
+    folder: Path | None = None,
+) -> ResolvedPreprocess:
+    """A preprocessing that a caller gives, held against what the model's file says.
+
+    Raises:
+        PreprocessError: it does not fit the model's input.
+    """
+    file = read_file(proto, metadata, input_spec, folder)
+    return _of_whole(_Whole(preprocess, source, states_size=True), file.spec, file)
 
 
 def load_preprocess(source: str | Path, *, input_spec: InputSpec | None = None) -> Preprocess:
@@ -86,7 +158,7 @@ def load_preprocess(source: str | Path, *, input_spec: InputSpec | None = None) 
         PreprocessError: neither a preset nor a file that can be read and followed; or it needs `input_spec`.
     """
     if input_spec is not None:
-        return _requested(str(source), input_spec)[0]
+        return _requested(str(source), input_spec).preprocess
     path = Path(source)
     data = _json(path) if str(source) not in PRESETS else None
     if data is None or foreign.is_timm(data) or foreign.is_hugging_face(data):
@@ -94,55 +166,114 @@ def load_preprocess(source: str | Path, *, input_spec: InputSpec | None = None) 
     return _located(path, Preprocess.from_json, data)
 
 
-_Found = tuple[Preprocess, str, bool, bool]
-"""Preprocess, source, whether the preset is a guess, whether the source states size and layout itself."""
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """A preprocessing that one source states as a whole, and whether size and layout are its own."""
+
+    preprocess: Preprocess
+    source: str
+    states_size: bool
 
 
-def _first_source(spec: InputSpec, request: str | None, model_path: Path | None, metadata: Mapping[str, str]) -> _Found:
+def _of_whole(whole: _Whole, spec: InputSpec, file: FileReading) -> ResolvedPreprocess:
+    preprocess, guessed = whole.preprocess, list[str]()
+    notes = [f"{whole.source}."]
+    size = next((entry for entry in file.statements if entry.part == "size"), None)
+    parts = dict.fromkeys(("layout", "color", "size", "values", "resize"), whole.source)
+    if not whole.states_size and None in spec.size():
+        if size is not None and _fits(size.fields["size"], spec):
+            preprocess = replace(preprocess, size=size.fields["size"])
+            parts["size"] = size.source
+            notes.append(f"Size {size.says} by {size.source}.")
+        else:
+            height, width = preprocess.size
+            notes.append(f"The model takes any size; {width}x{height} (width x height) is assumed.")
+            guessed.append("size")
+            parts["size"] = "a guess"
+    _check(preprocess, spec, whole.source)
+    if spec.layout_is_ambiguous() and not whole.states_size:
+        notes.append(f"The shape {spec.shape} fits NCHW and NHWC; NCHW is assumed.")
+        guessed.append("layout")
+        parts["layout"] = "a guess"
+    against = (*contradictions(preprocess, whole.source, file), *file.notes)
+    source = " ".join((*notes, *against))
+    return ResolvedPreprocess(preprocess, source, bool(guessed), tuple(guessed), parts, against)
+
+
+def _fits(size: tuple[int, int], spec: InputSpec) -> bool:
+    return all(own is None or own == side for own, side in zip(spec.size(), size, strict=True))
+
+
+def _check(preprocess: Preprocess, spec: InputSpec, source: str) -> None:
+    try:
+        preprocess.check_fits(spec)
+    except PreprocessError as error:
+        raise PreprocessError(f"{error} The preprocessing is {source}.") from error
+
+
+def _whole(spec: InputSpec, request: str | None, model_path: Path | None, metadata: Mapping[str, str]) -> _Whole | None:
     if request is not None:
         return _requested(request, spec)
     beside = _beside(model_path, spec) if model_path is not None else None
-    if beside is not None:
-        return beside
+    return beside if beside is not None else _in_metadata(spec, metadata)
+
+
+def _in_metadata(spec: InputSpec, metadata: Mapping[str, str]) -> _Whole | None:
+    """A whole configuration in the metadata: ours, or a library's under a name that people give it."""
     if METADATA_KEY in metadata:
         where = f"the model's metadata {METADATA_KEY!r}"
         data = parse_json(metadata[METADATA_KEY], where, PreprocessError)
-        return _located(where, Preprocess.from_json, data), f"read from {where}", False, True
-    return _inferred(spec)
+        return _Whole(_located(where, Preprocess.from_json, data), f"read from {where}", states_size=True)
+    for key in _CONFIGURATIONS:
+        data = parse_literal(metadata.get(key, ""))
+        if foreign.is_timm(data) or foreign.is_hugging_face(data) or _is_ours(data):
+            preprocess, form = _read(data, f"the metadata key {key!r}", spec)
+            return _Whole(preprocess, f"{form} in the metadata key {key!r}", states_size=True)
+    return None
 
 
-def _requested(request: str, spec: InputSpec) -> _Found:
+def _is_ours(data: object) -> bool:
+    return isinstance(data, Mapping) and {"layout", "color", "size", "scale"} <= set(data)
+
+
+def _requested(request: str, spec: InputSpec) -> _Whole:
     if request in PRESETS:
-        return PRESETS[request](spec), f"preset {request!r}, as asked for", False, False
+        return _Whole(PRESETS[request](spec), f"preset {request!r}, as asked for", states_size=False)
     path = Path(request)
     if path.suffix.lower() != ".json" and not path.exists():
         raise PreprocessError(
             f"Preprocessing {request!r} is neither a preset ({', '.join(PRESETS)}) nor an existing JSON file."
         )
-    preprocess, form = _from_file(path, spec)
-    return preprocess, f"{form} from {path}, as asked for", False, True
+    preprocess, form = _read(_json(path), path, spec)
+    return _Whole(preprocess, f"{form} from {path}, as asked for", states_size=True)
 
 
-def _beside(model_path: Path, spec: InputSpec) -> _Found | None:
+def _beside(model_path: Path, spec: InputSpec) -> _Whole | None:
     names = [f"{stem}.preprocess.json" for stem in model_stems(model_path)]
-    for name in (*names, *PREPROCESS_NAMES):
-        path = model_path.parent / name
-        if not path.is_file():
-            continue
-        if name == "config.json" and not foreign.is_timm(_json(path)):
-            continue
-        preprocess, form = _from_file(path, spec)
-        return preprocess, f"{form} from {path}, beside the model", False, True
+    for folder in model_folders(model_path):
+        for name in (*names, *PREPROCESS_NAMES):
+            path = folder / name
+            if not path.is_file():
+                continue
+            if name == CONFIG_NAME and not foreign.is_timm(_json(path)):
+                continue
+            preprocess, form = _read(_json(path), path, spec)
+            return _Whole(preprocess, f"{form} from {path}, beside the model", states_size=True)
+        for name in YAML_NAMES:
+            path = folder / name
+            data = read_yaml(path, PreprocessError) if path.is_file() else None
+            if is_paddle(data):
+                preprocess = _located(path, lambda found: from_paddle(found, spec), data)
+                return _Whole(preprocess, f"PaddleX' configuration from {path}, beside the model", states_size=True)
     return None
 
 
-def _from_file(path: Path, spec: InputSpec) -> tuple[Preprocess, str]:
-    data = _json(path)
+def _read(data: object, where: object, spec: InputSpec) -> tuple[Preprocess, str]:
     if foreign.is_timm(data):
-        return _located(path, lambda d: foreign.from_timm(d, spec), data), "timm's configuration"
+        return _located(where, lambda d: foreign.from_timm(d, spec), data), "timm's configuration"
     if foreign.is_hugging_face(data):
-        return _located(path, lambda d: foreign.from_hugging_face(d, spec), data), "Hugging Face's configuration"
-    return _located(path, Preprocess.from_json, data), "preprocessing JSON"
+        return _located(where, lambda d: foreign.from_hugging_face(d, spec), data), "Hugging Face's configuration"
+    return _located(where, Preprocess.from_json, data), "preprocessing JSON"
 
 
 def _located(where: object, read: Callable[[Any], Preprocess], data: object) -> Preprocess:
@@ -154,13 +285,3 @@ def _located(where: object, read: Callable[[Any], Preprocess], data: object) -> 
 
 def _json(path: Path) -> object:
     return parse_json(read_text(path, PreprocessError), str(path), PreprocessError)
-
-
-def _inferred(spec: InputSpec) -> _Found:
-    by_channels = "imagenet" if spec.channels() == 3 else "unit"
-    name = by_channels if spec.dtype.startswith(("float", "bfloat")) else "raw"
-    source = (
-        f"nothing states the preprocessing: preset {name!r} is assumed from the input ({spec.dtype}, "
-        f"{count(spec.channels(), 'channel')}); pass --preprocess if the model was trained otherwise"
-    )
-    return PRESETS[name](spec), source, True, False

@@ -11,6 +11,7 @@ resize_bilinear_op.cc and resize_bicubic_op.cc (whose weights are from a table o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,30 +31,35 @@ class _Taps:
     weights: npt.NDArray[np.float32]
 
 
-def tensorflow_resize(image: npt.NDArray[np.uint8], size: tuple[int, int], rule: str) -> npt.NDArray[np.uint8]:
+_Pixels = TypeVar("_Pixels", np.uint8, np.float32)
+
+
+def tensorflow_resize(image: npt.NDArray[_Pixels], size: tuple[int, int], rule: str) -> npt.NDArray[_Pixels]:
     """Resize by one of `TENSORFLOW_RULES`.
 
-    TensorFlow gives floats, unclipped; these are rounded to the nearest grey level and clipped to 0..255.
+    TensorFlow gives floats, unclipped; these are clipped to 0..255, and of bytes rounded to the nearest grey level.
 
     Args:
-        image: (H, W) or (H, W, C), uint8.
+        image: (H, W) or (H, W, C), uint8 or float32.
         size: (height, width) of the result.
         rule: which.
 
     Returns:
-        (height, width) or (height, width, C), uint8.
+        (height, width) or (height, width, C), of the image's type.
     """
     planes = image.reshape(image.shape[0], image.shape[1], -1)
     down, across = (_taps(rule, length, result) for length, result in zip(image.shape[:2], size, strict=True))
-    result = np.empty((*size, planes.shape[2]), dtype=np.uint8)
+    result = np.empty((*size, planes.shape[2]), dtype=image.dtype)
+    whole = image.dtype == np.uint8
     step = max(1, _MAX_NUMBERS // (size[1] * planes.shape[2]))
     for start in range(0, size[0], step):
         rows = _Taps(down.indices[start : start + step], down.weights[start : start + step])
-        result[start : start + step] = np.clip(np.rint(_weighted(planes, rows, across)), 0, 255)
+        made = _weighted(planes, rows, across)
+        result[start : start + step] = np.clip(np.rint(made) if whole else made, 0, 255)
     return result.reshape(*size, *image.shape[2:])
 
 
-def _weighted(planes: npt.NDArray[np.uint8], down: _Taps, across: _Taps) -> npt.NDArray[np.float32]:
+def _weighted(planes: npt.NDArray[Any], down: _Taps, across: _Taps) -> npt.NDArray[np.float32]:
     """The weighted sum over the taps of both axes, across first, as TensorFlow does: (rows, columns, C)."""
     total = np.zeros((len(down.indices), len(across.indices), planes.shape[2]), dtype=np.float32)
     for row, row_weight in zip(down.indices.T, down.weights.T, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_gapmil.lift.class_order import ClassOrder, SharesApart, find_order, in_order
 from onnx_gapmil.lift.composed import compose
+from onnx_gapmil.lift.features import made_of, unit_length
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.logits import Activation, Logits, find_logits, find_members, real_outputs
 from onnx_gapmil.lift.placing import PlacedHead, place
@@ -42,6 +43,8 @@ class LiftedHead:
         scores: the lift of the logits as the vendor's graph has them.
         order: which of them the outputs' classes are; None if they are all, in that order.
         member: of an ensemble whose members' probabilities the output averages, this member's name; else "".
+        features_of: the outputs whose scores are made of this one's by a dense layer, so that it is features and has no
+            classes; empty for a head of classes.
     """
 
     logits: Logits
@@ -52,6 +55,7 @@ class LiftedHead:
     scores: Lifted
     order: ClassOrder | None = None
     member: str = ""
+    features_of: tuple[str, ...] = ()
 
     @property
     def output(self) -> str:
@@ -97,7 +101,7 @@ class HeadSearch:
     """What became of each output.
 
     Attributes:
-        heads: those that lift, in the order of the outputs.
+        heads: those that lift, in the order of the outputs; features that others are made of come last.
         refusals: by output, why the others do not.
         walk: the walk, which knows the lift of every tensor that it came by.
     """
@@ -146,10 +150,24 @@ def lift_heads(
             refusals |= {logits.output: _of_ensemble(walk, logits, placed) for logits in ends}
         else:
             heads += _by_order(walk, placed, ends, refusals)
+    heads = _of_classes(walk, heads, refusals)
     lifted = {output for head in heads for output in head.outputs}
     names = real_outputs(graph)
-    heads.sort(key=lambda head: min(names.index(output) for output in head.outputs))
+    heads.sort(key=lambda head: (bool(head.features_of), min(names.index(output) for output in head.outputs)))
     return HeadSearch(tuple(heads), {name: why for name, why in refusals.items() if name not in lifted}, walk)
+
+
+def _of_classes(walk: Lifting, heads: list[LiftedHead], refusals: dict[str, Refusal]) -> list[LiftedHead]:
+    """Heads that are features of others say so; vectors of fixed length are refused."""
+    kept = []
+    made = made_of(walk.graph, [(head.logits, head.outputs) for head in heads])
+    for head, of in zip(heads, made, strict=True):
+        refused = unit_length(walk, head.logits, head.classes)
+        if refused is None:
+            kept.append(replace(head, features_of=of))
+        else:
+            refusals |= dict.fromkeys(head.outputs, refused)
+    return kept
 
 
 def _inside(walk: Lifting, scores: str) -> Lifted | Refusal:

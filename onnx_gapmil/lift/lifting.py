@@ -276,6 +276,13 @@ class Lifting:
         if random := self.graph.random_operator(node):
             within = "" if random == node.op else f" by {random} in its body"
             return self.refuse("random-head", node, f"it makes random numbers{within}")
+        if node.op == "If" and node.inputs[0].name in self.graph.shape_computed:
+            return self.refuse(
+                "unknown-operator",
+                node,
+                "the size of the input decides which of its branches runs, and the file leaves that size open; export "
+                "the model with a fixed one",
+            )
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
         if len(shape) >= 3 and len(wide) >= 2:

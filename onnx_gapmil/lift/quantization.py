@@ -12,6 +12,8 @@ from onnx_gapmil.lift.lifted import Quantization, elem_type
 from onnx_gapmil.lift.verdict import HeadRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
@@ -115,15 +117,24 @@ def rounding_phrase(quantization: Quantization, clips: bool) -> str:
     return f"{text}, saturates outside {quantization.low:.3g} to {quantization.high:.3g}"
 
 
-def saturate(walk: Lifting, grid: str, pooled: str, quantization: Quantization, dtype: np.dtype) -> str:
+def saturate(
+    walk: Lifting,
+    grid: str,
+    pooled: str,
+    quantization: Quantization,
+    dtype: np.dtype,
+    lay: Callable[[str], str] | None = None,
+) -> str:
     """``lift(z) * clip(z) / z``: what the range cuts off is cut off every cell in proportion.
 
     Args:
         walk: the walk.
         grid: lift of z.
-        pooled: z itself as (N, C, 1, 1), before it is clipped.
+        pooled: z itself, before it is clipped.
         quantization: the range.
         dtype: element type of both.
+        lay: brings what has the shape of z to (N, C, 1, 1); None where z has it. The share is found before: where a
+            reshape stands behind a normalization, OpenVINO moves the operators through it and divides by zero.
     """
     build = walk.build
     # The calibrated range may lie beyond the largest float16.
@@ -138,7 +149,7 @@ def saturate(walk: Lifting, grid: str, pooled: str, quantization: Quantization, 
     # At z = 0 the quotient is 0 / 0; 1 is put in its place. Less, since Equal takes no floats before operator set 11.
     zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
     share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
-    return build.node("Mul", [grid, share])
+    return build.node("Mul", [grid, lay(share) if lay is not None else share])
 
 
 def quantization_of(

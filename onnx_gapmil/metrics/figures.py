@@ -119,6 +119,8 @@ class BackgroundFigures:
         wrong: of the others.
         centred_box: the baseline of a box in the centre.
         random_box: the baseline of a box anywhere.
+        over_centred_box: ``share`` less ``centred_box``, paired by image; below 0 the evidence lies on the object more
+            than in the middle.
         right_mostly_background: images answered rightly of whose evidence more than half lies outside.
         only_background_errors: errors whose predicted class wins no foreground cell.
     """
@@ -129,6 +131,7 @@ class BackgroundFigures:
     wrong: float | None
     centred_box: float | None
     random_box: float | None
+    over_centred_box: float | None
     right_mostly_background: int
     only_background_errors: int
 
@@ -231,12 +234,16 @@ class Figures:
         edges: how loudly the outermost cells speak.
         pointing_game: share of games that the true class's best cell wins.
         pointing_game_centre: that the centre of the photo would win.
+        pointing_game_excess: the first less the second, paired.
         maxboxacc_v2: MaxBoxAccV2, the mean over three IoUs.
-        localization: in detail, with its baseline.
+        maxboxacc_v1: MaxBoxAcc, by the box of the largest contour, at an IoU of 0.5.
+        top1_localization: the same of objects that are the image's answer as well.
+        localization: all three in detail, with their baselines.
         pxap: average precision over pixels, of masks.
         calibration: whether the confidence is the accuracy.
         several_objects: how many objects are found in images with several.
         intervals: 95 % intervals by the figure's place, as in ``foreground.wrong.any_top1``.
+        counts: by the same places, how many images (games, objects) a figure is of.
     """
 
     top1: float
@@ -250,9 +257,134 @@ class Figures:
     edges: EdgeFigures | None
     pointing_game: float | None
     pointing_game_centre: float | None
+    pointing_game_excess: float | None
     maxboxacc_v2: float | None
+    maxboxacc_v1: float | None
+    top1_localization: float | None
     localization: Localization | None
     pxap: float | None
     calibration: CalibrationFigures
     several_objects: SeveralFigures | None
     intervals: Mapping[str, Interval]
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class SuspectCount:
+    """Images whose label is suspect; see `onnx_gapmil.metrics.suspects`.
+
+    Attributes:
+        images: how many.
+        of: images in which a suspect was looked for.
+        share: of them.
+    """
+
+    images: int
+    of: int
+    share: float | None
+
+
+@dataclass(frozen=True)
+class CentreMean:
+    """What a box in the middle gets, as a mean over IoUs."""
+
+    mean: float
+
+
+@dataclass(frozen=True)
+class CentreShare:
+    """What a box in the middle gets, at an IoU of 0.5."""
+
+    share: float
+
+
+@dataclass(frozen=True)
+class SliceOneBox:
+    """The baseline of ``maxboxacc_v1`` or ``top1_localization`` in a slice.
+
+    Attributes:
+        centre_box: what a box in the middle gets.
+        excess: the figure less that, paired by object.
+    """
+
+    centre_box: CentreShare
+    excess: float
+
+
+@dataclass(frozen=True)
+class SliceLocalization:
+    """The baselines of a slice's localization, and what is beyond them; places as in `Localization`.
+
+    Attributes:
+        objects: that the slice has.
+        centre_box: the baseline of ``maxboxacc_v2``.
+        excess: that figure less its baseline, paired by object.
+        one_box: of ``maxboxacc_v1``.
+        top1: of ``top1_localization``.
+    """
+
+    objects: int
+    centre_box: CentreMean
+    excess: float
+    one_box: SliceOneBox
+    top1: SliceOneBox
+
+
+@dataclass(frozen=True)
+class SliceCalibration:
+    """Calibration of a slice.
+
+    Attributes:
+        ece: expected calibration error, which few images make larger than it is.
+        confidence: mean probability of the predicted class.
+    """
+
+    ece: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceFigures:
+    """What the images of a slice say of a model; each figure has the name and the place that it has in `Figures`.
+
+    Attributes:
+        images: how many.
+        top1: share of images of which a true class has the highest logit.
+        top5: of which one is among the five highest.
+        foreground: whether the cells on the object know what it is, with the control of errors.
+        recoverable: errors in which a true class wins a cell on its object.
+        error_causes: why the mean failed.
+        background_reliance: share of the evidence that lies outside the object.
+        background: in detail, with baselines.
+        pointing_game: share of games that the true class's best cell wins.
+        pointing_game_centre: that the centre of the photo would win.
+        pointing_game_excess: the first less the second, paired.
+        maxboxacc_v2: MaxBoxAccV2 of the slice's objects, each at the threshold that it has in the whole data set.
+        maxboxacc_v1: MaxBoxAcc, likewise.
+        top1_localization: Top-1 localization, likewise.
+        localization: the baselines of the three, and what is beyond them.
+        calibration: whether the confidence is the accuracy.
+        suspect_labels: images whose label is suspect.
+        intervals: 95 % intervals by the figure's place.
+        counts: by the same places, how many images (games, objects) a figure is of.
+    """
+
+    images: int
+    top1: float
+    top5: float
+    foreground: ForegroundFigures | None
+    recoverable: Recoverable | None
+    error_causes: ErrorCauses | None
+    background_reliance: float | None
+    background: BackgroundFigures | None
+    pointing_game: float | None
+    pointing_game_centre: float | None
+    pointing_game_excess: float | None
+    maxboxacc_v2: float | None
+    maxboxacc_v1: float | None
+    top1_localization: float | None
+    localization: SliceLocalization | None
+    calibration: SliceCalibration
+    suspect_labels: SuspectCount
+    intervals: Mapping[str, Interval]
+    counts: Mapping[str, int]

@@ -14,15 +14,16 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.cells import winners_along
+from onnx_gapmil.data.slices import object_share
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
+from onnx_gapmil.metrics.boxes import BoxHits, box_hits
 from onnx_gapmil.metrics.calibration import brier_score, log_loss
 from onnx_gapmil.metrics.causes import Cause, Margin, error_cause, lost_margin
 from onnx_gapmil.metrics.control import rank_matched_control
 from onnx_gapmil.metrics.edges import Edges, edge_artefacts
 from onnx_gapmil.metrics.foreground import Recovery, cells_first, foreground_recovery, right_cells
-from onnx_gapmil.metrics.localization import BoxHits, box_hits
 from onnx_gapmil.metrics.overlap import (
     HALF,
     ObjectBox,
@@ -48,11 +49,14 @@ class ImageMeasures:
     Attributes:
         labels: the true classes.
         prediction: the class of the highest logit.
-        right: whether it is a true one.
+        right: whether it is a true one; without labels, whether no class is present.
         ranks: of each label, from 0; see `label_ranks`.
         confidence: the probability of the prediction.
         nll: negative log-likelihood of the label; of images with one label.
         brier: Brier score; of images with one label.
+        label_probability: the probability of the label; of several, their sum, at most 1.
+        label_cells: cells that a label wins, wherever they lie.
+        object_share: the share of the photo that the labels' object takes; see `object_share`.
         foreground_cells: flat indices of the cells on the object.
         foreground: what these cells know.
         cause: why the mean failed; of images answered wrongly.
@@ -74,6 +78,9 @@ class ImageMeasures:
     confidence: float
     nll: float | None
     brier: float | None
+    label_probability: float | None = None
+    label_cells: int | None = None
+    object_share: float | None = None
     foreground_cells: tuple[int, ...] | None = None
     foreground: Recovery | None = None
     cause: Cause | None = None
@@ -103,6 +110,7 @@ class _Scene:
     targets: tuple[Target, ...]
     named: tuple[Target, ...]
     mask: Flags | None
+    multi_label: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -120,20 +128,23 @@ def measure_image(
     probabilities: npt.ArrayLike | None = None,
     arranged: bool = True,
     localization: bool = True,
+    multi_label: bool = False,
 ) -> ImageMeasures:
     """Measure one image.
 
     Args:
         logits: (K,), finite, K at least 2.
         grid: (K, H, W), finite.
-        labels: the true classes, at least one.
+        labels: the true classes, at least one; of a multi-label head there may be none.
         geometry: where the network's input lies in the photo.
         boxes: of objects; those whose classes hold no label count for `several` alone.
         mask: (h, w) of the upright photo, true on the objects of the labels. Where there is one, foreground and
             background follow it and not the boxes.
         probabilities: (K,) of the image, by the model's own activation; the softmax of the logits by default.
         arranged: whether rows and columns of the grid are known; without them no place is measured.
-        localization: whether to compute MaxBoxAccV2 and PxAP, about 2.5 ms for each kind of object.
+        multi_label: whether each class is present by itself, where its logit is above 0 (its threshold is taken off
+            before); a cell in which none is present wins for nobody.
+        localization: whether to compute boxes and PxAP, about 2.5 ms for each kind of object.
 
     Raises:
         InputError: the mask has not the size of the photo.
@@ -142,12 +153,15 @@ def measure_image(
     scores = np.asarray(logits, dtype=np.float64)
     chances = activate(scores, "softmax") if probabilities is None else np.asarray(probabilities, dtype=np.float64)
     cells = cells_first(values)
+    winners = winners_along(cells, 1)
+    if multi_label:
+        winners = np.where(cells.max(axis=1) > 0.0, winners, -1)
     targets = targets_of(boxes, labels)
     scene = _Scene(
         logits=scores,
         grid=values,
         cells=cells,
-        winners=winners_along(cells, 1),
+        winners=winners,
         labels=tuple(int(label) for label in labels),
         prediction=int(scores.argmax()),
         geometry=geometry,
@@ -155,6 +169,7 @@ def measure_image(
         targets=targets,
         named=labelled(targets, labels),
         mask=mask,
+        multi_label=multi_label,
     )
     whole = _image_level(scene, chances)
     return _by_place(scene, whole, localization) if arranged else whole
@@ -166,17 +181,26 @@ def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
     return ImageMeasures(
         labels=scene.labels,
         prediction=scene.prediction,
-        right=min(ranks) < 1,
+        right=min(ranks) < 1 if ranks else bool(scene.logits.max() <= 0.0),
         ranks=ranks,
         confidence=float(min(max(chances[scene.prediction], 0.0), 1.0)),
         nll=log_loss(chances, alone) if alone is not None else None,
         brier=brier_score(chances, alone) if alone is not None else None,
+        label_probability=float(min(max(chances[list(scene.labels)].sum(), 0.0), 1.0)),
+        label_cells=int(np.isin(scene.winners, scene.labels).sum()),
+        object_share=object_share(
+            scene.geometry.image_size[::-1],
+            [box for target in scene.named for box in target.boxes],
+            float(scene.mask.mean()) if scene.mask is not None else None,
+        ),
     )
 
 
 def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageMeasures:
     means = scene.cells.mean(axis=1)
-    speaking = above_mean(scene.cells[:, scene.prediction], means)
+    # What is added to all logits of a cell changes no softmax; a sigmoid speaks for its class above its threshold.
+    level = np.zeros_like(means) if scene.multi_label else means
+    speaking = above_mean(scene.cells[:, scene.prediction], level)
     won = scene.winners == scene.prediction
     centred = scene.cells - means[:, None]
     energy = np.einsum("pk,pk->p", centred, centred)
@@ -194,7 +218,7 @@ def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageM
 def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags) -> ImageMeasures:
     """Adds what needs to know where the objects of the labels are."""
     overlaps = [cell_overlaps(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
-    if scene.mask is not None:
+    if scene.mask is not None and scene.labels:
         highest = overlap = cell_overlap_of_mask(scene.mask, scene.geometry, scene.shape)
     elif scene.named:
         highest = np.max(overlaps, axis=0)
@@ -279,11 +303,11 @@ def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
         boxes = boxes_on_map(target.boxes, scene.geometry)
         if len(boxes):
             own = score_map(scene.grid[target.representative(scene.logits)])
-            found.append(box_hits(own, boxes))
+            found.append(box_hits(own, boxes, answered=scene.prediction in target.classes))
     return tuple(found)
 
 
 def _pixel_scores(scene: _Scene) -> PixelScores | None:
-    if scene.mask is None:
+    if scene.mask is None or not scene.labels:
         return None
     return pixel_scores(score_map(scene.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))

@@ -1,55 +1,40 @@
-"""MaxBoxAccV2: how well a thresholded map of the true class boxes the object.
+"""MaxBoxAccV2, MaxBoxAcc and Top-1 localization: how well a thresholded map of the true class boxes the object.
 
 Source: Choe et al., arXiv 2007.04178, and its code, github.com/clovaai/wsolevaluation, `evaluation.py`, which this
 follows bit for bit at its option ``cam_curve_interval=0.01``: the map, as 8-bit numbers, is cut above ``int(tau *
-255)`` for 100 thresholds tau; every contour of what is left, holes included, gives a box; a threshold succeeds if one
-of these boxes and one of the object's have at least the asked intersection over union, for 0.3, 0.5 and 0.7 each by
-itself. Corners are pixels and both belong to the box (sides are x1 - x0 + 1), and the box of a contour ends one pixel
-late, as there.
+255)`` for 100 thresholds tau. Corners are pixels and both belong to the box (sides are x1 - x0 + 1), and the box of a
+contour ends one pixel late, as there. A threshold succeeds if a box of the map and one of the object's have at least
+the asked intersection over union (IoU):
+
+- **MaxBoxAccV2**: every contour of what is left, holes included, gives a box; for 0.3, 0.5 and 0.7 each by itself;
+- **MaxBoxAcc** (V1; at one fixed threshold it is called GT-known localization): the contour of the largest area alone
+  gives a box; for 0.5;
+- **Top-1 localization**: as V1, and the image's answer is the object's class.
 
 What the source reports is the accuracy at the best threshold, chosen on the images it is measured on: that is the
-*oracle* here, where each IoU has its own best threshold. The headline takes one threshold for all three, as a user of
-the boxes would have to, and never measures an object at a threshold that it helped to choose: the objects are halved,
-every other one to each half, and each half is measured at the threshold that is best in the mean over IoUs on the other
-(two-fold cross-fitting).
+*oracle* here (in V2 each IoU has its own). The headline takes one threshold (in V2 for all three IoUs, as a user of the
+boxes would have to), and never measures an object at a threshold that it helped to choose: the objects are halved,
+every other one to each half, and each half is measured at the threshold that is best on the other (two-fold
+cross-fitting).
 
 The baseline is a box of the window's shape in its centre, of 100 sizes from 1/100 of the sides to all of them, its size
-chosen in the same way.
+chosen in the same way. For Top-1 localization the answers are the model's own, and the box alone knows nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.files.serial import FLAT, JsonKey
-from onnx_gapmil.metrics.scoremap import SIDE
+from onnx_gapmil.metrics.boxes import IOU, IOUS, THRESHOLDS, BoxHits, thresholds_of
 
-IOUS = (0.3, 0.5, 0.7)
-THRESHOLDS: npt.NDArray[np.float64] = np.arange(0, 1, 0.01)
-"""Shares of the map's range; of a centred box, the sides are these plus 0.01."""
-
-_LEVELS = (THRESHOLDS * 255).astype(int).tolist()
 Flags = npt.NDArray[np.bool_]
-Boxes = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class BoxHits:
-    """At which thresholds one object is boxed well enough.
-
-    Attributes:
-        grid: for each of `IOUS`, a set of thresholds as hexadecimal digits, the first threshold in the highest bit.
-        centre: the same for the sizes of a centred box.
-    """
-
-    grid: tuple[str, ...]
-    centre: tuple[str, ...]
+Outcomes = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -100,68 +85,86 @@ class BoxAccuracy:
 
 
 @dataclass(frozen=True)
+class OneBoxAccuracy:
+    """How many objects are boxed at an IoU of 0.5, by one box for each threshold; as `BoxAccuracy`.
+
+    Attributes:
+        share: over all objects, each at the threshold of the half that it is not in.
+        threshold: the best one on all objects.
+        oracle: at the best threshold on all objects, which is what papers report.
+        halves: how they were measured.
+    """
+
+    share: float
+    threshold: float
+    oracle: float
+    halves: Halves
+
+
+@dataclass(frozen=True)
+class OneBox:
+    """MaxBoxAcc (V1), or Top-1 localization.
+
+    Attributes:
+        grid: the box of the map's largest contour.
+        centre_box: the baseline.
+        excess: the first less the second, paired by object; its interval stands under this place.
+    """
+
+    grid: Annotated[OneBoxAccuracy, FLAT]
+    centre_box: OneBoxAccuracy
+    excess: float
+
+
+@dataclass(frozen=True)
 class Localization:
-    """MaxBoxAccV2 of a data set.
+    """How well the grid boxes the objects of a data set.
 
     Attributes:
         objects: how many there are.
-        grid: boxes cut from the grid; thresholds are shares of the map's range.
-        centre_box: the baseline; thresholds are shares of the window's sides.
+        grid: MaxBoxAccV2, of boxes cut from the grid; thresholds are shares of the map's range.
+        centre_box: its baseline; thresholds are shares of the window's sides.
+        excess: the mean over IoUs of the first less that of the second, paired by object.
+        one_box: MaxBoxAcc (V1).
+        top1: Top-1 localization.
     """
 
     objects: int
     grid: Annotated[BoxAccuracy, FLAT]
     centre_box: BoxAccuracy
+    excess: float
+    one_box: OneBox
+    top1: OneBox
 
 
-def box_hits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> BoxHits:
-    """Measure one object.
+@dataclass(frozen=True)
+class BoxOutcomes:
+    """Of each object, whether it was boxed at the threshold of the half that it is not in: (objects,) of 0 to 1.
 
-    Args:
-        score_map: (SIDE, SIDE) in 0..1, from `score_map`.
-        boxes: (n, 4) of the object, n > 0, from `boxes_on_map`.
+    Attributes:
+        v2: the mean over IoUs.
+        v2_centre: of the centred box.
+        v1: by the largest contour, at an IoU of 0.5.
+        v1_centre: of the centred box.
+        top1: the same, and the image's answer is the object's class.
+        top1_centre: of the centred box.
     """
-    found, level = contour_boxes(score_map)
-    best = np.zeros(len(_LEVELS))
-    np.maximum.at(best, level, intersection_over_union(found, boxes).max(axis=1))
-    centred = intersection_over_union(_centred_boxes(), boxes).max(axis=1)
-    return BoxHits(_digits(best), _digits(centred))
+
+    v2: Outcomes
+    v2_centre: Outcomes
+    v1: Outcomes
+    v1_centre: Outcomes
+    top1: Outcomes
+    top1_centre: Outcomes
+
+    def of(self, objects: Sequence[int]) -> BoxOutcomes:
+        """Those of some objects, by their places: their thresholds stay the ones of the whole data set."""
+        places = np.asarray(objects, dtype=np.intp)
+        return BoxOutcomes(**{name: values[places] for name, values in vars(self).items()})
 
 
-def contour_boxes(score_map: npt.NDArray[np.float32]) -> tuple[Boxes, npt.NDArray[np.intp]]:
-    """The boxes of all contours above each threshold.
-
-    Returns:
-        (n, 4) boxes, and for each the index of its threshold. A threshold above which nothing is left has (0, 0, 0, 0).
-    """
-    image = (score_map * 255).astype(np.uint8)
-    flat = not image.any()
-    found: list[tuple[int, int, int, int]] = []
-    level: list[int] = []
-    for place, value in enumerate(_LEVELS):
-        contours: Sequence[Any] = ()
-        if not flat:
-            cut = cv2.threshold(image, value, 255, cv2.THRESH_BINARY)[1]
-            contours = cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]
-        found.extend([cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)])
-        level.extend([place] * max(len(contours), 1))
-    boxes = np.array(found, dtype=np.int64)
-    boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], SIDE - 1)
-    return boxes, np.array(level)
-
-
-def intersection_over_union(some: Boxes, others: Boxes) -> npt.NDArray[np.float64]:
-    """(n, m) of (n, 4) and (m, 4) boxes whose corners are pixels that belong to them."""
-    low = np.maximum(some[:, None, :2], others[None, :, :2])
-    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    common = np.maximum(high - low + 1, 0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1) for boxes in (some, others)]
-    ratio: npt.NDArray[np.float64] = common / (areas[0][:, None] + areas[1][None, :] - common)
-    return ratio
-
-
-def box_accuracy(hits: Sequence[BoxHits]) -> Localization:
-    """MaxBoxAccV2 of a data set, each half at the other's threshold, and beside it the oracle's.
+def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
+    """The accuracies of a data set, each half at the other's threshold, with the oracle's, and each object's outcome.
 
     Args:
         hits: one for each object, in the order of the data set.
@@ -171,31 +174,59 @@ def box_accuracy(hits: Sequence[BoxHits]) -> Localization:
     """
     if not hits:
         raise ValueError("no objects")
-    return Localization(
+    grid = thresholds_of([each.grid for each in hits])
+    centre = thresholds_of([each.centre for each in hits])
+    largest = thresholds_of([(each.largest,) for each in hits])
+    middle = centre[:, [IOUS.index(IOU)]]
+    answered = np.array([each.answered for each in hits])[:, None, None]
+    outcomes = BoxOutcomes(*map(_outcomes, (grid, centre, largest, middle, largest & answered, middle & answered)))
+    found = Localization(
         objects=len(hits),
-        grid=_chosen(_unpacked([each.grid for each in hits]), THRESHOLDS),
-        centre_box=_chosen(_unpacked([each.centre for each in hits]), THRESHOLDS + 0.01),
+        grid=_chosen(grid, THRESHOLDS),
+        centre_box=_chosen(centre, THRESHOLDS + 0.01),
+        excess=float((outcomes.v2 - outcomes.v2_centre).mean()),
+        one_box=_one_box(largest, middle, outcomes.v1 - outcomes.v1_centre),
+        top1=_one_box(largest & answered, middle & answered, outcomes.top1 - outcomes.top1_centre),
     )
+    return found, outcomes
 
 
-def successes(hits: Sequence[BoxHits]) -> npt.NDArray[np.float64]:
+def _outcomes(flags: Flags) -> Outcomes:
     """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
-    flags = _unpacked([each.grid for each in hits])
-    shares: npt.NDArray[np.float64] = _held_out(flags, _thresholds(flags)).mean(axis=1)
+    shares: Outcomes = _held_out(flags, _thresholds(flags)).mean(axis=1)
     return shares
+
+
+def _one_box(grid: Flags, centre: Flags, excess: Outcomes) -> OneBox:
+    """Of (objects, 1, thresholds) flags."""
+    parts = []
+    for flags, values in ((grid, THRESHOLDS), (centre, THRESHOLDS + 0.01)):
+        parts.append(
+            OneBoxAccuracy(
+                share=float(_held_out(flags, _thresholds(flags)).mean()),
+                threshold=round(float(values[_best(flags)]), 2),
+                oracle=float(flags.mean(axis=0).max()),
+                halves=_halves(flags, values),
+            )
+        )
+    return OneBox(parts[0], parts[1], float(excess.mean()))
 
 
 def _chosen(flags: Flags, values: npt.NDArray[np.float64]) -> BoxAccuracy:
     """Accuracies of (objects, IoUs, thresholds) flags."""
-    first, second = _thresholds(flags)
     return BoxAccuracy(
-        shares=_by_iou(_held_out(flags, (first, second)).mean(axis=0)),
+        shares=_by_iou(_held_out(flags, _thresholds(flags)).mean(axis=0)),
         threshold=round(float(values[_best(flags)]), 2),
         oracle=_by_iou(flags.mean(axis=0).max(axis=1)),
-        halves=Halves(
-            objects=(len(flags[0::2]), len(flags[1::2])),
-            thresholds=(round(float(values[first]), 2), round(float(values[second]), 2)),
-        ),
+        halves=_halves(flags, values),
+    )
+
+
+def _halves(flags: Flags, values: npt.NDArray[np.float64]) -> Halves:
+    first, second = _thresholds(flags)
+    return Halves(
+        objects=(len(flags[0::2]), len(flags[1::2])),
+        thresholds=(round(float(values[first]), 2), round(float(values[second]), 2)),
     )
 
 
@@ -219,20 +250,3 @@ def _held_out(flags: Flags, thresholds: tuple[int, int]) -> Flags:
 
 def _by_iou(shares: npt.NDArray[np.float64]) -> IouShares:
     return IouShares(float(shares[0]), float(shares[1]), float(shares[2]), float(shares.mean()))
-
-
-def _centred_boxes() -> Boxes:
-    half = (THRESHOLDS + 0.01) * SIDE / 2
-    low, high = np.floor(SIDE / 2 - half + 1e-9), np.floor(SIDE / 2 + half + 1e-9)
-    return np.stack([low, low, high, high], axis=1).astype(np.int64)
-
-
-def _digits(best: npt.NDArray[np.float64]) -> tuple[str, ...]:
-    return tuple(np.packbits(best >= iou).tobytes().hex() for iou in IOUS)
-
-
-def _unpacked(texts: Sequence[Sequence[str]]) -> Flags:
-    """(objects, IoUs, thresholds)."""
-    packed = np.frombuffer(bytes.fromhex("".join(map("".join, texts))), dtype=np.uint8)
-    bits = np.unpackbits(packed.reshape(len(texts), len(IOUS), -1), axis=-1, count=len(_LEVELS))
-    return bits.astype(np.bool_)

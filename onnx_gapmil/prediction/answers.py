@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate.activation import Activation, activate
-from onnx_gapmil.aggregate.cells import winning_classes
+from onnx_gapmil.aggregate.activation import Activation
+from onnx_gapmil.aggregate.reading import ONE_OF_MANY, Reading
 from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+def class_label(index: int, names: Sequence[str] | None, *, features: bool = False) -> str:
+    """A class's name; its number where it has none, or where it is no class but a feature."""
+    if names is not None:
+        return names[index]
+    return f"feature {index}" if features else f"class {index}"
+
+
 @dataclass(frozen=True)
 class ClassScore:
     """One class at image level.
@@ -31,7 +38,7 @@ class ClassScore:
     Attributes:
         index: of the class.
         label: its name, or ``class 7``.
-        logit: image-level logit.
+        logit: image-level logit; of a head of one logit, 0 for *not x* and that logit for *x*.
         score: probability by the model's own activation; the logit where it has none.
     """
 
@@ -52,7 +59,7 @@ class CellWinner:
     Attributes:
         index: of the class.
         label: its name.
-        cells: how many cells have it as their highest logit.
+        cells: how many cells have it as their highest logit, and above its threshold where classes have one.
         share: of all cells.
         best_cell: (row, column) of its highest cell logit, of a volume (slice, row, column), of a clip (frame, row,
             column).
@@ -74,8 +81,44 @@ class CellWinner:
 
 
 @dataclass(frozen=True)
+class ChosenClass:
+    """A class that was asked for, whether it wins anything or not.
+
+    Attributes:
+        index: of the class.
+        label: its name.
+        logit: image-level logit.
+        score: as `ClassScore.score`.
+        rank: of its logit among all classes of the image, from 1.
+        present: of a multi-label head, whether it is above its threshold; None of others.
+        cells: how many cells it wins.
+        best_cell: as `CellWinner.best_cell`.
+        best_logit: that cell's logit.
+        best_score: that cell's score, NaN where the graph gives too little to know it.
+    """
+
+    index: int
+    label: str
+    logit: float
+    score: float
+    rank: int
+    present: bool | None
+    cells: int
+    best_cell: tuple[int, ...]
+    best_logit: float
+    best_score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**self.__dict__, "best_cell": list(self.best_cell)}
+
+
+@dataclass(frozen=True)
 class CellBox:
-    """Connected cells (sharing edges) that one class surely wins: with at least half of the cell's softmax.
+    """Connected cells (sharing edges) of which one class is sure.
+
+    It has at least half of the cell's softmax, or of one logit's sigmoid; of a multi-label head it is above its
+    threshold there, so that boxes of several classes may lie on each other.
 
     Attributes:
         index: of the class.
@@ -101,19 +144,26 @@ class HeadPrediction:
     Attributes:
         output: the vendor's output.
         verdict: ``exact`` or ``conditional``.
-        activation: ``softmax``, ``sigmoid`` or ``none``.
+        activation: what the vendor's graph makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
+        reading: how they are read as classes: one of many, two by one logit, or several at once (multi-label).
         grid_shape: (rows, columns); of a volume (slices, rows, columns), of a clip (frames, rows, columns).
         arranged: whether rows and columns of an image are known; without them there are no boxes and no picture.
-        top: the highest classes at image level.
+        top: the highest classes at image level; of a multi-label head whether they are present or not.
+        present: of a multi-label head, the classes above their threshold at image level, the surest first; may be none.
+            None of other heads.
         winners: classes by the number of cells they win.
-        boxes: of connected cells that are sure, the largest first.
+        none_cells: cells that nobody wins: two classes are equally high, or none is above its threshold.
+        boxes: of connected cells that are sure, the largest first; of the chosen classes alone, where some are.
+        chosen: the classes that were asked for, in that order; None where all are of interest.
         names: of the K classes; None where nothing names them.
         geometry: where the window that the cells divide lies in the photo; that of the whole input if None.
-        logits: (K,).
-        grid: (K, rows, columns), logits of the cells; None where it was not fetched.
-        arrays: what is to be saved, by name: ``logits``, ``grid``, ``argmax``, ``scores_max``, ...
+        logits: (K,); of a head of one logit those of its two classes, (0, logit).
+        grid: (K, rows, columns), logits of the cells; likewise. None where it was not fetched.
+        arrays: what is to be saved, by name, as the graph gives it: ``logits``, ``grid``, ``argmax``, ...
         position_dependent: whether the head has weights of its own for each position.
         places: where its cells look in the model's input.
+        features_of: the outputs that are made of this one's numbers, which are features then and no classes: they have
+            neither names nor boxes. Empty for a head of classes.
     """
 
     output: str
@@ -131,6 +181,25 @@ class HeadPrediction:
     geometry: Geometry | None = field(default=None, repr=False)
     position_dependent: bool = False
     places: Places | None = None
+    reading: Reading = ONE_OF_MANY
+    present: tuple[ClassScore, ...] | None = None
+    none_cells: int = 0
+    chosen: tuple[ChosenClass, ...] | None = None
+    features_of: tuple[str, ...] = ()
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether several classes may be present at once, or none."""
+        return self.reading.multi_label
+
+    @property
+    def one_logit(self) -> bool:
+        """Whether the head has one logit, which is two classes: *not x*, 0, and *x*."""
+        return self.reading.kind == "two-classes"
+
+    def scores(self, logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Scores of logits with the K classes on the first axis, of the image or of cells; see `ClassScore.score`."""
+        return self.reading.scores(logits)
 
     @property
     def plane(self) -> tuple[int, int]:
@@ -149,16 +218,16 @@ class HeadPrediction:
 
     def name(self, index: int) -> str:
         """A class's name, or its number."""
-        return f"class {index}" if self.names is None else self.names[index]
+        return class_label(index, self.names, features=self.features_of != ())
 
     def table(self) -> pa.Table:
         """A row for each of the K classes, the highest logit first.
 
         Returns:
             An Arrow table of ``index``, ``name``, ``logit``, ``score`` (probability by the model's own activation, or
-            the logit), and, null where the grid was not fetched, ``cells`` that it wins, and ``best_row``,
-            ``best_column`` and ``best_logit`` of its highest cell; of a volume or a clip its slice or frame,
-            ``best_first``, as well.
+            the logit), of a multi-label head ``present``, and, null where the grid was not fetched, ``cells`` that it
+            wins, and ``best_row``, ``best_column`` and ``best_logit`` of its highest cell; of a volume or a clip its
+            slice or frame, ``best_first``, as well.
         """
         import pyarrow as pa
 
@@ -168,11 +237,13 @@ class HeadPrediction:
             "index": order,
             "name": [self.name(int(index)) for index in order],
             "logit": logits[order],
-            "score": activate(logits, self.activation)[order],
+            "score": self.scores(logits)[order],
         }
+        if self.multi_label:
+            columns["present"] = self.reading.present(logits)[order]
         if self.grid is not None:
             cells = np.asarray(self.grid, dtype=np.float64).reshape(len(logits), -1)
-            winners = winning_classes(np.asarray(self.grid))
+            winners = self.reading.winners(np.asarray(self.grid))
             best = cells.argmax(axis=1)[order]
             place = np.unravel_index(best, self.grid_shape)
             columns |= {
@@ -194,11 +265,17 @@ class HeadPrediction:
             "verdict": self.verdict,
             "position_dependent": self.position_dependent,
             "activation": self.activation,
+            "reading": self.reading.kind,
+            "thresholds": self.reading.said_thresholds,
             "grid_shape": list(self.grid_shape),
             "arranged": self.arranged,
             "top": [entry.to_json() for entry in self.top],
+            "present": None if self.present is None else [entry.to_json() for entry in self.present],
             "winners": [entry.to_json() for entry in self.winners],
+            "none_cells": self.none_cells,
             "boxes": [entry.to_json() for entry in self.boxes],
+            "features_of": list(self.features_of),
+            "chosen": None if self.chosen is None else [entry.to_json() for entry in self.chosen],
         }
 
 
@@ -216,6 +293,7 @@ class ImagePrediction:
         picture: where the picture was written.
         npz: where the arrays were written.
         inputs: of arrays, the shape of each as it went in, with the batch's axis, by input; empty for photos.
+        note: what is to be said of the photo's samples; "" where there is nothing.
     """
 
     image: Path | None
@@ -225,10 +303,11 @@ class ImagePrediction:
     picture: Path | None = None
     npz: Path | None = None
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
-        """(K,), the model's answer to the whole photo: the mean of `grid` over its cells."""
+        """(K,), the model's answer to the whole photo: the mean of `grid` over its cells; see `HeadPrediction`."""
         return self.heads[0].logits
 
     @property
@@ -305,6 +384,7 @@ class ImagePrediction:
             "heads": heads,
             "picture": str(self.picture) if self.picture is not None else None,
             "npz": str(self.npz) if self.npz is not None else None,
+            **({"note": self.note} if self.note else {}),
         }
 
     def __repr__(self) -> str:
@@ -312,8 +392,9 @@ class ImagePrediction:
         given = size or ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.inputs.items())
         what = "pixels" if self.geometry is not None else "arrays"
         head = self.heads[0]
-        as_score = "{:.2f}".format if head.activation == "none" else percent
-        top = ", ".join(f"{entry.label} {as_score(entry.score)}" for entry in head.top[:3])
+        as_score = "{:.2f}".format if head.reading.activation == "none" else percent
+        listed = head.top if head.present is None else head.present
+        top = ", ".join(f"{entry.label} {as_score(entry.score)}" for entry in listed[:3]) or "none present"
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:3]) or "won by no class"
         boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
         several = ", the first of several" if len(self.heads) > 1 else ""
@@ -368,21 +449,25 @@ class Predictions:
         """A row for each photo.
 
         Returns:
-            An Arrow table of ``image``, ``index``, ``name`` and ``score`` of the image's best class, and ``winner`` and
-            ``winner_cells`` of the class that wins most cells, null where none wins any; all of the first head.
+            An Arrow table of ``image``, ``index``, ``name`` and ``score`` of the image's best class, null of a
+            multi-label head where none is present; ``present``, the names of the classes that are, null of other heads;
+            and ``winner`` and ``winner_cells`` of the class that wins most cells, null where none wins any; all of the
+            first head.
         """
         import pyarrow as pa
 
         rows = []
         for found in self.images:
             head = found.heads[0]
-            best, winner = head.top[0], head.winners[0] if head.winners else None
+            listed = head.top if head.present is None else head.present
+            best, winner = listed[0] if listed else None, head.winners[0] if head.winners else None
             rows.append(
                 {
                     "image": str(found.image),
-                    "index": best.index,
-                    "name": best.label,
-                    "score": best.score,
+                    "index": best.index if best is not None else None,
+                    "name": best.label if best is not None else None,
+                    "score": best.score if best is not None else None,
+                    "present": None if head.present is None else [entry.label for entry in head.present],
                     "winner": winner.label if winner is not None else None,
                     "winner_cells": winner.cells if winner is not None else None,
                 }
@@ -403,8 +488,8 @@ class Predictions:
 def _photo_rows() -> pa.Schema:
     import pyarrow as pa
 
-    kinds = {"image": "string", "index": "int64", "name": "string", "score": "double"}
-    return pa.schema({**kinds, "winner": "string", "winner_cells": "int64"})
+    kinds = {"image": pa.string(), "index": pa.int64(), "name": pa.string(), "score": pa.float64()}
+    return pa.schema({**kinds, "present": pa.list_(pa.string()), "winner": pa.string(), "winner_cells": pa.int64()})
 
 
 @lru_cache(maxsize=64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -12,21 +12,29 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from onnx_gapmil.data.class_names import ClassNames, class_names
+from onnx_gapmil.aggregate.reading import Reading
+from onnx_gapmil.data.choosing import choose_classes, read_thresholds
+from onnx_gapmil.data.class_names import ClassNames
+from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
+from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
+from onnx_gapmil.files.arrays import is_array_file, read_arrays
 from onnx_gapmil.graph.loading import LoadedModel, load_model
-from onnx_gapmil.images.decode import check_pixels, read_image
+from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
+from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
+from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, resolved_of
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.running.arrays import is_array_file, read_arrays
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
-from onnx_gapmil.show.drawing.pictures import render_prediction
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,7 +48,8 @@ _GRID = Emit(features=False)
 Arrays = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
 """What a model takes as it is: the array of its only input, or one for each of several by their names."""
 Image = str | Path | Arrays
-"""A photo: its path, or its pixels (H, W, 3), RGB, uint8, upright. Or arrays: their file, or they themselves."""
+"""A photo: its path, or its pixels, upright: (H, W, 3), RGB, uint8, or samples of 16 bits, (H, W) or (H, W, 3). Or
+arrays: their file, or they themselves."""
 
 
 class Classifier:
@@ -55,8 +64,11 @@ class Classifier:
         model: path of an ``.onnx`` file, a ModelProto, or what `rewrite` gave.
         preprocess: how photos become inputs: a `Preprocess`, a preset's name, or a JSON file. None looks beside the
             model and in it, else guesses from its input; `preprocess.source` says which.
-        names: class names: a file of them, or one for each logit; looked for beside the model if None.
+        names: class names: a file of them, or one for each class (of one logit two, or the one that it is for); looked
+            for beside the model if None. They belong to the heads with that many classes.
         head: the output to use, of a model with several; all lifted ones if None.
+        thresholds: probabilities above which a class of a multi-label head is present: a number, a file, or one for
+            each class; 0.5 if None. A head of bare logits is read as multi-label by them.
         provider: where to run; see `GridSession`, as for what follows.
         threads: CPU threads.
         emit: what a model that was not rewritten is to give beside the logits; the prediction grid by default.
@@ -64,12 +76,13 @@ class Classifier:
         by_image: give each CPU thread photos of its own: quicker for many, slower for one.
         allow_tf32: let CUDA round the factors of convolutions and products to 10 bits.
         cuda_graph: record all kernels of a run once and replay them, on CUDA.
+        no_guess: refuse to prepare photos where the preprocessing, or a part of it, would be a guess.
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
         session: runs it.
         heads: the heads that are described; the first is the one that `head` and `names` are of.
-        names: of the head's K logits, and where they come from.
+        names: of the `classes` of that head, and where they come from.
 
     Raises:
         ModelError: the model cannot be read or run.
@@ -85,6 +98,7 @@ class Classifier:
         preprocess: Preprocess | str | Path | None = None,
         names: str | Path | Sequence[str] | None = None,
         head: str | None = None,
+        thresholds: float | str | Path | Sequence[float] | None = None,
         provider: str = "auto",
         threads: int | None = None,
         emit: Emit | str | None = None,
@@ -92,7 +106,9 @@ class Classifier:
         by_image: bool = False,
         allow_tf32: bool = False,
         cuda_graph: bool = False,
+        no_guess: bool = False,
     ) -> None:
+        self._no_guess = no_guess
         self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit)
         self.session = GridSession(
             self.rewrite,
@@ -104,9 +120,20 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = self._place_of(head)
-        self.heads = self.session.heads if head is None else (self.session.heads[self._place],)
         self._preprocess = self._resolve(preprocess)
-        self.names = class_names(self.path, self.logits, asked=names)
+        resolved = self._preprocess
+        # Where the graph resizes for itself, cells lie in proportion to what it is given.
+        self._records = tuple(
+            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
+            for entry in self.session.heads
+        )
+        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
+        self.heads = tuple(self._records[place] for place in self._chosen)
+        named = [NamedHead(found.output, _channels(found), found.features_of != ()) for found in self.session.heads]
+        stated = stated_names(self.rewrite.source.proto)
+        self._names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
+        self.names = self._names[self._place]
+        self._readings = self._read(thresholds)
 
     @property
     def path(self) -> Path | None:
@@ -123,10 +150,13 @@ class Classifier:
         """How photos become inputs, where that comes from, and whether it was guessed.
 
         Raises:
-            PreprocessError: the model takes no photo: arrays go in as they are.
+            PreprocessError: the model takes no photo: arrays go in as they are. Or it would be a guess, which
+                ``no_guess`` forbids.
         """
         if isinstance(self._preprocess, PreprocessError):
             raise self._preprocess
+        if self._no_guess:
+            self._preprocess.require_stated()
         return self._preprocess
 
     @property
@@ -137,22 +167,51 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self.session.heads[self._place]
+        return self._records[self._place]
+
+    def require_classes(self) -> None:
+        """Make sure that the head is of classes, whose answers can be right or wrong.
+
+        Raises:
+            UnsupportedHeadError: it is features, and the head of classes that is made of them is refused.
+            InputError: it is features, and another head is of classes.
+        """
+        made = self.head.features_of
+        if not made:
+            return
+        refused = {output: self.rewrite.refusals[output] for output in made if output in self.rewrite.refusals}
+        if refused and not any(not head.features_of for head in self.session.heads):
+            raise UnsupportedHeadError(next(iter(refused.values())), refused)
+        raise InputError(
+            f"{self.name}: '{self.head.output}' is features that {', '.join(map(repr, made))} "
+            f"{'is' if len(made) == 1 else 'are'} made of, and no classes, so that there is no right answer; name the "
+            "output that is of classes with --head."
+        )
 
     @property
     def logits(self) -> int:
         """K, the number of logits."""
-        return int(cast("int", self.head.grid_shape[1]))
+        return _channels(self.head)
 
     @property
     def classes(self) -> int:
         """The number of classes; a model of one logit has two: 0 without, 1 with what it looks for."""
         return max(2, self.logits)
 
-    @cached_property
+    @property
+    def reading(self) -> Reading:
+        """How the head's logits are read: one of many classes, two by one logit, or multi-label with its thresholds."""
+        return self._readings[self._place]
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Of the `heads`."""
+        return tuple(self._readings[place] for place in self._chosen)
+
+    @property
     def class_names(self) -> ClassNames:
         """Names of the `classes`."""
-        return self.names.of_two_classes()
+        return self.names
 
     @property
     def arranged(self) -> bool:
@@ -162,13 +221,19 @@ class Classifier:
     @property
     def independent(self) -> bool:
         """Whether several classes may be true at once: the model ends in a sigmoid for each of several logits."""
-        return self.head.activation == "sigmoid" and self.logits > 1
+        return self.reading.multi_label
 
     @overload
-    def predict(self, images: Image, *, top: int = ...) -> ImagePrediction: ...  # type: ignore[overload-overlap]
+    def predict(  # type: ignore[overload-overlap]
+        self, images: Image, *, top: int = ..., classes: Sequence[str | int] | None = ...
+    ) -> ImagePrediction: ...
     @overload
-    def predict(self, images: Sequence[Image], *, top: int = ...) -> list[ImagePrediction]: ...
-    def predict(self, images: Image | Sequence[Image], *, top: int = 5) -> ImagePrediction | list[ImagePrediction]:
+    def predict(
+        self, images: Sequence[Image], *, top: int = ..., classes: Sequence[str | int] | None = ...
+    ) -> list[ImagePrediction]: ...
+    def predict(
+        self, images: Image | Sequence[Image], *, top: int = 5, classes: Sequence[str | int] | None = None
+    ) -> ImagePrediction | list[ImagePrediction]:
         """What the model says of a photo and of each of its places; of several photos, a list.
 
         For more photos than memory holds, see `stream`. Arrays (a ``.npy`` or ``.npz`` file, an array of any other
@@ -178,15 +243,17 @@ class Classifier:
             images: a path, or pixels (H, W, 3) RGB uint8; or an array, or arrays by input, of one item, with or without
                 the batch's axis; or several of them.
             top: classes listed at image level.
+            classes: names or numbers of those to report and draw, whether they win anything or not; None for all.
 
         Raises:
             ImageError: a file cannot be read.
-            InputError: an array does not fit the model's input, or holds several items.
+            InputError: an array does not fit the model's input, or holds several items; or there is no such class.
             ModelError: the model cannot be run, or does not give the prediction grid.
         """
+        describers = self._describers(top, None, classes)
         if isinstance(images, str | Path | np.ndarray | Mapping):
-            return self._one(images, top)
-        return [self._one(image, top) for image in images]
+            return self._one(images, describers)
+        return [self._one(image, describers) for image in images]
 
     def stream(
         self,
@@ -197,6 +264,7 @@ class Classifier:
         outputs: Collection[str] = ("grid",),
         saved: Emit | None = None,
         keep_photos: bool = False,
+        classes: Sequence[str | int] | None = None,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Run photos in batches, in order; one that cannot be read gives its error in its place.
 
@@ -209,11 +277,13 @@ class Classifier:
             outputs: names of `PredictionGrid`'s arrays to fetch: the grid, or argmax, certainty, peaks and scores.
             saved: arrays that each prediction is to hold for a file; None for none.
             keep_photos: keep the pixels, which `render` and overlays need.
+            classes: see `predict`.
 
         Raises:
+            InputError: there is no such class.
             ModelError: the model cannot be run on them.
         """
-        describers = self._describers(top, saved)
+        describers = self._describers(top, saved, classes)
         answers = iterate(
             self.session,
             self.preprocess.preprocess,
@@ -227,7 +297,8 @@ class Classifier:
                 if isinstance(found, ImageError):
                     yield found
                 else:
-                    yield self._described(found.path, found.pixels, found.geometry, found.grids, describers)
+                    answer = self._described(found.path, found.pixels, found.geometry, found.grids, describers)
+                    yield replace(answer, note=found.note) if found.note else answer
 
     def stream_arrays(
         self,
@@ -236,19 +307,22 @@ class Classifier:
         top: int = 5,
         outputs: Collection[str] = ("grid",),
         saved: Emit | None = None,
+        classes: Sequence[str | int] | None = None,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Run files of arrays, one item each, in order; one that cannot be read gives its error in its place.
 
         Args:
-            files: ``.npy`` and ``.npz``; see `onnx_gapmil.running.arrays`.
+            files: ``.npy`` and ``.npz``; see `onnx_gapmil.files.arrays`.
             top: see `stream`, as for what follows.
             outputs: of the graph.
             saved: arrays that each prediction is to hold for a file.
+            classes: see `predict`.
 
         Raises:
+            InputError: there is no such class.
             ModelError: the model cannot be run on them.
         """
-        describers = self._describers(top, saved)
+        describers = self._describers(top, saved, classes)
         for path in files:
             try:
                 arrays = read_arrays(path, list(self.session.inputs.by_name))
@@ -294,35 +368,31 @@ class Classifier:
         chosen = found.heads[0] if head is None else head
         if found.photo is None or chosen.grid is None or found.geometry is None:
             raise InputError("the photo and its grid were not kept, so there is nothing to draw.")
-        several = f", output {chosen.output}" if len(found.heads) > 1 else ""
         model = self.path.name if self.path is not None else self.name
-        return render_prediction(
-            found.photo,
-            found.geometry_of(chosen),
-            chosen.grid,
-            chosen.logits,
-            labels=chosen.names,
-            activation=chosen.activation,
-            title=found.image.name if found.image is not None else "Photo",
-            subtitle=f"{model}{several} · {chosen.said_verdict} head · {self.preprocess.preprocess.describe()}",
-            seen=found.geometry,
-        )
+        return draw_prediction(found, chosen, model=model, path=self.path, used=self.preprocess)
 
-    def _one(self, image: Image, top: int) -> ImagePrediction:
+    def _one(self, image: Image, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
         if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):
-            return self._of_given(image, top)
+            return self._of_given(image, describers)
         path = None if isinstance(image, np.ndarray) else Path(image)
         if path is not None and is_array_file(path):
             arrays = read_arrays(path, list(self.session.inputs.by_name))
-            return self._of_arrays(path, arrays, self._describers(top, None))
-        pixels = check_pixels(image) if isinstance(image, np.ndarray) else read_image(image)
-        prepared, geometry = self.preprocess.preprocess.apply(pixels)
+            only = next(iter(arrays.values()))
+            if len(arrays) > 1 or not self._is_photo(only):
+                return self._of_arrays(path, arrays, describers)
+            samples = check_samples(only)
+        else:
+            samples = check_samples(image) if isinstance(image, np.ndarray) else read_samples(Path(image))
+        used = self.preprocess.preprocess
+        prepared = np.empty(used.input_shape, used.input_dtype)
+        geometry = used.prepare(samples, prepared, path if path is not None else "the image")
         grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
-        return self._described(path, pixels, geometry, grids, self._describers(top, None))
+        found = self._described(path, used.shown(samples), geometry, grids, describers)
+        return replace(found, note=depth_note(samples, used.full_scale))
 
-    def _of_given(self, arrays: Arrays, top: int) -> ImagePrediction:
+    def _of_given(self, arrays: Arrays, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
         try:
-            return self._of_arrays(None, arrays, self._describers(top, None))
+            return self._of_arrays(None, arrays, describers)
         except InputError as error:
             if isinstance(arrays, np.ndarray) and not isinstance(self._preprocess, PreprocessError):
                 try:
@@ -333,8 +403,9 @@ class Classifier:
 
     def _is_photo(self, image: npt.NDArray[Any]) -> bool:
         """Whether an array is a photo's pixels, and the model takes photos."""
-        pixels = image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8
-        return pixels and not isinstance(self._preprocess, PreprocessError)
+        if isinstance(self._preprocess, PreprocessError):
+            return False
+        return is_photo(image, self.session.input, self._preprocess.preprocess.full_scale)
 
     def _described(
         self,
@@ -347,22 +418,66 @@ class Classifier:
         heads = tuple(describer.describe(grids[place], geometry) for place, describer in describers)
         return ImagePrediction(path, pixels, geometry, heads)
 
-    def _describers(self, top: int, saved: Emit | None) -> list[tuple[int, Describer]]:
-        places = range(len(self.session.heads)) if self.heads is self.session.heads else (self._place,)
-        return [(place, self._describer(self.session.heads[place], max(1, top), saved)) for place in places]
+    def choose(self, classes: Sequence[str | int] | None) -> tuple[tuple[int, ...] | None, ...]:
+        """The numbers of classes that are asked for, for each of the `heads`; None for all of a head's classes.
 
-    def _describer(self, head: HeadRecord, top: int, saved: Emit | None) -> Describer:
-        """The names belong to heads with as many logits; the classes of others are numbers."""
-        fits = head.grid_shape[1] == self.logits
-        return Describer(head, self.names.names if fits else None, top, saved)
+        They are of every head that has all of them.
+
+        Raises:
+            InputError: no head has all of them.
+        """
+        if classes is None:
+            return tuple(None for _ in self._chosen)
+        chosen: list[tuple[int, ...] | None] = []
+        errors: list[InputError] = []
+        for place in self._chosen:
+            head = self._records[place]
+            named, count = self._names[place].names, max(2, _channels(head))
+            try:
+                chosen.append(choose_classes(classes, count, named, f"output '{head.output}'"))
+            except InputError as error:
+                chosen.append(None)
+                errors.append(error)
+        if len(errors) == len(self._chosen):
+            raise errors[0]
+        return tuple(chosen)
+
+    def _describers(
+        self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
+    ) -> list[tuple[int, Describer]]:
+        return [
+            (
+                place,
+                Describer(
+                    self._records[place],
+                    self._names[place].names,
+                    max(1, top),
+                    saved,
+                    reading=self._readings[place],
+                    chosen=chosen,
+                ),
+            )
+            for place, chosen in zip(self._chosen, self.choose(classes), strict=True)
+        ]
+
+    def _read(self, thresholds: float | str | Path | Sequence[float] | None) -> tuple[Reading, ...]:
+        """How the logits of each head are read; thresholds are those of `head`."""
+        readings = [Reading.of(head.activation, _channels(head)) for head in self.session.heads]
+        if thresholds is not None:
+            levels: Sequence[float]
+            if isinstance(thresholds, str | Path | int | float):
+                of = f"output '{self.head.output}'"
+                levels = read_thresholds(thresholds, self.classes, self.names.names, of)
+            else:
+                levels = thresholds
+            try:
+                readings[self._place] = Reading.of(self.head.activation, self.logits, levels)
+            except InputError as error:
+                raise InputError(f"{self.name}, output '{self.head.output}': {error}") from error
+        return tuple(readings)
 
     def _place_of(self, output: str | None) -> int:
-        if output is None:
-            return 0
-        outputs = [head.output for head in self.session.heads]
-        if output not in outputs:
-            raise InputError(f"{self.name} has no lifted output {output!r}; it has {', '.join(map(repr, outputs))}.")
-        return outputs.index(output)
+        return 0 if output is None else place_of_head(self.rewrite, output)
 
     def _resolve(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess | PreprocessError:
         """How photos become inputs, or why the model takes none, which is no matter where it is given arrays."""
@@ -385,12 +500,23 @@ class Classifier:
         return None
 
     def _resolve_photos(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
+        source = self.rewrite.source
         if isinstance(asked, Preprocess):
-            asked.check_fits(self.session.input)
-            return ResolvedPreprocess(asked, "As given.", assumed=False)
-        request = str(asked) if asked is not None else None
-        metadata = self.rewrite.source.metadata
-        return resolve_preprocess(self.session.input, request=request, model_path=self.path, metadata=metadata)
+            return resolved_of(
+                asked,
+                "As given",
+                input_spec=self.session.input,
+                metadata=source.metadata,
+                proto=source.proto,
+                folder=source.folder,
+            )
+        return resolve_preprocess(
+            self.session.input,
+            request=str(asked) if asked is not None else None,
+            model_path=self.path,
+            metadata=source.metadata,
+            proto=source.proto,
+        )
 
     def __repr__(self) -> str:
         how = "none: arrays go in as they are"
@@ -406,6 +532,11 @@ class Classifier:
             f"  classes        {self.names.source}\n"
             f"  running on     {used}"
         )
+
+
+def _channels(head: HeadRecord) -> int:
+    """K, the number of a head's logits."""
+    return int(cast("int", head.grid_shape[1]))
 
 
 def _rewritten(loaded: LoadedModel, emit: Emit | str | None) -> Rewrite:

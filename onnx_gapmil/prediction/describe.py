@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate.activation import Activation, activate
-from onnx_gapmil.aggregate.cells import SURE, sure_cells, winning_classes
-from onnx_gapmil.prediction.answers import CellBox, CellWinner, ClassScore, HeadPrediction
+from onnx_gapmil.aggregate.cells import SURE
+from onnx_gapmil.aggregate.reading import Reading
+from onnx_gapmil.prediction.answers import CellBox, CellWinner, ChosenClass, ClassScore, HeadPrediction, class_label
 from onnx_gapmil.prediction.output_plan import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.rewriting.emission.emit import Emit
@@ -30,17 +30,29 @@ class Describer:
 
     Args:
         head: of the session.
-        names: of its K classes; None for numbers.
+        names: of its classes (two, of a head of one logit); None for numbers.
         top: classes listed at image level.
         arrays: what is to be saved of each photo; None for nothing.
+        reading: how its logits are read; by its activation if None.
+        chosen: the classes that are asked for; None for all.
     """
 
-    def __init__(self, head: HeadRecord, names: Sequence[str] | None, top: int, arrays: Emit | None = None) -> None:
+    def __init__(
+        self,
+        head: HeadRecord,
+        names: Sequence[str] | None,
+        top: int,
+        arrays: Emit | None = None,
+        *,
+        reading: Reading | None = None,
+        chosen: Sequence[int] | None = None,
+    ) -> None:
         self._head = head
         self._names = names
         self._top = top
         self._arrays = arrays
-        self._kind = head.activation
+        self._given = reading
+        self._chosen = chosen
         self._arranged = head.arranged
 
     def describe(self, found: PredictionGrid, geometry: Geometry | None) -> HeadPrediction:
@@ -50,45 +62,66 @@ class Describer:
             found: whose arrays have one row; it needs the grid, or argmax, certainty, peaks and scores by max.
             geometry: where the input lies in the photo; None of arrays, which have no boxes.
         """
-        view = _Whole(found) if found.grid is not None else _Reduced(found)
+        reading = self._given or Reading.of(self._head.activation, found.logits.shape[1])
+        logits = reading.of_classes(found.logits[0])
+        view = _Whole(found, reading) if found.grid is not None else _Reduced(found, reading)
         winning = view.winning()
         cells: Geometry | None = None
         boxes: tuple[CellBox, ...] = ()
         if geometry is not None and winning.ndim == 2:
             cells = geometry.of_cells(self._head.places, (winning.shape[0], winning.shape[1]))
-        if self._arranged and cells is not None:
-            boxes = self._boxes(np.where(view.sure(), winning, -1), cells)
+        if self._arranged and cells is not None and not self._head.features_of:
+            boxes = self._boxes(view, winning, cells)
+        top = self._best(logits.astype(np.float64), reading)
+        winners = self._winners(view, winning)
         return HeadPrediction(
             output=self._head.output,
             verdict=self._head.verdict,
-            activation=self._kind,
+            activation=self._head.activation,
+            reading=reading,
             grid_shape=winning.shape,
             places=self._head.places,
             arranged=self._arranged,
-            top=self._best(found.logits[0].astype(np.float64)),
-            winners=self._winners(view, winning),
+            top=top,
+            present=self._present(logits.astype(np.float64), reading),
+            winners=winners,
+            none_cells=int(np.count_nonzero(winning < 0)),
             boxes=boxes,
+            chosen=self._of_chosen(view, winners, logits.astype(np.float64), reading),
             names=self._names,
             geometry=cells,
-            logits=found.logits[0],
-            grid=None if found.grid is None else found.grid[0],
+            logits=logits,
+            grid=view.grid,
             position_dependent=self._head.position_dependent,
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
+            features_of=self._head.features_of,
         )
 
     def _label(self, index: int) -> str:
-        return f"class {index}" if self._names is None else self._names[index]
+        return class_label(index, self._names, features=self._head.features_of != ())
 
-    def _best(self, logits: npt.NDArray[np.float64]) -> tuple[ClassScore, ...]:
-        scores = activate(logits, self._kind)
-        order = np.argsort(-logits, kind="stable")[: self._top].tolist()
-        return tuple(ClassScore(k, self._label(k), float(logits[k]), float(scores[k])) for k in order)
+    def _best(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...]:
+        order = np.argsort(-reading.above(logits), kind="stable")[: self._top]
+        return self._scored(order, logits, reading)
+
+    def _present(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...] | None:
+        if not reading.multi_label:
+            return None
+        margins = reading.above(logits)
+        order = np.argsort(-margins, kind="stable")
+        return self._scored(order[margins[order] > 0], logits, reading)
+
+    def _scored(
+        self, order: npt.NDArray[np.intp], logits: npt.NDArray[np.float64], reading: Reading
+    ) -> tuple[ClassScore, ...]:
+        scores = reading.scores(logits)
+        return tuple(ClassScore(k, self._label(k), float(logits[k]), float(scores[k])) for k in order.tolist())
 
     def _winners(self, view: _Whole | _Reduced, winning: npt.NDArray[np.intp]) -> tuple[CellWinner, ...]:
         classes, counts = np.unique(winning[winning >= 0], return_counts=True)
         if not len(classes):
             return ()
-        cells, logits, scores = view.best_cells(classes, self._kind)
+        cells, logits, scores = view.best_cells(classes)
         rows = zip(classes.tolist(), counts.tolist(), cells.tolist(), logits.tolist(), scores.tolist(), strict=True)
         found = [
             CellWinner(
@@ -104,11 +137,45 @@ class Describer:
         ]
         return tuple(sorted(found, key=lambda entry: (-entry.cells, -entry.best_logit)))
 
-    def _boxes(self, winning: npt.NDArray[np.intp], geometry: Geometry) -> tuple[CellBox, ...]:
+    def _of_chosen(
+        self,
+        view: _Whole | _Reduced,
+        winners: tuple[CellWinner, ...],
+        logits: npt.NDArray[np.float64],
+        reading: Reading,
+    ) -> tuple[ChosenClass, ...] | None:
+        """What is asked for is told, whether it wins anything or not."""
+        if self._chosen is None:
+            return None
+        shape, classes = view.shape, np.asarray(self._chosen, dtype=np.intp)
+        cells, best, best_scores = view.best_cells(classes)
+        won = {entry.index: entry.cells for entry in winners}
+        scores, present = reading.scores(logits), reading.present(logits)
+        order = np.argsort(-reading.above(logits), kind="stable").tolist()
+        return tuple(
+            ChosenClass(
+                index=index,
+                label=self._label(index),
+                logit=float(logits[index]),
+                score=float(scores[index]),
+                rank=order.index(index) + 1,
+                present=bool(present[index]) if reading.multi_label else None,
+                cells=won.get(index, 0),
+                best_cell=tuple(int(place) for place in np.unravel_index(cells[place], shape)),
+                best_logit=float(best[place]),
+                best_score=float(best_scores[place]),
+            )
+            for place, index in enumerate(classes.tolist())
+        )
+
+    def _boxes(self, view: _Whole | _Reduced, winning: npt.NDArray[np.intp], geometry: Geometry) -> tuple[CellBox, ...]:
         shape = (winning.shape[0], winning.shape[1])
+        found = [region for layer in view.sure_layers(winning) for region in regions(layer)]
         boxes = []
-        for region in regions(winning):
+        for region in sorted(found, key=lambda region: -region.cells):
             if region.value < 0 or region.cells < max(1, _MIN_BOX_SHARE * winning.size):
+                continue
+            if self._chosen is not None and region.value not in self._chosen:
                 continue
             x0, y0, _, _ = geometry.cell_rectangle(region.rows[0], region.cols[0], shape)
             _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
@@ -123,51 +190,87 @@ _Best = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.floa
 class _Whole:
     """One photo's cells, from the whole grid."""
 
-    def __init__(self, found: PredictionGrid) -> None:
-        grid = cast("npt.NDArray[Any]", found.grid)[0]
-        self._grid = grid.astype(np.float32) if grid.dtype.itemsize < 4 else grid
+    def __init__(self, found: PredictionGrid, reading: Reading) -> None:
+        self.grid = reading.of_classes(cast("npt.NDArray[Any]", found.grid)[0])
+        self._reading = reading
+        self._cells = self.grid.astype(np.float32) if self.grid.dtype.itemsize < 4 else self.grid
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.grid.shape[1:]
 
     def winning(self) -> npt.NDArray[np.intp]:
-        return winning_classes(self._grid)
+        return self._reading.winners(self._cells)
 
-    def sure(self) -> npt.NDArray[np.bool_]:
-        return sure_cells(self._grid)
+    def sure_layers(self, winning: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+        """The sure cells by class, -1 for nobody: one layer for all, or one for each class that may lie on others."""
+        if not self._reading.multi_label:
+            yield np.where(self._reading.sure(self._cells), winning, -1)
+            return
+        present = self._reading.present(self._cells)
+        for index in np.flatnonzero(present.reshape(len(present), -1).any(axis=1)).tolist():
+            yield np.where(present[index], index, -1)
 
-    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
-        cells = self._grid.reshape(len(self._grid), -1)
-        best = cells[classes].argmax(axis=1)
-        scores = activate(cells[:, best].astype(np.float64), kind)
+    def best_cells(self, classes: npt.NDArray[np.intp]) -> _Best:
+        cells = self._cells.reshape(len(self._cells), -1)
+        ranked = cells[classes]
+        if self._reading.kind == "two-classes":  # *not x* is 0 everywhere, and best where *x* is lowest
+            ranked = np.where(classes[:, None] == 0, -cells[1], cells[1])
+        best = ranked.argmax(axis=1)
+        scores = self._reading.scores(cells[:, best])
         return best, cells[classes, best].astype(np.float64), scores[classes, np.arange(len(classes))]
 
 
 class _Reduced:
-    """One photo's cells, from what the graph made of the grid."""
+    """One photo's cells, from what the graph made of the grid; of a multi-label head that is too little."""
 
-    def __init__(self, found: PredictionGrid) -> None:
+    grid = None
+
+    def __init__(self, found: PredictionGrid, reading: Reading) -> None:
         fields = (found.argmax, found.certainty, found.peaks, found.scores.get("max"))
-        if any(field is None for field in fields):
-            raise ValueError("a grid, or argmax, certainty, peaks and scores by max are needed")
+        if any(field is None for field in fields) or reading.multi_label:
+            raise ValueError("a grid, or argmax, certainty, peaks and scores by max of no multi-label head are needed")
         self._argmax, self._certainty, self._peaks, self._highest = (
             cast("npt.NDArray[Any]", field)[0] for field in fields
         )
+        self._reading = reading
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape: tuple[int, ...] = self._argmax.shape
+        return shape
 
     def winning(self) -> npt.NDArray[np.intp]:
-        """By the graph's ArgMax, from which a tie cannot be told: it goes to the lower class here."""
-        if len(self._peaks) == 1:
-            return np.where(self._certainty > SURE, 0, -1).astype(np.intp)
+        """By the graph's ArgMax, from which a tie cannot be told: it goes to the lower class here.
+
+        Of one logit by the certainty, which is its sigmoid.
+        """
+        if self._reading.kind == "two-classes":
+            return np.where(self._certainty == SURE, -1, self._certainty > SURE).astype(np.intp)
         winners: npt.NDArray[np.intp] = self._argmax.astype(np.intp)
         return winners
 
-    def sure(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self._certainty >= SURE)
+    def sure_layers(self, winning: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
+        sure = self._certainty >= SURE
+        yield winning if self._reading.kind == "two-classes" else np.where(sure, winning, -1)
 
-    def best_cells(self, classes: npt.NDArray[np.intp], kind: Activation) -> _Best:
+    def best_cells(self, classes: npt.NDArray[np.intp]) -> _Best:
         """A softmax's score is known where the class wins its best cell; elsewhere it is NaN."""
+        if self._reading.kind == "two-classes":
+            return self._best_of_two(classes)
         best, logits = self._peaks[classes].astype(np.intp), self._highest[classes].astype(np.float64)
-        if kind == "softmax":
+        if self._reading.activation == "softmax":
             own = self._argmax.ravel()[best] == classes
             return best, logits, np.where(own, self._certainty.ravel()[best].astype(np.float64), np.nan)
-        return best, logits, activate(logits, kind)
+        return best, logits, self._reading.scores(logits)
+
+    def _best_of_two(self, classes: npt.NDArray[np.intp]) -> _Best:
+        """*not x* is 0 everywhere, and best where the sigmoid of *x* is lowest."""
+        certainty = self._certainty.ravel().astype(np.float64)
+        both = np.array([int(certainty.argmin()), int(self._peaks[0])])
+        logits = np.array([0.0, float(self._highest[0])])
+        scores = logits if self._reading.activation == "none" else np.array([1.0, 0.0]) + certainty[both] * [-1.0, 1.0]
+        return both[classes], logits[classes], scores[classes]
 
 
 def saved_arrays(found: PredictionGrid, wanted: Emit) -> dict[str, npt.NDArray[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from onnx_gapmil.aggregate import Aggregator
+from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.names import HeadOutputs
@@ -39,14 +40,15 @@ class OutputPlan:
         scores = saved.scores if _MAX in saved.scores else (*saved.scores, _MAX)
         return replace(saved, grid=True, argmax=True, certainty=True, peaks=True, scores=scores)
 
-    def outputs(self, heads: Iterable[HeadOutputs], activations: Iterable[str]) -> frozenset[str]:
+    def outputs(self, heads: Iterable[HeadOutputs], readings: Iterable[Reading]) -> frozenset[str]:
         """What to fetch of each head.
 
-        A cell's probability needs all of its logits, so heads that end in a softmax need the whole grid.
+        A cell's probability needs all of its logits, so heads that end in a softmax need the whole grid; so do
+        multi-label heads, of which several classes may be present in a cell, or none.
 
         Args:
             heads: what the graph gives.
-            activations: of the heads.
+            readings: how the heads' logits are read.
 
         Returns:
             Names of `PredictionGrid`'s arrays, without the logits.
@@ -54,12 +56,13 @@ class OutputPlan:
         Raises:
             ModelError: a file that was rewritten before does not give enough.
         """
-        heads = tuple(heads)
-        for head in heads:
-            self._require(head.emit)
+        heads, readings = tuple(heads), tuple(readings)
+        for head, reading in zip(heads, readings, strict=True):
+            self._require(head.emit, whole=reading.multi_label)
         reduced = all(not _REDUCED.missing_from(head.emit) for head in heads)
         whole = all(head.emit.grid for head in heads)
-        spare = reduced and self._reduced and all(kind != "softmax" for kind in activations)
+        enough = all(reading.kind == "two-classes" or reading.activation == "none" for reading in readings)
+        spare = reduced and self._reduced and enough
         needed = _REDUCED if spare or not whole else replace(_NOTHING, grid=True)
         return frozenset(names_of(self.arrays or _NOTHING) + names_of(needed))
 
@@ -67,10 +70,10 @@ class OutputPlan:
     def _reduced(self) -> bool:
         return self.accelerated and not self.pictures and not (self.arrays is not None and self.arrays.grid)
 
-    def _require(self, held: Emit) -> None:
+    def _require(self, held: Emit, *, whole: bool) -> None:
         """A head has to give the arrays, and the grid or what stands for it."""
         absent = (self.arrays or _NOTHING).missing_from(held)
-        if self.pictures and not held.grid:
+        if (self.pictures or whole) and not held.grid:
             absent = (*absent, "grid")
         if not absent and not held.grid:
             absent = _REDUCED.missing_from(held)

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
+from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
-from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.images.sources import locate_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
+from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.running.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -47,11 +50,13 @@ class PredictionRun:
         model: path of an ``.onnx`` file, or a ModelProto.
         images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
         output: the folder of results, made when the first one is written; None writes none.
-        preprocess: see `Classifier`, as for names, head, provider, allow_tf32 and cuda_graph.
+        preprocess: see `Classifier`, as for names, head, thresholds, provider, allow_tf32 and cuda_graph.
+        classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
         batch: photos at a time; None keeps the hardware busy.
         top: classes listed at image level.
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
+        no_guess: refuse a preprocessing that would be a guess.
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -77,6 +82,8 @@ class PredictionRun:
         preprocess: Preprocess | str | Path | None = None,
         names: str | Path | Sequence[str] | None = None,
         head: str | None = None,
+        thresholds: float | str | Path | Sequence[float] | None = None,
+        classes: Sequence[str | int] | None = None,
         provider: str = "auto",
         batch: int | None = None,
         top: int = 5,
@@ -85,12 +92,13 @@ class PredictionRun:
         allow_tf32: bool = False,
         cuda_graph: bool = False,
         resume: bool = False,
+        no_guess: bool = False,
     ) -> None:
         own = output if output is not None and holds_results(output) else None
         found = locate_images(images, others=ARRAY_SUFFIXES, without=own)
         self.paths = [image.path for image in found]
         protect(self.paths)
-        self.of_arrays = _are_arrays(self.paths)
+        self.of_arrays = _are_arrays(self.paths, model, preprocess)
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
@@ -98,13 +106,14 @@ class PredictionRun:
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan([image.inside for image in found])
-        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         loaded = load_model(model)
+        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
             names=names,
             head=head,
+            thresholds=thresholds,
             provider=provider,
             emit=None if loaded.is_rewritten else plan.emit,
             spinning=plan.accelerated,
@@ -112,11 +121,14 @@ class PredictionRun:
             by_image=len(self.paths) >= 2 * thread_count(),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
+            no_guess=no_guess,
         )
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
         heads = self.classifier.heads
-        self._outputs = plan.outputs(heads, [entry.activation for entry in heads])
+        self._outputs = plan.outputs(heads, self.classifier.readings)
+        self._chosen = self.classifier.choose(classes)  # said before anything is run
+        self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
@@ -158,7 +170,14 @@ class PredictionRun:
                 key: value for key, value in self.summary().items() if key not in _NO_CONDITION
             },
             "class names": self.classifier.names.names,
-            "choice of results": [self._top, self._pictures, str(self._arrays), sorted(self._outputs or ())],
+            "choice of results": [
+                self._top,
+                self._pictures,
+                str(self._arrays),
+                sorted(self._outputs or ()),
+                [None if chosen is None else list(chosen) for chosen in self._chosen],
+            ],
+            "thresholds": [reading.said_thresholds for reading in self.classifier.readings],
             "batch": [batch_size(self.classifier.session, self._batch)],
             "version of onnx-gapmil": __version__,
             "versions of libraries": library_versions(),
@@ -182,7 +201,9 @@ class PredictionRun:
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
         paths = [self.paths[place] for place in self._places]
         if self.of_arrays:
-            return self.classifier.stream_arrays(paths, top=self._top, outputs=self._outputs, saved=self._arrays)
+            return self.classifier.stream_arrays(
+                paths, top=self._top, outputs=self._outputs, saved=self._arrays, classes=self._classes
+            )
         return self.classifier.stream(
             paths,
             batch=self._batch,
@@ -190,6 +211,7 @@ class PredictionRun:
             outputs=self._outputs,
             saved=self._arrays,
             keep_photos=self._pictures,
+            classes=self._classes,
         )
 
     def all(self) -> Predictions:
@@ -240,9 +262,19 @@ class PredictionRun:
             "preprocess": used.preprocess.to_json() if used is not None else None,
             "preprocess_source": used.source if used is not None else AS_THEY_ARE,
             "preprocess_assumed": used.assumed if used is not None else False,
+            "preprocess_guessed": list(used.guessed) if used is not None else [],
+            "preprocess_parts": dict(used.parts) if used is not None else {},
+            "preprocess_notes": list(used.notes) if used is not None else [],
             "labels_source": model.names.source,
             "older_results": self.older,
         }
+
+    @cached_property
+    def names_note(self) -> str:
+        """What is to be said where pictures cannot show names as they are; "" where they can, or none are made."""
+        if not self._pictures or self.results is None:
+            return ""
+        return spelled_names(self.classifier.names.names) or ""
 
     def close(self) -> None:
         """Let go of what was kept on disk."""
@@ -253,13 +285,17 @@ class PredictionRun:
         self._held.close()
 
 
-def _are_arrays(paths: Sequence[Path]) -> bool:
-    """Whether the files hold arrays; photos and arrays are not run together.
+def _are_arrays(paths: Sequence[Path], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
+    """Whether the files hold arrays that go in as they are; those and photos are not run together.
+
+    Pixels in a ``.npy`` are a photo: the first tells for all.
 
     Raises:
         InputError: there are both.
     """
     arrays = [path for path in paths if is_array_file(path)]
+    if arrays and file_is_photo(arrays[0], load_model(model), preprocess):
+        return False
     if arrays and len(arrays) != len(paths):
         photo = next(path for path in paths if not is_array_file(path))
         raise InputError(f"{arrays[0]} holds arrays and {photo} is a photo; run them one after the other.")

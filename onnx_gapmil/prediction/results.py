@@ -20,7 +20,7 @@ from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
 from onnx_gapmil.prediction.naming import older_results, require_places, result_stems, results_in
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.running.pipeline.ordered import ordered_map
-from onnx_gapmil.show.drawing.pictures import save_png
+from onnx_gapmil.show.drawing.png import save_png
 
 if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
@@ -168,11 +168,12 @@ class Results:
                 self.journal.add(staged.place, part, entry, staged.path)
 
     def _draw(self, classifier: Classifier, found: ImagePrediction, stem: str) -> Path | None:
-        """A picture of each head; returns the first one's path."""
+        """A picture of each head; returns the first one's path. Features are drawn only where they were asked for."""
         first = None
         if found.geometry is None:  # an array: there is nothing to draw on
             return None
-        for place, head in enumerate(head for head in found.heads if head.arranged):
+        drawn = [head for head in found.heads if head.arranged and (not head.features_of or len(found.heads) == 1)]
+        for place, head in enumerate(drawn):
             path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
             save_png(classifier.render(found, head), path)
             first = first or path

@@ -10,11 +10,15 @@ from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
+from onnx_gapmil.graph.open_dimensions import OpenDimensions
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     import onnx
 
     from onnx_gapmil.lift.verdict import Readout
@@ -66,9 +70,9 @@ def _analysed(source: LoadedModel, readout: Readout) -> Analysis:
     # Local functions, as jax2onnx writes them, may hide the pool, and so may an If that always takes one branch.
     # Opening them up is the one change to the vendor's graph, so it is made only where a head cannot be found without.
     opened = source.proto
-    for _ in range(_NESTED if analysis.search.refusals else 0):
+    for turn in range(_NESTED if analysis.search.refusals else 0):
         inner = inline_functions(opened) if has_functions(opened) else opened
-        inner = splice_branches(inner, ModelGraph(inner, source.folder).value)
+        inner = splice_branches(inner, _conditions(source, inner, analysis if not turn else None))
         if inner is opened:
             break
         opened = inner
@@ -77,6 +81,21 @@ def _analysed(source: LoadedModel, readout: Readout) -> Analysis:
         if len(again.search.heads) > len(analysis.search.heads):
             return again
     return analysis
+
+
+def _conditions(
+    source: LoadedModel, proto: onnx.ModelProto, analysis: Analysis | None
+) -> Callable[[str], np.ndarray | None]:
+    """The values of tensors that are the same for every input of any allowed shape: what branches may be taken by."""
+    if not any(node.op_type == "If" for node in proto.graph.node):
+        return lambda _: None
+    if analysis is not None and analysis.graph.proto is proto:
+        return OpenDimensions(analysis.graph, analysis.trace).value
+    graph = ModelGraph(proto, source.folder)
+    try:
+        return OpenDimensions(graph, trace(graph)).value
+    except ModelError:
+        return graph.value
 
 
 def _analyse(source: LoadedModel, proto: onnx.ModelProto, readout: Readout, *, inlined: bool) -> Analysis:

@@ -77,7 +77,10 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
     if complete and same_tensors(source.proto, anew.model, names):
         return tuple(_as_recorded(said, found) for said, found in pairs)
     _prove_numbers(source, vendor, anew, pairs)
-    return tuple(replace(said, position_dependent=found.position_dependent) for said, found in pairs)
+    return tuple(
+        replace(said, position_dependent=found.position_dependent, features_of=found.features_of)
+        for said, found in pairs
+    )
 
 
 def vendors_part(source: LoadedModel, heads: Iterable[HeadRecord]) -> LoadedModel:

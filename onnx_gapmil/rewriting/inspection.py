@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from onnx_gapmil.aggregate.reading import Reading
+from onnx_gapmil.data.names_by_head import NamedHead
 from onnx_gapmil.graph.loading import ModelSource, limited_for
 from onnx_gapmil.graph.tensors import is_external
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.rewriter import claimed_heads
+from onnx_gapmil.rewriting.stated import StatedNote, stated_note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.heads import LiftedHead
@@ -89,6 +96,7 @@ class Inspection:
         local_pools: how many pools have a window smaller than their map.
         traced: the shape of the first input in the trace.
         rewritten: the heads that a rewritten file records; empty for a vendor's.
+        stated: how photos are prepared for it, and what names its classes, each with where that comes from.
     """
 
     model: str
@@ -109,6 +117,7 @@ class Inspection:
     local_pools: int
     traced: tuple[int, ...]
     rewritten: tuple[HeadRecord, ...] = ()
+    stated: StatedNote = field(default_factory=StatedNote)
 
     @property
     def verdict(self) -> Verdict | None:
@@ -147,6 +156,7 @@ class Inspection:
             "local_pools": self.local_pools,
             "nearest_candidate": self.nearest_pool.to_json() if self.refusals and self.nearest_pool else None,
             "traced_input": list(self.traced),
+            **self.stated.to_json(),
         }
 
 
@@ -160,8 +170,10 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "position_dependent": head.position_dependent,
         "logits": head.logits.tensor,
         "activation": head.logits.activation,
+        "reading": None if head.features_of else Reading.of(head.logits.activation, head.classes).kind,
         "tail": list(head.logits.tail),
         "classes": head.classes,
+        "features_of": list(head.features_of),
         "grid_size": list(head.features[0].shape),
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "places": head.places.to_json(),  # as traced; what stripes show of them is in the proof of a rewrite
@@ -169,26 +181,36 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
     }
 
 
-def inspect(model: ModelSource) -> Inspection:
+def inspect(
+    model: ModelSource, *, names: str | Path | Sequence[str] | None = None, head: str | None = None
+) -> Inspection:
     """Say what a model is; nothing is written.
 
     Args:
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already.
+        names: a file of class names, or the names; what states them is looked for if None.
+        head: the output to look at, of a model with several; all if None.
 
     Raises:
         ModelError: the model cannot be read or run.
+        LabelsError: the names that are asked for cannot be read, or fit no head.
+        InputError: ``head`` is no output.
         ProofError: it was rewritten before, and what its record says of it does not hold.
     """
     with limited_for(model):
-        return _inspected(analyse(model))
+        return _inspected(analyse(model), names, head)
 
 
-def _inspected(analysis: Analysis) -> Inspection:
+def _inspected(analysis: Analysis, asked: str | Path | Sequence[str] | None, head: str | None) -> Inspection:
     source, graph, traced = analysis.source, analysis.graph, analysis.trace
     proto = source.proto
     rewritten = claimed_heads(source)
     own = {name for head in rewritten for name in head.new_outputs}
     pools, local = _pools(analysis)
+    heads = tuple(found for found in analysis.search.heads if found.output not in own)
+    refusals = {name: refusal for name, refusal in analysis.search.refusals.items() if name not in own}
+    if head is not None:
+        heads, refusals = _chosen(head, heads, refusals, source.name)
     return Inspection(
         model=source.name,
         size=source.size,
@@ -202,13 +224,28 @@ def _inspected(analysis: Analysis) -> Inspection:
         parameters=_parameters(proto),
         functions=len(proto.functions),
         inlined=analysis.inlined,
-        heads=tuple(head for head in analysis.search.heads if head.output not in own),
-        refusals={name: refusal for name, refusal in analysis.search.refusals.items() if name not in own},
+        heads=heads,
+        refusals=refusals,
         pools=pools,
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
+        stated=stated_note(source, [_named(found) for found in heads], asked, alone=traced.inputs[0].alone),
     )
+
+
+def _chosen(
+    output: str, heads: tuple[LiftedHead, ...], refusals: dict[str, Refusal], what: str
+) -> tuple[tuple[LiftedHead, ...], dict[str, Refusal]]:
+    """What is said of one output alone: its head, or why it has none."""
+    if output in refusals:
+        return (), {output: refusals[output]}
+    place = chosen_place(output, [(head.output, head.outputs) for head in heads], refusals, what)
+    return (heads[place],), {}
+
+
+def _named(head: LiftedHead) -> NamedHead:
+    return NamedHead(head.output, head.classes, head.features_of != ())
 
 
 def _value(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...], str]:

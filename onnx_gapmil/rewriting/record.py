@@ -103,8 +103,12 @@ class HeadRecord(HeadOutputs):
         source_sha256: of the vendor's ``.onnx`` file; "" where it is not known.
         places: where the cells look in the input.
         attachment: how the new nodes hang on the vendor's graph (`onnx_gapmil.rewriting.attachment`).
+        features_of: the outputs whose scores are made of this one's, so that it is features and has no classes; empty
+            for a head of classes.
         as_deployed: what was measured of the vendor's outputs under ONNX Runtime's optimization, as the proof's JSON
             has it; None before it.
+        resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
+            size to one: cells of another size then lie in proportion. Found anew whenever a record is read.
     """
 
     output: str
@@ -124,6 +128,8 @@ class HeadRecord(HeadOutputs):
     places: Places = UNTRACED
     attachment: Attachment = "plain"
     as_deployed: Mapping[str, Any] | None = None
+    features_of: tuple[str, ...] = ()
+    resized_from: tuple[int, int] | None = None
 
     @property
     def new_outputs(self) -> tuple[str, ...]:
@@ -136,6 +142,15 @@ class HeadRecord(HeadOutputs):
             return replace(self, places=places)
         grids = tuple(replace(grid, note=_note_on_places(grid.note, places)) for grid in self.feature_grids)
         return replace(self, places=places, feature_grids=grids, note=_note_on_places(self.note, places))
+
+    def at(self, size: tuple[int, int]) -> HeadRecord:
+        """The same for an input of a size, (height, width): its places in pixels of that."""
+        places = self.places
+        if self.resized_from in (None, size) or places.rows is None or places.columns is None:
+            return self
+        down, across = (own / whole for own, whole in zip(size, self.resized_from or size, strict=True))
+        rows, columns = places.rows.stretched(down), places.columns.stretched(across)
+        return replace(self, places=replace(places, rows=rows, columns=columns), resized_from=size)
 
     @property
     def arranged(self) -> bool:
@@ -171,6 +186,7 @@ class HeadRecord(HeadOutputs):
             "places": self.places.to_json(),
             "attachment": self.attachment,
             "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
+            "features_of": list(self.features_of),
         }
 
 
@@ -211,7 +227,7 @@ def write_heads(proto: onnx.ModelProto, heads: tuple[HeadRecord, ...], *, inline
     entries = {
         VERSION_KEY: __version__,
         VERDICT_KEY: joint_verdict(head.verdict for head in heads),
-        HEADS_KEY: json_text([head.to_json() for head in heads]),
+        HEADS_KEY: json_text([head.to_json() for head in heads], compact=True),
         SOURCE_KEY: heads[0].source_sha256,
         INLINED_KEY: str(inlined).lower(),
     }
@@ -277,6 +293,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         places=Places.from_json(entry["places"]) if entry.get("places") is not None else UNTRACED,
         attachment=_word(entry.get("attachment", "plain"), Attachment),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
+        features_of=tuple(text_of(name) for name in entry.get("features_of") or ()),
     )
 
 

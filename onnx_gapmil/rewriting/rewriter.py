@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import onnx
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.errors import ModelError, PreprocessError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
+from onnx_gapmil.images.input_spec import image_spec
+from onnx_gapmil.images.stated import read_first_nodes
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.attachment.attach import attach
@@ -15,6 +18,7 @@ from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.claim import check_claim
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
+from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_heads, write_heads
 from onnx_gapmil.rewriting.result import Rewrite
@@ -22,6 +26,7 @@ from onnx_gapmil.rewriting.result import Rewrite
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import Readout, Refusal
 
@@ -32,6 +37,7 @@ def rewrite_model(
     readout: Readout = "contribution",
     emit: Emit | str | None = None,
     attachment: Attachment = "plain",
+    head: str | None = None,
 ) -> Rewrite:
     """Rewrite a model in memory, without proof.
 
@@ -40,6 +46,7 @@ def rewrite_model(
         readout: ``contribution`` (mean over cells = logits, always) or ``instance``.
         emit: what the graph is to give beside the logits; features and grid if None.
         attachment: how new nodes hang on the vendor's graph.
+        head: the output whose head alone is lifted, of a model with several; the new outputs then have no suffix.
 
     Returns:
         The rewritten model. Its new outputs, after the original ones: ``gapmil_logits`` (N, K) and what `Emit` lists,
@@ -51,16 +58,16 @@ def rewrite_model(
             for.
         ProofError: it was rewritten before, and what its record says of it does not hold.
         UnsupportedHeadError: no output has a head that can be lifted.
-        InputError: ``emit`` asks for what a head has not.
+        InputError: ``emit`` asks for what a head has not; or ``head`` is no output that has one.
     """
     source = load_model(model)
     if source.is_rewritten:
-        return _rewritten_before(source, emit)
-    return _rewrite_vendors(source, readout, Emit.of(emit), attachment)
+        return _rewritten_before(source, emit, head)
+    return _rewrite_vendors(source, readout, Emit.of(emit), attachment, head)
 
 
 def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
-    """The heads that a rewritten file's record names, checked against the file; none of a vendor's.
+    """The heads that a rewritten file's record names, checked against the file, features last; none of a vendor's.
 
     Raises:
         ModelError: the record is damaged, or the model cannot be read or run.
@@ -70,12 +77,17 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     if not heads:
         return ()
     with limited_for(source):
-        return check_claim(source, heads, _rewrite_vendors)
+        known = check_claim(source, heads, _rewrite_vendors)
+    return tuple(sorted(known, key=lambda head: bool(head.features_of)))  # features last, whoever wrote the file
 
 
-def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain") -> Rewrite:
+def _rewrite_vendors(
+    source: LoadedModel, readout: Readout, wish: Emit, attachment: Attachment = "plain", head: str | None = None
+) -> Rewrite:
     """Rewrite a model that was not rewritten before."""
     analysis = analyse(source, readout=readout)
+    if head is not None:
+        analysis = _only(analysis, head)
     search = analysis.search
     if not search.heads:
         if not search.refusals:
@@ -108,7 +120,21 @@ def _rewrite_vendors(source: LoadedModel, readout: Readout, wish: Emit, attachme
     return Rewrite(proto, source, heads, search.refusals, inlined=analysis.inlined, trace=analysis.trace, whole=whole)
 
 
-def _rewritten_before(source: LoadedModel, emit: Emit | str | None) -> Rewrite:
+def _only(analysis: Analysis, output: str) -> Analysis:
+    """With the head of one output alone.
+
+    Raises:
+        UnsupportedHeadError: it is refused.
+        InputError: there is no such output.
+    """
+    search = analysis.search
+    place = chosen_place(
+        output, [(head.output, head.outputs) for head in search.heads], search.refusals, analysis.source.name
+    )
+    return replace(analysis, search=replace(search, heads=(search.heads[place],), refusals={}))
+
+
+def _rewritten_before(source: LoadedModel, emit: Emit | str | None, head: str | None = None) -> Rewrite:
     """The model itself, with what its record says.
 
     Raises:
@@ -116,8 +142,10 @@ def _rewritten_before(source: LoadedModel, emit: Emit | str | None) -> Rewrite:
         ProofError: the record does not say what the file holds.
     """
     heads = claimed_heads(source)
+    if head is not None:  # all of them are in the file: it is only said whether this one is
+        chosen_place(head, [(entry.output, entry.outputs) for entry in heads], {}, source.name)
     wish = Emit.of(emit)
-    if emit is not None and any(head.emit != wish for head in heads):
+    if emit is not None and any(entry.emit != wish for entry in heads):
         raise ModelError(
             f"{source.name} is a rewritten model already, which gives {heads[0].emit}; for {wish} rewrite the original."
         )
@@ -150,14 +178,37 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         source_sha256=analysis.source.sha256,
         places=head.places,
         attachment=attachment,
+        features_of=head.features_of,
+        resized_from=_resized_from(analysis, head.places),
     )
+
+
+def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
+    """The size of the trace, where the graph resizes an input of any size to one before anything else."""
+    entry = next((entry for entry in analysis.trace.inputs if entry.name == places.input), None)
+    spec = image_spec(analysis.source.proto, alone=entry is not None and entry.alone)
+    if spec is None or entry is None or spec.name != places.input or not entry.space_is_open:
+        return None
+    try:
+        if not read_first_nodes(analysis.source.proto, spec, analysis.source.folder).resizes_whole:
+            return None
+        last = spec.layout() == "NHWC"
+    except PreprocessError:  # no picture
+        return None
+    height, width = entry.traced[-3:-1] if last else entry.traced[-2:]
+    return height, width
 
 
 def _membership(head: LiftedHead) -> list[str]:
-    """Of an ensemble's member, what it is a member of."""
-    return (
-        [f"one member of an ensemble: '{head.outputs[0]}' averages the members' probabilities"] if head.member else []
-    )
+    """Of an ensemble's member, what it is a member of; of features, whose."""
+    if head.member:
+        return [f"one member of an ensemble: '{head.outputs[0]}' averages the members' probabilities"]
+    if head.features_of:
+        return [
+            f"features that {', '.join(map(repr, head.features_of))} {'is' if len(head.features_of) == 1 else 'are'} "
+            "made of, and no classes"
+        ]
+    return []
 
 
 def _assemble(

@@ -14,6 +14,7 @@ from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, loa
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment, has_int8_activations
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.proof.as_deployed import Deployed, DeploymentProof
 from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
@@ -45,6 +46,7 @@ def rewrite(
     emit: Emit | str | None = None,
     as_deployed: bool = True,
     write: bool = True,
+    head: str | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -58,6 +60,7 @@ def rewrite(
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too, and do what keeps them equal;
             False leaves that out.
         write: False leaves the disk alone.
+        head: the output whose head alone is lifted, of a model with several; the new outputs then have no suffix.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -67,7 +70,8 @@ def rewrite(
             for.
         UnsupportedHeadError: no output has a head that can be lifted; the refusal says why.
         ProofError: the rewritten model failed its proof; nothing is written.
-        InputError: the place to write to will not do, or ``emit`` asks for what a head has not.
+        InputError: the place to write to will not do, ``emit`` asks for what a head has not, or ``head`` is no output
+            that has one.
     """
     with watched_reads(), limited_for(model), ExitStack() as held:
         source = load_model(model)
@@ -77,10 +81,10 @@ def rewrite(
         if write and path is not None and not source.is_rewritten:
             require_place(source, path)
             held.enter_context(reserved_file(path))
-        result = rewrite_model(source, readout=readout, emit=emit)
+        result = rewrite_model(source, readout=readout, emit=emit, head=head)
         if result.unchanged:  # rewritten before
             return result
-        result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed)
+        result, deployed = climb(result, readout=readout, emit=emit, wanted=as_deployed, head=head)
         report = proof_of(result)
         if report is None:
             return result
@@ -98,7 +102,12 @@ def rewrite(
 
 
 def climb(
-    result: Rewrite, *, readout: Readout = "contribution", emit: Emit | str | None = None, wanted: bool = True
+    result: Rewrite,
+    *,
+    readout: Readout = "contribution",
+    emit: Emit | str | None = None,
+    wanted: bool = True,
+    head: str | None = None,
 ) -> tuple[Rewrite, Deployed]:
     """The rewrite whose new nodes hang on the vendor's graph by the lowest rung that keeps its outputs as deployed.
 
@@ -107,6 +116,7 @@ def climb(
         readout: as it was rewritten.
         emit: as it was rewritten.
         wanted: compare at all.
+        head: as it was rewritten.
 
     Returns:
         A rewrite, and what was measured of it; the first that is equal where none settles everything, else the lowest.
@@ -123,7 +133,7 @@ def climb(
     for rung in RUNGS[1:] if has_int8_activations(result.source.proto) else ():
         if tried[-1][1].settled:
             return tried[-1]
-        made = rewrite_model(result.source, readout=readout, emit=emit, attachment=rung)
+        made = rewrite_model(result.source, readout=readout, emit=emit, attachment=rung, head=head)
         tried.append(compared(made, rung))
     settled = [entry for entry in tried if entry[1].settled]
     equal = [entry for entry in tried if entry[1].equal]
@@ -153,6 +163,7 @@ def verify(
     *,
     batches: Sequence[tuple[str, np.ndarray]] = (),
     provider: str = "auto",
+    head: str | None = None,
 ) -> ProofReport:
     """Prove that one file is the rewritten form of another, as they would be deployed.
 
@@ -164,6 +175,7 @@ def verify(
         batches: further inputs as (name for people, array of the input's shape and dtype); random ones are always
             run.
         provider: where to run; ``auto``, ``cuda``, ``cpu``, ...
+        head: the output whose head alone is proved, of a model with several.
 
     Returns:
         What was measured; ``passed`` tells the result.
@@ -174,16 +186,22 @@ def verify(
         ProviderError: the provider was asked for by name and is not really used.
     """
     with limited_for(original):
-        return _verified(load_model(original), load_model(rewritten), batches, provider)
+        return _verified(load_model(original), load_model(rewritten), batches, provider, head)
 
 
 def _verified(
-    first: LoadedModel, second: LoadedModel, batches: Sequence[tuple[str, np.ndarray]], provider: str
+    first: LoadedModel,
+    second: LoadedModel,
+    batches: Sequence[tuple[str, np.ndarray]],
+    provider: str,
+    head: str | None,
 ) -> ProofReport:
     if not second.is_rewritten:
         raise ModelError(f"{second.name} is not a rewritten model; make it with 'onnx-gapmil rewrite {first.name}'.")
     # What its record says is taken as it is, so that its numbers are measured; then it is checked.
     heads = read_heads(second.metadata, [value.name for value in second.proto.graph.output], second.name) or ()
+    if head is not None:
+        heads = (heads[chosen_place(head, [(entry.output, entry.outputs) for entry in heads], {}, second.name)],)
     again = _lifted_again(first, second, heads)
     if isinstance(again, Rewrite):  # what rounding explains is no matter of the file that is judged
         bounds = {head.output: head.rounding_bound for head in again.heads}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from scipy.special import expit
 
 from onnx_gapmil.aggregate import AGGREGATORS, parse_aggregator
 from onnx_gapmil.aggregate.nodes import CellNodes
@@ -170,3 +171,24 @@ def test_sorting_an_open_number_of_cells_needs_a_newer_operator_set(key: str) ->
     _, build = graph_of(3, "H,W", 9, "float")
     with pytest.raises(InputError, match="operator set 9 cannot where the input's size is open"):
         CellNodes(build, "x", channels=3, dtype=np.dtype(np.float32)).scores(parse_aggregator(key))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.1, 40))
+def test_classes_that_are_read_alone_have_their_own_sigmoid(seed: int, scale: float) -> None:
+    """Of several sigmoids no class takes anything from another: each scores as a model of it alone does."""
+    grid = (np.random.default_rng(seed).standard_normal((2, 5, 3, 4)) * scale).astype(np.float32)
+    got = alone_runner()(grid)
+    for place in range(5):
+        own = grid[:, place : place + 1]
+        assert_scores({key: got[key][:, place : place + 1] for key in KEYS}, own)
+    np.testing.assert_allclose(got["certainty"], expit(grid.astype(np.float64)).max(axis=1), rtol=1e-5, atol=1e-6)
+
+
+@functools.cache
+def alone_runner():
+    model, build = graph_of(5, "3,4", 17, "float")
+    nodes = CellNodes(build, "x", channels=5, dtype=np.dtype(np.float32), cells=12, alone=True)
+    names = [*(nodes.scores(parse_aggregator(key)) for key in KEYS), nodes.certainty]
+    made = session(finished(model, build, names), optimize=False)
+    return lambda grid: dict(zip([*KEYS, "certainty"], made.run(None, {"x": grid}), strict=True))

@@ -67,11 +67,17 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     )
     promised += " preprocess_source preprocess_assumed class_map names_source provider versions aggregators top1 top5"
     promised += " macro foreground recoverable error_causes background_reliance background edges pointing_game"
-    promised += " pointing_game_centre maxboxacc_v2 localization pxap calibration several_objects intervals"
+    promised += " pointing_game_centre pointing_game_excess maxboxacc_v2 maxboxacc_v1 top1_localization localization"
+    promised += " pxap calibration several_objects intervals counts suspect_labels slices slice_columns"
+    promised += " multi_label likely_swaps"
     assert list(found) == promised.split()
-    assert list(found["head"]) == ["output", "activation", "grid_shape", "quantized", "position_dependent", "note"]
+    head = "output activation grid_shape quantized position_dependent note reading thresholds"
+    assert list(found["head"]) == head.split()
     boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
-    assert list(found["localization"]) == f"objects {boxes} centre_box".split()
+    assert list(found["localization"]) == f"objects {boxes} centre_box excess one_box top1".split()
+    one = "share threshold oracle halves"
+    assert list(found["localization"]["one_box"]) == f"{one} centre_box excess".split()
+    assert list(found["localization"]["top1"]["centre_box"]) == one.split()
     assert list(found["localization"]["centre_box"]) == boxes.split()
     assert list(found["calibration"]) == ["ece", "bins", "confidence", "brier", "nll"]
     assert {"mean", "max", "lse", "topk", "softmax_weighted", "noisy_or", "median", "prob_mean"} <= set(
@@ -93,6 +99,51 @@ def test_all_digits_of_a_scene_are_counted_though_it_has_one_label(tmp_path: Pat
     assert found["several_objects"]["objects"] == sum(map(len, present))
     assert found["several_objects"]["top1"] == sum(name in own for name, own in zip(named, present, strict=True))
     assert found["several_objects"]["grid"] > found["several_objects"]["top1"]
+
+
+def test_columns_of_the_label_file_make_slices(tmp_path: Path) -> None:
+    labels = scenes.write_scenes(tmp_path / "data", copies=2)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    for place, line in enumerate(lines):
+        line["number"], line["brightness"] = 5000 + 7 * place, place + 0.5
+        line |= {"camera": "night" if place < 6 else "day"} if place < 12 else {}
+    lines[3]["image"] = "gone.png"  # fails, and is in no slice
+    labels.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    found = audited(tmp_path / "out", labels)
+    right = np.array([row["right"] for row in pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()])
+    cameras = found["slices"]["camera"]
+    assert [(value, part["images"]) for value, part in cameras.items()] == [("day", 6), ("night", 5), ("(missing)", 4)]
+    nights = [place for place in range(6) if place != 3]
+    assert cameras["night"]["top1"] == np.mean([right[place] for place in nights])
+    assert [part["images"] for part in found["slices"]["brightness"].values()] == [4, 4, 4, 3]
+    assert found["slice_columns"]["brightness"]["bins"]["q1"] == [0.5, 4.5]
+    assert "whole number of its own" in found["slice_columns"]["number"]["left_out"]
+    assert {"object_size", "aspect"} <= set(found["slice_columns"])
+    assert found["slice_columns"]["aspect"]["left_out"] == "all images have the same value."
+    rows = pq.read_table(tmp_path / "out" / "images.parquet").to_pylist()
+    assert dict(rows[4]["slices"])["brightness"] == "q1"
+    assert (rows[3]["slices"], rows[3]["suspect"]) == (None, None)
+    assert sum(row["suspect"] is True for row in rows) == found["suspect_labels"]["images"]
+
+
+def test_a_planted_label_is_suspect(tmp_path: Path) -> None:
+    """Scenes of one digit that the model is sure of; one of them is labelled with a digit that is not there."""
+    labels = scenes.write_scenes(tmp_path / "data", copies=6)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    lines = [line for line in lines if len(line["objects"]) == 1]
+    labels.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    clean = audited(tmp_path / "clean", labels)["suspect_labels"]
+    (there,) = {thing["class"] for thing in lines[0]["objects"]}
+    wrong = int(scenes.vendor_answers()[0].argmin())
+    lines[0] |= {"label": wrong, "objects": [{**lines[0]["objects"][0], "class": wrong}]}
+    labels.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    found = audited(tmp_path / "out", labels)["suspect_labels"]
+    (entry,) = found["listed"]
+    assert (entry["image"], entry["labels"], entry["answer"]) == (lines[0]["image"], [wrong], there)
+    assert entry["label_names"] == [(scenes.SAMPLES / "digits_torch_legacy.labels.txt").read_text().split()[wrong]]
+    assert entry["confidence"] > 0.5 > entry["label_probability"]
+    assert (found["images"], found["of"]) == (1, len(lines))
+    assert clean["images"] == 0
 
 
 def test_masks_of_the_boxes_shape_give_the_boxes_foreground(tmp_path: Path) -> None:
@@ -408,6 +459,37 @@ def test_an_unfinished_run_under_other_conditions_is_not_mixed_in(tmp_path: Path
     assert resumed == [0]
     audit(request, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_a_journal_of_records_of_another_form_begins_anew_and_says_why(tmp_path: Path) -> None:
+    """What an earlier version left: no form in its settings, and records without what is measured now."""
+    request = Request(model=scenes.MODEL, data=scenes.write_scenes(tmp_path / "data"), batch=2)
+    with pytest.raises(StoppedError):
+        audit(request, tmp_path / "out", progress=stop_after(2))
+    journal = tmp_path / "out" / ".audit" / "settings.json"
+    settings = json.loads(journal.read_text("utf-8"))
+    del settings["request"]["form"]
+    journal.write_text(json.dumps(settings), "utf-8")
+    told: list[str] = []
+    resumed: list[int] = []
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    assert (told, resumed) == (["The audit begins anew, since there is another form of its records."], [0])
+    audit(request, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_columns_that_changed_make_other_slices_of_the_same_measures(tmp_path: Path) -> None:
+    """Nothing that was measured depends on them: the run goes on, and ends as one that began with the new ones."""
+
+    def change(data: Path) -> None:
+        lines = [json.loads(line) for line in data.read_text("utf-8").splitlines()]
+        text = "".join(json.dumps({**line, "half": "ab"[place % 2]}) + "\n" for place, line in enumerate(lines))
+        data.write_text(text, "utf-8")
+
+    told, resumed = resumed_after(tmp_path, change)
+    assert (told, resumed) == ([], 6)
+    found = json.loads((tmp_path / "out" / "summary.json").read_text("utf-8"))
+    assert {value: part["images"] for value, part in found["slices"]["half"].items()} == {"a": 4, "b": 4}
 
 
 def resumed_after(tmp_path: Path, change: Callable[[Path], None], **settings: Any) -> tuple[list[str], int]:

@@ -34,6 +34,7 @@ SETTINGS = Settings(
         class_table=None,
         preprocessing="01",
         libraries="numpy 2",
+        thresholds="23",
     ),
     Decisions(
         preprocess=raw_pixels(8, 9),

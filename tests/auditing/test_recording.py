@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 from onnx_gapmil import GridSession
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.aggregate.reading import ONE_OF_MANY, Reading
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import Box, Sample
@@ -43,11 +44,13 @@ def samples(folder: Path, **changes: dict[str, Any]) -> list[Sample]:
     return found
 
 
-def recorded(found: list[Sample], *, independent: bool = False, arranged: bool = True) -> list[Record]:
+def recorded(
+    found: list[Sample], *, reading: Reading = ONE_OF_MANY, arranged: bool = True, judged: tuple[int, ...] = ()
+) -> list[Record]:
     (batch,) = iterate_batches(
         GridSession(MODEL), raw_pixels(4, 6), [sample.image for sample in found], batch=4, outputs=("grid",)
     )
-    return record_batch(found, batch, head=0, independent=independent, arranged=arranged, places=UNKNOWN)
+    return record_batch(found, batch, head=0, reading=reading, arranged=arranged, places=UNKNOWN, judged=judged)
 
 
 def test_a_record_has_the_models_first_classes_and_their_probabilities(tmp_path: Path) -> None:
@@ -81,10 +84,50 @@ def test_ranks_by_aggregator_are_those_of_its_scores(tmp_path: Path) -> None:
 
 
 def test_classes_that_do_not_exclude_one_another_have_sigmoids(tmp_path: Path) -> None:
-    record = recorded(samples(tmp_path), independent=True)[0]
+    records = recorded(samples(tmp_path), reading=Reading.of("sigmoid", 7), judged=(2, 5))
+    record = records[0]
     assert isinstance(record, ImageRecord)
     shares = expit(GRIDS[0].mean(axis=(1, 2)))
     np.testing.assert_allclose([share for _, share in record.top], np.sort(shares)[::-1][:5], rtol=1e-5)
+    for place, each in enumerate(records):
+        assert isinstance(each, ImageRecord)
+        assert each.answered is not None
+        logits, cells = GRIDS[place].mean(axis=(1, 2)), GRIDS[place].reshape(7, -1)
+        assert each.answered.present == tuple(np.flatnonzero(logits > 0).tolist())
+        np.testing.assert_allclose(each.answered.scores, logits[[2, 5]], rtol=1e-4, atol=1e-5)
+        # Each class by itself, with its sigmoid: no class takes anything from another.
+        pooled = each.answered.pooled
+        assert set(pooled) == set(AGGREGATORS)
+        np.testing.assert_allclose(pooled["max"], cells.max(axis=1)[[2, 5]], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(pooled["prob_mean"], expit(cells).mean(axis=1)[[2, 5]], rtol=1e-4)
+        noisy = -np.log1p(-expit(cells)).sum(axis=1)
+        np.testing.assert_allclose(pooled["noisy_or"], noisy[[2, 5]], rtol=1e-4)
+    assert recorded(samples(tmp_path))[0].answered is None  # type: ignore[union-attr]
+
+
+def test_thresholds_move_what_is_present_and_who_wins(tmp_path: Path) -> None:
+    found = samples(tmp_path)
+    logits, cells = GRIDS[0].mean(axis=(1, 2)), GRIDS[0].reshape(7, -1)
+    levels = np.array([0.02, 0.9, 0.5, 0.97, 0.5, 0.3, 0.99])
+    at = np.log(levels / (1 - levels))
+    record = recorded(found, reading=Reading.of("sigmoid", 7, levels.tolist()), judged=(2,))[0]
+    assert isinstance(record, ImageRecord)
+    assert record.answered is not None
+    assert record.answered.present == tuple(np.flatnonzero(logits > at).tolist())
+    assert record.measures.prediction == int((logits - at).argmax()) == record.top[0][0]
+    margins = cells - at[:, None]
+    won = np.where(margins.max(axis=0) > 0, margins.argmax(axis=0), -1).reshape(4, 6)[:, :3].ravel()
+    assert record.measures.foreground is not None
+    assert record.measures.foreground.cell_share == pytest.approx((won == 2).mean())
+
+
+def test_an_image_without_a_label_is_right_where_nothing_is_present(tmp_path: Path) -> None:
+    nothing = {f"photo{place}": {"labels": (), "boxes": ()} for place in range(4)}
+    found = samples(tmp_path, **nothing)
+    for place, record in enumerate(recorded(found, reading=Reading.of("sigmoid", 7), judged=(2,))):
+        assert isinstance(record, ImageRecord)
+        assert record.measures.right == bool(GRIDS[place].mean(axis=(1, 2)).max() <= 0)
+        assert record.measures.ranks == ()
 
 
 def test_without_an_arrangement_nothing_is_measured_by_place(tmp_path: Path) -> None:
@@ -116,7 +159,7 @@ def test_an_answer_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     grid = batch.grids[0].grid
     assert grid is not None
     grid[1, 3, 0, 0] = np.inf
-    records = record_batch(found, batch, head=0, independent=False, arranged=True, places=UNKNOWN)
+    records = record_batch(found, batch, head=0, reading=ONE_OF_MANY, arranged=True, places=UNKNOWN)
     assert [isinstance(record, Failure) for record in records] == [False, True, False, False]
     assert records[1] == Failure("photo1", "photo1: the model's answer is not finite (overflow or NaN).")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,9 @@ import pytest
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.standing import Standing
 from onnx_gapmil.auditing.tables import write_classes, write_images
+from onnx_gapmil.data.slices import Slices
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.metrics.figures import ClassRow
 from tests.helpers.audit_records import record
@@ -21,8 +24,17 @@ def name(index: int) -> str:
 
 
 def test_an_image_with_a_known_object(tmp_path: Path) -> None:
-    write_images(tmp_path / "t.parquet", [record("a.png", answer=2, sure=0.625, cause="dilution", share=0.25)], name)
-    (row,) = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    made = record("a.png", answer=2, sure=0.625, cause="dilution", share=0.25)
+    made = replace(made, measures=replace(made.measures, object_share=0.25, label_probability=0.125, label_cells=4))
+    slices = Slices({"light": {"day": (1,), "night": (0,)}, "aspect": {"(missing)": (0, 1)}}, {})
+    write_images(
+        tmp_path / "t.parquet", [Failure("z.png", "is empty."), made, record("b.png")], name, Standing(slices, (0,))
+    )
+    rows = pq.read_table(tmp_path / "t.parquet").to_pylist()
+    assert [row["suspect"] for row in rows] == [None, True, False]
+    assert dict(rows[2]["slices"]) == {"light": "day", "aspect": "(missing)"}
+    assert rows[0]["slices"] is None
+    row = rows[1]
     ranks = {f"rank_{key}": place + 1 for place, key in enumerate(AGGREGATORS)}
     assert row == {
         "image": "a.png",
@@ -49,6 +61,13 @@ def test_an_image_with_a_known_object(tmp_path: Path) -> None:
         "background_share": 0.125,
         "background_reliance": 0.75,
         "pointing_game": False,
+        "object_share": 0.25,
+        "label_probability": 0.125,
+        "label_cells": 4,
+        "suspect": True,
+        "slices": [("light", "night"), ("aspect", "(missing)")],
+        "present": None,
+        "present_names": None,
     }
 
 
@@ -56,7 +75,8 @@ def test_what_could_not_be_measured_is_null(tmp_path: Path) -> None:
     write_images(tmp_path / "t.parquet", [record("a.png"), Failure("b.png", "is empty.")], name)
     plain, failed = pq.read_table(tmp_path / "t.parquet").to_pylist()
     places = {"cause", "recoverable", "control", "foreground_cells", "any_top1", "any_top5", "most_top1", "cell_share"}
-    places |= {"background_share", "background_reliance", "pointing_game"}
+    places |= {"background_share", "background_reliance", "pointing_game", "object_share", "present", "present_names"}
+    places |= {"label_probability", "label_cells", "suspect", "slices"}  # made-up records have none
     assert {key for key, value in plain.items() if value is None} == {"error"} | places
     assert (plain["right"], plain["rank"]) == (True, 1)
     assert {key: value for key, value in failed.items() if value is not None} == {
@@ -75,6 +95,7 @@ def test_columns_have_their_type_without_a_single_value(tmp_path: Path) -> None:
 def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
     rows = [ClassRow(4, 9, 0.5, 0.75, None, None, ((7, 3), (1, 1))), ClassRow(6, 1, 1.0, 1.0, 1.0, 0.25, ())]
     write_classes(tmp_path / "t.parquet", rows, name)
+    several = dict.fromkeys(["threshold", "prevalence", "average_precision", "precision", "recall", "f1"])
     assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [
         {
             "index": 4,
@@ -86,6 +107,7 @@ def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
             "cell_share": None,
             "most_confused": [7, 1],
             "most_confused_images": [3, 1],
+            **several,
         },
         {
             "index": 6,
@@ -97,6 +119,7 @@ def test_classes_have_their_confusions_and_how_often(tmp_path: Path) -> None:
             "cell_share": 0.25,
             "most_confused": [],
             "most_confused_images": [],
+            **several,
         },
     ]
 

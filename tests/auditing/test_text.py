@@ -10,9 +10,13 @@ from rich.console import Console
 from onnx_gapmil.auditing import AuditSummary
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.summary import SuspectLabel, SuspectLabels
 from onnx_gapmil.auditing.text import audit_note, percent
+from onnx_gapmil.data.slices import SlicedColumn
+from onnx_gapmil.metrics.by_slice import figures_by_slice
 from onnx_gapmil.metrics.figures import ErrorCauses
 from tests.helpers.report_pages import with_summary
+from tests.metrics.test_summary import RECORDS
 
 
 def said(summary: AuditSummary) -> list[str]:
@@ -75,7 +79,61 @@ def test_without_boxes_nothing_is_said_of_places(many: Report) -> None:
     lines = said(many.summary)
     assert lines[1] == "No boxes or masks were given: what lies on the object is not known, and not measured."
     assert lines[2].startswith("Calibration error (ECE) ")
-    assert lines[3] == ""
+    assert not any("box" in line or "Pointing" in line for line in lines[2:])
+
+
+def test_each_figure_of_boxes_stands_beside_its_baseline(digits: Report) -> None:
+    summary = digits.summary
+    boxes = summary.localization
+    assert boxes is not None
+    lines = said(summary)
+    low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["localization.top1.excess"])
+    assert (
+        f"Top-1 localization {percent(summary.top1_localization)}; a box in the middle gets "
+        f"{percent(boxes.top1.centre_box.share)} (difference {low} to {high} points)."
+    ) in lines
+    for name, own, centre in (
+        ("MaxBoxAccV2", summary.maxboxacc_v2, boxes.centre_box.shares.mean),
+        ("MaxBoxAcc (V1)", summary.maxboxacc_v1, boxes.one_box.centre_box.share),
+    ):
+        start = f"{name} {percent(own)}; a box in the middle gets {percent(centre)} (difference "
+        assert any(line.startswith(start) for line in lines)
+
+
+def test_suspects_and_the_lowest_slices_are_named(digits: Report) -> None:
+    label = SuspectLabel(
+        image="a\x1b.png",
+        labels=(1,),
+        label_names=("one",),
+        answer=7,
+        answer_name="seven",
+        confidence=0.987,
+        label_probability=0.001,
+    )
+    suspects = SuspectLabels(images=3, of=60, share=0.05, listed=(label,))
+    made = figures_by_slice(RECORDS, {"light": {"q1": range(5), "q2": range(5, 40)}}, None, None)
+    worst = min(made["light"], key=lambda value: made["light"][value].top1)
+    columns = {
+        "light": SlicedColumn(40, 0, {"q1": (0.0, 2.5), "q2": (3.0, 9.0)}, None),
+        "file": SlicedColumn(60, 0, None, "60 values for 60 images: no slices."),
+        "same": SlicedColumn(1, 0, None, "all images have the same value."),
+    }
+    lines = said(replace(digits.summary, suspect_labels=suspects, slices=made, slice_columns=columns))
+    assert (
+        "Suspect labels: 3 of 60: the model is sure of something else, and no cell knows the label. The plainest: "
+        "a\\x1b.png, labelled one, answered seven (98.7 %)."
+    ) in lines
+    which = {"q1": "0 to 2.5", "q2": "3 to 9"}[worst]
+    figures = made["light"][worst]
+    assert any(
+        line.startswith(
+            f"By light (2 slices): lowest top-1 {percent(figures.top1)} of {which} ({figures.images} images,"
+        )
+        for line in lines
+    )
+    assert "By file: 60 values for 60 images: no slices." in lines
+    assert not any(line.startswith("By same") for line in lines)
+    assert not any("wrong label" in line.lower() for line in lines)
 
 
 def test_errors_that_no_cell_could_save_are_told_apart(digits: Report) -> None:

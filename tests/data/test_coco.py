@@ -44,14 +44,15 @@ def images(photo):
 def test_boxes_labels_names_and_notes(tmp_path, lay, images):
     data = open_data(lay("annotations/instances_val2017.json", COCO))
     assert (data.kind, data.root, data.class_names) == ("coco", tmp_path, ("person", "dog"))
-    first, second = data.samples
+    first, second, third = data.samples
     assert (first.name, first.labels) == ("val2017/000042.png", ("dog",))
     assert first.boxes == (RawBox((0, 0, 40, 30), ("dog",)),)
     assert (second.name, second.labels) == ("val2017/000007.png", ("dog", "person"))
     assert second.boxes == (RawBox((10.5, 5, 30.5, 9.25), ("dog",)), RawBox((2, 2, 4, 4), ("dog",)))
+    assert (third.name, third.labels, third.boxes) == ("val2017/000009.png", (), ())
     assert data.notes == (
         "1 crowds keep their label and lose their box.",
-        "1 images without an annotation are left out.",
+        "1 image has no label: negatives for a multi-label head, left out for another.",
     )
 
 
@@ -61,7 +62,7 @@ def test_every_way_to_name_it(tmp_path, lay, images):
     lay("annotations/captions_val2017.json", {"images": COCO["images"], "annotations": []})
     assert open_data(tmp_path).samples == by_file.samples
     with_folder = open_data(tmp_path / "val2017", labels=file)
-    assert [sample.name for sample in with_folder.samples] == ["000042.png", "000007.png"]
+    assert [sample.name for sample in with_folder.samples] == ["000042.png", "000007.png", "000009.png"]
     assert [sample.image for sample in with_folder.samples] == [sample.image for sample in by_file.samples]
 
 
@@ -69,7 +70,7 @@ def test_images_beside_the_file(tmp_path, lay, photo):
     for number in (7, 9, 42):
         photo(f"{number:06}.png")
     lay("_annotations.coco.json", COCO)  # as Roboflow lays it
-    assert [sample.name for sample in open_data(tmp_path).samples] == ["000042.png", "000007.png"]
+    assert [sample.name for sample in open_data(tmp_path).samples] == ["000042.png", "000007.png", "000009.png"]
 
 
 def test_several_instances_are_to_be_chosen(tmp_path, lay, images):

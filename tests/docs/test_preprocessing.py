@@ -23,7 +23,7 @@ def test_the_example_is_the_preset_imagenet_and_every_key_is_explained():
     example = json.loads(re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
     assert Preprocess.from_json(example) == PRESETS["imagenet"](InputSpec("x", (None, 3, 224, 224), "float32"))
     explained = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows("The JSON")))
-    assert explained == list(example)
+    assert explained == [*example, "full_scale"]
 
 
 def test_every_preset_has_its_row_with_its_resizing():

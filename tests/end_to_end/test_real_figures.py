@@ -5,6 +5,7 @@ They stand in the README of the shared folder and were computed by others, with 
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 
 from onnx_gapmil import GridSession
+from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics import Figures, ImageMeasures, measure_image, summarise
+from tests.references.naive_measures import maxboxacc_one_box
 
 pytestmark = pytest.mark.shared
 
@@ -39,7 +42,17 @@ def squeezenet_input(pixels: np.ndarray) -> np.ndarray:
     return values.transpose(2, 0, 1)[None].astype(np.float16)
 
 
-def records(shared: Path, name: str, make_input: Any, offset: int) -> list[ImageMeasures]:
+class Shown:
+    """One image: what was measured, and what the measures are made of."""
+
+    def __init__(self, measures: ImageMeasures, grid: np.ndarray, boxes: list[list[int]], label: int) -> None:
+        self.measures, self.boxes, self.label = measures, boxes, label
+        self.plane = grid[label].copy()
+        self.first = {name: int(AGGREGATORS[name](grid).argmax()) for name in ("mean", "max", "lse", "prob_mean")}
+
+
+@functools.lru_cache(maxsize=2)
+def shown(shared: Path, name: str, make_input: Any, offset: int, boxes_too: bool) -> list[Shown]:
     session = session_of(shared, name)
     folder = shared / "real" / "images" / "ilsvrc_val_227"
     result = []
@@ -49,13 +62,24 @@ def records(shared: Path, name: str, make_input: Any, offset: int) -> list[Image
         (found,) = session.run(np.ascontiguousarray(make_input(pixels)))
         label = entry["label"] + offset
         boxes = [SimpleNamespace(box=tuple(map(float, box)), classes=(label,)) for box in entry["boxes_227_xyxy"]]
-        geometry = Geometry.plan(pixels.shape[:2], (224, 224), "squash")
-        result.append(
-            measure_image(
-                found.logits[0], found.grid[0], labels=[label], geometry=geometry, boxes=boxes, localization=False
-            )
+        measures = measure_image(
+            found.logits[0],
+            found.grid[0],
+            labels=[label],
+            geometry=Geometry.plan(pixels.shape[:2], (224, 224), "squash"),
+            boxes=boxes,
+            localization=boxes_too,
         )
+        result.append(Shown(measures, np.asarray(found.grid[0], np.float64), entry["boxes_227_xyxy"], label))
     return result
+
+
+def records(shared: Path, name: str, make_input: Any, offset: int, boxes_too: bool = False) -> list[ImageMeasures]:
+    return [each.measures for each in shown(shared, name, make_input, offset, boxes_too)]
+
+
+def top1_by_aggregator(images: list[Shown]) -> dict[str, int]:
+    return {name: sum(each.first[name] == each.label for each in images) for name in images[0].first}
 
 
 def counts(summary: Figures) -> dict[str, int]:
@@ -73,7 +97,7 @@ def counts(summary: Figures) -> dict[str, int]:
 
 
 def test_mobilenet_meets_the_table_to_the_last_image(shared: Path) -> None:
-    summary = summarise(records(shared, MOBILENET, mobilenet_input, 1))
+    summary = summarise(records(shared, MOBILENET, mobilenet_input, 1, boxes_too=True))
     assert counts(summary) == {
         "top1": 310,
         "top5": 374,
@@ -93,6 +117,60 @@ def test_mobilenet_meets_the_table_to_the_last_image(shared: Path) -> None:
     assert 0 < summary.intervals["foreground.wrong.excess"][0] < wrong.excess
     assert summary.error_causes.total == 90
     assert summary.error_causes.absent == 90 - 55
+    assert top1_by_aggregator(shown(shared, MOBILENET, mobilenet_input, 1, True)) == {
+        "mean": 310,
+        "max": 292,
+        "lse": 292,
+        "prob_mean": 302,
+    }
+    # "The centre lies in a box in about 90 %": counted here by hand.
+    assert summary.pointing_game_centre == pytest.approx(0.9, abs=0.05)
+    assert summary.pointing_game_centre == centres(shared) / 400
+    assert summary.pointing_game_excess == pytest.approx(373 / 400 - centres(shared) / 400)
+
+
+def centres(shared: Path) -> int:
+    """Photos of 227 x 227 pixels whose middle lies in a box."""
+    folder = shared / "real" / "images" / "ilsvrc_val_227"
+    entries = json.loads((folder / "annotations.json").read_text("utf-8"))
+    return sum(
+        any(x0 <= 113.5 <= x1 and y0 <= 113.5 <= y1 for x0, y0, x1, y1 in entry["boxes_227_xyxy"]) for entry in entries
+    )
+
+
+def test_one_box_and_top1_localization_of_all_photos_by_the_published_way(shared: Path) -> None:
+    """Every object anew by the reference: contours of a tree, the largest by area, thresholds of the other half."""
+    images = shown(shared, MOBILENET, mobilenet_input, 1, True)
+    flags = []
+    middles = []
+    for each in images:
+        boxes = np.array([[int(edge * 224 / 227) for edge in box] for box in each.boxes])
+        flags.append(maxboxacc_one_box(each.plane, boxes))
+        middles.append([middle_meets(size / 100, boxes) for size in range(1, 101)])
+    right = np.array([each.first["mean"] == each.label for each in images])
+    found = summarise([each.measures for each in images])
+    assert found.localization.objects == 400
+    for part, which in ((found.localization.one_box, np.ones(400, bool)), (found.localization.top1, right)):
+        for table, own in ((np.array(flags), part.grid), (np.array(middles), part.centre_box)):
+            table = table & which[:, None]
+            halves = [table[0::2], table[1::2]]
+            best = [int(half.sum(axis=0).argmax()) for half in halves]
+            hits = halves[0][:, best[1]].sum() + halves[1][:, best[0]].sum()
+            assert own.share == pytest.approx(hits / 400)
+            assert own.oracle == pytest.approx(table.mean(axis=0).max())
+    assert found.maxboxacc_v1 == found.localization.one_box.grid.share
+    assert found.top1_localization == found.localization.top1.grid.share <= 310 / 400
+
+
+def middle_meets(side: float, boxes: np.ndarray) -> bool:
+    """Whether a box in the middle of 224 x 224, with this share of its sides, meets one by half; ends belong to it."""
+    low, high = int(112 - 112 * side + 1e-9), int(112 + 112 * side + 1e-9)
+    for x0, y0, x1, y1 in boxes.tolist():
+        across, down = min(x1, high) - max(x0, low) + 1, min(y1, high) - max(y0, low) + 1
+        common = max(across, 0) * max(down, 0)
+        if common >= 0.5 * ((high - low + 1) ** 2 + (x1 - x0 + 1) * (y1 - y0 + 1) - common):
+            return True
+    return False
 
 
 def test_squeezenet_in_half_precision_meets_the_table(shared: Path) -> None:
@@ -114,6 +192,9 @@ def test_squeezenet_in_half_precision_meets_the_table(shared: Path) -> None:
         (0.136, 0.025, 0.047), abs=3e-3
     )
     assert wrong.control_any_top1 == pytest.approx(0.504, abs=0.03)
+    assert wrong.any_top1 == pytest.approx(0.650, abs=0.03)
+    by_aggregator = top1_by_aggregator(shown(shared, SQUEEZENET, squeezenet_input, 0, False))
+    assert by_aggregator == pytest.approx({"mean": 283, "max": 82, "lse": 82, "prob_mean": 153}, abs=3)
 
 
 def test_cells_name_ten_of_thirteen_objects_where_the_image_names_five(shared: Path) -> None:

@@ -53,7 +53,7 @@ def test_points_have_a_sign_and_no_negative_nothing() -> None:
 
 def test_no_text_of_the_package_words_its_own_percentages_or_optional_plurals() -> None:
     """What would be worded otherwise than by this module: ``{share:.1%}``, ``12%``, ``image(s)``."""
-    own = re.compile(r":\.\d%\}|\}%[^0-9a-zA-Z\s)\"']|\w\((?:s|es)\)[ .,;:]")
+    own = re.compile(r":\.\d%\}|\}%[^0-9a-zA-Z\s)\"']|\} \w+\((?:s|es)\)[ .,;:]")
     found = [
         f"{path.relative_to(PACKAGE)}:{number}: {line.strip()}"
         for path in sorted(PACKAGE.rglob("*.py"))

@@ -77,3 +77,66 @@ def test_weights_of_a_branch_are_its_own(name: str) -> None:
     opened = splice_branches(made, ModelGraph(made).value)
     x = images(made)
     np.testing.assert_array_equal(run(opened, x)[0], run(made, x)[0])
+
+
+def by_shape(x: str, *, axis: int, length: int, made: str = "Shape(x)") -> onnx.ModelProto:
+    """A head whose branch is chosen by the length of an axis of the map's shape, or of what is made of it."""
+    parsed = parser.parse_model(
+        f"""<ir_version: 8, opset_import: ["": 17]>
+g ({x}) => (float[N,5] y) <float[5,6] w, float[5] b, int64 axis, int64 length> {{
+  s = {made}
+  d = Gather(s, axis)
+  c = Equal(d, length)
+  p = GlobalAveragePool(x)
+  q = Flatten(p)
+  y = If (c) <
+    then_branch = one () => (float[N,5] t) {{ t = Gemm<transB=1>(q, w, b) }},
+    else_branch = two () => (float[N,5] e) {{ m = Gemm<transB=1>(q, w)  e = Neg(m) }}>
+}}"""
+    )
+    init = {"w": weights(5, 6), "b": weights(5), "axis": np.array(axis), "length": np.array(length)}
+    for name, value in init.items():
+        parsed.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("x", "axis", "length"),
+    [
+        ("float[2,6,3,5] x", 3, 5),  # nothing is open
+        ("float[2,6,3,5] x", 0, 7),  # and the other branch
+        ("float[N,6,H,W] x", 1, 6),  # what is asked for is fixed
+        ("float[N,6,3,W] x", 2, 4),
+    ],
+)
+def test_a_branch_that_fixed_dimensions_choose_is_taken(x: str, axis: int, length: int) -> None:
+    made = by_shape(x, axis=axis, length=length)
+    check_exact(made)
+    assert analyse(made).inlined
+
+
+@pytest.mark.parametrize(
+    ("x", "axis", "length", "shape"),
+    [
+        ("float[N,6,3,5] x", 0, 1, "Shape(x)"),
+        ("float[N,6,3,W] x", 3, 7, "Shape(x)"),
+        ("float[N,6,3,W] x", 0, 7, "Slice"),
+    ],
+)
+def test_a_branch_that_an_open_dimension_chooses_is_refused_by_that_reason(
+    x: str, axis: int, length: int, shape: str
+) -> None:
+    """The traced size would have chosen one; another size chooses the other."""
+    if shape == "Slice":
+        made = by_shape(x, axis=axis, length=length, made="Slice(f2, three, four)")
+        place = next(place for place, node in enumerate(made.graph.node) if node.op_type == "Slice")
+        made.graph.node.insert(place, onnx.helper.make_node("Shape", ["x"], ["f2"]))
+        for name, value in (("three", 3), ("four", 4)):
+            made.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    else:
+        made = by_shape(x, axis=axis, length=length, made=shape)
+    found = analyse(made).search
+    assert not found.heads
+    refusal = found.refusals["y"]
+    assert refusal.code == "unknown-operator"
+    assert "the size of the input decides which of its branches runs" in refusal.message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import onnx
 from PIL import Image
 
 from onnx_gapmil.auditing import AuditSummary, Request, audit
+from onnx_gapmil.auditing.confusions import Confusions
 from onnx_gapmil.auditing.gallery import Gallery
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.files.serial import from_json
+from onnx_gapmil.metrics.figures import ClassRow
 from sample_models.scenes import make_scene, write_scenes
 from tests.helpers.scene_data import MODEL, SCENES
 from tests.helpers.support import text_model, weights
@@ -94,9 +97,12 @@ def read_report(path: Path) -> Report:
     found = re.findall(r'<script type="application/json" id="([\w-]+)">(.*?)</script>', path.read_text("utf-8"), re.S)
     parts = {name: json.loads(text) for name, text in found}
     data = parts["data"]
+    known = {field.name for field in fields(ClassRow)}  # of several labels at once the page knows more of each
+    rows = [{key: value for key, value in row.items() if key in known} for row in data["classes"]]
     return Report(
-        summary=from_json(AuditSummary, parts["summary-json"] | {"classes": data["classes"]}),
+        summary=from_json(AuditSummary, parts["summary-json"] | {"classes": rows}),
         names={int(index): name for index, name in data["names"].items()},
         activation=data["activation"],
         gallery=from_json(Gallery, data["gallery"]),
+        confusions=from_json(Confusions, data["confusions"]),
     )

@@ -16,7 +16,7 @@ import signal, sys, threading
 from onnx_gapmil.cli import main
 from onnx_gapmil.running.pipeline import stream
 
-first, read, go_on = sys.argv[1], stream.read_image, threading.Event()
+first, read, go_on = sys.argv[1], stream.read_samples, threading.Event()
 
 def held(path):
     if path.stem >= first:
@@ -27,7 +27,7 @@ def interrupt(number, frame):
     go_on.set()
     signal.default_int_handler(number, frame)
 
-stream.read_image = held
+stream.read_samples = held
 signal.signal(signal.SIGINT, interrupt)
 sys.exit(main(sys.argv[2:]))
 """

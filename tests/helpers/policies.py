@@ -37,6 +37,10 @@ SUMMARY: dict[str, Any] = {
             "night": {"images": 100, "top1": 0.70, "intervals": {"top1": [0.61, 0.79]}},
         }
     },
+    "slice_columns": {
+        "camera": {"values": 2, "missing": 0, "bins": None, "left_out": None, "members_sha256": "12" * 32},
+        "file": {"values": 400, "missing": 0, "bins": None, "left_out": "400 values for 400 images: no slices."},
+    },
 }
 COMPARE: dict[str, Any] = {
     "schema_version": 1,

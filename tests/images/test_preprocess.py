@@ -69,8 +69,10 @@ def test_a_wrong_json_names_the_key_and_what_is_legal(changes, says):
 
 
 def test_a_missing_key_and_a_wrong_kind_are_named():
-    with pytest.raises(PreprocessError, match="'crop' is missing"):
-        Preprocess.from_json({key: value for key, value in GOOD.items() if key != "crop"})
+    with pytest.raises(PreprocessError, match="'scale' is missing"):
+        Preprocess.from_json({key: value for key, value in GOOD.items() if key != "scale"})
+    with pytest.raises(PreprocessError, match="keys 'layout', 'dtype' are missing"):
+        Preprocess.from_json({key: value for key, value in GOOD.items() if key not in ("layout", "dtype")})
     with pytest.raises(PreprocessError, match="object was expected, not a list"):
         Preprocess.from_json([GOOD])
 
@@ -186,7 +188,7 @@ def test_describe_says_the_steps():
     )
 
 
-@pytest.mark.parametrize("photo", [PHOTO[:, :, 0], PHOTO.astype(np.float32), PHOTO[:0], np.dstack([PHOTO, PHOTO])])
+@pytest.mark.parametrize("photo", [PHOTO.astype(complex), PHOTO[None], PHOTO[:0], np.dstack([PHOTO, PHOTO])])
 def test_what_is_no_rgb_photo_is_a_type_error(photo):
     with pytest.raises(TypeError):
         made().apply(photo)

@@ -126,7 +126,7 @@ def test_what_contradicts_the_model_is_refused_with_the_key_and_the_source(tmp_p
         ('{"scale": NaN}', "NaN is not a JSON number"),
         ("[" * 100_000, "not JSON"),
         ("[]", "object was expected"),
-        ("{}", "'layout' is missing"),
+        ("{}", "keys 'layout', 'color', .* are missing"),
         ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ],
 )

@@ -1,4 +1,4 @@
-"""MaxBoxAccV2 against the published algorithm, threshold by threshold."""
+"""MaxBoxAccV2, MaxBoxAcc and Top-1 localization against the published algorithm, threshold by threshold."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from hypothesis import strategies as st
 
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.metrics.localization import (
-    IOUS,
-    THRESHOLDS,
-    BoxHits,
-    box_accuracy,
-    box_hits,
-    intersection_over_union,
-    successes,
-)
+from onnx_gapmil.metrics.boxes import IOUS, THRESHOLDS, BoxHits, box_hits, intersection_over_union
+from onnx_gapmil.metrics.localization import box_accuracy
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
-from tests.references.naive_measures import maxboxacc_successes
+from tests.references.naive_measures import maxboxacc_one_box, maxboxacc_successes
 
 
 def unpack(digits: tuple[str, ...]) -> np.ndarray:
@@ -51,6 +44,28 @@ def test_successes_are_the_published_ones(seed, corners):
     boxes = np.array([[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners], dtype=np.int64)
     plane = random_plane(seed)
     np.testing.assert_array_equal(unpack(box_hits(score_map(plane), boxes).grid), maxboxacc_successes(plane, boxes))
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.lists(st.tuples(*[st.integers(0, 223)] * 4), min_size=1, max_size=3),
+)
+def test_one_box_is_that_of_the_largest_contour(seed, corners):
+    boxes = np.array([[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners], dtype=np.int64)
+    plane = random_plane(seed)
+    found = box_hits(score_map(plane), boxes)
+    np.testing.assert_array_equal(unpack((found.largest,))[0], maxboxacc_one_box(plane, boxes))
+    assert not (unpack((found.largest,))[0] & ~unpack(found.grid)[1]).any()  # one of all contours
+
+
+def test_the_second_largest_blob_meets_nothing_by_one_box():
+    plane = np.zeros((14, 14), np.float32)
+    plane[1:9, 1:9], plane[11:13, 11:13] = 1.0, 1.0
+    small = np.array([[176, 176, 208, 208]])
+    found = box_hits(score_map(plane), small)
+    assert unpack(found.grid)[1].any()
+    assert not unpack((found.largest,)).any()
 
 
 def test_a_box_from_a_hole_counts_as_published():
@@ -100,7 +115,9 @@ def test_no_object_is_measured_at_a_threshold_that_it_chose():
     """Each half succeeds at its own threshold and at no other: chosen on the other half, nothing succeeds."""
     flags = np.zeros((6, 3, 100), bool)
     flags[0::2, :, 20], flags[1::2, :, 60] = True, True
-    found = box_accuracy([BoxHits(pack(each), pack(each)) for each in flags])
+    found, outcomes = box_accuracy([BoxHits(pack(each), pack(each), pack(each)[1], True) for each in flags])
+    assert found.one_box.grid.share == found.top1.grid.share == outcomes.v1.sum() == 0
+    assert found.one_box.grid.oracle == 0.5
     assert found.grid.shares.mean == 0
     assert found.grid.halves.thresholds == (0.6, 0.2)
     assert found.grid.oracle.mean == 0.5
@@ -111,15 +128,15 @@ def test_no_object_is_measured_at_a_threshold_that_it_chose():
 def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
     rng = np.random.default_rng(seed)
     flags = rng.random((count, 2, 3, 100)) < rng.random((1, 2, 3, 100))
-    hits = [BoxHits(pack(each[0]), pack(each[1])) for each in flags]
-    result = box_accuracy(hits)
+    answered = rng.random(count) < 0.7
+    hits = [
+        BoxHits(pack(each[0]), pack(each[1]), pack(each[0])[1], bool(right))
+        for each, right in zip(flags, answered, strict=True)
+    ]
+    result, outcomes = box_accuracy(hits)
     for place, found in ((0, result.grid), (1, result.centre_box)):
         table = flags[:, place]
-        measured, cuts = [], []
-        for half in (0, 1):
-            others = [each for number, each in enumerate(table) if number % 2 != half] or list(table)
-            cuts.append(best_threshold(others))
-            measured += [each[:, cuts[-1]] for number, each in enumerate(table) if number % 2 == half]
+        measured, cuts = held_out(table)
         assert found.threshold == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
         assert found.halves.objects == ((count + 1) // 2, count // 2)
         assert found.halves.thresholds == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
@@ -129,7 +146,41 @@ def test_accuracy_by_chosen_threshold_and_by_the_oracle(count, seed):
         best = [max(np.mean([each[i, t] for each in table]) for t in range(100)) for i in range(3)]
         assert [to_json(found.oracle)[f"iou_{iou}"] for iou in IOUS] == pytest.approx(best)
         assert found.oracle.mean == pytest.approx(np.mean(best))
-    assert successes(hits).mean() == pytest.approx(result.grid.shares.mean)
+    assert outcomes.v2.mean() == pytest.approx(result.grid.shares.mean)
+    assert result.excess == pytest.approx(result.grid.shares.mean - result.centre_box.shares.mean)
+    for one, which in ((result.one_box, np.ones(count, bool)), (result.top1, answered)):
+        shares = []
+        for place, found in ((0, one.grid), (1, one.centre_box)):
+            table = flags[:, place, 1:2] & which[:, None, None]
+            measured, cuts = held_out(table)
+            assert found.share == pytest.approx(np.mean(measured))
+            assert found.oracle == pytest.approx(max(np.mean(table[:, 0, t]) for t in range(100)))
+            assert found.threshold == pytest.approx(THRESHOLDS[best_threshold(table)] + 0.01 * place)
+            assert found.halves.thresholds == pytest.approx([THRESHOLDS[cut] + 0.01 * place for cut in cuts])
+            shares.append(found.share)
+        assert one.excess == pytest.approx(shares[0] - shares[1])
+    assert outcomes.top1.mean() == pytest.approx(result.top1.grid.share)
+    assert (outcomes.top1 <= answered).all()
+
+
+def held_out(table) -> tuple[list, list[int]]:
+    """The objects' successes at the other half's best threshold, in any order; and these thresholds."""
+    measured, cuts = [], []
+    for half in (0, 1):
+        others = [each for number, each in enumerate(table) if number % 2 != half] or list(table)
+        cuts.append(best_threshold(others))
+        measured += [each[:, cuts[-1]] for number, each in enumerate(table) if number % 2 == half]
+    return measured, cuts
+
+
+def test_a_part_keeps_the_thresholds_of_the_whole():
+    rng = np.random.default_rng(3)
+    flags = rng.random((9, 2, 3, 100)) < 0.4
+    hits = [BoxHits(pack(each[0]), pack(each[1]), pack(each[0])[1], True) for each in flags]
+    _, outcomes = box_accuracy(hits)
+    parts = [outcomes.of(places) for places in ((0, 3, 4), (1, 2, 5, 6, 7, 8))]
+    assert (3 * parts[0].v1.mean() + 6 * parts[1].v1.mean()) / 9 == pytest.approx(outcomes.v1.mean())
+    assert parts[0].v2.tolist() == outcomes.v2[[0, 3, 4]].tolist()
 
 
 def test_no_objects_have_no_accuracy():

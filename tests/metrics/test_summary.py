@@ -27,12 +27,16 @@ KEYS = {
     "edges",
     "pointing_game",
     "pointing_game_centre",
+    "pointing_game_excess",
     "maxboxacc_v2",
+    "maxboxacc_v1",
+    "top1_localization",
     "localization",
     "pxap",
     "calibration",
     "several_objects",
     "intervals",
+    "counts",
 }
 
 
@@ -129,6 +133,7 @@ def test_background():
     assert SUMMARY.background_reliance == found.share == pytest.approx(mean(shares))
     assert found.centred_box == pytest.approx(mean([record.background.centred for record in RECORDS]))
     assert found.random_box == pytest.approx(mean([record.background.random for record in RECORDS]))
+    assert found.over_centred_box == pytest.approx(found.share - found.centred_box)
     assert found.right_mostly_background == sum(r.background.share > 0.5 for r in RECORDS if r.right)
     only = sum(r.background.only_background for r in RECORDS if not r.right)
     assert found.only_background_errors == only > 0
@@ -140,10 +145,14 @@ def test_edges_and_pointing():
     assert SUMMARY.edges.ring_cells == 16 / 25
     assert SUMMARY.pointing_game == pytest.approx(mean([record.pointing.hits for record in RECORDS]))
     assert SUMMARY.pointing_game_centre == mean([record.pointing.centre for record in RECORDS])
+    assert SUMMARY.pointing_game_excess == pytest.approx(SUMMARY.pointing_game - SUMMARY.pointing_game_centre)
 
 
 def test_localization_and_several_objects():
     assert SUMMARY.maxboxacc_v2 == pytest.approx(SUMMARY.localization.grid.shares.mean)
+    assert SUMMARY.maxboxacc_v1 == pytest.approx(SUMMARY.localization.one_box.grid.share)
+    assert SUMMARY.top1_localization == pytest.approx(SUMMARY.localization.top1.grid.share)
+    assert SUMMARY.top1_localization <= min(SUMMARY.maxboxacc_v1, SUMMARY.top1) + 1e-9
     assert SUMMARY.localization.objects == 40
     several = [record.several for record in RECORDS if record.several]
     keys = ("objects", "grid", "top1", "top5", "top_m")

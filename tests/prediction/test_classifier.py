@@ -127,7 +127,7 @@ def test_a_head_of_several_is_chosen_and_names_go_where_they_fit() -> None:
     (only,) = chosen.predict(PIXELS).heads
     assert only.output == chosen.head.output == "z"
     assert {only.name(0), only.name(1)} == {"no", "yes"}
-    with pytest.raises(InputError, match="no lifted output 'w'; it has 'y', 'z'"):
+    with pytest.raises(InputError, match="no head 'w'; its heads are 'y', 'z'"):
         Classifier(both, preprocess=PLAIN, head="w")
 
 
@@ -136,6 +136,11 @@ def test_one_logit_is_two_classes() -> None:
     classifier = Classifier(one, preprocess=PLAIN, names=["cat"])
     assert (classifier.logits, classifier.classes) == (1, 2)
     assert classifier.class_names.names == ("not cat", "cat")
+    assert Classifier(one, preprocess=PLAIN, names=["fine", "cat"]).class_names.names == ("fine", "cat")
+    found = classifier.predict(PIXELS)
+    assert found.names == ("not cat", "cat")
+    assert found.grid.shape == (2, 3, 5)
+    assert {entry.label for entry in found.heads[0].top} == {"not cat", "cat"}
 
 
 def test_several_photos_give_a_list_and_streaming_gives_the_same(digits: Classifier, found: ImagePrediction) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import ndimage, special
 
+from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.rewriting.record import HeadRecord
@@ -14,7 +20,7 @@ from onnx_gapmil.running.prediction_grid import PredictionGrid
 GEOMETRY = Geometry.plan((120, 160), (96, 96), "squash")
 
 
-def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
+def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32, features_of=(), **given):
     grid = np.asarray(grid, dtype)
     head = HeadRecord(
         logits="logits",
@@ -24,10 +30,11 @@ def described(grid, *, activation="softmax", top=5, note="", dtype=np.float32):
         grid_shape=("N", 6, 5, 4),
         activation=activation,
         note=note,
+        features_of=features_of,
     )
     logits = grid.mean((1, 2)).astype(dtype)
     found = PredictionGrid("y", logits[None], grid[None])
-    return Describer(head, None, top).describe(found, GEOMETRY)
+    return Describer(head, None, top, **given).describe(found, GEOMETRY)
 
 
 def random_grid(seed=0, classes=7, rows=4, columns=5, scale=3.0):
@@ -99,11 +106,105 @@ def test_a_grid_without_known_rows_and_columns_has_no_boxes():
     assert found.winners
 
 
-def test_a_single_logit_wins_where_it_is_positive():
-    grid = np.array([[[-1.0, 2.0], [3.0, -4.0]]])
+def test_one_logit_is_two_classes_and_ties_win_for_nobody():
+    """By hand: class 1 is *x*, where the logit is positive; class 0 is *not x*, best where it is lowest."""
+    grid = np.array([[[-1.0, 2.0], [3.0, -4.5], [0.0, -0.5]]])
     found = described(grid, activation="sigmoid")
-    (entry,) = found.winners
-    assert (entry.cells, entry.best_cell, entry.best_logit) == (2, (1, 0), 3.0)
-    assert entry.best_score == pytest.approx(special.expit(3.0))
-    assert [box.cells for box in found.boxes] == [1, 1]
-    assert described(-np.abs(grid), activation="sigmoid").winners == ()
+    assert [(entry.index, entry.cells, entry.best_cell) for entry in found.winners] == [(0, 3, (1, 1)), (1, 2, (1, 0))]
+    assert (found.none_cells, found.winners[1].best_logit, found.winners[0].best_logit) == (1, 3.0, 0.0)
+    assert found.winners[1].best_score == pytest.approx(special.expit(3.0))
+    assert found.winners[0].best_score == pytest.approx(special.expit(4.5))
+    assert [(entry.index, entry.score) for entry in found.top] == [
+        (0, pytest.approx(special.expit(1 / 6))),
+        (1, pytest.approx(special.expit(-1 / 6))),
+    ]
+    assert [(box.index, box.cells) for box in found.boxes] == [(0, 2), (0, 1), (1, 1), (1, 1)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, (1, 3, 4), elements=st.floats(-50, 50, width=32)),
+    st.sampled_from(["sigmoid", "none"]),
+)
+def test_one_logit_says_what_two_logits_with_0_before_it_say(grid, activation):
+    """A model of one sigmoid, and its twin with a softmax of (0, z): every word is the same, and every number."""
+    one = described(grid, activation=activation)
+    two = described(np.concatenate([0 * grid, grid]), activation="softmax" if activation == "sigmoid" else "none")
+    assert [replace(entry, best_cell=()) for entry in one.winners if entry.index == 1] == [
+        replace(entry, best_cell=()) for entry in two.winners if entry.index == 1
+    ]
+    assert {entry.index: entry.cells for entry in one.winners} == {entry.index: entry.cells for entry in two.winners}
+    assert (one.top, one.boxes, one.none_cells, one.present) == (two.top, two.boxes, two.none_cells, None)
+    np.testing.assert_array_equal(one.grid, two.grid)
+    np.testing.assert_array_equal(one.logits, two.logits)
+    assert one.one_logit
+    assert not two.one_logit
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float32, (5, 3, 4), elements=st.floats(-20, 20, width=32)),
+    st.lists(st.floats(0.02, 0.98), min_size=5, max_size=5),
+)
+def test_of_sigmoids_a_cell_wins_only_above_a_threshold(grid, thresholds):
+    """Against the definition, cell by cell: of the classes above their threshold the one that is most above it."""
+    reading = Reading.of("sigmoid", 5, thresholds)
+    found = described(grid, activation="sigmoid", reading=reading)
+    levels = np.array([np.log(value / (1 - value)) for value in thresholds])
+    won = {}
+    for place in np.ndindex(3, 4):
+        margins = grid[(slice(None), *place)].astype(np.float64) - levels
+        near = np.sort(margins)[::-1]
+        if abs(near[0]) < 1e-4 or near[0] - near[1] < 1e-4:
+            assume(False)  # what rounding decides
+        if near[0] > 0:
+            won.setdefault(int(margins.argmax()), []).append(place)
+    assert {entry.index: entry.cells for entry in found.winners} == {index: len(own) for index, own in won.items()}
+    assert found.none_cells == 12 - sum(map(len, won.values()))
+    logits = np.asarray(found.logits, np.float64)
+    assert {entry.index for entry in found.present} == set(np.flatnonzero(special.expit(logits) > thresholds).tolist())
+    for entry in found.top:
+        assert entry.score == pytest.approx(special.expit(logits[entry.index]))
+    assert found.reading.said_thresholds == pytest.approx(thresholds)
+
+
+def test_boxes_of_sigmoids_may_lie_on_each_other():
+    grid = np.full((3, 4, 5), -2.0)
+    grid[0, :2] = 1  # both are present in row 1
+    grid[1, 1:3] = 3
+    found = described(grid, activation="sigmoid")
+    assert [(box.index, box.cells) for box in found.boxes] == [(0, 10), (1, 10)]
+    assert {entry.index: entry.cells for entry in found.winners} == {0: 5, 1: 10}
+    assert found.none_cells == 5
+
+
+def test_equal_sigmoids_win_for_nobody():
+    found = described(np.full((3, 2, 2), 1.0), activation="sigmoid")
+    assert (found.winners, found.none_cells) == ((), 4)
+    assert {entry.index for entry in found.present} == {0, 1, 2}
+
+
+def test_chosen_classes_are_told_whether_they_win_or_not_and_only_they_have_boxes():
+    grid = np.zeros((3, 4, 5))
+    grid[1, 1:3, 2:5] = 9
+    grid[2, 3, 0] = 9
+    found = described(grid, chosen=(2, 0))
+    assert [(entry.index, entry.rank, entry.cells, entry.present) for entry in found.chosen] == [
+        (2, 2, 1, None),
+        (0, 3, 0, None),
+    ]
+    assert found.chosen[0].best_cell == (3, 0)
+    assert {box.index for box in found.boxes} == {2}
+    assert {entry.index for entry in found.winners} == {1, 2}  # what wins is told as it is
+    assert described(grid).chosen is None
+    sigmoids = described(grid - 1, activation="sigmoid", chosen=(1, 2))
+    assert [entry.present for entry in sigmoids.chosen] == [True, False]
+
+
+def test_features_have_no_boxes_and_are_called_features():
+    grid = np.zeros((3, 4, 5))
+    grid[1, 1:3, 2:5] = 9
+    found = described(grid, features_of=("classes",))
+    assert found.boxes == ()
+    assert found.winners[0].label == found.name(1) == "feature 1"
+    assert found.to_json()["features_of"] == ["classes"]

@@ -84,6 +84,11 @@ def two_grids() -> onnx.ModelProto:
     return text_model(body, x="float[N,6,8,8] x", init=DENSE)
 
 
+def embedding() -> onnx.ModelProto:
+    body = f"{POOL}\n y = Gemm<transB=1>(f, w, b)"
+    return text_model(body, y="float[N,5] y, float[N,6] f", init=DENSE)
+
+
 MODELS = {
     "exact": (exact, {}),
     "conditional": (conditional, {}),
@@ -94,6 +99,7 @@ MODELS = {
     "tokens": (tokens, {}),
     "shadow": (lambda: int8_network(np.int8), {}),
     "two_grids": (two_grids, {}),
+    "features": (embedding, {}),
     "everything": (exact, {"emit": "argmax,certainty,peaks,topk:2,classes:3,1,scores:max,lse=10"}),
 }
 
@@ -131,7 +137,8 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     found: dict[str, HeadRecord] = {}
     for name, (make, options) in MODELS.items():
         onnx.save(make(), tmp_path / f"{name}.onnx")
-        found[name] = rewrite(tmp_path / f"{name}.onnx", **options).heads[0]
+        heads = rewrite(tmp_path / f"{name}.onnx", **options).heads
+        found[name] = heads[-1] if name == "features" else heads[0]
     assert found["position_dependent"].position_dependent
     assert not found["exact"].position_dependent
     assert found["quantized"].quantized
@@ -147,6 +154,7 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     assert found["several"].outputs == ("y", "label")
     assert (found["tokens"].places.rows, found["tokens"].arranged) == (None, False)
     assert "brought from 4×4 cells" in found["two_grids"].note
+    assert (found["features"].output, found["features"].features_of) == ("f", ("y",))
     assert found["everything"].topk == TopKOutputs(2, "gapmil_topk_classes", "gapmil_topk_grid")
     assert found["exact"].source_sha256 == load_model(tmp_path / "exact.onnx").sha256
     assert found["exact"].grid_shape == ("N", 5, 3, 5)
@@ -191,7 +199,7 @@ def test_the_keys_of_a_head_stay_what_they_are() -> None:
     assert list(rewrite_model(exact()).heads[0].to_json()) == [
         "output", "verdict", "logits", "features", "grid", "argmax", "certainty", "peaks", "topk", "classes", "scores",
         "activation", "readout", "quantized", "rounding_bound", "position_dependent", "note", "outputs", "grid_shape",
-        "residual", "feature_grids", "chain", "places", "attachment", "as_deployed",
+        "residual", "feature_grids", "chain", "places", "attachment", "as_deployed", "features_of",
     ]  # fmt: skip
 
 

@@ -41,16 +41,6 @@ def _failed(summary: AuditSummary) -> Caution | None:
     )
 
 
-def _preprocess(summary: AuditSummary) -> Caution | None:
-    if not summary.preprocess_assumed:
-        return None
-    return Caution(
-        "Preprocessing was guessed.",
-        "Wrong preprocessing is the commonest silent failure: the vendor should confirm it. "
-        "All numbers here hold for the preprocessing listed below.",
-    )
-
-
 def _no_objects(summary: AuditSummary) -> Caution | None:
     if summary.foreground is not None:
         return None
@@ -102,7 +92,8 @@ def _background(summary: AuditSummary) -> Caution | None:
         return None
     return Caution(
         "Much of the evidence is background.",
-        f"{percent(share)} of it lies outside the marked object. Where surroundings change, so may the answers.",
+        f"{percent(share)} of it lies outside the marked object"
+        + (f", against {percent(random)} outside a box of its size anywhere." if random is not None else "."),
     )
 
 
@@ -123,7 +114,8 @@ def _calibration(summary: AuditSummary) -> Caution | None:
         return None
     return Caution(
         "Confidence is not probability.",
-        f"It misses the accuracy by {percent(error)} on average (expected calibration error).",
+        f"On these images it misses the accuracy by {percent(error)} on average (expected calibration error, which "
+        "chance alone keeps above 0).",
     )
 
 
@@ -135,8 +127,8 @@ def _edges(summary: AuditSummary) -> Caution | None:
         return None
     return Caution(
         "The edges speak loudly.",
-        f"The outermost cells are {percent(ring, 0)} of all and hold {percent(evidence, 0)} of the evidence: an "
-        "artefact of padding, unless the objects lie there.",
+        f"The outermost cells are {percent(ring, 0)} of all and hold {percent(evidence, 0)} of the evidence. Padding "
+        "does that, and so do objects at the edge: which of them it was is not measured.",
     )
 
 
@@ -150,7 +142,6 @@ def _few(summary: AuditSummary) -> Caution | None:
 
 _RULES = (
     _failed,
-    _preprocess,
     _background,
     _head,
     _positions,

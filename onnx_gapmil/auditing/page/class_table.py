@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.show.html.markup import Markup, tag
 
 NO_SCRIPT = "This part needs JavaScript, which this browser does not run here."
@@ -10,16 +11,56 @@ NO_SCRIPT = "This part needs JavaScript, which this browser does not run here."
 _COLUMNS = (
     ("name", "Class", "text"),
     ("images", "Images", "number"),
-    ("top1", "Top-1", "number"),
-    ("top5", "Top-5", "number"),
-    ("any_top1", "Wins a cell", "number"),
-    ("cell_share", "Cells on object", "number"),
+    ("top1", "Top-1", "share"),
+    ("top5", "Top-5", "share"),
+    ("any_top1", "Wins a cell", "share"),
+    ("cell_share", "Cells on object", "share"),
     ("confused", "Most confused with", "text"),
 )
+#: Of a head whose classes are present each by itself.
+_LABEL_COLUMNS = (
+    ("name", "Class", "text"),
+    ("images", "Images", "number"),
+    ("average_precision", "Average precision", "share"),
+    ("prevalence", "by chance", "share"),
+    ("precision", "Precision", "share"),
+    ("recall", "Recall", "share"),
+    ("f1", "F1", "share"),
+    ("threshold", "Threshold", "share"),
+    ("any_top1", "Wins a cell", "share"),
+)
+_SAID = (
+    "Top-1 and top-5: share of the class's images where it is the best, or among the five best, at image level. Wins a "
+    "cell: share of its images where it is the best class of a cell on the object. Cells on object: share of the "
+    "object's cells that it wins, on average. Most confused with: what the model answered instead, with how often."
+)
+_LABELS_SAID = (
+    "Average precision: of the ranking of all images by the class's score; by chance it is the class's share of the "
+    "images. Precision: share of what is said to be the class that is. Recall: share of its images that are said to "
+    "be. F1: their harmonic mean. All at the threshold, a probability. Wins a cell: share of its images where it is "
+    "the best class of a cell on the object, above its threshold."
+)
+_FEW_SAID = " A share of few images says little: “at least” leaves such classes out. A class's name shows its images."
 
 
-def classes_section() -> Markup:
+#: Choices of the fewest images that a class must have to be listed, the first that enough classes meet.
+_LEAST = (10, 5, 2)
+#: Rows that the table begins with.
+_ROWS = 10
+
+
+def _least_images(summary: AuditSummary) -> int:
+    """A share of one or two images says little: leave such classes out if ten others are there."""
+    images = [row.images for row in summary.classes]
+    for least in _LEAST:
+        if sum(value >= least for value in images) >= min(_ROWS, len(images)):
+            return least
+    return 1
+
+
+def classes_section(summary: AuditSummary) -> Markup:
     """The table of classes, without its rows."""
+    columns = _COLUMNS if summary.multi_label is None else _LABEL_COLUMNS
     heads = [
         tag(
             "th",
@@ -27,10 +68,10 @@ def classes_section() -> Markup:
             scope="col",
             data_key=key,
             data_kind=kind,
-            class_="num" if kind == "number" else None,
+            class_=None if kind == "text" else "num",
             aria_sort="none",
         )
-        for key, title, kind in _COLUMNS
+        for key, title, kind in columns
     ]
     return tag(
         "section",
@@ -38,6 +79,12 @@ def classes_section() -> Markup:
         tag(
             "div",
             tag("label", "Find a class ", tag("input", type="search", id="class-filter", autocomplete="off")),
+            tag(
+                "label",
+                "At least ",
+                tag("input", type="number", id="class-least", min=1, value=_least_images(summary), autocomplete="off"),
+                " images",
+            ),
             tag("p", "", id="class-count", class_="soft", role="status"),
             class_="bar controls",
         ),
@@ -62,10 +109,7 @@ def classes_section() -> Markup:
             tag("summary", "What the columns say"),
             tag(
                 "p",
-                "Top-1 and top-5: share of the class's images where it is the best, or among the five best, at image "
-                "level. Wins a cell: share of its images where it is the best class of a cell on the object. Cells on "
-                "object: share of the object's cells that it wins, on average. Most confused with: what the model "
-                "answered instead, with how often. A class's name shows its images below.",
+                (_SAID if summary.multi_label is None else _LABELS_SAID) + _FEW_SAID,
             ),
         ),
         id="classes",

@@ -5,14 +5,18 @@ from __future__ import annotations
 from onnx_gapmil.auditing.summary import AuditedData, AuditSummary, ProviderUse
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.show.html.formatting import count
-from onnx_gapmil.show.html.markup import Child, Markup, join, tag
+from onnx_gapmil.show.html.markup import Child, Markup, join, prose, tag
 
 _SHOWN_FAILURES = 100
 
 
 def conditions_section(summary: AuditSummary) -> Markup:
     """A list of terms, and the images that failed."""
-    preprocess = join(_recipe(summary.preprocess), tag("small", summary.preprocess_source))
+    preprocess = join(
+        tag("b", "guessed: ", class_="guessed") if summary.preprocess_assumed else None,
+        _recipe(summary.preprocess),
+        tag("small", summary.preprocess_source),
+    )
     rows: list[tuple[str, Child]] = [
         ("Model", join(tag("code", summary.model), tag("small", f"SHA-256 {summary.model_sha256}"))),
         ("Head", _head(summary)),
@@ -20,7 +24,7 @@ def conditions_section(summary: AuditSummary) -> Markup:
         ("Data", _data(summary.data)),
         ("Images", _images(summary)),
         ("Preprocessing", preprocess),
-        ("Classes", join(summary.class_map.source, tag("small", summary.names_source))),
+        ("Classes", join(prose(summary.class_map.source), tag("small", prose(summary.names_source)))),
         ("Ran on", _provider(summary.provider)),
         ("Written by", f"onnx-gapmil {summary.versions['onnx-gapmil']}"),
         ("Versions", ", ".join(f"{name} {version}" for name, version in summary.versions.items())),

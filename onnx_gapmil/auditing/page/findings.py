@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from onnx_gapmil.auditing.page.aggregators import aggregators
 from onnx_gapmil.auditing.page.localization import localization, several_objects
+from onnx_gapmil.auditing.page.multi_label import multi_label_aggregators
 from onnx_gapmil.auditing.page.reliability import calibration
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.metrics.figures import ForegroundFigures, RecoveryFigures
@@ -25,24 +26,25 @@ _CAUSES = (
     (
         "dilution",
         "Dilution",
-        "The right class wins cells on the object, but too few, or the object is shared with the class answered.",
+        "The label wins cells on the object, but few, or it shares the object with the class answered.",
     ),
-    ("distraction", "Distraction", "It wins some, but is outvoted: most cells of the class answered lie elsewhere."),
-    ("absent", "Absent", "No cell on the object has the right class on top; pooling is not to blame."),
+    ("distraction", "Distraction", "It wins some; most cells of the class answered lie elsewhere."),
+    ("absent", "Absent", "No cell on the object has the label on top."),
 )
 
 
 def findings_section(summary: AuditSummary) -> Markup:
     """All plots that the summary has values for."""
+    several = summary.multi_label
     plots = [
-        aggregators(summary),
+        aggregators(summary) if several is None else multi_label_aggregators(summary, several.chance),
         _recovery(summary),
-        _causes(summary),
-        _background(summary),
+        _causes(summary) if several is None else None,
         localization(summary),
-        calibration(summary),
-        several_objects(summary),
+        _background(summary),
+        several_objects(summary) if several is None else None,
         _edges(summary),
+        calibration(summary) if several is None else None,
     ]
     return tag(
         "section",
@@ -74,10 +76,10 @@ def _recovery(summary: AuditSummary) -> Markup | None:
         rows.append(Row(label, marks, [numbers]))
     return finding(
         "recovery",
-        "Where the right class still shows",
+        "Does the label win cells on the object?",
         _recovery_reading(summary.foreground),
         join(
-            _recovery_legend(groups, control),
+            _recovery_legend(groups, control, several=summary.multi_label is not None),
             plot(rows, axis, columns=("", ""), what="Recovery in foreground cells", height=30),
         ),
         "A cell is on the object if at least half of its area lies in the object's box or mask; if no cell does, the "
@@ -85,12 +87,15 @@ def _recovery(summary: AuditSummary) -> Markup | None:
         "class with the highest logit in it (arXiv 2606.14555). The control asks the same cells of the same errors for "
         "the classes that rank next above and next below the label for the whole image, the answer aside: they cannot "
         "know, and win cells too.",
-        "Compare the last two rows: a model that looks at objects wins far more cells on them than elsewhere.",
+        "The last two rows compare the object's cells with the others: a label that wins as many elsewhere is not told "
+        "by the object.",
     )
 
 
-def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]], control: float | None) -> Markup:
+def _recovery_legend(groups: Sequence[tuple[str, RecoveryFigures]], control: float | None, *, several: bool) -> Markup:
     names = {"right": "the image-level answer is right", "wrong": "it is wrong"}
+    if several:
+        names = {"right": "the image's highest class is a label", "wrong": "it is none"}
     return tag(
         "ul",
         [
@@ -113,11 +118,11 @@ def _recovery_reading(found: ForegroundFigures) -> str:
     right, wrong = found.right, found.wrong
     if not wrong.images:
         inside, outside = percent(right.cell_share, 0), percent(right.background_share, 0)
-        return f"The right class wins {inside} of the cells on the object, {outside} elsewhere."
+        return f"The label wins {inside} of the cells on the object, {outside} elsewhere."
     share = percent(wrong.any_top1, 0)
     control = wrong.control_any_top1
     beside = f"; a class ranked beside it does in {percent(control, 0)}" if control is not None else ""
-    return f"Where the answer is wrong, the right class still wins a cell on the object in {share}{beside}."
+    return f"Where the answer is wrong, the label wins a cell on the object in {share}{beside}."
 
 
 def _causes(summary: AuditSummary) -> Markup | None:
@@ -129,8 +134,9 @@ def _causes(summary: AuditSummary) -> Markup | None:
     _key, name, most = max(parts, key=lambda part: part[2])
     return finding(
         "causes",
-        "Why the mean failed",
-        f"{name} explains {most:,} of {count(found.total, 'error')} ({percent(most / found.total, 0)}).",
+        "Errors by who wins which cells",
+        f"The most frequent is {name.lower()}: {most:,} of {count(found.total, 'error')} "
+        f"({percent(most / found.total, 0)}).",
         stacked_bar(
             [part for part in parts if part[2]],
             "Causes of errors",
@@ -168,7 +174,7 @@ def _background(summary: AuditSummary) -> Markup | None:
         "Of the evidence for the class answered, the share that lies outside the object's box or mask. A cell's "
         "evidence for a class is by how much its logit stands above the mean of all classes in that cell. The grey "
         "bars measure the same evidence against a box of the object's size in the middle of the image, and one "
-        "anywhere in it. Below both, the model looks at the object.",
+        "anywhere in it. Below both, the evidence lies on the object more than its place alone makes it.",
         f"In {count(detail.only_background_errors, 'error')} only the background speaks: the class answered wins no "
         "cell on the object.",
     )
@@ -210,8 +216,8 @@ def _edges(summary: AuditSummary) -> Markup | None:
             tag("ul", tag("li", tag("span", class_="swatch tick"), "their share of cells"), class_="legend inline"),
             plot(rows, axis, columns=("", "in them"), what="Shares of the outermost ring of cells"),
         ),
-        "Convolutions with zero padding see a border that no photo has. Shares well above the ring’s share of cells, "
-        "on photos whose objects do not lie at the edge, are its artefact. A cell’s energy is the variance of its "
+        "Convolutions with zero padding see a border that no photo has, which may raise the shares above the ring’s "
+        "share of cells; objects at the edge do so too. A cell’s energy is the variance of its "
         "logits over the classes: it is large where the cell says anything at all.",
     )
 

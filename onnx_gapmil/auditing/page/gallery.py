@@ -11,44 +11,80 @@ from onnx_gapmil.show.html.markup import Child, Markup, tag
 
 _FILTERS = (
     ("all", "All"),
-    ("recoverable", "Right class wins a cell"),
+    ("recoverable", "Label wins a cell on the object"),
     ("dilution", "Dilution"),
     ("distraction", "Distraction"),
     ("absent", "Absent"),
     ("wrong", "All wrong"),
     ("right", "Right"),
+    ("suspect", "Suspect label"),
 )
-_COLOURED = frozenset({"dilution", "distraction", "absent", "recoverable"})
+_MAPS = (
+    ("label", "the label"),
+    ("answer", "the answer"),
+    ("difference", "the difference: label less answer"),
+    ("none", "no class"),
+)
+#: Of a head whose classes are present each by itself.
+_SEVERAL_FILTERS = (
+    ("all", "All"),
+    ("exact", "Exactly the labels"),
+    ("missed", "A label is missed"),
+    ("extra", "A class too many"),
+    ("suspect", "Suspect label"),
+)
+_COLOURED = frozenset({"suspect", "dilution", "distraction", "absent", "recoverable"})
 
 
-def gallery_section(gallery: Gallery) -> Markup | None:
-    """The gallery's controls and an empty list; None without images."""
+def gallery_section(gallery: Gallery, *, multi_label: bool = False) -> Markup | None:
+    """The gallery's controls and an empty list; None without images.
+
+    Args:
+        gallery: its images.
+        multi_label: whether classes are present each by itself.
+    """
     if not gallery.images:
         return None
     return tag(
         "section",
         tag("h2", "Images"),
         tag("p", gallery.note or f"All {count(gallery.shown, 'image')}, the most telling first.", class_="soft"),
-        tag(
-            "p",
-            "Point at a cell, tap it, or use the arrow keys to see its classes; click to keep it. A class's name "
-            "switches its map on: how strongly each cell speaks for it.",
-            class_="hint",
-        ),
+        _hint(gallery),
         tag("noscript", tag("p", NO_SCRIPT)),
-        _controls(gallery.images),
-        tag("p", "", id="gallery-count", class_="soft", role="status"),
+        _controls(gallery.images, multi_label),
+        tag(
+            "div",
+            tag("p", "", id="gallery-count", class_="soft", role="status"),
+            tag("div", id="gallery-tools", class_="tools controls"),
+            class_="bar",
+        ),
+        tag("p", "", id="gallery-paper", class_="soft paper"),
         tag("ul", id="gallery", class_="cards"),
-        tag("button", "Show more", type="button", id="gallery-more", class_="quiet controls", hidden=True),
         tag("dialog", id="viewer", aria_label="One image"),
         id="images",
         aria_label="Images",
     )
 
 
-def _controls(images: Sequence[GalleryImage]) -> Markup:
+def _hint(gallery: Gallery) -> Markup:
+    if not _mapped(gallery.images):
+        text = "Where the cells of this model look is not known, so no maps are shown."
+    else:
+        text = (
+            "On each photo lies the map of its label: how strongly each cell speaks for it. Point at a cell, tap it, "
+            "or use the arrow keys to see its classes; click to keep it. A class's name shows its map instead."
+        )
+    return tag("p", text, class_="hint")
+
+
+def _mapped(images: Sequence[GalleryImage]) -> bool:
+    return any(image.maps.grid for image in images)
+
+
+def _controls(images: Sequence[GalleryImage], multi_label: bool) -> Markup:
+    mapped = _mapped(images)
     switches: list[Child] = [
-        _switch("grid", "Cells", on=True),
+        _switch("grid", "Cells", on=True) if mapped else None,
         _switch("boxes", "Boxes", on=True) if any(image.boxes for image in images) else None,
         _switch("foreground", "Cells on object", on=False) if any(image.foreground for image in images) else None,
         tag(
@@ -56,28 +92,28 @@ def _controls(images: Sequence[GalleryImage]) -> Markup:
             "Map of ",
             tag(
                 "select",
-                tag("option", "no class", value="none"),
-                tag("option", "the right class", value="truth"),
-                tag("option", "the class answered", value="answer"),
+                [tag("option", text, value=key) for key, text in _MAPS],
                 id="map-of",
+                disabled=not mapped,
             ),
         ),
     ]
     return tag(
         "div",
-        tag("div", _filters(images), class_="filters", role="group", aria_label="Images by outcome"),
+        tag("div", _filters(images, multi_label), class_="filters", role="group", aria_label="Images by outcome"),
         tag(
             "div",
             tag("label", "Class or file ", tag("input", type="search", id="image-filter", autocomplete="off")),
-            tag("button", "", type="button", id="class-chip", class_="chip", hidden=True),
+            tag("span", id="gallery-chips", class_="chips"),
             switches,
+            id="gallery-bar",
             class_="bar",
         ),
         class_="gallery-controls controls",
     )
 
 
-def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
+def _filters(images: Sequence[GalleryImage], multi_label: bool) -> list[Markup]:
     """A button for each outcome that occurs, with how many images have it."""
     causes = [image.cause for image in images]
     counts = {
@@ -88,6 +124,10 @@ def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
         "absent": causes.count("absent"),
         "wrong": sum(not image.right for image in images),
         "right": sum(image.right for image in images),
+        "suspect": sum(image.suspect for image in images),
+        "exact": sum(set(image.present or ()) == set(image.labels) for image in images),
+        "missed": sum(not set(image.labels) <= set(image.present or ()) for image in images),
+        "extra": sum(not set(image.present or ()) <= set(image.labels) for image in images),
     }
     return [
         tag(
@@ -99,7 +139,7 @@ def _filters(images: Sequence[GalleryImage]) -> list[Markup]:
             data_filter=key,
             aria_pressed="true" if key == "all" else "false",
         )
-        for key, title in _FILTERS
+        for key, title in (_SEVERAL_FILTERS if multi_label else _FILTERS)
         if counts[key] or key == "all"
     ]
 

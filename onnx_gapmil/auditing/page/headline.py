@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
 from onnx_gapmil.auditing.page.cautions import cautions_of
+from onnx_gapmil.auditing.page.multi_label import multi_label_bar, multi_label_sentences, multi_label_tiles
+from onnx_gapmil.auditing.page.wording import points, within
+from onnx_gapmil.auditing.sentences import swap_sentence
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
-from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.metrics.swaps import LikelySwap
 from onnx_gapmil.show.html.charts import stacked_bar
-from onnx_gapmil.show.html.formatting import aggregator_name, count, interval, of_images, percent
-from onnx_gapmil.show.html.markup import Markup, join, tag
+from onnx_gapmil.show.html.formatting import aggregator_name, count, of_images, percent
+from onnx_gapmil.show.html.markup import Markup, join, prose, tag
 
 _VERDICTS: dict[Verdict, str] = {
     "exact": "a cell’s value is the head’s own answer to that cell alone.",
@@ -52,15 +56,22 @@ class Outcome:
         return cls(summary.images, right, wrong, judged, recoverable.images, min(beyond, recoverable.images))
 
 
-def headline_section(summary: AuditSummary) -> Markup:
-    """Verdict, sentences, the bar of all images, warnings."""
+def headline_section(summary: AuditSummary, names: Mapping[int, str]) -> Markup:
+    """Verdict, sentences, the bar of all images, warnings.
+
+    Args:
+        summary: of the audit.
+        names: of the classes.
+    """
     outcome = Outcome.of(summary)
     return tag(
         "section",
         _eyebrow(summary),
+        _guess(summary),
+        [_swap(swap, names) for swap in summary.likely_swaps],
         tag("h1", "What the classifier sees, ", tag("span", "measured", class_="soft")),
         tag("div", [tag("p", sentence) for sentence in sentences(summary, outcome)], class_="lead"),
-        _outcome_bar(outcome),
+        _outcome_bar(outcome) if summary.multi_label is None else multi_label_bar(summary.multi_label),
         _figures(summary),
         _warnings(summary),
         id="summary",
@@ -75,8 +86,35 @@ def _eyebrow(summary: AuditSummary) -> Markup:
     return tag("p", tag("b", f"{said} head"), f": {_VERDICTS[verdict]}", class_="eyebrow")
 
 
+def _guess(summary: AuditSummary) -> Markup | None:
+    """Loud, and before every figure: with other preprocessing all of them are others."""
+    if not summary.preprocess_assumed:
+        return None
+    return tag(
+        "p",
+        tag("b", "Preprocessing was guessed."),
+        " ",
+        summary.preprocess_source,
+        " Every figure on this page holds for that guess alone; ",
+        tag("code", "--preprocess"),
+        " takes what the vendor says.",
+        class_="guess",
+        role="note",
+    )
+
+
+def _swap(swap: LikelySwap, names: Mapping[int, str]) -> Markup:
+    """As loud as a guess: every figure is another once the classes are put right."""
+    said, _, rest = swap_sentence(swap, names).partition(": ")
+    return tag("p", tag("b", f"{said}:"), " ", prose(rest), class_="guess", role="note")
+
+
 def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
     """The headline, for someone who decides about a release."""
+    if summary.multi_label is not None:
+        background = _background_sentence(summary)
+        own = multi_label_sentences(summary, summary.multi_label)
+        return [*own, background] if background is not None else own
     found = (
         _accuracy_sentence(summary, outcome),
         _recovery_sentence(summary, outcome),
@@ -90,7 +128,7 @@ def _accuracy_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     return join(
         "The model names the right class for ",
         _strong(f"{outcome.right:,} of {count(outcome.images, 'image')}"),
-        f" ({percent(summary.top1)}, {_within(summary.intervals['top1'])})",
+        f" ({percent(summary.top1)}, {within(summary.intervals['top1'])})",
         f"; in {percent(summary.top5)} it is among the five best.",
     )
 
@@ -105,12 +143,12 @@ def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None
         else f"the {count(outcome.judged, 'error')} with a known place of the object"
     )
     if not outcome.winning:
-        return join("In none of ", these, " does the right class win a cell on the object.")
+        return join("In none of ", these, " does the label win a cell on the object.")
     all_of_them = outcome.winning == outcome.judged
     found = join(
         "In ",
         _strong(f"all {these.removeprefix('the ')}" if all_of_them else f"{outcome.winning:,} of {these}"),
-        ", the right class still wins a cell on the object",
+        ", the label wins a cell on the object",
     )
     wrong = summary.foreground.wrong
     control, excess = wrong.control_any_top1, wrong.excess
@@ -120,21 +158,14 @@ def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None
     bounds = summary.intervals["foreground.wrong.excess"]
     if not summary.cells_know_better:
         how = "no more often" if excess <= 0 else "not surely less often"
-        return join(
-            found, beside, f", {how} ({_points(excess, bounds)}): the cells may know no better than the answer."
-        )
+        return join(found, beside, f", {how} ({points(excess, bounds)}): the cells may know no better than the answer.")
     return join(
         found,
         beside,
         ". The ",
-        _strong(_points(excess, bounds)),
+        _strong(points(excess, bounds)),
         " between them are evidence that the cells hold and averaging loses.",
     )
-
-
-def _points(excess: float, bounds: Interval) -> str:
-    """A difference of shares, with its interval."""
-    return f"{100 * excess:+.0f}".replace("-", "\u2212") + f" points, {_within(bounds)}"
 
 
 def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
@@ -145,7 +176,8 @@ def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     if more > 0:
         sure = "which may be chance" if may_be_chance(found[best], own) else "with no training"
         return join(
-            f"Pooling the same cells by {aggregator_name(best)} instead would be right for ",
+            f"Pooling the same cells by {aggregator_name(best)} instead, the best of the other ways on these images, ",
+            "is right for ",
             _strong(f"{count(more, 'image')} more"),
             f" ({percent(share)}), {sure}.",
         )
@@ -178,7 +210,7 @@ def _outcome_bar(outcome: Outcome) -> Markup:
     lost = max(0, judged - outcome.winning)
     parts = [
         ("right", "Right", outcome.right),
-        ("recoverable", "Wrong; the right class wins a cell on the object, beyond the control", outcome.beyond),
+        ("recoverable", "Wrong; the label wins a cell on the object, beyond the control", outcome.beyond),
         ("control", "Wrong; it wins one, as classes ranked beside it do", outcome.winning - outcome.beyond),
         ("lost", "Wrong; it wins none there", lost),
         ("unjudged", "Wrong" if not judged else "Wrong, the object's place unknown", outcome.wrong - judged),
@@ -191,23 +223,22 @@ def _figures(summary: AuditSummary) -> Markup:
     centre = f"centre of the image: {percent(summary.pointing_game_centre)}"
     boxes = summary.localization
     middle = f"box in the centre: {percent(boxes.centre_box.shares.mean)}" if boxes is not None else ""
-    tiles = [
-        ("Top-1", summary.top1, _within(summary.intervals["top1"])),
-        ("Top-5", summary.top5, _within(summary.intervals["top5"])),
-        ("Pointing game", summary.pointing_game, centre),
-        ("MaxBoxAccV2", summary.maxboxacc_v2, middle),
-        ("Calibration error", summary.calibration.ece, "confidence against accuracy"),
-    ]
+    places = [("Pointing game", summary.pointing_game, centre), ("MaxBoxAccV2", summary.maxboxacc_v2, middle)]
+    if summary.multi_label is not None:
+        tiles = [*multi_label_tiles(summary.multi_label), *places]
+    else:
+        tiles = [
+            ("Top-1", summary.top1, within(summary.intervals["top1"])),
+            ("Top-5", summary.top5, within(summary.intervals["top5"])),
+            *places,
+            ("Calibration error", summary.calibration.ece, "confidence against accuracy"),
+        ]
     shown = [
         tag("div", tag("dt", name), tag("dd", percent(value), tag("span", note, class_="note")))
         for name, value, note in tiles
         if value is not None
     ]
     return tag("dl", shown, class_="figures")
-
-
-def _within(bounds: Interval) -> str:
-    return f"95 % interval {interval(bounds)}"
 
 
 def _warnings(summary: AuditSummary) -> Markup | None:

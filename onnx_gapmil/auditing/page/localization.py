@@ -27,6 +27,8 @@ def localization(summary: AuditSummary) -> Markup | None:
             ("IoU of 0.3 or more", grid.iou_30, centre.iou_30),
             ("IoU of 0.5 or more", grid.iou_50, centre.iou_50),
             ("IoU of 0.7 or more", grid.iou_70, centre.iou_70),
+            ("MaxBoxAcc (V1): the largest box, IoU of 0.5", summary.maxboxacc_v1, detail.one_box.centre_box.share),
+            ("Top-1 localization: and the answer is right", summary.top1_localization, detail.top1.centre_box.share),
         ]
     lines.append(("PxAP: pixels of the mask", summary.pxap, None))
     known: list[_Line] = [(label, value, baseline) for label, value, baseline in lines if value is not None]
@@ -41,7 +43,7 @@ def localization(summary: AuditSummary) -> Markup | None:
         rows.append(Row(label, marks, [table_percent(value), table_percent(baseline)]))
     return finding(
         "localization",
-        "Finding the object",
+        "Does the grid find the object?",
         _reading(known),
         join(
             tag(
@@ -64,7 +66,7 @@ def _reading(known: list[_Line]) -> str:
     label, value, baseline = known[0]
     against = f", against {percent(baseline, 0)} for the middle of the image" if baseline is not None else ""
     if label.startswith("Pointing"):
-        return f"The right class's best cell lies on the object in {percent(value, 0)}{against}."
+        return f"The label's best cell lies on the object in {percent(value, 0)}{against}."
     return f"Boxes cut from the grid are right in {percent(value, 0)}{against}."
 
 

@@ -12,7 +12,6 @@ from onnx_gapmil.show.html.formatting import percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
 _SIDE, _LEFT, _TOP, _HISTOGRAM = 240, 34, 24, 44
-_SMALL_GAP = 0.01
 _WIDTH, _HEIGHT = _LEFT + _SIDE + 12, _TOP + _SIDE + _HISTOGRAM + 52
 
 
@@ -39,11 +38,10 @@ def calibration(summary: AuditSummary) -> Markup:
     """Accuracy against confidence by bins, with how many images each holds."""
     known = _points(summary.calibration.bins)
     total = sum(item.images for item in known)
-    gap = sum(item.images * (item.confidence - item.accuracy) for item in known) / total
     return finding(
         "calibration",
         "Can its confidence be believed?",
-        _reading(summary.calibration.ece, gap),
+        _reading(known, total, summary.calibration.ece),
         join(
             _diagram(known),
             tag(
@@ -63,18 +61,20 @@ def calibration(summary: AuditSummary) -> Markup:
             ),
         ),
         "Images are binned by the probability of the model's best class. A dot's height is the share of its bin that "
-        "is right; on the diagonal, a confidence of 80 % is right 80 % of the time. Below it the model is too sure of "
-        "itself. The bars count images.",
-        "The expected calibration error is the mean distance from the diagonal, weighted by images.",
+        "is right; on the diagonal, a confidence of 80 % is right 80 % of the time. Below it the model is right less "
+        "often than it says. The bars count images.",
+        "The expected calibration error is the mean distance from the diagonal, weighted by images; few images keep it "
+        "above 0 even for a model that is calibrated.",
     )
 
 
-def _reading(error: float, gap: float) -> str:
-    if abs(gap) <= _SMALL_GAP:
-        how = "about as sure as it is right"
-    else:
-        how = "too sure of itself" if gap > 0 else "right more often than it says"
-    return f"On the whole the model is {how}; its confidence misses the accuracy by {percent(error)} on average."
+def _reading(bins: Sequence[_Point], total: int, error: float) -> str:
+    confidence = sum(item.images * item.confidence for item in bins) / total
+    accuracy = sum(item.images * item.accuracy for item in bins) / total
+    return (
+        f"Its answers have a probability of {percent(confidence)} on average, and {percent(accuracy)} of them are "
+        f"right; bin by bin the two are {percent(error)} apart."
+    )
 
 
 def _diagram(bins: Sequence[_Point]) -> Markup:

@@ -7,22 +7,55 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from onnx_gapmil.auditing.confusions import Confusions
 from onnx_gapmil.auditing.gallery import Gallery
 from onnx_gapmil.auditing.page.class_table import classes_section
 from onnx_gapmil.auditing.page.conditions import conditions_section
+from onnx_gapmil.auditing.page.confusions import confusions_section
 from onnx_gapmil.auditing.page.findings import findings_section
 from onnx_gapmil.auditing.page.gallery import gallery_section
 from onnx_gapmil.auditing.page.header import header
 from onnx_gapmil.auditing.page.headline import headline_section
+from onnx_gapmil.auditing.page.multi_label import with_label_figures
+from onnx_gapmil.auditing.page.shared import shared_summary
+from onnx_gapmil.auditing.page.slices import slices_section
+from onnx_gapmil.auditing.page.suspects import suspects_section
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.html.document import Document, render_document
-from onnx_gapmil.show.html.maps import colour_scale
+from onnx_gapmil.show.html.maps import colour_scale, difference_scale
 from onnx_gapmil.show.html.markup import join, tag
 
-_STYLES = ("base.css", "plots.css", "classes.css", "gallery.css", "print.css")
-_SCRIPTS = ("elements.js", "theme.js", "classes.js", "photo_grid.js", "panel.js", "gallery.js", "viewer.js")
+_STYLES = (
+    "base.css",
+    "plots.css",
+    "classes.css",
+    "tables.css",
+    "confusions.css",
+    "gallery.css",
+    "viewer.css",
+    "print.css",
+)
+_SCRIPTS = (
+    "elements.js",
+    "address.js",
+    "theme.js",
+    "grid_numbers.js",
+    "boxes.js",
+    "photo_grid.js",
+    "panel.js",
+    "explorer.js",
+    "recycler.js",
+    "selection.js",
+    "saving.js",
+    "gallery.js",
+    "viewer.js",
+    "classes.js",
+    "start.js",
+)
+#: Where the slider of boxes begins if no audit has chosen a threshold.
+_HALF = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +67,14 @@ class Report:
         names: of the classes that occur.
         activation: what turns the logits of cells into probabilities.
         gallery: the images to show.
+        confusions: labels against answers.
     """
 
     summary: AuditSummary
     names: Mapping[int, str]
     activation: Literal["softmax", "sigmoid"]
     gallery: Gallery
+    confusions: Confusions
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -53,29 +88,45 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page of an audit: one file of HTML that loads nothing and sends nothing; see `render_document`."""
-    summary, gallery = report.summary, report.gallery
+    summary, gallery = shared_summary(report.summary), report.gallery
     data = {
         "activation": report.activation,
         "names": report.names,
-        "classes": summary.classes,
+        "classes": with_label_figures(summary.classes, summary.multi_label),
         "gallery": gallery,
+        "confusions": report.confusions,
+        "cuts": _cuts(report),
         "scale": colour_scale(),
+        "difference": difference_scale(),
+    }
+    confusions = confusions_section(report.confusions, report.names, gallery=bool(gallery.images))
+    sections = {
+        "summary": ("Summary", headline_section(summary, report.names)),
+        "images": ("Images", gallery_section(gallery, multi_label=summary.multi_label is not None)),
+        "confusions": ("Confusions", confusions),
+        "suspects": ("Suspects", suspects_section(summary, {image.name for image in gallery.images})),
+        "findings": ("Findings", findings_section(summary)),
+        "classes": ("Classes", classes_section(summary)),
+        "slices": ("Slices", slices_section(summary, gallery=bool(gallery.images))),
+        "measured": ("Measured", conditions_section(summary)),
     }
     return render_document(
         Document(
             title=f"{Path(summary.model).name} · onnx-gapmil audit",
             skip=tag("a", "Skip to the summary", class_="skip", href="#summary"),
-            header=header(summary, gallery),
-            main=join(
-                headline_section(summary),
-                conditions_section(summary),
-                findings_section(summary),
-                classes_section(),
-                gallery_section(gallery),
-            ),
+            header=header(summary, {key: title for key, (title, section) in sections.items() if section is not None}),
+            main=join(*(section for _title, section in sections.values())),
             footer=tag("p", "Made by onnx-gapmil ", summary.versions["onnx-gapmil"], ". One file; it loads nothing."),
             data={"summary-json": summary.to_json(), "data": to_json(data)},
             styles=_STYLES,
             scripts=_SCRIPTS,
         )
     )
+
+
+def _cuts(report: Report) -> dict[str, float] | None:
+    """Where boxes are cut from maps: the audit's own threshold; None where the cells' places are not known."""
+    if not any(image.maps.grid for image in report.gallery.images):
+        return None
+    found = report.summary.localization
+    return {"threshold": found.grid.threshold if found is not None else _HALF}

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.decode import read_samples
+from onnx_gapmil.images.levels import FullScale, to_levels
 from onnx_gapmil.images.preprocess import Preprocess
 
 MAX_DECODED_BYTES = 2**30
@@ -24,14 +25,16 @@ class Photos:
 
     Args:
         paths: of the image files.
+        full_scale: of samples of more than 8 bits, which a search sees in 8.
 
     Attributes:
         failed: (path, why) of those that could not be read; they have no number.
         decoded: how often a file was decoded.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], full_scale: FullScale = None) -> None:
         self._paths: list[Path] = []
+        self._full_scale = full_scale
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
         self._windows: dict[tuple[object, ...], npt.NDArray[np.uint8]] = {}
         self._room = MAX_DECODED_BYTES
@@ -76,7 +79,14 @@ class Photos:
 
     def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
         self.decoded += 1
-        return read_image(path)
+        samples = read_samples(path)
+        if samples.dtype == np.uint8 and samples.ndim == 3 and self._full_scale is None:
+            return samples
+        try:
+            levels = np.rint(to_levels(samples, self._full_scale)).astype(np.uint8)
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from error
+        return np.repeat(levels[:, :, None], 3, axis=2) if levels.ndim == 2 else levels
 
     def _keep(self, number: int, pixels: npt.NDArray[np.uint8]) -> None:
         if pixels.nbytes <= self._room:

@@ -17,6 +17,7 @@ alike is run once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -81,7 +82,8 @@ def rank_presets(
         samples: labelled images. Of more than `images`, so many are taken at even distances, because data
             sets are often sorted by class.
         images: how many are used; two or three dozen decide.
-        base: the documented default; without one, what `resolve_preprocess` infers from the input.
+        base: the documented default; without one, what `resolve_preprocess` infers from the input. Its full scale is
+            that of the samples, and no candidate has another; the ranking's preprocessings leave it out.
         offsets: what may have to be added to the labels to make them the model's classes, likeliest first.
         head: which head's logits and grid are scored.
         batch_size: images in one run.
@@ -98,10 +100,11 @@ def rank_presets(
     """
     _check(samples, images, offsets, batch_size)
     spec = session.input
-    default = base if base is not None else _inferred(spec)
+    full_scale = base.full_scale if base is not None else None
+    default = replace(base, full_scale=None) if base is not None else _inferred(spec)
     default.check_fits(spec)
     taken = evenly(samples, images)
-    photos = Photos([path for path, _ in taken])
+    photos = Photos([path for path, _ in taken], full_scale)
     if len(photos) == 0:
         path, reason = photos.failed[0]
         raise ImageError(f"None of {len(taken)} labelled images can be read. The first, {path}: {reason}")

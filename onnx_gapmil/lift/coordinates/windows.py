@@ -84,14 +84,25 @@ def _convolved(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     )
     groups = int(node.attrs.get("group", 1))
     channel = len(after) - 1 if last else 1
+    # A pixel shuffle that is spelled out leaves stairs. So do rows in a sequence of tokens, but there the columns run
+    # along the same axis: a convolution over attention's scores (talking heads) is no window over a map.
+    stairs = {window.axis for window in windows if len(windows) > 1 and not _is_sequence(source, window.axis)}
 
     def look(found: Field) -> Field:
         for window in windows:
-            # A pixel shuffle that is spelled out leaves stairs. (So do rows in a sequence of tokens; they stay.)
-            found = window.look(divided(found, window.axis) if len(windows) > 1 else found, MIXED)
+            found = window.look(divided(found, window.axis) if window.axis in stairs else found, MIXED)
         return _across_channels(found, channel, source.shape[channel], after[channel], groups)
 
     return [source.mapped(after, look)]
+
+
+def _is_sequence(source: Looks, axis: int) -> bool:
+    """Whether more than one coordinate of an input runs along an axis, as rows and columns do along tokens."""
+    return any(
+        sum(found.varies(axis) for (name, _), found in view.items() if name == one) > 1
+        for view in source.views
+        for one in {name for name, _ in view}
+    )
 
 
 def _across_channels(found: Field, axis: int, inputs: int, outputs: int, groups: int) -> Field:

@@ -57,7 +57,11 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
     name = lifted.name
     axis = lifted.batch_axis
     if clips:
-        name = saturate(walk, lifted.name, walk.per_cell(data, lifted.shape, axis), quantization, lifted.dtype)
+
+        def lay(share: str) -> str:
+            return walk.per_cell(share, lifted.shape, axis, shape=walk.shape(data))
+
+        name = saturate(walk, lifted.name, data, quantization, lifted.dtype, lay)
     return quantized_result(node, walk, name, [lifted], quantization, clips, batch_axis=axis)
 
 

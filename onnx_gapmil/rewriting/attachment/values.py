@@ -11,10 +11,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.graph.subgraphs import bodies
 from onnx_gapmil.lift.frozen import unpooled
 from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.lifting import MAX_DEPTH
+from onnx_gapmil.lift.quantization import FLOAT, input_name
 from onnx_gapmil.lift.verdict import Refusal
 from onnx_gapmil.rewriting.attachment.fences import fence
 
@@ -73,6 +76,9 @@ class Values:
         walk, build = self._walk, self._build
         if any(True for _ in bodies(walk.graph.node_proto(node))):
             return tensor  # a branch captures tensors by their names
+        rounded = self._rounded(node) if node.op == "DequantizeLinear" else None
+        if rounded is not None:
+            return rounded
         inputs = []
         for read in (str(entry.name) for entry in node.inputs):
             own = self.value(read) if read else ""
@@ -83,6 +89,34 @@ class Values:
             # A zero point of the vendor's is turned from int8 to uint8 with the vendor's operators.
             inputs = [inputs[0], *(self._copied(name) for name in inputs[1:])]
         return build.repeat(node, inputs)[[out.name for out in node.outputs].index(tensor)]
+
+    def _rounded(self, node: gs.Node) -> str | None:
+        """``clip(round(x / s)) * s``: a vendor's pair in float arithmetic; None where it is no pair of one scale.
+
+        OpenVINO merges the ranges of pairs that stand side by side: a second pair behind a Gemm of the same weights
+        left the vendor's own output without its range, moved by 1.7 of its largest value. A rounded float is no pair.
+        """
+        walk, build = self._walk, self._build
+        maker = walk.graph.producer(str(node.inputs[0].name))
+        if build.graph.opset < 11 or maker is None or maker.op != "QuantizeLinear":
+            return None  # Round is of operator set 11
+        if walk.dtype(str(maker.inputs[0].name), FLOAT) != FLOAT:
+            return None
+        (step, zero), (back, other) = (
+            (walk.value(input_name(end, 1)), walk.value(input_name(end, 2))) for end in (maker, node)
+        )
+        kind = walk.trace.dtypes.get(str(node.inputs[0].name), np.dtype(np.uint8))
+        if step is None or back is None or step.size != 1 or back.size != 1 or kind.kind not in "iu":
+            return None
+        offsets = [0 if point is None else int(point.reshape(-1)[0]) for point in (zero, other) if _is_one(point)]
+        if len(offsets) != 2 or offsets[0] != offsets[1] or step.dtype != FLOAT or back.dtype != FLOAT:
+            return None
+        limits = np.iinfo(kind)
+        low, high = (walk.scalar(float(end - offsets[0]), FLOAT) for end in (limits.min, limits.max))
+        own = self.value(str(maker.inputs[0].name))
+        integers = build.node("Round", [build.node("Div", [own, walk.scalar(float(step.reshape(-1)[0]), FLOAT)])])
+        inside = build.node("Min", [build.node("Max", [integers, low]), high])
+        return build.node("Mul", [inside, walk.scalar(float(back.reshape(-1)[0]), FLOAT)])
 
     def _copied(self, name: str) -> str:
         value = self._walk.value(name) if name else None
@@ -102,3 +136,8 @@ class Values:
         name = build.reshape(name, [-1, *inner])
         order = [*range(1, axis + 1), 0, *range(axis + 1, len(shape))]
         return name if axis == 0 else build.node("Transpose", [name], perm=order)
+
+
+def _is_one(point: np.ndarray | None) -> bool:
+    """Whether a zero point is one number, or left out."""
+    return point is None or point.size == 1

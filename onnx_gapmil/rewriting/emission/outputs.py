@@ -103,6 +103,7 @@ class _Emitter:
             channels=lifted.channels,
             dtype=lifted.dtype,
             cells=None if self._open_size else lifted.size[0] * lifted.size[1],
+            alone=head.logits.activation == "sigmoid",
         )
         # The scores "mean" of a contribution grid are the logits; all other scores look at every cell.
         needed = [entry for entry in emit.scores if entry.name != "mean" or readout != "contribution"]

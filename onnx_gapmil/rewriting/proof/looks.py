@@ -60,6 +60,8 @@ class AxisLooks:
             most; 0 where a cell looks at two places and not between them.
         unseen: the share of each step that moves no cell (`onnx_gapmil.rewriting.proof.gaps`).
         silent: how many of the stripes that cells are said to look at move none.
+        still: how many lines of cells that are said to look into the image no stripe moves: zeros around a map that was
+            cropped before.
     """
 
     correlation: float
@@ -72,6 +74,7 @@ class AxisLooks:
     middle: float = 1.0
     unseen: float = 0.0
     silent: int = 0
+    still: int = 0
 
     @property
     def measure(self) -> float:
@@ -79,8 +82,8 @@ class AxisLooks:
         least, most = self._slopes
         below, above = (1 - self.slope) / (1 - least), (self.slope - 1) / (most - 1)
         apart, away = (1 - self.correlation) / (1 - CORRELATION), abs(self.offset) / OFFSET
-        others = self.swapped / SWAPPED, self.unseen / UNSEEN, 2.0 * (self.silent > 0), (1 - self.middle) / (1 - MIDDLE)
-        return max(apart, below, above, away, *others)
+        others = self.swapped / SWAPPED, self.unseen / UNSEEN, (1 - self.middle) / (1 - MIDDLE)
+        return max(apart, below, above, away, *others, 2.0 * (self.silent > 0 or self.still > 0))
 
     @property
     def _slopes(self) -> tuple[float, float]:
@@ -103,6 +106,9 @@ class AxisLooks:
         """What is wrong with it, as a clause; "" where nothing is."""
         if self.passed is not False:
             return ""
+        if self.still:
+            verb = "answers" if self.still == 1 else "answer"
+            return f"{self.still} of {self.cells} {name} {verb} to nothing: the map was padded where it had been cut"
         if self.correlation <= -CORRELATION:
             return f"the {name} look at the image in reverse order (correlation {self.correlation:.2f})"
         if self.swapped > SWAPPED and self.correlation < CORRELATION:
@@ -123,7 +129,7 @@ class AxisLooks:
 
     def to_json(self) -> dict[str, float]:
         """The figures."""
-        return {
+        found: dict[str, float] = {
             "correlation": self.correlation,
             "sign": 1 if self.slope > 0 else -1,
             "slope": self.slope,
@@ -135,7 +141,10 @@ class AxisLooks:
             "middle": self.middle,
             "unseen": self.unseen,
             "silent": self.silent,
+            "still": self.still,
         }
+        # Stripes tell no more digits, and each file has them in its record.
+        return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()}
 
 
 def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlaces) -> AxisLooks:
@@ -149,6 +158,7 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     edges = responses[0].edges
     own, other = (_local([response.moved for response in responses], which) for which in (axis, 1 - axis))
     said, inside = _said(edges, places, own.shape[1])
+    still = int((inside & _still([response.moved for response in responses], axis)).sum())
     kept = np.flatnonzero(inside)
     if len(kept) < 2:  # hardly one is said to look into the image: then they are compared where they are said to look
         kept, said = np.arange(own.shape[1]), places.first + places.step * np.arange(own.shape[1])
@@ -161,7 +171,15 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         even = np.linspace(edges[0], edges[-1], 2 * other.shape[1] + 1)[1::2]  # the middles of its cells
         swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / contrast
     return AxisLooks(
-        correlation, slope, float(np.mean(seen - said)), swapped, contrast, own.shape[1], len(edges) - 1, middle
+        correlation,
+        slope,
+        float(np.mean(seen - said)),
+        swapped,
+        contrast,
+        own.shape[1],
+        len(edges) - 1,
+        middle,
+        still=still,
     )
 
 
@@ -181,6 +199,16 @@ def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
     # Half of two cells is moved by every stripe, so that their median would leave half of what is local.
     everywhere = np.median(mean, axis=1) if mean.shape[1] > 2 else mean.min(axis=1)
     return np.asarray(np.maximum(mean - everywhere[:, None], 0))
+
+
+def _still(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
+    """Which lines of cells along an axis of the map no stripe of any base image moves by anything, bool (cells,)."""
+    return np.asarray(
+        [
+            np.all([not change.take(line, 1 + axis).any() for change in moved])
+            for line in range(moved[0].shape[1 + axis])
+        ]
+    )
 
 
 def _middle(own: np.ndarray, edges: np.ndarray) -> float:

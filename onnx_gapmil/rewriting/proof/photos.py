@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.images.decode import read_image
-from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.decode import read_samples
+from onnx_gapmil.images.model_input import model_input
 from onnx_gapmil.images.resolve import resolve_preprocess
 from onnx_gapmil.images.sources import find_images
 
@@ -19,13 +18,16 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import LoadedModel
 
 
-def image_batches(model: LoadedModel, images: Sequence[str], preprocess: str | None) -> list[tuple[str, np.ndarray]]:
+def image_batches(
+    model: LoadedModel, images: Sequence[str], preprocess: str | None, *, no_guess: bool = False
+) -> list[tuple[str, np.ndarray]]:
     """Each photo as a batch of one, for `onnx_gapmil.verify`.
 
     Args:
         model: the model that the photos are prepared for.
         images: files, folders and globs.
         preprocess: what the user asked for; see `resolve_preprocess`.
+        no_guess: refuse a preprocessing that would be a guess.
 
     Returns:
         (path, array of the input's shape and dtype) for each photo.
@@ -35,15 +37,19 @@ def image_batches(model: LoadedModel, images: Sequence[str], preprocess: str | N
         PreprocessError: no preprocessing fits the model.
         ModelError: the model does not take one image.
     """
-    weights = {tensor.name for tensor in model.proto.graph.initializer}  # which IR 3 lists among the inputs
-    inputs = [value for value in model.proto.graph.input if value.name not in weights]
-    if len(inputs) != 1:
-        raise ModelError(f"{model.name} has {len(inputs)} inputs; photos can only be fed to a model with one.")
-    kind = inputs[0].type.tensor_type
-    shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in kind.shape.dim)
-    spec = InputSpec(inputs[0].name, shape, onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name)
-    recipe = resolve_preprocess(spec, request=preprocess, model_path=model.path, metadata=model.metadata).preprocess
-    fixed = shape[0] or 1
-    return [
-        (str(path), np.repeat(recipe.apply(read_image(path))[0][None], fixed, axis=0)) for path in find_images(images)
-    ]
+    spec, alone = model_input(model)
+    if spec is None:
+        raise ModelError(f"{model.name} has several inputs, or none; photos can only be fed to a model with one.")
+    resolved = resolve_preprocess(
+        spec, request=preprocess, model_path=model.path, metadata=model.metadata, proto=model.proto
+    )
+    if no_guess:
+        resolved.require_stated()
+    recipe = resolved.preprocess
+    fixed = spec.shape[0] or 1
+    found = []
+    for path in find_images(images):
+        array = np.empty(recipe.input_shape, recipe.input_dtype)
+        recipe.prepare(read_samples(path), array, path)
+        found.append((str(path), array if alone else np.repeat(array[None], fixed, axis=0)))
+    return found

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.aggregator import parse_aggregator
+from onnx_gapmil.rewriting.record import HeadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
         By tensor name. For a place or a class that was chosen: how far its value is below the best one's. For values:
         the largest difference. Both relative to the largest value; infinity where shapes or numbers do not fit.
     """
+    alone = isinstance(head, HeadRecord) and head.activation == "sigmoid"
     off = switched_off(grid)
     if off.any():  # far below all others, where they win nothing; their own scores are not compared
         low = grid[:, ~off].min(initial=0.0) - _FAR
@@ -54,7 +56,7 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
         }
     checks: dict[str, Any] = {
         "argmax": lambda found: _shortfall(np.moveaxis(grid, 1, -1), found),
-        "certainty": lambda found: _gap(found, certainty(grid), _unit(grid)),
+        "certainty": lambda found: _gap(found, certainty(grid, alone=alone), _unit(grid)),
         "peaks": lambda found: _shortfall(grid.reshape(*grid.shape[:2], -1), found),
         "topk_classes": lambda found: _best_classes(logits, found),
         "topk_grid": lambda found: _rows(grid, found, got["topk_classes"]),
@@ -63,15 +65,17 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
     result = {}
     for key, name in reductions(head).items():
         found = np.asarray(got[key])
-        check = checks.get(key) or (lambda found, key=key: _scores(grid, found, key.removeprefix("scores."), off))
+        check = checks.get(key) or (
+            lambda found, key=key: _scores(grid, found, key.removeprefix("scores."), off, alone)
+        )
         result[name] = float(check(found if found.dtype.kind in "iu" else found.astype(np.float64)))
     return result
 
 
-def certainty(grid: Array) -> Array:
-    """Softmax share of the best class in each cell, (N, H, W); the sigmoid where there is one class."""
-    if grid.shape[1] == 1:
-        return np.asarray(np.exp(-np.logaddexp(0.0, -grid[:, 0])))
+def certainty(grid: Array, *, alone: bool = False) -> Array:
+    """Softmax share of the best class in each cell, (N, H, W); the sigmoid where each class is read by itself."""
+    if alone or grid.shape[1] == 1:
+        return np.asarray(np.exp(-np.logaddexp(0.0, -grid.max(axis=1))))
     return np.asarray(1 / np.exp(grid - grid.max(axis=1, keepdims=True)).sum(axis=1))
 
 
@@ -116,9 +120,10 @@ def _rows(grid: Array, found: np.ndarray, classes: np.ndarray) -> float:
     return _gap(found, expected, float(np.abs(grid).max()))
 
 
-def _scores(grid: Array, found: np.ndarray, key: str, off: npt.NDArray[np.bool_]) -> float:
+def _scores(grid: Array, found: np.ndarray, key: str, off: npt.NDArray[np.bool_], alone: bool) -> float:
     aggregator = parse_aggregator(key)
-    expected = aggregator(grid.reshape(*grid.shape[:2], 1, -1))
+    cells = grid.reshape(*grid.shape[:2], 1, -1)
+    expected = aggregator(cells[:, :, None])[..., 0] if alone else aggregator(cells)
     if found.shape == expected.shape:
         found = np.where(off, expected, found)
     scale = max(float(np.abs(grid).max()), float(np.abs(expected).max()))

@@ -166,6 +166,10 @@ class ProofReport:
             return []
         reasons: list[str] = []
         residual, bound = self.residual(output), self.rounding_bound.get(output)
+        errors = [trial.class_errors[output] for trial in self.trials if output in trial.class_errors]
+        if residual == np.inf and errors and all(np.isnan(found).all() for found in errors):
+            # A head that divides by the length of a map of zeros, or weights that are no numbers.
+            return [f"output '{output}': the model itself answers no numbers (NaN) to any input that was tried."]
         if bound is not None and not all(
             trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
             for trial in self.trials

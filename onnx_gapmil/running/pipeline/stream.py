@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.decode import read_image
+from onnx_gapmil.images.decode import read_samples
+from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline.ordered import ordered_map
 
@@ -37,13 +38,15 @@ class Photo:
         path: its file.
         place: its place among the paths, from 0.
         geometry: where the network's input lies in it; `geometry.image_size` is its (H, W), upright.
-        pixels: (H, W, 3) RGB uint8, upright; None unless `keep_photos`.
+        pixels: (H, W, 3) RGB uint8, upright, as people see them; None unless `keep_photos`.
+        note: what is to be said of its samples; "" where there is nothing.
     """
 
     path: Path
     place: int
     geometry: Geometry
     pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +87,7 @@ class BatchAnswered:
             row: its place in `photos`.
         """
         grids = tuple(_rows(grid, slice(row, row + 1)) for grid in self.grids)
-        return Answered(photo.path, photo.place, photo.geometry, photo.pixels, grids)
+        return Answered(photo.path, photo.place, photo.geometry, photo.pixels, photo.note, grids)
 
 
 def iterate(
@@ -215,11 +218,13 @@ class _Buffers:
 def _prepare(preprocess: Preprocess, keep_photo: bool, task: _Task) -> _Prepared:
     """Decode a photo and write its input into its row."""
     try:
-        pixels = read_image(task.path)
-        geometry = preprocess.apply_into(pixels, task.buffer[task.row])
+        samples = read_samples(task.path)
+        geometry = preprocess.prepare(samples, task.buffer[task.row], task.path)
     except ImageError as error:
         return _Prepared(task, error)
-    return _Prepared(task, Photo(task.path, task.place, geometry, pixels if keep_photo else None))
+    pixels = preprocess.shown(samples) if keep_photo else None
+    note = depth_note(samples, preprocess.full_scale)
+    return _Prepared(task, Photo(task.path, task.place, geometry, pixels, note))
 
 
 def _batches(decoded: Generator[_Prepared, None, None], size: int) -> Iterator[list[_Prepared]]:

@@ -1,20 +1,16 @@
-"""A sheet of paper to draw on: text in Pillow's embedded font, boxes, bars, pictures."""
+"""A sheet of paper to draw on: text, boxes, bars, pictures. It grows downwards as it is drawn on."""
 
 from __future__ import annotations
 
-import unicodedata
-from functools import lru_cache
-
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
+from onnx_gapmil.show.drawing import typesetting
 from onnx_gapmil.show.drawing.palette import INK, PAPER, TRACK, Color
 
-_ELLIPSIS = "..."
-_UNASSIGNED = "\U0010ffff"
-_LONGEST = 400
-_PLAIN = str.maketrans({"×": "x", "–": "-", "—": "-", "‐": "-", "…": "...", "ß": "ss", "ø": "o", "ł": "l", "æ": "ae"})
+_FIRST_HEIGHT = 2048
+#: Lines of text are this many of their size apart.
+_LEADING = 1.42
 
 
 class Canvas:
@@ -22,16 +18,15 @@ class Canvas:
 
     Args:
         width: of the sheet.
-        height: of the sheet.
     """
 
-    def __init__(self, width: int, height: int) -> None:
-        self.image = Image.new("RGB", (width, height), PAPER)
-        self._draw = ImageDraw.Draw(self.image)
+    def __init__(self, width: int) -> None:
+        self._pixels = np.full((_FIRST_HEIGHT, width, 3), PAPER[0], dtype=np.uint8)
 
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """The sheet as (height, width, 3), RGB, uint8."""
-        return np.array(self.image, dtype=np.uint8)
+    def pixels(self, height: int) -> npt.NDArray[np.uint8]:
+        """The sheet down to a height as (height, width, 3), RGB, uint8."""
+        self._reach(height)
+        return self._pixels[:height]
 
     def text(
         self,
@@ -40,30 +35,62 @@ class Canvas:
         size: int,
         *,
         color: Color = INK,
-        anchor: str = "ls",
+        anchor: str = "left",
         bold: bool = False,
-        width: float | None = None,
+        room: float | None = None,
     ) -> float:
-        """Write one line; longer than `width`, it ends in an ellipsis.
+        """Write one line; longer than `room`, it ends in an ellipsis.
 
         Args:
-            xy: the anchor's place.
-            text: what to write; characters that the font lacks become `?`.
+            xy: on the baseline.
+            text: what to write.
             size: of the font, in pixels.
             color: of the letters.
-            anchor: Pillow's: `ls` is the left end of the baseline, `rs` its right end, `ms` its middle.
-            bold: thicken the letters.
-            width: room for the line, in pixels.
+            anchor: which end of the line is at `xy`: ``left``, ``right`` or ``middle``.
+            bold: bold letters.
+            room: for the line, in pixels.
 
         Returns:
             The width of what was written, in pixels.
         """
-        shown = drawable(text)
-        if width is not None:
-            shown = ellipsize(shown, size, width)
-        for shift in (0.0, 0.6) if bold else (0.0,):  # the embedded font has no bold face: strike twice
-            self._draw.text((xy[0] + shift, xy[1]), shown, fill=color, font=_font(size), anchor=anchor)
-        return text_width(shown, size)
+        shown = text if room is None else typesetting.ellipsized(text, size, room, bold=bold)
+        line = typesetting.line(shown, size, bold=bold)
+        start = xy[0] - line.width * {"left": 0.0, "middle": 0.5, "right": 1.0}[anchor]
+        self._ink(round(start) + line.left, round(xy[1]) - line.top, line.mask, color)
+        return line.width
+
+    def paragraph(
+        self,
+        xy: tuple[float, float],
+        text: str,
+        size: int,
+        *,
+        room: float,
+        color: Color = INK,
+        bold: bool = False,
+        most: int | None = None,
+    ) -> int:
+        """Write lines wrapped to `room`.
+
+        Args:
+            xy: where the first baseline starts.
+            text: what to write.
+            size: of the font, in pixels.
+            room: for each line, in pixels.
+            color: of the letters.
+            bold: bold letters.
+            most: lines; what is left ends the last of them, cut with an ellipsis. By default as many as it takes.
+
+        Returns:
+            How much further down than `xy` the baseline of a line below them would be.
+        """
+        lines = typesetting.wrapped(text, size, room, bold=bold)
+        if most is not None and len(lines) > most:
+            lines = (*lines[: most - 1], " ".join(lines[most - 1 :]))
+        step = line_step(size)
+        for place, line in enumerate(lines):
+            self.text((xy[0], xy[1] + step * place), line, size, color=color, bold=bold, room=room)
+        return step * len(lines)
 
     def box(
         self,
@@ -74,25 +101,15 @@ class Canvas:
         width: int = 1,
     ) -> None:
         """Fill or outline (x0, y0, x1, y1), the far edges exclusive; of no area, it draws nothing."""
-        x0, y0, x1, y1 = (round(value) for value in rectangle)
-        if x1 > x0 and y1 > y0:
-            self._draw.rectangle((x0, y0, x1 - 1, y1 - 1), fill=fill, outline=outline, width=width)
-
-    def paragraph(
-        self, xy: tuple[float, float], text: str, size: int, *, color: Color, width: float, bottom: float
-    ) -> None:
-        """Write lines broken at spaces to `width`, if all of them end above `bottom`; else none."""
-        lines = [""]
-        for word in drawable(text).split(" "):
-            longer = f"{lines[-1]} {word}".strip()
-            if text_width(longer, size) <= width:
-                lines[-1] = longer
-            else:
-                lines.append(word)
-        step = round(size * 1.45)
-        if xy[1] + step * (len(lines) - 1) <= bottom:
-            for place, line in enumerate(lines):
-                self.text((xy[0], xy[1] + step * place), line, size, color=color, width=width)
+        x0, y0, x1, y1 = (max(0, round(value)) for value in rectangle)
+        if x1 <= x0 or y1 <= y0:
+            return
+        self._reach(y1)
+        area = self._pixels[y0:y1, x0:x1]
+        if fill is not None:
+            area[:] = fill
+        if outline is not None:
+            area[:width], area[-width:], area[:, :width], area[:, -width:] = outline, outline, outline, outline
 
     def bar(self, rectangle: tuple[float, float, float, float], start: float, end: float, color: Color) -> None:
         """A bar from `start` to `end`, shares of the width of its pale track; never invisible."""
@@ -101,64 +118,29 @@ class Canvas:
         low, high = sorted((min(max(start, 0.0), 1.0), min(max(end, 0.0), 1.0)))
         if start != end:
             left, right = x0 + low * (x1 - x0), x0 + high * (x1 - x0)
-            self.box((left, y0, max(right, left + 2), y1), fill=color)
+            self.box((min(left, x1 - 2), y0, max(right, left + 2), y1), fill=color)
 
     def paste(self, xy: tuple[int, int], pixels: npt.NDArray[np.uint8]) -> None:
         """Lay a picture, (h, w, 3) RGB uint8, with its top left corner at `xy`."""
-        self.image.paste(Image.fromarray(pixels), xy)
+        x, y = xy
+        self._reach(y + pixels.shape[0])
+        self._pixels[y : y + pixels.shape[0], x : x + pixels.shape[1]] = pixels
+
+    def _ink(self, x: int, y: int, mask: npt.NDArray[np.uint8], color: Color) -> None:
+        self._reach(y + mask.shape[0])
+        left, top = max(0, -x), max(0, -y)
+        area = self._pixels[y + top : y + mask.shape[0], x + left : x + mask.shape[1]]
+        ink = mask[top:, left : left + area.shape[1], None].astype(np.int32)
+        area += ((np.array(color, np.int32) - area) * ink // 255).astype(np.uint8)  # modulo 256, as it should
+
+    def _reach(self, height: int) -> None:
+        short = height - len(self._pixels)
+        if short > 0:
+            grown = max(short, len(self._pixels))
+            more = np.full((grown, *self._pixels.shape[1:]), PAPER[0], dtype=np.uint8)
+            self._pixels = np.concatenate([self._pixels, more])
 
 
-def text_width(text: str, size: int) -> float:
-    """Width of a line in pixels."""
-    return float(_font(size).getlength(text))
-
-
-def ellipsize(text: str, size: int, width: float) -> str:
-    """The longest beginning of `text` that fits into `width` pixels, with `...` where something was cut."""
-    text = text[:_LONGEST]
-    if text_width(text, size) <= width:
-        return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if text_width(text[:middle].rstrip() + _ELLIPSIS, size) <= width:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low].rstrip() + _ELLIPSIS
-
-
-def drawable(text: str) -> str:
-    """The text on one line, in the font's glyphs: accents are dropped, what is still missing becomes `?`.
-
-    >>> drawable("Käse\\n猫")
-    'Kase ?'
-    """
-    line = " ".join(text[:_LONGEST].split()).translate(_PLAIN)
-    return "".join(_plain(character) for character in line)
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow built without FreeType has no scalable font
-        raise RuntimeError("Pillow lacks FreeType support; install Pillow from its wheel.")
-    return font
-
-
-@lru_cache(maxsize=4096)
-def _plain(character: str) -> str:
-    """The character, or its base letters, or `?`."""
-    if _has_glyph(character):
-        return character
-    base = [part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part)]
-    return "".join(part if _has_glyph(part) else "?" for part in base)
-
-
-def _has_glyph(character: str) -> bool:
-    if " " <= character <= "~":
-        return True
-    if not character.isprintable():
-        return False
-    font = _font(24)
-    return bytes(font.getmask(character)) != bytes(font.getmask(_UNASSIGNED))
+def line_step(size: int) -> int:
+    """From one line's baseline to the next, in pixels."""
+    return round(size * _LEADING)

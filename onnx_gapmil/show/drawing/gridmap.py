@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from onnx_gapmil.images.geometry import Geometry, Rectangle
 
 _PIXELATE_FROM = 4.0
 """Enlarged more than this, a photo shows its pixels rather than a blur."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+_DARKEST, _LIGHTEST = 90, 250
+_FADED = 0.72
+_HALVED_FROM = 4
+"""A photo this many times larger than its panel is halved first, which is quicker than one step and as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +42,8 @@ class Panel:
     """The photo at its size on the page, and each pixel's cell.
 
     Args:
-        photo: (H, W, 3), RGB, uint8.
-        geometry: where the network's input lies in the photo.
+        photo: (H, W, 3), RGB, uint8; one that was made smaller will do.
+        geometry: where the window that the cells divide lies in the photo, of its full size.
         grid_shape: (h, w) of the grid.
         size: (height, width) of the panel.
     """
@@ -55,49 +59,101 @@ class Panel:
         self._geometry = geometry
         self._grid_shape = grid_shape
         self.photo = _fit(photo, size)
-        self._rows = self._cells_along(0)
-        self._cols = self._cells_along(1)
-        self.seen = (self._rows >= 0)[:, None] & (self._cols >= 0)[None, :]
+        rows, cols = self._cells_along(0), self._cells_along(1)
+        self._down, self._across = _stretch(rows), _stretch(cols)
+        self._rows, self._cols = rows[self._down], cols[self._across]
 
-    def spread(self, cells: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """Give every pixel its cell's value: (h, w) to (height, width); without meaning where not `seen`."""
-        return cells[self._rows[:, None], self._cols[None, :]]
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """(height, width), whether a pixel is in some cell."""
+        mask = np.zeros(self.size, dtype=np.bool_)
+        mask[self._down, self._across] = True
+        return mask
 
-    def dimmed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Fade what the network does not see."""
-        faded = blend(pixels, np.array([255.0, 255.0, 255.0]), 0.72)
-        return np.where(self.seen[:, :, None], pixels, faded)
+    @property
+    def all_seen(self) -> bool:
+        """Whether every pixel is in some cell."""
+        return (len(self._rows), len(self._cols)) == self.size
 
+    @property
+    def cell_size(self) -> float:
+        """Of a cell's shorter side, in pixels."""
+        (top, left), (bottom, right) = (0.0, 0.0), self._geometry.input_size
+        x0, y0 = self._geometry.to_image(left, top)
+        x1, y1 = self._geometry.to_image(right, bottom)
+        across, down = self._scale
+        return min((x1 - x0) * across / self._grid_shape[1], (y1 - y0) * down / self._grid_shape[0])
+
+    def spread(self, cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Give every pixel that is seen its cell's value: (h, w, ...) to the (height, width, ...) of that window."""
+        return cells[self._rows][:, self._cols]
+
+    def tinted(
+        self, colors: npt.NDArray[Any], strength: npt.NDArray[np.floating], lines: npt.NDArray[np.intp] | None
+    ) -> npt.NDArray[np.uint8]:
+        """The photo without its colours, each cell in a colour of its own; faded where no cell is.
+
+        Args:
+            colors: (h, w, 3), RGB, 0..255.
+            strength: (h, w), how much of them covers the photo, 0..1.
+            lines: (h, w); between cells of different value there are white lines, where cells are large enough for
+                them. None for no lines.
+        """
+        covered = self.spread((colors * strength[:, :, None] + 0.5).astype(np.float32))
+        left = self.spread((1 - strength).astype(np.float32))
+        window = self.grey[self._down, self._across]
+        inside = ((window * left)[:, :, None] + covered).astype(np.uint8)
+        width = 0 if lines is None or self.cell_size < 12 else 1 if self.cell_size < 24 else 2
+        if lines is not None and width:
+            inside[borders(self.spread(lines), width)] = 255
+        return self._over(cv2.cvtColor(self.grey, cv2.COLOR_GRAY2RGB), inside)
+
+    @cached_property
     def grey(self) -> npt.NDArray[np.uint8]:
-        """The photo without colour and with less contrast, as a ground for colours."""
-        luma = self.photo @ _LUMA
-        return np.repeat((90 + luma * (250 - 90) / 255)[:, :, None], 3, axis=2).astype(np.uint8)
+        """(height, width), the photo without colour and with less contrast, as a ground for colours."""
+        luma = cv2.cvtColor(self.photo, cv2.COLOR_RGB2GRAY)
+        levels = (_DARKEST + np.arange(256) * (_LIGHTEST - _DARKEST) / 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(luma, levels), dtype=np.uint8)
+
+    def faded_photo(self) -> npt.NDArray[np.uint8]:
+        """The photo; faded where no cell is."""
+        return self._over(self.photo, self.photo[self._down, self._across])
 
     def rectangle(self, rows: tuple[int, int], cols: tuple[int, int]) -> Rectangle:
         """The box around cells, [first, last + 1) in both directions, in pixels of the panel."""
         x0, y0, _, _ = self._geometry.cell_rectangle(rows[0], cols[0], self._grid_shape)
         _, _, x1, y1 = self._geometry.cell_rectangle(rows[1] - 1, cols[1] - 1, self._grid_shape)
-        across, down = (
-            self.size[1] / self._geometry.image_size[1],
-            self.size[0] / self._geometry.image_size[0],
-        )
+        across, down = self._scale
         return x0 * across, y0 * down, x1 * across, y1 * down
+
+    def _over(self, around: npt.NDArray[np.uint8], inside: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        if self.all_seen:
+            return inside
+        white = np.full_like(around, 255)
+        found = np.asarray(cv2.addWeighted(around, 1 - _FADED, white, _FADED, 0), dtype=np.uint8)
+        found[self._down, self._across] = inside
+        return found
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """Pixels of the panel for one of the photo, across and down."""
+        height, width = self._geometry.image_size
+        return self.size[1] / width, self.size[0] / height
 
     def _cells_along(self, axis: int) -> npt.NDArray[np.intp]:
         """Row (axis 0) or column (axis 1) of each line of pixels; -1 outside the network's input."""
         length, photo = self.size[axis], self._geometry.image_size[axis]
         window, cells = self._geometry.input_size[axis], self._grid_shape[axis]
-        centres = (np.arange(length) + 0.5) * photo / length
-        inside = [self._geometry.to_input(float(c), float(c))[1 - axis] for c in centres]
-        index = np.floor(np.array(inside) * cells / window).astype(np.intp)
+        scale, offset = self._geometry.resized_size[axis] / photo, self._geometry.offset[axis]
+        inside = (np.arange(length) + 0.5) * photo / length * scale - offset
+        index = np.floor(inside * cells / window).astype(np.intp)
         return np.where((index < 0) | (index >= cells), -1, index)
 
 
-def blend(
-    pixels: npt.NDArray[np.uint8], color: npt.NDArray[np.generic], alpha: float | npt.NDArray[np.float64]
-) -> npt.NDArray[np.uint8]:
-    """`pixels` with `alpha` of `color` over it; both are broadcast to the shape of `pixels`."""
-    return np.rint(pixels * (1 - alpha) + color.astype(np.float64) * alpha).astype(np.uint8)
+def _stretch(cells: npt.NDArray[np.intp]) -> slice:
+    """The lines of pixels that are in some cell: they follow each other."""
+    inside = np.flatnonzero(cells >= 0)
+    return slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0)
 
 
 def borders(values: npt.NDArray[np.generic], width: int) -> npt.NDArray[np.bool_]:
@@ -121,9 +177,11 @@ def regions(cells: npt.NDArray[np.intp]) -> list[Region]:
 
 def _fit(photo: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     height, width = size
+    source = np.ascontiguousarray(photo)
+    while source.shape[0] >= _HALVED_FROM * height and source.shape[1] >= _HALVED_FROM * width:
+        half = (source.shape[1] // 2, source.shape[0] // 2)
+        source = cv2.resize(source[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
     scale = width / photo.shape[1]
-    if scale >= _PIXELATE_FROM:
-        how = Image.Resampling.NEAREST
-    else:
-        how = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(photo).resize((width, height), how, reducing_gap=3.0), dtype=np.uint8)
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    how = cv2.INTER_NEAREST if scale >= _PIXELATE_FROM else smooth
+    return np.asarray(cv2.resize(source, (width, height), interpolation=how), dtype=np.uint8)

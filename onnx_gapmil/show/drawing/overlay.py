@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.gridmap import Panel
-from onnx_gapmil.show.drawing.palette import evidence
+from onnx_gapmil.show.drawing.palette import opacity, sequential
 
 
 def overlay(photo: npt.NDArray[np.uint8], geometry: Geometry, cells: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
@@ -24,6 +24,5 @@ def overlay(photo: npt.NDArray[np.uint8], geometry: Geometry, cells: npt.NDArray
     values = np.asarray(cells, dtype=np.float64)
     panel = Panel(photo, geometry, (values.shape[0], values.shape[1]), (photo.shape[0], photo.shape[1]))
     low, high = float(values.min()), float(values.max())
-    level = panel.spread((values - low) / ((high - low) or 1.0)).astype(np.float64)
-    tinted = np.where(panel.seen[:, :, None], evidence(panel.grey(), level), panel.grey())
-    return panel.dimmed(tinted)
+    level = (values - low) / ((high - low) or 1.0)
+    return panel.tinted(sequential(level), opacity(level), None)

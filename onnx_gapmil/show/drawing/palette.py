@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ HAIRLINE: Color = (217, 222, 228)
 TRACK: Color = (240, 242, 245)
 PAPER: Color = (255, 255, 255)
 OTHER: Color = (190, 195, 202)
+CAUTION: Color = (140, 74, 0)
 
 # Okabe and Ito's set, told apart with the common colour vision deficiencies (Wong, Nature Methods 8, 2011).
 # Black is left out, because it reads as an outline; yellow comes last, because it is weak on white.
@@ -32,16 +35,13 @@ CATEGORICAL: tuple[Color, ...] = (
 _FAINT, _STRONG = 0.3, 0.8
 
 
-def evidence(ground: npt.NDArray[np.uint8], level: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    """Lay the sequential scale over a grey ground, the more opaque the higher the value.
+def opacity(level: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How much of the sequential scale covers a photo: the more, the higher the value.
 
     Args:
-        ground: (h, w, 3), RGB, uint8.
-        level: (h, w), 0..1, clipped.
+        level: any shape, 0..1, clipped.
     """
-    level = np.clip(level, 0.0, 1.0)
-    alpha = (_FAINT + (_STRONG - _FAINT) * level)[:, :, None]
-    return np.rint(ground * (1 - alpha) + sequential(level) * alpha).astype(np.uint8)
+    return _FAINT + (_STRONG - _FAINT) * np.clip(level, 0.0, 1.0)
 
 
 def sequential(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
@@ -54,5 +54,10 @@ def sequential(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         The shape with a last axis of 3, RGB, uint8.
     """
     levels = np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
+    return _viridis()[levels]
+
+
+@cache
+def _viridis() -> npt.NDArray[np.uint8]:
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]
-    return np.asarray(table, dtype=np.uint8)[levels]
+    return np.asarray(table, dtype=np.uint8)

@@ -79,8 +79,7 @@ def plot(rows: Sequence[Row], axis: Axis, *, columns: Sequence[str], what: str, 
         what: the name that a screen reader says.
         height: of a row's track in pixels.
     """
-    heads = [tag("th", columns[0], scope="col"), tag("td", class_="track")]
-    heads += [tag("th", name, scope="col", class_="num") for name in columns[1:]]
+    heads = [_head(columns[0], ""), tag("td", class_="track"), *(_head(name, "num") for name in columns[1:])]
     body = [
         tag(
             "tr",
@@ -104,6 +103,11 @@ def plot(rows: Sequence[Row], axis: Axis, *, columns: Sequence[str], what: str, 
         tag("tfoot", foot, aria_hidden="true"),
         class_="plot",
     )
+
+
+def _head(name: str, kind: str) -> Markup:
+    """A column's head; one without a name is none, as a screen reader would announce it."""
+    return tag("th" if name else "td", name, scope="col" if name else None, class_=kind or None)
 
 
 def bar(axis: Axis, value: float, kind: str, *, y: float, height: float) -> Markup:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from onnx_gapmil.files import wording
 
 #: What people call an aggregator; the keys are those of `onnx_gapmil.aggregate`.
@@ -41,6 +43,11 @@ def count(value: float, one: str, many: str | None = None) -> str:
 def of_images(share: float, images: int) -> int:
     """How many images a share of them is."""
     return round(share * images)
+
+
+def class_name(names: Mapping[int, str], index: int) -> str:
+    """A class by its name, or by its number where it has none."""
+    return names.get(index) or f"class {index}"
 
 
 def aggregator_name(key: str) -> str:

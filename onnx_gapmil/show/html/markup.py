@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 
 from onnx_gapmil.files.printable import visible_lines
 
+_QUOTED = re.compile(r"('[^']+')")
 _VOID = frozenset({"br", "hr", "img", "input", "meta", "link"})
 
 
@@ -34,6 +36,16 @@ def tag(name: str, *children: Child, **attributes: str | float | bool | None) ->
     if name in _VOID:
         return Markup(f"<{name}{shown}>")
     return Markup(f"<{name}{shown}>{join(*children)}</{name}>")
+
+
+def bdi(text: str) -> Markup:
+    """A name of others, whose direction of writing stays its own."""
+    return tag("bdi", text)
+
+
+def prose(text: str) -> Markup:
+    """A sentence in which names stand in quotation marks: each is isolated as by `bdi`."""
+    return join(*(bdi(part) if place % 2 else part for place, part in enumerate(_QUOTED.split(text))))
 
 
 def join(*children: Child) -> Markup:

@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.record import HeadRecord
     from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.rewriting.stated import StatedNote
 
 #: Longest name of a node in a table; exporters write names of hundreds of letters. JSON has them whole.
 _NAME_WIDTH = 34
 
 #: What each new output is.
 _MEANINGS = {
-    "logits": "scores before softmax",
     "grid": "prediction grid",
     "features": "feature grid",
     "argmax": "best class of each cell",
-    "certainty": "softmax share of the best class",
     "peaks": "best cell of each class",
     "topk_classes": "the image's best classes",
     "topk_grid": "their prediction grid",
     "classes_grid": "prediction grid of the chosen classes",
 }
+#: Names of classes that an inspection lists.
+_NAMES_SHOWN = 8
 _VERDICTS = {
     "exact": ("green", "the head is affine, so a cell's value is the head's own answer to that cell"),
     "conditional": (
@@ -103,7 +104,25 @@ def _facts(found: Inspection) -> Table:
         for name, shape, dtype in values:
             table.add_row(label, f"{name}  {_shape(shape)}  {dtype}")
     table.add_row("sha-256", found.sha256)
+    _add_stated(table, found.stated)
     return table
+
+
+def _add_stated(table: Table, stated: StatedNote) -> None:
+    """How photos are prepared, what names the classes, and the metadata that nothing here reads."""
+    used = stated.preprocess
+    table.add_row("preprocessing", used.preprocess.describe() if used is not None else visible(stated.problem))
+    if used is not None:
+        table.add_row("", visible(used.source))
+    for output, names in stated.names.items():
+        where = f"{output}: " if len(stated.names) > 1 else ""
+        shown = ""
+        if names.names is not None:
+            more = f", and {len(names.names) - _NAMES_SHOWN:,} more" if len(names.names) > _NAMES_SHOWN else ""
+            shown = f" {', '.join(names.names[:_NAMES_SHOWN])}{more}."
+        table.add_row("classes", visible(f"{where}{names.source}{shown}"))
+    if stated.unknown_keys:
+        table.add_row("metadata", visible(f"not read here: {', '.join(map(repr, stated.unknown_keys))}"))
 
 
 def _head_table(head: LiftedHead) -> RenderableType:
@@ -156,6 +175,12 @@ def _qualities(head: LiftedHead) -> str:
     if head.quantized:
         bound = head.rounding_bound
         words.append("up to rounding" + (f", which moves a logit by at most {bound:.2g}" if bound is not None else ""))
+    if head.features_of:
+        words.append(f"features of {', '.join(map(repr, head.features_of))}, no classes")
+    elif head.classes == 1:
+        words.append("one logit: two classes")
+    elif head.logits.activation == "sigmoid":
+        words.append("sigmoids: several labels at once")
     if head.position_dependent:
         words.append("position-dependent (each cell has weights of its own)")
     return "".join(f"; {word}" for word in words)
@@ -256,8 +281,17 @@ def _new_outputs(result: Rewrite, head: HeadRecord) -> Table:
     for key, name in head.by_name().items():
         dims = declared[name].type.tensor_type.shape.dim
         shape = _shape(tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims))
-        table.add_row(name, shape, _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}")
+        table.add_row(name, shape, _meaning(key, head))
     return table
+
+
+def _meaning(key: str, head: HeadRecord) -> str:
+    """What a new output is, in a few words."""
+    if key == "logits":
+        return "one score for each class" if head.activation == "none" else f"scores before the {head.activation}"
+    if key == "certainty":
+        return f"{'sigmoid' if head.activation == 'sigmoid' else 'softmax share'} of the best class"
+    return _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}"
 
 
 def proof_note(report: ProofReport) -> Text:

@@ -25,17 +25,19 @@ def rewrite_certified(
     as_deployed: bool = True,
     write: bool = True,
     certificate: str | Path | None = None,
+    head: str | None = None,
 ) -> Rewrite:
     """As `rewrite`, and write a certificate of what was proved.
 
     Args:
-        model: as for `rewrite`, as all but the last.
+        model: as for `rewrite`, as all but ``certificate``.
         output: where to write.
         readout: ``contribution`` or ``instance``.
         emit: what the graph is to give.
         as_deployed: compare the vendor's outputs under ONNX Runtime's optimization too.
         write: False leaves the disk alone.
         certificate: where to write it; None writes none.
+        head: the output whose head alone is lifted.
 
     Raises:
         InputError: as `rewrite`; or nothing is proved or written that could be certified.
@@ -44,7 +46,7 @@ def rewrite_certified(
         raise InputError("a certificate binds the rewritten file, which is not to be written.")
     if certificate is not None and not Path(certificate).parent.is_dir():
         raise InputError(f"{Path(certificate).parent} is no folder; make it first.")
-    result = rewrite(model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write)
+    result = rewrite(model, output, readout=readout, emit=emit, as_deployed=as_deployed, write=write, head=head)
     if certificate is not None:
         write_certificate(result, Path(certificate))
     return result

@@ -35,6 +35,7 @@ def check(
     request: DataRequest | None = None,
     head: str | None = None,
     preprocess: str | None = None,
+    no_guess: bool = False,
     allow_unjudged: bool = False,
     junit: Path | None = None,
     attestation: Path | None = None,
@@ -51,6 +52,7 @@ def check(
         request: data to make the audit and the comparison from first.
         head: the output that the rules on the model are about.
         preprocess: preprocessing that the user states.
+        no_guess: refuse a preprocessing that would be a guess, or that the audit guessed.
         allow_unjudged: let a rule that cannot be judged only warn.
         junit: where to write JUnit XML.
         attestation: where to write an in-toto statement.
@@ -69,6 +71,8 @@ def check(
         audit, compare = made[0] or audit, made[1] or compare
     evidence = gather(model, audit=audit, compare=compare, baseline=baseline, head=head)
     facts = ModelFacts(evidence, head=head, preprocess=preprocess)
+    if no_guess and request is None:  # what is measured here was refused before
+        facts.require_stated()
     results = [facts.judge(rule) for rule in rules.model] + [judge_rule(rule, evidence) for rule in rules.rules]
     named = {"audit": evidence.audit, "comparison": evidence.compare, "baseline": evidence.baseline}
     path = rules.path if rules.path is not None else Path("policy.toml")

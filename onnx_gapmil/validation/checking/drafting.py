@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import count
-from onnx_gapmil.validation.checking.figures import find_figure
+from onnx_gapmil.validation.checking.figures import Figure, find_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from onnx_gapmil.validation.checking.evidence import Evidence
 
 #: Figures that a draft holds, with the limit that is meant: least, or most.
@@ -22,11 +23,15 @@ _FIGURES = (
     ("foreground.wrong.excess", "min"),
     ("pointing_game", "min"),
     ("maxboxacc_v2", "min"),
+    ("maxboxacc_v1", "min"),
+    ("top1_localization", "min"),
     ("background_reliance", "max"),
     ("calibration.ece", "max"),
 )
 #: Of a figure without an interval, what is added to or taken from it.
 _ROOM = 0.02
+#: Columns whose slices get a rule, the first ones.
+_COLUMNS = 5
 #: Images with fewer of which a figure says little.
 _FEW = 30
 
@@ -57,6 +62,7 @@ def draft_policy(audit: Evidence, *, places: bool, residual: float | None) -> st
         lines.append(f"max_residual = {residual:g}")
     for metric, kind in _FIGURES:
         lines += _rule(content, metric, kind)
+    lines += _slice_rules(content)
     lines += [
         "",
         "# With --baseline SUMMARY: no worse than it was.",
@@ -75,6 +81,37 @@ def draft_policy(audit: Evidence, *, places: bool, residual: float | None) -> st
         "# min = -0.2",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _slice_rules(content: Mapping[str, Any]) -> list[str]:
+    """For each of the first columns: its worst slice is no worse than today's less its interval.
+
+    A column with a slice of few images would not be judged, so that its rule is left to whoever adds images.
+    """
+    slices = content.get("slices")
+    lines: list[str] = []
+    for column, parts in list(slices.items())[:_COLUMNS] if isinstance(slices, Mapping) else ():
+        if not isinstance(parts, Mapping) or not all(isinstance(part, Mapping) for part in parts.values()):
+            continue
+        found = [(str(value), find_figure(part, "top1", "summary.json")) for value, part in parts.items()]
+        known = [(value, figure) for value, figure in found if isinstance(figure, Figure)]
+        if not known or len(known) != len(found) or column != column.strip() or not column.isprintable():
+            continue
+        fewest = min(figure.images or 0 for _, figure in known)
+        lowest = min((figure.interval or (figure.value - _ROOM, 0.0))[0] for _, figure in known)
+        worst, figure = min(known, key=lambda entry: entry[1].value)
+        rule = [
+            "[[require]]",
+            f'metric = "top1"          # {figure.value:.4g} in the worst of {len(known)} slices, {visible(worst)}',
+            f"slice = {json.dumps(f'worst:{column}', ensure_ascii=False)}",
+            f"min = {math.floor(1000 * lowest) / 1000:g}",
+            f"min_images = {max(fewest // 2, _FEW // 2)}",
+        ]
+        if fewest < _FEW:
+            rule = [f"# A slice has {fewest} images only: too few to judge {len(known)} slices by.", *rule]
+            rule = [line if line.startswith("#") else f"# {line}" for line in rule]
+        lines += ["", *rule]
+    return lines
 
 
 def _rule(content: Mapping[str, Any], metric: str, kind: str) -> list[str]:

@@ -9,7 +9,11 @@ from typing import Any
 
 Interval = tuple[float, float]
 #: Keys of a result that hold no figures.
-_NOT_FIGURES = frozenset({"schema_version", "slices", "intervals", "models", "data", "preprocess", "head", "provider"})
+_NOT_FIGURES = frozenset({"schema_version", "slices", "slice_columns", "intervals", "counts", "models", "data"}) | {
+    "preprocess",
+    "head",
+    "provider",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def find_figure(content: Mapping[str, Any], metric: str, where: str) -> Figure |
         return f"{metric} was not measured: it is null in {where}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{metric} is no number in {where}"
-    return Figure(float(value), _interval(content, parents, metric), _images(parents))
+    return Figure(float(value), _interval(content, parents, metric), _images(content, parents, metric))
 
 
 def slice_content(content: Mapping[str, Any], column: str, value: str, where: str) -> Mapping[str, Any] | str:
@@ -59,6 +63,28 @@ def slice_content(content: Mapping[str, Any], column: str, value: str, where: st
         return found
     listed = ", ".join(map(str, list(values)[:5])) + (", ..." if len(values) > 5 else "")
     return f"there is no slice {column}={value} in {where}; {column} has {listed}"
+
+
+def same_slices(one: Mapping[str, Any], other: Mapping[str, Any], column: str) -> bool:
+    """Whether the slices of a column are of the same images in two results, as far as both say so."""
+    found = []
+    for content in (one, other):
+        columns = content.get("slice_columns")
+        known = columns.get(column) if isinstance(columns, Mapping) else None
+        found.append(known.get("members_sha256") if isinstance(known, Mapping) else None)
+    return isinstance(found[0], str) and found[0] == found[1]
+
+
+def column_and_value(content: Mapping[str, Any], text: str) -> tuple[str, str]:
+    """``column=value`` taken apart, at the mark after which a column's name ends that makes slices."""
+    slices = content.get("slices")
+    known = slices if isinstance(slices, Mapping) else {}
+    parts = text.split("=")
+    for place in range(1, len(parts)):
+        column = "=".join(parts[:place]).strip()
+        if column in known:
+            return column, "=".join(parts[place:]).strip()
+    return parts[0].strip(), "=".join(parts[1:]).strip()
 
 
 def slice_values(content: Mapping[str, Any], column: str, where: str) -> tuple[str, ...] | str:
@@ -75,6 +101,10 @@ def _values(content: Mapping[str, Any], column: str) -> Mapping[str, Any] | None
 
 def _no_column(content: Mapping[str, Any], column: str, where: str) -> str:
     slices = content.get("slices")
+    columns = content.get("slice_columns")
+    known = columns.get(column) if isinstance(columns, Mapping) else None
+    if isinstance(known, Mapping) and isinstance(known.get("left_out"), str):
+        return f"there are no slices by {column} in {where}: {known['left_out'].rstrip('.')}"
     if not isinstance(slices, Mapping) or not slices:
         return f"{where} has no slices, so there is none by {column}"
     return f"there are no slices by {column} in {where}; there are {', '.join(map(str, list(slices)[:8]))}"
@@ -109,8 +139,12 @@ def _interval(content: Mapping[str, Any], parents: list[Mapping[str, Any]], metr
     return float(low), float(high)
 
 
-def _images(parents: list[Mapping[str, Any]]) -> int | None:
-    """Of the innermost part of the result that says how many images it is of."""
+def _images(content: Mapping[str, Any], parents: list[Mapping[str, Any]], metric: str) -> int | None:
+    """What the result says the figure is of; else the innermost part of it that says how many images it is of."""
+    counts = content.get("counts")
+    own = counts.get(metric) if isinstance(counts, Mapping) else None
+    if isinstance(own, int) and not isinstance(own, bool):
+        return own
     for parent in reversed(parents):
         for key in ("images", "of"):
             found = parent.get(key)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.validation.checking.evidence import data_keys
-from onnx_gapmil.validation.checking.figures import Figure, find_figure, slice_content, slice_values
+from onnx_gapmil.validation.checking.figures import (
+    Figure,
+    column_and_value,
+    find_figure,
+    same_slices,
+    slice_content,
+    slice_values,
+)
 from onnx_gapmil.validation.checking.result import RuleResult
 
 if TYPE_CHECKING:
@@ -19,6 +26,10 @@ if TYPE_CHECKING:
 _COMPARE = "compare."
 #: Figures of an audit whose change a comparison measures on pairs of answers, and where.
 _PAIRED = {"top1": "accuracy", "aggregators.mean.top1": "accuracy", "top5": "accuracy_top5"}
+_OTHER_SLICES = (
+    "it is not known whether the slices by {0} are of the same images in the audit and {1}: another label file, or "
+    "images that failed"
+)
 #: By how much a figure may miss its limit and be on it: 0.77 - 0.75 is not 0.02 in binary.
 _SLACK = 1e-9
 
@@ -71,8 +82,7 @@ def _cases(
         return [_case(rule, content, metric, where, evidence, None)]
     column = rule.slice.removeprefix("worst:")
     if column == rule.slice:
-        column, _, value = rule.slice.partition("=")
-        return [_case(rule, content, metric, where, evidence, (column.strip(), value.strip()))]
+        return [_case(rule, content, metric, where, evidence, column_and_value(content, rule.slice))]
     values = slice_values(content, column, where)
     if isinstance(values, str):
         return values
@@ -91,7 +101,7 @@ def _case(
     figure = _figure(content, metric, where, chosen)
     if isinstance(figure, str) or rule.limit.kind in ("min", "max"):
         return _Judged(figure, name)
-    return replace(_change(rule, figure, metric, evidence, chosen), slice=name)
+    return replace(_change(rule, figure, metric, content, evidence, chosen), slice=name)
 
 
 def _figure(content: Mapping[str, Any], metric: str, where: str, chosen: tuple[str, str] | None) -> Figure | str:
@@ -101,7 +111,14 @@ def _figure(content: Mapping[str, Any], metric: str, where: str, chosen: tuple[s
     return part if isinstance(part, str) else find_figure(part, metric, f"{where} for {chosen[0]}={chosen[1]}")
 
 
-def _change(rule: Rule, figure: Figure, metric: str, evidence: AllEvidence, chosen: tuple[str, str] | None) -> _Judged:
+def _change(
+    rule: Rule,
+    figure: Figure,
+    metric: str,
+    own: Mapping[str, Any],
+    evidence: AllEvidence,
+    chosen: tuple[str, str] | None,
+) -> _Judged:
     """The drop or rise: paired where the comparison has it and it is wanted, else from the baseline."""
     if rule.metric.startswith(_COMPARE):
         return _Judged("a figure of a comparison is a change already: it has no baseline; use min or max")
@@ -119,6 +136,8 @@ def _change(rule: Rule, figure: Figure, metric: str, evidence: AllEvidence, chos
     before = _figure(baseline.content, metric, "the baseline", chosen)
     if isinstance(before, str):
         return _Judged(before)
+    if chosen is not None and not same_slices(own, baseline.content, chosen[0]):
+        return _Judged(_OTHER_SLICES.format(chosen[0], "the baseline"))
     change = sign * (figure.value - before.value) + 0.0  # no drop is 0, and not -0
     return _scaled(rule, Figure(change, None, figure.images), before.value)
 
@@ -138,6 +157,9 @@ def _paired(rule: Rule, metric: str, evidence: AllEvidence, chosen: tuple[str, s
     content = pair.content if chosen is None else slice_content(pair.content, *chosen, "compare.json")
     if isinstance(content, str):
         return content
+    others = evidence.audit or evidence.baseline
+    if chosen is not None and others is not None and not same_slices(others.content, pair.content, chosen[0]):
+        return _OTHER_SLICES.format(chosen[0], "the comparison")
     found = content.get(_PAIRED[metric])
     if not isinstance(found, Mapping):
         return "the comparison was made without labels"

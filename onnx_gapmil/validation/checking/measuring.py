@@ -29,8 +29,10 @@ class DataRequest:
         label_offset: class = label + offset.
         preprocess: preset, JSON file, or ``auto``.
         head: the output that is judged.
+        thresholds: probabilities above which classes are present: a number or a file.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that would be a guess.
     """
 
     model: Path
@@ -43,8 +45,10 @@ class DataRequest:
     label_offset: int | None = None
     preprocess: str | None = None
     head: str | None = None
+    thresholds: str | None = None
     provider: str = "auto"
     batch: int | None = None
+    no_guess: bool = False
 
 
 def measure(
@@ -87,7 +91,9 @@ def _audit(request: DataRequest, progress: Callable[[str, int, int], None]) -> P
             preprocess=request.preprocess,
             provider=request.provider,
             head=request.head,
+            thresholds=request.thresholds,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("audit", found.done, found.total),
@@ -116,6 +122,7 @@ def _compare(request: DataRequest, old: Path, progress: Callable[[str, int, int]
             labels=request.labels,
             provider=request.provider,
             batch=request.batch,
+            no_guess=request.no_guess,
         ),
         output,
         progress=lambda found: progress("compare", found.done, found.total),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.errors import InputError
+from onnx_gapmil.errors import InputError, PreprocessError
 from onnx_gapmil.validation.checking.proved import proved_model
 from onnx_gapmil.validation.checking.result import RuleResult
 
@@ -138,6 +138,18 @@ class ModelFacts:
                 return _Found("not_judged", None, found)
             source, assumed = found
         return _Found("failed", "guessed", f"it was guessed: {source}") if assumed else _Found("passed", "stated")
+
+    def require_stated(self) -> None:
+        """Refuse a preprocessing that was guessed in the audit, or would be; found on labelled images is not guessed.
+
+        Raises:
+            PreprocessError: it was.
+        """
+        audit = self._audit
+        measured = audit is not None and audit.get("preprocess_guessed") == []
+        found = self._preprocessing(None)
+        if found.state == "failed" and not measured:
+            raise PreprocessError(f"--no-guess forbids a preprocessing that is guessed: {found.reason}")
 
     @property
     def _audit(self) -> Mapping[str, Any] | None:

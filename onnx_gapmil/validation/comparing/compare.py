@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.data.slices import slices_of
 from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.writing import require_writable, write_whole
 from onnx_gapmil.validation.comparing.gallery import build_gallery
 from onnx_gapmil.validation.comparing.page.report import Report, write_report
+from onnx_gapmil.validation.comparing.records import compared
 from onnx_gapmil.validation.comparing.result import comparison_of
 from onnx_gapmil.validation.comparing.resuming import open_journal
 from onnx_gapmil.validation.comparing.running import run, unit_of
@@ -83,8 +85,10 @@ def _compared(
     with journal:
         announce(sides, len(earlier), why)
         records = run(sides, journal, earlier, unit=unit, batch=request.batch, progress=progress)
-        found = comparison_of(sides, records)
-        write_images(output / "images.parquet", records, sides)
+        good = compared(records)
+        slices = slices_of([record.columns for record in good], [record.image for record in good])
+        found = comparison_of(sides, records, slices)
+        write_images(output / "images.parquet", records, sides, slices)
         if sides.labelled:
             write_classes(output / "classes.parquet", found.classes)
         else:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_mean, wilson
+from onnx_gapmil.metrics.means import seed_of
 from onnx_gapmil.metrics.paired import mcnemar_p, mirrored_mean, paired_difference
-from onnx_gapmil.metrics.summary import seed_of
 from onnx_gapmil.validation.comparing.records import GridDrift, PairRecord
 
 Records = Sequence[PairRecord]
@@ -22,10 +22,13 @@ class Agreement:
     Attributes:
         top1: share of images to which both give the same first class.
         top5: mean share of the first five classes that both have.
+        present: of two multi-label heads, share of images of which both say that the same classes are present, of those
+            that both have; None of others.
     """
 
     top1: float
     top5: float
+    present: float | None = None
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brie
         intervals |= _resampled(records)
     return PairFigures(
         images=images,
-        agreement=Agreement(agree / images, _mean([record.shared for record in records])),
+        agreement=Agreement(agree / images, _mean([record.shared for record in records]), _present(records, intervals)),
         flips=_flips(records, images - agree),
         accuracy=accuracy,
         accuracy_top5=top5,
@@ -192,6 +195,15 @@ def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brie
         grids=grids,
         intervals=intervals,
     )
+
+
+def _present(records: Records, intervals: dict[str, Interval]) -> float | None:
+    """Share of images with the same classes present, and its interval; None where that is no question."""
+    same = [record.same_present for record in records if record.same_present is not None]
+    if len(same) < len(records):
+        return None
+    intervals["agreement.present"] = wilson(sum(same), len(same))
+    return sum(same) / len(same)
 
 
 def _flips(records: Records, count: int) -> Flips:

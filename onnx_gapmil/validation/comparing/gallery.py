@@ -75,7 +75,7 @@ class PairView:
         new: the new model's.
         change: of the evidence; None where the common places are not known.
         moved: share of the evidence for the answer that lies in other cells.
-        slices: that it belongs to.
+        slices: what is known of it, by which slices are made.
     """
 
     name: str
@@ -210,7 +210,7 @@ def _view(
         new=_side(new, record.new.top, record.new.right, second, joint, placed),
         change=_change(sides, old, new, first, second),
         moved=record.grids.moved if record.grids is not None else None,
-        slices=record.slices,
+        slices=record.columns,
     )
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
-from onnx_gapmil.aggregate.cells import winners_along
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
@@ -22,7 +21,7 @@ from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.overlap import cell_overlap, cell_overlap_of_mask
 from onnx_gapmil.validation.comparing.lattice import common_lattice
 from onnx_gapmil.validation.comparing.records import Answer, Drift, GridDrift, PairRecord
-from onnx_gapmil.validation.comparing.slices import slices_of
+from onnx_gapmil.validation.comparing.slices import columns_of_shot
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.geometry import Geometry
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
 TOP = 5
 #: Aggregators whose scores are probabilities, and the one whose score is ``-log(1 - probability)``.
 _PROBABILITIES, _NOISY_OR = frozenset({"generalized_mean", "prob_mean"}), "noisy_or"
+#: A class of a multi-label head is present above this probability.
+_PRESENT = 0.5
 
 Array = npt.NDArray[np.float64]
 
@@ -70,7 +71,8 @@ def seen_by(side: OpenedSide, logits: npt.NDArray[Any], grid: npt.NDArray[Any], 
     if not (np.isfinite(logits).all() and np.isfinite(cells).all()):
         raise DataError(f"{name}: the answer of {side.classifier.name} is not finite (overflow or NaN).")
     own = side.aggregator.name == "mean"
-    scores = with_two_classes(logits) if own else side.aggregator(cells)
+    reading = side.classifier.reading
+    scores = with_two_classes(logits) if own else reading.pooled(side.aggregator, cells)
     if side.aggregator.name in _PROBABILITIES:
         probabilities = scores
     elif side.aggregator.name == _NOISY_OR:
@@ -95,6 +97,7 @@ def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new
         DataError: a box or the mask does not fit the image.
     """
     height, width = size
+    mask = read_mask(shot.old.mask, size) if shot.old is not None and shot.old.mask is not None else None
     before, after = sides.alignment.old, sides.alignment.new
     first = _answer(old, shot.old.labels if shot.old is not None else ())
     second = _answer(new, shot.new.labels if shot.new is not None else ())
@@ -111,9 +114,18 @@ def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new
         unaligned=theirs[0] >= sides.alignment.old_count or bool(mine[0] not in before),
         logits=_drift(old.scores[before], new.scores[after]),
         probabilities=_drift(old.probabilities[before], new.probabilities[after]),
-        grids=_grids(sides, shot, size, old, new),
-        slices=slices_of(shot, (width, height)),
+        grids=_grids(sides, shot, size, mask, old, new),
+        columns=columns_of_shot(shot, (width, height), mask),
+        same_present=_same_present(sides, old, new),
     )
+
+
+def _same_present(sides: Sides, old: Seen, new: Seen) -> bool | None:
+    """Whether both say that the same aligned classes are present; None unless both are multi-label."""
+    if not (sides.old.classifier.independent and sides.new.classifier.independent):
+        return None
+    first = old.probabilities[sides.alignment.old] > _PRESENT
+    return bool(np.array_equal(first, new.probabilities[sides.alignment.new] > _PRESENT))
 
 
 def _answer(seen: Seen, labels: tuple[int, ...]) -> Answer:
@@ -140,17 +152,20 @@ def lattice_of(sides: Sides, old: Seen, new: Seen) -> Lattice | None:
     )
 
 
-def _grids(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new: Seen) -> GridDrift | None:
+def _grids(
+    sides: Sides, shot: Shot, size: tuple[int, int], mask: npt.NDArray[np.bool_] | None, old: Seen, new: Seen
+) -> GridDrift | None:
     lattice = lattice_of(sides, old, new)
     if lattice is None:
         return None
     before, after = sides.alignment.old, sides.alignment.new
     first, second = lattice.of_old(old.grid), lattice.of_new(new.grid)
     joint = np.append(sides.alignment.of_new(), -1)  # the last stands for nobody
-    won, rewon = winners_along(first, 0), joint[winners_along(second, 0)]
+    readings = sides.old.classifier.reading, sides.new.classifier.reading
+    won, rewon = readings[0].winners(first), joint[readings[1].winners(second)]
     softmax = not (sides.old.classifier.independent or sides.new.classifier.independent)
     speaking = _evidence(first, int(old.scores.argmax()), softmax), _evidence(second, int(new.scores.argmax()), softmax)
-    inside = _on_object(shot, size, lattice)
+    inside = _on_object(shot, size, mask, lattice)
     return GridDrift(
         cells=won.size,
         averaged=not lattice.same,
@@ -180,13 +195,12 @@ def _gained(old: Array | None, new: Array | None, inside: Array | None) -> float
     return float(((new - old) * inside).sum())
 
 
-def _on_object(shot: Shot, size: tuple[int, int], lattice: Lattice) -> Array | None:
+def _on_object(shot: Shot, size: tuple[int, int], mask: npt.NDArray[np.bool_] | None, lattice: Lattice) -> Array | None:
     """(H, W), the share of each common cell that lies in the object; None where that is not known, or not seen."""
     sample = shot.old
     if sample is None:
         return None
-    if sample.mask is not None:
-        mask = read_mask(sample.mask, size)
+    if mask is not None:
         overlap = cell_overlap_of_mask(mask, lattice.geometry, lattice.shape)
     else:
         checked = check_sample(sample, size)

@@ -74,7 +74,8 @@ class PairRecord:
         logits: drift of the logits of aligned classes.
         probabilities: drift of their probabilities.
         grids: drift of the grids; None where their common places are not known.
-        slices: (column, value) each, by which figures are given.
+        columns: (column, value) each: what is known of the image, by which slices are made.
+        same_present: whether the same classes are present to both; None unless both are multi-label.
     """
 
     image: str
@@ -87,7 +88,8 @@ class PairRecord:
     logits: Drift
     probabilities: Drift
     grids: GridDrift | None
-    slices: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str], ...]
+    same_present: bool | None = None
 
     @property
     def fixed(self) -> bool:

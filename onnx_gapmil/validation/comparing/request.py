@@ -53,6 +53,7 @@ class CompareRequest:
         unlabelled: the images have no labels, or are to be compared without them.
         provider: where to run.
         batch: images at a time.
+        no_guess: refuse a preprocessing that would be a guess.
     """
 
     old: Side
@@ -62,6 +63,7 @@ class CompareRequest:
     unlabelled: bool = False
     provider: str = "auto"
     batch: int | None = None
+    no_guess: bool = False
 
     @property
     def same(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.summary import AuditedData, ProviderUse
+from onnx_gapmil.data.slices import SlicedColumn, Slices
 from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.graph.weights import weight_digests
@@ -25,7 +26,6 @@ from onnx_gapmil.validation.comparing.figures import (
     figures_of,
 )
 from onnx_gapmil.validation.comparing.records import compared
-from onnx_gapmil.validation.comparing.slices import groups
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class ComparedModel:
         labels_source: how the data's labels became its classes; "" without labels.
         names_source: where its classes' names come from.
         provider: what it ran on.
+        preprocess_guessed: which parts of the preprocessing nothing states.
     """
 
     path: str
@@ -74,6 +75,7 @@ class ComparedModel:
     labels_source: str
     names_source: str
     provider: ProviderUse
+    preprocess_guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class Comparison:
         drift: of logits and probabilities.
         grids: of the evidence, on common places.
         slices: the same figures by column and value; by label under ``class``.
+        slice_columns: every column, with what became of it.
         intervals: 95 % intervals by the figure's place.
         notes: sentences: what was left out or assumed.
         versions: of what computed, by name.
@@ -145,6 +148,7 @@ class Comparison:
     drift: DriftFigures
     grids: GridFigures
     slices: Mapping[str, Mapping[str, PairFigures]]
+    slice_columns: Mapping[str, SlicedColumn]
     intervals: Mapping[str, Interval]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
@@ -162,21 +166,29 @@ class Comparison:
         return f"Comparison of {count(self.images, 'image')}: {count(flips.count, 'answer')} changed{fixed}"
 
 
-def comparison_of(sides: Sides, records: tuple[Record, ...]) -> Comparison:
-    """Turn the records of a run into its result; the same records give the same to the last bit."""
+def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> Comparison:
+    """Turn the records of a run into its result; the same records give the same to the last bit.
+
+    Args:
+        sides: the models.
+        records: of all images.
+        found: the slices of those that were compared.
+    """
     good = compared(records)
     failures = tuple(record for record in records if isinstance(record, Failure))
     figures = figures_of(good, unplaced=sides.unplaced, same=sides.same)
-    by_column, said = groups(good)
     slices = {
         column: {
-            value: figures_of(members, unplaced=sides.unplaced, same=sides.same, brief=True)
-            for value, members in values.items()
+            value: figures_of([good[place] for place in places], unplaced=sides.unplaced, same=sides.same, brief=True)
+            for value, places in values.items()
         }
-        for column, values in by_column.items()
+        for column, values in found.members.items()
     }
+    said = found.notes()
     classes: tuple[ClassFigures, ...] = ()
     if sides.labelled:
+        if "class" in found.columns:
+            said = (*said, "Slices by 'class' are by label; the data's own column of that name makes none.")
         classes = class_figures(good, sides)
         slices["class"] = {row.key: row.figures for row in classes}
     return Comparison(
@@ -193,6 +205,7 @@ def comparison_of(sides: Sides, records: tuple[Record, ...]) -> Comparison:
             sides.alignment.source,
         ),
         slices=slices,
+        slice_columns={name: column for name, column in found.columns.items() if name != "class" or not sides.labelled},
         notes=(*sides.notes, *said),
         versions=_versions(),
         classes=classes,
@@ -219,6 +232,7 @@ def _model(side: OpenedSide) -> ComparedModel:
         labels_source=side.labels_source,
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
+        preprocess_guessed=side.preprocess_guessed,
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Shot, Sides
 
+#: The form of the records that are written: what is measured on an image.
+FORM = 2
 #: The journal's folder inside the result folder.
 JOURNAL = ".compare"
 
@@ -95,6 +97,7 @@ def identity(sides: Sides, unit: int) -> dict[str, str]:
         "classes": _digest([sides.alignment.pairs, sides.alignment.old_count, sides.alignment.new_count]),
         "images, labels, boxes or masks": _digest([_of_shot(shot) for shot in sides.shots]),
         "batch": str(unit),
+        "form of its records": str(FORM),
         "version of onnx-gapmil": __version__,
         "versions of libraries": library_versions(),
     }

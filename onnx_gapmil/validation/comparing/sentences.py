@@ -20,6 +20,12 @@ def verdict_sentence(found: Comparison) -> str:
         return "Both sides are the same model, read in the same way: nothing differs."
     name = new_name(found)
     flips = found.flips
+    if found.agreement.present is not None:
+        others = found.images - round(found.agreement.present * found.images)
+        return (
+            f"{name} says that other classes are present in {others:,} of {found.images:,} images; the highest class "
+            f"changes in {flips.count:,}."
+        )
     if not flips.count:
         return f"{name} changes none of {count(found.images, 'answer')}."
     said = f"{name} changes {flips.count:,} of {count(found.images, 'answer')}"
@@ -37,13 +43,14 @@ def accuracy_sentence(found: Comparison) -> str:
         return ""
     moved = f"{points(accuracy.difference)} points, 95 % interval {points_range(accuracy.interval)}"
     shares = f"{percent(accuracy.old)} before, {percent(accuracy.new)} after ({moved})"
+    what = "Accuracy" if found.agreement.present is None else "Images whose highest class is a label"
     if not (found.flips.fixed or found.flips.broken):
-        return f"Accuracy: {shares}."
+        return f"{what}: {shares}."
     chance = "more than chance" if p < _SURE else "which may be chance"
     if found.flips.fixed == found.flips.broken:
-        return f"Accuracy: {shares}."
+        return f"{what}: {shares}."
     way = "rises" if accuracy.difference > 0 else "falls"
-    return f"Accuracy {way}: {shares}, {chance} (McNemar's p = {shown_p(p)})."
+    return f"{what} {way}: {shares}, {chance} (McNemar's p = {shown_p(p)})."
 
 
 def evidence_sentence(found: Comparison) -> str:

@@ -53,6 +53,7 @@ class OpenedSide:
         preprocess_source: where that comes from.
         preprocess_assumed: whether it was guessed.
         labels_source: how the data's labels became its classes; "" without labels.
+        preprocess_guessed: which parts of the preprocessing nothing states.
     """
 
     classifier: Classifier
@@ -61,6 +62,7 @@ class OpenedSide:
     preprocess_source: str
     preprocess_assumed: bool
     labels_source: str = ""
+    preprocess_guessed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,14 +142,14 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
     shots = tuple(
         Shot(sample.image, sample.name, sample, theirs[sample.name], sample.columns)
         for sample in prepared[0].samples
-        if sample.name in theirs
+        if sample.name in theirs and sample.labels  # an image without a label says nothing of who is right
     )
     if not shots:
         raise DataError(
             f"{request.data}: no image has a label that both models know: the class maps leave out "
             f"{len(prepared[0].samples):,} and {len(prepared[1].samples):,} different ones."
         )
-    left = len(data.samples) - len(shots)
+    left = sum(bool(sample.labels) for sample in data.samples) - len(shots)
     said = [f"{of_are(left, len(data.samples), 'image')} left out by a class map."] if left else []
     sides = [
         OpenedSide(
@@ -157,6 +159,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             each.preprocess.source,
             each.preprocess.assumed,
             each.class_map.source,
+            each.preprocess.guessed,
         )
         for classifier, aggregator, each in zip((old, new), aggregators, prepared, strict=True)
     ]
@@ -197,6 +200,7 @@ def _without_labels(
             classifier.preprocess.preprocess,
             classifier.preprocess.source,
             classifier.preprocess.assumed,
+            preprocess_guessed=classifier.preprocess.guessed,
         )
         for classifier, aggregator in zip((old, new), aggregators, strict=True)
     ]
@@ -251,4 +255,5 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         provider=request.provider,
         head=side.head,
         batch=request.batch,
+        no_guess=request.no_guess,
     )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from onnx_gapmil.data.slices import Slices
     from onnx_gapmil.validation.comparing.classes import ClassFigures
     from onnx_gapmil.validation.comparing.records import Answer, Record
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Sides
@@ -65,13 +66,23 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, records: Sequence[Record], sides: Sides) -> None:
+def write_images(path: Path, records: Sequence[Record], sides: Sides, slices: Slices) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
+
+    Args:
+        path: the file.
+        records: of the comparison.
+        sides: the models.
+        slices: of the images that were compared.
 
     Raises:
         InputError: the file cannot be written.
     """
-    write_table(path, [_image_row(record, sides) for record in records], _IMAGES)
+    rows = [_image_row(record, sides) for record in records]
+    known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
+    for row, own in zip(known, slices.by_image(len(known)), strict=True):
+        row["slices"] = list(own.items())
+    write_table(path, rows, _IMAGES)
 
 
 def write_classes(path: Path, rows: Sequence[ClassFigures]) -> None:
@@ -121,7 +132,6 @@ def _image_row(record: Record, sides: Sides) -> dict[str, Any]:
         "logits_max": record.logits.max,
         "probabilities_mean": record.probabilities.mean,
         "probabilities_max": record.probabilities.max,
-        "slices": list(record.slices),
     }
     if grids is not None:
         row |= {

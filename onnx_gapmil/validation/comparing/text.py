@@ -79,8 +79,10 @@ def _figures(found: Comparison) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for heading in ("figure", "value", "95 % interval"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
+    present = found.agreement.present
     rows: list[tuple[str, str, float | None]] = [
-        ("same answer", "agreement.top1", found.agreement.top1),
+        ("same classes present", "agreement.present", present),
+        ("same answer" if present is None else "same highest class", "agreement.top1", found.agreement.top1),
         ("shared among the first five", "agreement.top5", found.agreement.top5),
         ("cells that another class wins", "grids.winners_changed", found.grids.winners_changed),
         ("evidence that moved", "grids.moved.share", found.grids.moved.share),

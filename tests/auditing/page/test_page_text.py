@@ -25,7 +25,7 @@ from onnx_gapmil.metrics.figures import (
     SeveralFigures,
     WrongRecoveryFigures,
 )
-from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization
+from onnx_gapmil.metrics.localization import BoxAccuracy, Halves, IouShares, Localization, OneBox, OneBoxAccuracy
 from onnx_gapmil.show.html.formatting import percent
 from tests.helpers.audited_reports import read_report
 from tests.helpers.html_elements import Elements
@@ -85,8 +85,8 @@ def test_the_page_of_an_audit_says_what_the_audit_found(digits: Report) -> None:
         f"The model names the right class for {right} of 60 images ({percent(summary.top1)}".replace("\u00a0", " ")
         in text
     )
-    assert f"In all {60 - right} it gets wrong , the right class still wins a cell on the object" in text
-    assert f"Distraction explains {60 - right} of {60 - right} errors (100 %)." in text
+    assert f"In all {60 - right} it gets wrong , the label wins a cell on the object" in text
+    assert f"The most frequent is distraction: {60 - right} of {60 - right} errors (100 %)." in text
     several = summary.several_objects
     assert several is not None
     assert f"{several.images} images hold {several.objects} objects; the cells find 100 % of them." in text
@@ -101,11 +101,11 @@ def test_headline_says_what_a_release_manager_asks(calm: Report) -> None:
     assert "The model names the right class for 310 of 400 images (77.5 %, 95 % interval 73 to 81)" in text
     assert "; in 93.5 % it is among the five best." in text
     assert (
-        "In 55 of the 90 it gets wrong , the right class still wins a cell on the object; a class ranked beside it for "
+        "In 55 of the 90 it gets wrong , the label wins a cell on the object; a class ranked beside it for "
         "the whole image does in 42 % . The +19 points, 95 % interval 8 to 31 between them are evidence that the cells "
         "hold and averaging loses." in text.replace("42 %.", "42 % .")
     )
-    assert "17 Wrong; the right class wins a cell on the object, beyond the control" in text
+    assert "17 Wrong; the label wins a cell on the object, beyond the control" in text
     assert "38 Wrong; it wins one, as classes ranked beside it do" in text
     assert "No other fixed way of pooling the cells helps" in text
     assert "is right for 8 images fewer (75.5 %)" in text  # 302 against 310
@@ -136,7 +136,7 @@ def test_without_a_class_to_compare_with_nothing_is_claimed(calm: Report) -> Non
 
 def test_another_aggregator_that_is_better_is_named_with_its_gain(calm: Report) -> None:
     text = shown(with_summary(calm, aggregators={"mean": pooled(0.775, 0.77, 0.78), "lse=10": pooled(0.8)}))
-    assert "Pooling the same cells by log-sum-exp (10) instead would be right for 10 images more (80 %)" in text
+    assert "instead, the best of the other ways on these images, is right for 10 images more (80 %)" in text
     assert "Log-sum-exp (10) gains 2.5 points over the model's own mean." in text
 
 
@@ -166,7 +166,8 @@ def test_localization_takes_thresholds_and_baselines_one_by_one(calm: Report) ->
     oracle, halves = IouShares(0.95, 0.62, 0.29, 0.62), Halves((5, 4), (0.35, 0.4))
     boxes = BoxAccuracy(IouShares(0.9, 0.6, 0.3, 0.6), 0.4, oracle, halves)
     middle = BoxAccuracy(IouShares(0.8, 0.5, 0.2, 0.5), 0.4, oracle, halves)
-    text = shown(with_summary(calm, localization=Localization(9, boxes, middle), maxboxacc_v2=0.6))
+    one = OneBox(OneBoxAccuracy(0.5, 0.4, 0.6, halves), OneBoxAccuracy(0.4, 0.4, 0.5, halves), 0.1)
+    text = shown(with_summary(calm, localization=Localization(9, boxes, middle, 0.1, one, one), maxboxacc_v2=0.6))
     assert "MaxBoxAccV2: boxes cut from the grid 60.0 % 50.0 %" in text
     assert "IoU of 0.3 or more 90.0 % 80.0 %" in text
     assert "IoU of 0.7 or more 30.0 % 20.0 %" in text
@@ -183,7 +184,7 @@ def test_several_objects_are_counts(calm: Report) -> None:
 def test_all_errors_recoverable_and_none(calm: Report) -> None:
     margin = MeanMargin(0.1, -0.2)
     assert "In all 90 it gets wrong" in shown(with_summary(calm, recoverable=Recoverable(90, 90, 1.0, margin)))
-    assert "In none of the 90 it gets wrong does the right class win a cell" in shown(
+    assert "In none of the 90 it gets wrong does the label win a cell" in shown(
         with_summary(calm, recoverable=Recoverable(0, 90, 0.0, margin))
     )
 
@@ -199,13 +200,13 @@ def test_errors_without_a_known_place_are_counted_apart(calm: Report) -> None:
     )
     assert "In 30 of the 60 errors with a known place of the object" in text
     assert "30 Wrong, the object's place unknown 7.5 %" in text
-    assert "the right class still wins a cell on the object in 50 %." in text
+    assert "the label wins a cell on the object in 50 %." in text
 
 
 def test_an_audit_without_errors_compares_the_object_with_the_rest(calm: Report) -> None:
     nothing = WrongRecoveryFigures(0, None, None, None, None, None, None, 0)
     text = shown(with_summary(calm, foreground=ForegroundFigures(recovery(400, 0.9, 0.703, 0.262), nothing)))
-    assert "The right class wins 70 % of the cells on the object, 26 % elsewhere." in text
+    assert "The label wins 70 % of the cells on the object, 26 % elsewhere." in text
 
 
 def background(report: Report, share: float, random: float) -> Report:

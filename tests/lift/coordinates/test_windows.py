@@ -116,3 +116,27 @@ def test_window_over_a_seam_sees_no_one_place() -> None:
     found = coordinate(coordinates_of(model), 3)[0, 0, 0]
     assert (found[[5, 6]] == MIXED).all()
     np.testing.assert_allclose(found[:5], np.arange(5) + 6.5)
+
+
+def test_convolution_over_attentions_scores_is_no_window_over_a_map() -> None:
+    """Talking heads: rows run along the tokens in stairs, and the columns beside them; neither is shared out."""
+    model = text_model(
+        """f = Reshape(x, s)
+q = Transpose<perm=[0, 2, 1]>(f)
+a = MatMul(q, f)
+u = Unsqueeze(a, one)
+h = Conv(u, w)
+p = Softmax(h)
+z = Squeeze(p, one)
+m = MatMul(z, q)""",
+        x="float[1,3,4,5] x",
+        y="float[1,20,3] m",
+        init={
+            "s": np.array([0, 3, -1], np.int64),
+            "one": np.array([1], np.int64),
+            "w": np.ones((1, 1, 1, 1), np.float32),
+        },
+    )
+    looks = coordinates_of(model)
+    np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.repeat(np.arange(4) + 0.5, 5))
+    np.testing.assert_array_equal(coordinate(looks, 3)[0, :, 0], np.tile(np.arange(5) + 0.5, 4))

@@ -117,6 +117,32 @@ def test_weights_behind_a_pair_are_made_of_the_integers(tmp_path: Path) -> None:
     assert_same_as_deployed(model, made, tmp_path)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_a_pair_is_recomputed_as_a_rounded_float_to_the_last_bit(kind: type) -> None:
+    """Pairs of our own beside the vendor's made OpenVINO take the range off a Gemm of the vendor's."""
+    model = quantized(kind)
+    made = rewrite_model(model).model
+    count = len(model.graph.node)
+    new = made.graph.node[count:]
+    assert not [node for node in new if "QuantizeLinear" in node.op_type]
+    # The pooled pairs are p1 and f1: both round the mean over the map. Of the new values, each rounded one is theirs.
+    rounds = {node.output[0] for node in new if node.op_type == "Round"}
+    readers = {name: node for node in new for name in node.input}
+    rounded = []
+    for name in rounds:
+        while readers[name].op_type in ("Round", "Max", "Min"):
+            name = readers[name].output[0]
+        rounded.append(readers[name].output[0])
+    assert rounded
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in [*rounded, "p1", "f1", "y"])
+    x = images(model)
+    for values in (x, 50 * x):
+        *own, p1, f1, y = deployed(made, "none").run([*rounded, "p1", "f1", "y"], {"x": values})
+        for value in own:
+            theirs = p1 if value.shape == p1.shape else f1 if value.shape == f1.shape else y
+            np.testing.assert_array_equal(value, theirs)
+
+
 def test_scales_of_rows_and_a_transposed_weight_are_made_of_the_integers() -> None:
     """A weight for each row, transposed behind its pair, as an exporter with MatMul leaves it."""
     body = """p = GlobalAveragePool(x)

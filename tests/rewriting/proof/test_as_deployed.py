@@ -17,7 +17,7 @@ from onnx_gapmil.rewriting.proof.graph_digest import output_digests
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
 from onnx_gapmil.show.terminal.notes import proof_note
-from tests.helpers.deployed import quantized
+from tests.helpers.deployed import deployed, quantized
 from tests.helpers.support import text_model, weights
 
 W, B = weights(5, 6), weights(5)
@@ -80,6 +80,32 @@ def test_modes_in_which_a_rewritten_file_does_not_load_are_said() -> None:
     assert len(found.refused) == 1
     assert "under session.x64quantprecision=1, as the original does" in found.refused[0]
     assert found.check().passed is False
+
+
+def test_operators_of_int8_times_int8_are_proved_as_they_are_spelled() -> None:
+    """QOperator format with int8 activations: exact on every processor, and known to no precise mode."""
+    values = np.random.default_rng(3)
+    one, zero = np.array(0.05, np.float32), np.array(0, np.int8)
+    model = text_model(
+        """q = QuantizeLinear(x, s, z)
+k = QLinearConv<pads=[1,1,1,1]>(q, s, z, u, v, z, s, z)
+p = com.microsoft.QLinearGlobalAveragePool(k, s, z, s, z)
+f = Flatten(p)
+y = com.microsoft.QGemm<transB=1>(f, s, z, w, v, z, b)""",
+        init={
+            "s": one, "z": zero, "v": np.array(0.01, np.float32), "b": np.arange(-2, 3, dtype=np.int32) * 400,
+            "u": values.integers(-127, 128, (6, 6, 3, 3)).astype(np.int8),
+            "w": values.integers(-127, 128, (5, 6)).astype(np.int8),
+        },
+        domains='"com.microsoft" : 1',
+    )  # fmt: skip
+    made = rewrite(model, write=False)
+    found = made.proof.to_json()
+    assert (found["sum"]["passed"], found["as_deployed"]["passed"]) == (True, True)
+    assert found["as_deployed"]["kernels"] == 0.0
+    for entry in (model, made.model):
+        with pytest.raises(Exception, match="ONNXRuntimeError"):
+            deployed(entry, mode="session.x64quantprecision")
 
 
 def test_what_cannot_be_run_is_not_passed() -> None:

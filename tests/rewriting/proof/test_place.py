@@ -372,6 +372,24 @@ def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
     figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
-    figures |= {"unseen", "silent"}
+    figures |= {"unseen", "silent", "still"}
     assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
+
+
+@pytest.mark.parametrize(("top", "left", "still"), [(1, 0, "1 of 8 rows answers"), (0, 2, "2 of 8 columns answer")])
+def test_zeros_where_the_map_was_cropped_look_at_nothing(top: int, left: int, still: str) -> None:
+    """Rows or columns are cut off and as many zeros put there: they lie in the image, and see none of it."""
+    init = {"start": np.array([top, left]), "end": np.array([99, 99]), "axes": np.array([2, 3])}
+    zeros = np.array([0, 0, top, left, 0, 0, 0, 0])
+    cut = check(f"{PATCHES}\n s = Slice(a, start, end, axes)\n y = Pad(s, zeros)", **init, zeros=zeros)
+    assert cut.passed is False
+    assert still in cut.reason
+    # A window after that sees what lies beside the zeros.
+    kernel = np.full((6, 6, 3, 3), 0.1, np.float32)
+    body = f"{PATCHES}\n s = Slice(a, start, end, axes)\n p = Pad(s, zeros)\n y = Conv<pads=[1,1,1,1]>(p, wide)"
+    blurred = check(body, **init, zeros=zeros, wide=kernel)
+    assert all(
+        axis is not None and axis.still == max(0, shift - 1)
+        for axis, shift in ((blurred.rows, top), (blurred.columns, left))
+    )

@@ -159,7 +159,7 @@ def test_a_bug_while_decoding_is_no_image_error(photos: list[Path], monkeypatch:
     def broken(path: Path) -> np.ndarray:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr("onnx_gapmil.running.pipeline.stream.read_image", broken)
+    monkeypatch.setattr("onnx_gapmil.running.pipeline.stream.read_samples", broken)
     with pytest.raises(AssertionError, match="a bug"):
         list(iterate(FakeSession(), PREPROCESS, photos))
 
@@ -167,7 +167,7 @@ def test_a_bug_while_decoding_is_no_image_error(photos: list[Path], monkeypatch:
 def test_leaving_early_leaves_no_thread_and_reads_little(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(
-        "onnx_gapmil.running.pipeline.stream.read_image", lambda path: (read.append(path), read_image(photos[0]))[1]
+        "onnx_gapmil.running.pipeline.stream.read_samples", lambda path: (read.append(path), read_image(photos[0]))[1]
     )
     before = set(threading.enumerate())
     answers = iterate(FakeSession(), PREPROCESS, photos * 100, batch=2, workers=2)
@@ -198,7 +198,7 @@ def test_answers_match_photos_for_any_pattern_of_damage(good: list[bool], batch:
         return np.full((4, 6, 3), int(path.name), np.uint8)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("onnx_gapmil.running.pipeline.stream.read_image", fake_read)
+        patch.setattr("onnx_gapmil.running.pipeline.stream.read_samples", fake_read)
         session = FakeSession(used="cuda" if cuda else "cpu")
         answers = list(iterate(session, PREPROCESS, [Path(str(i)) for i in range(len(good))], batch=batch, workers=2))
     assert levels(answers) == [float(place) if fine else None for place, fine in enumerate(good)]

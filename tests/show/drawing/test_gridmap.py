@@ -19,13 +19,16 @@ def test_what_is_cropped_off_is_not_seen_and_is_dimmed():
     assert centre.seen[:, 20:100].all()
     assert not centre.seen[:, :20].any()
     assert not centre.seen[:, 100:].any()
-    dimmed = centre.dimmed(np.zeros((80, 120, 3), dtype=np.uint8))
-    assert dimmed[:, :20].min() > 150
-    assert dimmed[:, 20:100].max() == 0
+    assert not centre.all_seen
+    faded = centre.faded_photo()
+    assert (faded[:, 20:100] == 100).all()
+    assert faded[:, :20].min() > 200
+    assert faded[:, 100:].min() > 200
 
 
 def test_cells_in_the_letterbox_padding_are_not_on_the_photo():
     fitted = panel(rule="letterbox", network=(60, 60), grid=(6, 6))  # rows 10..50 of 60 show the photo
+    assert fitted.all_seen
     assert fitted.seen.all()
     assert sorted(set(fitted.spread(np.arange(36).reshape(6, 6))[:, 0].tolist())) == [6, 12, 18, 24]
 
@@ -52,3 +55,36 @@ def test_borders_are_between_different_values_only():
     values = np.array([[0, 0, 1], [0, 0, 1]])
     assert borders(values, 1).tolist() == [[False, False, True], [False, False, True]]
     assert not borders(np.zeros((3, 3)), 2).any()
+
+
+def test_a_tint_covers_its_cell_by_its_strength_and_nothing_else():
+    colors = np.zeros((2, 3, 3))
+    colors[..., 0] = 200
+    strength = np.array([[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]])
+    drawn = panel().tinted(colors, strength, None)
+    ground = 90 + 100 * 160 / 255
+    expected = [[ground, ground, ground], [(ground + 200) / 2, ground / 2, ground / 2], [200, 0, 0]]
+    for column, color in enumerate(expected):
+        cell = drawn[:40, 40 * column : 40 * column + 40]
+        assert (np.abs(cell.astype(float) - color) <= 1).all()
+    assert (np.abs(drawn[40:].astype(float) - ground) <= 1).all()
+
+
+def test_lines_stand_between_large_cells_and_not_between_small_ones():
+    """A fine grid would be all lines."""
+    values = np.arange(6).reshape(2, 3)
+    nothing, tint = np.zeros((2, 3, 3)), np.zeros((2, 3))
+    assert (panel().tinted(nothing, tint, values)[:, 40] == 255).all()
+    fine = panel(grid=(8, 12))  # cells of 10 pixels
+    drawn = fine.tinted(np.zeros((8, 12, 3)), np.zeros((8, 12)), np.arange(96).reshape(8, 12))
+    assert (drawn == drawn[0, 0]).all()
+
+
+def test_a_huge_photo_is_reduced_as_its_whole_would_be():
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    photo = np.kron(coarse, np.ones((250, 250, 1), dtype=np.uint8))  # 3000 x 4000
+    geometry = Geometry.plan((3000, 4000), (20, 20), "squash", 1.0)
+    small = Panel(photo, geometry, (2, 2), (48, 64)).photo
+    middles = small.reshape(12, 4, 16, 4, 3)[:, 1:3, :, 1:3]
+    assert (np.abs(middles.mean((1, 3)) - coarse) <= 1).all()

@@ -1,20 +1,18 @@
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
-from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.show.drawing.canvas import drawable, ellipsize, text_width
-from onnx_gapmil.show.drawing.layout import WIDTH
-from onnx_gapmil.show.drawing.palette import CATEGORICAL, sequential
-from onnx_gapmil.show.drawing.pictures import render_prediction, save_png
+from onnx_gapmil.show.drawing.canvas import Canvas
+from onnx_gapmil.show.drawing.layout import WIDTH, PictureLayout
+from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, sequential
+from onnx_gapmil.show.drawing.pictures import render_prediction
+from onnx_gapmil.show.drawing.scores import Scores
+from onnx_gapmil.show.drawing.sentences import Caption
 
 RNG = np.random.default_rng(0)
 
 
-def render(height=60, width=90, *, grid=None, rule="squash", labels=None, activation="softmax", top=4, title="t"):
+def render(height=60, width=90, *, grid=None, rule="squash", labels=None, activation="softmax", top=4, **caption):
     photo = np.full((height, width, 3), 128, dtype=np.uint8)
     grid = RNG.normal(size=(5, 7, 7)) if grid is None else grid
     return render_prediction(
@@ -24,8 +22,7 @@ def render(height=60, width=90, *, grid=None, rule="squash", labels=None, activa
         grid.mean((1, 2)),
         labels=labels,
         activation=activation,
-        title=title,
-        subtitle="model.onnx",
+        caption=Caption(**{"title": "t", "model": "model.onnx", **caption}),
         top=top,
     )
 
@@ -49,7 +46,7 @@ def test_every_shape_of_photo_and_grid_is_drawn(height, width, classes, grid, ac
     picture = render(height, width, grid=RNG.normal(size=(classes, *grid)), activation=activation, rule=rule)
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (WIDTH, 3)
-    assert 500 < picture.shape[0] < 2500
+    assert 500 < picture.shape[0] < 2700
     assert (picture[:20] == 255).all()
     assert (picture[:, -20:] == 255).all()  # nothing runs over the margin
 
@@ -81,14 +78,115 @@ def test_a_cell_that_no_class_surely_wins_is_faint():
     assert near(tinted[1], full).sum() < 2_000
 
 
-def test_names_that_the_font_lacks_do_not_break_the_picture():
-    names = ["猫", "\x00\n\t", "Käse " * 200, "", "😀 smile"]
-    unnamed = [f"class {index}" for index in range(5)]
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_names_of_any_kind_do_not_break_the_picture(activation):
+    names = ["猫", "\x00\n\t", "Käse " * 200, "", "😀 smile قطة " * 20]
     grid = RNG.normal(size=(5, 7, 7))
-    picture = render(grid=grid, labels=names, title="x" * 5000)
+    picture = render(grid=grid, labels=names, title="x" * 5000, notes=("a long note " * 60,), activation=activation)
     assert (picture[:, -20:] == 255).all()
-    lost = render(grid=grid, labels=["猫", "犬", "鳥", "魚", "馬"])
-    assert np.array_equal(lost, render(grid=grid, labels=unnamed))
+
+
+def test_a_name_that_no_font_has_is_drawn_as_number_and_code_points():
+    grid = RNG.normal(size=(2, 7, 7))
+    lost = render(grid=grid, labels=["\ufdd0", "dog"])
+    assert np.array_equal(lost, render(grid=grid, labels=["class 0 (\\ufdd0)", "dog"]))
+    assert not np.array_equal(lost, render(grid=grid, labels=None))
+
+
+def test_a_guess_and_notes_are_on_the_picture():
+    plain = render(grid=np.eye(3)[:, None], preprocessing="squash")
+    guessed = render(grid=np.eye(3)[:, None], preprocessing="squash", guessed="color guessed")
+    assert near(guessed, CAUTION).sum() > 100
+    assert near(plain, CAUTION).sum() == 0
+    noted = render(grid=np.eye(3)[:, None], preprocessing="squash", notes=("Position-dependent head.",))
+    assert noted.shape[0] > plain.shape[0]
+    assert near(noted, CAUTION).sum() > 100
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("size", [(300, 400), (400, 300)])
+def test_beside_one_or_two_panels_stand_the_scores(classes, size):
+    grid = np.zeros((classes, 9, 9))
+    grid[:, 0, 8] = 5  # the cell that is marked lies out of the way
+    picture = render(*size, grid=grid, activation="sigmoid" if classes == 1 else "softmax")
+    lower = picture[picture.shape[0] // 2 :]
+    panels = lower[(lower[:, 80:250].min(axis=2) < 250).all(axis=1)]
+    assert len(panels) > 250
+    assert (panels[:, WIDTH // 2 :] < 250).any(axis=(1, 2)).sum() > 15
+
+
+def test_a_strip_of_a_photo_is_drawn_over_the_whole_width():
+    picture = render(40, 800, grid=RNG.normal(size=(2, 3, 56)))
+    wide = ((picture[:, 80:1100].min(axis=2) < 250).mean(axis=1) > 0.8).sum()
+    assert wide > 80  # photo and map of winners, one above the other
+
+
+def written(monkeypatch, **options):
+    """The texts that are on a picture."""
+    texts = []
+    draw = Canvas.text
+
+    def record(self, xy, text, *rest, **named):
+        texts.append(text)
+        return draw(self, xy, text, *rest, **named)
+
+    monkeypatch.setattr(Canvas, "text", record)
+    render(**options)
+    return texts
+
+
+def test_zero_is_marked_on_the_scales_where_it_lies_on_them(monkeypatch):
+    grid = RNG.normal(size=(3, 5, 5)) * 5
+    texts = written(monkeypatch, grid=grid, activation="none", labels=["a", "b", "c"])
+    assert "0" in texts
+    assert "The line marks 0." in texts
+    above = written(monkeypatch, grid=np.abs(grid) + 1, activation="none", labels=["a", "b", "c"])
+    assert "0" not in above
+    assert "The line marks 0." not in above
+
+
+def test_a_threshold_is_marked_where_there_is_one(monkeypatch):
+    grid = RNG.normal(size=(3, 5, 5)) * 3
+    assert "The line marks the threshold, 0.5." in written(monkeypatch, grid=grid, activation="sigmoid")
+    assert not [text for text in written(monkeypatch, grid=grid) if "threshold" in text]
+
+
+def test_boxes_of_classes_that_are_read_each_by_itself_lie_on_each_other():
+    """As in the JSON: a class's box is where it is above its threshold, whoever wins there."""
+    grid = np.full((2, 8, 8), -5.0)
+    grid[0, 1:5, 1:5], grid[1, 3:7, 3:7] = 9.0, 5.0
+    photo = np.full((560, 560, 3), 128, np.uint8)
+    geometry = Geometry.plan((560, 560), (64, 64), "squash")
+    scores = Scores(grid, grid.mean((1, 2)), ["a", "b"], "sigmoid")
+    layout = PictureLayout(photo, geometry, scores, [0, 1], faded="")
+    found = {layout.named[region.value]: (region.rows, region.cols) for region in layout._regions() if region.value < 2}
+    assert found == {0: ((1, 5), (1, 5)), 1: ((3, 7), (3, 7))}
+
+
+def test_no_sentence_is_cut(monkeypatch):
+    """Names may be, when they are long; what the picture says is not."""
+    for activation in ("softmax", "sigmoid", "none"):
+        texts = written(monkeypatch, grid=RNG.normal(size=(5, 7, 7)), activation=activation, rule="shortest")
+        assert not [text for text in texts if "…" in text]
+
+
+def test_cells_are_told_by_row_and_column_from_0(monkeypatch):
+    grid = np.zeros((2, 3, 4))
+    grid[0, 2, 1] = grid[1, 0, 3] = 4.0
+    texts = written(monkeypatch, grid=grid)
+    assert any(text.startswith("best cell: row 2, column 1, logit 4.00") for text in texts)
+    assert any(text.startswith("best cell: row 0, column 3, logit 4.00") for text in texts)
+
+
+def test_no_colour_where_no_class_is_above_its_threshold():
+    grid = np.full((3, 2, 2), -9.0)
+    nowhere = render(400, 400, grid=grid, activation="sigmoid", top=1)
+    grid[1, :, 0] = 9.0
+    half = render(400, 400, grid=grid, activation="sigmoid", top=1)
+    ground = 90 + 128 * 160 / 255
+    tinted = np.array(CATEGORICAL[0]) * 0.66 + ground * 0.34
+    assert near(half, tinted).sum() > 50_000
+    assert near(nowhere, tinted).sum() < 1000
 
 
 def test_constant_and_broken_grids_are_drawn():
@@ -105,55 +203,11 @@ def test_a_geometry_of_another_photo_is_an_error():
             np.zeros(2),
             labels=None,
             activation="none",
-            title="",
-            subtitle="",
+            caption=Caption("", ""),
         )
-
-
-def test_drawable_keeps_the_letters_it_can():
-    assert drawable("Käse\n× 2 – 猫…") == "Kase x 2 - ?..."
-    assert drawable("plain ASCII, as it is") == "plain ASCII, as it is"
-
-
-def test_ellipsize_is_the_longest_beginning_that_fits():
-    text = "a fairly long name of a class"
-    short = ellipsize(text, 20, 150)
-    assert text_width(short, 20) <= 150
-    assert short.endswith("...")
-    longer = text[: len(short) - 2].rstrip() + "..."
-    assert text_width(longer, 20) > 150
-    assert ellipsize(text, 20, 1000) == text
 
 
 def test_the_sequential_scale_grows_in_brightness():
     luma = sequential(np.linspace(0, 1, 256)) @ np.array([0.299, 0.587, 0.114])
     assert (np.diff(luma) > -1).all()
     assert luma[-1] - luma[0] > 150
-
-
-def test_save_png_is_whole_or_not_at_all(tmp_path):
-    pixels = RNG.integers(0, 256, (8, 9, 3), dtype=np.uint8)
-    target = tmp_path / "out.png"
-    target.write_bytes(b"old")
-    save_png(pixels, target)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(target.read_bytes()))), pixels)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    target = tmp_path / "out.png"
-    target.write_bytes(b"old")
-
-    def full_disk(*_args, **_options):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(InputError, match="no space left"):
-        save_png(np.zeros((2, 2, 3), dtype=np.uint8), target)
-    assert target.read_bytes() == b"old"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
-
-
-def test_saving_into_a_missing_folder_is_an_input_error(tmp_path):
-    with pytest.raises(InputError, match="cannot be written"):
-        save_png(np.zeros((2, 2, 3), dtype=np.uint8), tmp_path / "none" / "a.png")

@@ -106,6 +106,50 @@ def test_drops_against_the_baseline(bench: Bench, rule: str, expected: str) -> N
     assert state(bench, rule, baseline=bench.baseline) == expected
 
 
+def test_a_drop_in_a_slice_is_of_the_same_slice(bench: Bench) -> None:
+    """A label file that changed gives slices of one name and other images."""
+    other = changed(SUMMARY, model_sha256="cd" * 32, slice_columns__camera__members_sha256="34" * 32)
+    baseline = bench.write("other.json", other)
+    result = judged(
+        bench, 'metric = "top1"\nmax_drop = 0.1\nslice = "camera=night"', baseline=baseline, audit=bench.audit
+    )
+    assert (result.state, "other label file" in result.reason.replace("another", "other")) == ("not_judged", True)
+    silent = changed(SUMMARY, model_sha256="cd" * 32, slice_columns={})
+    assert state(
+        bench, 'metric = "top1"\nmax_drop = 0.1\nslice = "worst:camera"', baseline=bench.write("s.json", silent)
+    ) == ("not_judged")
+
+
+def test_a_paired_drop_in_a_slice_is_of_the_same_slice(bench: Bench) -> None:
+    rule = 'metric = "top1"\nmax_drop = 0.1\nbound = "upper"\nslice = "camera=night"'
+    pair = {"images": 100, "accuracy": {"old": 0.8, "new": 0.7, "difference": -0.1, "interval": [-0.15, -0.05]}}
+    same = changed(COMPARE, slices__camera={"night": pair}, slice_columns=SUMMARY["slice_columns"])
+    assert state(bench, rule, compare=bench.write("c/compare.json", same)) == "failed"
+    assert state(bench, rule.replace("0.1", "0.16"), compare=bench.folder / "c") == "passed"
+    del same["slice_columns"]
+    assert state(bench, rule, compare=bench.write("d/compare.json", same)) == "not_judged"
+
+
+def test_a_column_without_slices_is_not_judged_with_its_reason(bench: Bench) -> None:
+    result = judged(bench, 'metric = "top1"\nmin = 0.1\nslice = "worst:file"', audit=bench.audit)
+    assert result.state == "not_judged"
+    assert result.reason == "there are no slices by file in summary.json: 400 values for 400 images: no slices"
+
+
+def test_a_column_may_hold_the_mark_of_a_slice(bench: Bench) -> None:
+    bench.write("audit/summary.json", changed(SUMMARY, slices={"a=b": {"c=d": SUMMARY["slices"]["camera"]["day"]}}))
+    assert state(bench, 'metric = "top1"\nmin = 0.8\nslice = "a=b=c=d"') == "passed"
+    assert state(bench, 'metric = "top1"\nmin = 0.8\nslice = "worst:a=b"') == "passed"
+
+
+def test_images_are_those_that_the_figure_is_of(bench: Bench) -> None:
+    """300 images of which 12 have boxes: a pointing game of 12 games is not judged by 300."""
+    bench.write("audit/summary.json", changed(SUMMARY, pointing_game=0.9, counts={"pointing_game": 12}))
+    rule = 'metric = "pointing_game"\nmin = 0.5\nmin_images = 100'
+    result = judged(bench, rule, audit=bench.audit)
+    assert (result.state, result.images) == ("not_judged", 12)
+
+
 def test_the_end_of_a_drops_interval_needs_paired_answers(bench: Bench) -> None:
     strict = 'metric = "top1"\nmax_drop = 0.05\nbound = "upper"'
     paired = {"baseline": bench.baseline, "compare": bench.compare}

@@ -1,20 +1,20 @@
-// The table of classes: sorts by any column, filters, and shows its rows by portions.
-let showClass = () => {}; // the gallery fills this in
-
+// The table of classes: sorts by any column, filters, leaves out classes of few images, shows its rows by portions.
 if (byId("class-table")) {
-  const PORTION = 50;
+  const PORTION = 10;
+  const MORE = 100;
   const heads = [...document.querySelectorAll("#class-table th[data-key]")];
   const body = byId("class-rows");
   const more = byId("class-more");
   const filter = byId("class-filter");
+  const least = byId("class-least");
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const labelled = new Set(images.flatMap((image) => image.labels));
   const rows = data.classes.map((item) => {
-    const confused = (item.most_confused || []).map(([index, times]) => `${nameOf(index)} ×${times}`);
     const name = item.name || nameOf(item.index);
-    return { ...item, name, confused: confused.join(", "), words: `${name} ${item.index}`.toLowerCase() };
+    const first = (item.most_confused || [])[0];
+    return { ...item, name, confused: first ? nameOf(first[0]) : "", words: `${name} ${item.index}`.toLowerCase() };
   });
-  const sort = { key: "top1", down: false };
+  const sort = { key: heads.find((head) => head.dataset.kind === "share").dataset.key, down: false };
   let shown = PORTION;
 
   const isMissing = (value) => value === null || value === undefined || value === "";
@@ -30,35 +30,41 @@ if (byId("class-table")) {
     fill.style.width = `${100 * (value || 0)}%`;
     return make("td", { class: "num share" }, make("span", { class: "value" }, isMissing(value) ? "–" : `${(100 * value).toFixed(1)}\u00a0%`), isMissing(value) ? null : make("span", { class: "track" }, fill));
   };
+  const confusedWith = (item) =>
+    (item.most_confused || []).flatMap(([index, times], place) => [place ? ", " : "", isolated(nameOf(index)), ` ×${times}`]);
   const rowOf = (item) => {
     const link = labelled.has(item.index)
-      ? make("button", { type: "button", class: "link", title: "Show its images" }, item.name)
-      : item.name;
-    if (typeof link !== "string") link.addEventListener("click", () => showClass(item.index));
+      ? make("button", { type: "button", class: "link", title: "Show its images" }, isolated(item.name))
+      : isolated(item.name);
+    if (link.matches("button")) link.addEventListener("click", () => choose({ class: String(item.index) }));
     return make(
       "tr",
       { "data-index": item.index },
       make("th", { scope: "row" }, link, item.name === `class ${item.index}` ? null : make("span", { class: "soft index" }, String(item.index))),
-      make("td", { class: "num" }, (item.images ?? 0).toLocaleString("en")),
-      ...["top1", "top5", "any_top1", "cell_share"].map((key) => shareCell(item[key])),
-      make("td", { class: "confused" }, item.confused || "–"),
+      ...heads.slice(1).map(({ dataset }) => {
+        if (dataset.kind === "share") return shareCell(item[dataset.key]);
+        if (dataset.kind === "number") return make("td", { class: "num" }, (item[dataset.key] ?? 0).toLocaleString("en"));
+        return make("td", { class: "confused" }, ...(item.confused ? confusedWith(item) : ["–"]));
+      }),
     );
   };
 
   const render = () => {
     const words = filter.value.trim().toLowerCase();
-    const found = rows.filter((item) => item.words.includes(words)).sort(compare);
+    const enough = rows.filter((item) => item.images >= Number(least.value));
+    const found = enough.filter((item) => item.words.includes(words)).sort(compare);
     body.replaceChildren(...found.slice(0, shown).map(rowOf));
     for (const head of heads) {
       const active = head.dataset.key === sort.key;
       head.setAttribute("aria-sort", active ? (sort.down ? "descending" : "ascending") : "none");
     }
     const visible = Math.min(shown, found.length);
-    byId("class-count").textContent = words
-      ? `${plural(found.length, "class", "classes")} found`
-      : `${visible.toLocaleString("en")} of ${plural(rows.length, "class", "classes")}`;
+    const fewer = rows.length - enough.length;
+    byId("class-count").textContent =
+      (words ? `${plural(found.length, "class", "classes")} found` : `${visible.toLocaleString("en")} of ${plural(found.length, "class", "classes")}`) +
+      (fewer ? `; ${plural(fewer, "class has", "classes have")} fewer images` : "");
     more.hidden = found.length <= shown;
-    more.textContent = `Show ${Math.min(4 * PORTION, found.length - visible)} more`;
+    more.textContent = `Show ${Math.min(MORE, found.length - visible)} more`;
   };
 
   for (const head of heads) {
@@ -68,12 +74,14 @@ if (byId("class-table")) {
       render();
     });
   }
-  filter.addEventListener("input", () => {
-    shown = PORTION;
-    render();
-  });
+  for (const control of [filter, least]) {
+    control.addEventListener("input", () => {
+      shown = PORTION;
+      render();
+    });
+  }
   more.addEventListener("click", () => {
-    shown += 4 * PORTION;
+    shown += MORE;
     render();
   });
   render();

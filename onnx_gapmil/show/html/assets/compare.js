@@ -2,12 +2,8 @@
 
 // The change of evidence on the common places; its middle colour is no change.
 class ChangeStage extends Stage {
-  show(index) {
-    const slot = index === null ? -1 : this.grid.classes.indexOf(index);
-    this.canvas.hidden = slot < 0;
-    this.element.classList.toggle("mapped", slot >= 0);
-    // The less changed, the more of the photo shows.
-    if (slot >= 0) paintMap(this.canvas, this.grid, slot, data.difference, (level) => 0.08 + 0.8 * Math.abs(2 * level - 1));
+  showMap(map) {
+    super.showMap(map && { ...map, scale: "differences" });
   }
 }
 
@@ -36,10 +32,9 @@ class ChangeExplorer extends LinkedExplorer {
     return new ChangeStage(image, room);
   }
 
-  makeLegend() {
-    const legend = super.makeLegend();
-    legend.classList.add("signed");
-    return legend;
+  setLegend(map) {
+    super.setLegend(map);
+    this.legend.classList.add("signed");
   }
 
   look(cell) {

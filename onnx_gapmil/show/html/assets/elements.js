@@ -15,6 +15,9 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+// A name from the data: its direction of writing stays its own.
+const isolated = (text, attributes = {}) => make("bdi", attributes, text);
+
 function draw(name, attributes = {}) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
@@ -24,6 +27,11 @@ function draw(name, attributes = {}) {
 function nameOf(index) {
   const name = Object.hasOwn(data.names, index) ? data.names[index] : null;
   return name === null || name === undefined || name === "" ? `class ${index}` : String(name);
+}
+
+// The names of several classes, each isolated, as nodes with commas between.
+function namesOf(indices) {
+  return indices.flatMap((index, place) => (place ? [", ", isolated(nameOf(index))] : [isolated(nameOf(index))]));
 }
 
 // 0.775 as "77.5 %"; small shares keep a digit that says something.
@@ -42,6 +50,7 @@ function announce(text) {
 }
 
 function bytesOf(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64 || "");
   const text = atob(base64 || "");
   const bytes = new Uint8Array(text.length);
   for (let place = 0; place < text.length; place += 1) bytes[place] = text.charCodeAt(place);

@@ -1,5 +1,5 @@
-// The gallery: cards are made by portions as they come near the window, and kept once made.
-let openViewer = () => {}; // the viewer fills this in
+// The gallery: which images are chosen, and the cards that show them.
+const gallery = { found: [...images.keys()], map: "label", cut: null };
 
 // What lies over the photos; a switch in the dialog and the one above the gallery are one.
 function setLayer(name, on) {
@@ -8,123 +8,166 @@ function setLayer(name, on) {
 }
 
 // The cause of an error; at large also that its label wins a cell on the object, as in all causes but "absent".
-const chipOf = (image, all = false) => {
-  if (image.right) return make("span", { class: "chip-right" }, "right");
+function chipOf(image, all = false) {
   const kinds = [];
-  if (image.cause) kinds.push(make("span", { class: "cause" }, make("span", { class: `swatch ${image.cause}` }), image.cause));
-  if (image.recoverable && (all || !image.cause)) kinds.push(make("span", { class: "cause" }, make("span", { class: "swatch recoverable" }), "right class wins a cell"));
-  if (!kinds.length) kinds.push(make("span", { class: "cause" }, "wrong"));
+  const add = (kind, text) => kinds.push(make("span", { class: "cause" }, kind ? make("span", { class: `swatch ${kind}` }) : null, text));
+  if (isSeveral(image)) {
+    if (isExact(image)) add(null, "exactly the labels");
+    const missed = image.labels.filter((index) => !image.present.includes(index)).length;
+    const extra = image.present.length - image.labels.length + missed;
+    if (missed) add("lost", `${missed} missed`);
+    if (extra) add("distraction", `${extra} too many`);
+    return make("span", { class: "causes" }, ...kinds);
+  }
+  if (image.right) add(null, "right");
+  if (!image.right && image.cause) add(image.cause, image.cause);
+  if (image.recoverable && !image.right && (all || !image.cause)) add("recoverable", "label wins a cell on the object");
+  if (!image.right && !kinds.length) add("wrong", "wrong");
+  if (image.suspect) add("suspect", "label suspect");
   return make("span", { class: "causes" }, ...kinds);
-};
+}
 
-const labelsOf = (image) => image.labels.map(nameOf).join(", ") || "no label";
-const answerOf = (image) => ((image.prediction || [])[0] || [null])[0];
+class Card {
+  constructor() {
+    this.explorer = new Explorer(images[0], { room: innerWidth <= 640 ? 292 : 232, count: 5 });
+    this.label = make("span", { class: "label-name" });
+    this.chips = make("span", { class: "chips" });
+    this.file = isolated("", { class: "file soft" });
+    this.larger = make("button", { type: "button", class: "quiet larger" }, "Larger view");
+    this.larger.addEventListener("click", () => address.set({ image: images[this.place].name }));
+    this.element = make(
+      "li",
+      { class: "card" },
+      make("div", { class: "frame" }, this.explorer.element),
+      this.explorer.legend,
+      make("div", { class: "card-head" }, this.label, this.chips),
+      this.explorer.panel.element,
+      make("div", { class: "card-foot" }, this.file, this.larger),
+    );
+  }
+
+  fill(place) {
+    const image = images[place];
+    this.place = place;
+    this.element.dataset.image = place;
+    this.explorer.bind(image);
+    this.explorer.setMap(mapFor(image, gallery.map));
+    this.explorer.cutBoxes(gallery.cut);
+    this.label.replaceChildren(...(image.labels.length ? namesOf(image.labels) : ["no label"]));
+    this.label.title = labelsOf(image);
+    this.chips.replaceChildren(chipOf(image));
+    this.file.textContent = image.name;
+    this.file.title = image.name;
+    this.larger.setAttribute("aria-label", `Larger view of ${image.name}`);
+  }
+}
 
 if (byId("gallery")) {
-  const PORTION = 24;
-  const ROOM = 232;
+  const PAPER = 48;
   const list = byId("gallery");
-  const more = byId("gallery-more");
-  const chip = byId("class-chip");
   const filter = byId("image-filter");
-  const mapOf = byId("map-of");
+  const mapOfAll = byId("map-of");
+  const chips = byId("gallery-chips");
   const buttons = [...document.querySelectorAll("[data-filter]")];
-  const cards = new Map();
-  const wanted = { outcome: "all", index: null };
-  let found = [];
-  let shown = 0;
+  const recycler = new Recycler(list, { make: () => new Card(), least: 240, gap: [28, 36] });
+  gallery.bring = (place) => recycler.bring(place);
 
-  const mapFor = (image) => {
-    if (mapOf.value === "truth") return image.labels[0] ?? null;
-    return mapOf.value === "answer" ? answerOf(image) : null;
-  };
-  const cardOf = (place) => {
-    if (cards.has(place)) return cards.get(place);
-    const image = images[place];
-    const explorer = new Explorer(image, { room: ROOM, count: 5 });
-    if (mapOf.value !== "none") explorer.setMap(mapFor(image));
-    const larger = make("button", { type: "button", class: "quiet larger", "aria-label": `Larger view of ${image.name}` }, "Larger view");
-    larger.addEventListener("click", () => openViewer(place, found, explorer.map));
-    const element = make(
-      "li",
-      { class: "card", "data-image": place },
-      make("div", { class: "frame" }, explorer.element),
-      explorer.legend,
-      make("div", { class: "card-head" }, make("span", { class: "label-name", title: labelsOf(image) }, labelsOf(image)), chipOf(image)),
-      explorer.panel.element,
-      make("div", { class: "card-foot" }, make("span", { class: "file soft", title: image.name }, image.name), larger),
-    );
-    cards.set(place, { element, explorer });
-    return cards.get(place);
-  };
-
-  const outcomes = {
-    all: () => true,
-    right: (image) => image.right,
-    wrong: (image) => !image.right,
-    recoverable: (image) => image.recoverable,
-  };
-  const matches = (image, words) => {
-    const outcome = outcomes[wanted.outcome] || ((one) => one.cause === wanted.outcome);
-    if (!outcome(image)) return false;
-    if (wanted.index !== null && !image.labels.includes(wanted.index)) return false;
-    if (!words) return true;
-    const text = [image.name, labelsOf(image), answerOf(image) === null ? "" : nameOf(answerOf(image))].join("\n");
-    return text.toLowerCase().includes(words);
-  };
-
-  const grow = () => {
-    const next = found.slice(shown, shown + PORTION);
-    list.append(...next.map((place) => cardOf(place).element));
-    shown += next.length;
-    more.hidden = shown >= found.length;
-    more.textContent = `Show more (${(found.length - shown).toLocaleString("en")} left)`;
-  };
-  const render = () => {
-    const words = filter.value.trim().toLowerCase();
-    found = [...images.keys()].filter((place) => matches(images[place], words));
-    shown = 0;
-    list.replaceChildren();
-    grow();
-    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.filter === wanted.outcome));
-    chip.hidden = wanted.index === null;
-    chip.textContent = wanted.index === null ? "" : `${nameOf(wanted.index)} ×`;
-    chip.setAttribute("aria-label", wanted.index === null ? "" : `Remove the filter ${nameOf(wanted.index)}`);
-    byId("gallery-count").textContent = found.length === images.length ? "" : plural(found.length, "image");
-  };
-
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      wanted.outcome = button.dataset.filter;
-      render();
+  const chipButtons = (state) =>
+    chipsOf(state).map(({ key, text }) => {
+      const button = make("button", { type: "button", class: "chip", "data-chip": key }, ...text, " ×");
+      button.setAttribute("aria-label", `Remove the filter ${button.textContent.slice(0, -2)}`);
+      button.addEventListener("click", () => {
+        address.set({ [key]: null });
+        filter.focus();
+      });
+      return button;
     });
-  }
-  filter.addEventListener("input", render);
-  chip.addEventListener("click", () => {
-    wanted.index = null;
-    render();
-    filter.focus();
-  });
-  mapOf.addEventListener("change", () => {
-    for (const [place, { explorer }] of cards) explorer.setMap(mapFor(images[place]));
-  });
-  for (const layer of document.querySelectorAll("[data-layer]")) {
-    const apply = () => setLayer(layer.dataset.layer, layer.checked);
-    layer.addEventListener("change", apply);
-    apply();
-  }
-  showClass = (index) => {
-    wanted.index = index;
-    wanted.outcome = "all";
-    filter.value = "";
-    render();
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    byId("images").scrollIntoView({ behavior: still ? "auto" : "smooth" });
-    chip.focus({ preventScroll: true });
+  let last = null;
+  const render = (state) => {
+    const key = JSON.stringify([state.outcome, state.class, state.pair, state.slice, state.find]);
+    if (filter.value !== state.find) filter.value = state.find;
+    const kind = [...mapOfAll.options].some((option) => option.value === state.map) ? state.map : mapOfAll.options[0].value;
+    if (kind !== gallery.map || mapOfAll.value !== kind) {
+      mapOfAll.value = gallery.map = kind;
+      for (const { explorer } of recycler.cards) explorer.setMap(mapFor(explorer.image, kind));
+    }
+    if (key === last) return;
+    last = key;
+    const test = testOf(state);
+    gallery.found = [...images.keys()].filter((place) => test(images[place]));
+    recycler.show(gallery.found);
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.filter === state.outcome));
+    chips.replaceChildren(...chipButtons(state));
+    const all = gallery.found.length === images.length;
+    byId("gallery-count").textContent = all ? plural(images.length, "image") : `${gallery.found.length.toLocaleString("en")} of ${plural(images.length, "image")}`;
+    byId("gallery-paper").textContent = gallery.found.length > PAPER ? `The first ${PAPER} of ${plural(gallery.found.length, "image")} are on paper.` : "";
   };
-  more.addEventListener("click", grow);
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting) && !more.hidden) grow();
-  }, { rootMargin: "600px" }).observe(more);
-  render();
+
+  for (const button of buttons) button.addEventListener("click", () => address.set({ outcome: button.dataset.filter }));
+  let typed = 0;
+  filter.addEventListener("input", () => {
+    address.set({ find: filter.value }, { replace: true, later: true });
+    clearTimeout(typed);
+    typed = setTimeout(() => announce(byId("gallery-count").textContent), 600);
+  });
+  mapOfAll.addEventListener("change", () => address.set({ map: mapOfAll.value }, { replace: true }));
+  for (const layer of document.querySelectorAll("[data-layer]")) {
+    layer.addEventListener("change", () => setLayer(layer.dataset.layer, layer.checked));
+    setLayer(layer.dataset.layer, layer.checked);
+  }
+
+  // Boxes cut at a threshold: one switch and one slider, here and in the dialog.
+  const cutters = [];
+  gallery.cutter = (after = () => {}) => {
+    if (!data.cuts) return null;
+    const on = make("input", { type: "checkbox" });
+    const slider = make("input", { type: "range", min: 0, max: 99, "aria-label": "Threshold of the boxes, in percent of the map’s range" });
+    const said = make("output", {});
+    const take = () => {
+      on.checked = gallery.cut !== null;
+      slider.value = Math.round(100 * (gallery.cut ?? data.cuts.threshold));
+      said.textContent = (slider.value / 100).toFixed(2);
+      after();
+    };
+    const give = () => {
+      gallery.cut = on.checked ? slider.value / 100 : null;
+      for (const { explorer } of recycler.cards) explorer.cutBoxes(gallery.cut);
+      for (const other of cutters) other();
+    };
+    on.addEventListener("change", give);
+    slider.addEventListener("input", () => {
+      on.checked = true;
+      give();
+    });
+    cutters.push(take);
+    take();
+    return make("span", { class: "cutter" }, make("label", { class: "switch" }, on, "Boxes cut from the map at"), slider, said);
+  };
+  const cutter = gallery.cutter();
+  if (cutter) byId("gallery-bar").append(cutter);
+  gallery.dropCutter = () => cutters.splice(1);
+
+  byId("gallery-tools").append(
+    actionButton("Copy names", "Copied", () => copyText(gallery.found.map((place) => images[place].name).join("\n"))),
+    actionButton("Save as CSV", "Saved", () => saveCsv("images.csv", [HEADS, ...gallery.found.map((place) => rowOf(images[place]))])),
+  );
+
+  // What elsewhere on the page names a choice of images.
+  for (const link of document.querySelectorAll("[data-choose]")) {
+    link.addEventListener("click", () => choose(JSON.parse(link.dataset.choose)));
+  }
+  const paper = (on) => recycler.print(on ? PAPER : 0);
+  window.addEventListener("beforeprint", () => paper(true));
+  window.addEventListener("afterprint", () => paper(false));
+  matchMedia("print").addEventListener("change", (event) => paper(event.matches));
+  address.listen(render);
+}
+
+// Show the images of a class, of a pair, of a slice: nothing else stays chosen.
+function choose(wanted) {
+  address.set({ outcome: "all", class: null, pair: null, slice: null, find: "", ...wanted });
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  byId("images").scrollIntoView({ behavior: still ? "auto" : "smooth" });
+  const chip = document.querySelector("#gallery-chips button") || document.querySelector("[data-filter][aria-pressed='true']");
+  if (chip) chip.focus({ preventScroll: true });
 }

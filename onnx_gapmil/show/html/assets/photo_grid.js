@@ -1,77 +1,32 @@
-// A photo with its grid: cells, boxes, the network's window, and the map of a class.
-
-// The numbers of one image's grid, decoded when they are first wanted.
-class Grid {
-  constructor(image) {
-    [this.rows, this.columns] = image.grid;
-    this.classes = image.classes || [];
-    this.cells = this.rows * this.columns;
-    this.low = image.low;
-    this.high = image.high;
-    this.activation = image.activation || data.activation;
-    const bytes = bytesOf(image.maps);
-    const wide = image.depth === 16;
-    const view = new DataView(bytes.buffer);
-    const step = (image.high - image.low) / (wide ? 65535 : 255);
-    this.logits = new Float64Array(this.classes.length * this.cells);
-    for (let place = 0; place < this.logits.length; place += 1) {
-      this.logits[place] = image.low + step * (wide ? view.getUint16(2 * place, true) : view.getUint8(place));
-    }
-    const sums = bytesOf(image.lse);
-    const sumView = new DataView(sums.buffer);
-    this.lse = new Float64Array(sums.length / 4);
-    for (let place = 0; place < this.lse.length; place += 1) this.lse[place] = sumView.getFloat32(4 * place, true);
-  }
-
-  logit(slot, cell) {
-    return this.logits[slot * this.cells + cell];
-  }
-
-  share(slot, cell) {
-    const logit = this.logit(slot, cell);
-    if (this.activation === "sigmoid") return 1 / (1 + Math.exp(-logit));
-    return Math.min(1, Math.exp(logit - this.lse[cell]));
-  }
-
-  // The listed classes of a cell, highest first.
-  ranking(cell) {
-    return this.classes
-      .map((index, slot) => ({ index, share: this.share(slot, cell) }))
-      .sort((a, b) => b.share - a.share);
-  }
-}
-
-const grids = new WeakMap();
-function gridOf(image) {
-  if (!image.grid || !(image.classes || []).length) return null;
-  if (!grids.has(image)) grids.set(image, new Grid(image));
-  return grids.get(image);
-}
-
-// Opacity over the photo as in the pictures of `predict`.
-const [FAINT, STRONG] = [0.3, 0.8];
-
-const byLevel = (level) => FAINT + (STRONG - FAINT) * level;
-
-function paintMap(canvas, grid, slot, scale = data.scale, opacity = byLevel) {
-  canvas.width = grid.columns;
-  canvas.height = grid.rows;
-  const pixels = new ImageData(grid.columns, grid.rows);
-  for (let cell = 0; cell < grid.cells; cell += 1) {
-    const level = Math.min(1, Math.max(0, (grid.logit(slot, cell) - grid.low) / (grid.high - grid.low || 1)));
-    const colour = 6 * Math.round(255 * level);
-    for (let channel = 0; channel < 3; channel += 1) {
-      const at = colour + 2 * channel;
-      pixels.data[4 * cell + channel] = parseInt(scale.slice(at, at + 2), 16);
-    }
-    pixels.data[4 * cell + 3] = Math.round(255 * opacity(level));
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-}
-
+// A photo with its grid: cells, boxes, the network's window, and the map of a class. One stage shows many images in
+// turn: its elements are made once and filled anew.
 class Stage {
   // `room` is the side in CSS pixels that the photo may take.
   constructor(image, room) {
+    this.room = room;
+    this.element = make("div", { class: "stage" });
+    this.canvas = make("canvas", { class: "map", width: 1, height: 1, hidden: true, "aria-hidden": "true" });
+    this.svg = draw("svg", { preserveAspectRatio: "none", "aria-hidden": "true", class: "over" });
+    this.paths = {};
+    this.addPath("unseen-part", { "fill-rule": "evenodd" });
+    this.addPath("window");
+    for (const name of ["cells", "foreground", "box", "box other", "found"]) {
+      this.addPath(`${name} under`);
+      this.addPath(name);
+    }
+    this.cursor = draw("g", { class: "cursor" });
+    this.cursor.append(draw("path", { class: "under" }), draw("path"));
+    this.svg.append(this.cursor);
+    this.element.append(this.canvas, this.svg);
+    this.bind(image);
+  }
+
+  addPath(name, more = {}) {
+    this.paths[name] = draw("path", { class: name, ...more });
+    this.svg.append(this.paths[name]);
+  }
+
+  bind(image) {
     this.image = image;
     this.grid = gridOf(image);
     [this.width, this.height] = image.size;
@@ -81,30 +36,35 @@ class Stage {
     this.top = Math.min(0, y0);
     this.across = Math.max(1, x1) - this.left;
     this.down = Math.max(1, y1) - this.top;
-    this.cell = null;
-    this.element = make("div", { class: "stage" });
-    this.element.append(this.photo());
-    this.fit(room);
-    if (this.grid) this.addGrid();
-    else if ((image.boxes || []).length) this.element.append(this.overlay());
+    this.fit();
+    this.setPhoto();
+    this.setRole();
+    this.lay(this.canvas, ...this.window);
+    this.setOverlay();
+    this.mark(null, false);
+    this.showMap(null);
+    this.showFound([]);
   }
 
-  photo() {
+  // A new element each time: an old one would show the last photo until the next is decoded.
+  setPhoto() {
     const source = String(this.image.thumb || "");
     const photo = make("img", {
       width: this.width,
       height: this.height,
       alt: this.grid ? "" : this.image.name,
       decoding: "async",
-      loading: "lazy",
       src: source.startsWith("data:image/") ? source : null,
     });
     this.lay(photo, 0, 0, 1, 1);
-    return photo;
+    if (this.photo) this.photo.replaceWith(photo);
+    else this.element.prepend(photo);
+    this.photo = photo;
   }
 
   // Small pictures grow by whole factors with hard pixels; photos are not enlarged beyond twice their size.
-  fit(room) {
+  fit(room = this.room) {
+    this.room = room;
     const [wide, high] = [this.across * this.width, this.down * this.height];
     const longest = Math.max(wide, high);
     const whole = longest <= 128;
@@ -121,53 +81,49 @@ class Stage {
     element.style.height = `${(100 * (y1 - y0)) / this.down}%`;
   }
 
-  addGrid() {
-    this.canvas = make("canvas", { class: "map", width: 1, height: 1, hidden: true, "aria-hidden": "true" });
-    this.lay(this.canvas, ...this.window);
-    const { rows, columns } = this.grid;
-    const element = this.element;
-    element.append(this.canvas, this.overlay());
-    element.tabIndex = 0;
-    element.setAttribute("role", "application");
-    element.setAttribute("aria-roledescription", "prediction grid");
-    element.setAttribute(
-      "aria-label",
-      `${this.image.name}, ${rows} by ${columns} cells. Arrow keys move from cell to cell, Enter keeps one.`,
-    );
+  // With cells it is worked by keyboard; without it is a picture.
+  setRole() {
+    const attributes = { tabindex: null, role: null, "aria-roledescription": null, "aria-label": null };
+    if (this.grid) {
+      const { rows, columns } = this.grid;
+      attributes.tabindex = "0";
+      attributes.role = "application";
+      attributes["aria-roledescription"] = "prediction grid";
+      attributes["aria-label"] = `${this.image.name}, ${rows} by ${columns} cells. Arrow keys move from cell to cell, Enter keeps one.`;
+    }
+    for (const [key, value] of Object.entries(attributes)) {
+      if (value === null) this.element.removeAttribute(key);
+      else this.element.setAttribute(key, value);
+    }
+  }
+
+  setPath(name, shape) {
+    for (const key of [`${name} under`, name]) if (this.paths[key]) this.paths[key].setAttribute("d", shape);
   }
 
   // x and y of the SVG are pixels of the thumbnail.
-  overlay() {
+  setOverlay() {
     const [width, height] = [this.width, this.height];
     const view = [this.left * width, this.top * height, this.across * width, this.down * height];
-    const svg = draw("svg", { viewBox: view.join(" "), preserveAspectRatio: "none", "aria-hidden": "true", class: "over" });
+    this.svg.setAttribute("viewBox", view.join(" "));
     const [x0, y0, x1, y1] = this.window;
-    if (x0 > 0.002 || y0 > 0.002 || x1 < 0.998 || y1 < 0.998) {
-      const whole = `M${view[0]} ${view[1]}h${view[2]}v${view[3]}h${-view[2]}z`;
-      const seen = this.rectangle(x0, y0, x1, y1);
-      svg.append(draw("path", { d: whole + seen, class: "unseen-part", "fill-rule": "evenodd" }));
-      svg.append(draw("path", { d: seen, class: "window" }));
-    }
-    if (this.grid) {
-      const lines = this.lines();
-      svg.append(draw("path", { d: lines, class: "cells under" }), draw("path", { d: lines, class: "cells" }));
-      const outline = this.outline(this.image.foreground || []);
-      if (outline) {
-        svg.append(draw("path", { d: outline, class: "foreground under" }), draw("path", { d: outline, class: "foreground" }));
-      }
-    }
+    const partly = x0 > 0.002 || y0 > 0.002 || x1 < 0.998 || y1 < 0.998;
+    const seen = partly ? this.rectangle(x0, y0, x1, y1) : "";
+    this.setPath("unseen-part", partly ? `M${view[0]} ${view[1]}h${view[2]}v${view[3]}h${-view[2]}z${seen}` : "");
+    this.setPath("window", seen);
+    this.setPath("cells", this.grid ? this.lines() : "");
+    this.setPath("foreground", this.grid ? this.outline(this.image.foreground || []) : "");
+    const shapes = { box: "", "box other": "" };
     (this.image.boxes || []).forEach((box, place) => {
-      const shape = this.rectangle(...box);
-      const classes = (this.image.box_classes || [])[place];
-      const kind = classes && classes.length && !classes.some((one) => this.image.labels.includes(one)) ? " other" : "";
-      svg.append(draw("path", { d: shape, class: `box under${kind}` }), draw("path", { d: shape, class: `box${kind}` }));
+      shapes[this.isOther(place) ? "box other" : "box"] += this.rectangle(...box);
     });
-    if (this.grid) {
-      this.cursor = draw("g", { class: "cursor" });
-      this.cursor.append(draw("path", { class: "under" }), draw("path"));
-      svg.append(this.cursor);
-    }
-    return svg;
+    for (const [name, shape] of Object.entries(shapes)) this.setPath(name, shape);
+  }
+
+  // Whether a box shows something else than a label of the image.
+  isOther(place) {
+    const classes = (this.image.box_classes || [])[place];
+    return Boolean(classes && classes.length) && !classes.some((one) => this.image.labels.includes(one));
   }
 
   rectangle(x0, y0, x1, y1) {
@@ -184,8 +140,11 @@ class Stage {
     return (this.window[1] + ((this.window[3] - this.window[1]) * row) / this.grid.rows) * this.height;
   }
 
+  // Lines of cells too small to be told apart would only be noise.
   lines() {
     const { rows, columns } = this.grid;
+    const cell = Math.min((this.across_(1) - this.across_(0)) / this.width, (this.down_(1) - this.down_(0)) / this.height);
+    if (cell * this.room < 5) return "";
     let path = "";
     for (let column = 1; column < columns; column += 1) {
       path += `M${this.across_(column)} ${this.down_(0)}V${this.down_(rows)}`;
@@ -231,18 +190,27 @@ class Stage {
 
   mark(cell, kept) {
     this.cell = cell;
-    const [row, column] = [Math.floor(cell / this.grid.columns), cell % this.grid.columns];
-    const [x0, x1, y0, y1] = [this.across_(column), this.across_(column + 1), this.down_(row), this.down_(row + 1)];
-    const shape = cell === null ? "" : `M${x0} ${y0}H${x1}V${y1}H${x0}Z`;
+    let shape = "";
+    if (cell !== null) {
+      const [row, column] = [Math.floor(cell / this.grid.columns), cell % this.grid.columns];
+      shape = `M${this.across_(column)} ${this.down_(row)}H${this.across_(column + 1)}V${this.down_(row + 1)}H${this.across_(column)}Z`;
+    }
     for (const path of this.cursor.children) path.setAttribute("d", shape);
     this.cursor.classList.toggle("kept", kept);
   }
 
-  // Lay the map of a class over the photo, or none.
-  show(index) {
-    const slot = index === null ? -1 : this.grid.classes.indexOf(index);
-    this.canvas.hidden = slot < 0;
-    this.element.classList.toggle("mapped", slot >= 0);
-    if (slot >= 0) paintMap(this.canvas, this.grid, slot);
+  // Lay a map over the photo, as `mapOf` makes it, or none.
+  showMap(map) {
+    this.canvas.hidden = map === null;
+    this.element.classList.toggle("mapped", map !== null);
+    if (map !== null) paintPlane(this.canvas, this.grid, map.plane, map);
+  }
+
+  // Boxes cut from a map, in places of 224 x 224 of the network's window.
+  showFound(boxes) {
+    const [x0, y0, x1, y1] = this.window;
+    const across = (value) => x0 + ((x1 - x0) * value) / MAP_SIDE;
+    const down = (value) => y0 + ((y1 - y0) * value) / MAP_SIDE;
+    this.setPath("found", boxes.map((box) => this.rectangle(across(box[0]), down(box[1]), across(box[2]), down(box[3]))).join(""));
   }
 }

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.gallery import Gallery
     from onnx_gapmil.validation.comparing.result import Comparison
 
-_STYLES = ("base.css", "plots.css", "classes.css", "gallery.css", "compare.css", "print.css")
-_SCRIPTS = ("elements.js", "theme.js", "photo_grid.js", "panel.js", "compare.js")
+_STYLES = ("base.css", "plots.css", "classes.css", "tables.css", "gallery.css", "compare.css", "print.css")
+_SCRIPTS = (
+    "elements.js",
+    "theme.js",
+    "grid_numbers.js",
+    "boxes.js",
+    "photo_grid.js",
+    "panel.js",
+    "explorer.js",
+    "compare.js",
+)
 
 
 @dataclass(frozen=True)

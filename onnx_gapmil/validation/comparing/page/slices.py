@@ -52,7 +52,8 @@ def slices_section(found: Comparison) -> Markup | None:
     for column in columns:
         rows.append(tag("tr", tag("th", column.replace("_", " "), scope="rowgroup", colspan=8), class_="group"))
         values = sorted(found.slices[column].items(), key=lambda entry: (*_order(entry[1]), entry[0]))
-        rows += [_row(value, figures, None) for value, figures in values]
+        said = found.slice_columns[column].said
+        rows += [_row(said(value), figures, None) for value, figures in values]
     return tag(
         "section",
         tag("h2", "By slice"),

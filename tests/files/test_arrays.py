@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from onnx_gapmil import ImageError
-from onnx_gapmil.running import arrays
-from onnx_gapmil.running.arrays import is_array_file, read_arrays
+from onnx_gapmil.files import arrays
+from onnx_gapmil.files.arrays import is_array_file, read_arrays
 
 ARRAY = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

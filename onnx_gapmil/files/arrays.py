@@ -55,6 +55,15 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]
     return _by_input(found, path, inputs)
 
 
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """The array of a ``.npy`` file, or the only one of an ``.npz``, whatever its name.
+
+    Raises:
+        ImageError: see `read_arrays`; or an ``.npz`` holds several.
+    """
+    return next(iter(read_arrays(path, ("the image",)).values()))
+
+
 def _members(path: Path) -> dict[str, npt.NDArray[Any]]:
     found: dict[str, npt.NDArray[Any]] = {}
     with zipfile.ZipFile(path) as archive:

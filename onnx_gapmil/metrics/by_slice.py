@@ -1,0 +1,149 @@
+"""The figures of a slice: those of the whole data set that say something of few images, under the same names.
+
+A slice judges nothing anew that the whole data set decided: thresholds of boxes are the ones at which each object is
+measured in the whole, thresholds of suspects too. So the slices of a column add up to the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from onnx_gapmil.metrics.accuracy import accuracy
+from onnx_gapmil.metrics.calibration import calibration
+from onnx_gapmil.metrics.figures import (
+    CentreMean,
+    CentreShare,
+    SliceCalibration,
+    SliceFigures,
+    SliceLocalization,
+    SliceOneBox,
+    SuspectCount,
+)
+from onnx_gapmil.metrics.means import Means
+from onnx_gapmil.metrics.placed import (
+    background_figures,
+    error_figures,
+    foreground_figures,
+    pointing_figures,
+)
+
+if TYPE_CHECKING:
+    from onnx_gapmil.metrics.image import ImageMeasures
+    from onnx_gapmil.metrics.localization import BoxOutcomes
+
+Images = Sequence["ImageMeasures"]
+
+
+def figures_by_slice(
+    images: Images,
+    members: Mapping[str, Mapping[str, Sequence[int]]],
+    boxes: BoxOutcomes | None,
+    suspects: Collection[int] | None,
+) -> dict[str, dict[str, SliceFigures]]:
+    """The figures of every slice, by column and value.
+
+    Args:
+        images: of the whole data set, in its order.
+        members: by column and value, the places of the images; see `onnx_gapmil.data.slices.Slices`.
+        boxes: how each object was boxed, in the order of the images' objects; None where none was measured.
+        suspects: places of the images whose label is suspect; None where that was not measured.
+    """
+    objects = _objects(images)
+    suspect = None if suspects is None else frozenset(suspects)
+    return {
+        column: {
+            value: slice_figures(
+                [images[place] for place in places],
+                boxes.of([index for place in places for index in objects[place]]) if boxes is not None else None,
+                None if suspect is None else [place in suspect for place in places],
+            )
+            for value, places in values.items()
+        }
+        for column, values in members.items()
+    }
+
+
+def slice_figures(images: Images, boxes: BoxOutcomes | None, suspects: Sequence[bool] | None) -> SliceFigures:
+    """The figures of some images.
+
+    Args:
+        images: at least one.
+        boxes: how each of their objects was boxed.
+        suspects: whether each one's label is suspect.
+    """
+    means = Means()
+    ranks = [image.ranks for image in images]
+    for k in (1, 5):
+        means.of(f"top{k}", [min(each) < k for each in ranks])
+    foreground = foreground_figures(images, means)
+    recoverable, causes = error_figures(images, means) if foreground is not None else (None, None)
+    background = background_figures(images, means)
+    pointing = pointing_figures(images, means)
+    confidences = [image.confidence for image in images]
+    localization = _localization(boxes, means)
+    return SliceFigures(
+        images=len(images),
+        top1=accuracy(ranks, 1),
+        top5=accuracy(ranks, 5),
+        foreground=foreground,
+        recoverable=recoverable,
+        error_causes=causes,
+        background_reliance=background.share if background is not None else None,
+        background=background,
+        pointing_game=pointing[0],
+        pointing_game_centre=pointing[1],
+        pointing_game_excess=pointing[2],
+        maxboxacc_v2=_boxed(boxes, "v2", "maxboxacc_v2", means),
+        maxboxacc_v1=_boxed(boxes, "v1", "maxboxacc_v1", means),
+        top1_localization=_boxed(boxes, "top1", "top1_localization", means),
+        localization=localization,
+        calibration=SliceCalibration(
+            calibration(confidences, [image.right for image in images]).ece, float(np.mean(confidences))
+        ),
+        suspect_labels=suspect_count(suspects, means),
+        intervals=means.intervals,
+        counts=means.counts,
+    )
+
+
+def suspect_count(suspects: Sequence[bool] | None, means: Means) -> SuspectCount:
+    """How many labels are suspect; 0 of 0 where that was not measured."""
+    known = list(suspects or ())
+    return SuspectCount(sum(known), len(known), means.of("suspect_labels.share", known))
+
+
+def _objects(images: Images) -> list[range]:
+    """Of each image, the places of its objects among those of all."""
+    found = []
+    before = 0
+    for image in images:
+        count = len(image.localization or ())
+        found.append(range(before, before + count))
+        before += count
+    return found
+
+
+def _boxed(boxes: BoxOutcomes | None, kind: str, name: str, means: Means) -> float | None:
+    return None if boxes is None else means.of(name, getattr(boxes, kind).tolist())
+
+
+def _localization(boxes: BoxOutcomes | None, means: Means) -> SliceLocalization | None:
+    if boxes is None or not len(boxes.v2):
+        return None
+    one_box, top1 = (
+        SliceOneBox(
+            CentreShare(means.of(f"localization.{place}.centre_box.share", centre.tolist()) or 0.0),
+            means.difference(f"localization.{place}.excess", (own - centre).tolist()) or 0.0,
+        )
+        for place, own, centre in (("one_box", boxes.v1, boxes.v1_centre), ("top1", boxes.top1, boxes.top1_centre))
+    )
+    return SliceLocalization(
+        objects=len(boxes.v2),
+        centre_box=CentreMean(means.of("localization.centre_box.mean", boxes.v2_centre.tolist()) or 0.0),
+        excess=means.difference("localization.excess", (boxes.v2 - boxes.v2_centre).tolist()) or 0.0,
+        one_box=one_box,
+        top1=top1,
+    )

@@ -1,0 +1,110 @@
+"""The sentences on a picture: what was found, how to read it, and what to keep in mind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from onnx_gapmil.show.drawing.scores import Scores
+
+_CELLS = (
+    "Each cell has a logit for every class, by the model's own head; their mean over the cells is the image's logit. "
+    "Rows and columns count from 0 at the top left. "
+)
+_BY_SHARE = (
+    "A cell has the colour of its highest class, the stronger the larger that class's share of the cell's softmax. "
+    "Boxes surround the largest connected areas where that share is at least half."
+)
+_BY_LEAD = (
+    "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
+    "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected "
+    "areas where one class outweighs all others together."
+)
+_BY_ITSELF = (
+    "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
+    "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
+    "colour. Boxes surround the largest connected areas where a class is above it."
+)
+_ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What a picture says of where it comes from.
+
+    Attributes:
+        title: the first line, such as the photo's name.
+        model: the second, such as the model's name and its head's verdict.
+        preprocessing: how the photo became the model's input, in short; "" if there is nothing to say.
+        guessed: what of that is a guess, such as ``color guessed``; "" if nothing is.
+        notes: sentences that a reader of the picture must know, such as what a position-dependent head is.
+    """
+
+    title: str
+    model: str
+    preprocessing: str = ""
+    guessed: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def how_to_read(scores: Scores) -> str:
+    """What cells, colours and boxes mean, for heads with and without probabilities."""
+    if scores.multi_label:
+        level = f" (a probability of {scores.level:g})" if scores.level is not None else ""
+        return _CELLS + _BY_ITSELF.format(level=level)
+    start = _CELLS + (_ONE_LOGIT if scores.one_logit else "")
+    if scores.largest_lead is not None:
+        return start + _BY_LEAD.format(lead=scores.largest_lead)
+    return start + _BY_SHARE
+
+
+def finding(scores: Scores) -> str:
+    """The sentence to remember."""
+    answer = scores.of(scores.answer)
+    if scores.multi_label:
+        return f"{_said_present(scores)} {_said_cells(scores)}"
+    said = f"Image level: {answer.name} ({score_text(answer.image, scores)})."
+    if scores.winner is None:
+        return f"{said} No class wins a cell: in each, two are equally high."
+    winner = scores.of(scores.winner)
+    total = f"{scores.cells} ({percent(winner.share)})"
+    if answer.index == winner.index:
+        amount = "all" if winner.won == scores.cells else "most" if winner.share > 0.5 else "the largest share of the"
+        return f"{said} The same class wins {amount} cells: {winner.won} of {total}."
+    verb = "Most cells disagree" if winner.share > 0.5 else "No class wins most cells"
+    return f"{said} {verb}: {winner.name} wins {winner.won} of {total}, {answer.name} {answer.won}."
+
+
+def _said_present(scores: Scores) -> str:
+    present = [scores.of(index) for index in scores.present]
+    if not present:
+        answer = scores.of(scores.answer)
+        return f"Image level: no class is above its threshold; nearest is {answer.name} ({percent(answer.image)})."
+    named = ", ".join(f"{entry.name} ({percent(entry.image)})" for entry in present[:4])
+    more = f" and {len(present) - 4} more" if len(present) > 4 else ""
+    return f"Image level: {named}{more}."
+
+
+def _said_cells(scores: Scores) -> str:
+    if scores.winner is None:
+        return f"No class is above its threshold in any of the {scores.cells} cells."
+    winner = scores.of(scores.winner)
+    most = f"{winner.name} wins {winner.won} of {scores.cells} cells ({percent(winner.share)})"
+    if not scores.nobody:
+        return f"{most}."
+    return f"{most}; in {scores.nobody} ({percent(scores.nobody / scores.cells)}) no class is above its threshold."
+
+
+def score_text(value: float, scores: Scores) -> str:
+    """A score: a probability as percentage, or a logit."""
+    return percent(value) if scores.probabilities else f"{value:.2f}"
+
+
+def percent(share: float) -> str:
+    """A share as percentage, never rounded to 0 or to all."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "<0.1 %"
+    if 99 < value < 100:
+        return f"{math.floor(10 * value) / 10} %" if value < 99.9 else ">99.9 %"
+    return f"{value:.1f} %" if value < 10 and value else f"{value:.0f} %"

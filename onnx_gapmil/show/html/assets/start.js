@@ -1,0 +1,2 @@
+// All parts are there: show what the address asks for.
+address.start();

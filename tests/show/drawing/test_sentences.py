@@ -1,0 +1,71 @@
+"""What a picture says in words, for each kind of head."""
+
+import numpy as np
+import pytest
+
+from onnx_gapmil.show.drawing.scores import Scores
+from onnx_gapmil.show.drawing.sentences import finding, how_to_read, percent
+
+
+def scores_of(grid, activation="softmax", logits=None, levels=None):
+    grid = np.asarray(grid, dtype=float)
+    names = [f"c{index}" for index in range(max(2, len(grid)))]
+    return Scores(grid, grid.mean((1, 2)) if logits is None else np.array(logits), names, activation, levels)
+
+
+ONE_HOT = 9.0 * np.array([[[1, 1, 0]], [[0, 0, 1]], [[0, 0, 0]]])
+
+
+def test_only_a_softmax_head_is_said_to_have_a_softmax():
+    assert "softmax" in how_to_read(scores_of(ONE_HOT))
+    for activation in ("sigmoid", "none"):
+        said = how_to_read(scores_of(ONE_HOT, activation))
+        assert "softmax" not in said
+        assert ("threshold (a probability of 0.5)" in said) == (activation == "sigmoid")
+        assert ("no probabilities" in said) == (activation == "none")
+
+
+def test_a_lead_is_said_with_its_largest():
+    assert "at most" not in how_to_read(scores_of(ONE_HOT, "none"))
+    assert "by 9.00 at the most" in how_to_read(scores_of(ONE_HOT, "none"))
+
+
+def test_where_rows_and_columns_count_from_is_said():
+    for activation in ("softmax", "sigmoid", "none"):
+        assert "Rows and columns count from 0" in how_to_read(scores_of(ONE_HOT, activation))
+
+
+def test_image_and_cells_agree_or_not():
+    agrees = finding(scores_of(ONE_HOT))
+    assert agrees == "Image level: c0 (95 %). The same class wins most cells: 2 of 3 (67 %)."
+    differs = finding(scores_of(ONE_HOT, logits=[0.0, 3.0, 0.0], activation="none"))
+    assert differs == "Image level: c1 (3.00). Most cells disagree: c0 wins 2 of 3 (67 %), c1 1."
+    assert "wins all cells: 3 of 3" in finding(scores_of(np.stack([np.ones((1, 3)), np.zeros((1, 3))])))
+
+
+def test_nobody_wins_where_all_are_equally_high():
+    assert "No class wins a cell" in finding(scores_of(np.zeros((2, 2, 2))))
+
+
+def test_a_multi_label_finding_names_those_present_and_no_others():
+    grid = np.array([[[4.0, 2.0]], [[1.0, 1.0]], [[-3.0, -3.0]]])
+    assert finding(scores_of(grid, "sigmoid")) == ("Image level: c0 (95 %), c1 (73 %). c0 wins 2 of 2 cells (100 %).")
+    assert finding(scores_of(-np.abs(grid) - 1, "sigmoid")).startswith("Image level: no class is above its threshold; ")
+    some = np.array([[[4.0, -2.0]], [[-1.0, -1.0]]])
+    assert "in 1 (50 %) no class is above its threshold" in finding(scores_of(some, "sigmoid"))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, "0 %"),
+        (0.0004, "<0.1 %"),
+        (0.034, "3.4 %"),
+        (0.5, "50 %"),
+        (0.9994, ">99.9 %"),
+        (0.9969, "99.6 %"),
+        (1, "100 %"),
+    ],
+)
+def test_percentages_never_round_to_nothing_or_to_all(share, said):
+    assert percent(share) == said
