@@ -16,11 +16,16 @@ from pathlib import Path
 from PIL import Image
 
 from onnx_gapmil.cli import main as onnx_gapmil
+from onnx_gapmil.show.terminal import console
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "prediction.png"
 _BLOCK = re.compile(r"(<!-- \$ onnx-gapmil (?P<command>.*?) -->\n```\n)(?P<output>.*?)(```\n)", re.DOTALL)
+#: Columns of the README's terminal; in a pipe nothing would be wrapped.
+_WIDTH = 110
+#: What a long run says in between, where there is no bar.
+_TENTHS = re.compile(r"^[\d,]+ of [\d,]+ (photos|images), \d+ %, .*\n", re.MULTILINE)
 #: Figures that rounding changes from machine to machine.
 _ROUNDING = re.compile(r"\d\.\de-\d\d")
 _GROWTH = re.compile(r"\+[\d,]+ bytes, [\d.]+ %")
@@ -32,9 +37,10 @@ _SPEED = re.compile(r"\d+ photos in [\d.]+ s, [\d.]+ photos/s")
 def run(command: str) -> str:
     """What a command prints, both streams, as a reader of the README would see it."""
     printed = io.StringIO()
+    console.UNWRAPPED = _WIDTH
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         onnx_gapmil(shlex.split(command))
-    return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().strip().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in _TENTHS.sub("", printed.getvalue()).strip().splitlines())
 
 
 def make_scenes(folder: Path) -> None:

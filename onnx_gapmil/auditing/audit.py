@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
 
 #: What an audit writes, beside its journal.
-_RESULTS = ("summary.json", "images.parquet", "classes.parquet", "report.html")
+RESULTS = ("summary.json", "images.parquet", "classes.parquet", "report.html")
 
 
 def audit(
@@ -66,7 +66,7 @@ def audit(
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
         require_writable(output)
-        for name in _RESULTS:
+        for name in RESULTS:
             require_replaceable(output / name)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):

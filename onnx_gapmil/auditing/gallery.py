@@ -15,6 +15,7 @@ from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.auditing.records import ImageRecord, measured
 from onnx_gapmil.data import check_sample
 from onnx_gapmil.files.serial import FLAT
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.metrics.causes import Cause
 from onnx_gapmil.running.pipeline import iterate_batches
 from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
@@ -190,7 +191,8 @@ def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
                 )
             )
     total = len(measured(run.records))
-    note = "" if len(images) == total else f"The {len(images)} most telling of {total} images; --gallery N shows more."
+    shown = f"The {len(images):,} most telling of {count(total, 'image')}; --gallery N shows more."
+    note = "" if len(images) == total else shown
     return Gallery(total, len(images), note, tuple(images))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.running.pipeline import iterate_batches
 
@@ -40,7 +41,7 @@ class OffsetTrial:
             f"{offset:+d}: {top1} at top-1, {top5} at top-5" for offset, (top1, top5) in self.right.items()
         )
         what = "Labels are the model's classes" if self.offset == 0 else f"Class = label {self.offset:+d}"
-        return f"{what}: found out by the model's answers to {self.images} images ({counts})."
+        return f"{what}: found out by the model's answers to {count(self.images, 'image')} ({counts})."
 
 
 def try_offsets(

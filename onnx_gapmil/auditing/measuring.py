@@ -12,6 +12,7 @@ from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.resuming import earlier_batches, measured_files
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.identity import identify
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import iterate_batches, ordered_map
 
@@ -102,7 +103,7 @@ def run(
     records = [record for place in range(earlier.count) for record in batches[place]]
     first = records[0]
     if failed == len(records) and isinstance(first, Failure):
-        raise DataError(f"Not one of the {failed} images could be measured. The first: {first.error}")
+        raise DataError(f"Not one of the {count(failed, 'image')} could be measured. The first: {first.error}")
     return Run(request, classifier, prepared, tuple(records))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.wording import count, percent
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -12,11 +14,6 @@ if TYPE_CHECKING:
 
 #: Classes that are told one by one.
 _WORST = 5
-
-
-def percent(share: float | None) -> str:
-    """A share as text; a dash where it was not measured."""
-    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def swap_sentence(swap: LikelySwap, names: Mapping[int, str]) -> str:
@@ -29,12 +26,12 @@ def swap_sentence(swap: LikelySwap, names: Mapping[int, str]) -> str:
     said = [f"'{names.get(index, f'class {index}')}' ({index})" for index in swap.classes]
     listed = f"{', '.join(said[:-1])} and {said[-1]}"
     found = (
-        f"of {swap.images} images of theirs {swap.right} are answered right, and with the classes exchanged it would "
-        f"be {swap.right_if_swapped} (binomial p = {swap.p_value:.1g})"
+        f"of {count(swap.images, 'image')} of theirs {swap.right} are answered right, and with the classes exchanged "
+        f"it would be {swap.right_if_swapped} (binomial p = {swap.p_value:.1g})"
     )
     advice = "Compare the order of the names (--names) and what each label means (--class-map) with the model's."
     if not swap.both:
-        found = found.replace("images of theirs", "images of the first, and none of the other,")
+        found = found.replace(" of theirs", " of the first, and none of the other,")
         advice += " A model that always answers the second one would look alike."
     way = "swapped" if len(swap.classes) == 2 else "in another order"
     return f"Likely {way}: {listed}: {found}. {advice}"
@@ -48,7 +45,8 @@ def multi_label_lines(summary: AuditSummary, names: Mapping[int, str]) -> list[s
     low, high = summary.intervals["multi_label.mean_average_precision"]
     micro, macro = found.micro, found.macro
     lines = [
-        f"Several labels at once ({found.labels} on {found.images} images, of {found.classes} classes): mean average "
+        f"Several labels at once ({count(found.labels, 'label')} on {count(found.images, 'image')}, of "
+        f"{count(found.classes, 'class')}): mean average "
         f"precision {percent(found.mean_average_precision)} (95 % interval {percent(low)} to {percent(high)}; a "
         f"ranking by chance gets {percent(found.chance)}).",
         f"At {_thresholds(summary)}: precision {percent(micro.precision)}, recall {percent(micro.recall)}, F1 "

@@ -8,8 +8,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from onnx_gapmil.auditing.sentences import multi_label_lines, percent, swap_sentence
+from onnx_gapmil.auditing.sentences import multi_label_lines, swap_sentence
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import (
+    column_percent,
+    column_range,
+    count,
+    of_were,
+    percent,
+    percent_range,
+    points,
+    points_range,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +53,7 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     if classifier.head.note:
         table.add_row("note", classifier.head.note)
     if resumed:
-        table.add_row("resumed", f"{resumed} of {len(prepared.samples)} images were measured by an earlier run")
+        table.add_row("resumed", f"{of_were(resumed, len(prepared.samples), 'image')} measured by an earlier run")
     parts: list[RenderableType] = [table, Text()]
     if prepared.ranking is not None:
         from onnx_gapmil.show.terminal.ranking import ranking_table
@@ -95,8 +105,8 @@ def _accuracy(summary: AuditSummary) -> str:
     right = round(summary.top1 * summary.images)
     five = f", {percent(summary.top5)} at top-5" if _more_than_five(summary) else ""
     return (
-        f"Whole image: {right} of {summary.images} right at top-1 ({percent(summary.top1)}, 95 % interval "
-        f"{percent(low)} to {percent(high)}){five}."
+        f"Whole image: {right:,} of {summary.images:,} right at top-1 ({percent(summary.top1)}, 95 % interval "
+        f"{percent_range((low, high))}){five}."
     )
 
 
@@ -114,7 +124,7 @@ def _foreground(summary: AuditSummary) -> list[str]:
         right, wrong = "With a label as its highest class", "With another highest class"
     parts = ((summary.foreground.right, right), (summary.foreground.wrong, wrong))
     return [
-        f"{when} ({part.images}): the true class wins a cell on the object in {percent(part.any_top1)}; "
+        f"{when} ({part.images:,}): the true class wins a cell on the object in {percent(part.any_top1)}; "
         f"it wins {percent(part.cell_share)} of the object's cells and {percent(part.background_share)} of the others."
         for part, when in parts
         if part.images
@@ -132,7 +142,7 @@ def _causes(summary: AuditSummary) -> list[str]:
     ]
     wrong = summary.foreground.wrong if summary.foreground is not None else None
     if wrong is not None and wrong.control_any_top1 is not None and wrong.excess is not None:
-        low, high = (f"{100 * bound:+.1f}" for bound in summary.intervals["foreground.wrong.excess"])
+        bounds = points_range(summary.intervals["foreground.wrong.excess"])
         said = (
             "evidence that the mean loses"
             if summary.cells_know_better
@@ -140,7 +150,7 @@ def _causes(summary: AuditSummary) -> list[str]:
         )
         lines.append(
             f"Control: a class ranked beside it for the whole image wins one in {percent(wrong.control_any_top1)}; "
-            f"excess {100 * wrong.excess:+.1f} points (95 % interval {low} to {high}): {said}."
+            f"excess {points(wrong.excess)} points (95 % interval {bounds}): {said}."
         )
     return lines
 
@@ -243,13 +253,12 @@ def _aggregators(summary: AuditSummary) -> Table:
     for heading in ("top-1", "95 % interval", *(["top-5"] if five else []), "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
-        low, high = values.interval
         table.add_row(
             f"{name} (the model's own)" if name == "mean" else name,
-            percent(values.top1),
-            f"{percent(low)} to {percent(high)}",
-            *([percent(values.top5)] if five else []),
-            percent(values.macro_top1),
+            column_percent(values.top1),
+            column_range(values.interval),
+            *([column_percent(values.top5)] if five else []),
+            column_percent(values.macro_top1),
         )
     return table
 
@@ -257,8 +266,8 @@ def _aggregators(summary: AuditSummary) -> Table:
 def _failures(summary: AuditSummary) -> list[RenderableType]:
     if not summary.failed:
         return []
-    lines = [Text(f"{summary.failed} image(s) were kept out:", style="yellow")]
+    lines = [Text(f"{count(summary.failed, 'image')} kept out:", style="yellow")]
     lines += [Text(f"  {visible(failure.error)}") for failure in summary.failures[:10]]
     if summary.failed > 10:
-        lines.append(Text(f"  and {summary.failed - 10} more, in summary.json"))
+        lines.append(Text(f"  and {summary.failed - 10:,} more, in summary.json"))
     return [*lines, Text()]

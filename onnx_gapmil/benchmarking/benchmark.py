@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.benchmarking.inputs import InputSize, bench_inputs, choose_size, fixed_batch
 from onnx_gapmil.benchmarking.machine import machine, versions
 from onnx_gapmil.benchmarking.memory import HOW, HOW_DEVICE, PeakMemory, peak_memory
-from onnx_gapmil.benchmarking.plan import BATCHES, BenchPlan
+from onnx_gapmil.benchmarking.plan import BATCHES, EMISSIONS, BenchPlan
 from onnx_gapmil.benchmarking.precision import precision_of, to_half
 from onnx_gapmil.benchmarking.results import BenchReport, Measurement, Series
 from onnx_gapmil.benchmarking.runs import ON_DEVICE, BoundRun
@@ -116,7 +116,7 @@ def _prepare(source: LoadedModel, plan: BenchPlan, wanted: str | None) -> _Prepa
     if wanted == "fp32" and precision != "fp32":
         raise InputError(f"--precision fp32: {source.name} is {precision} and is measured as it is; leave it out.")
     model = replace(source, proto=to_half(source.proto, source.folder, source.name)) if converted else source
-    variants, traced, verdict = build_variants(model, plan.emissions)
+    variants, traced, verdict = build_variants(model, plan.emissions, fitting=plan.emissions == EMISSIONS)
     graph = ModelGraph(model.proto, model.folder)
     size = choose_size(graph, source, traced, plan.size)
     only = fixed_batch(traced)

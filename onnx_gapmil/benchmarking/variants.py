@@ -48,12 +48,15 @@ class Variant:
         return timed_session(data, choice, what=f"The graph of {self.name!r}", external_data_folder=folder)
 
 
-def build_variants(model: LoadedModel, emissions: tuple[str, ...]) -> tuple[tuple[Variant, ...], Trace, Verdict]:
+def build_variants(
+    model: LoadedModel, emissions: tuple[str, ...], *, fitting: bool = False
+) -> tuple[tuple[Variant, ...], Trace, Verdict]:
     """The original and one rewritten graph for each emission.
 
     Args:
         model: as it was read, or a copy of it in another precision.
         emissions: as `rewrite --emit` spells them.
+        fitting: nobody asked for these, so that ``topk:K`` asks for no more classes than a head has.
 
     Returns:
         The variants, the original first; the shapes that the heads were found by; the verdict.
@@ -68,15 +71,27 @@ def build_variants(model: LoadedModel, emissions: tuple[str, ...]) -> tuple[tupl
             f"{model.name} is a rewritten model already, so there is no original to hold it against; "
             "name the vendor's model."
         )
-    wishes = [(emission, Emit.of(emission)) for emission in emissions]
+    wishes = [Emit.of(emission) for emission in emissions]
     variants = [_variant(ORIGINAL, model)]
     found: list[tuple[Trace, Verdict]] = []
-    for emission, wish in wishes:
+    fewest: int | None = None
+    for asked, wish in zip(emissions, wishes, strict=True):
+        emission = asked
+        if fitting and wish.topk is not None:
+            if fewest is None:
+                fewest = _fewest_classes(model)
+            wish = replace(wish, topk=min(wish.topk, fewest))
+            emission = asked.replace(f"topk:{Emit.of(asked).topk}", f"topk:{wish.topk}")
         rewritten = rewrite_model(model, emit=wish)
         if rewritten.trace is not None:
             found.append((rewritten.trace, rewritten.verdict))
         variants.append(_variant(emission, replace(model, proto=rewritten.model)))
     return tuple(variants), *found[0]
+
+
+def _fewest_classes(model: LoadedModel) -> int:
+    heads = rewrite_model(model, emit=Emit(features=False)).heads
+    return min(int(head.grid_shape[1]) for head in heads)
 
 
 def _variant(name: str, model: LoadedModel) -> Variant:

@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from onnx_gapmil.cli.failure import Invocation, PipeClosedError, report_child, report_failure
-from onnx_gapmil.cli.limits import add_limits
+from onnx_gapmil.cli.limits import add_limits, add_quiet
+from onnx_gapmil.cli.output import begin_call
 from onnx_gapmil.cli.streams import prepare_streams
 from onnx_gapmil.cli.supervising import can_supervise, interactive, is_help, supervised
 from onnx_gapmil.errors import InputError
@@ -85,6 +86,7 @@ class LazyGroup(click.Group):
         module, attribute = VERBS[cmd_name].target.split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         command.context_class = VerbContext
+        add_quiet(command)
         if VERBS[cmd_name].takes_model:
             add_limits(command)
         return command
@@ -108,7 +110,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     cls=LazyGroup,
     subcommand_metavar="VERB [ARGS]...",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every verb has --help and --json. Exit codes: 0 done; 1 a check failed; 2 usage, or an input "
+    epilog="Every verb has --help, --json and --quiet. Exit codes: 0 done; 1 a check failed; 2 usage, or an input "
     "that cannot be read; 3 the model's head is not supported.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -156,6 +158,7 @@ def _in_own_process(arguments: list[str]) -> int:
 
 
 def _run(invocation: Invocation) -> int:
+    begin_call()
     try:
         with watched_reads():
             result = group.main(

@@ -20,8 +20,9 @@ from onnx_gapmil.cli.options import (
     thresholds_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +116,7 @@ def command(
     named, counted and kept out.
     """
     from onnx_gapmil.auditing import Request, audit
+    from onnx_gapmil.auditing.audit import RESULTS
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
@@ -136,6 +138,7 @@ def command(
         class_token=class_token,
     )
     teller = _Teller()
+    teller.begin_in(output, RESULTS)
     try:
         with teller:
             summary = audit(
@@ -145,11 +148,11 @@ def command(
                 restart=restart,
                 announce=teller.announce,
                 progress=teller.update,
-                note=lambda text: say(text, err=True),
+                note=teller.note,
             )
     except KeyboardInterrupt:
         if teller.done:
-            say(f"{teller.done} of {teller.total} images are measured: the same command goes on.", err=True)
+            tell(f"{of_are(teller.done, teller.total, 'image')} measured: the same command goes on.")
         raise
     if as_json:
         print_json(summary.to_json())

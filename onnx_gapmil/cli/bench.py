@@ -10,7 +10,7 @@ import click
 
 from onnx_gapmil.cli.failure import INTERRUPTED
 from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import is_quiet, say
 from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ def command(
     )
     _require_place(output)
     report = _measured(model, plan)
+    if output is not None:
+        from onnx_gapmil.files.json_text import json_text
+        from onnx_gapmil.files.writing import write_whole
+
+        write_whole(output, (json_text(report.to_json(), indent=2) + "\n").encode())
     if as_json:
         print_json(report.to_json())
     else:
@@ -95,11 +100,6 @@ def command(
         from onnx_gapmil.show.terminal.notes import console
 
         console().print(bench_note(report))
-    if output is not None:
-        from onnx_gapmil.files.json_text import json_text
-        from onnx_gapmil.files.writing import write_whole
-
-        write_whole(output, (json_text(report.to_json(), indent=2) + "\n").encode())
     if report.interrupted:
         say("Interrupted.", err=True)
     return INTERRUPTED if report.interrupted else 0
@@ -109,7 +109,7 @@ def _measured(model: Path, plan: BenchPlan) -> BenchReport:
     """Measure, with a line on a terminal's stderr that says what is going on."""
     from onnx_gapmil.benchmarking.benchmark import bench
 
-    if not sys.stderr.isatty():
+    if is_quiet() or not sys.stderr.isatty():
         return bench(model, plan)
     report = bench(model, plan, lambda line: click.echo(f"\r\x1b[K{line} ...", err=True, nl=False))
     click.echo("\r\x1b[K", err=True, nl=False)

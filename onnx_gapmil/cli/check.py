@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,8 @@ from onnx_gapmil.cli.options import (
     thresholds_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import say, tell
+from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.checking.result import CheckReport
@@ -126,27 +127,29 @@ def command(
         else None
     )
     if init:
-        draft(model, policy, audit=audit, request=request, progress=_tell)
+        with _Progress() as progress:
+            draft(model, policy, audit=audit, request=request, progress=progress.tell)
         if as_json:
             print_json({"schema_version": 1, "policy": str(policy)})
         else:
             say(f"{policy}: a policy that {model.name} meets today. Edit its limits, and commit it.")
         return 0
-    report = check(
-        model,
-        policy,
-        audit=audit,
-        compare=compare,
-        baseline=baseline,
-        request=request,
-        head=head,
-        preprocess=preprocess,
-        no_guess=no_guess,
-        allow_unjudged=allow_unjudged,
-        junit=junit,
-        attestation=attestation,
-        progress=_tell,
-    )
+    with _Progress() as progress:
+        report = check(
+            model,
+            policy,
+            audit=audit,
+            compare=compare,
+            baseline=baseline,
+            request=request,
+            head=head,
+            preprocess=preprocess,
+            no_guess=no_guess,
+            allow_unjudged=allow_unjudged,
+            junit=junit,
+            attestation=attestation,
+            progress=progress.tell,
+        )
     _print(report, as_json)
     return report.exit_code
 
@@ -155,6 +158,8 @@ def _print(report: CheckReport, as_json: bool) -> None:
     from onnx_gapmil.validation.checking.github import in_actions, workflow_commands, write_step_summary
     from onnx_gapmil.validation.checking.text import check_lines
 
+    if in_actions():  # before the document, behind which nothing may fail
+        write_step_summary(report)
     if as_json:
         print_json(report.to_json())
     else:
@@ -162,12 +167,22 @@ def _print(report: CheckReport, as_json: bool) -> None:
     if in_actions():
         for line in workflow_commands(report):
             say(line, err=as_json)
-        write_step_summary(report)
 
 
-def _tell(what: str, done: int, total: int) -> None:
-    """How far an audit or a comparison is: on a terminal one line that is written over, elsewhere its end."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{what} {done} of {total}", err=True, nl=done == total)
-    elif done == total:
-        say(f"{what}: {total} images", err=True)
+class _Progress(ExitStack):
+    """How far the audit and the comparison are that a check makes: one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._what, self._done = "", 0
+        self._bar: PhotoProgress | None = None
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """So many images are done."""
+        if what != self._what or self._bar is None:
+            self.close()
+            tell(f"{what}:")
+            self._what, self._done = what, 0
+            self._bar = self.enter_context(PhotoProgress(total, shown=True, what="image"))
+        self._bar.advance(done - self._done)
+        self._done = done

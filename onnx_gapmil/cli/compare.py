@@ -16,8 +16,9 @@ from onnx_gapmil.cli.options import (
     provider_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
@@ -124,7 +125,7 @@ def command(
     """
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
-    from onnx_gapmil.validation.comparing.compare import compare
+    from onnx_gapmil.validation.comparing.compare import RESULTS, compare
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
     from onnx_gapmil.validation.comparing.text import compare_note
 
@@ -159,6 +160,7 @@ def command(
         no_guess=no_guess,
     )
     teller = CompareTeller()
+    teller.begin_in(output, RESULTS)
     try:
         with teller:
             found = compare(
@@ -166,7 +168,7 @@ def command(
             )
     except KeyboardInterrupt:
         if teller.done:
-            say(f"{teller.done} of {teller.total} images are compared: the same command goes on.", err=True)
+            tell(f"{of_are(teller.done, teller.total, 'image')} compared: the same command goes on.")
         raise
     if as_json:
         print_json(found.to_json())

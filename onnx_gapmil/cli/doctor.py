@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import json_option, print_json
+from onnx_gapmil.files.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.ort.doctor import Diagnosis
 
-_GOOD, _BAD = "[green]✓[/]", "[red]✗[/]"
+_GOOD, _BAD = ("✓", "green"), ("✗", "red")
 
 
 @click.command(name="doctor")
@@ -37,31 +38,32 @@ def command(as_json: bool) -> int:
 
 
 def _print(diagnosis: Diagnosis) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    from onnx_gapmil.show.terminal.notes import console
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for label, value in _rows(diagnosis):
         table.add_row(label, value)
-    console.print()
-    console.print(table)
-    console.print()
-    for warning in diagnosis.warnings:
-        console.print(f"[bold red]Warning:[/] {warning}", soft_wrap=True)
-    console.print(f"[bold]{diagnosis.verdict}[/]", soft_wrap=True)
+    parts: list[RenderableType] = [Text(), table, Text()]
+    parts += [Text.assemble(("Warning:", "bold red"), " ", warning) for warning in diagnosis.warnings]
+    parts.append(Text(diagnosis.verdict, style="bold"))
     if diagnosis.next_step is not None and diagnosis.next_step not in diagnosis.warnings:
-        console.print(_plain(diagnosis.next_step), soft_wrap=True)
+        parts.append(Text(diagnosis.next_step))
+    console().print(*parts, sep="\n", soft_wrap=True)
 
 
 def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, RenderableType]]:
+    from rich.text import Text
+
+    def found(there: bool, text: str) -> Text:
+        return Text.assemble(_GOOD if there else _BAD, f" {text}")
+
     for probe in diagnosis.providers:
-        yield (
-            f"provider {probe.name}",
-            f"{_GOOD} works" if probe.works else f"{_BAD} {_plain(str(probe.failure))}",
-        )
+        yield f"provider {probe.name}", found(probe.works, "works" if probe.works else str(probe.failure))
     cuda = diagnosis.cuda
     for device in cuda.devices:
         memory = device["memory_bytes"] / 2**30
@@ -71,16 +73,7 @@ def _rows(diagnosis: Diagnosis) -> Iterator[tuple[str, RenderableType]]:
         )
     if cuda.devices or cuda.driver:
         yield "driver", f"serves CUDA {cuda.driver}; ONNX Runtime is built for {cuda.built_for}"
-        yield (
-            "libraries",
-            "  ".join(f"{_GOOD if found else _BAD} {name}" for name, found in cuda.libraries.items()),
-        )
+        yield "libraries", Text("  ").join(found(there, name) for name, there in cuda.libraries.items())
     memory_text = "" if diagnosis.memory_bytes is None else f", {diagnosis.memory_bytes / 2**30:.0f} GiB memory"
-    yield "machine", f"{diagnosis.cpu}, {diagnosis.threads} usable threads{memory_text}"
+    yield "machine", f"{diagnosis.cpu}, {count(diagnosis.threads, 'usable thread')}{memory_text}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items())
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
+import json
 import os
+import signal
 import sys
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import click
 
-from onnx_gapmil.cli.output import say, silence
-from onnx_gapmil.cli.supervising import STOPPED, StoppedError
+from onnx_gapmil.cli.output import document_begun, say, say_document, silence
+from onnx_gapmil.cli.supervising import STOPPED, LateError, StoppedError
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
@@ -49,19 +53,19 @@ def report_failure(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, BrokenPipeError | PipeClosedError):
         silence(sys.stdout)
         return BROKEN_PIPE
-    if isinstance(error, StoppedError) or isinstance(error.__cause__, StoppedError):  # click makes an Abort of it
-        say("Stopped.", err=True)
+    if isinstance(error, LateError) or isinstance(error.__cause__, LateError):
         return STOPPED
+    if isinstance(error, StoppedError) or isinstance(error.__cause__, StoppedError):  # click makes an Abort of it
+        return _ended("stopped", "Stopped.", STOPPED, invocation)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say("Interrupted.", err=True)
-        return INTERRUPTED
+        return _ended("interrupted", "Interrupted.", INTERRUPTED, invocation)
     if invocation.debug:
         traceback.print_exception(error)
     if isinstance(error, click.ClickException):
         told = io.StringIO()
         error.show(file=told)
         say(told.getvalue().rstrip("\n"), err=True)
-        _print_error("usage", error.format_message(), invocation)
+        _print_error("usage", error.format_message(), invocation, _usage_advice(error))
         return USAGE
     if isinstance(error, UnsupportedHeadError) and _json_wanted(invocation):
         _print(refusal_json(error, invocation))
@@ -77,10 +81,12 @@ def report_child(what: str, why: str, invocation: Invocation) -> int:
     """Tell what became of a child process that could not tell it itself, and return the exit code.
 
     Args:
-        what: "limit", "crash" or "killed".
+        what: "limit", "crash", "killed", or "stopped" by another signal.
         why: the signal's name.
         invocation: the call.
     """
+    if what == "stopped":
+        return _ended(what, f"Stopped ({why}).", 128 + signal.Signals[why].value, invocation)
     message = {
         "limit": "The limit of time for reading, tracing and proving a model is met, in a step that does not look up; "
         "raise it with --limit-seconds.",
@@ -122,34 +128,60 @@ def _said(error: BaseException) -> tuple[str, str, int]:
     return "bug", f"Bug: {type(error).__name__}: {error}. Please report it.", BUG
 
 
-def _print_error(code: str, message: str, invocation: Invocation) -> None:
+def _ended(code: str, message: str, exit_code: int, invocation: Invocation) -> int:
+    """A run that somebody ended; another Ctrl-C does not end the telling of it."""
+    with _undisturbed():
+        say(message, err=True)
+        _print_error(code, message, invocation, "Run the same command again; what can go on where it was does.")
+    return exit_code
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, to which signals go
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _usage_advice(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"See '{context.command_path} --help'." if context is not None else ""
+
+
+def _print_error(code: str, message: str, invocation: Invocation, advice: str | None = None) -> None:
     """The error as JSON on stdout, where JSON was asked for."""
     if not _json_wanted(invocation):
         return
-    from onnx_gapmil.files.json_text import json_text
-
     message = " ".join(message.split())
-    advice = message.rpartition("; ")[2] if "; " in message else ""
+    if advice is None:
+        advice = message.rpartition("; ")[2] if "; " in message else ""
+    # NumPy, for which our own JSON asks, would take longer than all else that fails here.
     _print(
-        json_text({"schema_version": 1, "error": {"code": code, "message": message, "advice": advice}}, indent=2),
+        json.dumps({"schema_version": 1, "error": {"code": code, "message": message, "advice": advice}}, indent=2),
     )
 
 
 def _print(text: str) -> None:
+    """Print the call's document, unless it has begun one: what went wrong behind that is on stderr."""
+    if document_begun():
+        return
     try:
-        say(text)
+        say_document([text + "\n"])
         sys.stdout.flush()
     except OSError:
         silence(sys.stdout)
 
 
 def _json_wanted(invocation: Invocation) -> bool:
-    verb = invocation.verb
-    if verb is None or "as_json" not in verb.params:  # it was not read that far
-        return "--json" in invocation.arguments
-    return any(
-        "--json" in parameter.opts and bool(verb.params.get(parameter.name or "")) for parameter in verb.command.params
-    )
+    """By what was written, however far it was read: also where ``--json`` stands in the place of a missing value."""
+    flags = invocation.arguments
+    return "--json" in (flags[: flags.index("--")] if "--" in flags else flags)
 
 
 def _say(message: str, exit_code: int) -> int:

@@ -1,4 +1,4 @@
-"""``--limit-seconds`` and ``--limit-memory``, which every verb has that takes a model."""
+"""What every verb has: ``--quiet``; and ``--limit-seconds`` and ``--limit-memory`` where it takes a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,27 @@ import re
 
 import click
 
+from onnx_gapmil.cli.output import set_quiet
 from onnx_gapmil.ort.limits import SECONDS, set_memory, set_seconds
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+
+
+def add_quiet(command: click.Command) -> None:
+    """Give a verb ``--quiet``, once."""
+    if any(parameter.name == "quiet" for parameter in command.params):
+        return
+    command.params.append(
+        click.Option(
+            ["--quiet"],
+            is_flag=True,
+            callback=_quiet,
+            expose_value=False,
+            is_eager=True,
+            help="Print only the result, and errors.",
+        )
+    )
 
 
 def add_limits(command: click.Command) -> None:
@@ -36,6 +53,10 @@ def add_limits(command: click.Command) -> None:
             "half of what is free where that is less.",
         ),
     ]
+
+
+def _quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    set_quiet(value)
 
 
 def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import say_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ def print_json(data: dict[str, Any]) -> None:
     """Print a report on stdout; numbers that JSON has no word for become null."""
     from onnx_gapmil.files.json_text import json_text
 
-    say(json_text(data, indent=2))
+    say_document([json_text(data, indent=2) + "\n"])
 
 
 def verb_options(*options: Callable[..., Any]) -> Callable[..., Any]:

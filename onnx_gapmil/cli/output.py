@@ -1,14 +1,79 @@
-"""What the command line says: made fit to be shown, on stdout or stderr."""
+"""What the command line says: made fit to be shown, on stdout or stderr; and one JSON document at the most."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import click
 
 from onnx_gapmil.files.printable import visible_lines
+
+
+@dataclass
+class _Call:
+    """What holds for one call of the command line.
+
+    Attributes:
+        quiet: only results and errors are said.
+        begun: a document was begun on stdout, so that no other may follow.
+        follow: is told when that happens.
+    """
+
+    quiet: bool = False
+    begun: bool = False
+    follow: Callable[[], None] = lambda: None
+
+
+_call = _Call()
+
+
+def begin_call() -> None:
+    """Forget what an earlier call in this process asked for and printed."""
+    _call.quiet = _call.begun = False
+
+
+def set_quiet(wanted: bool) -> None:
+    """Say only results and errors."""
+    _call.quiet = wanted
+
+
+def is_quiet() -> bool:
+    """Whether only results and errors are said."""
+    return _call.quiet
+
+
+def follow_document(follow: Callable[[], None]) -> None:
+    """Be told when a document is begun: the process that waits for this one must not print another."""
+    _call.follow = follow
+
+
+def note_document() -> None:
+    """A document is begun on stdout."""
+    _call.begun = True
+    _call.follow()
+
+
+def document_begun() -> bool:
+    """Whether this call has begun a document."""
+    return _call.begun
+
+
+def say_document(parts: Iterable[str]) -> None:
+    """Print the call's one JSON document on stdout, in parts."""
+    for part in parts:
+        if not _call.begun:
+            note_document()
+        say(part, end=False)
+
+
+def tell(text: str) -> None:
+    """Say on stderr what is neither a result nor an error: nothing with ``--quiet``."""
+    if not _call.quiet:
+        say(text, err=True)
 
 
 def say(text: str, *, err: bool = False, end: bool = True, bold: bool = False) -> None:

@@ -21,8 +21,9 @@ from onnx_gapmil.cli.options import (
     thresholds_option,
     verb_options,
 )
-from onnx_gapmil.cli.output import say
+from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
+from onnx_gapmil.files.wording import are, count, of_were
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -144,16 +145,23 @@ def command(
         _announce(run)
         _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
         written = run.save()
+        if run.older:
+            tell(older_sentence(run.older, output))
         if as_json:
-            for text in run.report.chunks(run.summary()):
-                say(text, end=False)
+            say_document(run.report.chunks(run.summary()))
         elif written is not None:
             drawn = not no_pictures and not run.of_arrays
             arrays = saved or run.of_arrays
             kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
-            what = "arrays" if run.of_arrays else "photos"
-            say(f"{run.report.counts['images']} of {len(run.paths)} {what} done; in {output}/: {', '.join(kinds)}")
+            total = count(len(run.paths), "array" if run.of_arrays else "photo")
+            say(f"{run.report.counts['images']:,} of {total} done; in {output}/: {', '.join(kinds)}")
         return 2 if run.report.counts["failed"] else 0
+
+
+def older_sentence(older: list[str], folder: Path) -> str:
+    """What else is in the folder, so that nobody takes it for this run's."""
+    named = ", ".join(older[:5]) + (f" and {len(older) - 5:,} more" if len(older) > 5 else "")
+    return f"Note: {are(len(older), 'file')} in {folder}/ not of this run: {named}."
 
 
 def _names(names: Path | None, labels: Path | None) -> Path | None:
@@ -162,7 +170,7 @@ def _names(names: Path | None, labels: Path | None) -> Path | None:
         return names
     if names is not None:
         raise click.UsageError("--labels is the old spelling of --names; give --names alone.")
-    say("note: --labels is the old spelling of --names here, and goes with 0.3; say --names.", err=True)
+    tell("note: --labels is the old spelling of --names here, and goes with 0.3; say --names.")
     return labels
 
 
@@ -173,7 +181,7 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
-        PhotoProgress(len(run.paths) - run.done, shown=quiet) as bar,
+        PhotoProgress(len(run.paths), shown=quiet, what="array" if run.of_arrays else "photo", before=run.done) as bar,
     ):
         first = ""
         for found in answers:
@@ -202,15 +210,17 @@ def _announce(run: PredictionRun) -> None:
         *_preprocessing(run),
         f"classes        {model.names.source}",
         f"running on     {provider['used']}: {provider['reason']}",
-        f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths)}",
+        f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths):,}",
     ]
-    lines += [f"resumed        {run.done} of {len(run.paths)} photos were done by an earlier run"] if run.done else []
+    if run.done:
+        done = of_were(run.done, len(run.paths), "array" if run.of_arrays else "photo")
+        lines.append(f"resumed        {done} done by an earlier run")
     lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {run.names_note}"] if run.names_note else []
     lines += [f"note           {head.output}: {head.note}" for head in model.heads if head.note]
     if run.class_token is not None and all(head.class_token is None for head in model.heads):
         lines.append(f"note           {CHANGES_NOTHING}")
-    say("\n".join(lines) + "\n", err=True)
+    tell("\n".join(lines) + "\n")
 
 
 def _preprocessing(run: PredictionRun) -> list[str]:

@@ -16,7 +16,8 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType
+
+from onnx_gapmil.cli.output import follow_document, note_document
 
 STOPPED = 143
 #: Seconds after the deadline until the child is asked to end, and then made to.
@@ -29,6 +30,10 @@ class StoppedError(KeyboardInterrupt):
     """SIGTERM: somebody wants this process to end, as by Ctrl-C."""
 
 
+class LateError(StoppedError):
+    """It is the waiting process that wants it, since a limit is met; it tells that itself."""
+
+
 def can_supervise() -> bool:
     """Whether this system has what it takes."""
     return hasattr(os, "fork") and hasattr(signal, "sigtimedwait")
@@ -39,12 +44,13 @@ def supervised(work: Callable[[], int], tell: Callable[[str, str], int]) -> int:
 
     Args:
         work: gives the exit code; runs in the child.
-        tell: tells of a child that could not, as (what, why), and gives the exit code; runs in this process.
+        tell: tells of a child that could not, as (what, why), and gives the exit code; runs in this process, but for
+            a signal that comes before the work has begun.
 
     Returns:
         The exit code; in the child and in its parent.
     """
-    shared = mmap.mmap(-1, 8)
+    shared = mmap.mmap(-1, 10)  # the deadline; whether a document was begun; whether the child is late
     _write(shared, math.inf)
     waited = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
@@ -52,14 +58,11 @@ def supervised(work: Callable[[], int], tell: Callable[[str, str], int]) -> int:
     child = os.fork()
     if child == 0:
         _die_with(parent)
-        signal.signal(signal.SIGTERM, _stop)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        from onnx_gapmil.ort.limits import set_process
-
-        set_process(lambda until: _write(shared, until))
-        return work()
+        return _work(work, tell, shared, before)
     status, late = _wait(child, shared, waited)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if shared[8]:
+        note_document()
     code = os.waitstatus_to_exitcode(status)
     if code >= 0 and not (late and code == STOPPED):  # stopped by this process, which then tells why
         return code
@@ -68,7 +71,23 @@ def supervised(work: Callable[[], int], tell: Callable[[str, str], int]) -> int:
     name = signal.Signals(-code).name
     if name in _CRASHES:
         return tell("crash", name)
-    return tell("killed", name) if name == "SIGKILL" else 128 - code
+    return tell("killed" if name == "SIGKILL" else "stopped", name)
+
+
+def _work(
+    work: Callable[[], int], tell: Callable[[str, str], int], shared: mmap.mmap, before: set[int | signal.Signals]
+) -> int:
+    """What the child does."""
+    from onnx_gapmil.ort.limits import set_process
+
+    signal.signal(signal.SIGTERM, lambda *_: _stop(late=bool(shared[9])))
+    set_process(lambda until: _write(shared, until))
+    follow_document(lambda: shared.__setitem__(8, 1))
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return work()
+    except KeyboardInterrupt as error:
+        return tell("stopped", "SIGTERM" if isinstance(error, StoppedError) else "SIGINT")
 
 
 def _wait(child: int, shared: mmap.mmap, waited: set[signal.Signals]) -> tuple[int, bool]:
@@ -82,6 +101,7 @@ def _wait(child: int, shared: mmap.mmap, waited: set[signal.Signals]) -> tuple[i
             os.kill(child, signal.SIGKILL)
         elif now > until + _GRACE and not late:
             late = True
+            shared[9] = 1
             os.kill(child, signal.SIGTERM)
         event = signal.sigtimedwait(waited, 1.0 if math.isinf(until) else min(max(until + _GRACE - now, 0.05), 1.0))
         if event is None:
@@ -108,8 +128,8 @@ def _die_with(parent: int) -> None:
         os._exit(STOPPED)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise StoppedError
+def _stop(*, late: bool) -> None:
+    raise LateError if late else StoppedError
 
 
 def _write(shared: mmap.mmap, until: float) -> None:

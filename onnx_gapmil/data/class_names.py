@@ -13,6 +13,8 @@ from onnx_gapmil.errors import LabelsError
 from onnx_gapmil.files.literals import parse_names
 from onnx_gapmil.files.sidecars import CONFIG_NAME, LABELS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.wording import count as counted
+from onnx_gapmil.files.wording import were
 from onnx_gapmil.files.yaml_text import read_yaml
 from onnx_gapmil.images.paddle import paddle_names
 
@@ -69,7 +71,7 @@ def class_names(
         return ClassNames(read_class_names(asked, count), source, read_wnids(asked, count))
     if asked is not None:
         if len(asked) != count:
-            raise LabelsError(f"{len(asked)} class names were given, and the model has {count} classes.")
+            raise LabelsError(f"{were(len(asked), 'class name')} given, and the model has {counted(count, 'class')}.")
         return ClassNames(tuple(asked), "Class names as given.")
     found = find_class_names(model_path, count) if model_path is not None else None
     if found is not None:
@@ -133,7 +135,10 @@ def read_class_names(path: str | Path, count: int) -> tuple[str, ...]:
     else:
         names = _from_lines(text, file)
     if len(names) != count:
-        raise LabelsError(f"{file}: {len(names)} names for a model of {count} classes.{_advice(len(names), count)}")
+        raise LabelsError(
+            f"{file}: {counted(len(names), 'name')} for a model of {counted(count, 'class')}."
+            f"{_advice(len(names), count)}"
+        )
     return tuple(names)
 
 

@@ -13,6 +13,7 @@ from onnx_gapmil.data.names import LENIENT, index_names, is_background, without_
 from onnx_gapmil.data.offsets import candidate_offsets
 from onnx_gapmil.data.types import Box, ClassMap, DataSet, Label, RawSample, Sample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import are, count, were
 from onnx_gapmil.images.sources import natural_key
 
 _ORDERED = {"folders", "ilsvrc"}
@@ -29,9 +30,9 @@ class _Model:
     def described(self) -> str:
         """The model's classes, for a message."""
         if self.names is None:
-            return f"{self.classes:,} classes whose names are not known"
+            return f"{count(self.classes, 'class')} whose names are not known"
         first = ", ".join(repr(name[:40]) for name in self.names[:3])
-        return f"{self.classes:,} classes ({first}{', ...' if self.classes > 3 else ''})"
+        return f"{count(self.classes, 'class')} ({first}{', ...' if self.classes > 3 else ''})"
 
 
 _ADVICE = (
@@ -74,15 +75,15 @@ def resolve_classes(
     """
     for given in (names, wnids):
         if given is not None and len(given) != classes:
-            raise DataError(f"{len(given):,} class names were given for a model of {classes:,} classes.")
+            raise DataError(f"{were(len(given), 'class name')} given for a model of {count(classes, 'class')}.")
     model = _Model(classes, tuple(names) if names is not None else None, tuple(wnids) if wnids is not None else None)
     labels = list(all_labels(data.samples))
     if map_file is not None:
         return _mapped(labels, Path(map_file), model)
     if len(labels) > classes:
         raise DataError(
-            f"The data set has {len(labels):,} labels ({_some(labels)}), and the model only {model.described()}. "
-            f"If several labels mean one class, or some are to be left out, give --class-map FILE."
+            f"The data set has {count(len(labels), 'label')} ({_some(labels)}), and the model only "
+            f"{model.described()}. If several labels mean one class, or some are to be left out, give --class-map FILE."
         )
     texts = [label for label in labels if isinstance(label, str)]
     numbers = [label for label in labels if isinstance(label, int)]
@@ -150,7 +151,7 @@ def _mapped(labels: list[Label], file: Path, model: _Model) -> ClassMap:
     dropped = [label for label, classes in table.items() if not classes]
     if len(dropped) == len(table):
         raise DataError(f"{file}: it leaves out all labels of the data set.")
-    left_out = f"; {len(dropped):,} labels are left out ({_some(dropped)})" if dropped else ""
+    left_out = f"; {are(len(dropped), 'label')} left out ({_some(dropped)})" if dropped else ""
     return ClassMap(None, table, f"Labels are mapped to classes by {file}{left_out}.")
 
 

@@ -11,6 +11,7 @@ from onnx_gapmil.data.files import absolute, is_array, is_image, printable, show
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import are, count
 from onnx_gapmil.images.sources import natural_key
 
 SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"}
@@ -71,7 +72,7 @@ def _images(folder: Path, above: tuple[tuple[int, int], ...], wanted: Callable[[
 
 def _nothing(root: Path, folders: list[Path], loose: int, what_else: str) -> str:
     if loose:
-        found = f"{loose:,} images, but no folders of classes"
+        found = f"{count(loose, 'image')}, but no folders of classes"
     elif folders:
         found = f"{len(folders)} folders, none with an image"
     else:
@@ -110,5 +111,5 @@ def _notes(folders: list[Path], images: dict[Path, list[Path]], loose: int) -> l
     if not any(image.parent == folder for folder in folders for image in images[folder]):
         notes.append("All images lie in deeper folders; the top folders are taken for the classes.")
     if loose:
-        notes.append(f"{loose:,} images lie beside the folders of classes and are left out.")
+        notes.append(f"{are(loose, 'image')} left out: beside the folders of classes, in none of them.")
     return notes

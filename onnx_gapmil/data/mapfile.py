@@ -13,6 +13,7 @@ from onnx_gapmil.data.jsonlines import load_json
 from onnx_gapmil.data.names import index_names
 from onnx_gapmil.data.types import Label
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import count
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -81,7 +82,7 @@ def _from_table(text: str, path: Path) -> list[tuple[str, object, str]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != 2:
-                raise DataError(f"{where}: {len(cells)} columns; two were expected, label and class.")
+                raise DataError(f"{where}: {count(len(cells), 'column')}; two were expected, label and class.")
             label, value = (cell.strip() for cell in cells)
             if not entries and (label.lower(), value.lower()) in {
                 ("label", "class"),

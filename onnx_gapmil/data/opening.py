@@ -16,6 +16,7 @@ from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.memory import without_collection
 
 
 def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
@@ -37,11 +38,12 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
         raise DataError(f"{data}: no such file or folder; check the path.")
     root = absolute(data)
     try:
-        if labels is None:
-            return _open_folder(root) if data.is_dir() else _open_file(root)
-        if not data.is_dir():
-            raise DataError(f"{data}: with a label file in --labels, DATA has to be the folder of its images.")
-        return _open_labelled(root, absolute(Path(labels)))
+        with without_collection():
+            if labels is None:
+                return _open_folder(root) if data.is_dir() else _open_file(root)
+            if not data.is_dir():
+                raise DataError(f"{data}: with a label file in --labels, DATA has to be the folder of its images.")
+            return _open_labelled(root, absolute(Path(labels)))
     except OSError as error:  # a folder that may not be listed, a disk that fails
         raise DataError(f"{data}: cannot be read ({error}).") from error
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import count
 
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
 """The fields that have a meaning; what is short in others makes slices."""
@@ -55,7 +57,13 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     if not labels and record.get("labels") not in ([], ""):
         raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
     mask = _mask(record.get("mask"), where, finder, image)
-    return RawSample(image, finder.name(image), labels, boxes, mask, _columns(record))
+    return RawSample(image, finder.name(image), labels, boxes, mask, _shared(_columns(record)))
+
+
+@lru_cache(maxsize=65536)
+def _shared(columns: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The same, one object for all rows that say the same."""
+    return columns
 
 
 def _columns(record: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
@@ -97,7 +105,7 @@ def _boxes(record: Mapping[str, object], where: str) -> tuple[RawBox, ...]:
     beside = record.get("box_labels")
     if beside is not None:
         if not isinstance(beside, list) or len(beside) != len(entries):
-            raise DataError(f"{where}: 'box_labels' needs one label for each of the {len(entries)} boxes.")
+            raise DataError(f"{where}: 'box_labels' needs one label for each of the {count(len(entries), 'box')}.")
         labels = [_labels(item, where) for item in beside]
         boxes = [RawBox(corners(entry, where), label) for entry, label in zip(entries, labels, strict=True)]
     else:

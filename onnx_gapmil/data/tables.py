@@ -13,6 +13,7 @@ from onnx_gapmil.data.jsonlines import load_json
 from onnx_gapmil.data.records import FIELDS, check_fields, has_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import count
 
 _DELIMITERS = ",;\t|"
 _SEVERAL = re.compile(r"[;|]")
@@ -61,7 +62,7 @@ def rows(path: Path, text: str) -> Iterator[tuple[dict[str, str], str]]:
                 continue
             if len(cells) != len(columns):
                 raise DataError(
-                    f"{where}: {len(cells)} cells, and the header has {len(columns)}; "
+                    f"{where}: {count(len(cells), 'cell')}, and the header has {len(columns)}; "
                     f"put text with separators in quotes."
                 )
             yield dict(zip(columns, cells, strict=True)), where

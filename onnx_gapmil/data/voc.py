@@ -13,6 +13,7 @@ from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import Corners, DataSet, RawBox, RawSample
 from onnx_gapmil.data.xmlfile import XmlAnnotation, counts_from_zero, read_annotation
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.wording import are, count, of_are
 from onnx_gapmil.images.sources import natural_key
 
 MAX_ANNOTATIONS = 2_000_000
@@ -205,7 +206,8 @@ def _chosen(files: Sequence[Path], names: Sequence[str], image_set: Path) -> lis
     missing = [name for name in dict.fromkeys(names) if name not in by_stem]
     if missing:
         raise DataError(
-            f"{image_set}: {len(missing):,} of its {len(names):,} images have no annotation: {', '.join(missing[:5])}."
+            f"{image_set}: {len(missing):,} of its {count(len(names), 'image')} "
+            f"{'has' if len(missing) == 1 else 'have'} no annotation: {', '.join(missing[:5])}."
         )
     return [by_stem[name] for name in dict.fromkeys(names)]
 
@@ -215,9 +217,9 @@ def _notes(read: Sequence[XmlAnnotation], kept: int, *, zero: bool) -> list[str]
     objects = [item for found in read for item in found.objects]
     difficult = sum(item.difficult for item in objects)
     if difficult:
-        notes.append(f"{difficult:,} of {len(objects):,} objects are marked difficult; they are kept.")
+        notes.append(f"{of_are(difficult, len(objects), 'object')} marked difficult, and kept.")
     if kept < len(read):
-        notes.append(f"{len(read) - kept:,} images without an object are left out.")
+        notes.append(f"{are(len(read) - kept, 'image without an object', 'images without an object')} left out.")
     if zero:
         notes.append("Boxes have edges below 1, so they count from 0, unlike Pascal VOC: they are taken as written.")
     return notes

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No search for circles of objects in this block: among a million rows that stay it finds none, and takes a fifth
+    of the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def available_memory() -> int | None:

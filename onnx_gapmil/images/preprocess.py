@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError, PreprocessError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.images.geometry import Geometry, ResizeRule
 from onnx_gapmil.images.input_spec import InputSpec, Layout
 from onnx_gapmil.images.keys import CHOICES, COLORS, REQUIRED, RESIZE_DEFAULTS, TYPES, Color, kind_of, typed, wrong
@@ -79,7 +80,7 @@ class Preprocess:
             raise wrong("scale", self.scale, "a finite number other than 0, such as 0.00392157 (1/255)")
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels or not all(map(math.isfinite, values)):
-                raise wrong(key, list(values), f"{self.channels} finite number(s), for color {self.color!r}")
+                raise wrong(key, list(values), f"{count(self.channels, 'finite number')}, for color {self.color!r}")
         if 0 in self.std:
             raise wrong("std", list(self.std), "numbers other than 0")
         if self.full_scale is not None:
@@ -177,7 +178,7 @@ class Preprocess:
                 spec.layout(),
                 self.layout == spec.layout() or spec.layout_is_ambiguous(),
             ),
-            ("color", self.color, f"{channels} channel(s), {by_channels}", self.channels == channels),
+            ("color", self.color, f"{count(channels, 'channel')}, {by_channels}", self.channels == channels),
             ("size", list(self.size), size, list(self.size) == size),
             ("dtype", self.dtype, spec.dtype, self.dtype == spec.dtype),
         ):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.files.wording import percent
 
 #: ``exact``: every operator is affine, a cell's value is the head's answer to that cell alone. ``conditional``: exact
 #: for each image too, but a cell's value also depends on the pooled tensor.
@@ -135,7 +136,7 @@ class PoolWeights:
         """One phrase for people."""
         low, high = min(self.sums), max(self.sums)
         total = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-        return f"least weight {self.least:.3g} of a plain mean's, {self.below_zero:.0%} below 0, sum {total}"
+        return f"least weight {self.least:.3g} of a plain mean's, {percent(self.below_zero, 0)} below 0, sum {total}"
 
     def to_json(self) -> dict[str, Any]:
         """The weights as the command line prints them."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.aggregate.reading import ONE_OF_MANY, Reading
 from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
@@ -403,9 +404,9 @@ class ImagePrediction:
         given = size or ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in self.inputs.items())
         what = "pixels" if self.geometry is not None else "arrays"
         head = self.heads[0]
-        as_score = "{:.2f}" if head.reading.activation == "none" else "{:.1%}"
+        as_score = "{:.2f}".format if head.reading.activation == "none" else percent
         listed = head.top if head.present is None else head.present
-        top = ", ".join(f"{entry.label} {as_score.format(entry.score)}" for entry in listed[:3]) or "none present"
+        top = ", ".join(f"{entry.label} {as_score(entry.score)}" for entry in listed[:3]) or "none present"
         winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:3]) or "won by no class"
         boxes = ", ".join(f"{entry.label} {tuple(map(round, entry.box))}" for entry in head.boxes[:2]) or "none"
         several = ", the first of several" if len(self.heads) > 1 else ""
@@ -493,7 +494,7 @@ class Predictions:
 
     def __repr__(self) -> str:
         failed = f", {len(self.failed)} could not be read" if self.failed else ""
-        return f"Predictions of {self.summary['model']} for {len(self.images)} photos{failed}"
+        return f"Predictions of {self.summary['model']} for {count(len(self.images), 'photo')}{failed}"
 
 
 def _photo_rows() -> pa.Schema:

@@ -15,13 +15,14 @@ from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
-from onnx_gapmil.images.sources import find_images
+from onnx_gapmil.images.sources import locate_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import spelled_names
+from onnx_gapmil.prediction.naming import holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 SCHEMA_VERSION = 1
+#: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
+_NO_CONDITION = ("proof", "older_results")
 #: What is said of arrays where photos have their preprocessing.
 AS_THEY_ARE = "none: arrays go into the model as they are"
 
@@ -63,6 +66,7 @@ class PredictionRun:
         of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
         done: how many of them an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
+        older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
         class_token: as it was asked for.
 
@@ -94,7 +98,9 @@ class PredictionRun:
         class_token: ClassTokenWish | None = None,
     ) -> None:
         self.class_token = class_token
-        self.paths = find_images(images, others=ARRAY_SUFFIXES)
+        own = output if output is not None and holds_results(output) else None
+        found = locate_images(images, others=ARRAY_SUFFIXES, without=own)
+        self.paths = [image.path for image in found]
         protect(self.paths)
         self.of_arrays = _are_arrays(self.paths, model, preprocess)
         if self.of_arrays:
@@ -103,7 +109,7 @@ class PredictionRun:
             pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
-            self.results.plan(self.paths)
+            self.results.plan([image.inside for image in found])
         loaded = load_model(model)
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
@@ -129,6 +135,7 @@ class PredictionRun:
         self._chosen = self.classifier.choose(classes)  # said before anything is run
         self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
+        self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self._held = ExitStack()
         if output is not None:
@@ -162,10 +169,11 @@ class PredictionRun:
         if self.results is None:
             return
         settings = {
-            "photos": [str(path) for path in self.paths],
+            "photos": [[str(path), stem] for path, stem in zip(self.paths, self.results.stems, strict=True)],
             "model file": self.classifier.rewrite.source.sha256,
-            # Whether the proof was remembered, and what it took, is no condition.
-            "conditions of the model": {key: value for key, value in self.summary().items() if key != "proof"},
+            "conditions of the model": {
+                key: value for key, value in self.summary().items() if key not in _NO_CONDITION
+            },
             "class names": self.classifier.names.names,
             "choice of results": [
                 self._top,
@@ -191,6 +199,8 @@ class PredictionRun:
         for place, (part, entry) in found.items():
             if place not in left:
                 self.results.report.add(place, part, entry)
+                if part == "images":
+                    self.results.taken_over(place)
         self.done = len(self.paths) - len(self._places)
 
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
@@ -218,7 +228,8 @@ class PredictionRun:
                 failed.append(FailedImage(path, found))
             else:
                 images.append(replace(found, photo=None))
-        return Predictions(tuple(images), tuple(failed), self.summary(), self.save())
+        written = self.save()
+        return Predictions(tuple(images), tuple(failed), self.summary(), written)
 
     def save(self, *, interrupted: bool = False) -> Path | None:
         """Write ``predictions.json``; None if no photo was done, or nothing is to be written.
@@ -228,6 +239,7 @@ class PredictionRun:
         """
         if self.results is None:
             return None
+        self.older = self.results.older(self.paths)
         written = self.results.report.save(self.summary(), interrupted=interrupted)
         if self.results.journal is not None and not interrupted:
             self.results.journal.clear()
@@ -261,6 +273,7 @@ class PredictionRun:
             "preprocess_parts": dict(used.parts) if used is not None else {},
             "preprocess_notes": list(used.notes) if used is not None else [],
             "labels_source": model.names.source,
+            "older_results": self.older,
         }
 
     @cached_property

@@ -7,17 +7,17 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
+from onnx_gapmil.prediction.naming import older_results, require_places, result_stems, results_in
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.running.pipeline.ordered import ordered_map
 from onnx_gapmil.show.drawing.png import save_png
@@ -59,23 +59,45 @@ class Results:
         self.report = Report(folder)
         self._pictures = pictures
         self._arrays = arrays
-        self._stems: dict[str, int] = {}
-        self._names: list[str] = []
+        self._endings = [*([".png"] if pictures else []), *([".npz"] if arrays else [])]
+        self._stems: list[str] = []
+        self._done: set[int] = set()
+        self._had_results = False
         self._noting = threading.Lock()
         self.journal: PredictJournal | None = None
 
-    def plan(self, paths: Sequence[Path]) -> None:
-        """Name the results of each photo, by its own name; of several with one name all but the first get numbers.
+    def plan(self, inside: Sequence[PurePath]) -> None:
+        """Name the results of each photo, by its own name, in the subfolder in which it lay.
+
+        Args:
+            inside: the photos' paths within what was named.
 
         Raises:
-            InputError: one of them would be written over what must not be (`require_replaceable`).
+            InputError: one of them would be written over what must not be (`require_places`).
         """
-        self._names = [self._unique(path.stem) for path in paths]
-        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        endings = [*([".png"] if self._pictures else []), *([".npz"] if self._arrays else [])]
-        for name in ("predictions.json", *(stem + ending for stem in self._names for ending in endings)):
-            if name in there:
-                require_replaceable(self.folder / name)
+        self._stems = result_stems(inside)
+        require_places(self.folder, self._stems, self._endings)
+        self._had_results = self.folder.is_dir() and next(results_in(self.folder), None) is not None
+
+    @property
+    def stems(self) -> Sequence[str]:
+        """Of each photo's results, by place: their paths in the folder without ending."""
+        return self._stems
+
+    def taken_over(self, place: int) -> None:
+        """The results of a photo are there, from an earlier run that this one goes on with."""
+        self._done.add(place)
+
+    def older(self, paths: Sequence[Path]) -> list[str]:
+        """Pictures and arrays in the folder that are not of this run.
+
+        Args:
+            paths: of all photos.
+        """
+        if not self._had_results:
+            return []
+        done = (self._stems[place] for place in self._done)
+        return older_results(self.folder, done, self._endings, paths)
 
     def write(
         self,
@@ -100,8 +122,8 @@ class Results:
         Raises:
             InputError: the folder cannot be written to, or the disk is full.
         """
-        if not self._names:
-            self.plan(paths)
+        if not self._stems:
+            self.plan([PurePath(path.name) for path in paths])
         threads = thread_count() if self._pictures else 1
         written = ordered_map(
             partial(self._write, classifier),
@@ -122,14 +144,14 @@ class Results:
     ) -> Iterator[_Staged]:
         with closing(answers):
             for place, found in zip(places, answers, strict=True):
-                yield _Staged(place, paths[place], self._names[place], found)
+                yield _Staged(place, paths[place], self._stems[place], found)
 
     def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
             self._note(staged, "failed", {"image": str(staged.path), "error": str(found)})
             return found
-        make_folder(self.folder)
+        make_folder((self.folder / staged.stem).parent)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
         done = replace(found, picture=picture, npz=npz)
@@ -139,6 +161,8 @@ class Results:
     def _note(self, staged: _Staged, part: str, entry: dict[str, Any]) -> None:
         """A photo is done: after its files, and before it is told."""
         self.report.add(staged.place, part, entry)
+        if part == "images":
+            self._done.add(staged.place)
         if self.journal is not None and (part == "images" or self.folder.is_dir()):
             with self._noting:
                 self.journal.add(staged.place, part, entry, staged.path)
@@ -160,12 +184,6 @@ class Results:
         with whole_file(path) as stream:
             np.savez(stream, **cast("dict[str, Any]", _arrays(found)))
         return path
-
-    def _unique(self, stem: str) -> str:
-        """Photos of one name from several folders get numbers."""
-        count = self._stems.get(stem, 0) + 1
-        self._stems[stem] = count
-        return stem if count == 1 else self._unique(f"{stem}_{count}")
 
 
 def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.wording import count, percent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,7 +29,7 @@ def head_lines(head: HeadPrediction, *, several: bool) -> list[str]:
         made = ", ".join(map(repr, head.features_of))
         return [f"{prefix}{len(head.logits):,} features that {made} {_is(head.features_of)} made of, and no classes"]
     winners = ", ".join(f"{entry.label} {entry.cells}" for entry in head.winners[:_WINNERS])
-    more = f", {len(head.winners) - _WINNERS} more classes" if len(head.winners) > _WINNERS else ""
+    more = f", {count(len(head.winners) - _WINNERS, 'more class')}" if len(head.winners) > _WINNERS else ""
     nobody = [f"none {head.none_cells}"] if head.none_cells else []
     lines = [
         f"{prefix}whole image  {_whole(head)}",
@@ -36,7 +38,8 @@ def head_lines(head: HeadPrediction, *, several: bool) -> list[str]:
     ]
     for box in head.boxes[:_BOXES]:
         x0, y0, x1, y1 = box.box
-        lines.append(f"box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({box.cells} cells)")
+        cells = count(box.cells, "cell")
+        lines.append(f"box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({cells})")
     return lines
 
 
@@ -58,7 +61,7 @@ def _chosen(head: HeadPrediction, entry: ChosenClass) -> str:
         rank = f" (rank {entry.rank:,} of {len(head.logits):,})"
     unknown = math.isnan(entry.best_score)
     best = f"{entry.best_logit:.2f} (logit)" if unknown else _number(head, entry.best_score)
-    won = f"{entry.cells} cell" if entry.cells == 1 else f"{entry.cells} cells"
+    won = count(entry.cells, "cell")
     return f"{entry.label} {_number(head, entry.score)}{rank}; wins {won}, best cell ({place}) {best}"
 
 
@@ -67,7 +70,7 @@ def _scores(head: HeadPrediction, entries: Sequence[ClassScore]) -> str:
 
 
 def _number(head: HeadPrediction, score: float) -> str:
-    return f"{score:.2f}" if head.reading.activation == "none" else f"{100 * score:.1f}%"
+    return f"{score:.2f}" if head.reading.activation == "none" else percent(score)
 
 
 def _is(names: Sequence[str]) -> str:

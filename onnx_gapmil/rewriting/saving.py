@@ -45,9 +45,12 @@ def require_place(source: LoadedModel, path: Path) -> None:
     if has_external_data(source.proto) and (
         source.path is None or path.parent.resolve() != source.path.parent.resolve()
     ):
-        where = source.path.parent if source.path is not None else "the weights' folder"
+        where = source.path.parent if source.path is not None else Path("FOLDER_OF_THE_WEIGHTS")
+        kept = source.data_files[0].name if source.data_files else "a file"
         raise InputError(
-            f"the model's weights are in a file beside it that the rewritten model shares; write it into {where} too."
+            f"{source.name}: its weights are in {kept} beside it, which the rewritten model shares: it would not "
+            f"run from {path.parent}. Write it beside them (-o {where / path.name}), and copy both to where they are "
+            "needed."
         )
     require_replaceable(path)
 

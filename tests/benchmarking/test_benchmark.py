@@ -193,6 +193,23 @@ def test_a_graph_that_fixes_its_batch_inside_fails_with_its_name() -> None:
         bench(proto, QUICK)
 
 
+def few_classes(count: int) -> onnx.ModelProto:
+    body = "f = Conv(x, w)  p = GlobalAveragePool(f)  q = Flatten(p)  y = Gemm<transB=1>(q, k, b)"
+    init = {"w": weights(4, 3, 1, 1), "k": weights(count, 4), "b": weights(count)}
+    return text_model(body, x="float[N,3,6,5] x", y=f"float[N,{count}] y", init=init)
+
+
+@pytest.mark.parametrize(("count", "asked"), [(1, "topk:1"), (3, "topk:3"), (5, "topk:5"), (7, "topk:5")])
+def test_by_default_no_more_classes_are_asked_for_than_there_are(count: int, asked: str) -> None:
+    (series,) = bench(few_classes(count), changed(emissions=EMISSIONS, batches=(1,))).series
+    assert [entry.graph for entry in series.measurements] == ["original", "features,grid", "grid", asked, "argmax"]
+
+
+def test_more_classes_than_there_are_by_name_is_an_error() -> None:
+    with pytest.raises(InputError, match="topk:5 was asked for, and the head of 'y' has 3 classes"):
+        bench(few_classes(3), changed(emissions=("topk:5",), batches=(1,)))
+
+
 def test_the_default_emissions_are_measured() -> None:
     (series,) = bench(model(), changed(emissions=EMISSIONS, batches=(1,))).series
     bounds = {entry.graph: entry.bound for entry in series.measurements}

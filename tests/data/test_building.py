@@ -72,9 +72,9 @@ def test_an_image_may_be_listed_once(made: Any, sample: Any) -> None:
 def test_missing_images_are_noted_and_a_set_of_them_is_an_error(made: Any, sample: Any, tmp_path: Path) -> None:
     made(sample("a.png", "cat"))
     some = made(sample("a.png", "cat"), sample("gone.png", "cat"), there=False)
-    assert some.notes == ("1 of 2 images are not there and will fail: gone.png.",)
+    assert some.notes == ("1 of 2 images is not there and will fail: gone.png.",)
     said = told(made, sample("gone.png", "cat"), there=False)
-    assert f"none of the 1 images named there exists; the first was expected at {tmp_path / 'gone.png'}" in said
+    assert f"none of the 1 image named there exists; the first was expected at {tmp_path / 'gone.png'}" in said
 
 
 def test_two_images_of_one_name_are_told_apart_by_their_path(made: Any, sample: Any, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_two_spellings_of_one_class_are_one_and_two_things_are_not():
 
 
 def test_names_need_as_many_as_classes():
-    assert told(labelled("a"), classes=2, names=["a"]) == "1 class names were given for a model of 2 classes."
+    assert told(labelled("a"), classes=2, names=["a"]) == "1 class name was given for a model of 2 classes."
 
 
 @pytest.mark.parametrize(("classes", "first"), [(3, 0), (4, 1)])
@@ -135,7 +135,7 @@ def test_a_map_file_decides(tmp_path):
     content = {"kitty": "cat", "canine": ["dog", 3], "7": 0, "person": None, "unused": "timber wolf"}
     found = mapped(tmp_path, content, "kitty", "canine", 7, "person")
     assert found.table == {"kitty": (1,), "canine": (2, 3), 7: (0,), "person": ()}
-    assert found.source == f"Labels are mapped to classes by {tmp_path / 'map.json'}; 1 labels are left out ('person')."
+    assert found.source == f"Labels are mapped to classes by {tmp_path / 'map.json'}; 1 label is left out ('person')."
     assert found.to_json()["table"] == {"kitty": [1], "canine": [2, 3], "7": [0], "person": []}
 
 

@@ -79,7 +79,7 @@ def test_windows_slashes_are_found(photo, lay):
 def test_a_name_that_is_too_long_is_missing_and_no_crash(photo, lay):
     photo("a.png")
     records = [{"image": "a.png", "label": 1}, {"image": "x" * 1000, "label": 1}]
-    assert open_data(lay("x.json", records)).notes[0].startswith("1 of 2 images are not there and will fail: xxx")
+    assert open_data(lay("x.json", records)).notes[0].startswith("1 of 2 images is not there and will fail: xxx")
 
 
 def test_the_same_image_by_two_ways_is_listed_twice(photo, lay):

@@ -54,7 +54,7 @@ def test_hidden_files_other_files_and_empty_folders_are_passed_over_and_told(tmp
     assert set(labelled(data)) == {"cat/a.png", "dog/b.png"}
     assert data.notes == (
         "1 folders without an image are no classes: newt.",
-        "1 images lie beside the folders of classes and are left out.",
+        "1 image is left out: beside the folders of classes, in none of them.",
     )
 
 
@@ -104,7 +104,7 @@ def test_nothing_is_told_with_what_was_found_and_what_is_known(tmp_path, photo):
     (tmp_path / "cat").mkdir()
     assert "1 folders, none with an image" in told(tmp_path)
     photo("a.png")
-    assert "1 images, but no folders of classes" in told(tmp_path)
+    assert "1 image, but no folders of classes" in told(tmp_path)
     assert "no such file or folder" in told(tmp_path / "none")
 
 

@@ -50,9 +50,7 @@ def test_several_files_that_are_no_labels_are_named_with_their_fields(tmp_path, 
     lay("one.json", {"note": 1})
     lay("two.csv", "who;when\n")
     message = told(tmp_path)
-    assert (
-        "1 images, but no folders of classes; one.json has the fields 'note'; two.csv has the fields 'who'" in message
-    )
+    assert "1 image, but no folders of classes; one.json has the fields 'note'; two.csv has the fields 'who'" in message
 
 
 def test_a_list_needs_a_folder_without_folders(tmp_path, photo, lay):

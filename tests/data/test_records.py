@@ -83,7 +83,7 @@ def test_numbers_beyond_all_floats_lie_outside_every_image(read: Any) -> None:
         ({"label": 3, "boxes": [[1, 2, 3, "4"]]}, "has '4' where a number was expected"),
         ({"label": 3, "boxes": [[1, 2, 3, True]]}, "has True where a number was expected"),
         ({"label": 3, "boxes": [[0, 0, 1, 1]] * (MAX_BOXES + 1)}, "'boxes' has 10,001 boxes; at most 10,000 are read"),
-        ({"boxes": [[0, 0, 1, 1]], "box_labels": []}, "'box_labels' needs one label for each of the 1 boxes"),
+        ({"boxes": [[0, 0, 1, 1]], "box_labels": []}, "'box_labels' needs one label for each of the 1 box"),
         ({"label": 3, "objects": [{"bbox": [0, 0, 1, 1]}]}, "an object has the fields 'bbox'; needed is 'box'"),
         ({"label": 3, "mask": 7}, "'mask' is 7, and a path was expected"),
         ({"image": "../a.png", "label": 3}, "../a.png"),

@@ -75,7 +75,7 @@ def test_boxes_with_labels_in_each_form(photo, lay):
     ("text", "says"),
     [
         ("file,class\na.png,3\n", "line 1 (the header): its fields are 'file', 'class'; needed are 'image', and"),
-        ("image,label\na.png,3\nb.png\n", "line 3: 1 cells, and the header has 2"),
+        ("image,label\na.png,3\nb.png\n", "line 3: 1 cell, and the header has 2"),
         ("image,label\n\na.png,3,4\n", "line 3: 3 cells, and the header has 2"),
         ("image,label\na.png,\n", "line 2: 'a.png' has no label"),
         ("image,label\na.png,3;;4\n", "line 2: 'label' is '3;;4', which has an empty label"),
@@ -85,7 +85,7 @@ def test_boxes_with_labels_in_each_form(photo, lay):
         ("image,label\na.png,3\na.png,4\n", "line 3: a.png was listed before ("),
         ("image,label,boxes\na.png,3,1 2 3 4\n", "line 2, 'boxes': not JSON: Extra data (column 3)"),
         ('image,label,boxes\na.png,3,"[[1,2,3]]"\n', "line 2: box [1, 2, 3]; a list of four numbers was expected"),
-        ('image,label,boxes,box_labels\na.png,3,"[[1,2,3,4]]",1;2\n', "needs one label for each of the 1 boxes"),
+        ('image,label,boxes,box_labels\na.png,3,"[[1,2,3,4]]",1;2\n', "needs one label for each of the 1 box"),
         ("image,label\nhttp://x/a.png,3\n", "line 2: 'http://x/a.png' is a web address"),
         ("image,label\n../a.png,3\n", "line 2: '../a.png' leads out of "),
         ("image,label\n", "no labelled image was found"),

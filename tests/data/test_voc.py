@@ -50,8 +50,8 @@ def test_difficult_objects_and_images_without_one_are_noted(voc, lay):
     data = open_data(voc)
     assert len(data.samples) == 2
     assert data.notes == (
-        "1 of 3 objects are marked difficult; they are kept.",
-        "1 images without an object are left out.",
+        "1 of 3 objects is marked difficult, and kept.",
+        "1 image without an object is left out.",
     )
 
 
@@ -84,7 +84,7 @@ def test_images_and_annotations_may_lie_apart(tmp_path, voc, photo):
     data = open_data(tmp_path / "elsewhere", labels=voc / "Annotations")
     assert [sample.image.is_file() for sample in data.samples] == [False, True]
     assert data.samples[1].name == "2007_000033.png"
-    assert data.notes == ("1 of 2 images are not there and will fail: 2007_000032.jpg.",)
+    assert data.notes == ("1 of 2 images is not there and will fail: 2007_000032.jpg.",)
 
 
 def test_xml_beside_the_images(tmp_path, photo, lay):

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.sources import find_images
+from onnx_gapmil.images.sources import find_images, locate_images
 
 
 @pytest.fixture
@@ -65,3 +67,24 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(photos):
 def test_what_matches_nothing_is_an_error(photos, args, says):
     with pytest.raises(ImageError, match=says.replace("*", r"\*")):
         find_images(args)
+
+
+def test_each_image_is_known_by_its_place_in_what_was_named(photos: Path) -> None:
+    def inside(*args: str) -> list[str]:
+        return [found.inside.as_posix() for found in locate_images(args)]
+
+    assert inside("photos/birds") == ["b.png"]
+    assert set(inside("photos")) >= {"birds/b.png", "cats/a.webp"}
+    assert inside("photos/*/b.png") == ["birds/b.png"]
+    assert inside("**/b.png") == ["photos/birds/b.png"]
+    assert inside(str(photos / "birds" / "b.png")) == ["b.png"]
+
+
+def test_a_folder_of_results_inside_is_left_out(photos: Path) -> None:
+    def names(*args: str, without: str) -> set[str]:
+        return {found.inside.as_posix() for found in locate_images(args, without=Path(without))}
+
+    everything = names("photos", without="elsewhere")
+    assert names("photos", without="photos/birds") == everything - {"birds/b.png"}
+    assert names("photos", without="photos") == everything
+    assert names("photos/birds", without="photos/birds") == {"b.png"}

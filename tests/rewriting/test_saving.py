@@ -12,6 +12,7 @@ import pytest
 from onnx import external_data_helper
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.rewriting import verbs
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, save_model
 from onnx_gapmil.rewriting.verbs import rewrite
@@ -113,9 +114,13 @@ def test_external_data_is_shared(external: Path) -> None:
     np.testing.assert_allclose(grid.mean(axis=(2, 3)), y, atol=1e-5)
 
 
-def test_model_with_external_data_must_stay_beside_it(external: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_model_with_external_data_must_stay_beside_it(
+    external: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told before anything is lifted or proved, and where to write instead."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with pytest.raises(InputError, match="in a file beside it"):
+    monkeypatch.setattr(verbs, "rewrite_model", lambda *_, **__: pytest.fail("it was lifted first"))
+    with pytest.raises(InputError, match=f"weights are in model.data beside it.*-o {external.parent / 'new.onnx'}"):
         rewrite(external, elsewhere / "new.onnx")
     assert not list(elsewhere.iterdir())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnx_gapmil.files.wording import are
+from onnx_gapmil.files.wording import count as counted
 from onnx_gapmil.fitting.preprocessing.ranking import Ranking, RankingRow, resizing
 from onnx_gapmil.fitting.preprocessing.scoring import RESIZING_SIGNIFICANCE, VALUES_SIGNIFICANCE, is_worse
 from onnx_gapmil.fitting.preprocessing.trials import Entry, Trials
@@ -100,10 +102,10 @@ def _ties(rows: Sequence[RankingRow], row: RankingRow, default: Preprocess, coun
     what = [f"normalization ({', '.join(names)})"] if names else []
     what += [f"class offset ({', '.join(map(str, offsets))})"] if offsets else []
     others = {resizing(tie.preprocess) for tie in ties} - {row.resizing}
-    what += [f"resizing ({len(others)} other rules)"] if others else []
+    what += [f"resizing ({counted(len(others), 'other rule')})"] if others else []
     kept = "the default" if row.preprocess == default else "the one that comes first in the documented order"
     return (
-        f"{len(ties)} other{'s are' if len(ties) > 1 else ' is'} indistinguishable from it on {count} images, in "
+        f"{are(len(ties), 'other')} indistinguishable from it on {counted(count, 'image')}, in "
         f"{' and '.join(what)}; of these, {kept} is taken."
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.fitting.preprocessing.candidates import Candidate
 from onnx_gapmil.fitting.preprocessing.photos import Photos
 from onnx_gapmil.fitting.preprocessing.scoring import WRONG, Outcome, Score, outcome
@@ -139,6 +140,7 @@ class Trials:
         )
         if not self._offsets:
             raise InputError(
-                f"The labels run from {lowest} to {highest}, and the model has {classes} class(es), numbered from 0: "
-                f"under no offset of {list(self._asked)} they fit. Give the labels as the model numbers its classes."
+                f"The labels run from {lowest} to {highest}, and the model has {count(classes, 'class')}, numbered "
+                f"from 0: under no offset of {list(self._asked)} they fit. Give the labels as the model numbers its "
+                "classes."
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.files.wording import percent
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.cellwise import as_grid
 from onnx_gapmil.lift.crops import find_crop
@@ -307,7 +308,7 @@ def _spread_prefix(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, *
         share = grid.prefix / tokens
         cells = build.node("Mul", [name, walk.scalar(1 - share, grid.dtype)])
         spread = build.node("Mul", [rest, walk.scalar(1 / tokens, grid.dtype)])
-        said += f", {share:.1%} of the mean"
+        said += f", {percent(share)} of the mean"
     return build.node("Add", [cells, build.reshape(spread, [0, grid.channels, 1, 1])]), said
 
 

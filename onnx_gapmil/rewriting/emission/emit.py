@@ -7,6 +7,7 @@ from typing import Any
 
 from onnx_gapmil.aggregate.aggregator import Aggregator, parse_aggregator
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.wording import count as counted
 
 #: Emissions that are there or not.
 _FLAGS = ("features", "grid", "argmax", "certainty", "peaks")
@@ -103,14 +104,14 @@ class Emit:
         """
         if self.topk is not None and self.topk > count:
             raise InputError(
-                f"topk:{self.topk} was asked for, and the head of '{output}' has {count} "
-                f"{'class' if count == 1 else 'classes'}; ask for topk:{count} or fewer."
+                f"topk:{self.topk} was asked for, and the head of '{output}' has "
+                f"{counted(count, 'class')}; ask for topk:{count} or fewer."
             )
         outside = [index for index in self.classes if index >= count]
         if outside:
             raise InputError(
-                f"class {outside[0]} was asked for, and the head of '{output}' has {count} "
-                f"{'class' if count == 1 else 'classes'}, numbered from 0 to {count - 1}."
+                f"class {outside[0]} was asked for, and the head of '{output}' has "
+                f"{counted(count, 'class')}, numbered from 0 to {count - 1}."
             )
 
     def to_json(self) -> dict[str, Any]:

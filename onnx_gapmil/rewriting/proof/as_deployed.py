@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.graph.light import light_copy
 from onnx_gapmil.graph.loading import has_external_data, load_small_external_data
 from onnx_gapmil.lift.quantization import QUANTIZING
@@ -97,7 +98,7 @@ class Deployed:
         return Figure(worst, 0.0, failures=tuple(failures), detail=self._detail(), facts=self._facts(levels))
 
     def _detail(self) -> str:
-        words = f"{' and '.join(LEVELS)} optimization, {self.inputs} input{'s' if self.inputs != 1 else ''}"
+        words = f"{' and '.join(LEVELS)} optimization, {count(self.inputs, 'input')}"
         if self.same_graph is False:
             words += "; by another graph of the runtime's, so that another processor may answer otherwise"
         if self.attachment == "named":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.rewriting.proof.algebra import WideGraph
 from onnx_gapmil.rewriting.proof.alone import reason_of
 from onnx_gapmil.rewriting.proof.by_class import relative
@@ -51,7 +52,7 @@ def cells(alone: HeadAlone) -> Figure:
     columns = {cell: np.moveaxis(grid, (0, 1), (-2, -1))[cell] for cell in chosen}
     errors = np.stack([relative(head, columns[cell], answers[cell], grid) for cell in chosen])
     measure = float(np.fmax.reduce(errors, axis=None, initial=0.0))
-    detail = f"{len(chosen)} cells"
+    detail = count(len(chosen), "cell")
     if measure <= allowed:
         return Figure(measure, allowed, detail=detail)
     place, _, which = np.unravel_index(int(np.nanargmax(errors)), errors.shape)

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from onnx_gapmil.files.wording import percent
+
 if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
     from onnx_gapmil.rewriting.proof.stimulus import Responses
@@ -122,7 +124,7 @@ class AxisLooks:
         if self.silent:
             return f"{self.silent} of {self.stripes} stripes that the {name} are said to look at move none of them"
         if self.unseen > UNSEEN:
-            return f"the {name} leave out {self.unseen:.0%} of the image: what lies between them moves none"
+            return f"the {name} leave out {percent(self.unseen, 0)} of the image: what lies between them moves none"
         return f"the {name} look {self.offset:+.2f} cells away from where is said"
 
     def to_json(self) -> dict[str, float]:

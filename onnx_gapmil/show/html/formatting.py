@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from onnx_gapmil.files import wording
+
 #: What people call an aggregator; the keys are those of `onnx_gapmil.aggregate`.
 AGGREGATOR_NAMES = {
     "mean": "mean",
@@ -21,15 +23,12 @@ AGGREGATOR_NAMES = {
 
 def percent(share: float | None, digits: int = 1) -> str:
     """0.775 as ``77.5 %``; a dash if there is no value. The space does not break."""
-    if share is None:
-        return "–"
-    text = f"{100 * share:.{digits}f}"
-    return f"{text.removesuffix('.0')}\u00a0%"
+    return wording.percent(share, digits).replace(" ", "\u00a0")
 
 
 def table_percent(share: float | None) -> str:
     """As `percent`, always with one decimal, so that the digits of a column stand under one another."""
-    return "–" if share is None else f"{100 * share:.1f}\u00a0%"
+    return wording.column_percent(share).replace(" ", "\u00a0")
 
 
 def interval(bounds: tuple[float, float]) -> str:
@@ -39,7 +38,7 @@ def interval(bounds: tuple[float, float]) -> str:
 
 def count(value: float, one: str, many: str | None = None) -> str:
     """``1 image``, ``1,300 images``."""
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
+    return wording.count(value, one, many)
 
 
 def of_images(share: float, images: int) -> int:

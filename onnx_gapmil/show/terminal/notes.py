@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from onnx_gapmil.files.printable import visible, visible_lines
+from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import count, percent
+from onnx_gapmil.show.terminal.console import console as console  # what notes are printed on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import ConsoleOptions, RenderableType
+    from rich.console import RenderableType
 
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.verdict import LiftStep, Refusal
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.result import Rewrite
     from onnx_gapmil.rewriting.stated import StatedNote
 
-#: Columns where the output is no terminal: a file, a pipe, a document.
-_PLAIN_WIDTH = 110
 #: Longest name of a node in a table; exporters write names of hundreds of letters. JSON has them whole.
 _NAME_WIDTH = 34
 
@@ -63,30 +61,6 @@ _CLAIMS = {
 _UNHELD = {"as_deployed": "not equal: {failures}; {detail}"}
 
 
-def console(*, stderr: bool = False) -> Console:
-    """The console that reports are printed on."""
-    plain = _SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if plain.is_terminal:
-        return plain
-    return _SafeConsole(stderr=stderr, highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH)
-
-
-class _SafeConsole(Console):
-    """A console on which no text steers the terminal, by control codes, rich's markup or otherwise."""
-
-    def render_str(self, text: str, **settings: Any) -> Text:
-        """Text of a cell, which is a line."""
-        return super().render_str(visible(text), **settings)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render, with what would steer spelled out."""
-        for segment in super().render(renderable, options):
-            if segment.control is None and (text := visible_lines(segment.text)) != segment.text:
-                yield Segment(text, segment.style)
-            else:
-                yield segment
-
-
 def inspection_note(found: Inspection) -> RenderableType:
     """The note on one model."""
     parts: list[RenderableType] = [_facts(found), Text()]
@@ -119,13 +93,13 @@ def _facts(found: Inspection) -> Table:
     opsets = ", ".join(f"{domain} {version}" for domain, version in found.opsets.items())
     table.add_row("written by", f"{found.exporter}; IR {found.ir_version}; {opsets}")
     functions = (
-        f", {found.functions} local functions{' (inlined to see the head)' if found.inlined else ''}"
+        f", {count(found.functions, 'local function')}{' (inlined to see the head)' if found.inlined else ''}"
         if found.functions
         else ""
     )
     table.add_row(
         "size",
-        f"{_bytes(found.size)}, {found.parameters:,} parameters, {found.nodes:,} nodes{functions}",
+        f"{_bytes(found.size)}, {count(found.parameters, 'parameter')}, {count(found.nodes, 'node')}{functions}",
     )
     for label, values in (("input", found.inputs), ("output", found.outputs)):
         for name, shape, dtype in values:
@@ -169,7 +143,7 @@ def _head_table(head: LiftedHead) -> RenderableType:
         note = f"; {grid.note}" if grid.note else ""
         detail = f"the feature grid, kept as {grid.layout}{note}"
         table.add_row(
-            f"{'×'.join(map(str, size))} cells",
+            f"{'×'.join(map(str, size))} {'cell' if math.prod(size) == 1 else 'cells'}",
             _short(grid.source),
             f"(N, {grid.channels}, {', '.join(map(str, size))})",
             detail,
@@ -243,8 +217,8 @@ def refusal_note(output: str, refusal: Refusal, found: Inspection) -> Renderable
 
 def _other_pools(found: Inspection) -> RenderableType:
     others = [pool for pool in found.pools if not pool.is_head]
-    count = f"{len(others)} other pools over a whole map" if len(others) != 1 else "1 other pool over a whole map"
-    title = Text(f"{count}, {found.local_pools} with a smaller window", style="bold")
+    wide = count(len(others), "other pool")
+    title = Text(f"{wide} over a whole map, {found.local_pools:,} with a smaller window", style="bold")
     table = Table.grid(padding=(0, 2))
     for style in ("", "dim", "", ""):
         table.add_column(style=style, overflow="fold")
@@ -302,7 +276,7 @@ def rewrite_note(result: Rewrite) -> RenderableType:
             Text.assemble(
                 "Written: ",
                 (visible(str(result.output_path)), "bold"),
-                f"  (+{growth:,} bytes, {100 * growth / result.source.size:.2f} %)",
+                f"  (+{growth:,} bytes, {percent(growth / result.source.size, 2)})",
             )
         )
     return Group(*lines)
@@ -347,8 +321,9 @@ def proof_note(report: ProofReport) -> Text:
     word, color = ("Proved", "green") if report.passed else ("Not proved", "red")
     if report.emitted:
         worst = max((report.emission(name) or 0.0 for name in report.emitted), default=0.0)
-        outputs += f"; {len(report.emitted)} reductions equal NumPy's of the whole grid to {worst:.1e}"
-    inputs = f"{len(report.trials)} inputs on {report.provider}{_shared_nodes(report)}"
+        equal = count(len(report.emitted), "reduction equals", "reductions equal")
+        outputs += f"; {equal} NumPy's of the whole grid to {worst:.1e}"
+    inputs = f"{count(len(report.trials), 'input')} on {report.provider}{_shared_nodes(report)}"
     text = Text.assemble(
         (word, f"bold {color}"),
         f" on {inputs}: {outputs}; |mean over cells - logits| / max|logit| = {residuals}",

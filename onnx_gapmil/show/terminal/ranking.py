@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.files.wording import are, column_percent, count
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -27,9 +29,9 @@ def ranking_table(ranking: Ranking, *, rows: int | None = None) -> RenderableTyp
     parts: list[RenderableType] = [_table(ranking, shown), Text(_LEGEND, style="dim")]
     left_out = len(ranking.rows) - len(shown)
     if left_out:
-        parts.append(Text(f"{left_out} more rows are left out.", style="dim"))
+        parts.append(Text(f"{are(left_out, 'more row')} left out.", style="dim"))
     parts += [
-        Text(f"{len(ranking.failed)} image(s) could not be read. {path}: {reason}", style="yellow")
+        Text(f"{count(len(ranking.failed), 'image')} could not be read. {path}: {reason}", style="yellow")
         for path, reason in ranking.failed[:1]
     ]
     parts.append(Text(ranking.sentence))
@@ -63,11 +65,11 @@ def _table(ranking: Ranking, rows: list[RankingRow]) -> Table:
             row.resizing,
             *([f"{row.offset:+d}" if row.offset else "0"] if offsets else []),
             str(row.images),
-            f"{row.top1:.1%}",
-            f"{row.top5:.1%}",
+            column_percent(row.top1),
+            column_percent(row.top5),
             f"{row.log_prob:.2f}",
-            f"{row.cell_agreement:.1%}",
-            f"{row.cell_top5:.1%}",
+            column_percent(row.cell_agreement),
+            column_percent(row.cell_top5),
             style="bold" if row.chosen else "",
         )
     return table

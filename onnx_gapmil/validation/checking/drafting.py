@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.validation.checking.figures import Figure, find_figure
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def draft_policy(audit: Evidence, *, places: bool, residual: float | None) -> st
     """
     content = audit.content
     lines = [
-        f"# Drafted from an audit of {Path(str(content.get('model'))).name} on {content.get('images')} images: today's",
+        f"# Drafted from an audit of {Path(str(content.get('model'))).name} on {_images(content.get('images'))}: "
+        "today's",
         "# figures less their 95 % interval. Edit the limits to what the product needs, and commit this file.",
         "schema_version = 1",
         "",
@@ -126,3 +128,7 @@ def _rule(content: Mapping[str, Any], metric: str, kind: str) -> list[str]:
         f"{kind} = {limit:g}",
         *images,
     ]
+
+
+def _images(number: object) -> str:
+    return count(number, "image") if isinstance(number, int) else "images of unknown number"

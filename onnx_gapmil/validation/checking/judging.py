@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.validation.checking.evidence import data_keys
 from onnx_gapmil.validation.checking.figures import (
     Figure,
@@ -208,8 +209,8 @@ def _judge(rule: Rule, case: _Judged) -> RuleResult:
     if isinstance(figure, str):
         return _result(rule, case, "not_judged", figure)
     if rule.min_images and (figure.images is None or figure.images < rule.min_images):
-        found = "an unknown number of" if figure.images is None else f"{figure.images:,}"
-        return _result(rule, case, "not_judged", f"{found} images, and min_images is {rule.min_images:,}")
+        found = "an unknown number of images" if figure.images is None else count(figure.images, "image")
+        return _result(rule, case, "not_judged", f"{found}, and min_images is {rule.min_images:,}")
     judged = figure.value
     if rule.bound is not None:
         if figure.interval is None:
@@ -252,10 +253,10 @@ def _worst(rule: Rule, results: list[RuleResult]) -> RuleResult:
     unjudged = [result for result in results if result.state == "not_judged"]
     if unjudged:
         first = unjudged[0]
-        said = f"{len(unjudged)} of {len(results)} slices could not be judged; {first.slice}: {first.reason}"
+        said = f"{len(unjudged):,} of {count(len(results), 'slice')} could not be judged; {first.slice}: {first.reason}"
         return replace(first, reason=said)
     worst = min(results, key=margin)
-    return replace(worst, reason=f"the worst of {len(results)} slices is {worst.slice}")
+    return replace(worst, reason=f"the worst of {count(len(results), 'slice')} is {worst.slice}")
 
 
 def _result(rule: Rule, case: _Judged, state: State, reason: str) -> RuleResult:

@@ -8,14 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import InputError, PreprocessError
+from onnx_gapmil.validation.checking.proved import proved_model
 from onnx_gapmil.validation.checking.result import RuleResult
 
 if TYPE_CHECKING:
-    from onnx_gapmil.rewriting.proof.report import ProofReport
-    from onnx_gapmil.rewriting.record import HeadRecord
-    from onnx_gapmil.rewriting.result import Rewrite
     from onnx_gapmil.validation.checking.evidence import AllEvidence
     from onnx_gapmil.validation.checking.policy import ModelRule
+    from onnx_gapmil.validation.checking.proved import ProvedHead, ProvedModel
     from onnx_gapmil.validation.checking.result import State
 
 
@@ -77,10 +76,9 @@ class ModelFacts:
     def proved(self) -> tuple[bool, float | None]:
         """Whether places are proved to be known, and the residual that is allowed where it was proved to hold."""
         known = self._places(True).state == "passed"
-        if self._unproved("sum") is not None or self._proof is None or isinstance(self._lifted, str):
+        if self._unproved("sum") is not None or isinstance(self._lifted, str):
             return known, None
-        check = next(check for check in self._proof.checks if check.name == "sum")
-        figure = check.figures[self._lifted.output]
+        figure = self._lifted.proofs["sum"]
         return known, figure.allowed if figure.passed else None
 
     def _sha256(self, wanted: Any) -> _Found:
@@ -111,21 +109,19 @@ class ModelFacts:
         head = self._lifted
         if isinstance(head, str):
             return _Found("not_judged", None, head)
-        if head.places.known == wanted:
-            return _Found("passed", head.places.known)
-        why = "where its cells look is known" if head.places.known else f"places are not known: {head.places.reason}"
-        return _Found("failed", head.places.known, why)
+        if head.places == wanted:
+            return _Found("passed", head.places)
+        why = "where its cells look is known" if head.places else f"places are not known: {head.reason}"
+        return _Found("failed", head.places, why)
 
     def _residual(self, wanted: Any) -> _Found:
         unproved = self._unproved("sum")
         if unproved is not None:
             return unproved
-        report = self._proof
         head = self._lifted
-        if isinstance(head, str) or report is None:
-            return _Found("not_judged", None, str(head))
-        figure = next(check for check in report.checks if check.name == "sum").figures.get(head.output)
-        measure = figure.measure if figure is not None else None
+        if isinstance(head, str):
+            return _Found("not_judged", None, head)
+        measure = head.proofs["sum"].measure
         if measure is None:
             return _Found("not_judged", None, "the proof did not measure it")
         if measure <= wanted:
@@ -166,14 +162,14 @@ class ModelFacts:
         return audit.content if self._head is None or output == self._head else None
 
     @property
-    def _lifted(self) -> HeadRecord | str:
+    def _lifted(self) -> ProvedHead | str:
         """The head that counts, or why there is none."""
-        if self._refused is not None or self._rewrite is None:
+        if self._refused is not None or not self._proved.heads:
             return "its head cannot be lifted"
         output = self._head
         if output is None and self._audit is not None and isinstance(self._audit.get("head"), Mapping):
             output = self._audit["head"].get("output")
-        heads = self._rewrite.heads
+        heads = self._proved.heads
         if output is None:
             return heads[0]
         found = next((head for head in heads if head.output == output), None)
@@ -183,64 +179,36 @@ class ModelFacts:
         """Why a proof does not say; None where it was run."""
         if self._refused is not None:
             return _Found("not_judged", None, f"its head is refused ({self._refused[0]}), so nothing is proved")
-        report, head = self._proof, self._lifted
-        if report is None or isinstance(head, str):
-            return _Found("not_judged", None, head if isinstance(head, str) else "it was not proved")
-        check = next((check for check in report.checks if check.name == name), None)
-        figure = check.figures.get(head.output) if check is not None else None
+        head = self._lifted
+        if isinstance(head, str):
+            return _Found("not_judged", None, head)
+        if not head.proofs:
+            return _Found("not_judged", None, "it was not proved")
+        figure = head.proofs.get(name)
         if figure is None:
             return _Found("not_judged", None, f"there is no proof of {name} of {head.output!r}")
         return _Found("not_judged", None, f"not proved: {figure.skipped}") if figure.skipped else None
 
     @property
-    def _rewrite(self) -> Rewrite | None:
-        return self._proved[0]
-
-    @property
-    def _proof(self) -> ProofReport | None:
-        return self._proved[1]
-
-    @property
     def _refused(self) -> tuple[str, str] | None:
         """Code and message of the refusal; None where a head was lifted."""
-        return self._proved[2]
+        return self._proved.refused
 
     @cached_property
-    def _proved(self) -> tuple[Rewrite | None, ProofReport | None, tuple[str, str] | None]:
-        """The model rewritten in memory and proved; a rewritten file's vendor's part is lifted and proved anew."""
-        from onnx_gapmil.graph.loading import limited_for, load_model
-        from onnx_gapmil.lift.verdict import UnsupportedHeadError
-        from onnx_gapmil.rewriting.claim import vendors_part
-        from onnx_gapmil.rewriting.proof.report import ProofError
-        from onnx_gapmil.rewriting.proved_record import without_records
-        from onnx_gapmil.rewriting.record import token_mode
-        from onnx_gapmil.rewriting.rewriter import rewrite_model
-        from onnx_gapmil.rewriting.verbs import proof_of
-
-        try:
-            with limited_for(self._evidence.model):
-                source = load_model(self._evidence.model)
-                made = rewrite_model(source)
-                if made.unchanged:
-                    mode = token_mode(made.heads)
-                    vendors = without_records(vendors_part(source, made.heads))
-                    made = rewrite_model(vendors, class_token=mode)
-                report = proof_of(made)
-        except UnsupportedHeadError as error:
-            return None, None, (error.refusal.code, error.refusal.message)
-        except ProofError as error:
-            return None, None, ("forged-record", str(error))
-        return (made.with_proof(report) if report is not None else made), report, None
+    def _proved(self) -> ProvedModel:
+        return proved_model(self._evidence.model, self._evidence.model_sha256)
 
     @cached_property
     def _resolved(self) -> tuple[str, bool] | str:
         """Where the model's preprocessing comes from, and whether it is a guess; or why that is not known."""
+        from onnx_gapmil.lift.verdict import UnsupportedHeadError
         from onnx_gapmil.prediction.classifier import Classifier
+        from onnx_gapmil.rewriting.proof.report import ProofError
 
-        if self._rewrite is None:
-            return "its head cannot be lifted, so no photo is fed to it"
         try:
-            found = Classifier(self._rewrite, preprocess=self._preprocess, provider="cpu").preprocess
+            found = Classifier(self._evidence.model, preprocess=self._preprocess, provider="cpu").preprocess
+        except (UnsupportedHeadError, ProofError):
+            return "its head cannot be lifted, so no photo is fed to it"
         except InputError as error:
             return str(error).rstrip(".")
         return found.source, found.assumed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import count
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.checking.result import CheckReport, RuleResult, State
@@ -22,7 +23,7 @@ def check_lines(report: CheckReport) -> list[str]:
     for rule in report.rules:
         facts = [said for said in (said_value(rule), said_limit(rule)) if said]
         if rule.images is not None:
-            facts.append(f"{rule.images:,} images")
+            facts.append(count(rule.images, "image"))
         lines.append(f"  {SAID_STATE[rule.state]:<10}  {rule.name:<{width}}  {', '.join(facts)}".rstrip())
         if rule.reason:
             lines.append(f"              {rule.reason} (line {rule.line})")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
-_RESULTS = ("compare.json", "images.parquet", "classes.parquet", "report.html")
+RESULTS = ("compare.json", "images.parquet", "classes.parquet", "report.html")
 
 
 def compare(
@@ -64,7 +64,7 @@ def compare(
         given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
         protect(path for path in given if path is not None)
         require_writable(output)
-        for name in _RESULTS:
+        for name in RESULTS:
             require_replaceable(output / name)
         old, new = open_sides(request)
         with locked_folder(output, "another comparison"):

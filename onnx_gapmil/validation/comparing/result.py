@@ -10,6 +10,7 @@ from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.summary import AuditedData, ProviderUse
 from onnx_gapmil.data.slices import SlicedColumn, Slices
 from onnx_gapmil.files.serial import from_json, to_json
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
@@ -164,7 +165,7 @@ class Comparison:
     def __repr__(self) -> str:
         flips = self.flips
         fixed = "" if flips.fixed is None else f" ({flips.fixed} fixed, {flips.broken} broken)"
-        return f"Comparison of {self.images} images: {flips.count} answers changed{fixed}"
+        return f"Comparison of {count(self.images, 'image')}: {count(flips.count, 'answer')} changed{fixed}"
 
 
 def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> Comparison:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import batch_size, iterate, ordered_map
 from onnx_gapmil.validation.comparing.measuring import Seen, measure_pair, seen_by
@@ -80,7 +81,7 @@ def run(
         journal.close()
     first = done[0]
     if isinstance(first, Failure) and _failures(done) == len(done):
-        raise DataError(f"Not one of the {len(done)} images could be compared. The first: {first.error}")
+        raise DataError(f"Not one of the {count(len(done), 'image')} could be compared. The first: {first.error}")
     return tuple(done)
 
 

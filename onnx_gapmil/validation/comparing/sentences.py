@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.files.wording import count, percent, points, points_range
+
 if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.result import Comparison
 
@@ -25,8 +27,8 @@ def verdict_sentence(found: Comparison) -> str:
             f"changes in {flips.count:,}."
         )
     if not flips.count:
-        return f"{name} changes none of {found.images:,} answers."
-    said = f"{name} changes {flips.count:,} of {found.images:,} answers"
+        return f"{name} changes none of {count(found.images, 'answer')}."
+    said = f"{name} changes {flips.count:,} of {count(found.images, 'answer')}"
     if flips.fixed is None or flips.broken is None:
         return f"{said}."
     others = flips.count - flips.fixed - flips.broken
@@ -39,9 +41,8 @@ def accuracy_sentence(found: Comparison) -> str:
     accuracy, p = found.accuracy, found.flips.mcnemar_p
     if accuracy is None or p is None or found.same:
         return ""
-    low, high = accuracy.interval
-    points = f"{100 * accuracy.difference:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    shares = f"{100 * accuracy.old:.1f} % before, {100 * accuracy.new:.1f} % after ({points})"
+    moved = f"{points(accuracy.difference)} points, 95 % interval {points_range(accuracy.interval)}"
+    shares = f"{percent(accuracy.old)} before, {percent(accuracy.new)} after ({moved})"
     what = "Accuracy" if found.agreement.present is None else "Images whose highest class is a label"
     if not (found.flips.fixed or found.flips.broken):
         return f"{what}: {shares}."
@@ -59,14 +60,11 @@ def evidence_sentence(found: Comparison) -> str:
     grids = found.grids
     if grids.reason is not None or grids.winners_changed is None:
         return f"The grids are not compared: {grids.reason}."
-    said = f"Another class wins {100 * grids.winners_changed:.1f} % of the cells"
+    said = f"Another class wins {percent(grids.winners_changed)} of the cells"
     if grids.moved.share is not None:
-        said += f"; {100 * grids.moved.share:.1f} % of the evidence for the answer lies in other cells"
+        said += f"; {percent(grids.moved.share)} of the evidence for the answer lies in other cells"
     if grids.moved.onto_object is not None and grids.moved.off_object is not None:
-        said += (
-            f" ({100 * grids.moved.onto_object:.1f} % came onto the object, "
-            f"{100 * grids.moved.off_object:.1f} % left it)"
-        )
+        said += f" ({percent(grids.moved.onto_object)} came onto the object, {percent(grids.moved.off_object)} left it)"
     return f"{said}."
 
 

@@ -11,6 +11,7 @@ from onnx_gapmil.auditing.preparation import Request, classifier_of, prepare
 from onnx_gapmil.data import open_data
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
+from onnx_gapmil.files.wording import of_are
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES, find_images
 from onnx_gapmil.validation.comparing.alignment import Alignment, ModelClasses, align
 
@@ -149,7 +150,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             f"{len(prepared[0].samples):,} and {len(prepared[1].samples):,} different ones."
         )
     left = sum(bool(sample.labels) for sample in data.samples) - len(shots)
-    said = [f"{left:,} of {len(data.samples):,} images are left out by a class map."] if left else []
+    said = [f"{of_are(left, len(data.samples), 'image')} left out by a class map."] if left else []
     sides = [
         OpenedSide(
             classifier,

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.files.wording import column_percent, column_range, count, of_were
 from onnx_gapmil.validation.comparing.sentences import (
     accuracy_sentence,
     evidence_sentence,
@@ -42,7 +43,7 @@ def conditions_note(sides: Sides, resumed: int, why: str) -> RenderableType:
     if why:
         table.add_row("anew", why)
     if resumed:
-        table.add_row("resumed", f"{resumed} of {len(sides.shots)} images were compared by an earlier run")
+        table.add_row("resumed", f"{of_were(resumed, len(sides.shots), 'image')} compared by an earlier run")
     return Group(table, Text())
 
 
@@ -64,10 +65,10 @@ def compare_note(found: Comparison, folder: Path) -> RenderableType:
     parts: list[RenderableType] = [Text(line) for line in lines if line]
     parts += [Text(), _figures(found), Text()]
     if found.failed:
-        parts.append(Text(f"{found.failed} image(s) were kept out:", style="yellow"))
+        parts.append(Text(f"{count(found.failed, 'image')} kept out:", style="yellow"))
         parts += [Text(f"  {failure.error}") for failure in found.failures[:10]]
         if found.failed > 10:
-            parts.append(Text(f"  and {found.failed - 10} more, in compare.json"))
+            parts.append(Text(f"  and {found.failed - 10:,} more, in compare.json"))
         parts.append(Text())
     tables = "images.parquet, classes.parquet" if found.classes else "images.parquet"
     parts.append(Text(f"In {folder}/: report.html, compare.json, {tables}"))
@@ -88,8 +89,7 @@ def _figures(found: Comparison) -> Table:
     ]
     for name, key, value in rows:
         if value is not None:
-            low, high = found.intervals[key]
-            table.add_row(name, f"{100 * value:.1f} %", f"{100 * low:.1f} % to {100 * high:.1f} %")
+            table.add_row(name, column_percent(value), column_range(found.intervals[key]))
     if found.grids.correlation is not None:
         low, high = found.intervals["grids.correlation"]
         table.add_row("correlation of the evidence", f"{found.grids.correlation:.3f}", f"{low:.3f} to {high:.3f}")

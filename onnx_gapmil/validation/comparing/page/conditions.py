@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.lift.verdict import said_verdict
+from onnx_gapmil.show.html.formatting import count
 from onnx_gapmil.show.html.markup import Child, Markup, tag
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ _LISTED = 50
 
 def conditions_section(found: Comparison) -> Markup:
     """Facts, two columns for the two models, then what both share."""
+    kept = f"{count(found.images, 'image')} compared, {found.failed:,} kept out"
     shared: list[tuple[str, Child]] = [
-        ("Data", [found.data.source, tag("small", f"{found.images:,} images compared, {found.failed:,} kept out")]),
+        ("Data", [found.data.source, tag("small", kept)]),
         ("Classes", found.aligned_classes.source),
         ("Versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())),
     ]
@@ -65,7 +67,7 @@ def _failures(found: Comparison) -> Markup | None:
     more = len(found.failures) - len(listed)
     return tag(
         "details",
-        tag("summary", f"{found.failed:,} images were kept out"),
+        tag("summary", f"{count(found.failed, 'image')} kept out"),
         tag("ul", [tag("li", failure.error) for failure in listed]),
         tag("p", f"and {more:,} more, in compare.json") if more else None,
         class_="failures",
