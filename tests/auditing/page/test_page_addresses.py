@@ -98,7 +98,7 @@ def test_arrow_keys_and_buttons_turn_to_the_next_image_of_the_choice(open_report
     page.locator("dialog .stage").focus()
     page.keyboard.press("ArrowRight")  # on the photo: the next cell
     expect(title).to_have_text(names[1])
-    expect(page.locator("dialog .panel-title")).to_contain_text("Cell in row 4, column 5")
+    expect(page.locator("dialog .panel-title")).to_contain_text("Cell in row 3, column 4")
     page.go_back()
     expect(page.locator("dialog")).to_be_hidden()  # turning pages makes no steps
 

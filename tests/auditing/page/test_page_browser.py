@@ -468,7 +468,7 @@ def test_eight_bits_and_sigmoids_are_read_too(open_report: Open, digits: Report)
     opened = open_report(replace(changed, activation="sigmoid"))
     part, image = card(opened, 0), opened.images[0]
     point_at(opened, part.locator(".stage"), 7, (3, 4))
-    expect(part.locator(".panel-title")).to_contain_text("Cell in row 2, column 4")
+    expect(part.locator(".panel-title")).to_contain_text("Cell in row 1, column 3")
     logits, _lse = decode(image.maps)
     shares = 1 / (1 + np.exp(-logits[:, 7]))
     assert [value for _name, value in ranking(part)] == [shown(share) for share in np.sort(shares)[::-1][:5]]
@@ -486,7 +486,7 @@ def test_a_thousand_images_and_classes_are_made_as_they_are_wanted(open_report: 
     assert page.locator(".card").count() < 30
     assert opened.images[999].window == (0.0, 0.0, 1.0, 1.0)
     point_at(opened, last.locator(".stage"), 9, (4, 4))
-    expect(last.locator(".panel-title")).to_contain_text("Cell in row 3, column 2")
+    expect(last.locator(".panel-title")).to_contain_text("Cell in row 2, column 1")
     assert ranking(last) == expected(opened, 999, 9)
     page.fill("#class-filter", "class 99")
     expect(page.locator("#class-count")).to_have_text("11 classes found")  # 99 and 990 to 999
