@@ -13,6 +13,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.lift.tokens.modes import AUTO, ClassTokenMode, ClassTokenWish
 from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import analyse
+from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import text_model
@@ -167,6 +168,25 @@ def test_record_says_what_it_is() -> None:
     assert record.places.known
     assert record.places.rows is not None
     assert (record.places.rows.first, record.places.rows.step) == (2, 4)
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_a_rewritten_file_is_lifted_again_as_it_says(mode: ClassTokenMode) -> None:
+    found = rewrite_model(Vit().model(), class_token=mode)
+    again = rewrite_model(found.model)
+    assert again.unchanged
+    assert again.heads == found.heads
+    assert again.heads[0].class_token == mode
+
+
+def test_a_record_that_says_the_other_mode_does_not_hold() -> None:
+    found = rewrite_model(Vit().model(), class_token=DIRECT)
+    for entry in found.model.metadata_props:
+        entry.value = entry.value.replace('"class_token_lift":"direct"', '"class_token_lift":"through"').replace(
+            '"class_token_lift": "direct"', '"class_token_lift": "through"'
+        )
+    with pytest.raises(ProofError):
+        rewrite_model(found.model)
 
 
 def test_a_head_without_class_token_is_lifted_as_ever() -> None:

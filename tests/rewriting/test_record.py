@@ -169,7 +169,8 @@ def test_what_the_records_say(tmp_path: Path) -> None:
         for entry in fields(HeadRecord)
         if all(getattr(head, entry.name) == getattr(default, entry.name) for head in found.values())
     }
-    assert same == {"resized_from"}  # found anew whenever a record is read
+    # Found anew whenever a record is read; and what heads of class tokens have, in tests/lift/test_class_tokens.py.
+    assert same == {"resized_from", "class_token", "placeless", "placeless_share"}
 
 
 def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Path) -> None:
@@ -199,7 +200,8 @@ def test_the_keys_of_a_head_stay_what_they_are() -> None:
     assert list(rewrite_model(exact()).heads[0].to_json()) == [
         "output", "verdict", "logits", "features", "grid", "argmax", "certainty", "peaks", "topk", "classes", "scores",
         "activation", "readout", "quantized", "rounding_bound", "position_dependent", "note", "outputs", "grid_shape",
-        "residual", "feature_grids", "chain", "places", "attachment", "as_deployed", "features_of",
+        "residual", "feature_grids", "chain", "places", "attachment", "class_token",
+        "class_token_lift", "placeless_share", "as_deployed", "features_of",
     ]  # fmt: skip
 
 
