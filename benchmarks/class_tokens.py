@@ -5,7 +5,7 @@ whose cells add up to the logits: the class token's attention in the last layer,
 rollout (arXiv 2005.00928), and the head applied to the patch tokens.
 
 - pointing: the best cell of a digit's class, the mean over the classes taken off, has its centre in the digit's box;
-- MaxBoxAccV2 (arXiv 2007.04178) of the same maps: one threshold for all, the best of a hundred, mean over three IoUs;
+- MaxBoxAccV2 (arXiv 2007.04178) of the same maps: one threshold for all, the best of 34, mean over three IoUs;
 - replacement: each cell's patch in turn is replaced by the scene's mean colour; Spearman's correlation of the predicted
   class's logit that is lost with the cell's value;
 - deletion and insertion (arXiv 1806.07421): the area under the predicted class's probability while cells are replaced,

@@ -97,7 +97,12 @@ def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
 def _placeless(summary: AuditSummary) -> list[str]:
     """How much of the answers no place brings, of a class token."""
     share = summary.head.placeless_share
-    return [] if share is None else [f"Class token: {percent(share)} of an answer has no place and is spread evenly."]
+    if share is None:
+        return []
+    return [
+        f"Class token: {percent(share)} of an answer has no place and is spread evenly; it helps to decide who wins a "
+        "cell, also in cells that bring little themselves."
+    ]
 
 
 def _accuracy(summary: AuditSummary) -> str:

@@ -244,7 +244,8 @@ def _tell(found: ImagePrediction) -> None:
         for line in head_lines(head, several=len(found.heads) > 1):
             say(f"  {line}")
         if head.placeless_share is not None:
-            say(f"  class token  {head.placeless_share:.0%} of the answer has no place and is spread evenly")
+            share = f"{head.placeless_share:.0%} of the answer has no place and is spread evenly"
+            say(f"  class token  {share}; it helps to decide who wins a cell")
     if found.note:
         say(f"  note         {found.note}")
     if found.picture is not None:

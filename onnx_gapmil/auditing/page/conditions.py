@@ -50,7 +50,9 @@ def _head(summary: AuditSummary) -> Markup:
         "up to rounding" if head.quantized else "",
         "position-dependent" if head.position_dependent else "",
         f"class token ({head.class_token_lift})" if head.class_token else "",
-        f"{head.placeless_share:.0%} of an answer has no place" if head.placeless_share is not None else "",
+        f"{head.placeless_share:.0%} of an answer has no place, and helps to decide who wins each cell"
+        if head.placeless_share is not None
+        else "",
     ]
     return join("; ".join(part for part in parts if part), tag("small", head.note) if head.note else None)
 
