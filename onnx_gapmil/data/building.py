@@ -64,9 +64,8 @@ def build(
     said += _check_boxes(samples, what)
     bare = sum(not sample.labels for sample in samples)
     if bare:
-        said.append(
-            f"{count(bare, 'image has', 'images have')} no label: negatives for a multi-label head, left out for another."
-        )
+        without = count(bare, "image has", "images have")
+        said.append(f"{without} no label: negatives for a multi-label head, left out for another.")
     return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
 
 

@@ -63,7 +63,7 @@ def test_rewrite_emits_what_it_is_told_and_lists_it(model: Path, capsys: pytest.
     assert run("rewrite", model, "--emit", "topk:3,argmax", "--emit", "scores:max,lse=10") == 0
     printed = capsys.readouterr().out
     for line in (
-        r"gapmil_logits +\(batch, 10\) +scores before softmax",
+        r"gapmil_logits +\(batch, 10\) +one score for each class",
         r"gapmil_argmax +\(batch, 12, 12\) +best class of each cell",
         r"gapmil_topk_classes +\(batch, 3\) +the image's best classes",
         r"gapmil_topk_grid +\(batch, 3, 12, 12\) +their prediction grid",
