@@ -47,7 +47,7 @@ FRAMEWORKS = {
 }
 #: Seconds for the export of one model, and for lifting and checking it.
 TIMEOUT = 150.0
-CHECK_TIMEOUT = 150.0
+CHECK_TIMEOUT = 600.0
 #: Cases after which an exporter is started anew: frameworks keep what they allocate.
 LIFETIME = 20
 

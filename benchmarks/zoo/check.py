@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmarks.zoo import protocol
 from onnx_gapmil import GapmilError, ProofError, UnsupportedHeadError, rewrite
+from onnx_gapmil.ort.limits import set_seconds
 from tests.references.independent import check_rewrite
 from tests.references.vendor import Vendor, open_model
 
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 
 #: Cells compared in each grid.
 CELLS = 64
+#: Seconds for one model, instead of 40: what is asked is whether it lifts, on a machine that may be busy.
+PATIENCE = 600.0
 #: How `independent.check_orientation` begins its sentences.
 _TURNED = "the image's "
+#: How `independent.check_arrangement` ends its sentence on tokens that no map before them has the size of.
+_UNSAID = "no map upstream says so"
 #: How it says that it knows no formula for an operator of a conditional head; the mean is checked all the same.
 _NO_FORMULA = "not checked cell by cell"
 
@@ -82,10 +87,15 @@ def _problems(vendor: Vendor, result: Any, head: Any, finding: Finding) -> list[
     small changes do, if anything does.
     """
     plane = all(len(grid.axes) == 2 for grid in head.feature_grids)
-    turned = [text for text in finding.problems if text.startswith(_TURNED)]
+    left = finding.problems
+    turned = [text for text in left if text.startswith(_TURNED)]
     if turned and (plane or not turns(vendor, result, head.grid)):
-        return [text for text in finding.problems if text not in turned]
-    return finding.problems
+        left = [text for text in left if text not in turned]
+    # Of tokens that were never a map of that size (Hiera pools within windows), patches of the image tell the order.
+    unsaid = [text for text in left if text.endswith(_UNSAID)]
+    if unsaid and is_in_order(vendor, result, head.grid):
+        left = [text for text in left if text not in unsaid]
+    return left
 
 
 def turns(vendor: Vendor, result: Any, grid: str, places: int = 4) -> bool:
@@ -93,9 +103,23 @@ def turns(vendor: Vendor, result: Any, grid: str, places: int = 4) -> bool:
 
     Where they move it all alike, as random attention does, nothing is known, and nothing is said.
     """
+    alike = _order(vendor, result, grid, places)
+    if alike is None:
+        return True
+    return bool(max(abs(alike[0, 1]), abs(alike[1, 0])) > 0.5 or min(alike[0, 0], alike[1, 1]) < -0.5)
+
+
+def is_in_order(vendor: Vendor, result: Any, grid: str, places: int = 4) -> bool:
+    """Whether changes of the image, patch by patch, move the grid's rows in the order of rows, and so its columns."""
+    alike = _order(vendor, result, grid, places)
+    return alike is not None and bool(min(alike[0, 0], alike[1, 1]) > 0.7)
+
+
+def _order(vendor: Vendor, result: Any, grid: str, places: int) -> np.ndarray | None:
+    """Correlations of where patches lie with the middles of the cells that they move, (2, 2); None of no image."""
     (name, image), *more = vendor.feeds.items()
     if more or image.ndim != 4:
-        return True
+        return None
     session = open_model(result.model, vendor.path.parent)
     first = 2 if image.shape[1] <= 4 else 1
     height, width = image.shape[first : first + 2]
@@ -112,8 +136,8 @@ def turns(vendor: Vendor, result: Any, grid: str, places: int = 4) -> bool:
             rows, columns = np.indices(moved.shape)
             at.append((row, column))
             centres.append(((rows * moved).sum() / moved.sum(), (columns * moved).sum() / moved.sum()))
-    alike = np.corrcoef(np.array(at, dtype=np.float64).T, np.array(centres).T)[:2, 2:]
-    return bool(max(abs(alike[0, 1]), abs(alike[1, 0])) > 0.5 or min(alike[0, 0], alike[1, 1]) < -0.5)
+    alike: np.ndarray = np.corrcoef(np.array(at, dtype=np.float64).T, np.array(centres).T)[:2, 2:]
+    return alike
 
 
 def cases() -> Iterable[dict[str, Any]]:
@@ -122,4 +146,5 @@ def cases() -> Iterable[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    set_seconds(PATIENCE)
     protocol.main(cases, check)

@@ -43,7 +43,7 @@ class Confusions:
         errors: of these, answered with another class.
         classes: that occur as label or answer, by index, if they are at most 40; else none.
         pairs: with `classes`, each label and answer that occur together, right ones included; without, the 30 most
-            frequent errors. The most images first, then the larger share of the label's.
+            frequent errors. The most images first, then the surest answers.
     """
 
     images: int
@@ -54,16 +54,18 @@ class Confusions:
 
 def confusions_of(records: Iterable[ImageRecord]) -> Confusions:
     """Count labels against answers; images of several labels have no one class that was confused, and are left out."""
-    counts = Counter(
-        (record.measures.labels[0], record.measures.prediction)
-        for record in records
-        if len(record.measures.labels) == 1
-    )
+    counts: Counter[tuple[int, int]] = Counter()
+    sure: dict[tuple[int, int], float] = {}
+    for record in records:
+        if len(record.measures.labels) == 1:
+            key = (record.measures.labels[0], record.measures.prediction)
+            counts[key] += 1
+            sure[key] = sure.get(key, 0.0) + record.measures.confidence
     totals: Counter[int] = Counter()
     for (label, _), images in counts.items():
         totals[label] += images
     pairs = [Confusion(label, answer, images, totals[label]) for (label, answer), images in counts.items()]
-    pairs.sort(key=lambda pair: (-pair.images, -pair.images / pair.of, pair.label, pair.answer))
+    pairs.sort(key=lambda pair: (-pair.images, -sure[pair.label, pair.answer], pair.label, pair.answer))
     wrong = [pair for pair in pairs if pair.label != pair.answer]
     classes = sorted({index for pair in counts for index in pair})
     few = len(classes) <= MATRIX_CLASSES

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
-from onnx_gapmil.errors import ImageError
+from onnx_gapmil.errors import DataError, ImageError
 from onnx_gapmil.images.decode import DEEP_SUFFIXES, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.resolve import ResolvedPreprocess
@@ -159,9 +159,15 @@ def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess
 def _class_map(data: DataSet, classifier: Classifier, offset: int | None, map_file: Path | None = None) -> ClassMap:
     """How the labels become the model's classes."""
     names = classifier.class_names
-    return resolve_classes(
-        data, classes=classifier.classes, names=names.names, wnids=names.wnids, map_file=map_file, offset=offset
-    )
+    try:
+        return resolve_classes(
+            data, classes=classifier.classes, names=names.names, wnids=names.wnids, map_file=map_file, offset=offset
+        )
+    except DataError as error:
+        if names.names is not None or not (named := classifier.named_heads):
+            raise
+        said = " or ".join(f"--head {output}" for output in named)
+        raise DataError(f"{error} The class names are another output's: {said} audits that one.") from error
 
 
 def _possible_offsets(data: DataSet, classifier: Classifier, class_map: ClassMap, given: int | None) -> tuple[int, ...]:

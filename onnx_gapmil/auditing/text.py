@@ -88,10 +88,17 @@ def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
 def _accuracy(summary: AuditSummary) -> str:
     low, high = summary.intervals["top1"]
     right = round(summary.top1 * summary.images)
+    five = f", {percent(summary.top5)} at top-5" if _more_than_five(summary) else ""
     return (
         f"Whole image: {right:,} of {summary.images:,} right at top-1 ({percent(summary.top1)}, 95 % interval "
-        f"{percent_range((low, high))}), {percent(summary.top5)} at top-5."
+        f"{percent_range((low, high))}){five}."
     )
+
+
+def _more_than_five(summary: AuditSummary) -> bool:
+    """Whether top-5 is a question: of five classes or fewer every answer is among the first five."""
+    classes = summary.head.grid_shape[1]
+    return not isinstance(classes, int) or classes > 5
 
 
 def _foreground(summary: AuditSummary) -> list[str]:
@@ -227,14 +234,15 @@ def _aggregators(summary: AuditSummary) -> Table:
             title = f"{name} (the model's own)" if name == "mean" else name
             table.add_row(title, percent(values.mean_average_precision))
         return table
-    for heading in ("top-1", "95 % interval", "top-5", "macro top-1"):
+    five = _more_than_five(summary)
+    for heading in ("top-1", "95 % interval", *(["top-5"] if five else []), "macro top-1"):
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
         table.add_row(
             f"{name} (the model's own)" if name == "mean" else name,
             column_percent(values.top1),
             column_range(values.interval),
-            column_percent(values.top5),
+            *([column_percent(values.top5)] if five else []),
             column_percent(values.macro_top1),
         )
     return table

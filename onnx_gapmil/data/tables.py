@@ -113,7 +113,7 @@ def _cell(name: str, value: str, where: str) -> object:
     if name in ("image", "mask"):
         return text
     if not text:
-        return None
+        return [] if name == "labels" else None
     if name in ("boxes", "objects"):
         return load_json(text, f"{where}, {name!r}", line=0)
     if text.startswith("["):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.images.keys import RESIZE_DEFAULTS
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
@@ -51,13 +52,19 @@ def choose(spec: InputSpec, file: FileReading) -> Chosen:
         spec: the model's image input.
         file: what its file says.
     """
-    statements, repeated = followed(file)
+    name = _preset(spec)
+    guess = PRESETS[name](spec)
+    all_of_them, repeated = followed(file)
+    statements = [entry for entry in all_of_them if _is_possible(entry, guess)]
+    repeated += [
+        f"{_capital(entry.source)} says {entry.says}, which the model's input cannot take; it is not followed."
+        for entry in all_of_them
+        if entry not in statements
+    ]
     first: dict[str, Statement] = {}
     for entry in statements:
         if entry.part != "size" or None in spec.size():
             first.setdefault(entry.part, entry)
-    name = _preset(spec)
-    guess = PRESETS[name](spec)
     if file.first_nodes.reverses and guess.color == "RGB":
         guess = replace(guess, color="BGR", mean=guess.mean[::-1], std=guess.std[::-1])
     made = _combined(guess, first)
@@ -111,6 +118,15 @@ def followed(file: FileReading) -> tuple[list[Statement], list[str]]:
         else:
             statements.append(entry)
     return statements, notes
+
+
+def _is_possible(entry: Statement, guess: Preprocess) -> bool:
+    """Whether an input of the guess's type and channels can be prepared so: bytes, say, cannot be brought to 0..1."""
+    try:
+        replace(guess, **({} if entry.part == "layout" else entry.fields))
+    except PreprocessError:
+        return False
+    return True
 
 
 def _is_inside(entry: Statement, inside: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:

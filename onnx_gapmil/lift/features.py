@@ -143,6 +143,8 @@ def _is_length(walk: Lifting, size: str, vector: str, *, inverse: bool) -> bool:
             return not inverse and bool(node.inputs[0].name == vector)
         if node.op == "ReduceSumSquare":
             return square_rooted and not inverse and bool(node.inputs[0].name == vector)
+        if node.op == "Einsum":  # nc,nc->n
+            return square_rooted and not inverse and [read.name for read in node.inputs] == [vector, vector]
         if node.op == "ReduceSum":
             return square_rooted and not inverse and _is_square(walk, node.inputs[0].name, vector)
         if node.op == "Reciprocal":

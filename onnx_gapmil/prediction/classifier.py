@@ -214,6 +214,12 @@ class Classifier:
         return self.names
 
     @property
+    def named_heads(self) -> tuple[str, ...]:
+        """The outputs of the session's heads whose classes have names."""
+        pairs = zip(self.session.heads, self._names, strict=True)
+        return tuple(head.output for head, names in pairs if names.names is not None)
+
+    @property
     def arranged(self) -> bool:
         """Whether the cells have known rows and columns; without them nothing is said of places."""
         return self.head.arranged

@@ -112,9 +112,11 @@ def origin(used: ResolvedPreprocess) -> str:
         _IN_BRACKETS.sub("", of) for of in used.parts.values() if not of.startswith((*_NOT_STATED, "the model's input"))
     )
     default = [part for part, of in used.parts.items() if of.startswith("a default")]
-    said = [f"stated by {' and '.join(stated)}" if stated else "nothing states it"]
-    said += [f"{', '.join(default)} by default"] if default else []
-    return "; ".join(said)
+    said = f"stated by {' and '.join(stated)}" if stated else "nothing states it"
+    if len(stated) == 1 and not used.assumed and not default:  # one source of all parts: a file, a preset, as given
+        (said,) = stated
+        said = said[0].lower() + said[1:] if said.startswith("As ") else said
+    return f"{said}; {', '.join(default)} by default" if default else said
 
 
 def spelled_names(names: Sequence[str] | None) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from onnx_gapmil.auditing.page import Report
@@ -9,9 +11,21 @@ from tests.helpers import audited_reports
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the audit of digits lies."""
+    return tmp_path_factory.mktemp("digits")
+
+
+@pytest.fixture(scope="session")
+def digits(digits_folder: Path) -> Report:
     """60 digit scenes."""
-    return audited_reports.digits(tmp_path_factory.mktemp("digits"), 60)
+    return audited_reports.digits(digits_folder, 60)
+
+
+@pytest.fixture(scope="session")
+def scenes_folder(digits: Report, digits_folder: Path) -> Path:
+    """The photos of `digits`, whose page does not say where they lie."""
+    return digits_folder / "scenes"
 
 
 @pytest.fixture(scope="session")

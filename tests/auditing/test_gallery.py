@@ -126,9 +126,8 @@ def test_maps_are_the_models_cells(digits: Report) -> None:
         np.testing.assert_allclose(np.exp(logits - lse).sum(axis=0), 1.0, atol=2e-3)
 
 
-def test_an_image_is_shown_with_its_boxes_and_in_its_colours(digits: Report) -> None:
-    image = digits.gallery.images[0]
-    root = digits.summary.data.root
+def test_an_image_is_shown_with_its_boxes_and_in_its_colours(digits: Report, scenes_folder: Path) -> None:
+    image, root = digits.gallery.images[0], scenes_folder
     stored = Image.open(Path(root, image.name)).convert("RGB")
     kind, _, data = image.thumb.partition(",")
     assert kind == "data:image/jpeg;base64"
@@ -162,3 +161,17 @@ def test_a_large_photo_gets_a_small_thumbnail_of_its_shape(wide: Report) -> None
 def test_what_is_not_shown_is_said(digits: Report, many: Report) -> None:
     assert (digits.gallery.total, digits.gallery.shown, digits.gallery.note) == (60, 60, "")
     assert many.gallery.total == many.gallery.shown == len(many.gallery.images) == 1000
+
+
+def test_suspect_labels_are_shown_though_others_tell_more() -> None:
+    records: tuple[Record, ...] = (
+        *(record(f"diluted {place}", answer=2, cause="dilution", share=0.5) for place in range(10)),
+        record("suspect", answer=2, cause="absent", share=0.0, sure=0.1),
+        *(record("absent", answer=2, cause="absent", share=0.0, sure=0.9) for _ in range(5)),
+    )
+    shown = [records[place].image for place in choose(records, 5, suspects=[10])]
+    assert "suspect" in shown
+    assert "absent" in shown  # causes take turns
+    assert len(shown) == 5
+    assert "suspect" not in [records[place].image for place in choose(records, 5)]
+    assert choose(records, 0, suspects=[10]) == []

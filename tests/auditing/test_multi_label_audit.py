@@ -46,8 +46,6 @@ def truth(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def said(summary: AuditSummary, folder: Path) -> str:
-    with console().capture() as caught:
-        pass
     terminal = console()
     with terminal.capture() as caught:
         terminal.print(audit_note(summary, folder, dict(enumerate(colours.NAMES))))
@@ -169,6 +167,8 @@ def test_two_classes_in_the_wrong_order_are_announced(folder: Path, swapped: boo
     )
     assert summary.top1 == float(not swapped)
     text = said(summary, folder / "out")
+    assert "top-1" in text
+    assert "top-5" not in text  # of two classes every answer is among the first five
     if not swapped:
         assert summary.likely_swaps == ()
         assert "Likely swapped" not in text

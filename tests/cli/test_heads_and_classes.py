@@ -256,3 +256,11 @@ def test_inspect_says_how_logits_are_read(made: Path, capsys: pytest.CaptureFixt
         assert [head["reading"] for head in found["heads"]] == [reading]
         assert run("inspect", made / f"{kind}.onnx") == 0
         assert words in capsys.readouterr().out
+
+
+def test_labels_by_name_of_another_head_are_told_with_that_head(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first head has two classes, the names are three, and so are the labels."""
+    command = ["audit", made / "heads.onnx", made / "data" / "labels.jsonl", "--names", made / "rgb.txt"]
+    assert run(*command, "-o", made / "a") == 2
+    assert "The class names are another output's: --head colour audits that one." in capsys.readouterr().err
+    assert run(*command, "-o", made / "b", "--head", "colour") == 0

@@ -56,6 +56,20 @@ def test_what_a_caller_gives_is_held_against_the_file_too():
     assert len(found.notes) == 1
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"Image.NominalPixelRange": "Normalized_0_1"},
+        {"model_info scale_values": "255", "model_info mean_values": "0"},
+        {"mean": "1e308 1e308 1e308"},
+    ],
+)
+def test_what_bytes_cannot_be_is_not_followed_and_it_is_said(metadata):
+    found = resolved(metadata=metadata, spec=InputSpec("x", (None, 3, 32, 32), "uint8"))
+    assert found.preprocess.scale == 1.0
+    assert any("cannot take" in note for note in found.notes)
+
+
 def test_nothing_states_it_is_said_only_where_nothing_does():
     plain = resolved(None)
     assert "nothing states the preprocessing" in plain.source

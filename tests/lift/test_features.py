@@ -74,6 +74,9 @@ def test_scores_that_others_are_made_of_are_classes(body: str, outputs: str) -> 
     [
         pytest.param("y = LpNormalization<axis=1, p=2>(a)", id="one node"),
         pytest.param("n = ReduceL2<axes=[1], keepdims=1>(a)  y = Div(a, n)", id="ReduceL2"),
+        pytest.param(
+            'q = Einsum<equation="nc,nc->n">(a, a)  n = Sqrt(q)  u = Unsqueeze(n, axes)  y = Div(a, u)', id="Einsum"
+        ),
         pytest.param("n = ReduceL2<axes=[1], keepdims=1>(a)  m = Max(n, eps)  y = Div(a, m)", id="PyTorch"),
         pytest.param(
             "q = Mul(a, a)  n = ReduceSum<keepdims=1>(q, axes)  m = Add(n, eps)  r = Sqrt(m)  y = Div(a, r)",

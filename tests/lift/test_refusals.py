@@ -69,6 +69,18 @@ def test_class_token_is_named(body: str, init: dict[str, np.ndarray]) -> None:
     assert "15 tokens" in refusal.message
 
 
+def test_a_class_token_that_is_split_off_is_named() -> None:
+    """CvT by PyTorch's dynamo exporter: a Split of token and patches, of which the token's mean is read."""
+    model = text_model(
+        "m = MatMul(q, x)\n a = Softmax<axis=-1>(m)\n t = Mul(a, x)\n c, r = Split<axis=1>(t, parts)\n"
+        " p = ReduceMean<axes=[1], keepdims=0>(c)\n y = Gemm<transB=1>(p, w, b)",
+        x="float[N,17,6] x",
+        init={"q": weights(17, 17), "parts": np.array([1, 16]), "w": weights(5, 6), "b": weights(5)},
+    )
+    refusal = check_refused(model, "class-token")
+    assert "takes one of 17 tokens" in refusal.message
+
+
 def test_class_token_beside_a_mean_is_named() -> None:
     """DINOv2: class token and mean of the patches, concatenated."""
     model = text_model(

@@ -135,3 +135,17 @@ def test_the_wheel_runs_and_has_the_pages_style_and_script(installed: Path) -> N
     where, styled, verdict = found.stdout.split()
     assert Path(where).is_relative_to(installed)
     assert (styled, verdict) == ("True", "exact")
+
+
+def test_the_wheel_brings_the_fonts_and_their_licence_and_stays_small(installed: Path) -> None:
+    (fonts,) = (path for path in installed.rglob("show/drawing/fonts") if ".dist-info" not in str(path))
+    assert {"NotoSans-Regular.ttf", "NotoSansArabic-Regular.ttf", "NotoSansCJK-Regular.otf"} <= {
+        path.name for path in fonts.iterdir()
+    }
+    assert "SIL OPEN FONT LICENSE" in (fonts / "OFL.txt").read_text(encoding="utf-8")
+    (metadata,) = installed.rglob("onnx_gapmil-*.dist-info/METADATA")
+    assert "License-Expression: Apache-2.0 AND OFL-1.1" in metadata.read_text(encoding="utf-8")
+    (wheel,) = installed.parent.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = sum(entry.compress_size for entry in archive.infolist() if "/fonts/" in entry.filename)
+    assert packed < 3 * 2**20

@@ -79,6 +79,8 @@ def test_what_states_the_parts_is_said_in_short(classifier: Classifier) -> None:
         used.preprocess, "a long text", True, ("color",), {"color": "a guess: nothing states it"}
     )
     assert origin(guessed) == "nothing states it"
+    given = ResolvedPreprocess(used.preprocess, "As given.", False, (), dict.fromkeys(parts, "As given"))
+    assert origin(given) == "as given"
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def _centre(summary: AuditSummary) -> Caution | None:
 
 def _calibration(summary: AuditSummary) -> Caution | None:
     error = summary.calibration.ece
-    if error <= HIGH_ECE:
+    # Of sigmoids each class is an answer of its own, and what is measured here is of the highest alone.
+    if error <= HIGH_ECE or summary.multi_label is not None:
         return None
     return Caution(
         "Confidence is not probability.",

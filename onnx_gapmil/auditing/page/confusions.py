@@ -41,9 +41,12 @@ def confusions_section(found: Confusions, names: Mapping[int, str], *, gallery: 
 
 def _reading(found: Confusions, name: Callable[[int], str]) -> Markup:
     worst = next(pair for pair in found.pairs if pair.label != pair.answer)
+    errors = f"Of {count(found.images, 'image')} with one label, {found.errors:,} are answered with another class"
+    if worst.images == 1:
+        return join(errors, "; no label twice with the same one." if found.errors > 1 else ".")
     return join(
-        f"Of {count(found.images, 'image')} with one label, {found.errors:,} are answered with another class; most "
-        "often ",
+        errors,
+        "; most often ",
         bdi(name(worst.label)),
         " is taken for ",
         bdi(name(worst.answer)),
@@ -55,7 +58,7 @@ def _note(found: Confusions, gallery: bool) -> str:
     how = (
         "Rows are labels, columns answers; the stronger its colour, the larger a cell is in its row. "
         if found.classes
-        else "The most frequent errors first. "
+        else "The most frequent errors first, of equal ones the surest answers. "
     )
     return how + ("A click on a number shows its images, as far as the gallery has them." if gallery else "")
 

@@ -17,6 +17,7 @@ from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import aggregator_name, count, of_images, percent
 from onnx_gapmil.show.html.markup import Markup, join, prose, tag
 
+_FIVE = 5
 _VERDICTS: dict[Verdict, str] = {
     "exact": "a cell’s value is the head’s own answer to that cell alone.",
     "conditional": "the cells’ mean is the model’s answer, but a cell’s value also depends on the rest of the image.",
@@ -33,6 +34,7 @@ class Outcome:
         wrong: the others.
         judged: wrong ones with a box or mask, whose cells can be judged; None if nothing could be judged.
         winning: of those, the ones whose right class still wins a cell on the object.
+        controlled: whether there are classes beside the right one to compare that with.
         beyond: of those, as many as are more than a class ranked beside the right one wins; 0 where that may be chance.
     """
 
@@ -41,6 +43,7 @@ class Outcome:
     wrong: int
     judged: int | None
     winning: int
+    controlled: bool
     beyond: int
 
     @classmethod
@@ -50,10 +53,18 @@ class Outcome:
         wrong = summary.images - right
         foreground, recoverable = summary.foreground, summary.recoverable
         if foreground is None or recoverable is None:
-            return cls(summary.images, right, wrong, None, 0, 0)
+            return cls(summary.images, right, wrong, None, 0, False, 0)
         judged, excess = foreground.wrong.images, foreground.wrong.excess
         beyond = of_images(excess, judged) if excess is not None and summary.cells_know_better else 0
-        return cls(summary.images, right, wrong, judged, recoverable.images, min(beyond, recoverable.images))
+        return cls(
+            images=summary.images,
+            right=right,
+            wrong=wrong,
+            judged=judged,
+            winning=recoverable.images,
+            controlled=foreground.wrong.control_any_top1 is not None,
+            beyond=min(beyond, recoverable.images),
+        )
 
 
 def headline_section(summary: AuditSummary, names: Mapping[int, str]) -> Markup:
@@ -92,7 +103,7 @@ def _guess(summary: AuditSummary) -> Markup | None:
         return None
     return tag(
         "p",
-        tag("b", "Preprocessing was guessed."),
+        tag("b", f"Preprocessing was guessed{_guessed_parts(summary)}."),
         " ",
         summary.preprocess_source,
         " Every figure on this page holds for that guess alone; ",
@@ -101,6 +112,11 @@ def _guess(summary: AuditSummary) -> Markup | None:
         class_="guess",
         role="note",
     )
+
+
+def _guessed_parts(summary: AuditSummary) -> str:
+    """Which parts nothing states, where some are stated."""
+    return f" ({', '.join(summary.preprocess_guessed)})" if summary.preprocess_guessed else ""
 
 
 def _swap(swap: LikelySwap, names: Mapping[int, str]) -> Markup:
@@ -129,8 +145,14 @@ def _accuracy_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
         "The model names the right class for ",
         _strong(f"{outcome.right:,} of {count(outcome.images, 'image')}"),
         f" ({percent(summary.top1)}, {within(summary.intervals['top1'])})",
-        f"; in {percent(summary.top5)} it is among the five best.",
+        f"; in {percent(summary.top5)} it is among the five best." if _ranks_five(summary) else ".",
     )
+
+
+def _ranks_five(summary: AuditSummary) -> bool:
+    """Of five classes or fewer the right one is always among the five best."""
+    classes = summary.head.grid_shape[1]
+    return not isinstance(classes, int) or classes > _FIVE
 
 
 def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None:
@@ -208,10 +230,13 @@ def _strong(text: str) -> Markup:
 def _outcome_bar(outcome: Outcome) -> Markup:
     judged = outcome.judged or 0
     lost = max(0, judged - outcome.winning)
+    won = "Wrong; it wins one, as classes ranked beside it do"
+    if not outcome.controlled:
+        won = "Wrong; the label wins a cell on the object, and no class beside it was there to compare that with"
     parts = [
         ("right", "Right", outcome.right),
         ("recoverable", "Wrong; the label wins a cell on the object, beyond the control", outcome.beyond),
-        ("control", "Wrong; it wins one, as classes ranked beside it do", outcome.winning - outcome.beyond),
+        ("control", won, outcome.winning - outcome.beyond),
         ("lost", "Wrong; it wins none there", lost),
         ("unjudged", "Wrong" if not judged else "Wrong, the object's place unknown", outcome.wrong - judged),
     ]
@@ -229,7 +254,7 @@ def _figures(summary: AuditSummary) -> Markup:
     else:
         tiles = [
             ("Top-1", summary.top1, within(summary.intervals["top1"])),
-            ("Top-5", summary.top5, within(summary.intervals["top5"])),
+            ("Top-5", summary.top5 if _ranks_five(summary) else None, within(summary.intervals["top5"])),
             *places,
             ("Calibration error", summary.calibration.ece, "confidence against accuracy"),
         ]

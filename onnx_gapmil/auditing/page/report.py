@@ -24,6 +24,7 @@ from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.html.document import Document, render_document
+from onnx_gapmil.show.html.formatting import short_names
 from onnx_gapmil.show.html.maps import colour_scale, difference_scale
 from onnx_gapmil.show.html.markup import join, tag
 
@@ -89,9 +90,12 @@ def write_report(path: Path, report: Report) -> None:
 def render_report(report: Report) -> str:
     """The page of an audit: one file of HTML that loads nothing and sends nothing; see `render_document`."""
     summary, gallery = shared_summary(report.summary), report.gallery
+    short = short_names(report.names)
     data = {
         "activation": report.activation,
+        "reading": summary.head.reading,
         "names": report.names,
+        "short": {index: name for index, name in short.items() if name != report.names[index]},
         "classes": with_label_figures(summary.classes, summary.multi_label),
         "gallery": gallery,
         "confusions": report.confusions,
@@ -99,9 +103,9 @@ def render_report(report: Report) -> str:
         "scale": colour_scale(),
         "difference": difference_scale(),
     }
-    confusions = confusions_section(report.confusions, report.names, gallery=bool(gallery.images))
+    confusions = confusions_section(report.confusions, short, gallery=bool(gallery.images))
     sections = {
-        "summary": ("Summary", headline_section(summary, report.names)),
+        "summary": ("Summary", headline_section(summary, short)),
         "images": ("Images", gallery_section(gallery, multi_label=summary.multi_label is not None)),
         "confusions": ("Confusions", confusions),
         "suspects": ("Suspects", suspects_section(summary, {image.name for image in gallery.images})),

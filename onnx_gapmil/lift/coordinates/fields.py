@@ -39,10 +39,13 @@ class Field:
     Attributes:
         values: array of the tensor's rank, of length 1 along every axis that the coordinate is constant along.
         step: distance of neighbouring places, in pixels.
+        coarse: where a map was upsampled, the distance that its places had before: finer it does not know them. 0 of a
+            map that was not.
     """
 
     values: np.ndarray
     step: float
+    coarse: float = 0.0
 
     @property
     def has_numbers(self) -> bool:
@@ -87,12 +90,17 @@ def join(first: Field, second: Field) -> Field:
     left, right = is_number(one), is_number(two)
     steps = [field.step for field, numbers in ((first, left), (second, right)) if numbers.any()]
     step = max(steps, default=1.0)
+    # A stride takes the first of its pixels for the middle, and upsampling gives it back to all of them: HRNet and
+    # feature pyramids add such a map to a finer one, half of the difference away. The finer one says where it looks.
+    doubt = max(0.0, max(first.coarse, second.coarse) - step) / 2 if first.coarse != second.coarse else 0.0
+    middle = (one + two) / 2 if first.coarse == second.coarse else one if first.coarse < second.coarse else two
     with np.errstate(over="ignore"):
-        both = np.where(np.abs(one - two) <= _SAME * step, (one + two) / 2, CONFLICT)
+        both = np.where(np.abs(one - two) <= _SAME * step + doubt, middle, CONFLICT)
     alone = np.where(left, np.where(two < _YIELDS, one, two), np.where(one < _YIELDS, two, one))
     states = np.maximum(one, two)
     values = np.where(left & right, both, np.where(left | right, alone, states))
-    return Field(compact(values), step)
+    known = [field.coarse for field, numbers in ((first, left), (second, right)) if numbers.any()]
+    return Field(compact(values), step, min(known, default=0.0))
 
 
 def lattice_step(values: np.ndarray) -> float:

@@ -49,7 +49,7 @@ class Looks:
 
     def moved(self, shape: tuple[int, ...], move: Callable[[np.ndarray], np.ndarray]) -> Looks:
         """The same movement of every coordinate's values."""
-        return self.mapped(shape, lambda found: Field(compact(move(found.values)), found.step))
+        return self.mapped(shape, lambda found: Field(compact(move(found.values)), found.step, found.coarse))
 
 
 def unfolded(looks: Looks, frames: int, *, outer: bool) -> Looks:
@@ -118,7 +118,7 @@ def _to_rank(part: Looks, shape: tuple[int, ...]) -> Looks:
     if missing <= 0:
         return Looks(shape, part.views, part.why)
     return part.mapped(
-        shape, lambda found: Field(found.values.reshape((1,) * missing + found.values.shape), found.step)
+        shape, lambda found: Field(found.values.reshape((1,) * missing + found.values.shape), found.step, found.coarse)
     )
 
 

@@ -144,7 +144,7 @@ def take(part: Looks, after: tuple[int, ...], lines: dict[int, np.ndarray]) -> L
                 values = np.take(values, line, axis)
                 strides = np.unique(np.abs(np.diff(line)))
                 step *= int(strides[0]) if len(strides) == 1 else 1
-        return Field(compact(values), step)
+        return Field(compact(values), step, found.coarse)
 
     return part.mapped(after, choose)
 

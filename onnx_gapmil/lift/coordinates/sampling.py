@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +82,7 @@ def _resized(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         for axis in touched:
             if result.varies(axis):
                 result = divided(result, axis) if nearest else Field(straightened(result.values, axis), result.step)
-        return result
+        return replace(result, coarse=max(found.coarse, found.step) if ratio < 1 else found.coarse)
 
     return [parts[0].mapped(after, resize)]
 

@@ -68,7 +68,7 @@ class _Window:
         apart = reach > max(1.5 * width * found.step, found.step)
         states = np.where(numbers, 0, seen).max(-1)
         values = np.where(states > MIXED, states, np.where(apart, MIXED, np.where(numbers.any(-1), mean, states)))
-        return Field(compact(values), found.step * self.stride)
+        return Field(compact(values), found.step * self.stride, found.coarse)
 
 
 def _convolved(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:

@@ -89,7 +89,7 @@ def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
 @rule("Split")
 def lift_split(node: gs.Node, walk: Lifting) -> Lifted:
     """One part of the channels: the selection that this output is."""
-    lifted = walk.lift(node.inputs[0].name)
+    lifted = _lift_or_class_token(node, walk)
     axis = int(node.attrs.get("axis", 0)) % len(lifted.shape)
     start = 0
     for tensor in node.outputs:
@@ -194,8 +194,8 @@ def _lift_or_class_token(node: gs.Node, walk: Lifting) -> Lifted:
     found = walk.try_lift(node.inputs[0].name)
     if not isinstance(found, Refusal):
         return found
-    before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
-    # ViT by PyTorch's legacy exporter: Gather(axis=1, index 0).
+    before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
+    # ViT by PyTorch's legacy exporter: Gather(axis=1, index 0); CvT by dynamo: Split.
     if len(before) == 3 and before[1] > 1 and math.prod(after) * before[1] == math.prod(before):
         raise walk.refuse(
             "class-token", node, f"it takes one of {before[1]} tokens (the class token) and drops the others"

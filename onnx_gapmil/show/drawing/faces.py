@@ -33,14 +33,14 @@ class Face:
         path: its file.
         outlines: HarfBuzz's, in the font's own units.
         units: of these to the em.
-        characters: code points that it has letters for.
+        characters: code points that it has letters for; HarfBuzz's set, since a system's fonts have millions in all.
         bold: whether its letters are bold by themselves.
     """
 
     path: Path
     outlines: hb.Face
     units: int
-    characters: frozenset[int]
+    characters: hb.Set
     bold: bool = False
 
     @cached_property
@@ -134,6 +134,6 @@ def _open(path: Path) -> Face | None:
         tables = set(face.table_tags)
         if not tables & {"glyf", "CFF ", "CFF2"}:
             return None
-        return Face(path, face, face.upem, frozenset(face.unicodes), "Bold" in path.stem)
+        return Face(path, face, face.upem, face.unicodes, "Bold" in path.stem)
     except (OSError, ValueError, hb.HarfBuzzError):
         return None

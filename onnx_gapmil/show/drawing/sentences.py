@@ -26,6 +26,10 @@ _BY_ITSELF = (
     "colour. Boxes surround the largest connected areas where a class is above it."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
+_BY_SIGN = (
+    "A cell has the colour of its class, the stronger the more probable that is there. Boxes surround the largest "
+    "connected areas of a class."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def how_to_read(scores: Scores) -> str:
     start = _CELLS + (_ONE_LOGIT if scores.one_logit else "")
     if scores.largest_lead is not None:
         return start + _BY_LEAD.format(lead=scores.largest_lead)
-    return start + _BY_SHARE
+    return start + (_BY_SIGN if scores.one_logit else _BY_SHARE)
 
 
 def finding(scores: Scores) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from onnx_gapmil.files import wording
@@ -48,6 +49,15 @@ def of_images(share: float, images: int) -> int:
 def class_name(names: Mapping[int, str], index: int) -> str:
     """A class by its name, or by its number where it has none."""
     return names.get(index) or f"class {index}"
+
+
+def short_names(names: Mapping[int, str]) -> dict[int, str]:
+    """Of synonyms (``tench, Tinca tinca``) the first, where no other class of these has it too."""
+    first = {index: name.split(", ")[0].strip() for index, name in names.items()}
+    occurs = Counter(first.values())
+    return {
+        index: first[index] if first[index] and occurs[first[index]] == 1 else name for index, name in names.items()
+    }
 
 
 def aggregator_name(key: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from onnx_gapmil.auditing.page import Report
+from onnx_gapmil.show.html.formatting import short_names
 from tests.helpers.report_kinds import KINDS
 from tests.helpers.report_pages import Open, Opened, decode, with_image
 
@@ -52,7 +53,7 @@ def test_a_click_in_the_matrix_shows_its_images_and_back_takes_them_away(open_re
     page.locator(f"""[data-choose='{{"pair": "{label},{answer}"}}']""").click()
     expect(count(page)).to_have_text(f"{len(names)} of 18 images")
     assert page.url.endswith(f"#pair={label}%2C{answer}")
-    expect(page.locator("#gallery-chips button")).to_contain_text(f"{latin.names[label]} answered as")
+    expect(page.locator("#gallery-chips button")).to_contain_text(f"{short_names(latin.names)[label]} answered as")
     page.go_back()
     expect(count(page)).to_have_text("18 images")
     page.go_forward()
@@ -218,7 +219,7 @@ def test_the_map_of_the_difference_is_label_less_answer(open_report: Open, latin
     label, answer = image.labels[0], image.prediction[0][0]
     assert label != answer
     legend = page.locator(".card[data-image='0'] .map-legend")
-    expect(legend).to_contain_text(f"{latin.names[label]} − {latin.names[answer]}")
+    expect(legend).to_contain_text(f"{short_names(latin.names)[label]} − {short_names(latin.names)[answer]}")
     values = page.locator(".card[data-image='0'] canvas").evaluate(
         "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]"
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from onnx_gapmil.auditing.page import Report
 from tests.helpers.report_kinds import ARABIC, KINDS
-from tests.helpers.report_pages import Open
+from tests.helpers.report_pages import Open, decode
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -34,15 +36,18 @@ def violations(page: Page) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(open_report: Open, kind: Report, scheme: str) -> None:
-    opened = open_report(kind, color_scheme=scheme)
+def test_axe_finds_no_violation(open_report: Open, kind: Report) -> None:
+    opened = open_report(kind)
     page = opened.page
-    assert violations(page) == []
-    page.locator("#images").evaluate("part => part.scrollIntoView()")
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        assert violations(page) == [], scheme
     page.locator(".larger").first.click()
-    expect(page.locator("dialog")).to_be_visible()
-    assert violations(page) == []
+    for scheme in schemes:
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        expect(page.locator("dialog")).to_be_visible()
+        assert violations(page) == [], scheme
     assert opened.complaints == []
 
 
@@ -77,3 +82,24 @@ def test_names_of_the_other_direction_do_not_move_what_stands_beside_them(open_r
         ARABIC,
     )
     assert loose == []
+
+
+def test_by_one_logit_either_class_has_a_map_and_nothing_is_compared(open_report: Open, tmp_path: Path) -> None:
+    """The logit of "not red" is 0 in all cells: its map is that of "red" with the other sign."""
+    report = KINDS["one-logit"](tmp_path)
+    opened = open_report(report)
+    text = opened.page.inner_text("main")
+    assert "as classes ranked beside it do" not in text
+    assert "no class beside it was there to compare that with" in text
+    assert "five best" not in opened.page.inner_text("#summary")
+    shown = {}
+    for place, image in enumerate(report.gallery.images[:8]):
+        logits, _ = decode(image.maps)
+        own = logits[image.maps.classes.index(image.labels[0])] - logits[image.maps.classes.index(1 - image.labels[0])]
+        opened.page.locator("#gallery").evaluate("list => list.scrollIntoView()")
+        canvas = opened.page.locator(f".card[data-image='{place}'] canvas")
+        values = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
+        level = (own / np.abs(own).max() + 1) / 2
+        np.testing.assert_allclose(values[3::4], 255 * (0.08 + 0.8 * np.abs(2 * level - 1)), atol=1)
+        shown[image.labels[0]] = place
+    assert set(shown) == {0, 1}

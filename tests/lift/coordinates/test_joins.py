@@ -130,3 +130,38 @@ def test_convolution_that_reflects_at_the_edge_keeps_even_steps(mode: str) -> No
         init={"n": ints(0, 0, 1, 0, 0, 1)},
     )
     np.testing.assert_allclose(coordinate(coordinates_of(model), 2)[0, 0], np.arange(8) + 0.5)
+
+
+def pyramid(shift: int) -> np.ndarray:
+    """Rows of a map added to one of a quarter of its size, upsampled, and shifted by some rows of the finer map."""
+    model = text_model(
+        """f = Conv<strides=[2, 2]>(x, k)
+c = Conv<strides=[4, 4]>(f, l)
+u = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(c, none, scales)
+s = Slice(u, first, last, rows)
+p = Pad(s, pads)
+m = Add(f, p)""",
+        x="float[1,3,64,48] x",
+        y="float[1,2,32,24] m",
+        init={
+            "k": np.ones((2, 3, 1, 1), np.float32),
+            "l": np.ones((2, 2, 1, 1), np.float32),
+            "none": np.zeros(0, np.float32),
+            "scales": np.array([1, 1, 4, 4], np.float32),
+            "first": np.array([0]),
+            "last": np.array([32 - shift]),
+            "rows": np.array([2]),
+            "pads": np.array([0, 0, shift, 0, 0, 0, 0, 0]),
+        },
+    )
+    return coordinate(coordinates_of(model), 2)[0, 0, :, 0]
+
+
+def test_an_upsampled_map_adds_to_a_finer_one_which_says_where_it_looks() -> None:
+    """HRNet: strides take their first pixel, upsampling gives it to all; they lie half of a coarse step apart."""
+    np.testing.assert_array_equal(pyramid(0), 2.0 * np.arange(32) + 0.5)
+
+
+@pytest.mark.parametrize("shift", [2, 4])
+def test_an_upsampled_map_that_is_shifted_joins_places_that_differ(shift: int) -> None:
+    assert (pyramid(shift) == CONFLICT).any()

@@ -57,11 +57,11 @@ def test_files_that_are_no_fonts_are_passed_over(folder: Path) -> None:
 
 
 def test_plain_faces_come_before_bold_and_slanted_ones(folder: Path) -> None:
-    for name in ("A-BoldItalic.ttf", "B-Bold.ttf", "C-Regular.ttf", "D.ttf"):
+    for name in ("A-BoldItalic.ttf", "B-Bold.ttf", "C.ttf", "D-Regular.ttf"):
         shutil.copy(faces._SHIPPED / "NotoSansThai-Regular.ttf", folder / name)
     assert [face.path.name for face in faces.system_faces()] == [
-        "C-Regular.ttf",
-        "D.ttf",
+        "D-Regular.ttf",
+        "C.ttf",
         "B-Bold.ttf",
         "A-BoldItalic.ttf",
     ]

@@ -1,10 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.show.drawing import typesetting
 from onnx_gapmil.show.drawing.canvas import Canvas
 from onnx_gapmil.show.drawing.layout import WIDTH, PictureLayout
-from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, sequential
+from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, INK, sequential
 from onnx_gapmil.show.drawing.pictures import render_prediction
 from onnx_gapmil.show.drawing.scores import Scores
 from onnx_gapmil.show.drawing.sentences import Caption
@@ -54,6 +57,21 @@ def test_every_shape_of_photo_and_grid_is_drawn(height, width, classes, grid, ac
 def test_the_same_arguments_give_the_same_pixels():
     grid = RNG.normal(size=(4, 5, 5))
     assert np.array_equal(render(grid=grid), render(grid=grid))
+
+
+def test_threads_draw_the_same_pixels():
+    """`predict` draws in threads, which share fonts and what was set before."""
+    grids = [RNG.normal(size=(4, 5, 5)) for _ in range(8)]
+    names = ["قطة", "家猫", "बिल्ली", "cat"]
+    alone = [render(grid=grid, labels=names, title=f"photo {place}") for place, grid in enumerate(grids)]
+    typesetting.line.cache_clear()
+    typesetting.width.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(render, grid=grid, labels=names, title=f"photo {place}") for place, grid in enumerate(grids)
+        ]
+        for job, expected in zip(jobs, alone, strict=True):
+            assert np.array_equal(job.result(), expected)
 
 
 def test_the_winners_colours_cover_their_share_of_the_map():
@@ -149,6 +167,38 @@ def test_a_threshold_is_marked_where_there_is_one(monkeypatch):
     grid = RNG.normal(size=(3, 5, 5)) * 3
     assert "The line marks the threshold, 0.5." in written(monkeypatch, grid=grid, activation="sigmoid")
     assert not [text for text in written(monkeypatch, grid=grid) if "threshold" in text]
+
+
+def test_every_bar_has_the_line_of_zero_or_of_the_threshold(monkeypatch):
+    lines = []
+    draw = Canvas.box
+
+    def record(self, rectangle, **named):
+        x0, y0, x1, y1 = rectangle
+        lines.extend([1] if named.get("fill") == INK and (x1 - x0, y1 - y0) == (2, 30) else [])
+        return draw(self, rectangle, **named)
+
+    monkeypatch.setattr(Canvas, "box", record)
+    render(grid=RNG.normal(size=(3, 5, 5)) * 5, activation="sigmoid")
+    assert len(lines) == 2 * 3  # image and best cell of each of the three classes
+    lines.clear()
+    render(grid=RNG.normal(size=(3, 5, 5)) * 5, activation="softmax")
+    assert not lines
+
+
+def test_cells_of_nobody_show_the_photo_and_those_of_other_classes_are_grey():
+    grid = np.full((9, 1, 9), -5.0)
+    for place in range(8):  # eight classes with a cell each, of which six have colours; the ninth cell is nobody's
+        grid[place, 0, place] = 5.0 + place / 10
+    photo = np.zeros((600, 900, 3), np.uint8)
+    scores = Scores(grid, grid.mean((1, 2)), [f"c{index}" for index in range(9)], "sigmoid")
+    layout = PictureLayout(photo, Geometry.plan((600, 900), (60, 90), "squash"), scores, [0], faded="")
+    middles = layout._winner_map()[40, np.arange(9) * layout.panel.size[1] // 9 + layout.panel.size[1] // 18]
+    others = [place for place in range(8) if place not in layout.named]
+    assert len(others) >= 2
+    assert np.ptp(middles[[*others, 8]].astype(int), axis=1).max() < 8  # no colour
+    assert (middles[8] == 90).all()  # black, as the ground of a map has it
+    assert (middles[others] > 110).all()
 
 
 def test_boxes_of_classes_that_are_read_each_by_itself_lie_on_each_other():

@@ -47,7 +47,7 @@ def test_scripts_share_a_scope_of_their_own_in_the_order_that_is_given() -> None
     script = Elements(render_document(document(scripts=("elements.js", "theme.js")))).texts["script"]
     assert script.startswith('"use strict";\n(() => {\n')
     assert script.endswith("})();\n")
-    assert script.index("function nameOf(") < script.index("onnx-gapmil-theme")
+    assert script.index("function fullName(") < script.index("onnx-gapmil-theme")
 
 
 def test_the_policy_allows_this_style_and_this_script_and_nothing_else() -> None:

@@ -147,10 +147,23 @@ def test_an_audit_of_the_data_is_a_baseline_for_it_and_for_no_other(audited: Pat
         'schema_version = 1\n[[require]]\nmetric = "top1"\nmax_drop = 0.9\n'
         '[[require]]\nmetric = "top1"\nmax_drop = 0.9\nbound = "upper"\n'
     )
+    sliced = Policy.parse(
+        'schema_version = 1\n[[require]]\nmetric = "top1"\nmin = 0.0\nslice = "light=night"\n'
+        '[[require]]\nmetric = "top1"\nmin = 1.1\nslice = "worst:light"\n'
+        '[[require]]\nmetric = "top1"\nmin = 0.0\nslice = "worst:light"\nmin_images = 9\n'
+        '[[require]]\nmetric = "top1"\nmax_drop = 1.0\nslice = "worst:light"\n'
+        '[[require]]\nmetric = "top1"\nmax_drop = 1.0\nslice = "worst:light"\nbound = "upper"\n'
+    )
     options = {"audit": tmp_path / "audit", "baseline": audited, "compare": tmp_path / "compare"}
     first, second = check(new, rules, **options).rules  # type: ignore[arg-type]
     assert (first.state, second.state) == ("passed", "passed")
     assert first.value == pytest.approx(second.value)
+    found = check(new, sliced, **options).rules  # type: ignore[arg-type]
+    assert [rule.state for rule in found] == ["passed", "failed", "not_judged", "passed", "passed"]
+    nights = np.array([line["light"] == "night" for line in lines_of(data)])
+    known = np.array([line["label"] for line in lines_of(data)])
+    assert found[0].value == np.mean((vendor(new, data).logits.argmax(1) == known)[nights])
+    assert found[0].images == nights.sum() == 8
     smaller = write_data(tmp_path / "smaller", copies=1)
     audit(MODEL, smaller, tmp_path / "other")
     options["baseline"] = tmp_path / "other"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from onnx_gapmil import Comparison, compare
@@ -153,3 +154,21 @@ def test_a_signed_map_has_its_zero_in_the_middle_of_the_scale() -> None:
     assert min(scale[127 * 3 : 129 * 3]) > 240
     assert scale[0] < scale[2]  # blue below
     assert scale[-3] > scale[-1]  # orange above
+
+
+def test_axe_finds_no_violation(page: tuple[Page, list[str]]) -> None:
+    opened, complaints = page
+    opened.locator("#images").scroll_into_view_if_needed()
+    opened.emulate_media(color_scheme="light")
+    light = Axe().run(opened).response["violations"]
+    opened.emulate_media(color_scheme="dark")
+    dark = Axe().run(opened).response["violations"]
+    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in (*light, *dark)] == []
+    assert complaints == []
+
+
+def test_the_page_tells_nothing_of_where_files_lie(made: tuple[Comparison, Path]) -> None:
+    _, path = made
+    assert str(path.parents[1]) in (path.parent / "compare.json").read_text("utf-8")
+    assert str(path.parents[1]) not in path.read_text("utf-8")
+    assert str(MODEL.parent) not in path.read_text("utf-8")

@@ -10,9 +10,9 @@ if (byId("class-table")) {
   const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
   const labelled = new Set(images.flatMap((image) => image.labels));
   const rows = data.classes.map((item) => {
-    const name = item.name || nameOf(item.index);
+    const name = nameOf(item.index);
     const first = (item.most_confused || [])[0];
-    return { ...item, name, confused: first ? nameOf(first[0]) : "", words: `${name} ${item.index}`.toLowerCase() };
+    return { ...item, name, confused: first ? nameOf(first[0]) : "", words: `${fullName(item.index)} ${item.index}`.toLowerCase() };
   });
   const sort = { key: heads.find((head) => head.dataset.kind === "share").dataset.key, down: false };
   let shown = PORTION;
@@ -34,7 +34,7 @@ if (byId("class-table")) {
     (item.most_confused || []).flatMap(([index, times], place) => [place ? ", " : "", isolated(nameOf(index)), ` ×${times}`]);
   const rowOf = (item) => {
     const link = labelled.has(item.index)
-      ? make("button", { type: "button", class: "link", title: "Show its images" }, isolated(item.name))
+      ? make("button", { type: "button", class: "link", title: `Show images of ${fullName(item.index)}` }, isolated(item.name))
       : isolated(item.name);
     if (link.matches("button")) link.addEventListener("click", () => choose({ class: String(item.index) }));
     return make(

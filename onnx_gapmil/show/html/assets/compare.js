@@ -80,6 +80,7 @@ class ChangeExplorer extends LinkedExplorer {
 class Comparison {
   constructor(pair, room) {
     this.pair = pair;
+    this.busy = true; // while they are made, none tells the others
     const shared = { name: pair.name, thumb: pair.thumb, size: pair.size, boxes: pair.boxes, box_classes: pair.box_classes, labels: pair.labels };
     const side = (view, activation) => ({ ...shared, ...view, activation });
     const onMap = (index) => this.setMap(index);
@@ -131,11 +132,12 @@ if (byId("pairs")) {
     return mapOf.value === "new" ? pair.new.prediction[0][0] : null;
   };
   const answer = (view) => `${nameOf(view.prediction[0][0])} ${percent(view.prediction[0][1])}`;
+  const answered = (view) => [isolated(nameOf(view.prediction[0][0])), ` ${percent(view.prediction[0][1])}`];
   const column = (title, said, explorer, right) =>
     make(
       "div",
       { class: "pair-side" },
-      make("p", { class: "pair-title" }, make("span", { class: "soft" }, title), " ", make("b", { class: right === false ? "is-wrong" : right === true ? "is-right" : null }, said)),
+      make("p", { class: "pair-title" }, make("span", { class: "soft" }, title), " ", make("b", { class: right === false ? "is-wrong" : right === true ? "is-right" : null }, ...said)),
       make("div", { class: "frame" }, explorer.element),
       explorer.legend,
       explorer.panel.element,
@@ -145,7 +147,6 @@ if (byId("pairs")) {
     const pair = pairs[place];
     const comparison = new Comparison(pair, 304);
     comparison.setMap(wanted(pair));
-    const labels = pair.labels.map(nameOf).join(", ");
     const change = pair.change ? "new less old" : "not known: no common places";
     const element = make(
       "li",
@@ -154,15 +155,15 @@ if (byId("pairs")) {
         "div",
         { class: "pair-head" },
         make("span", { class: `kind ${pair.kind}` }, KINDS[pair.kind]),
-        labels ? make("span", {}, make("span", { class: "soft" }, "label "), make("b", {}, labels)) : null,
-        make("span", { class: "file soft", title: pair.name }, pair.name),
+        pair.labels.length ? make("span", {}, make("span", { class: "soft" }, "label "), make("b", {}, ...namesOf(pair.labels))) : null,
+        isolated(pair.name, { class: "file soft", title: pair.name }),
       ),
       make(
         "div",
         { class: "pair-body" },
-        column("Old", answer(pair.old), comparison.old, pair.old.right),
-        column("New", answer(pair.new), comparison.new, pair.new.right),
-        column("Change", change, comparison.change, null),
+        column("Old", answered(pair.old), comparison.old, pair.old.right),
+        column("New", answered(pair.new), comparison.new, pair.new.right),
+        column("Change", [change], comparison.change, null),
       ),
     );
     cards.set(place, { element, comparison });

@@ -24,7 +24,10 @@ function draw(name, attributes = {}) {
   return element;
 }
 
-function nameOf(index) {
+// A class by its name on this page; `fullName` has its synonyms, too.
+const nameOf = (index) => (data.short && Object.hasOwn(data.short, index) ? String(data.short[index]) : fullName(index));
+
+function fullName(index) {
   const name = Object.hasOwn(data.names, index) ? data.names[index] : null;
   return name === null || name === undefined || name === "" ? `class ${index}` : String(name);
 }

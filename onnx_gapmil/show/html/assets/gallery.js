@@ -16,14 +16,14 @@ function chipOf(image, all = false) {
     const missed = image.labels.filter((index) => !image.present.includes(index)).length;
     const extra = image.present.length - image.labels.length + missed;
     if (missed) add("lost", `${missed} missed`);
-    if (extra) add("distraction", `${extra} too many`);
+    if (extra) add("distraction", `${extra} extra`);
     return make("span", { class: "causes" }, ...kinds);
   }
   if (image.right) add(null, "right");
   if (!image.right && image.cause) add(image.cause, image.cause);
   if (image.recoverable && !image.right && (all || !image.cause)) add("recoverable", "label wins a cell on the object");
   if (!image.right && !kinds.length) add("wrong", "wrong");
-  if (image.suspect) add("suspect", "label suspect");
+  if (image.suspect) add("suspect", "suspect");
   return make("span", { class: "causes" }, ...kinds);
 }
 

@@ -78,6 +78,8 @@ function paintPlane(canvas, grid, plane, { low, high, scale }) {
 // What a map shows: a class, or one class less another, with its ends. Null where the grid has not got it.
 function mapOf(grid, wanted) {
   if (!grid || wanted === null || wanted === undefined) return null;
+  // By one logit "not x" is 0 everywhere: what speaks for either class is its logit less the other's.
+  if (data.reading === "two-classes" && !Array.isArray(wanted)) return mapOf(grid, [wanted, 1 - wanted]);
   if (!Array.isArray(wanted)) {
     const plane = grid.plane(wanted);
     return plane && { plane, low: grid.low, high: grid.high, scale: "levels" };

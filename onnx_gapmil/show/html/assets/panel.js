@@ -43,7 +43,7 @@ class Panel {
       row.fill.style.width = `${100 * entry.share}%`;
       const mapped = (this.image.classes || []).includes(entry.index) && Boolean(this.image.grid);
       row.button.disabled = !mapped;
-      row.button.title = mapped ? `Map of ${nameOf(entry.index)}` : "";
+      row.button.title = mapped ? `Map of ${fullName(entry.index)}` : fullName(entry.index);
     });
     this.rest.textContent = rest === null ? "" : `all other classes ${percent(rest)}`;
   }

@@ -16,10 +16,15 @@ class Recycler {
 
   // Show these; what is near the window is filled at once.
   show(items) {
+    const before = this.items;
     this.items = items;
-    for (const card of this.used.values()) this.release(card);
-    this.used.clear();
+    for (const [place, card] of [...this.used]) {
+      if (items[place] === before[place]) continue; // as while somebody types: most stay as they are
+      this.used.delete(place);
+      this.release(card);
+    }
     this.measure();
+    for (const [place, card] of this.used) this.put(card, place);
     this.update();
   }
 
@@ -34,8 +39,8 @@ class Recycler {
     this.width = (this.measured - this.gap[0] * (this.columns - 1)) / this.columns;
     this.step = 1;
     if (this.items.length) {
-      const card = this.take(0);
-      this.list.append(card.element);
+      const card = this.used.get(0) || this.take(0);
+      if (!card.element.isConnected) this.list.append(card.element);
       this.step = Math.ceil(card.element.getBoundingClientRect().height) + this.gap[1];
     }
     const rows = Math.ceil(this.items.length / this.columns);
@@ -58,13 +63,17 @@ class Recycler {
 
   take(place) {
     const card = this.free.pop() || this.makeCard();
+    this.put(card, place);
+    card.fill(this.items[place]);
+    this.used.set(place, card);
+    return card;
+  }
+
+  put(card, place) {
     card.element.style.width = `${this.width}px`;
     card.element.style.transform = `translate(${(place % this.columns) * (this.width + this.gap[0])}px, ${Math.floor(place / this.columns) * this.step}px)`;
     card.element.setAttribute("aria-posinset", place + 1);
     card.element.setAttribute("aria-setsize", this.items.length);
-    card.fill(this.items[place]);
-    this.used.set(place, card);
-    return card;
   }
 
   // The places that are to exist: near the window, at both ends, and the card that has the focus.

@@ -6,7 +6,7 @@ const CAUSES = {
 };
 
 const answerOf = (image) => ((image.prediction || [])[0] || [null])[0];
-const labelsOf = (image) => image.labels.map(nameOf).join(", ") || "no label";
+const labelsOf = (image) => image.labels.map(fullName).join(", ") || "no label";
 
 // Of several labels the one that the image itself ranks highest.
 function labelOf(image) {
@@ -45,7 +45,7 @@ function hasWords(image, words) {
   if (!words) return true;
   if (!wordsOf.has(image)) {
     const answer = answerOf(image);
-    wordsOf.set(image, [image.name, labelsOf(image), answer === null ? "" : nameOf(answer)].join("\n").toLowerCase());
+    wordsOf.set(image, [image.name, labelsOf(image), answer === null ? "" : fullName(answer)].join("\n").toLowerCase());
   }
   return wordsOf.get(image).includes(words);
 }
@@ -83,9 +83,9 @@ function rowOf(image) {
   return [
     image.name,
     image.labels.join(" "),
-    image.labels.map(nameOf).join("; "),
+    image.labels.map(fullName).join("; "),
     answer,
-    answer === "" ? "" : nameOf(answer),
+    answer === "" ? "" : fullName(answer),
     share,
     isSeveral(image) ? isExact(image) : image.right,
     image.cause || "",

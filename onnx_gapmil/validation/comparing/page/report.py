@@ -14,6 +14,7 @@ from onnx_gapmil.show.html.markup import Markup, join, tag
 from onnx_gapmil.validation.comparing.page.conditions import conditions_section
 from onnx_gapmil.validation.comparing.page.headline import headline_section
 from onnx_gapmil.validation.comparing.page.images import images_section
+from onnx_gapmil.validation.comparing.page.shared import shared_comparison
 from onnx_gapmil.validation.comparing.page.slices import classes_section, slices_section
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def write_report(path: Path, report: Report) -> None:
 
 def render_report(report: Report) -> str:
     """The page of a comparison: one file of HTML that loads nothing and sends nothing; see `render_document`."""
-    found, gallery = report.found, report.gallery
+    found, gallery = shared_comparison(report.found), report.gallery
     data = {
         "activation": "softmax",
         "activations": gallery.activations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.show.html.formatting import table_percent
-from onnx_gapmil.show.html.markup import Child, Markup, tag
+from onnx_gapmil.show.html.markup import Child, Markup, bdi, tag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,8 @@ def classes_section(found: Comparison) -> Markup | None:
     ordered = sorted(found.classes, key=lambda row: (*_order(row.figures), row.index))
     rows = []
     for row in ordered[:_MOST]:
-        now = ", ".join(f"{name} ×{times}" for _, name, times in row.answers)
-        link = tag("button", row.name, type="button", class_="link", data_find=row.name, title="Show its images")
+        now = [[", " if place else None, bdi(name), f" ×{times}"] for place, (_, name, times) in enumerate(row.answers)]
+        link = tag("button", bdi(row.name), type="button", class_="link", data_find=row.name, title="Show its images")
         rows.append(_row(link, row.figures, now))
     left = len(ordered) - len(rows)
     return tag(
@@ -69,7 +69,7 @@ def _order(figures: PairFigures) -> tuple[float, float]:
     return -lost, figures.agreement.top1
 
 
-def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
+def _table(name: str, rows: Sequence[Markup], *, last: Child) -> Markup:
     heads = ("Images", "Right before", "Right after", "Change", "Fixed", "Broken", "Cells changed")
     return tag(
         "div",
@@ -95,7 +95,7 @@ def _table(name: str, rows: Sequence[Markup], *, last: str | None) -> Markup:
     )
 
 
-def _row(name: Child, figures: PairFigures, last: str | None) -> Markup:
+def _row(name: Child, figures: PairFigures, last: Child) -> Markup:
     accuracy, flips = figures.accuracy, figures.flips
     change = accuracy.difference if accuracy is not None else None
     kind = "num" if not change else "num lost" if change < 0 else "num gained"
