@@ -13,12 +13,12 @@ from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,
     column_range,
-    count,
     of_were,
     percent,
     percent_range,
     points,
     points_range,
+    were,
 )
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ def _aggregators(summary: AuditSummary) -> Table:
 def _failures(summary: AuditSummary) -> list[RenderableType]:
     if not summary.failed:
         return []
-    lines = [Text(f"{count(summary.failed, 'image')} kept out:", style="yellow")]
+    lines = [Text(f"{were(summary.failed, 'image')} kept out:", style="yellow")]
     lines += [Text(f"  {visible(failure.error)}") for failure in summary.failures[:10]]
     if summary.failed > 10:
         lines.append(Text(f"  and {summary.failed - 10:,} more, in summary.json"))

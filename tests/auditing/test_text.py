@@ -11,8 +11,9 @@ from onnx_gapmil.auditing import AuditSummary
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.summary import SuspectLabel, SuspectLabels
-from onnx_gapmil.auditing.text import audit_note, percent
+from onnx_gapmil.auditing.text import audit_note
 from onnx_gapmil.data.slices import SlicedColumn
+from onnx_gapmil.files.wording import column_percent, percent
 from onnx_gapmil.metrics.by_slice import figures_by_slice
 from onnx_gapmil.metrics.figures import ErrorCauses
 from tests.helpers.report_pages import with_summary
@@ -38,9 +39,7 @@ def test_what_was_found_is_said_in_sentences(digits: Report) -> None:
         f"Whole image: {right.images} of 60 right at top-1 ({percent(summary.top1)}, 95 % interval {percent(low)} to "
         f"{percent(high)}), {percent(summary.top5)} at top-5."
     )
-    assert lines[1].startswith(
-        f"Answered rightly ({right.images}): the true class wins a cell on the object in 100.0 %"
-    )
+    assert lines[1].startswith(f"Answered rightly ({right.images}): the true class wins a cell on the object in 100 %")
     assert f"it wins {percent(wrong.cell_share)} of the object's cells and" in lines[2]
     assert lines[3] == (
         f"Errors in which the true class wins a cell on the object: {wrong.images} of {wrong.images} "
@@ -68,10 +67,10 @@ def test_each_aggregator_has_a_line(digits: Report) -> None:
     assert [row[0] for row in table[1:]] == list(digits.summary.aggregators)[1:]
     for row, values in zip(table, digits.summary.aggregators.values(), strict=True):
         assert [cell.strip() for cell in row if cell.strip()][1:] == [
-            percent(values.top1),
-            f"{percent(values.interval[0])} to {percent(values.interval[1])}",
-            percent(values.top5),
-            percent(values.macro_top1),
+            column_percent(values.top1),
+            f"{column_percent(values.interval[0])} to {column_percent(values.interval[1])}",
+            column_percent(values.top5),
+            column_percent(values.macro_top1),
         ]
 
 
@@ -157,7 +156,7 @@ def test_an_excess_that_may_be_chance_is_said_to_be(digits: Report) -> None:
 def test_the_first_ten_failures_are_named(digits: Report) -> None:
     failures = tuple(Failure(f"{place}.png", f"{place}.png is empty.") for place in range(12))
     lines = said(replace(digits.summary, failed=12, failures=failures))
-    place = lines.index("12 image(s) were kept out:")
+    place = lines.index("12 images were kept out:")
     assert lines[place + 1 : place + 12] == [
         *(f"  {number}.png is empty." for number in range(10)),
         "  and 2 more, in summary.json",

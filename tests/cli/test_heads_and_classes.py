@@ -116,7 +116,7 @@ def test_sigmoids_say_what_is_present_and_nothing_of_softmax(made: Path, capsys:
     out = made / "text"
     assert run("predict", made / "sigmoids.onnx", made / "photo.png", "-o", out, "--names", made / "rgb.txt") == 0
     text = capsys.readouterr().out
-    assert "present: red 79.1%" in text
+    assert "present: red 79.1 %" in text
     assert "red 4, blue 1, none 31" in text
     assert "softmax" not in text
     (head,) = predicted(capsys, made, "sigmoids", "--thresholds", "0.9")
@@ -128,7 +128,7 @@ def test_a_photo_in_which_nothing_is_present_says_none(made: Path, capsys: pytes
     (head,) = predicted(capsys, made, "sigmoids")
     assert (head["present"], head["winners"], head["boxes"], head["none_cells"]) == ([], [], [], 36)
     assert run("predict", made / "sigmoids.onnx", made / "photo.png", "-o", made / "text") == 0
-    assert "none of 3 classes is present; nearest to its threshold: class 0 11.9%" in capsys.readouterr().out
+    assert "none of 3 classes is present; nearest to its threshold: class 0 11.9 %" in capsys.readouterr().out
 
 
 def test_one_logit_is_two_classes_by_name_and_number(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from onnx_gapmil.files.wording import column_percent, column_range, count, of_were
+from onnx_gapmil.files.wording import column_percent, column_range, of_were, were
 from onnx_gapmil.validation.comparing.sentences import (
     accuracy_sentence,
     evidence_sentence,
@@ -65,7 +65,7 @@ def compare_note(found: Comparison, folder: Path) -> RenderableType:
     parts: list[RenderableType] = [Text(line) for line in lines if line]
     parts += [Text(), _figures(found), Text()]
     if found.failed:
-        parts.append(Text(f"{count(found.failed, 'image')} kept out:", style="yellow"))
+        parts.append(Text(f"{were(found.failed, 'image')} kept out:", style="yellow"))
         parts += [Text(f"  {failure.error}") for failure in found.failures[:10]]
         if found.failed > 10:
             parts.append(Text(f"  and {found.failed - 10:,} more, in compare.json"))
