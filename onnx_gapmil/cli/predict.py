@@ -23,7 +23,7 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
-from onnx_gapmil.files.wording import are, count, of_were
+from onnx_gapmil.files.wording import are, count, of_were, percent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -244,7 +244,7 @@ def _tell(found: ImagePrediction) -> None:
         for line in head_lines(head, several=len(found.heads) > 1):
             say(f"  {line}")
         if head.placeless_share is not None:
-            share = f"{head.placeless_share:.0%} of the answer has no place and is spread evenly"
+            share = f"{percent(head.placeless_share, 0)} of the answer has no place and is spread evenly"
             say(f"  class token  {share}; it helps to decide who wins a cell")
     if found.note:
         say(f"  note         {found.note}")

@@ -209,7 +209,7 @@ class HeadPrediction:
     @property
     def said_placeless(self) -> str:
         """How much of the answer no place brings, as a clause; "" of a head that reads no class token."""
-        return "" if self.placeless_share is None else f", {self.placeless_share:.0%} without a place"
+        return "" if self.placeless_share is None else f", {percent(self.placeless_share, 0)} without a place"
 
     @property
     def plane(self) -> tuple[int, int]:

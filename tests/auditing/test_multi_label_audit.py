@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from rich.console import Console
 from scipy.special import expit
 from sklearn import metrics as sklearn_metrics
 
 from onnx_gapmil.auditing import Request, audit
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.text import audit_note
-from onnx_gapmil.show.terminal.notes import console
 from tests.helpers import colours
 
 PHOTOS = 40
@@ -46,10 +47,9 @@ def truth(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def said(summary: AuditSummary, folder: Path) -> str:
-    terminal = console()
-    with terminal.capture() as caught:
-        terminal.print(audit_note(summary, folder, dict(enumerate(colours.NAMES))))
-    return " ".join(caught.get().split())
+    terminal = Console(width=400, color_system=None, file=io.StringIO(), record=True)
+    terminal.print(audit_note(summary, folder, dict(enumerate(colours.NAMES))))
+    return " ".join(terminal.export_text().split())
 
 
 def test_sigmoids_are_measured_by_what_scikit_learn_finds(folder: Path) -> None:

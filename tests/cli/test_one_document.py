@@ -272,4 +272,4 @@ def test_text_in_a_pipe_is_plain_lines(arguments: list[object], tmp_path: Path) 
 def test_a_long_sentence_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", SAMPLES / "digits_torch_vit.onnx") == 3
     advice = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  advice"))
-    assert advice.endswith("or use attention rollout on the source model.")
+    assert advice.endswith("by what each attention brought the token from each patch.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx_gapmil.auditing.summary import AuditedData, AuditSummary, ProviderUse
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.show.html.formatting import count
+from onnx_gapmil.show.html.formatting import count, percent
 from onnx_gapmil.show.html.markup import Child, Markup, join, prose, tag
 
 _SHOWN_FAILURES = 100
@@ -50,7 +50,7 @@ def _head(summary: AuditSummary) -> Markup:
         "up to rounding" if head.quantized else "",
         "position-dependent" if head.position_dependent else "",
         f"class token ({head.class_token_lift})" if head.class_token else "",
-        f"{head.placeless_share:.0%} of an answer has no place, and helps to decide who wins each cell"
+        f"{percent(head.placeless_share, 0)} of an answer has no place, and helps to decide who wins each cell"
         if head.placeless_share is not None
         else "",
     ]

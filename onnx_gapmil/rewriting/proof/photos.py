@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.files.wording import count
 from onnx_gapmil.images.decode import read_samples
 from onnx_gapmil.images.model_input import model_input
 from onnx_gapmil.images.resolve import resolve_preprocess
@@ -39,7 +40,10 @@ def image_batches(
     """
     spec, alone = model_input(model)
     if spec is None:
-        raise ModelError(f"{model.name} has several inputs, or none; photos can only be fed to a model with one.")
+        weights = {tensor.name for tensor in model.proto.graph.initializer}  # which IR 3 lists among the inputs
+        inputs = sum(value.name not in weights for value in model.proto.graph.input)
+        which = f"has {count(inputs, 'input')}" if inputs != 1 else "takes no numbers"
+        raise ModelError(f"{model.name} {which}; photos can only be fed to a model with one.")
     resolved = resolve_preprocess(
         spec, request=preprocess, model_path=model.path, metadata=model.metadata, proto=model.proto
     )

@@ -258,8 +258,8 @@ def rewrite_note(result: Rewrite) -> RenderableType:
         if head.placeless_share is not None:
             lines.append(
                 Text(
-                    f"  class token: {head.placeless_share:.0%} of the answers to noise have no place and are spread "
-                    "evenly; predict and audit say it of photos"
+                    f"  class token: {percent(head.placeless_share, 0)} of the answers to noise have no place and are "
+                    "spread evenly; predict and audit say it of photos"
                 )
             )
     for output, refusal in result.refusals.items():

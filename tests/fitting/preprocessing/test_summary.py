@@ -83,7 +83,7 @@ def test_a_tie_over_resizing_is_said_as_such() -> None:
     other = replace(RAW, resize="shortest", crop=0.875)
     found = summary(entry("raw", 30), entry("raw", 30, preprocess=other), default=BGR)
     assert found.sentence.endswith(
-        "1 other is indistinguishable from it on 40 images, in resizing (1 other rules); of these, the one that comes "
+        "1 other is indistinguishable from it on 40 images, in resizing (1 other rule); of these, the one that comes "
         "first in the documented order is taken."
     )
 

@@ -75,7 +75,7 @@ def test_only_offsets_under_which_every_label_is_a_class_are_tried() -> None:
 
 
 def test_labels_that_fit_under_no_offset_are_told_with_the_models_classes() -> None:
-    with pytest.raises(InputError, match=r"labels run from 2 to 9, and the model has 5 class\(es\).*\[0, 1\]"):
+    with pytest.raises(InputError, match=r"labels run from 2 to 9, and the model has 5 classes.*\[0, 1\]"):
         trials(Session(5), (0, 1), (2, 9), offsets=(0, 1)).entries(PLAIN, range(2))
 
 

@@ -697,7 +697,7 @@ def test_mean_over_class_tokens_and_patches_spreads_what_has_no_place(tokens: in
     assert_close(found.features, cells)
     assert_close(found.grid, LINEAR((rest + 15 * cells) / (15 + tokens)))
     assert_mean_is_logits(found)
-    assert f"{tokens / (15 + tokens):.1%} of the mean" in found.rewrite.heads[0].chain[0].detail
+    assert f"{100 * tokens / (15 + tokens):.1f} % of the mean" in found.rewrite.heads[0].chain[0].detail
 
 
 def test_mean_over_a_class_token_and_all_patches_but_one_is_refused() -> None:

@@ -221,7 +221,9 @@ def rewrite_record(key: str, change: Callable[[str], str]) -> Callable[[onnx.Mod
     def alter(model: onnx.ModelProto) -> None:
         for entry in model.metadata_props:
             if entry.key == key:
-                entry.value = change(entry.value)
+                changed = change(entry.value)
+                assert changed != entry.value
+                entry.value = changed
 
     return alter
 
@@ -240,7 +242,7 @@ def forgeries(found: dict[str, Any]) -> list[Forgery]:
         ),
         (
             "places in the record",
-            graph_change(rewrite_record("gapmil.heads", lambda v: v.replace('"step": 4.0', '"step": 8.0'))),
+            graph_change(rewrite_record("gapmil.heads", lambda v: v.replace('"step":4.0', '"step":8.0'))),
         ),
         (
             "another source in the record",
