@@ -9,6 +9,7 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,8 @@ def comparable(text: str) -> str:
 def main() -> int:
     """Write or check; returns the exit code."""
     make_scenes(ROOT / "demo_output" / "scenes")
+    for made in ("readme", "readme_audit"):  # else the commands say that an earlier run's results lie there
+        shutil.rmtree(ROOT / "demo_output" / made, ignore_errors=True)
     before = README.read_text(encoding="utf-8")
     after = fresh(before)
     if "--check" in sys.argv[1:]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.records import ImageRecord, measured
 from onnx_gapmil.data.slices import Slices, columns_of, slices_of
+from onnx_gapmil.metrics.intervals import is_at_chance
 from onnx_gapmil.metrics.suspects import suspect_images
 
 if TYPE_CHECKING:
@@ -49,5 +50,8 @@ def standing_of(run: Run) -> Standing:
     good = measured(run.records)
     slices = slices_of(columns, [record.image for record in good])
     labelled = [place for place, record in enumerate(good) if record.measures.labels]
-    found = suspect_images([good[place].measures for place in labelled])
+    images = [good[place].measures for place in labelled]
+    # A model that guesses is sure of nothing: the fault is its preprocessing's or the class order's, not the labels'.
+    guesses = not images or is_at_chance(sum(image.right for image in images), len(images), run.classifier.classes)
+    found = None if guesses else suspect_images(images)
     return Standing(slices, None if found is None else tuple(labelled[place] for place in found))

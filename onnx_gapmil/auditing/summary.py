@@ -14,7 +14,7 @@ from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
-from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.metrics.intervals import Interval, is_at_chance
 from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 from onnx_gapmil.metrics.swaps import LikelySwap
 
@@ -293,6 +293,14 @@ class AuditSummary(Figures, Conditions):
     multi_label: MultiLabelFigures | None = None
     likely_swaps: tuple[LikelySwap, ...] = ()
     classes: tuple[ClassRow, ...] = field(repr=False, default=())
+
+    @property
+    def is_at_chance(self) -> bool:
+        """Whether the model is right no more often than guessing is: its preprocessing or class order may be wrong."""
+        if self.multi_label is not None or not self.images:
+            return False
+        classes = max(2, int(self.head.grid_shape[1]))
+        return is_at_chance(round(self.top1 * self.images), self.images, classes)
 
     @property
     def cells_know_better(self) -> bool:

@@ -91,14 +91,24 @@ def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
     if summary.multi_label is not None:
         return multi_label_lines(summary, names)
     swaps = [swap_sentence(swap, names) for swap in summary.likely_swaps]
-    return [_accuracy(summary), *swaps]
+    chance = (
+        [
+            "That is no more than guessing gives: is the photo prepared as in training, and are the labels the model's "
+            "classes? --preprocess auto tries the common ways. Until then no figure here says anything of the model, "
+            "and no label is called suspect."
+        ]
+        if summary.is_at_chance
+        else []
+    )
+    return [_accuracy(summary), *chance, *swaps]
 
 
 def _placeless(summary: AuditSummary) -> list[str]:
     """How much of the answers no place brings, of a class token."""
     share = summary.head.placeless_share
     if share is None:
-        return []
+        unknown = "Class token: how much of an answer has no place, and is spread evenly, is not known."
+        return [unknown] if summary.head.class_token else []
     return [
         f"Class token: {percent(share)} of an answer has no place and is spread evenly; it helps to decide who wins a "
         "cell, also in cells that bring little themselves."

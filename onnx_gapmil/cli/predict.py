@@ -246,6 +246,8 @@ def _tell(found: ImagePrediction) -> None:
         if head.placeless_share is not None:
             share = f"{percent(head.placeless_share, 0)} of the answer has no place and is spread evenly"
             say(f"  class token  {share}; it helps to decide who wins a cell")
+        elif head.class_token is not None:
+            say("  class token  how much of the answer has no place, and is spread evenly, is not known")
     if found.note:
         say(f"  note         {found.note}")
     if found.picture is not None:

@@ -25,7 +25,7 @@ ADVICE: dict[str, str] = {
     "classifier), name that one, else no prediction grid exists for it.",
     "class-token": "The classifier reads one token, which attention has already mixed: no average over cells gives its "
     "logits. Ask the vendor for a variant that pools by average, or use attention rollout on the source model. "
-    "--class-token direct lifts it all the same, by what each attention brought the token from each patch.",
+    "--class-token auto lifts many of these all the same, by what each attention brought the token from each patch.",
     "learned-tokens": "The mean is over tokens that are learned or gathered, and not over places of the image: ask for "
     "a variant that averages its patches.",
     "flatten-head": "The head has its own weights for every position instead of a pool, in a way that has no rule. Ask "

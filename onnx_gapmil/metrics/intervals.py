@@ -113,6 +113,18 @@ def bootstrap_macro(
     return _percentiles(means, level)
 
 
+def is_at_chance(right: int, images: int, classes: int) -> bool:
+    """Whether so many right answers are no more than guessing gives: Wilson's interval of the share holds 1 / classes
+    or lies below it, and fewer than half are right (of few images all may be right, and nothing be shown).
+
+    Args:
+        right: images that are answered rightly.
+        images: of how many, at least 1.
+        classes: of the model, at least 2.
+    """
+    return 2 * right < images and wilson(right, images)[0] <= 1 / classes
+
+
 def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Interval:
     """Wilson's score interval of a share (1927), which stays in 0..1 and is right for shares of 0 and 1 as well.
 

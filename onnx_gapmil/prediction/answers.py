@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.aggregate.reading import ONE_OF_MANY, Reading
+from onnx_gapmil.data.choosing import choose_classes
 from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
@@ -355,11 +356,11 @@ class ImagePrediction:
         """A row for each class; see `HeadPrediction.table`."""
         return self.heads[0].table()
 
-    def overlay(self, index: int | None = None) -> npt.NDArray[np.uint8]:
+    def overlay(self, index: int | str | None = None) -> npt.NDArray[np.uint8]:
         """The photo under the map of one class, the colour stronger where a cell speaks more for it.
 
         Args:
-            index: of the class; the image's best if None.
+            index: number or name of the class; the image's best if None.
 
         Returns:
             (H, W, 3) RGB uint8, of the photo's own size. What the network does not see is faded.
@@ -374,10 +375,16 @@ class ImagePrediction:
             raise InputError(
                 f"where the cells of {head.output!r} lie is not known, so they are not drawn on the photo."
             )
-        chosen = int(np.argmax(head.logits)) if index is None else index
+        chosen = int(np.argmax(head.logits)) if index is None else self._number_of(index)
         if not 0 <= chosen < len(head.grid):
             raise InputError(f"class {chosen} was asked for, and {head.output!r} has {len(head.grid)}, from 0.")
         return overlay(self.photo, self.geometry_of(head), head.grid[chosen])
+
+    def _number_of(self, index: int | str) -> int:
+        if not isinstance(index, str):
+            return index
+        head = self.heads[0]
+        return choose_classes((index,), len(head.logits), head.names, f"output {head.output!r}")[0]
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types; sizes are [width, height] in pixels. Arrays have the shapes of what went in instead."""

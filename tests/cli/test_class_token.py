@@ -49,7 +49,7 @@ def test_predict_says_the_share(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_without_it_a_class_token_is_refused_with_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(VIT)]) == 3
-    assert "--class-token direct" in " ".join(capsys.readouterr().out.split())
+    assert "--class-token auto" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_head_without_class_token_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,31 @@ def test_grid_is_the_decomposition(spelling: str, mode: str) -> None:
         assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
 
 
+def test_tokens_in_windows_keep_what_has_no_place() -> None:
+    """Patches taken window by window: the cells are put back, and what no place brings is what it is in any order."""
+    vit = Vit(rows=4, columns=4)
+    model, data = vit.model(), images(vit)
+    flat = next(node for node in model.graph.node if node.op_type == "Reshape")
+    place = list(model.graph.node).index(flat)
+    sizes = onnx.numpy_helper.from_array(np.array([0, vit.width, 2, 2, 2, 2]), "windows")
+    model.graph.initializer.append(sizes)
+    cut = onnx.helper.make_node("Reshape", [flat.input[0], "windows"], ["cut"])
+    turned = onnx.helper.make_node("Transpose", ["cut"], ["turned"], perm=[0, 1, 2, 4, 3, 5])
+    model.graph.node.insert(place, cut)
+    model.graph.node.insert(place + 1, turned)
+    flat.input[0] = "turned"
+    head = (found := rewrite_model(model, class_token=DIRECT)).heads[0]
+    assert head.grid is not None
+    assert head.placeless is not None
+    logits, grid, apart = run(found, data, head.logits, head.grid, head.placeless)
+    # The same network on the photo whose patches lie in the order in which the windows are read.
+    patches = data.reshape(-1, 3, 2, 2, 4, 2, 2, 4).transpose(0, 1, 2, 5, 3, 6, 4, 7)  # n c, windows, within, pixels
+    expected = vit.run(patches.reshape(-1, 3, 4, 4, 4, 4).transpose(0, 1, 2, 4, 3, 5).reshape(data.shape))
+    cells = expected[1].reshape(-1, vit.classes, 2, 2, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(grid.shape)
+    for mine, theirs in ((logits, expected[0]), (grid, cells), (apart, expected[2])):
+        assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
 def test_the_reference_adds_up_and_tells_the_modes_apart() -> None:
     vit = Vit()
     logits, direct, apart = vit.run(images(vit), "direct")
@@ -150,7 +175,7 @@ def test_without_the_option_it_is_refused_with_a_hint() -> None:
     refusal = caught.value.refusal
     assert refusal.code == "class-token"
     assert refusal.message.endswith("it takes one of 7 tokens (the class token) and drops the others")
-    hint = " --class-token direct lifts it all the same, by what each attention brought the token from each patch."
+    hint = " --class-token auto lifts many of these all the same, by what each attention brought the token from each patch."
     assert refusal.advice == ADVICE["class-token"]
     assert refusal.advice.removesuffix(hint) == (
         "The classifier reads one token, which attention has already mixed: no average over cells gives its logits. "

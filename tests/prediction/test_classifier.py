@@ -189,6 +189,13 @@ def test_what_was_not_kept_is_not_drawn(digits: Classifier) -> None:
         digits.render(streamed)
 
 
+def test_overlay_takes_a_class_by_its_name(found: ImagePrediction) -> None:
+    assert found.names is not None
+    assert np.array_equal(found.overlay(found.names[1]), found.overlay(1))
+    with pytest.raises(InputError, match="is no class"):
+        found.overlay("no such name")
+
+
 def test_a_class_that_is_not_there_has_no_overlay(found: ImagePrediction) -> None:
     with pytest.raises(InputError, match=r"class 10 was asked for, and 'logits' has 10, from 0"):
         found.overlay(10)

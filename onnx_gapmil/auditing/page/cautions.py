@@ -41,6 +41,16 @@ def _failed(summary: AuditSummary) -> Caution | None:
     )
 
 
+def _chance(summary: AuditSummary) -> Caution | None:
+    if not summary.is_at_chance:
+        return None
+    return Caution(
+        "The model is right no more often than guessing is.",
+        "Are the photos prepared as in training, and are the labels the model's classes? Until then no figure here "
+        "says anything of the model, and no label is called suspect.",
+    )
+
+
 def _no_objects(summary: AuditSummary) -> Caution | None:
     if summary.foreground is not None:
         return None
@@ -142,6 +152,7 @@ def _few(summary: AuditSummary) -> Caution | None:
 
 
 _RULES = (
+    _chance,
     _failed,
     _background,
     _head,

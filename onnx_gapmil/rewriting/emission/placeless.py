@@ -70,7 +70,15 @@ def _repeated(build: GraphBuilder, node: gs.Node, inputs: list[str], tensors: Te
     """A node once more on what has one cell."""
     if node.op == "Reshape":
         shape = tensors.shapes.get(str(node.outputs[0].name), ())
-        return build.reshape(inputs[0], [0, shape[1], 1, 1]) if len(shape) == 4 else None
+        if len(shape) == 4:
+            return build.reshape(inputs[0], [0, shape[1], 1, 1])
+        before = tensors.shapes.get(str(node.inputs[0].name), ())
+        flat = len(shape) == 3 and len(before) == 4 and before[:2] == shape[:2]
+        return build.reshape(inputs[0], [0, shape[1], 1]) if flat else None
+    if node.op == "Gather" and int(node.attrs.get("axis", 0)) > 1:
+        before, after = (tensors.shapes.get(str(end[0].name), ()) for end in (node.inputs, node.outputs))
+        # Cells put into reading order (windows, a permutation): of one cell there is one order.
+        return inputs[0] if before and before == after else None
     if node.op in ("Gather", "GatherND", "Slice") and int(node.attrs.get("axis", 1)) != 1:
         return None
     return build.repeat(node, inputs)[0]

@@ -236,6 +236,11 @@ def _verdict_line(found: Inspection) -> Text:
             "No prediction grid exists for this model; a map drawn anyway would be made up.",
         )
     color, meaning = _VERDICTS[found.verdict]
+    if found.verdict == "exact" and all(head.position_dependent for head in found.heads):
+        meaning = (
+            "the head is affine, with weights of its own for each position: a cell's value is its share of the image's "
+            "logit, and not what the head would say of that cell alone"
+        )
     return Text.assemble((f"Verdict: {found.verdict}. ", f"bold {color}"), meaning[0].upper() + meaning[1:] + ".")
 
 
@@ -262,6 +267,8 @@ def rewrite_note(result: Rewrite) -> RenderableType:
                     "spread evenly; predict and audit say it of photos"
                 )
             )
+        elif head.class_token is not None:
+            lines.append(Text("  class token: how much of an answer has no place, and is spread evenly, is not known"))
     for output, refusal in result.refusals.items():
         lines.append(
             Text.assemble(("refused", "bold red"), visible(f"  output '{output}' ({refusal.code}): {refusal.message}"))

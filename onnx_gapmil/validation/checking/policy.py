@@ -121,6 +121,11 @@ class Policy:
             InputError: it cannot be read, or a key is wrong; names the line and the key.
         """
         file = Path(path)
+        if not file.exists():
+            raise InputError(
+                f"{file}: there is no such policy. Name yours with --policy, or write one from an audit with "
+                "`onnx-gapmil check MODEL --audit OUT --init`."
+            )
         text = read_text(file, InputError)
         data = read_bytes(file, InputError, expected="a policy in TOML", limit=MAX_BYTES)
         return replace(cls.parse(text, path=file), sha256=hashlib.sha256(data).hexdigest())

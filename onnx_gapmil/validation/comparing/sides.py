@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,12 @@ from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
 from onnx_gapmil.files.wording import of_are
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES, find_images
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.validation.comparing.alignment import Alignment, ModelClasses, align
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.data import Sample
     from onnx_gapmil.images.preprocess import Preprocess
@@ -111,7 +115,18 @@ def open_sides(request: CompareRequest) -> tuple[Classifier, Classifier]:
         InputError: a model, its preprocessing, its names or the provider will not do.
         UnsupportedHeadError: one has no head that can be lifted.
     """
-    return classifier_of(_audit_request(request, request.old)), _new_classifier(request)
+    return _opened("old", request.old, partial(classifier_of, _audit_request(request, request.old))), _opened(
+        "new", request.new, partial(_new_classifier, request)
+    )
+
+
+def _opened(which: str, side: Side, make: Callable[[], Classifier]) -> Classifier:
+    """One of the two models; a refusal says which."""
+    try:
+        return make()
+    except UnsupportedHeadError as error:
+        said = replace(error.refusal, message=f"of the {which} model, {side.model}: {error.refusal.message}")
+        raise UnsupportedHeadError(said, error.refusals) from error
 
 
 def _new_classifier(request: CompareRequest) -> Classifier:

@@ -104,7 +104,7 @@ def test_a_mistake_is_one_sentence_with_its_line(text: str, said: str, tmp_path:
 
 
 def test_a_missing_policy_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"there is no such policy.*check MODEL --audit OUT --init"):
         Policy.load(tmp_path / "absent.toml")
     (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="not UTF-8"):

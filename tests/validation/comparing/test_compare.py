@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import binomtest
 
-from onnx_gapmil import Classifier, Comparison, DataError, InputError, compare
+from onnx_gapmil import Classifier, Comparison, DataError, InputError, UnsupportedHeadError, compare
 from onnx_gapmil.files.locking import locked_folder
 from tests.helpers.compared import Vendor, changed_model, lines_of, softmax, vendor, write_data
 from tests.helpers.scene_data import MODEL
@@ -285,6 +285,11 @@ def test_a_folder_that_is_a_file_is_refused_before_anything_is_run(data: Path, n
     (tmp_path / "out").write_text("")
     with pytest.raises(InputError, match="is a file"):
         compare(MODEL, new, data, tmp_path / "out")
+
+
+def test_a_refused_head_is_told_with_its_model(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedHeadError, match="of the new model, .*digits_torch_vit.onnx: "):
+        compare(MODEL, SAMPLES / "digits_torch_vit.onnx", data, tmp_path / "out")
 
 
 def read(folder: Path) -> dict[str, bytes]:
