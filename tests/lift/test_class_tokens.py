@@ -175,7 +175,10 @@ def test_without_the_option_it_is_refused_with_a_hint() -> None:
     refusal = caught.value.refusal
     assert refusal.code == "class-token"
     assert refusal.message.endswith("it takes one of 7 tokens (the class token) and drops the others")
-    hint = " --class-token auto lifts many of these all the same, by what each attention brought the token from each patch."
+    hint = (
+        " --class-token auto lifts many of these all the same, by what each attention brought the token from each "
+        "patch."
+    )
     assert refusal.advice == ADVICE["class-token"]
     assert refusal.advice.removesuffix(hint) == (
         "The classifier reads one token, which attention has already mixed: no average over cells gives its logits. "

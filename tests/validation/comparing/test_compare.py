@@ -288,7 +288,7 @@ def test_a_folder_that_is_a_file_is_refused_before_anything_is_run(data: Path, n
 
 
 def test_a_refused_head_is_told_with_its_model(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedHeadError, match="of the new model, .*digits_torch_vit.onnx: "):
+    with pytest.raises(UnsupportedHeadError, match=r"of the new model, .*digits_torch_vit\.onnx: "):
         compare(MODEL, SAMPLES / "digits_torch_vit.onnx", data, tmp_path / "out")
 
 
