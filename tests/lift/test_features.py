@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.rewriting.analysis import analyse
 from tests.helpers.support import text_model, weights
 
@@ -155,3 +156,13 @@ def test_a_vector_of_fixed_length_is_no_scores(body: str) -> None:
 def test_classifiers_with_a_norm_stay(body: str) -> None:
     found, refused = heads(body, "float[N,4] y")
     assert (found, refused) == ({"y": ()}, {})
+
+
+def test_names_of_the_fine_classes_find_them_behind_their_coarse_ones() -> None:
+    body = "a = Gemm<transB=1>(e, w)  y = MatMul(a, groups)"
+    model = text_model(POOLED + body, x="float[N,3,8,8] x", y="float[N,2] y, float[N,4] a", init=INIT)
+    found = analyse(model).search.heads
+    named = [NamedHead(head.output, head.classes, head.features_of != ()) for head in found]
+    coarse, fine = names_by_head(None, named, asked=["a", "b", "c", "d"])
+    assert [head.output for head in found] == ["y", "a"]
+    assert (coarse.names, list(fine.names or ())) == (None, ["a", "b", "c", "d"])
