@@ -61,7 +61,10 @@ def multi_label_lines(summary: AuditSummary, names: Mapping[int, str]) -> list[s
         )
     if found.unlabelled:
         total = found.classes + found.unlabelled
-        lines.append(f"{found.unlabelled} of the model's {total} classes label no image and are not judged.")
+        lines.append(
+            f"{found.unlabelled} of the model's {total} classes label no image and are not judged; "
+            "one that is said is a class too many."
+        )
     if len(found.by_class) > 1:
         worst = sorted(found.by_class.items(), key=lambda entry: entry[1].average_precision)[:_WORST]
         rows = [

@@ -50,6 +50,8 @@ class ClassOrder:
         output: the tensor whose classes these are.
         negated: whether the output falls where its logit rises, as ``1 - p`` does, so that its class has the logit
             with the other sign.
+        partial: whether the output's shares are of a softmax that has other classes too: these logits alone do not
+            make them.
     """
 
     channels: tuple[int, ...]
@@ -57,6 +59,7 @@ class ClassOrder:
     against: tuple[int, ...]
     output: str
     negated: bool = False
+    partial: bool = False
 
 
 class SharesApart(Exception):  # noqa: N818 - an answer, not an error
@@ -90,11 +93,12 @@ def find_order(walk: Lifting, logits: Logits, lifted: Lifted) -> ClassOrder | No
     if not channels:
         raise walk.refuse("not-a-classifier", node, "it leaves no class")
     against: tuple[int, ...] = ()
+    partial = False
     if logits.activation == "softmax":
-        against = _against(walk, logits, lifted, channels)
+        against, partial = _against(walk, logits, lifted, channels)
     if not against and logits.sign > 0 and channels == tuple(range(lifted.channels)):
         return None
-    return ClassOrder(channels, lifted.channels, against, last, logits.sign < 0)
+    return ClassOrder(channels, lifted.channels, against, last, logits.sign < 0, partial)
 
 
 def follow_classes(walk: Lifting, logits: Logits, lifted: Lifted) -> tuple[str, tuple[int, ...]]:
@@ -140,15 +144,17 @@ def _of_member(walk: Lifting, logits: Logits, numbers: dict[str, np.ndarray]) ->
     return own.reshape(shape)
 
 
-def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int, ...]) -> tuple[int, ...]:
-    """The other class of each softmax of two of which one is left; empty where every softmax is there with its classes.
+def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+    """The other class of each softmax of two of which one is left, and whether several of one softmax are left.
+
+    The first is empty where the classes left are of one softmax; the second is true where that has others too.
 
     Raises:
         SharesApart: there are others.
     """
     node = walk.graph.producer(logits.path[0])
     if node is None or node.op not in ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier"):
-        return ()
+        return (), False
     # Which softmax each logit is under: those with the same place along the other axes.
     axes = softmax_axes(node, walk, lifted.shape) if node.op != "LinearClassifier" else (1,)
     if lifted.batch_axis in axes:
@@ -160,13 +166,12 @@ def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int,
     own = groups[: lifted.channels]
     kept = own[list(channels)]
     if len(np.unique(kept)) == 1 and len(channels) > 1:
-        return ()
+        return (), sorted(channels) != np.flatnonzero(own == kept[0]).tolist()
     sizes = {int(group): int((own == group).sum()) for group in np.unique(kept)}
     if any(size != 2 for size in sizes.values()) or len(sizes) != len(channels):
         raise SharesApart(channels)
-    return tuple(
-        int(np.flatnonzero((own == own[channel]) & (np.arange(len(own)) != channel))[0]) for channel in channels
-    )
+    others = (np.flatnonzero((own == own[channel]) & (np.arange(len(own)) != channel))[0] for channel in channels)
+    return tuple(int(other) for other in others), False
 
 
 def in_order(walk: Lifting, lifted: Lifted, order: ClassOrder) -> Lifted:
@@ -179,6 +184,8 @@ def in_order(walk: Lifting, lifted: Lifted, order: ClassOrder) -> Lifted:
         detail = "takes one of two classes: its logit against the other's"
     elif order.negated and order.channels == tuple(range(order.total)):
         detail = "falls where its logits rise: their sign is changed"
+    if order.partial:
+        detail += ": logits only, since the output's probabilities are divided by all classes of the softmax"
     shape = (lifted.batch, count)
     operator, title = ("", "") if node is None else (walk.operator(node), node.name or "")
     step = LiftStep(operator, title, order.output, shape, "shape", False, detail)

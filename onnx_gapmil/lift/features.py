@@ -33,6 +33,8 @@ _MIXING = frozenset(
 )  # fmt: skip
 #: What makes probabilities or labels: whoever reads on from there (an expected value, a cascade) read classes.
 _READING = frozenset({"ArgMax", "Hardmax", "LogSoftmax", "QLinearSoftmax", "Softmax", "TopK"})
+#: A head that passes one of these is of classes, also where its probabilities are not those of its logits alone.
+_SHARING = frozenset({"LogSoftmax", "QLinearSoftmax", "Softmax"})
 #: Operators that change the length of a vector by one factor at the most, or not at all.
 _KEEPING = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 
@@ -41,7 +43,8 @@ def made_of(graph: ModelGraph, heads: Sequence[tuple[Logits, Sequence[str]]]) ->
     """For each head the other outputs whose scores a dense layer makes of its own; empty where it is of classes.
 
     A head that ends in a softmax or a sigmoid is of classes, whatever is made of them. Scores that only scale, clip or
-    reorder another output's (a temperature) do not make features of that.
+    reorder another output's (a temperature) do not make features of that, nor do sums over groups of classes (a coarse
+    level) or a calibration by a matrix that leaves each class the one it is made of most (`_keeps_classes`).
 
     Args:
         graph: the model.
@@ -50,7 +53,7 @@ def made_of(graph: ModelGraph, heads: Sequence[tuple[Logits, Sequence[str]]]) ->
     ends = {output: find_logits(graph, output).tensor for output in real_outputs(graph)}
     found: list[tuple[str, ...]] = []
     for logits, outputs in heads:
-        if logits.activation != "none":
+        if _has_shares(logits):
             found.append(())
             continue
         mixed = _mixed(graph, logits.tensor)
@@ -69,11 +72,56 @@ def _mixed(graph: ModelGraph, tensor: str) -> set[str]:
             if not mixed and node.op in _READING:
                 continue
             for made in node.outputs:
-                entry = (made.name, mixed or node.op in _MIXING)
+                entry = (made.name, mixed or (node.op in _MIXING and not _keeps_classes(graph, node, name)))
                 if made.name and entry not in seen:
                     seen.add(entry)
                     queue.append(entry)
     return {name for name, mixed in seen if mixed}
+
+
+def _has_shares(logits: Logits) -> bool:
+    """Whether a head makes probabilities."""
+    return logits.activation != "none" or bool(logits.inside) or not _SHARING.isdisjoint(logits.tail)
+
+
+def _keeps_classes(graph: ModelGraph, node: gs.Node, tensor: str) -> bool:
+    """Whether a dense layer's weights say that what it reads are classes already.
+
+    Either it sums or averages groups, each of its results some of what it reads with one weight for all of them, and
+    leaves out others (a hierarchy's coarse classes); or it is square and each result is made of its own class more than
+    of any other, and that class more for it than for others (matrix scaling, which is fitted from the identity).
+    Weights of features are neither, but by a chance of less than K to the power of -K.
+    """
+    weight = _weight(graph, node, tensor)
+    if weight is None or min(weight.shape) < 2 or not np.isfinite(weight).all():
+        return False
+    used = weight != 0
+    if (weight >= 0).all() and used.any(axis=0).all() and not used.all(axis=0).any():
+        largest = weight.max(axis=0)
+        if np.allclose(np.where(used, weight, largest), largest, rtol=1e-6, atol=0):
+            return True
+    size = np.abs(weight)
+    own = np.arange(len(weight))
+    return (
+        weight.shape[0] == weight.shape[1]
+        and bool((weight.diagonal() > 0).all())
+        and all(bool((size.argmax(axis=axis) == own).all()) for axis in (0, 1))
+    )
+
+
+def _weight(graph: ModelGraph, node: gs.Node, tensor: str) -> np.ndarray | None:
+    """(C, K), by which a dense layer makes K numbers of a tensor's C; None where it is another operator."""
+    if len(node.inputs) < 2 or node.inputs[0].name != tensor:
+        return None
+    weight = graph.value(node.inputs[1].name) if node.inputs[1].name in graph.constants else None
+    if weight is None:
+        return None
+    if node.op == "Conv":
+        alone = int(node.attrs.get("group", 1)) == 1 and weight.ndim > 2 and set(weight.shape[2:]) == {1}
+        return weight.reshape(weight.shape[:2]).T if alone else None
+    if node.op not in ("FusedGemm", "FusedMatMul", "Gemm", "MatMul") or weight.ndim != 2:
+        return None
+    return weight.T if node.attrs.get("transB", 0) else weight
 
 
 def unit_length(walk: Lifting, logits: Logits, count: int) -> Refusal | None:
@@ -88,7 +136,7 @@ def unit_length(walk: Lifting, logits: Logits, count: int) -> Refusal | None:
         logits: of the head.
         count: how many they are.
     """
-    if logits.activation != "none":
+    if _has_shares(logits):
         return None
     graph, name = walk.graph, logits.tensor
     while (node := graph.producer(name)) is not None:

@@ -262,7 +262,8 @@ def _read_as(logits: Logits, order: ClassOrder | None, total: int) -> Activation
         return "sigmoid"
     # 1 - softmax of two classes is the softmax of both with the other sign; of more it is none.
     turned = order.negated and logits.activation == "softmax" and total != 2
-    return "none" if turned else logits.activation
+    # Nor are the kept classes of a larger softmax one (a dropped background): its divisor has the others too.
+    return "none" if turned or order.partial else logits.activation
 
 
 def _member_name(group: list[tuple[Logits, ClassOrder | None]]) -> str:

@@ -12,7 +12,8 @@ where they are; images without any label are negatives for all.
 - *Precision* ``TP / (TP + FP)``, *recall* ``TP / (TP + FN)``, *F1* ``2 TP / (2 TP + FP + FN)``: ``micro`` of the sums
   over classes, ``macro`` the mean over classes; a class that is never said to be present has no precision and is left
   out of that mean alone.
-- *Exact*: the share of images whose present classes are their labels, no more and no fewer.
+- *Exact*: the share of images whose present classes are their labels, no more and no fewer: of all classes of the
+  model, also those that label no image.
 
 Intervals draw images with replacement and compute each figure anew; a class that a draw has no image of is left out
 of its mAP.
@@ -90,7 +91,7 @@ class MultiLabelFigures:
         chance: that of rankings by chance: the mean prevalence.
         micro: of the sums over classes.
         macro: the means over classes.
-        exact: share of images whose present classes are their labels.
+        exact: share of images whose present classes, of all of the model's, are their labels.
         without_label: images without any label.
         none_right: how many of those have no class present.
         none_present: images with no class present.
@@ -190,6 +191,8 @@ def multilabel_figures(
         str(index): _row(truth[:, column], said[:, column], precisions[column], thresholds[column])
         for column, index in enumerate(classes)
     }
+    pairs = zip(labels, present, strict=True)
+    equal = np.array([set(own) == set(found) for own, found in pairs], dtype=np.bool_)
     unlabelled = ~truth.any(axis=1)
     silent = np.array([not own for own in present], dtype=np.bool_)
     counts = np.array([(truth & said).sum(), (~truth & said).sum(), (truth & ~said).sum()], dtype=np.float64)
@@ -208,13 +211,13 @@ def multilabel_figures(
             float(np.mean([row.recall for row in rows.values()])),
             float(np.mean([row.f1 for row in rows.values()])),
         ),
-        exact=float((truth == said).all(axis=1).mean()),
+        exact=float(equal.mean()),
         without_label=int(unlabelled.sum()),
         none_right=int((unlabelled & silent).sum()),
         none_present=int(silent.sum()),
         by_class=rows,
     )
-    return figures, _intervals(truth, said, numbers)
+    return figures, _intervals(truth, said, numbers, equal)
 
 
 def _row(truth: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_], precision: float, threshold: float) -> LabelFigures:
@@ -263,12 +266,13 @@ def _average_precisions(scores: Array, positive: npt.NDArray[np.bool_], weights:
         return np.asarray((gained * precision).sum(axis=1) / right[:, -1])
 
 
-def _intervals(truth: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_], scores: Array) -> dict[str, Interval]:
+def _intervals(
+    truth: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_], scores: Array, equal: npt.NDArray[np.bool_]
+) -> dict[str, Interval]:
     images, classes = truth.shape
     resamples = int(min(_RESAMPLES, max(200, _WORK / (images * classes))))
     rng = np.random.default_rng(_SEED)
     counts = [(truth & said), (~truth & said), (truth & ~said)]
-    equal = (truth == said).all(axis=1)
     drawn: dict[str, list[Array]] = {}
     step = max(1, _CHUNK // images)
     for start in range(0, resamples, step):

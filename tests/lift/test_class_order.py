@@ -80,7 +80,9 @@ def test_logits_and_grid_follow_the_output(tail: str, classes: list[int], activa
     assert_close(found.logits, pooled(cells)[:, classes, 0, 0])
     assert_close(found.grid, cells[:, classes])
     (head,) = found.rewrite.heads
-    assert head.activation == ("sigmoid" if "Sigmoid" in activation else "softmax")
+    # The probabilities of a softmax without some of its classes are not those of the logits that are left.
+    shares = "softmax" if len(classes) == len(B) else "none"
+    assert head.activation == ("sigmoid" if "Sigmoid" in activation else shares)
     assert head.verdict == "exact"
     (y,) = run(made, x, ["y"])
     np.testing.assert_array_equal(y.argsort(axis=1), found.logits.argsort(axis=1))
@@ -93,6 +95,34 @@ def test_quantized_probabilities_without_their_background() -> None:
     )
     x = images(made)
     assert_close(lift(made, x).logits, pooled(dense(W, B)(x.astype(np.float64)))[:, 1:, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("kept", "shares"), [([0, 1, 2], True), ([2, 0, 1], True), ([1, 2], False), ([0, 0, 1], False)]
+)
+def test_scores_that_are_called_probabilities_are_the_vendors(kept: list[int], shares: bool) -> None:
+    """The first class wins by far: of the others 1e-4 is left, and no more is said."""
+    bias = np.array([9, 0.5, 0.1], np.float32)
+    made = text_model(
+        f"{POOL}\n s = Softmax<axis=1>(z)\n y = Gather<axis=1>(s, kept)",
+        y=f"float[N,{len(kept)}] y",
+        init={"w": W[:3] / 100, "b": bias, "kept": np.array(kept)},
+    )
+    x = images(made)
+    found = lift(made, x)
+    (head,) = found.rewrite.heads
+    (y,) = run(made, x, ["y"])
+    assert np.allclose(y, softmax(found.logits.astype(np.float64)), atol=1e-5) == shares
+    assert head.activation == ("softmax" if shares else "none")
+    assert ("divided by all classes of the softmax" in head.chain[-1].detail) != shares
+
+
+def test_normalized_logits_without_their_background_are_classes() -> None:
+    made = model(
+        "n = LpNormalization<axis=1, p=2>(z)\n s = Softmax<axis=1>(n)\n y = Slice(s, one, end, one)", "float[N,4] y"
+    )
+    (head,) = rewrite_model(made).heads
+    assert (head.output, head.activation, head.features_of) == ("y", "none", ())
 
 
 def test_one_of_two_classes_is_its_logit_against_the_others() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.rewriting.analysis import analyse
 from tests.helpers.support import text_model, weights
 
@@ -18,6 +19,15 @@ INIT = {
     "eps": np.float32(1e-12),
     "axes": np.array([1]),
     "ages": weights(4, 1),
+    "groups": np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32),
+    "means": np.array([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], np.float32),
+    "levels": np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0], [0, 1, 1]], np.float32),
+    "kernel": np.array([[1, 1, 0, 0], [0, 0, 1, 1]], np.float32)[:, :, None, None],
+    "plane": np.array([0, 4, 1, 1]),
+    "pairs": weights(2, 2),
+    "positive": np.abs(weights(4, 2)),
+    "calibration": (np.eye(4) + weights(4, 4) / 10).astype(np.float32),
+    "square": weights(4, 4),
 }
 POOLED = "f = Conv<strides=[2,2]>(x, k)  p = GlobalAveragePool(f)  e = Flatten(p)  "
 
@@ -58,6 +68,23 @@ def test_features_of_a_head_that_is_refused_are_features_all_the_same() -> None:
         pytest.param(
             "a = Gemm<transB=1>(e, w)  q = Softmax(a)  y = MatMul(q, ages)", "float[N,4] a, float[N,1] y", id="expected"
         ),
+        pytest.param("a = Gemm<transB=1>(e, w)  y = MatMul(a, groups)", "float[N,4] a, float[N,2] y", id="coarse"),
+        pytest.param(
+            "a = Gemm<transB=1>(e, w)  y = Gemm<transB=1>(a, means)", "float[N,4] a, float[N,2] y", id="coarse means"
+        ),
+        pytest.param(
+            "a = Gemm<transB=1>(e, w)  y = MatMul(a, levels)", "float[N,4] a, float[N,3] y", id="overlapping levels"
+        ),
+        pytest.param(
+            "a = Gemm<transB=1>(e, w)  m = Reshape(a, plane)  c = Conv(m, kernel)  y = Flatten(c)",
+            "float[N,4] a, float[N,2] y",
+            id="coarse by a convolution",
+        ),
+        pytest.param(
+            "a = Gemm<transB=1>(e, w)  b = MatMul(a, calibration)  y = Softmax(b)",
+            "float[N,4] a, float[N,4] y",
+            id="matrix scaling",
+        ),
         pytest.param(
             "c = Gemm<transB=1>(e, w)  a = Softmax(c)  y = Gemm<transB=1>(c, s)", "float[N,4] a, float[N,2] y", id="own"
         ),
@@ -67,6 +94,19 @@ def test_scores_that_others_are_made_of_are_classes(body: str, outputs: str) -> 
     """A temperature, an expected value over the classes, a softmax of its own: whoever reads on, these are classes."""
     found, _ = heads(body, outputs)
     assert found["a"] == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "outputs"),
+    [
+        pytest.param("b = MatMul(a, square)  y = Softmax(b)", "float[N,4] a, float[N,4] y", id="as many"),
+        pytest.param("q = MatMul(a, groups)  y = MatMul(q, pairs)", "float[N,4] a, float[N,2] y", id="behind sums"),
+        pytest.param("y = MatMul(a, positive)", "float[N,4] a, float[N,2] y", id="no sign"),
+    ],
+)
+def test_numbers_that_general_weights_read_are_features(body: str, outputs: str) -> None:
+    found, _ = heads("a = Gemm<transB=1>(e, w)  " + body, outputs)
+    assert found["a"] == ("y",)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +156,13 @@ def test_a_vector_of_fixed_length_is_no_scores(body: str) -> None:
 def test_classifiers_with_a_norm_stay(body: str) -> None:
     found, refused = heads(body, "float[N,4] y")
     assert (found, refused) == ({"y": ()}, {})
+
+
+def test_names_of_the_fine_classes_find_them_behind_their_coarse_ones() -> None:
+    body = "a = Gemm<transB=1>(e, w)  y = MatMul(a, groups)"
+    model = text_model(POOLED + body, x="float[N,3,8,8] x", y="float[N,2] y, float[N,4] a", init=INIT)
+    found = analyse(model).search.heads
+    named = [NamedHead(head.output, head.classes, head.features_of != ()) for head in found]
+    coarse, fine = names_by_head(None, named, asked=["a", "b", "c", "d"])
+    assert [head.output for head in found] == ["y", "a"]
+    assert (coarse.names, list(fine.names or ())) == (None, ["a", "b", "c", "d"])

@@ -53,7 +53,11 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn(seed: int) -> None:
     numbers = [1, 4, 5, 7, 8, 11]
     said = scores > 0
     labels = [[numbers[place] for place in np.flatnonzero(row)] for row in truth]
-    present = [[numbers[place] for place in np.flatnonzero(row)] + [3] for row in said]  # 3 is not judged
+    # 3 is not judged, but said of every third image: it is one too many where exactly the labels are asked for.
+    extra = [number % 3 == 0 for number in range(len(said))]
+    present = [
+        [numbers[place] for place in np.flatnonzero(row)] + [3] * more for row, more in zip(said, extra, strict=True)
+    ]
     found, intervals = multilabel_figures(labels, present, scores, numbers, [0.5] * 6, total=12)
     assert found.mean_average_precision == pytest.approx(
         sklearn_metrics.average_precision_score(truth, expit(scores), average="macro")
@@ -72,7 +76,9 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn(seed: int) -> None:
         assert row.average_precision == pytest.approx(
             sklearn_metrics.average_precision_score(truth[:, place], scores[:, place])
         )
-    assert found.exact == pytest.approx(sklearn_metrics.accuracy_score(truth, said))
+    assert found.exact == pytest.approx(
+        sklearn_metrics.accuracy_score(np.c_[truth, np.zeros_like(extra)], np.c_[said, extra])
+    )
     assert found.chance == pytest.approx(truth.mean())
     assert (found.classes, found.unlabelled, found.images) == (6, 6, 40)
     assert (found.labels, found.present) == (truth.sum(), said.sum())
@@ -88,6 +94,17 @@ def test_images_without_a_label_are_negatives_for_all() -> None:
     assert found.mean_average_precision == 0.5
     assert (found.micro.precision, found.micro.recall) == (0.5, 1.0)
     assert found.exact == pytest.approx(2 / 3)
+
+
+def test_a_class_that_labels_no_image_is_one_too_many_all_the_same() -> None:
+    """scikit-learn's accuracy over the columns of all six classes: each image has a class that nobody labels."""
+    labels, present = [[0], [1], []], [[0, 5], [1], [4]]
+    found, intervals = multilabel_figures(labels, present, [[3.0, -1], [-2, 2], [-1, -1]], [0, 1], [0.5, 0.5], total=6)
+    columns = range(6)
+    truth, said = ([[index in own for index in columns] for own in each] for each in (labels, present))
+    assert found.exact == pytest.approx(sklearn_metrics.accuracy_score(truth, said)) == pytest.approx(1 / 3)
+    low, high = intervals["multi_label.exact"]
+    assert low < found.exact < high
 
 
 def test_a_class_that_is_never_said_has_no_precision() -> None:

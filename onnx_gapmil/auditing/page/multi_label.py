@@ -49,7 +49,10 @@ def _silent(found: MultiLabelFigures) -> Markup | None:
         )
     if found.unlabelled:
         total = found.classes + found.unlabelled
-        said.append(f"{found.unlabelled:,} of the model's {total:,} classes label no image and are not judged.")
+        said.append(
+            f"{found.unlabelled:,} of the model's {total:,} classes label no image and are not judged; "
+            "one that is said is a class too many."
+        )
     return join(" ".join(said)) if said else None
 
 

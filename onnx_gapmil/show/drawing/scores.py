@@ -102,7 +102,7 @@ class Scores:
         self._find_winners()
         self.won = np.bincount(self.winners[self.winners >= 0], minlength=len(self.logits))
         self.nobody = int(np.count_nonzero(self.winners < 0))
-        self._winning = [int(k) for k in np.lexsort((-self.logits, -self.won)) if self.won[k]]
+        self._winning = [int(k) for k in np.argsort(-self.won, kind="stable") if self.won[k]]
 
     @property
     def answer(self) -> int:
@@ -116,8 +116,13 @@ class Scores:
 
     @property
     def winner(self) -> int | None:
-        """The class that wins most cells; None if none wins any."""
+        """The class that wins most cells, of equal ones the first by number; None if none wins any."""
         return self._winning[0] if self._winning else None
+
+    @property
+    def tied(self) -> list[int]:
+        """The classes that win most cells: several where they win equally many."""
+        return [k for k in self._winning if self.won[k] == self.won[self._winning[0]]]
 
     @property
     def probabilities(self) -> bool:

@@ -16,7 +16,7 @@ _BY_SHARE = (
     "Boxes surround the largest connected areas where that share is at least half."
 )
 _BY_LEAD = (
-    "The head gives logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
+    "Scores are logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
     "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected "
     "areas where one class outweighs all others together."
 )
@@ -72,6 +72,8 @@ def finding(scores: Scores) -> str:
         return f"{said} No class wins a cell: in each, two are equally high."
     winner = scores.of(scores.winner)
     total = f"{scores.cells} ({percent(winner.share)})"
+    if len(scores.tied) > 1:
+        return f"{said} {_said_tie(scores)}"
     if answer.index == winner.index:
         amount = "all" if winner.won == scores.cells else "most" if winner.share > 0.5 else "the largest share of the"
         return f"{said} The same class wins {amount} cells: {winner.won} of {total}."
@@ -89,11 +91,31 @@ def _said_present(scores: Scores) -> str:
     return f"Image level: {named}{more}."
 
 
+def _said_tie(scores: Scores) -> str:
+    """That several classes win as many cells as any: of the image's class, if it is one of them."""
+    answer = scores.of(scores.answer)
+    among = answer.index in scores.tied
+    first = answer if among else scores.of(scores.tied[0])
+    amount = f"{first.won} of {scores.cells} ({percent(first.share)})"
+    if among:
+        return f"The same class wins {amount} cells, {_as_many(scores, first.index)}."
+    said = f"No class wins most cells: {first.name} wins {amount}, {_as_many(scores, first.index)}"
+    return f"{said}; {answer.name} {answer.won}."
+
+
+def _as_many(scores: Scores, index: int) -> str:
+    """The others that win as many cells as a class."""
+    others = [scores.of(other).name for other in scores.tied if other != index]
+    return f"as many as {others[0]}" if len(others) == 1 else f"as many as each of {len(others)} others"
+
+
 def _said_cells(scores: Scores) -> str:
     if scores.winner is None:
         return f"No class is above its threshold in any of the {scores.cells} cells."
     winner = scores.of(scores.winner)
     most = f"{winner.name} wins {winner.won} of {scores.cells} cells ({percent(winner.share)})"
+    if len(scores.tied) > 1:
+        most += f", {_as_many(scores, winner.index)}"
     if not scores.nobody:
         return f"{most}."
     return f"{most}; in {scores.nobody} ({percent(scores.nobody / scores.cells)}) no class is above its threshold."

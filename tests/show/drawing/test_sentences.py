@@ -43,6 +43,37 @@ def test_image_and_cells_agree_or_not():
     assert "wins all cells: 3 of 3" in finding(scores_of(np.stack([np.ones((1, 3)), np.zeros((1, 3))])))
 
 
+TIE = 9.0 * np.array([[[1, 0, 0, 1]], [[0, 1, 1, 0]], [[0, 0, 0, 0]]])
+
+
+@pytest.mark.parametrize(
+    ("grid", "logits", "said"),
+    [
+        (TIE, [0, 3, 1], "Image level: c1 (3.00). The same class wins 2 of 4 (50 %) cells, as many as c0."),
+        (TIE, [3, 0, 1], "Image level: c0 (3.00). The same class wins 2 of 4 (50 %) cells, as many as c1."),
+        (
+            TIE,
+            [0, 1, 3],
+            "Image level: c2 (3.00). No class wins most cells: c0 wins 2 of 4 (50 %), as many as c1; c2 0.",
+        ),
+        (
+            np.eye(3)[:, None],
+            [1, 3, 2],
+            "Image level: c1 (3.00). The same class wins 1 of 3 (33 %) cells, as many as each of 2 others.",
+        ),
+    ],
+)
+def test_a_tie_has_no_winner(grid, logits, said):
+    scores = scores_of(grid, "none", logits=logits)
+    assert finding(scores) == said
+    assert scores.named_winners(6)[:2] == [0, 1] or scores.cells == 3
+
+
+def test_present_classes_that_win_as_many_cells_are_said_so():
+    grid = np.array([[[4.0, 1.0]], [[1.0, 5.0]]])
+    assert finding(scores_of(grid, "sigmoid")).endswith("c0 wins 1 of 2 cells (50 %), as many as c1.")
+
+
 def test_nobody_wins_where_all_are_equally_high():
     assert "No class wins a cell" in finding(scores_of(np.zeros((2, 2, 2))))
 
