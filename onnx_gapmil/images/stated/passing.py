@@ -53,6 +53,13 @@ def pass_node(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Cons
         return None
 
 
+def unread(node: onnx.NodeProto, found: Channels) -> Channels:
+    """Channels where a node ends the walk: integers that it dequantizes by numbers not followed are no plain pixels."""
+    if node.op_type == "DequantizeLinear" and not found.quantized:
+        return replace(found, unread=node.op_type)
+    return found
+
+
 def _same(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Constant) -> Passed:
     return {0: read[0].passed(node.op_type)}
 
