@@ -185,7 +185,7 @@ class _Walk:
             passed += 1
             made = pass_node(node, read, self) if passed <= _MOST_PASSED else None
             if made is None:
-                ends += [unread(node, channels) for channels in read.values()]
+                ends += [unread(node, channels, self) for channels in read.values()]
             else:
                 found |= {node.output[place]: channels for place, channels in made.items()}
         return ends

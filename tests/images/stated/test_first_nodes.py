@@ -417,3 +417,15 @@ def test_bytes_that_are_dequantized_channel_by_channel_are_guessed():
     assert "values" in found.guessed
     assert any("not followed" in note for note in found.notes)
     assert "first nodes ()" not in found.source
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero", "guessed"), [(1 / 255, 0, False), (1 / 127.5, 128, False), (0.0186, 114, True)]
+)
+def test_bytes_that_a_quantized_convolution_reads_are_what_its_numbers_make_of_them(scale, zero, guessed):
+    trunk = (
+        f"k = {one(scale)} z = Constant<value = uint8 {{{zero}}}>() r = {one(0.1)} n = Constant<value = int8 {{0}}>() "
+        "w = Constant<value = int8[4, 3, 1, 1] {1,1,1,1,1,1,1,1,1,1,1,1}>() f = QLinearConv(IN, k, z, w, r, n, r, z) "
+        "g = DequantizeLinear(f, r, z)"
+    )
+    assert ("values" in resolved(graph("", "x", "uint8[N, 3, 32, 32]", trunk=trunk)).guessed) is guessed
