@@ -12,7 +12,7 @@ from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.images.keys import RESIZE_DEFAULTS
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.presets import PRESETS
-from onnx_gapmil.images.stated.statement import PARTS, Statement, span
+from onnx_gapmil.images.stated.statement import PARTS, Statement, span, values
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.input_spec import InputSpec
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Ranges of values that differ by more than this share of the wider one contradict each other.
 _SAME_RANGE = 0.1
+#: What a graph may take that normalizes by itself, as scale of pixels and mean: pixels, 0..1, -1..1.
+_TAKEN = ((1.0, 0.0), (1 / 255, 0.0), (1 / 127.5, 1.0))
 _ADVICE = "pass --preprocess if the model was trained otherwise"
 
 
@@ -67,6 +69,9 @@ def choose(spec: InputSpec, file: FileReading) -> Chosen:
             first.setdefault(entry.part, entry)
     if file.first_nodes.reverses and guess.color == "RGB":
         guess = replace(guess, color="BGR", mean=guess.mean[::-1], std=guess.std[::-1])
+    color = first["color"].fields["color"] if "color" in first else guess.color
+    statements = [entry.in_order(color) for entry in statements]
+    first = {part: entry.in_order(color) for part, entry in first.items()}
     made = _combined(guess, first)
     guessed = _guessed(spec, first)
     parts: dict[str, str] = {part: first[part].source for part in PARTS if part in first}
@@ -113,10 +118,15 @@ def followed(file: FileReading) -> tuple[list[Statement], list[str]]:
     notes: list[str] = []
     inside = file.first_nodes.values
     for entry in file.statements:
-        if entry.part == "values" and inside is not None and _is_inside(entry, inside):
-            notes.append(f"{_capital(entry.source)} says {entry.says}: {file.first_nodes.source} do that already.")
-        else:
+        taken = _taken_inside(entry, inside) if entry.part == "values" and inside is not None else None
+        if taken is None or entry in file.first_nodes.statements:
             statements.append(entry)
+            continue
+        notes.append(f"{_capital(entry.source)} says {entry.says}: {file.first_nodes.source} do that already.")
+        made = values(*taken, len(entry.fields["mean"]))
+        if made is not None:
+            source = f"{entry.source}, whose normalization {file.first_nodes.source} do"
+            statements.append(Statement("values", *made, source))
     return statements, notes
 
 
@@ -129,13 +139,26 @@ def _is_possible(entry: Statement, guess: Preprocess) -> bool:
     return True
 
 
-def _is_inside(entry: Statement, inside: tuple[tuple[float, ...], tuple[float, ...]]) -> bool:
-    """Whether the graph's own first nodes do to pixels just what a statement says."""
+def _taken_inside(
+    entry: Statement, inside: tuple[tuple[float, ...], tuple[float, ...]]
+) -> tuple[float, tuple[float, ...], tuple[float, ...]] | None:
+    """Scale, mean and std of what the graph's first nodes take where they do to it what a statement says of pixels.
+
+    They may do it to pixels, to 0..1 or to -1..1, with the channels turned round too; None: they do something else.
+    """
     scale = np.array(entry.fields["scale"]) / np.array(entry.fields["std"])
     shift = -np.array(entry.fields["mean"]) / np.array(entry.fields["std"])
     if np.all(scale == 1) and np.all(shift == 0):
-        return False
-    return bool(np.allclose(scale, inside[0], rtol=1e-3) and np.allclose(shift, inside[1], rtol=1e-3, atol=1e-4))
+        return None
+    factors, added = np.array(inside[0]), np.array(inside[1])
+    if factors.shape != scale.shape:
+        return None
+    for factor, mean in _TAKEN:
+        whole, then = factors * factor, added - factors * mean
+        for turn in (slice(None), slice(None, None, -1)):
+            if np.allclose(scale, whole[turn], rtol=1e-3) and np.allclose(shift, then[turn], rtol=1e-3, atol=1e-4):
+                return factor, (mean,), (1.0,)
+    return None
 
 
 def _combined(guess: Preprocess, first: Mapping[str, Statement]) -> Preprocess:
@@ -227,7 +250,7 @@ def _against(first: Mapping[str, Statement], statements: Sequence[Statement], sp
         f"({first[entry.part].says}); the latter is followed, since it comes first."
         for entry in statements
         if entry.part in first
-        and entry is not first[entry.part]
+        and entry != first[entry.part]
         and _differs(entry.part, first[entry.part].fields, entry.fields)
     ]
 

@@ -42,6 +42,35 @@ def test_a_normalization_that_the_graph_carries_out_is_not_done_twice():
     assert any("do that already" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("unit", [True, False])
+@pytest.mark.parametrize("reverses", [True, False])
+def test_a_normalization_of_the_graph_is_recognised_on_any_range(unit, reverses):
+    """Metadata that state ImageNet's numbers on 0..1, and a graph that does the same to 0..1 or to pixels."""
+    factor = 1 if unit else 255
+    mean, std = ([number * factor for number in part] for part in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    turn = "i = Constant<value = int64[3] {2,1,0}>() r = Gather<axis = 1>(x, i)" if reverses else "r = Identity(x)"
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3, 32, 32] x) => (float[N, 3, 32, 32] y) { '
+        f"{turn} a = Constant<value = float[1, 3, 1, 1] {{{', '.join(map(str, mean))}}}>() s = Sub(r, a) "
+        f"b = Constant<value = float[1, 3, 1, 1] {{{', '.join(map(str, std))}}}>() d = Div(s, b) y = Softmax(d) }}"
+    )
+    given = slice(None, None, -1 if reverses else 1)
+    metadata = {"mean": str([0.485, 0.456, 0.406][given]), "std": str([0.229, 0.224, 0.225][given])}
+    found = resolved(model, metadata)
+    assert (found.preprocess.scale, found.preprocess.mean) == (1 / 255 if unit else 1.0, (0.0,) * 3)
+    assert found.preprocess.std == (1.0,) * 3
+    assert found.preprocess.color == ("BGR" if reverses else "RGB")
+    assert any("do that already" in note for note in found.notes)
+    assert not any("contradicts" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("text", ["Never BGR.", "Image that is not RGB", "converted from BGR", "RGB, or grey"])
+def test_a_description_that_only_mentions_an_order_states_none(text):
+    model = keras()
+    model.graph.input[0].doc_string = text
+    assert "color" in resolved(model).guessed
+
+
 def test_a_preset_that_is_asked_for_is_followed_and_the_contradiction_said():
     found = resolved(keras(), request="unit")
     assert found.preprocess == PRESETS["unit"](SPEC)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import onnx
 
 _Numbers = npt.NDArray[np.float64]
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Channels:
         limits: the range of values that a Clip or QuantizeLinear lets through, in the input's units, for each channel.
         resized: (height, width) that the graph itself resizes to.
         quantized: whether its values are a QuantizeLinear's integers, which stand for the same numbers.
+        unread: the operator that dequantizes it by numbers that are not followed; "" where there is none.
     """
 
     axis: int | None
@@ -42,6 +44,7 @@ class Channels:
     limits: tuple[_Numbers, _Numbers] | None = None
     resized: tuple[int, int] | None = None
     quantized: bool = False
+    unread: str = ""
 
     def then(self, scale: _Numbers | float, shift: _Numbers | float, step: str) -> Channels:
         """`scale * y + shift` of it."""
@@ -84,7 +87,8 @@ class Channels:
 def by_channel(constant: npt.NDArray[Any], found: Channels, first_axis: int | None = None) -> _Numbers | None:
     """A constant that is broadcast against a tensor, as one number for each of its channels.
 
-    A number for each pixel (the mean image of Caffe and MATLAB) is averaged over the pixels.
+    A number for each pixel (the mean image of MATLAB) has to be the same for all pixels of a channel: one that varies
+    may as well be learned, as the positions of a transformer are.
 
     Args:
         constant: as the node reads it.
@@ -92,7 +96,7 @@ def by_channel(constant: npt.NDArray[Any], found: Channels, first_axis: int | No
         first_axis: where the constant's first axis lies, as operator sets before 7 say it.
 
     Returns:
-        A number for each channel; None where shapes do not fit.
+        A number for each channel; None where shapes do not fit, or pixels have numbers of their own.
     """
     count = len(found.source)
     if constant.size == 1:
@@ -103,10 +107,17 @@ def by_channel(constant: npt.NDArray[Any], found: Channels, first_axis: int | No
     if offset < 0 or (place is not None and place >= constant.ndim):
         return None
     if place is None or place < 0 or constant.shape[place] == 1:
-        return np.full(count, float(numbers.mean()))
-    others = tuple(axis for axis in range(constant.ndim) if axis != place)
-    found_each: _Numbers = numbers.mean(axis=others) if others else numbers
-    return found_each if len(found_each) == count else None
+        return np.full(count, float(numbers.mean())) if _is_one(numbers) else None
+    each = np.moveaxis(numbers, place, 0).reshape(constant.shape[place], -1)
+    if len(each) != count or not all(_is_one(own) for own in each):
+        return None
+    found_each: _Numbers = each.mean(axis=1)
+    return found_each
+
+
+def _is_one(numbers: _Numbers) -> bool:
+    """Whether all are the same number, but for rounding."""
+    return numbers.size > 0 and bool(np.ptp(numbers) <= _ROUNDING * np.abs(numbers).max())
 
 
 def joined(parts: Sequence[Channels], axis: int, step: str) -> Channels | None:

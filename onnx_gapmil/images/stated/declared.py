@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.input_spec import InputSpec
 
 _ORDER = re.compile(r"\b(RGB|BGR)\b", re.IGNORECASE)
+#: Words that make of an order one that is not meant, or that is made from another.
+_OTHERWISE = re.compile(
+    r"\b(not|no|never|non|neither|nor|without|instead|unlike|than|convert\w*|from|or|if|avoid\w*|except)\b|n't\b",
+    re.IGNORECASE,
+)
 
 
 def declared_layout(value: onnx.ValueInfoProto) -> str | None:
@@ -33,7 +38,8 @@ def read_declared(value: onnx.ValueInfoProto, spec: InputSpec) -> list[Statement
     if layout is not None:
         found.append(Statement("layout", {"layout": layout}, layout, "the denotation DATA_CHANNEL of the input's axes"))
     orders = {order.upper() for order in _ORDER.findall(value.doc_string[:2000])}
-    if len(orders) == 1 and spec.channels() == 3:
+    plain = _OTHERWISE.search(value.doc_string[:2000]) is None
+    if plain and len(orders) == 1 and spec.channels() == 3:
         order = orders.pop()
         found.append(Statement("color", {"color": order}, order, f"the description of the input {value.name!r}"))
     return found

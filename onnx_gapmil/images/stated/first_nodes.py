@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import onnx
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.tensors import tensor_array
 from onnx_gapmil.images.stated.channels import Channels
-from onnx_gapmil.images.stated.passing import pass_node
+from onnx_gapmil.images.stated.passing import pass_node, unread
 from onnx_gapmil.images.stated.range import judged_range
 from onnx_gapmil.images.stated.statement import Statement, order_of_means
 from onnx_gapmil.ort.cpu import evaluate
@@ -85,16 +85,23 @@ def read_first_nodes(proto: onnx.ModelProto, spec: InputSpec, folder: Path | Non
     if any(not _agree(first, other) for other in ends[1:]):
         note = "Several parts of the graph begin with the image, each scaled in its own way."
         return FirstNodes(first.steps, note=note)
-    return _said(first, spec)
+    if any(end.unread for end in ends):
+        kind = next(end.unread for end in ends if end.unread)
+        note = (
+            f"The {kind} that reads the image has numbers that are not followed: what its integers mean is not known."
+        )
+        return FirstNodes(first.steps, note=note)
+    return _said(_common(ends), spec, whole=all(_resizes_whole(end.steps) for end in ends))
 
 
-def _said(found: Channels, spec: InputSpec) -> FirstNodes:
+def _said(found: Channels, spec: InputSpec, *, whole: bool) -> FirstNodes:
     source = named_steps(found.steps)
     statements: list[Statement] = []
     judged = judged_range(found, spec)
     if judged is not None:
-        fields, says, why = judged
-        statements.append(Statement("values", fields, says, f"{source}, {why}" if why else source))
+        fields, says, why = judged.fields, judged.says, judged.why
+        said_by = f"{source}, {why}" if why else source
+        statements.append(Statement("values", fields, says, said_by, by_name=judged.by_name))
     if found.resized is not None:
         height, width = found.resized
         says = f"{width}x{height}"
@@ -110,8 +117,6 @@ def _said(found: Channels, spec: InputSpec) -> FirstNodes:
         note = f"What values they expect does not follow from {source}."
     done = (tuple(found.scale.tolist()), tuple(found.shift.tolist())) if found.changed else None
     steps = tuple(step for step in found.steps if step)
-    resizing = next((place for place, step in enumerate(steps) if step.startswith("Resize to")), None)
-    whole = resizing is not None and not any(step.split()[0] in _CUTTING for step in steps[:resizing])
     return FirstNodes(steps, tuple(statements), reverses, note, done, whole)
 
 
@@ -129,6 +134,33 @@ def _order(found: Channels, reverses: bool) -> str | None:
 def _agree(one: Channels, other: Channels) -> bool:
     same = len(one.source) == len(other.source) and one.source == other.source
     return same and np.allclose(one.scale, other.scale) and np.allclose(one.shift, other.shift)
+
+
+def _common(ends: list[Channels]) -> Channels:
+    """What all ways from the image into the network have in common: a gate's Clip or a thumbnail says nothing of it."""
+    first, others = ends[0], ends[1:]
+    limits = all(_same_numbers(first.limits, other.limits) for other in others)
+    measured = all(_same_numbers(first.measured, other.measured) for other in others)
+    resized = all(first.resized == other.resized for other in others)
+    return replace(
+        first,
+        steps=tuple(step for step in first.steps if all(step in other.steps for other in others)),
+        limits=first.limits if limits else None,
+        measured=first.measured if measured else None,
+        resized=first.resized if resized else None,
+    )
+
+
+def _same_numbers(one: Any, other: Any) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.allclose(np.array(one), np.array(other))
+
+
+def _resizes_whole(steps: tuple[str, ...]) -> bool:
+    steps = tuple(step for step in steps if step)
+    resizing = next((place for place, step in enumerate(steps) if step.startswith("Resize to")), None)
+    return resizing is not None and not any(step.split()[0] in _CUTTING for step in steps[:resizing])
 
 
 class _Walk:
@@ -153,7 +185,7 @@ class _Walk:
             passed += 1
             made = pass_node(node, read, self) if passed <= _MOST_PASSED else None
             if made is None:
-                ends += read.values()
+                ends += [unread(node, channels, self) for channels in read.values()]
             else:
                 found |= {node.output[place]: channels for place, channels in made.items()}
         return ends

@@ -136,17 +136,22 @@ def _ultralytics(metadata: Mapping[str, str], spec: InputSpec, found: MetadataRe
 
 def _means(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:
     for mean_key, std_key in _MEANS:
-        mean = parse_numbers(metadata.get(mean_key, ""))
-        std = parse_numbers(metadata.get(std_key, ""))
-        if mean is None and std is None:
+        mean = parse_numbers(metadata.get(mean_key, "0"))
+        std = parse_numbers(metadata.get(std_key, "1"))
+        present = [key for key in (mean_key, std_key) if key in metadata]
+        if not present:
             continue
-        mean, std = mean or (0.0,), std or (1.0,)
+        if mean is None or std is None:  # half a normalization is none
+            unread = mean_key if mean is None else std_key
+            found.unread(unread, metadata[unread])
+            continue
         # Deviations of pixels are tens, of 0..1 tenths; mean and std are the library's own units.
         of_unit = mean_key.startswith("standardization") or (max(mean) <= 1 and max(std) <= 1)
         made = values(1 / 255 if of_unit else 1.0, mean, std, spec.channels())
         if made is not None:
-            found.add("values", *made, mean_key if mean_key in metadata else std_key)
-        return
+            found.add("values", *made, present[0])
+        else:
+            found.unread(present[0], metadata[present[0]], f"which makes no values for {spec.channels()} channel(s)")
 
 
 def _colors(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:

@@ -29,6 +29,10 @@ _KEYS = (
     "input_size add_feature_vector add_saliency_map saliency_map_name feature_vector_name "
 )
 OPENVINO_KEYS = frozenset(_KEYS.split())
+#: What the two keys are where they are absent.
+_NEUTRAL = {"mean_values": "0", "scale_values": "1"}
+#: Sides beyond it are no image's.
+_LARGEST_SIDE = 8192
 _RULES = {"standard": "squash", "crop": "shortest", "fit_to_window_letterbox": "letterbox"}
 
 
@@ -42,16 +46,22 @@ def openvino(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReadin
     keys = {model_info(key): key for key in sorted(metadata, key=lambda key: key.startswith("model_info"))}
     given = {name: metadata[key].strip() for name, key in keys.items() if name in OPENVINO_KEYS}
     scale = _intensity(given, keys, found)
-    mean, deviation = (parse_numbers(given.get(name, "")) for name in ("mean_values", "scale_values"))
-    if mean is not None or deviation is not None:
-        mean, deviation = mean or (0.0,), deviation or (1.0,)
+    mean, deviation = (parse_numbers(given.get(name, text)) for name, text in _NEUTRAL.items())
+    present = [name for name in _NEUTRAL if name in given]
+    if present and (mean is None or deviation is None):  # half a normalization is none
+        unread = "mean_values" if mean is None else "scale_values"
+        found.unread(keys[unread], given[unread])
+    elif mean is not None and deviation is not None and present:
         # Pixels of 0..255, unless Model API brought them to 0..1 before, or the numbers can only be of 0..1.
         small = max(mean) <= 1 and max(deviation) < 1
         factor = 1 / 255 if scale or small else 1.0
         made = values(factor, mean, deviation, spec.channels())
         if made is not None:
-            found.add("values", *made, keys["mean_values" if "mean_values" in given else "scale_values"])
-    _color(given, keys, mean, spec, found)
+            found.add("values", *made, keys[present[0]])
+        else:
+            why = f"which makes no values for {spec.channels()} channel(s)"
+            found.unread(keys[present[0]], given[present[0]], why)
+    _color(given, keys, mean if "mean_values" in given else None, spec, found)
     _resizing(given, keys, found)
 
 
@@ -92,7 +102,9 @@ def _resizing(given: Mapping[str, str], keys: Mapping[str, str], found: Metadata
     height, width = (parse_numbers(given.get(name, "")) for name in ("orig_height", "orig_width"))
     if height is not None and width is not None:
         size = (int(height[0]), int(width[0]))
-        if min(size) > 0:
+        if min(size) < 1 or max(size) > _LARGEST_SIDE:
+            found.unread(keys["orig_height"], given["orig_height"], "which is no image's size")
+        else:
             found.add("size", {"size": size}, f"{size[1]}x{size[0]}", keys["orig_height"])
 
 

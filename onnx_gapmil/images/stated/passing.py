@@ -53,6 +53,15 @@ def pass_node(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Cons
         return None
 
 
+def unread(node: onnx.NodeProto, found: Channels, constant: Constant) -> Channels:
+    """Channels where a node ends the walk: integers that it dequantizes by numbers not followed are no plain pixels."""
+    if found.quantized or not node.op_type.startswith(("DequantizeLinear", "QLinear")):
+        return found
+    # Its first three inputs are those of DequantizeLinear: what the integers stand for is followed alike.
+    made = _dequantize(node, {0: found}, constant) if node.op_type == "QLinearConv" else None
+    return replace(found, unread=node.op_type) if made is None else made[0]
+
+
 def _same(node: onnx.NodeProto, read: Mapping[int, Channels], constant: Constant) -> Passed:
     return {0: read[0].passed(node.op_type)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,18 +19,36 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-#: What is subtracted from pixels is more than this; from 0..1 at most 1, from -1..1 nothing or -1.
-_MEAN_OF_PIXELS = 2.0
+#: What is subtracted from pixels is more than this; from 0..1 at most 1, from -1..1 nothing or -1. Layers that were
+#: learned shift normalized images by a few units.
+_MEAN_OF_PIXELS = 10.0
 #: What pixels are divided by is more than this: 255, 127.5, 58; 0..1 is divided by less than 1.
 _STD_OF_PIXELS = 10.0
+#: Deviations of 0..1 are less, unless all channels have the same.
+_STD_OF_UNIT = 0.6
+#: Deviations of an image's channels are of one size; factors that were learned are not.
+_LARGEST_SPREAD = 2.0
 #: Beyond it the input takes samples of more than 8 bits: 65535 or 4095.
 _STD_OF_BYTES = 1000.0
 _FULL_SCALES = (1023.0, 4095.0, 16383.0, 65535.0)
 #: A calibrated range agrees with a convention's to this share of it: rounding of 8 bits, and photos without extremes.
 _CALIBRATED = 0.015
 
-Judged = tuple[dict[str, Any], str, str]
-"""Fields of `Preprocess`, what they make of pixels, and why."""
+
+class Judged(NamedTuple):
+    """Values for the caller.
+
+    Attributes:
+        fields: of `Preprocess`.
+        says: what they make of pixels.
+        why: what tells it; "" where the nodes themselves do.
+        by_name: whether the numbers are those of red, green and blue, whatever the order of the channels.
+    """
+
+    fields: dict[str, Any]
+    says: str
+    why: str
+    by_name: bool = False
 
 
 def judged_range(found: Channels, spec: InputSpec) -> Judged | None:
@@ -46,8 +64,12 @@ def judged_range(found: Channels, spec: InputSpec) -> Judged | None:
         return _of_integers(found, spec)
     channels = spec.channels()
     if _is_transform_input(found):
-        made = values(1 / 255, IMAGENET_MEAN, IMAGENET_STD, channels)
-        return (*made, "torchvision's transform_input, which takes ImageNet's normalization") if made else None
+        # Each channel of the network is turned by its own color's numbers, so its place in the input is known.
+        mean, std = (
+            [numbers[found.source.index(own)] for own in range(3)] for numbers in (IMAGENET_MEAN, IMAGENET_STD)
+        )
+        made = values(1 / 255, mean, std, channels)
+        return Judged(*made, "torchvision's transform_input, which takes ImageNet's normalization") if made else None
     kind = _by_numbers(found)
     if kind is not None:
         return _made(kind, channels)
@@ -56,23 +78,40 @@ def judged_range(found: Channels, spec: InputSpec) -> Judged | None:
 
 def _by_numbers(found: Channels) -> tuple[float, float] | None:
     """What pixels 0 and 255 are to become: by the size of what is subtracted and of what is divided by."""
-    means = found.means if found.measured is None else found.measured
-    divided = np.abs(1 / found.scale)
-    largest = float(divided.max())
-    if found.measured is None and largest > _STD_OF_BYTES:
-        full = next((full for full in _FULL_SCALES if _near_any(largest, (full, full / 2, (full + 1) / 2))), None)
-        return (0.0, full) if full is not None else None
-    if float(np.abs(means).max()) > _MEAN_OF_PIXELS or (found.measured is None and largest > _STD_OF_PIXELS):
-        return 0.0, 255.0
     if found.measured is not None:  # learned of images that were normalized already, or not: both have small means
+        return (0.0, 255.0) if _are_means(found.measured, 255.0, _MEAN_OF_PIXELS) else None
+    means, divided = found.means, np.abs(1 / found.scale)
+    uniform = np.allclose(divided, divided[0], rtol=1e-3)
+    largest = float(divided.max())
+    if not _are_divisors(found):
         return None
+    if largest > _STD_OF_BYTES:
+        full = next((full for full in _FULL_SCALES if _near_any(largest, (full, full / 2, (full + 1) / 2))), None)
+        return (0.0, full) if full is not None and _are_means(means, full) else None
+    if largest > _STD_OF_PIXELS:
+        return (0.0, 255.0) if _are_means(means, 255.0) else None
+    if float(np.abs(means).max()) > 1.5:
+        return (0.0, 255.0) if uniform and _are_means(means, 255.0, _MEAN_OF_PIXELS) else None
     if np.allclose(means, -1.0, atol=1e-3):
-        return -1.0, 1.0
-    if float(means.min()) > 0 and float(means.max()) <= 1 and largest <= 1.01:
+        return (-1.0, 1.0) if uniform else None
+    if float(means.min()) > 0 and float(means.max()) <= 1 and largest <= (1.01 if uniform else _STD_OF_UNIT):
         return 0.0, 1.0
     if np.allclose(means, 0.0, atol=1e-6) and np.allclose(found.scale, 255.0, rtol=1e-2):
         return 0.0, 1.0
     return None
+
+
+def _are_divisors(found: Channels) -> bool:
+    """Whether a normalization divides so: all channels with one sign, by deviations that are of one size."""
+    divided = np.abs(found.scale)
+    one_sign = bool(np.all(found.scale > 0) or np.all(found.scale < 0))
+    return one_sign and float(divided.max()) <= _LARGEST_SPREAD * float(divided.min())
+
+
+def _are_means(means: npt.NDArray[np.float64], full: float, least: float = 0.0) -> bool:
+    """Whether they are means of samples from 0 to a full scale: all of them, not the largest alone."""
+    room = 1e-3 * full
+    return float(means.min()) >= (least or -room) and float(means.max()) <= full + room
 
 
 def _by_limits(found: Channels, channels: int) -> Judged | None:
@@ -83,8 +122,8 @@ def _by_limits(found: Channels, channels: int) -> Judged | None:
     why = "whose range it is"
     for kind in ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)):
         if _is_range((low, high), kind):
-            fields, says, _ = _made(kind, channels)
-            return fields, says, why
+            fields, says = _made(kind, channels)[:2]
+            return Judged(fields, says, why)
     if channels != 3:
         return None
     for name, mean, std in (("ImageNet's", IMAGENET_MEAN, IMAGENET_STD), ("CLIP's", CLIP_MEAN, CLIP_STD)):
@@ -94,7 +133,7 @@ def _by_limits(found: Channels, channels: int) -> Judged | None:
         )
         if _is_range((low, high), (min(ends[0]), max(ends[1]))):
             made = values(1 / 255, mean, std, channels)
-            return (*made, f"whose range is that of {name} normalization") if made else None
+            return Judged(*made, f"whose range is that of {name} normalization", by_name=True) if made else None
     return None
 
 
@@ -111,7 +150,7 @@ def _of_integers(found: Channels, spec: InputSpec) -> Judged | None:
     if (not plain and not usual) or (plain and spec.dtype == "int8" and not usual):
         return None
     made = values(1.0, (offset,), (1.0,), spec.channels())
-    return (*made, "") if made else None
+    return Judged(*made, "") if made else None
 
 
 def _made(kind: tuple[float, float], channels: int) -> Judged:
@@ -121,7 +160,7 @@ def _made(kind: tuple[float, float], channels: int) -> Judged:
     made = values(scale, (0.0 - low,), (1.0,), channels)
     if made is None:
         raise ValueError(f"{kind} is no range")
-    return (*made, "")
+    return Judged(*made, "")
 
 
 def _is_range(found: tuple[float, float], kind: tuple[float, float], share: float = _CALIBRATED) -> bool:
@@ -135,7 +174,7 @@ def _near_any(number: float, others: tuple[float, ...]) -> bool:
 
 def _is_transform_input(found: Channels) -> bool:
     """GoogLeNet and Inception v3 of torchvision turn ImageNet's normalization into mean 0.5, std 0.5 by themselves."""
-    if len(found.scale) != 3:
+    if len(found.scale) != 3 or set(found.source) != {0, 1, 2}:
         return False
     scale = np.array(IMAGENET_STD) / 0.5
     shift: npt.NDArray[np.float64] = (np.array(IMAGENET_MEAN) - 0.5) / 0.5

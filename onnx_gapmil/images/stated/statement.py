@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Part = Literal["layout", "color", "size", "values", "resize", "full_scale"]
@@ -30,12 +30,22 @@ class Statement:
         fields: of `Preprocess`, by name.
         says: the same for people: ``BGR``, ``pixels from 0 to 255 as they are``.
         source: who says it, for people: ``the metadata key 'Image.BitmapPixelFormat'``.
+        by_name: whether its numbers are those of red, green and blue, whatever the order of the channels.
     """
 
     part: Part
     fields: Mapping[str, Any]
     says: str
     source: str
+    by_name: bool = False
+
+    def in_order(self, color: str) -> Statement:
+        """The same for channels in an order: numbers of red, green and blue, turned round for BGR."""
+        if not self.by_name or color != "BGR":
+            return self
+        mean, std = tuple(self.fields["mean"])[::-1], tuple(self.fields["std"])[::-1]
+        fields = {**self.fields, "mean": mean, "std": std}
+        return replace(self, fields=fields, says=said_values(self.fields["scale"], mean, std), by_name=False)
 
 
 @dataclass
@@ -53,6 +63,10 @@ class MetadataReading:
     def add(self, part: Part, fields: Mapping[str, Any], says: str, key: str) -> None:
         """Keep what a key says."""
         self.statements.append(Statement(part, fields, says, f"the metadata key {key!r}"))
+
+    def unread(self, key: str, value: str, why: str = "which cannot be read as numbers") -> None:
+        """Note a key that is there and states nothing."""
+        self.notes.append(f"The metadata key {key!r} is {value[:40]!r}, {why}; it is not followed.")
 
 
 def values(

@@ -334,3 +334,98 @@ def test_a_size_that_a_concat_makes_of_the_batch_and_two_numbers_is_read():
         'r = Resize<mode = "linear">(x, , , z)'
     )
     assert resolved(graph(nodes, "r", "float[N, 3, H, W]")).preprocess.size == (48, 64)
+
+
+GATE = "h = Conv(SIDE, w) o = Sigmoid(h) y = Mul(g, o)"
+
+
+@pytest.mark.parametrize("side_first", [True, False])
+@pytest.mark.parametrize(
+    ("side", "part", "shape"),
+    [
+        ('z = Constant<value = int64[4] {1,3,48,64}>() t = Resize<mode = "linear">(x, , , z)', "size", "1, 3, H, W"),
+        (f"l = {one(0.0)} u = {one(1.0)} t = Clip(x, l, u)", "values", "N, 3, 32, 32"),
+    ],
+)
+def test_a_side_branch_states_nothing_whatever_the_order_of_the_nodes(side, part, shape, side_first):
+    weight, main = TRUNK.split(" f = ")[0], "f = Conv(x, w) g = Relu(f)"
+    gate = f"{side} {GATE.replace('SIDE', 't')}"
+    before, after = gate.split(" y = ")[0], "y = Mul(g, o)"
+    trunk = f"{weight} {before} {main} {after}" if side_first else f"{weight} {main} {gate}"
+    found = resolved(graph("", "x", f"float[{shape}]", trunk=trunk))
+    assert part in found.guessed
+
+
+def test_what_all_ways_from_the_image_clip_to_is_stated():
+    limits = f"l = {one(0.0)} u = {one(1.0)}"
+    trunk = f"{TRUNK} t = Clip(x, l, u) {GATE.replace('SIDE', 't')}"
+    assert "values" not in resolved(graph(f"{limits} c = Clip(x, l, u)", "c", trunk=trunk)).guessed
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        # a depthwise convolution that was learned, with factors of either sign, and of all sizes
+        "k = Constant<value = float[3, 1, 1, 1] {0.05, -1.2, 0.8}>() b = Constant<value = float[3] {0.3, 0.2, -0.7}>() "
+        "c = Conv<group = 3>(x, k, b)",
+        "k = Constant<value = float[3, 1, 1, 1] {0.05, 1.2, 0.8}>() b = Constant<value = float[3] {-9, -9, -9}>() "
+        "c = Conv<group = 3>(x, k, b)",
+        f"a = {numbers(2.5, 2.4, 2.6)} c = Sub(x, a)",
+        f"a = {numbers(-120, 116, 104)} c = Sub(x, a)",
+        f"a = {numbers(1.2, 1.5, 1.1)} m = Mul(x, a) b = {numbers(0.3, 0.4, 0.2)} c = Sub(m, b)",
+    ],
+)
+def test_learned_layers_are_no_normalization(nodes):
+    assert "values" in resolved(graph(nodes, "c")).guessed
+
+
+def test_a_number_for_each_pixel_that_was_learned_is_no_mean():
+    model = graph("s = Add(x, places)", "s")
+    places = np.random.default_rng(0).normal(-120, 3, (1, 3, 32, 32)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(places, "places"))
+    assert "values" in resolved(model).guessed
+
+
+@pytest.mark.parametrize(("color", "wanted"), [("Rgb8", MEANS), ("Bgr8", tuple(part[::-1] for part in MEANS))])
+def test_a_range_that_is_imagenets_is_given_in_the_order_of_the_colors(color, wanted):
+    nodes = (
+        f"z = Constant<value = uint8 {{114}}>() k = {one(0.0186584)} "
+        "q = QuantizeLinear(x, k, z) d = DequantizeLinear(q, k, z)"
+    )
+    found = resolved(graph(nodes, "d"), **{"Image.BitmapPixelFormat": color})
+    assert (found.preprocess.mean, found.preprocess.std) == wanted
+    assert f"[{wanted[0][0]}, " in found.source
+
+
+def test_a_transform_input_behind_a_reversal_wants_the_numbers_reversed():
+    scale, shift = (np.array(MEANS[1]) / 0.5).tolist(), ((np.array(MEANS[0]) - 0.5) / 0.5).tolist()
+    nodes = (
+        "i = Constant<value = int64[3] {2,1,0}>() r = Gather<axis = 1>(x, i) "
+        f"a = {numbers(*scale)} m = Mul(r, a) b = {numbers(*shift)} s = Add(m, b)"
+    )
+    found = resolved(graph(nodes, "s"))
+    assert (found.preprocess.color, found.preprocess.mean) == ("BGR", MEANS[0][::-1])
+    assert found.preprocess.std == MEANS[1][::-1]
+
+
+def test_bytes_that_are_dequantized_channel_by_channel_are_guessed():
+    nodes = (
+        "z = Constant<value = uint8[3] {124, 116, 104}>() k = Constant<value = float[3] {0.0171, 0.0175, 0.0174}>() "
+        "d = DequantizeLinear<axis = 1>(x, k, z)"
+    )
+    found = resolved(graph(nodes, "d", "uint8[N, 3, 32, 32]"))
+    assert "values" in found.guessed
+    assert any("not followed" in note for note in found.notes)
+    assert "first nodes ()" not in found.source
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero", "guessed"), [(1 / 255, 0, False), (1 / 127.5, 128, False), (0.0186, 114, True)]
+)
+def test_bytes_that_a_quantized_convolution_reads_are_what_its_numbers_make_of_them(scale, zero, guessed):
+    trunk = (
+        f"k = {one(scale)} z = Constant<value = uint8 {{{zero}}}>() r = {one(0.1)} n = Constant<value = int8 {{0}}>() "
+        "w = Constant<value = int8[4, 3, 1, 1] {1,1,1,1,1,1,1,1,1,1,1,1}>() f = QLinearConv(IN, k, z, w, r, n, r, z) "
+        "g = DequantizeLinear(f, r, z)"
+    )
+    assert ("values" in resolved(graph("", "x", "uint8[N, 3, 32, 32]", trunk=trunk)).guessed) is guessed

@@ -183,3 +183,31 @@ def test_unknown_keys_are_listed_and_known_ones_are_not():
         "my_threshold": "0.7",
     }
     assert unknown_keys(metadata, ["names"]) == ("my_threshold",)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"mean": "0.485|0.456|0.406", "std": "[0.229, 0.224, 0.225]"},
+        {"mean": "[0.485, 0.456, 0.406]", "std": "0.229/0.224/0.225"},
+        {"mean": "0.5 0.5", "std": "0.5"},
+        {"model_info mean_values": "123.675/116.28/103.53", "model_info scale_values": "58.395 57.12 57.375"},
+        {"model_info mean_values": "123.675 116.28 103.53", "model_info scale_values": "unknown"},
+    ],
+)
+def test_half_a_normalization_that_cannot_be_read_states_no_values(metadata):
+    found = resolved({**metadata, "color_format": "RGB"})
+    assert "values" in found.guessed
+    assert any("is not followed" in note for note in found.notes)
+
+
+def test_means_that_disagree_are_said_to():
+    found = resolved({"image_mean": "0.5", "image_std": "0.5", "mean": "0.1 0.1 0.1", "std": "0.2 0.2 0.2"})
+    assert found.preprocess.mean == (0.5,) * 3
+    assert any("contradicts the metadata key 'image_mean'" in note for note in found.notes)
+
+
+def test_a_side_of_hundreds_of_digits_is_not_printed():
+    found = resolved({"orig_height": "1e300", "orig_width": "1e300"}, OPEN)
+    assert "size" in found.guessed
+    assert any("'1e300'" in note and len(note) < 200 for note in found.notes)
