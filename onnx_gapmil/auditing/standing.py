@@ -29,15 +29,19 @@ class Standing:
     suspects: tuple[int, ...] | None
 
     def among(self, kept: Sequence[int]) -> Standing:
-        """The same of some images only, by their places among those."""
+        """The same of some images only, by their places among those; slices that lose all of theirs are *unjudged*."""
         new = {old: place for place, old in enumerate(kept)}
         members = {
             column: {value: tuple(new[place] for place in places if place in new) for value, places in values.items()}
             for column, values in self.slices.members.items()
         }
         held = {column: {value: own for value, own in values.items() if own} for column, values in members.items()}
+        columns = dict(self.slices.columns)
+        for column, values in members.items():
+            lost = {value: len(self.slices.members[column][value]) for value, own in values.items() if not own}
+            columns[column] = replace(columns[column], unjudged=lost)
         suspects = None if self.suspects is None else tuple(new[place] for place in self.suspects if place in new)
-        return Standing(replace(self.slices, members=held), suspects)
+        return Standing(Slices(held, columns), suspects)
 
 
 def standing_of(run: Run) -> Standing:

@@ -26,6 +26,7 @@ from onnx_gapmil.auditing.summary import (
     SuspectLabel,
     SuspectLabels,
 )
+from onnx_gapmil.data.slices import with_unjudged
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
@@ -58,8 +59,12 @@ def summarise_run(run: Run, standing: Standing | None = None) -> AuditSummary:
     # Of a multi-label head there may be images without a label, which are negatives for all classes.
     labelled = [place for place, record in enumerate(good) if record.measures.labels]
     standing = (standing or standing_of(run)).among(labelled)
+    slices = with_unjudged(standing.slices, (sample.columns for sample in run.prepared.data.samples))
     images = [good[place].measures for place in labelled]
     means = Means()
+    for name in AGGREGATORS:  # images without a label have no rank
+        for key in ("top1", "top5", "macro_top1", "macro_top5"):
+            means.count(f"aggregators.{name}.{key}", len(images))
     suspects = _suspects(run, [good[place] for place in labelled], standing.suspects, means)
     figures = summarise(images)
     several, intervals = _multi_label(run).figures()
@@ -73,8 +78,8 @@ def summarise_run(run: Run, standing: Standing | None = None) -> AuditSummary:
         **vars(_conditions(run)),
         **vars(figures),
         suspect_labels=suspects,
-        slices=figures_by_slice(images, standing.slices.members, measured_boxes(images)[1], standing.suspects),
-        slice_columns=standing.slices.columns,
+        slices=figures_by_slice(images, slices.members, measured_boxes(images)[1], standing.suspects),
+        slice_columns=slices.columns,
         multi_label=several,
         likely_swaps=() if several is not None else _swaps(run.classifier, images),
         classes=class_rows(images),

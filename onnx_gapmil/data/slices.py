@@ -18,8 +18,9 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 #: Values of a column above which it is no slice as it stands.
 MOST_VALUES = 100
@@ -57,6 +58,8 @@ class SlicedColumn:
         left_out: why it makes no slices, in one sentence; None where it makes some.
         members_sha256: of which image is in which slice, by names: slices of the same name and another digest are of
             other images, be it that the label file changed or that an image failed; None where it makes none.
+        unjudged: values that the label file has, and no image that was judged: how many images each has, all of which
+            failed or have no label. Empty where the column makes no slices.
     """
 
     values: int
@@ -64,6 +67,7 @@ class SlicedColumn:
     bins: Mapping[str, tuple[float, float]] | None
     left_out: str | None
     members_sha256: str | None = None
+    unjudged: Mapping[str, int] = field(default_factory=dict)
 
     def said(self, value: str) -> str:
         """A slice for people: of a part of numbers, which it holds."""
@@ -172,6 +176,37 @@ def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
             column = replace(column, members_sha256=_digest(parts, names, order))
         found[name] = column
     return Slices(members, found)
+
+
+def with_unjudged(found: Slices, images: Iterable[Columns]) -> Slices:
+    """The slices of the images that were judged, with the values that only others have.
+
+    Args:
+        found: from `slices_of`.
+        images: what the label file says of each image of the data set, judged or not.
+    """
+    listed = [dict(columns) for columns in images]
+    named = {name for own in listed for name in own}
+    columns = dict(found.columns)
+    for name, parts in found.members.items():
+        if name in named:
+            column = columns[name]
+            lost = Counter(_value(own.get(name), parts, column, name) for own in listed)
+            more = {value: count for value, count in lost.items() if value is not None and value not in parts}
+            columns[name] = replace(column, unjudged={**column.unjudged, **dict(sorted(more.items()))})
+    return replace(found, columns=columns)
+
+
+def _value(text: str | None, parts: Iterable[str], column: SlicedColumn, name: str) -> str | None:
+    """The slice that a text of the label file would be in; None where it cannot be one of its own.
+
+    A number of a column that is cut at its quartiles is no slice, and what has no shape or size in the label file has
+    that of its photo.
+    """
+    numbers = column.bins is not None or _numbers(value for value in parts if value != MISSING) is not None
+    if text is None or text == MISSING or (numbers and text.lower() == "nan"):
+        return None if name in (ASPECT, OBJECT_SIZE) else MISSING
+    return None if column.bins is not None and _NUMBER.fullmatch(text) else text
 
 
 def _digest(parts: Mapping[str, Sequence[int]], names: Sequence[str], order: Sequence[int]) -> str:

@@ -140,6 +140,7 @@ def _localization(boxes: BoxOutcomes | None, means: Means) -> SliceLocalization 
         )
         for place, own, centre in (("one_box", boxes.v1, boxes.v1_centre), ("top1", boxes.top1, boxes.top1_centre))
     )
+    means.count("localization.objects", len(boxes.v2))
     return SliceLocalization(
         objects=len(boxes.v2),
         centre_box=CentreMean(means.of("localization.centre_box.mean", boxes.v2_centre.tolist()) or 0.0),

@@ -53,6 +53,10 @@ class Means:
         self.counts[name] = int(known.size)
         return float(known.mean())
 
+    def count(self, name: str, values: int) -> None:
+        """Remember how much a figure is of that is no mean, or has no interval."""
+        self.counts[name] = values
+
     def macro(self, name: str, classes: Sequence[int], right: Sequence[bool]) -> None:
         """Remember the interval of a mean over classes."""
         self.intervals[name] = bootstrap_macro(classes, right, seed=seed_of(name))

@@ -80,8 +80,11 @@ def error_figures(images: Images, means: Means) -> tuple[Recoverable, ErrorCause
     wrong = [image for image in images if image.cause is not None]
     causes = [image.cause for image in wrong]
     margins = [image.margin for image in wrong if image.margin is not None]
-    for cause in CAUSES:
-        means.of(f"error_causes.{cause}", [own == cause for own in causes])
+    for cause in CAUSES:  # counts, and not shares: an interval of the share says nothing of them
+        means.count(f"error_causes.{cause}", len(causes))
+    for place in ("foreground", "background"):
+        known = [value for value in (getattr(each, place) for each in margins) if value is not None]
+        means.count(f"recoverable.margin.{place}", len(known))
     recoverable = [bool(image.recoverable) for image in wrong]
     return (
         Recoverable(
@@ -104,6 +107,8 @@ def background_figures(images: Images, means: Means) -> BackgroundFigures | None
     shares = [each.share for _, each in known]
     of_right = [each.share for right, each in known if right and each.share is not None]
     wrong = [each for right, each in known if not right]
+    means.count("background.right_mostly_background", len(of_right))
+    means.count("background.only_background_errors", len(wrong))
     return BackgroundFigures(
         images=sum(share is not None for share in shares),
         share=means.of("background_reliance", shares),

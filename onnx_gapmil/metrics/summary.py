@@ -12,10 +12,11 @@ as in ``foreground.wrong.any_top1``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
 from onnx_gapmil.metrics.calibration import calibration
 from onnx_gapmil.metrics.figures import (
@@ -53,6 +54,9 @@ def summarise(images: Images) -> Figures:
     edges = _edges(images, means)
     pointing = pointing_figures(images, means)
     boxes, outcomes = measured_boxes(images)
+    _count_boxes(boxes, means)
+    masked = [image.pxap for image in images if image.pxap is not None]
+    means.count("pxap", len(masked))
     return Figures(
         top1=top1,
         top5=top5,
@@ -68,8 +72,8 @@ def summarise(images: Images) -> Figures:
         pointing_game_excess=pointing[2],
         **_localization(outcomes, means),
         localization=boxes,
-        pxap=pixel_average_precision([image.pxap for image in images if image.pxap is not None]),
-        calibration=_calibration(images),
+        pxap=pixel_average_precision(masked),
+        calibration=_calibration(images, means),
         several_objects=_several(images),
         intervals=means.intervals,
         counts=means.counts,
@@ -98,6 +102,21 @@ def _localization(boxes: BoxOutcomes | None, means: Means) -> dict[str, float | 
     return found
 
 
+def _count_boxes(boxes: Localization | None, means: Means) -> None:
+    """Every figure on boxes is of the objects that were measured, however many images have none."""
+    if boxes is not None:
+        for place in _numbers(to_json(boxes), "localization"):
+            means.count(place, boxes.objects)
+
+
+def _numbers(content: Mapping[str, object], place: str) -> Iterator[str]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{place}.{key}")
+        elif isinstance(value, int | float):
+            yield f"{place}.{key}"
+
+
 def _accuracy(images: Images, means: Means) -> tuple[float, float, MacroAccuracy]:
     """Top-1, top-5, and their means over classes."""
     labels, ranks = [image.labels for image in images], [image.ranks for image in images]
@@ -124,9 +143,13 @@ def _edges(images: Images, means: Means) -> EdgeFigures | None:
     )
 
 
-def _calibration(images: Images) -> CalibrationFigures:
+def _calibration(images: Images, means: Means) -> CalibrationFigures:
     confidences = [image.confidence for image in images]
     found = calibration(confidences, [image.right for image in images])
+    for name in ("ece", "confidence"):
+        means.count(f"calibration.{name}", len(images))
+    for name in ("brier", "nll"):  # of images with one label
+        means.count(f"calibration.{name}", sum(getattr(image, name) is not None for image in images))
     return CalibrationFigures(
         ece=found.ece,
         bins=found.bins,

@@ -127,6 +127,22 @@ def test_columns_of_the_label_file_make_slices(tmp_path: Path) -> None:
     assert sum(row["suspect"] is True for row in rows) == found["suspect_labels"]["images"]
 
 
+def test_a_slice_of_which_every_image_failed_or_has_no_label_is_said(tmp_path: Path) -> None:
+    labels = scenes.write_scenes(tmp_path / "data", copies=2)
+    lines = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    for place, line in enumerate(lines):
+        line["camera"] = ("day", "dusk", "night", "storm")[place % 4]
+        if line["camera"] == "night":
+            (labels.parent / line["image"]).write_bytes(b"no image")
+        elif line["camera"] == "storm":
+            del line["label"], line["objects"]
+            line["labels"] = []
+    labels.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    found = audited(tmp_path / "out", labels)
+    assert list(found["slices"]["camera"]) == ["day", "dusk"]
+    assert found["slice_columns"]["camera"]["unjudged"] == {"night": len(lines) // 4, "storm": len(lines) // 4}
+
+
 def test_a_planted_label_is_suspect(tmp_path: Path) -> None:
     """Scenes of one digit that the model is sure of; one of them is labelled with a digit that is not there."""
     labels = scenes.write_scenes(tmp_path / "data", copies=6)

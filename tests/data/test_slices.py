@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnx_gapmil.data.slices import MISSING, Slices, columns_of, object_share, slices_of
+from onnx_gapmil.data.slices import MISSING, Slices, columns_of, object_share, slices_of, with_unjudged
 
 
 def sliced(*values: str | None, column: str = "c") -> Slices:
@@ -141,3 +141,20 @@ def test_no_more_than_a_hundred_columns_make_slices() -> None:
     found = slices_of(images, "abcd")
     assert len(found.members) == 100
     assert "100 columns before it" in (found.columns["c102"].left_out or "")
+
+
+def test_values_of_which_no_image_was_judged_are_not_forgotten() -> None:
+    """Every image of ``night`` failed: the two slices that are left are not all there are."""
+    listed = ["day", "night", "dusk", None, "night", "day", "dusk"]
+    found = with_unjudged(
+        sliced("day", "dusk", "day", "dusk"), [() if value is None else (("c", value),) for value in listed]
+    )
+    assert found.columns["c"].unjudged == {"night": 2, MISSING: 1}
+    assert found.members == sliced("day", "dusk", "day", "dusk").members
+    assert with_unjudged(sliced("a", "a"), [(("c", "b"),)]).columns["c"].unjudged == {}  # makes no slices
+
+
+def test_numbers_cut_at_their_quartiles_are_no_values_that_were_lost() -> None:
+    numbers = [f"{place}.5" for place in range(12)]
+    found = with_unjudged(sliced(*numbers), [(("c", text),) for text in [*numbers, "99.5", "nan", "high"]])
+    assert found.columns["c"].unjudged == {MISSING: 1, "high": 1}

@@ -224,3 +224,17 @@ def test_one_image_is_enough_and_none_is_an_error():
     assert summarise(RECORDS[:1]).top1 in (0.0, 1.0)
     with pytest.raises(ValueError, match="no images"):
         summarise([])
+
+
+def test_figures_of_fewer_images_say_of_how_many():
+    """Boxes on 5 of 12 images; no count has the interval of a share."""
+    images = [*records(5), *records(7, boxes=False)]
+    found = to_json(summarise(images))
+    objects = found["localization"]["objects"]
+    assert objects < len(images)
+    for place in ("mean", "oracle.mean", "iou_0.5", "one_box.share", "top1.oracle", "centre_box.threshold", "objects"):
+        assert found["counts"][f"localization.{place}"] == objects
+    errors = sum(found["error_causes"].values())
+    for cause in ("dilution", "distraction", "absent"):
+        assert f"error_causes.{cause}" not in found["intervals"]
+        assert found["counts"][f"error_causes.{cause}"] == errors

@@ -14,6 +14,14 @@ _NOT_FIGURES = frozenset({"schema_version", "slices", "slice_columns", "interval
     "head",
     "provider",
 }
+#: Parts of a result whose figures are of all of its images.
+_OF_ALL = frozenset({"images", "failed", "top1", "top5", "macro", "aggregators", "calibration", "multi_label"}) | {
+    "agreement",
+    "flips",
+    "accuracy",
+    "accuracy_top5",
+    "drift",
+}
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,29 @@ def find_figure(content: Mapping[str, Any], metric: str, where: str) -> Figure |
         metric: keys joined by dots.
         where: the file's name, for the reason.
     """
-    value: object = content
-    parents: list[Mapping[str, Any]] = []
-    for key in metric.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return _absent(content, metric, where)
-        parents.append(value)
-        value = value[key]
+    found = _walk(content, metric.split("."))
+    if found is None:
+        return _absent(content, metric, where)
+    parents, value = found
     if value is None:
         return f"{metric} was not measured: it is null in {where}"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{metric} is no number in {where}"
     return Figure(float(value), _interval(content, parents, metric), _images(content, parents, metric))
+
+
+def _walk(content: Mapping[str, Any], keys: list[str]) -> tuple[list[Mapping[str, Any]], object] | None:
+    """What lies at a path, behind the parts that it lies in; a key may hold dots itself, as ``iou_0.5`` does."""
+    for end in range(1, len(keys) + 1):
+        key = ".".join(keys[:end])
+        if key not in content:
+            continue
+        value, rest = content[key], keys[end:]
+        if not rest:
+            return [content], value
+        if isinstance(value, Mapping) and (found := _walk(value, rest)) is not None:
+            return [content, *found[0]], found[1]
+    return None
 
 
 def slice_content(content: Mapping[str, Any], column: str, value: str, where: str) -> Mapping[str, Any] | str:
@@ -61,6 +80,10 @@ def slice_content(content: Mapping[str, Any], column: str, value: str, where: st
     found = values.get(value)
     if isinstance(found, Mapping):
         return found
+    lost = _unjudged(content, column).get(value)
+    if lost is not None:
+        said = f"none of its {lost:,} images" if isinstance(lost, int) and lost > 1 else "no image of it"
+        return f"{said} was judged in {where}: failed, or without a label"
     listed = ", ".join(map(str, list(values)[:5])) + (", ..." if len(values) > 5 else "")
     return f"there is no slice {column}={value} in {where}; {column} has {listed}"
 
@@ -88,9 +111,19 @@ def column_and_value(content: Mapping[str, Any], text: str) -> tuple[str, str]:
 
 
 def slice_values(content: Mapping[str, Any], column: str, where: str) -> tuple[str, ...] | str:
-    """The values of a column that make slices, or why there are none."""
+    """The values of a column that make slices, those of which no image was judged too; or why there are none."""
     values = _values(content, column)
-    return _no_column(content, column, where) if values is None else tuple(values)
+    if values is None:
+        return _no_column(content, column, where)
+    return (*values, *(value for value in _unjudged(content, column) if value not in values))
+
+
+def _unjudged(content: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """Values of a column whose images all failed or have no label."""
+    columns = content.get("slice_columns")
+    known = columns.get(column) if isinstance(columns, Mapping) else None
+    found = known.get("unjudged") if isinstance(known, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _values(content: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
@@ -140,13 +173,17 @@ def _interval(content: Mapping[str, Any], parents: list[Mapping[str, Any]], metr
 
 
 def _images(content: Mapping[str, Any], parents: list[Mapping[str, Any]], metric: str) -> int | None:
-    """What the result says the figure is of; else the innermost part of it that says how many images it is of."""
+    """What the result says the figure is of; else what the part of it says that the figure stands in.
+
+    The number of all images is that of figures which are of all of them alone: boxes on 3 of 48 images are no 48.
+    """
     counts = content.get("counts")
     own = counts.get(metric) if isinstance(counts, Mapping) else None
     if isinstance(own, int) and not isinstance(own, bool):
         return own
-    for parent in reversed(parents):
-        for key in ("images", "of"):
+    of_all = metric.split(".")[0] in _OF_ALL
+    for parent in reversed(parents) if of_all else parents[1:][-1:]:
+        for key in ("of", "images"):  # "images" beside an "of" are those counted among them
             found = parent.get(key)
             if isinstance(found, int) and not isinstance(found, bool):
                 return found

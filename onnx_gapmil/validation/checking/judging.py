@@ -215,6 +215,10 @@ def _judge(rule: Rule, case: _Judged) -> RuleResult:
     if rule.bound is not None:
         if figure.interval is None:
             return _result(rule, case, "not_judged", f"{rule.metric} has no interval, whose {rule.bound} end is asked")
+        low, high = figure.interval
+        if not low - _SLACK <= figure.value <= high + _SLACK:
+            why = f"{rule.metric} is {figure.value:.6g}, outside of the interval beside it ({low:.6g} to {high:.6g})"
+            return _result(rule, case, "not_judged", f"{why}: it is the interval of something else")
         judged = figure.interval[0 if rule.bound == "lower" else 1]
     limit = rule.limit.value
     met = judged >= limit - _SLACK if rule.limit.kind == "min" else judged <= limit + _SLACK

@@ -59,6 +59,19 @@ def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFig
     )
 
 
+def unjudged_classes(rows: Sequence[ClassFigures], sides: Sides) -> dict[str, int]:
+    """Classes whose images all failed, by name, with how many images each labels."""
+    known = {row.index for row in rows}
+    name = sides.old.classifier.class_names.name
+    found = Counter(label for shot in sides.shots if shot.old is not None for label in shot.old.labels)
+    taken = {row.key for row in rows}
+    return {
+        name(index) if name(index) not in taken else f"{name(index)} ({index})": times
+        for index, times in sorted(found.items())
+        if index not in known
+    }
+
+
 def _answers(records: Sequence[PairRecord], sides: Sides) -> tuple[tuple[int, str, int], ...]:
     name = sides.old.classifier.class_names.name
     joint = sides.alignment.of_new()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.data.slices import slices_of
+from onnx_gapmil.data.slices import slices_of, with_unjudged
 from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
@@ -87,6 +87,7 @@ def _compared(
         records = run(sides, journal, earlier, unit=unit, batch=request.batch, progress=progress)
         good = compared(records)
         slices = slices_of([record.columns for record in good], [record.image for record in good])
+        slices = with_unjudged(slices, (sample.columns for sample in sides.data.samples))
         found = comparison_of(sides, records, slices)
         write_images(output / "images.parquet", records, sides, slices)
         if sides.labelled:

@@ -138,6 +138,7 @@ class PairFigures:
         drift: of logits and probabilities.
         grids: of the evidence.
         intervals: 95 % intervals by the figure's place, as in ``agreement.top1``.
+        counts: by the figure's place, how many images it is of where that is not all of them.
     """
 
     images: int
@@ -148,6 +149,7 @@ class PairFigures:
     drift: DriftFigures
     grids: GridFigures
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brief: bool = False) -> PairFigures:
@@ -194,6 +196,7 @@ def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brie
         ),
         grids=grids,
         intervals=intervals,
+        counts=_counts(records),
     )
 
 
@@ -256,6 +259,18 @@ def _grids(records: Records, unplaced: str) -> GridFigures:
         with_object=len(gained),
         reason=None,
     )
+
+
+def _counts(records: Records) -> dict[str, int]:
+    """Of how many images the figures on grids are: not all have common places, evidence or a known object."""
+    known = [record.grids for record in records if record.grids is not None]
+    with_object = sum(each.on_object is not None for each in known)
+    return {
+        "grids.correlation": sum(each.correlation is not None for each in known),
+        "grids.winners_changed": len(known),
+        "grids.moved.share": sum(each.moved is not None for each in known),
+        **dict.fromkeys(("grids.moved.onto_object", "grids.moved.off_object", "grids.moved.net"), with_object),
+    }
 
 
 def _resampled(records: Records) -> dict[str, Interval]:

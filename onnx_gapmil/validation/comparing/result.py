@@ -15,7 +15,7 @@ from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.intervals import Interval
-from onnx_gapmil.validation.comparing.classes import ClassFigures, class_figures
+from onnx_gapmil.validation.comparing.classes import ClassFigures, class_figures, unjudged_classes
 from onnx_gapmil.validation.comparing.figures import (
     Accuracy,
     Agreement,
@@ -130,6 +130,7 @@ class Comparison:
         slices: the same figures by column and value; by label under ``class``.
         slice_columns: every column, with what became of it.
         intervals: 95 % intervals by the figure's place.
+        counts: by the figure's place, how many images it is of where that is not all of them.
         notes: sentences: what was left out or assumed.
         versions: of what computed, by name.
         classes: a row for each class that labels an image; in ``classes.parquet``, not in JSON.
@@ -152,6 +153,7 @@ class Comparison:
     slices: Mapping[str, Mapping[str, PairFigures]]
     slice_columns: Mapping[str, SlicedColumn]
     intervals: Mapping[str, Interval]
+    counts: Mapping[str, int]
     notes: tuple[str, ...]
     versions: Mapping[str, str]
     classes: tuple[ClassFigures, ...] = field(default=())
@@ -193,6 +195,9 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
             said = (*said, "Slices by 'class' are by label; the data's own column of that name makes none.")
         classes = class_figures(good, sides)
         slices["class"] = {row.key: row.figures for row in classes}
+    columns = {name: column for name, column in found.columns.items() if name != "class" or not sides.labelled}
+    if lost := unjudged_classes(classes, sides):
+        columns["class"] = SlicedColumn(len(classes), 0, None, None, unjudged=lost)
     return Comparison(
         schema_version=SCHEMA_VERSION,
         models=Models(_model(sides.old), _model(sides.new)),
@@ -207,7 +212,7 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
             sides.alignment.source,
         ),
         slices=slices,
-        slice_columns={name: column for name, column in found.columns.items() if name != "class" or not sides.labelled},
+        slice_columns=columns,
         notes=(*sides.notes, *said),
         versions=_versions(),
         classes=classes,

@@ -108,6 +108,16 @@ def test_a_draft_is_a_policy_that_the_model_meets(
     assert limits["pointing_game"] <= summary["intervals"]["pointing_game"][0]
 
 
+def test_a_draft_asks_no_number_of_wrong_answers(audited: Path, tmp_path: Path) -> None:
+    """A better model has fewer of them, and could not be judged."""
+    summary = json.loads((audited / "summary.json").read_text("utf-8"))
+    summary["foreground"]["wrong"]["images"] = summary["counts"]["foreground.wrong.excess"] = 60
+    (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")
+    draft(MODEL, tmp_path / "gapmil.toml", audit=tmp_path)
+    assert not any("wrong" in rule.metric for rule in Policy.load(tmp_path / "gapmil.toml").rules)
+    assert "# No rule on wrong answers alone" in (tmp_path / "gapmil.toml").read_text("utf-8")
+
+
 def test_a_draft_of_another_models_audit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
     with pytest.raises(InputError, match="of another model"):

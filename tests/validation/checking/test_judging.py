@@ -319,3 +319,47 @@ def test_rules_on_the_file_are_judged_by_its_audit_without_running_it(bench: Ben
     bench.write("audit/summary.json", changed(SUMMARY, preprocess_assumed=True))
     report = check(bench.model, wrong, audit=bench.audit)
     assert [(rule.state, rule.line) for rule in report.rules] == [("failed", 3), ("failed", 4), ("failed", 5)]
+
+
+def test_a_slice_nobody_judged_keeps_the_worst_from_passing(bench: Bench) -> None:
+    bench.write("audit/summary.json", changed(SUMMARY, slice_columns__camera__unjudged={"dusk": 16}))
+    for where in ("worst:camera", "camera=dusk"):
+        result = judged(bench, f'metric = "top1"\nmin = 0.0\nslice = "{where}"', audit=bench.audit)
+        assert (result.state, result.slice) == ("not_judged", "camera=dusk")
+        assert "none of its 16 images was judged" in result.reason
+    assert state(bench, 'metric = "top1"\nmin = 0.75\nslice = "worst:camera"') == "failed"
+    assert state(bench, 'metric = "top1"\nmin = 0.5\nslice = "camera=day"') == "passed"
+
+
+def test_a_figure_outside_its_own_interval_is_not_judged_by_it(bench: Bench) -> None:
+    """A count of 2 beside the interval of a share."""
+    causes = {"dilution": 1, "distraction": 2, "absent": 0}
+    bench.write(
+        "audit/summary.json",
+        changed(SUMMARY, error_causes=causes, intervals={"error_causes.distraction": [0.34, 1.0]}),
+    )
+    rule = 'metric = "error_causes.distraction"\nmax = 1\n'
+    assert state(bench, f'{rule}bound = "upper"') == "not_judged"
+    assert state(bench, rule) == "failed"
+
+
+def test_the_number_of_all_images_is_not_that_of_fewer(bench: Bench) -> None:
+    """Where a result does not say what a figure on boxes is of, it is not of all images."""
+    boxes = {"objects": 3, "mean": 0.5, "one_box": {"share": 0.5}}
+    suspects = {"images": 2, "of": 300, "share": 0.01}
+    bench.write("audit/summary.json", changed(SUMMARY, localization=boxes, suspect_labels=suspects, maxboxacc_v1=0.5))
+    for metric in ("localization.mean", "localization.one_box.share", "maxboxacc_v1"):
+        result = judged(bench, f'metric = "{metric}"\nmin = 0.1\nmin_images = 2', audit=bench.audit)
+        assert (result.state, result.images) == ("not_judged", None)
+        assert state(bench, f'metric = "{metric}"\nmin = 0.1') == "passed"
+    assert judged(bench, 'metric = "suspect_labels.images"\nmax = 5', audit=bench.audit).images == 300
+    moved = {"moved": {"onto_object": 0.1}, "images": 48, "with_object": 3}
+    content = changed(COMPARE, grids=moved)
+    rule = 'metric = "compare.grids.moved.onto_object"\nmax = 0.5\nmin_images = 2'
+    assert state(bench, rule, compare=bench.write("c/compare.json", content)) == "not_judged"
+    dotted = {"objects": 3, "oracle": {"iou_0.5": 0.6}}
+    bench.write("audit/summary.json", changed(SUMMARY, localization=dotted, counts={"localization.oracle.iou_0.5": 3}))
+    result = judged(bench, 'metric = "localization.oracle.iou_0.5"\nmin = 0.5', audit=bench.audit)
+    assert (result.state, result.images) == ("passed", 3)
+    said = changed(content, counts={"grids.moved.onto_object": 3})
+    assert judged(bench, rule, compare=bench.write("d/compare.json", said)).images == 3

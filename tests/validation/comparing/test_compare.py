@@ -360,3 +360,16 @@ def test_two_comparisons_do_not_write_into_one_folder_and_nothing_read_is_writte
     with pytest.raises(InputError, match=r"compare\.json"):
         compare(MODEL, new, data, folder, names=names)
     assert names.read_bytes() == before
+
+
+def test_what_failed_altogether_is_said_of_slices_and_grids(data: Path, new: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(data, tmp_path / "data"))
+    lines = lines_of(copy)
+    lost = [line for line in lines if line["light"] == "night" or line["label"] == 7]
+    for line in lost:
+        (copy / line["image"]).write_bytes(b"no image")
+    content = compare(MODEL, new, copy, tmp_path / "out", gallery=0).to_json()
+    assert content["slice_columns"]["light"]["unjudged"] == {"night": 8}
+    assert content["slice_columns"]["class"]["unjudged"]["seven"] == sum(line["label"] == 7 for line in lines)
+    assert not set(content["slice_columns"]["class"]["unjudged"]) & set(content["slices"]["class"])
+    assert content["counts"]["grids.moved.onto_object"] == content["grids"]["with_object"]
