@@ -16,7 +16,7 @@ from onnx_gapmil.lift.logits import Logits, find_logits, real_outputs
 from onnx_gapmil.lift.verdict import ADVICE, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx_graphsurgeon as gs
 
@@ -56,14 +56,22 @@ def made_of(graph: ModelGraph, heads: Sequence[tuple[Logits, Sequence[str]]]) ->
         if _has_shares(logits):
             found.append(())
             continue
-        mixed = _mixed(graph, logits.tensor)
-        others = (output for output in ends if output not in outputs)
+        others = [output for output in ends if output not in outputs]
+        mixed = _mixed(graph, logits.tensor, _keeps_classes)
+        if any(ends[output] in mixed for output in others):  # features of one: then of all that are made of them
+            mixed = _mixed(graph, logits.tensor, _keeps_none)
         found.append(tuple(output for output in others if ends[output] in mixed))
     return found
 
 
-def _mixed(graph: ModelGraph, tensor: str) -> set[str]:
-    """The tensors that are made of a tensor by way of a mixing operator, and of no softmax before that."""
+def _mixed(graph: ModelGraph, tensor: str, keeps: Callable[[ModelGraph, gs.Node, str], bool]) -> set[str]:
+    """The tensors that are made of a tensor by way of a mixing operator, and of no softmax before that.
+
+    Args:
+        graph: the model.
+        tensor: where the ways begin.
+        keeps: tells of a mixing operator, and the tensor it reads, whether its result are classes made of classes.
+    """
     queue = deque([(tensor, False)])
     seen = {(tensor, False)}
     while queue:
@@ -72,11 +80,16 @@ def _mixed(graph: ModelGraph, tensor: str) -> set[str]:
             if not mixed and node.op in _READING:
                 continue
             for made in node.outputs:
-                entry = (made.name, mixed or (node.op in _MIXING and not _keeps_classes(graph, node, name)))
+                entry = (made.name, mixed or (node.op in _MIXING and not keeps(graph, node, name)))
                 if made.name and entry not in seen:
                     seen.add(entry)
                     queue.append(entry)
     return {name for name, mixed in seen if mixed}
+
+
+def _keeps_none(graph: ModelGraph, node: gs.Node, tensor: str) -> bool:
+    """What is read is known to be features."""
+    return False
 
 
 def _has_shares(logits: Logits) -> bool:
