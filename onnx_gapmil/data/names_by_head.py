@@ -1,4 +1,4 @@
-"""Which head the class names belong to: the one that has as many classes; the others' classes are numbers."""
+"""Which head the class names belong to: that whose scores they name in the graph, else those of as many classes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def names_by_head(
 ) -> tuple[ClassNames, ...]:
     """The names of each head's classes.
 
-    Names belong to every head with as many logits; where there is none, two names to the heads of one logit, whose one
+    Names that the graph gives to scores (a ZipMap, texts picked by an ArgMax) belong to the head whose scores they are.
+    Others belong to every head with as many logits; where there is none, two names to the heads of one logit, whose one
     name *x* is *not x* and *x*. Heads that names are not for have None, and a sentence that says so.
 
     Args:
@@ -64,6 +65,37 @@ def names_by_head(
     Raises:
         LabelsError: the names cannot be read, or fit no head; or not the one that is used.
     """
+    owned = {entry: owners for entry in stated if (owners := _owners(entry, heads))}
+    if asked is not None or not owned:
+        return _by_count(model_path, heads, asked=asked, stated=stated, wanted=wanted)
+    found: list[ClassNames] = []
+    for place, head in enumerate(heads):
+        own = [entry for entry in stated if entry not in owned or head.output in owned[entry]]
+        own.sort(key=lambda entry: entry not in owned)  # what the graph gives it before what fits by number
+        names = _by_count(model_path, heads, asked=None, stated=own, wanted=wanted)[place]
+        others = [entry for entry in owned if head.output not in owned[entry]]
+        if names.names is None and not head.features and others:
+            texts = "; ".join(f"{entry.source} are of {owned[entry][0]!r}" for entry in others)
+            own_number = f"the {head.classes:,} classes of '{head.output}' are shown by number."
+            names = replace(names, source=f"{texts[:1].upper()}{texts[1:]}; {own_number}")
+        found.append(names)
+    return tuple(found)
+
+
+def _owners(entry: StatedNames, heads: Sequence[NamedHead]) -> tuple[str, ...]:
+    """The heads whose scores the graph gives names to."""
+    return tuple(head.output for head in heads if head.output in entry.kin)
+
+
+def _by_count(
+    model_path: Path | None,
+    heads: Sequence[NamedHead],
+    *,
+    asked: str | Path | Sequence[str] | None,
+    stated: Sequence[StatedNames],
+    wanted: str | None,
+) -> tuple[ClassNames, ...]:
+    """Names by how many they are."""
     named = [head for head in heads if not head.features]
     fitting = [head for head in named if wanted in (None, head.output)] if asked is not None else named
     exact = dict.fromkeys(head.logits for head in fitting)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,12 @@ _PLACEHOLDER = re.compile(r"(?:label|class)[ _]?(\d+)", re.IGNORECASE)
 _SAME_TEXTS = frozenset({"Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
 #: Casts, reshapes and the like between the best class and what picks its text, at the most.
 _LONGEST_WAY = 8
+#: Operators that leave each class's score where it is among the others, on another scale or in another shape.
+_SAME_CLASSES = frozenset(
+    {"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze"}
+    | {"Flatten", "Add", "Sub", "Mul", "Div", "Neg", "Exp", "Log", "Clip", "Concat", "QuantizeLinear"}
+    | {"DequantizeLinear", "ArgMax", "TopK", "Normalizer"}
+)
 #: Operators of ai.onnx.ml and of the default domain that pick a text by its place.
 _PICKERS = frozenset({"ArrayFeatureExtractor", "Gather", "GatherElements", "GatherND"})
 
@@ -53,11 +59,13 @@ class StatedNames:
         names: in the order of the classes.
         source: where, for people.
         scores: the tensor of scores or of the best class's number that they belong to; "" where the file does not say.
+        kin: all tensors that are these scores on another scale, the logits among them; a head's output may be one.
     """
 
     names: tuple[str, ...]
     source: str
     scores: str = ""
+    kin: frozenset[str] = frozenset()
 
 
 def stated_names(proto: onnx.ModelProto) -> tuple[StatedNames, ...]:
@@ -67,8 +75,11 @@ def stated_names(proto: onnx.ModelProto) -> tuple[StatedNames, ...]:
         proto: the model; nothing in it is changed.
     """
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    found = [*_in_metadata(metadata), *_in_graph(proto)]
-    return tuple(entry for entry in found if not is_placeholder(entry.names))
+    found = [entry for entry in (*_in_metadata(metadata), *_in_graph(proto)) if not is_placeholder(entry.names)]
+    if not any(entry.scores for entry in found):
+        return tuple(found)
+    scales = _Scales(proto)
+    return tuple(replace(entry, kin=scales.kin(entry.scores)) if entry.scores else entry for entry in found)
 
 
 def is_placeholder(names: Sequence[str]) -> bool:
@@ -186,6 +197,36 @@ class _Texts:
                 return str(maker.input[0])
             name = maker.input[0]
         return None
+
+
+class _Scales:
+    """Which tensors of a graph are one another on another scale."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._nodes = proto.graph.node
+        self._makers = {name: node for node in self._nodes for name in node.output if name}
+        self._constants = {tensor.name for tensor in proto.graph.initializer} | {
+            name for node in self._nodes if node.op_type == "Constant" for name in node.output
+        }
+
+    def kin(self, name: str) -> frozenset[str]:
+        """What a tensor is made of by such operators, and what they make of that."""
+        found = {self._root(name, _LONGEST_WAY), name}
+        for node in self._nodes:  # they are in the order in which they run
+            if node.op_type in _SAME_CLASSES and set(read := self._read(node)) <= found and read:
+                found |= set(node.output)
+        return frozenset(found - {""})
+
+    def _root(self, name: str, left: int) -> str:
+        node = self._makers.get(name)
+        if node is None or node.op_type not in _SAME_CLASSES or not left:
+            return name
+        # 1 - p and p, joined or not, are of one logit; the sum of two heads is of neither.
+        roots = {self._root(read, left - 1) for read in self._read(node)}
+        return roots.pop() if len(roots) == 1 else name
+
+    def _read(self, node: onnx.NodeProto) -> list[str]:
+        return [name for name in node.input if name and name not in self._constants]
 
 
 def _decoded(texts: npt.NDArray[Any]) -> tuple[str, ...]:

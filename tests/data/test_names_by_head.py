@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
+from onnx_gapmil import inspect
 from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
+from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import LabelsError
 
 SIDE, COLOUR, DEFECT = NamedHead("side", 2), NamedHead("colour", 3), NamedHead("defect", 1)
@@ -60,3 +65,58 @@ def test_names_that_fit_no_head_list_the_heads() -> None:
 def test_without_names_all_are_numbers() -> None:
     assert names(SIDE, COLOUR, FEATURES) == [None, None, None]
     assert names(FEATURES) == [None]
+
+
+TWO_HEADS = """
+<ir_version: 8, opset_import: ["" : 13, "ai.onnx.ml" : 2]>
+g (float[N, 3, 8, 8] x) => (float[N, K] front, float[N, K] back, float[N, K] pf, float[N, K] pb, M zf, M zb) {
+  map = Conv<kernel_shape = [3, 3], pads = [1, 1, 1, 1]>(x, k)
+  pooled = GlobalAveragePool(map)
+  flat = Flatten(pooled)
+  front = Gemm(flat, w1)
+  back = Gemm(flat, w2)
+  pf = Softmax(front)
+  n = Neg(back)
+  q = Sigmoid(n)
+  pb = Sub(one, q)
+  LABELS
+}
+"""
+ZIPMAPS = """zb = ai.onnx.ml.ZipMap<classlabels_strings = ["left", "right", "up"]>(pb)
+  zf = ai.onnx.ml.ZipMap<classlabels_strings = ["red", "green", "blue"]>(pf)"""
+
+
+def two_heads(labels: str, *, gone: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """Two heads of three classes: the later one's names stand first."""
+    text = TWO_HEADS.replace("LABELS", labels).replace("M z", "float[N, 3] z").replace("K]", "3]")
+    made = onnx.parser.parse_model(text)
+    random = np.random.default_rng(0)
+    weights = {"k": (4, 3, 3, 3), "w1": (4, 3), "w2": (4, 3)}
+    made.graph.initializer.extend(
+        onnx.numpy_helper.from_array(random.normal(size=shape).astype(np.float32), name)
+        for name, shape in weights.items()
+    )
+    made.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one"))
+    for place in reversed(range(len(made.graph.output))):
+        if made.graph.output[place].name in gone:
+            del made.graph.output[place]
+    return made
+
+
+@pytest.mark.parametrize("gone", [("front", "back"), ("pf", "pb"), ()])
+def test_two_zipmaps_name_the_heads_whose_scores_they_take(gone: tuple[str, ...]) -> None:
+    made = two_heads(ZIPMAPS, gone=("zf", "zb", *gone))
+    heads = inspect(made).heads
+    found = names_by_head(None, [NamedHead(head.output, 3) for head in heads], stated=stated_names(made))
+    colours, sides = ("red", "green", "blue"), ("left", "right", "up")
+    expected = {"front": colours, "pf": colours, "back": sides, "pb": sides}
+    assert len(heads) >= 2
+    assert [entry.names for entry in found] == [expected[head.output] for head in heads]
+
+
+def test_names_of_one_heads_scores_are_not_those_of_another_with_as_many() -> None:
+    made = two_heads(ZIPMAPS.splitlines()[0], gone=("zf", "zb", "pf", "pb"))
+    front, back = names_by_head(None, [NamedHead("front", 3), NamedHead("back", 3)], stated=stated_names(made))
+    assert back.names == ("left", "right", "up")
+    assert front.names is None
+    assert front.source == "The classlabels of ZipMap are of 'back'; the 3 classes of 'front' are shown by number."

@@ -32,6 +32,7 @@ class Channels:
         resized: (height, width) that the graph itself resizes to.
         quantized: whether its values are a QuantizeLinear's integers, which stand for the same numbers.
         unread: the operator that dequantizes it by numbers that are not followed; "" where there is none.
+        weighted: whether a convolution scaled it: its numbers may be a normalisation's, and as well be learned.
     """
 
     axis: int | None
@@ -45,6 +46,7 @@ class Channels:
     resized: tuple[int, int] | None = None
     quantized: bool = False
     unread: str = ""
+    weighted: bool = False
 
     def then(self, scale: _Numbers | float, shift: _Numbers | float, step: str) -> Channels:
         """`scale * y + shift` of it."""
@@ -125,6 +127,8 @@ def joined(parts: Sequence[Channels], axis: int, step: str) -> Channels | None:
     first = parts[0]
     if any(part.axis != axis or part.rank != first.rank or part.resized != first.resized for part in parts):
         return None
+    if any(part.quantized != first.quantized for part in parts):
+        return None
     both = all(part.measured is not None for part in parts), all(part.limits is not None for part in parts)
     steps = tuple(dict.fromkeys(step for part in parts for step in part.steps))
     return Channels(
@@ -142,6 +146,8 @@ def joined(parts: Sequence[Channels], axis: int, step: str) -> Channels | None:
         if both[1]
         else None,
         first.resized,
+        first.quantized,
+        weighted=any(part.weighted for part in parts),
     )
 
 

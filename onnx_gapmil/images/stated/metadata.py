@@ -79,7 +79,7 @@ def unknown_keys(metadata: Mapping[str, str], known: Iterable[str] = ()) -> tupl
 
 def _onnx(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:
     """The keys of the ONNX specification."""
-    by_key = {key.casefold(): (key, value) for key, value in metadata.items()}
+    by_key = _in_any_case(metadata)
     channels = spec.channels()
     if (entry := by_key.get(PIXEL_FORMAT.casefold())) is not None:
         key, value = entry
@@ -135,39 +135,51 @@ def _ultralytics(metadata: Mapping[str, str], spec: InputSpec, found: MetadataRe
 
 
 def _means(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:
+    given = _in_any_case(metadata)
     for mean_key, std_key in _MEANS:
-        mean = parse_numbers(metadata.get(mean_key, "0"))
-        std = parse_numbers(metadata.get(std_key, "1"))
-        present = [key for key in (mean_key, std_key) if key in metadata]
+        present = [given[key] for key in (mean_key, std_key) if key in given]
         if not present:
             continue
+        mean = parse_numbers(given[mean_key][1] if mean_key in given else "0")
+        std = parse_numbers(given[std_key][1] if std_key in given else "1")
         if mean is None or std is None:  # half a normalization is none
-            unread = mean_key if mean is None else std_key
-            found.unread(unread, metadata[unread])
+            found.unread(*given[mean_key if mean is None else std_key])
             continue
         # Deviations of pixels are tens, of 0..1 tenths; mean and std are the library's own units.
         of_unit = mean_key.startswith("standardization") or (max(mean) <= 1 and max(std) <= 1)
         made = values(1 / 255 if of_unit else 1.0, mean, std, spec.channels())
         if made is not None:
-            found.add("values", *made, present[0])
+            found.add("values", *made, present[0][0])
         else:
-            found.unread(present[0], metadata[present[0]], f"which makes no values for {spec.channels()} channel(s)")
+            found.unread(*present[0], f"which makes no values for {spec.channels()} channel(s)")
 
 
 def _colors(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:
-    for key in _COLORS:
-        color = {"grayscale": "GRAY", "grey": "GRAY", "l": "GRAY"}.get(
-            metadata.get(key, "").strip().strip("\"'").casefold(), metadata.get(key, "").strip().strip("\"'").upper()
-        )
-        if color in ("RGB", "BGR", "GRAY") and (color == "GRAY") == (spec.channels() == 1):
+    given = _in_any_case(metadata)
+    for key, value in (given[name] for name in _COLORS if name in given):
+        said = value.strip().strip("\"'").casefold()
+        color = {"grayscale": "GRAY", "grey": "GRAY", "l": "GRAY"}.get(said, said.upper())
+        if color not in ("RGB", "BGR", "GRAY"):
+            found.unread(key, value, "which is no order of channels that is known here")
+        elif (color == "GRAY") != (spec.channels() == 1):
+            found.unread(key, value, f"which does not fit {spec.channels()} channel(s)")
+        else:
             found.add("color", {"color": color}, color, key)
 
 
 def _sizes(metadata: Mapping[str, str], spec: InputSpec, found: MetadataReading) -> None:
-    for key in _SIZES:
-        size = _size(metadata.get(key, ""))
+    given = _in_any_case(metadata)
+    for key, value in (given[name] for name in _SIZES if name in given):
+        size = _size(value)
         if size is not None:
             found.add("size", {"size": size}, f"{size[1]}x{size[0]}", key)
+        else:
+            found.unread(key, value, "which is no image's size")
+
+
+def _in_any_case(metadata: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Keys as they are spelled, and their values, by the key in small letters."""
+    return {key.casefold(): (key, value) for key, value in metadata.items()}
 
 
 def _size(text: str) -> tuple[int, int] | None:

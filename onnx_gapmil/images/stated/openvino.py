@@ -31,6 +31,10 @@ _KEYS = (
 OPENVINO_KEYS = frozenset(_KEYS.split())
 #: What the two keys are where they are absent.
 _NEUTRAL = {"mean_values": "0", "scale_values": "1"}
+#: The numbers of an intensity mode.
+_INTENSITIES = tuple(
+    f"intensity_{name}" for name in ("max_value", "min_value", "scale_factor", "window_center", "window_width")
+)
 #: Sides beyond it are no image's.
 _LARGEST_SIDE = 8192
 _RULES = {"standard": "squash", "crop": "shortest", "fit_to_window_letterbox": "letterbox"}
@@ -99,19 +103,33 @@ def _resizing(given: Mapping[str, str], keys: Mapping[str, str], found: Metadata
             f"The metadata key {keys['resize_type']!r} is {rule[:40]!r}, which has no "
             "counterpart here; it is not followed."
         )
-    height, width = (parse_numbers(given.get(name, "")) for name in ("orig_height", "orig_width"))
+    sides = {name: _side(given[name]) for name in ("orig_height", "orig_width") if name in given}
+    for name, side in sides.items():
+        if side is None:
+            found.unread(keys[name], given[name], "which is no side of an image")
+    height, width = sides.get("orig_height"), sides.get("orig_width")
     if height is not None and width is not None:
-        size = (int(height[0]), int(width[0]))
-        if min(size) < 1 or max(size) > _LARGEST_SIDE:
-            found.unread(keys["orig_height"], given["orig_height"], "which is no image's size")
-        else:
-            found.add("size", {"size": size}, f"{size[1]}x{size[0]}", keys["orig_height"])
+        found.add("size", {"size": (height, width)}, f"{width}x{height}", keys["orig_height"])
+    elif len(sides) == 1 and None not in sides.values():
+        name = next(iter(sides))
+        found.unread(keys[name], given[name], "and the other side is not said")
+
+
+def _side(text: str) -> int | None:
+    numbers = parse_numbers(text)
+    if numbers is None or len(numbers) != 1 or numbers[0] != int(numbers[0]):
+        return None
+    return int(numbers[0]) if 1 <= numbers[0] <= _LARGEST_SIDE else None
 
 
 def _intensity(given: Mapping[str, str], keys: Mapping[str, str], found: MetadataReading) -> bool:
     """Samples of more than 8 bits: how they come to 0..1; whether it is said that they do."""
     mode = given.get("intensity_mode", "")
-    numbers = {name: parse_numbers(text) for name, text in given.items() if name.startswith("intensity_")}
+    numbers = {name: parse_numbers(given[name]) for name in _INTENSITIES if name in given}
+    for name, read in numbers.items():
+        if read is None or len(read) != 1:
+            found.unread(keys[name], given[name], "which is no number")
+            return False  # the mode by other numbers than the file's would be somebody else's
 
     def number(name: str, default: float) -> float:
         one = numbers.get(f"intensity_{name}")

@@ -304,7 +304,8 @@ def _convolution(node: onnx.NodeProto, read: Mapping[int, Channels], constant: C
         return None
     places = [int(np.flatnonzero(row)[0]) for row in table]
     factors = table[range(count), places].astype(np.float64)
-    return {0: found.chosen(places, "").then(factors, bias.astype(np.float64), f"Conv 1x1 by {_shown(factors)}")}
+    made = found.chosen(places, "").then(factors, bias.astype(np.float64), f"Conv 1x1 by {_shown(factors)}")
+    return {0: replace(made, weighted=found.weighted or made.changed)}
 
 
 def _shown(numbers: npt.NDArray[np.float64]) -> str:

@@ -26,6 +26,16 @@ _MEAN_OF_PIXELS = 10.0
 _STD_OF_PIXELS = 10.0
 #: Deviations of 0..1 are less, unless all channels have the same.
 _STD_OF_UNIT = 0.6
+#: Mean and deviation as shares of the range, that a convolution may state; one that was learned has others.
+_CONVENTIONS = (
+    ((0.0,) * 3, (1.0,) * 3),
+    ((0.5,) * 3, (0.5,) * 3),
+    ((0.0,) * 3, (1 / 255,) * 3),  # to 0..255
+    (IMAGENET_MEAN, IMAGENET_STD),
+    (IMAGENET_MEAN, (1 / 255,) * 3),  # Caffe's means
+    (IMAGENET_MEAN, (1 / (255 * 0.017),) * 3),  # and MobileNet's factor there
+    (CLIP_MEAN, CLIP_STD),
+)
 #: Deviations of an image's channels are of one size; factors that were learned are not.
 _LARGEST_SPREAD = 2.0
 #: Beyond it the input takes samples of more than 8 bits: 65535 or 4095.
@@ -71,7 +81,7 @@ def judged_range(found: Channels, spec: InputSpec) -> Judged | None:
         made = values(1 / 255, mean, std, channels)
         return Judged(*made, "torchvision's transform_input, which takes ImageNet's normalization") if made else None
     kind = _by_numbers(found)
-    if kind is not None:
+    if kind is not None and (not found.weighted or _is_convention(found, kind)):
         return _made(kind, channels)
     return _by_limits(found, channels)
 
@@ -99,6 +109,18 @@ def _by_numbers(found: Channels) -> tuple[float, float] | None:
     if np.allclose(means, 0.0, atol=1e-6) and np.allclose(found.scale, 255.0, rtol=1e-2):
         return 0.0, 1.0
     return None
+
+
+def _is_convention(found: Channels, kind: tuple[float, float]) -> bool:
+    """Whether the numbers are some that everybody uses, in either order of the colors."""
+    low, width = kind[0], kind[1] - kind[0]
+    count = len(found.source)
+    means, divided = (found.means - low) / width, np.abs(1 / found.scale) / width
+    return count <= 3 and any(
+        np.allclose(means, mean[::way][:count], atol=2e-3) and np.allclose(divided, std[::way][:count], rtol=5e-3)
+        for mean, std in _CONVENTIONS
+        for way in (1, -1)
+    )
 
 
 def _are_divisors(found: Channels) -> bool:

@@ -39,6 +39,7 @@ def one(value):
     return f"Constant<value = float {{{value}}}>()"
 
 
+SPLIT = " ".join(f"m{place} = {one(mean)}" for place, mean in enumerate((123.68, 116.78, 103.94)))
 PIXELS, UNIT, SIGNED = (1.0, 0.0, 1.0), (1 / 255, 0.0, 1.0), (1 / 127.5, 1.0, 1.0)
 MEANS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -95,9 +96,25 @@ MEANS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         ),
         # a normalisation as a 1x1 depthwise convolution, as OpenVINO and Caffe's Scale layers come
         (
-            "k = Constant<value = float[3, 1, 1, 1] {0.017, 0.0175, 0.0174}>() "
-            "b = Constant<value = float[3] {-2.1, -2.0, -1.8}>() c = Conv<group = 3>(x, k, b)",
+            "k = Constant<value = float[3, 1, 1, 1] {0.0171247, 0.0175070, 0.0174292}>() "
+            "b = Constant<value = float[3] {-2.117904, -2.035714, -1.804444}>() c = Conv<group = 3>(x, k, b)",
             "c",
+            NCHW,
+            PIXELS,
+        ),
+        # MobileNet's for Caffe: blue first, all by 0.017
+        (
+            "k = Constant<value = float[3, 1, 1, 1] {0.017, 0.017, 0.017}>() "
+            "b = Constant<value = float[3] {-1.76698, -1.98526, -2.10256}>() c = Conv<group = 3>(x, k, b)",
+            "c",
+            NCHW,
+            PIXELS,
+        ),
+        # the colors taken apart, and put together the other way round
+        (
+            f"a, b, c = Split<axis = 1>(x) {SPLIT} d = Sub(a, m0) e = Sub(b, m1) f0 = Sub(c, m2) "
+            "t = Concat<axis = 1>(f0, e, d)",
+            "t",
             NCHW,
             PIXELS,
         ),
@@ -369,6 +386,11 @@ def test_what_all_ways_from_the_image_clip_to_is_stated():
         "k = Constant<value = float[3, 1, 1, 1] {0.05, -1.2, 0.8}>() b = Constant<value = float[3] {0.3, 0.2, -0.7}>() "
         "c = Conv<group = 3>(x, k, b)",
         "k = Constant<value = float[3, 1, 1, 1] {0.05, 1.2, 0.8}>() b = Constant<value = float[3] {-9, -9, -9}>() "
+        "c = Conv<group = 3>(x, k, b)",
+        # one that looks like a normalization, and has nobody's numbers
+        "k = Constant<value = float[3, 1, 1, 1] {0.017, 0.0185, 0.0164}>() "
+        "b = Constant<value = float[3] {-2.4, -2.1, -1.6}>() c = Conv<group = 3>(x, k, b)",
+        "k = Constant<value = float[3, 1, 1, 1] {2.1, 2.6, 3.0}>() b = Constant<value = float[3] {-0.5, -1.3, -1.9}>() "
         "c = Conv<group = 3>(x, k, b)",
         f"a = {numbers(2.5, 2.4, 2.6)} c = Sub(x, a)",
         f"a = {numbers(-120, 116, 104)} c = Sub(x, a)",

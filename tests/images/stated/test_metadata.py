@@ -211,3 +211,36 @@ def test_a_side_of_hundreds_of_digits_is_not_printed():
     found = resolved({"orig_height": "1e300", "orig_width": "1e300"}, OPEN)
     assert "size" in found.guessed
     assert any("'1e300'" in note and len(note) < 200 for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "part", "says"),
+    [
+        ({"imgsz": "big"}, "size", "'imgsz' is 'big', which is no image's size; it is not followed."),
+        ({"Input_Size": "0"}, "size", "'Input_Size' is '0', which is no image's size; it is not followed."),
+        ({"color_order": "YUV"}, "color", "'color_order' is 'YUV', which is no order of channels that is known here"),
+        ({"color_order": "gray"}, "color", "'color_order' is 'gray', which does not fit 3 channel(s)"),
+        ({"orig_height": "tall", "orig_width": "64"}, "size", "'orig_height' is 'tall', which is no side of an image"),
+        ({"orig_height": "64.5", "orig_width": "64"}, "size", "'orig_height' is '64.5', which is no side of an image"),
+        ({"orig_width": "64"}, "size", "'orig_width' is '64', and the other side is not said"),
+        (
+            {"intensity_mode": "scale_to_unit", "intensity_max_value": "all"},
+            "full_scale",
+            "'intensity_max_value' is 'all', which is no number",
+        ),
+        (
+            {"intensity_mode": "window", "intensity_window_center": "?", "intensity_window_width": "400"},
+            "full_scale",
+            "'intensity_window_center' is '?', which is no number",
+        ),
+    ],
+)
+def test_a_key_that_cannot_be_read_is_said_and_not_followed(metadata, part, says):
+    found = resolved(metadata, OPEN)
+    assert any(says in note for note in found.notes), found.notes
+    assert not any(key in found.parts.get(part, "") for key in metadata)
+
+
+def test_keys_are_read_in_any_case():
+    used = resolved({"Mean": "0.5", "STD": "0.25", "Color_Order": "BGR", "ImgSz": "96"}, OPEN).preprocess
+    assert (used.mean, used.std, used.color, used.size) == ((0.5,) * 3, (0.25,) * 3, "BGR", (96, 96))
