@@ -373,6 +373,8 @@ def compare(
     head_new: str | None = None,
     aggregator: Aggregator | str = "mean",
     aggregator_new: Aggregator | str | None = None,
+    thresholds: float | str | Path | None = None,
+    thresholds_new: float | str | Path | None = None,
     provider: str = "auto",
     batch: int | None = None,
     gallery: int = 60,
@@ -405,6 +407,8 @@ def compare(
         head_new: of the new model.
         aggregator: what the answer is made of the cells by; ``mean`` is the model's own.
         aggregator_new: of the new side.
+        thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
+        thresholds_new: of the new side.
         provider: where to run.
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
@@ -430,6 +434,7 @@ def compare(
         head=head,
         aggregator=_key(aggregator) or "mean",
         class_token=class_token,
+        thresholds=None if thresholds is None else str(thresholds),
     )
     second = first.replaced(
         Path(new),
@@ -439,6 +444,7 @@ def compare(
         preprocess=str(preprocess_new) if preprocess_new is not None else None,
         head=head_new,
         aggregator=_key(aggregator_new),
+        thresholds=None if thresholds_new is None else str(thresholds_new),
     )
     request = CompareRequest(
         old=first,
@@ -480,6 +486,7 @@ def check(
     junit: str | Path | None = None,
     attestation: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    class_token: ClassTokenWish | None = None,
 ) -> CheckReport:
     """Judge a model by a policy: every rule passes, fails, warns or is not judged.
 
@@ -506,6 +513,7 @@ def check(
         junit: where to write JUnit XML; None writes none.
         attestation: where to write an unsigned in-toto statement; None writes none.
         progress: called now and then with what is running, the images done and all images.
+        class_token: lift a head that reads a class token, of both models; see `rewrite`.
 
     Returns:
         Every rule with its state; ``passed``, ``outcome`` and ``exit_code`` tell the result.
@@ -534,6 +542,7 @@ def check(
             provider=provider,
             batch=batch,
             no_guess=no_guess,
+            class_token=class_token,
         )
     return run_check(
         Path(model),
@@ -549,6 +558,7 @@ def check(
         junit=_path(junit),
         attestation=_path(attestation),
         progress=progress if progress is not None else lambda *_: None,
+        class_token=class_token,
     )
 
 

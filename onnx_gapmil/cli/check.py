@@ -10,6 +10,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    class_token_option,
     head_option,
     json_option,
     model_argument,
@@ -24,6 +25,7 @@ from onnx_gapmil.cli.output import say, tell
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.checking.result import CheckReport
 
 _FILE = click.Path(path_type=Path)
@@ -64,6 +66,7 @@ _FILE = click.Path(path_type=Path)
     thresholds_option,
     no_guess_option,
     provider_option,
+    class_token_option,
     batch_option,
     click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
     click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML, for Jenkins, GitLab and others."),
@@ -89,6 +92,7 @@ def command(
     head: str | None,
     thresholds: str | None,
     provider: str,
+    class_token: ClassTokenWish | None,
     batch: int | None,
     allow_unjudged: bool,
     junit: Path | None,
@@ -122,6 +126,7 @@ def command(
             provider=provider,
             batch=batch,
             no_guess=no_guess,
+            class_token=class_token,
         )
         if data is not None
         else None
@@ -149,6 +154,7 @@ def command(
             junit=junit,
             attestation=attestation,
             progress=progress.tell,
+            class_token=class_token,
         )
     _print(report, as_json)
     return report.exit_code

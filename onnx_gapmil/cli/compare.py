@@ -14,6 +14,7 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import tell
@@ -74,6 +75,8 @@ _FILE = click.Path(path_type=Path)
         help="What the answer is made of the cells by: mean (the model's own), max, lse=10, topk=0.1, ...",
     ),
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
+    thresholds_option,
+    click.option("--thresholds-new", metavar="P|FILE", help="The same of NEW. Default: --thresholds."),
     no_guess_option,
     provider_option,
     class_token_option,
@@ -108,6 +111,8 @@ def command(
     head_new: str | None,
     aggregator: str,
     aggregator_new: str | None,
+    thresholds: str | None,
+    thresholds_new: str | None,
     provider: str,
     class_token: ClassTokenWish | None,
     batch: int | None,
@@ -139,6 +144,7 @@ def command(
         head=head,
         aggregator=aggregator,
         class_token=class_token,
+        thresholds=thresholds,
     )
     second = first.replaced(
         new,
@@ -148,6 +154,7 @@ def command(
         preprocess=preprocess_new,
         head=head_new,
         aggregator=aggregator_new,
+        thresholds=thresholds_new,
     )
     request = CompareRequest(
         old=first,

@@ -193,3 +193,19 @@ def test_names_number_the_two_classes_as_predict_does(folder: Path) -> None:
     )
     assert (summary.top1, summary.head.reading) == (1.0, "two-classes")
     assert [row.index for row in summary.classes] == [0, 1]
+
+
+def test_labels_of_several_classes_are_not_called_suspect(folder: Path, tmp_path: Path) -> None:
+    """Labels of the wrong colour, which the same rule suspects where one class wins."""
+    lines = [json.loads(line) for line in (folder / "data" / "labels.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if len(line["labels"]) == 1]
+    for place, line in enumerate(lines):
+        if place < 3:
+            line["labels"] = [next(name for name in colours.NAMES if name not in line["labels"])]
+        line.pop("boxes", None)
+        line.pop("box_labels", None)
+    data = folder / "data" / "wrong.jsonl"
+    data.write_text("\n".join(map(json.dumps, lines)))
+    several = audited(folder, out="wrong", data=data)
+    assert (several.suspect_labels.images, several.suspect_labels.of) == (0, 0)
+    assert audited(folder, "logits", out="wrong_logits", data=data).suspect_labels.images > 0

@@ -22,6 +22,7 @@ from onnx_gapmil.validation.checking.result import CheckReport, NamedFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.checking.measuring import DataRequest
 
 
@@ -40,6 +41,7 @@ def check(
     junit: Path | None = None,
     attestation: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
+    class_token: ClassTokenWish | None = None,
 ) -> CheckReport:
     """Judge a policy.
 
@@ -57,6 +59,7 @@ def check(
         junit: where to write JUnit XML.
         attestation: where to write an in-toto statement.
         progress: is told what is running, the images done, and all images.
+        class_token: how far a head that reads a class token is lifted; None is as in the audit, or refuses it.
 
     Raises:
         InputError: a file is missing, torn or of another kind, or the policy is wrong.
@@ -70,7 +73,7 @@ def check(
         made = measure(request, rules, progress)
         audit, compare = made[0] or audit, made[1] or compare
     evidence = gather(model, audit=audit, compare=compare, baseline=baseline, head=head)
-    facts = ModelFacts(evidence, head=head, preprocess=preprocess)
+    facts = ModelFacts(evidence, head=head, preprocess=preprocess, class_token=class_token)
     if no_guess and request is None:  # what is measured here was refused before
         facts.require_stated()
     results = [facts.judge(rule) for rule in rules.model] + [judge_rule(rule, evidence) for rule in rules.rules]

@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import InputError, PreprocessError
+from onnx_gapmil.lift.tokens.modes import WISHES, mode_of
 from onnx_gapmil.validation.checking.proved import proved_model
 from onnx_gapmil.validation.checking.result import RuleResult
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode, ClassTokenWish
     from onnx_gapmil.validation.checking.evidence import AllEvidence
     from onnx_gapmil.validation.checking.policy import ModelRule
     from onnx_gapmil.validation.checking.proved import ProvedHead, ProvedModel
@@ -40,12 +42,21 @@ class ModelFacts:
         evidence: has the model's file, and its audit if there is one.
         head: the output that counts; the audited one, or the first lifted, if None.
         preprocess: the preprocessing that the user states; None for none.
+        class_token: how far a head that reads a class token is lifted; as in the audit if None.
     """
 
-    def __init__(self, evidence: AllEvidence, *, head: str | None = None, preprocess: str | None = None) -> None:
+    def __init__(
+        self,
+        evidence: AllEvidence,
+        *,
+        head: str | None = None,
+        preprocess: str | None = None,
+        class_token: ClassTokenWish | None = None,
+    ) -> None:
         self._evidence = evidence
         self._head = head
         self._preprocess = preprocess
+        self._class_token = class_token
 
     def judge(self, rule: ModelRule) -> RuleResult:
         """Judge one key of ``[model]``.
@@ -196,7 +207,14 @@ class ModelFacts:
 
     @cached_property
     def _proved(self) -> ProvedModel:
-        return proved_model(self._evidence.model, self._evidence.model_sha256)
+        return proved_model(self._evidence.model, self._evidence.model_sha256, self._mode)
+
+    @property
+    def _mode(self) -> ClassTokenMode | None:
+        """How far a class token is lifted."""
+        audited = self._audit.get("head") if self._audit is not None else None
+        lifted = audited.get("class_token_lift") if isinstance(audited, Mapping) else None
+        return mode_of(self._class_token or (lifted if lifted in WISHES else None))
 
     @cached_property
     def _resolved(self) -> tuple[str, bool] | str:
@@ -206,7 +224,9 @@ class ModelFacts:
         from onnx_gapmil.rewriting.proof.report import ProofError
 
         try:
-            found = Classifier(self._evidence.model, preprocess=self._preprocess, provider="cpu").preprocess
+            found = Classifier(
+                self._evidence.model, preprocess=self._preprocess, provider="cpu", class_token=self._mode
+            ).preprocess
         except (UnsupportedHeadError, ProofError):
             return "its head cannot be lifted, so no photo is fed to it"
         except InputError as error:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from onnx_gapmil.graph.loading import LoadedModel
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 
 #: What is kept, and by what proof; another number is another key.
 _FORMAT = "check-1"
@@ -62,7 +63,7 @@ class ProvedModel:
     refused: tuple[str, str] | None = None
 
 
-def proved_model(path: Path, sha256: str) -> ProvedModel:
+def proved_model(path: Path, sha256: str, class_token: ClassTokenMode | None = None) -> ProvedModel:
     """Lift and prove a model, unless that was done on this machine before.
 
     What was found is kept by the file's SHA-256, the sizes and times of its external data, and the versions of this
@@ -71,21 +72,22 @@ def proved_model(path: Path, sha256: str) -> ProvedModel:
     Args:
         path: of the model.
         sha256: of that file.
+        class_token: how far heads that read a class token are lifted; None refuses them.
 
     Raises:
         InputError: it cannot be read or run, or a limit is met.
     """
-    key = (_FORMAT, sha256, __version__, _versions())
+    key = (_FORMAT, sha256, class_token or "", __version__, _versions())
     known = _read(recall(*key), path.parent)
     if known is not None:
         return known
-    found, source = _prove(path)
+    found, source = _prove(path, class_token)
     if source is not None and source.sha256 == sha256:
         remember(_text(found, source), *key)
     return found
 
 
-def _prove(path: Path) -> tuple[ProvedModel, LoadedModel | None]:
+def _prove(path: Path, class_token: ClassTokenMode | None) -> tuple[ProvedModel, LoadedModel | None]:
     """What is proved, and the model as it was read; none where that is not to be remembered."""
     from onnx_gapmil.graph.loading import limited_for, load_model
     from onnx_gapmil.lift.verdict import UnsupportedHeadError
@@ -99,7 +101,7 @@ def _prove(path: Path) -> tuple[ProvedModel, LoadedModel | None]:
     try:
         with limited_for(path):
             source = load_model(path)
-            made = rewrite_model(source)
+            made = rewrite_model(source, class_token=class_token)
             if made.unchanged:
                 mode = token_mode(made.heads)
                 made = rewrite_model(without_records(vendors_part(source, made.heads)), class_token=mode)

@@ -25,11 +25,11 @@ class KeyLines:
         table: Path = ()
         for number, line in _statements(text):
             if line.startswith("["):
-                table = self._header(line)
-                self._lines.setdefault(table, number)
+                table = path = self._header(line)
             else:
-                key = _path_of(f"{_key(line)} = 0")
-                self._lines.setdefault((*table, *key), number)
+                path = (*table, *_path_of(f"{_key(line)} = 0"))
+            for end in range(1, len(path) + 1):  # [[a]] and [a.b] are where a begins, too
+                self._lines.setdefault(path[:end], number)
 
     def line(self, *path: str | int) -> int:
         """The line of a key, or of the nearest table around it; 1 where nothing is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.data.slices import slices_of, with_unjudged
@@ -20,7 +21,6 @@ from onnx_gapmil.validation.comparing.tables import write_classes, write_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from onnx_gapmil.validation.comparing.request import CompareRequest
     from onnx_gapmil.validation.comparing.result import Comparison
@@ -62,6 +62,8 @@ def compare(
     with watched_reads():
         given = [request.data, request.labels]
         given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
+        levels = (Path(side.thresholds) for side in (request.old, request.new) if side.thresholds is not None)
+        given += [path for path in levels if path.is_file()]  # a threshold may be a number
         protect(path for path in given if path is not None)
         require_writable(output)
         for name in RESULTS:

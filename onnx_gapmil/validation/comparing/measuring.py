@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 TOP = 5
 #: Aggregators whose scores are probabilities, and the one whose score is ``-log(1 - probability)``.
 _PROBABILITIES, _NOISY_OR = frozenset({"generalized_mean", "prob_mean"}), "noisy_or"
-#: A class of a multi-label head is present above this probability.
-_PRESENT = 0.5
-
 Array = npt.NDArray[np.float64]
 
 
@@ -44,12 +41,14 @@ class Seen:
     Attributes:
         scores: (K,), its logits, or another aggregator's scores.
         probabilities: (K,).
+        margins: (K,), of a multi-label head how far each class is above its threshold; the scores of others.
         grid: (K, H, W).
         geometry: of its cells in the photo.
     """
 
     scores: Array
     probabilities: Array
+    margins: Array
     grid: Array
     geometry: Geometry
 
@@ -73,14 +72,16 @@ def seen_by(side: OpenedSide, logits: npt.NDArray[Any], grid: npt.NDArray[Any], 
     own = side.aggregator.name == "mean"
     reading = side.classifier.reading
     scores = with_two_classes(logits) if own else reading.pooled(side.aggregator, cells)
-    if side.aggregator.name in _PROBABILITIES:
-        probabilities = scores
-    elif side.aggregator.name == _NOISY_OR:
-        probabilities = -np.expm1(-scores)
+    margins = scores
+    if side.aggregator.name in _PROBABILITIES or side.aggregator.name == _NOISY_OR:
+        probabilities = scores if side.aggregator.name in _PROBABILITIES else -np.expm1(-scores)
+        if reading.multi_label:
+            margins = probabilities - activate(reading.levels(len(scores)), "sigmoid")
     else:
         probabilities = activate(scores, "sigmoid" if side.classifier.independent else "softmax")
+        margins = reading.above(scores)
     places = geometry.of_cells(side.classifier.head.places, (grid.shape[1], grid.shape[2]))
-    return Seen(scores, probabilities, cells, places)
+    return Seen(scores, probabilities, margins, cells, places)
 
 
 def measure_pair(sides: Sides, shot: Shot, size: tuple[int, int], old: Seen, new: Seen) -> PairRecord:
@@ -124,14 +125,14 @@ def _same_present(sides: Sides, old: Seen, new: Seen) -> bool | None:
     """Whether both say that the same aligned classes are present; None unless both are multi-label."""
     if not (sides.old.classifier.independent and sides.new.classifier.independent):
         return None
-    first = old.probabilities[sides.alignment.old] > _PRESENT
-    return bool(np.array_equal(first, new.probabilities[sides.alignment.new] > _PRESENT))
+    first = old.margins[sides.alignment.old] > 0
+    return bool(np.array_equal(first, new.margins[sides.alignment.new] > 0))
 
 
 def _answer(seen: Seen, labels: tuple[int, ...]) -> Answer:
-    order = np.argsort(-seen.scores, kind="stable")[:TOP]
+    order = np.argsort(-seen.margins, kind="stable")[:TOP]
     top = tuple((int(index), float(seen.probabilities[index])) for index in order)
-    rank = int(label_ranks(seen.scores, labels).min()) if labels else None
+    rank = int(label_ranks(seen.margins, labels).min()) if labels else None
     return Answer(top, labels, rank)
 
 
@@ -164,7 +165,11 @@ def _grids(
     readings = sides.old.classifier.reading, sides.new.classifier.reading
     won, rewon = readings[0].winners(first), joint[readings[1].winners(second)]
     softmax = not (sides.old.classifier.independent or sides.new.classifier.independent)
-    speaking = _evidence(first, int(old.scores.argmax()), softmax), _evidence(second, int(new.scores.argmax()), softmax)
+    leading = int(old.margins.argmax()), int(new.margins.argmax())
+    speaking = (
+        _evidence(readings[0].above(first), leading[0], softmax),
+        _evidence(readings[1].above(second), leading[1], softmax),
+    )
     inside = _on_object(shot, size, mask, lattice)
     return GridDrift(
         cells=won.size,

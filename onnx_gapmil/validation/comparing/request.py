@@ -24,6 +24,7 @@ class Side:
         head: its output, of a model with several; the first lifted one if None.
         aggregator: what its answer is made of its cells by, as `parse_aggregator` reads it; ``mean`` is its own.
         class_token: how far a class token that its head reads is lifted; None refuses it.
+        thresholds: probabilities above which classes of a multi-label head are present: a number or a file.
     """
 
     model: Path
@@ -34,6 +35,7 @@ class Side:
     head: str | None = None
     aggregator: str = "mean"
     class_token: ClassTokenWish | None = None
+    thresholds: str | None = None
 
     def replaced(self, model: Path, **own: Any) -> Side:
         """The other side: as this one in all that it has no own of, that is, that is None.

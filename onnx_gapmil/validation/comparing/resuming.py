@@ -104,13 +104,14 @@ def identity(sides: Sides, unit: int) -> dict[str, str]:
 
 
 def _of_side(which: str, side: OpenedSide) -> dict[str, str]:
-    head = side.classifier.head
+    head, reading = side.classifier.head, side.classifier.reading
     return {
         f"{which} model file": side.classifier.rewrite.source.sha256,
         f"{which} model's weights": _digest(_stamps(side.classifier.rewrite.source)),
         f"{which} preprocessing": _digest(side.preprocess.to_json()),
         f"{which} output": head.output,
         f"{which} aggregator": side.aggregator.key,
+        f"threshold of a class of the {which} model": _digest([reading.kind, reading.said_thresholds]),
         f"{which} provider in use": side.classifier.session.provider["used"],
     }
 

@@ -272,4 +272,5 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         batch=request.batch,
         no_guess=request.no_guess,
         class_token=side.class_token,
+        thresholds=side.thresholds,
     )

@@ -11,6 +11,7 @@ import pytest
 
 from onnx_gapmil import CheckReport, InputError, Policy, audit, check, compare, rewrite
 from onnx_gapmil.cli import main
+from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 from onnx_gapmil.validation.checking.check import draft
 from tests.helpers.compared import changed_model, lines_of, vendor, write_data
 from tests.helpers.policies import SUMMARY
@@ -67,6 +68,27 @@ def test_a_refused_head_fails_its_verdict_and_proves_nothing() -> None:
     }
     assert "refused (class-token)" in report.rules[0].reason
     assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("mode", ["direct", "through", "auto"])
+def test_a_class_token_is_lifted_where_it_is_asked_for(mode: ClassTokenWish) -> None:
+    rules = Policy.parse('schema_version = 1\n[model]\nverdict = ["conditional"]\nplaces = true\nmax_residual = 2e-5\n')
+    model = SAMPLES / "digits_torch_vit.onnx"
+    assert set(states(check(model, rules, class_token=mode)).values()) == {"passed"}
+    assert "failed" in states(check(model, rules)).values()  # what was kept of the one says nothing of the other
+
+
+@pytest.mark.parametrize("mode", ["direct"])
+def test_a_class_token_is_audited_and_judged_by_the_same_lift(data: Path, tmp_path: Path, mode: ClassTokenWish) -> None:
+    rules = Policy.parse(
+        'schema_version = 1\n[model]\nverdict = ["conditional"]\n[[require]]\nmetric = "top1"\nmin = 0\n'
+    )
+    model = SAMPLES / "digits_torch_vit.onnx"
+    made = check(model, rules, data=data, output=tmp_path, class_token=mode)
+    assert set(states(made).values()) == {"passed"}
+    summary = json.loads((tmp_path / "audit" / "summary.json").read_text())
+    assert summary["head"]["class_token_lift"] == mode
+    assert set(states(check(model, rules, audit=tmp_path / "audit")).values()) == {"passed"}
 
 
 def test_guessed_preprocessing_is_not_stated(tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ WRONG = [
     ("schema_version = 1\nmodel = 3\n", "line 2: model is 3"),
     ("schema_version = 1\nrequire = 3\n", "line 2: require is no list"),
     ("schema_version = 1\n\n[modell]\n", "line 3: key 'modell' is not known; did you mean 'model'?"),
+    ("schema_version = 1\n\n[[requires]]\nmin = 1\n", "line 3: key 'requires' is not known; did you mean 'require'?"),
+    ("schema_version = 1\n[modell.a.b]\nx = 1\n", "line 2: key 'modell' is not known; did you mean 'model'?"),
     ("schema_version = 1\n[model]\nplace = true\n", "line 3: key 'place' is not known; did you mean 'places'?"),
     ("schema_version = 1\n[model]\nplaces = 1\n", "line 3: model.places is 1"),
     ('schema_version = 1\n[model]\nverdict = ["exakt"]\n', "line 3: model.verdict"),

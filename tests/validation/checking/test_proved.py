@@ -11,6 +11,7 @@ from onnx import external_data_helper
 
 from onnx_gapmil.files import cache
 from onnx_gapmil.files.hashing import hash_file
+from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 from onnx_gapmil.rewriting.verbs import rewrite
 from onnx_gapmil.validation.checking import proved
 from onnx_gapmil.validation.checking.proved import ProvedModel, proved_model
@@ -25,9 +26,9 @@ def proofs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     real, seen = proved._prove, []
 
-    def counted(path: Path) -> tuple[ProvedModel, object]:
+    def counted(path: Path, class_token: ClassTokenMode | None) -> tuple[ProvedModel, object]:
         seen.append(path)
-        return real(path)
+        return real(path, class_token)
 
     monkeypatch.setattr(proved, "_prove", counted)
     return seen
