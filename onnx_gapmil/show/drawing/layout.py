@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.show.drawing.canvas import Canvas, line_step
 from onnx_gapmil.show.drawing.evidence import EvidencePanels
 from onnx_gapmil.show.drawing.gridmap import Panel, Region, regions
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, HAIRLINE, MUTED, OTHER, PAPER, Color
+from onnx_gapmil.show.drawing.pool_weights import draw_pool_weights
 from onnx_gapmil.show.drawing.scores import Scores
 from onnx_gapmil.show.drawing.sentences import Caption, finding, how_to_read, percent
 from onnx_gapmil.show.drawing.table import draw_table
@@ -45,12 +47,21 @@ class PictureLayout:
         scores: of the photo.
         shown: classes that get a panel.
         faded: why what lies outside that window is faded.
+        pools: whose maps of weights stand beside the grid.
     """
 
     def __init__(
-        self, photo: npt.NDArray[np.uint8], geometry: Geometry, scores: Scores, shown: Sequence[int], *, faded: str
+        self,
+        photo: npt.NDArray[np.uint8],
+        geometry: Geometry,
+        scores: Scores,
+        shown: Sequence[int],
+        *,
+        faded: str,
+        pools: Sequence[WeightedPool] = (),
     ) -> None:
         self.scores = scores
+        self.pools = pools
         self.faded = faded
         self.named = scores.named_winners(_COLORED)
         self.shown = list(shown)
@@ -178,7 +189,10 @@ class PictureLayout:
             name = "none: no class above its threshold" if self.scores.multi_label else "nobody: two equally high"
             y = self._legend_line((x, y), width, name, None, self.scores.nobody)
         text = how_to_read(self.scores)
-        return y + 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
+        y += 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
+        for pool in self.pools:
+            y = draw_pool_weights(self.page, (x, y + 24), width, pool)
+        return y
 
     def _legend_line(self, xy: tuple[int, int], width: int, name: str, color: Color | None, cells: int) -> int:
         """Returns the next line's baseline."""
