@@ -32,6 +32,8 @@ _COLORED = 6
 _TINT = 0.66
 _FAINTEST = 0.1
 _BOXES = 5
+#: Maps of weights; heads of many parts have a pool for each.
+_POOLS = 2
 _LISTED, _LISTED_BESIDE = 4, 7
 _OTHERS = 0.4
 #: A photo flatter than this lies above its map of winners, not beside it.
@@ -190,8 +192,14 @@ class PictureLayout:
             y = self._legend_line((x, y), width, name, None, self.scores.nobody)
         text = how_to_read(self.scores)
         y += 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
-        for pool in self.pools:
+        for pool in self.pools[:_POOLS]:
             y = draw_pool_weights(self.page, (x, y + 24), width, pool)
+        more = len(self.pools) - _POOLS
+        if more > 0:
+            said = (
+                f"{more} more pool{'s have' if more > 1 else ' has'} weights of {'their' if more > 1 else 'its'} own."
+            )
+            y += 30 + self.page.paragraph((x, y + 30), said, 16, color=MUTED, room=width) - line_step(16)
         return y
 
     def _legend_line(self, xy: tuple[int, int], width: int, name: str, color: Color | None, cells: int) -> int:

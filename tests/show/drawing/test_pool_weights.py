@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -36,17 +38,22 @@ def picture(*pools: WeightedPool) -> np.ndarray:
     )
 
 
-def texts(monkeypatch: pytest.MonkeyPatch, found: WeightedPool) -> list[str]:
-    written: list[str] = []
+def written(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> list[str]:
+    """The lines of text that are set while something is drawn."""
+    lines: list[str] = []
     line = typesetting.line
 
     def spy(text: str, size: int, *, bold: bool = False):  # type: ignore[no-untyped-def]
-        written.append(text)
+        lines.append(text)
         return line(text, size, bold=bold)
 
     monkeypatch.setattr(typesetting, "line", spy)
-    draw_pool_weights(Canvas(440), (0, 0), 420, found)
-    return written
+    draw()
+    return lines
+
+
+def texts(monkeypatch: pytest.MonkeyPatch, found: WeightedPool) -> list[str]:
+    return written(monkeypatch, lambda: draw_pool_weights(Canvas(440), (0, 0), 420, found))
 
 
 def test_a_cell_has_its_weights_colour_and_sign() -> None:
@@ -88,6 +95,13 @@ def test_maps_of_every_shape_stay_within_their_room(size: tuple[int, int]) -> No
     assert pixels.shape[0] < 360
     assert (pixels[:, :19] == 255).all()
     assert (pixels[:, 441:] == 255).all()
+
+
+def test_of_many_pools_two_are_drawn_and_the_others_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = written(monkeypatch, lambda: picture(*[pool()] * 6))
+    assert said.count("Weights of the pool") == 2
+    assert "4 more pools have weights of their own." in said
+    assert picture(*[pool()] * 6).shape == picture(*[pool()] * 9).shape
 
 
 def test_only_a_pool_with_a_map_of_these_cells_changes_the_picture() -> None:
