@@ -13,6 +13,7 @@ from onnx_gapmil.data.slices import SlicedColumn
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
 from onnx_gapmil.metrics.intervals import Interval, is_at_chance
 from onnx_gapmil.metrics.multilabel import MultiLabelFigures
@@ -40,6 +41,7 @@ class AuditedHead:
         class_token: whether it reads a class token; None where it does not.
         class_token_lift: how far that was lifted, ``direct`` or ``through``.
         placeless_share: of such a head, how much of an answer no place brings, on average over the images.
+        pool_weights: of its pools those that do not weigh all positions alike.
     """
 
     output: str
@@ -53,6 +55,7 @@ class AuditedHead:
     class_token: bool | None = None
     class_token_lift: str | None = None
     placeless_share: float | None = None
+    pool_weights: tuple[WeightedPool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from onnx_gapmil.lift.quantization import QUANTIZING
 from onnx_gapmil.lift.rules import RULES
 from onnx_gapmil.lift.rules.classical import lift_scores_inside
 from onnx_gapmil.lift.verdict import ADVICE, HeadRefused, LiftStep, Readout, Refusal, Verdict
+from onnx_gapmil.lift.weighted_pools import WeightedPool, weighted_pools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ class LiftedHead:
         features_of: the outputs whose scores are made of this one's by a dense layer, so that it is features and has no
             classes; empty for a head of classes.
         class_token: how far the class token that it reads is lifted; None where it reads none.
+        pool_weights: of its pools those that do not weigh all positions alike.
     """
 
     logits: Logits
@@ -59,6 +61,7 @@ class LiftedHead:
     member: str = ""
     features_of: tuple[str, ...] = ()
     class_token: ClassTokenMode | None = None
+    pool_weights: tuple[WeightedPool, ...] = ()
 
     @property
     def output(self) -> str:
@@ -202,7 +205,18 @@ def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: 
         refusals[logits.output] = refusal
     else:
         steps = tuple(walk.chain(logits.output))
-        heads.append(LiftedHead(made.logits, (logits.output,), placed.lifted, steps, placed.places, placed.lifted))
+        pools = weighted_pools(walk, steps, placed.lifted.features, placed)
+        heads.append(
+            LiftedHead(
+                made.logits,
+                (logits.output,),
+                placed.lifted,
+                steps,
+                placed.places,
+                placed.lifted,
+                pool_weights=pools,
+            )
+        )
     return True
 
 
@@ -250,7 +264,10 @@ def _by_order(walk: Lifting, placed: PlacedHead, ends: list[Logits], refusals: d
         steps = walk.chain(logits.tensor) + ([] if order is None else [classes.step])
         outputs = tuple(dict.fromkeys(entry.output for entry, _ in sorted(group, key=lambda end: bool(end[0].member))))
         member = _member_name(group)
-        heads.append(LiftedHead(logits, outputs, classes, tuple(steps), placed.places, lifted, order, member))
+        pools = weighted_pools(walk, steps, lifted.features, placed)
+        heads.append(
+            LiftedHead(logits, outputs, classes, tuple(steps), placed.places, lifted, order, member, pool_weights=pools)
+        )
     return heads
 
 

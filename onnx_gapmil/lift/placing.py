@@ -32,10 +32,12 @@ class PlacedHead:
     Attributes:
         lifted: its grid and its features, turned where that was needed.
         places: where the cells look.
+        cells: how the vendor's cells came into that order; None where their places are not known.
     """
 
     lifted: Lifted
     places: Places
+    cells: CellPlaces | None = None
 
 
 def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
@@ -59,7 +61,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     before = lifted.features[0].shape
     if cells.order is None and cells.size == before:
         features = tuple(replace(grid, note=_arranged(grid.note)) for grid in lifted.features)
-        return PlacedHead(replace(lifted, features=features), cells.places)
+        return PlacedHead(replace(lifted, features=features), cells.places, cells)
     turn = _Turn(walk, cells, before)
     if not turn.is_possible:
         why = "its cells are not in reading order, and the size of the input is left open"
@@ -75,7 +77,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
         for grid in lifted.features
     )
     name = turn.apply(lifted.name, lifted.channels)
-    return PlacedHead(replace(lifted, name=name, features=features), cells.places)
+    return PlacedHead(replace(lifted, name=name, features=features), cells.places, cells)
 
 
 def cells_of(walk: Lifting, grid: FeatureGrid) -> CellPlaces:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from onnx_gapmil.errors import GapmilError
@@ -126,21 +126,30 @@ class PoolWeights:
         least: the smallest weight, in units of a plain mean's, which is 1 / (H * W).
         below_zero: share of the weights that are below 0.
         sums: the sum of the weights for each channel, 1 for a mean; one number where the channels share them.
+        largest: the largest weight, in the same units; None in a record of an older version.
+        cells: of each position, in the order of the map that is pooled, the weight in the same units, its mean over
+            the channels where each has its own. It is read from the graph and in no record.
     """
 
     least: float
     below_zero: float
     sums: tuple[float, ...]
+    largest: float | None = None
+    cells: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     def describe(self) -> str:
         """One phrase for people."""
         low, high = min(self.sums), max(self.sums)
         total = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
-        return f"least weight {self.least:.3g} of a plain mean's, {percent(self.below_zero, 0)} below 0, sum {total}"
+        largest = "" if self.largest is None else f", largest {self.largest:.3g}"
+        below = percent(self.below_zero, 0)
+        return f"least weight {self.least:.3g} of a plain mean's{largest}, {below} below 0, sum {total}"
 
     def to_json(self) -> dict[str, Any]:
-        """The weights as the command line prints them."""
-        return {**asdict(self), "sums": list(self.sums)}
+        """The weights as the command line prints them; the cells are in `WeightedPool`, in reading order."""
+        said = {**asdict(self), "sums": list(self.sums)}
+        del said["cells"]
+        return said if self.largest is not None else {key: said[key] for key in said if key != "largest"}
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,7 @@ class LiftStep:
         conditional: whether the step makes a cell's value depend on the pooled tensor.
         detail: one phrase for people.
         weights: of a pool that does not weigh all positions alike, for every image the same.
+        attends: of a pool whether each image makes the weights (attention). It is read from the graph and in no record.
     """
 
     op: str
@@ -166,6 +176,7 @@ class LiftStep:
     conditional: bool
     detail: str
     weights: PoolWeights | None = None
+    attends: bool = field(default=False, compare=False, repr=False)
 
     @property
     def position_dependent(self) -> bool:
@@ -175,5 +186,5 @@ class LiftStep:
     def to_json(self) -> dict[str, Any]:
         """The step as the command line prints it; ``weights`` stands there only where it has some."""
         said = {**asdict(self), "shape": list(self.shape)}
-        del said["weights"]
+        del said["weights"], said["attends"]
         return said if self.weights is None else {**said, "weights": self.weights.to_json()}

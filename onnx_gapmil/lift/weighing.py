@@ -87,8 +87,14 @@ def pool_weights(weights: np.ndarray) -> PoolWeights | None:
         return None
     if (exact == exact[:1]).all():
         exact = exact[:1]
-    least = float(exact.min()) * exact.shape[1]
-    return PoolWeights(least, float((exact < 0).mean()), tuple(float(total) for total in exact.sum(axis=1)))
+    count = exact.shape[1]
+    return PoolWeights(
+        float(exact.min()) * count,
+        float((exact < 0).mean()),
+        tuple(float(total) for total in exact.sum(axis=1)),
+        float(exact.max()) * count,
+        tuple((exact.mean(axis=0) * count).tolist()),
+    )
 
 
 def said_of_weights(

@@ -19,6 +19,7 @@ from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.show.drawing.overlay import overlay
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class HeadPrediction:
         features_of: the outputs that are made of this one's numbers, which are features then and no classes: they have
             neither names nor boxes. Empty for a head of classes.
         class_token: how far the class token that the head reads is lifted; None where it reads none.
+        pool_weights: of its pools those that do not weigh all positions alike.
         placeless_share: of such a head, how much of this answer no place brings (`onnx_gapmil.aggregate.placeless`).
     """
 
@@ -189,6 +191,7 @@ class HeadPrediction:
     none_cells: int = 0
     chosen: tuple[ChosenClass, ...] | None = None
     features_of: tuple[str, ...] = ()
+    pool_weights: tuple[WeightedPool, ...] = field(default=(), repr=False)
 
     @property
     def multi_label(self) -> bool:

@@ -95,6 +95,7 @@ class Describer:
             position_dependent=self._head.position_dependent,
             arrays={} if self._arrays is None else saved_arrays(found, self._arrays),
             features_of=self._head.features_of,
+            pool_weights=self._head.pool_weights,
             class_token=self._head.class_token,
             placeless_share=self._placeless(found),
         )

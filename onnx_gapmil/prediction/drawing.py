@@ -69,6 +69,7 @@ def draw_prediction(
         chosen=None if head.chosen is None else [entry.index for entry in head.chosen],
         caption=_caption(found, head, model, path, used),
         seen=found.geometry,
+        pools=head.pool_weights,
     )
 
 

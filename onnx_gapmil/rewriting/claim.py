@@ -79,7 +79,12 @@ def check_claim(source: LoadedModel, heads: Sequence[HeadRecord], rewriting: Rew
         return tuple(_as_recorded(said, found) for said, found in pairs)
     _prove_numbers(source, vendor, anew, pairs)
     return tuple(
-        replace(said, position_dependent=found.position_dependent, features_of=found.features_of)
+        replace(
+            said,
+            position_dependent=found.position_dependent,
+            features_of=found.features_of,
+            pool_weights=found.pool_weights,
+        )
         for said, found in pairs
     )
 

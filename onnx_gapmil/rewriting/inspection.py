@@ -181,6 +181,7 @@ def _head_json(head: LiftedHead) -> dict[str, Any]:
         "feature_grids": [FeatureGridRecord.of(grid).to_json() for grid in head.features],
         "places": head.places.to_json(),  # as traced; what stripes show of them is in the proof of a rewrite
         "chain": [step.to_json() for step in head.chain],
+        "pool_weights": [pool.to_json() for pool in head.pool_weights],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from onnx_gapmil.aggregate.activation import Activation
@@ -15,6 +15,7 @@ from onnx_gapmil.images.places import Places
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 from onnx_gapmil.lift.verdict import LiftStep, PoolWeights, Readout, StepKind, Verdict, said_verdict
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.emission.names import HeadOutputs, read_outputs, text_of
 from onnx_gapmil.version import __version__
@@ -113,6 +114,7 @@ class HeadRecord(HeadOutputs):
             has it; None before it.
         resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
             size to one: cells of another size then lie in proportion. Found anew whenever a record is read.
+        pool_weights: of its pools those that do not weigh all positions alike. Read from the graph, not from a record.
     """
 
     output: str
@@ -136,6 +138,7 @@ class HeadRecord(HeadOutputs):
     resized_from: tuple[int, int] | None = None
     class_token: ClassTokenMode | None = None
     placeless_share: float | None = None
+    pool_weights: tuple[WeightedPool, ...] = field(default=(), compare=False)
 
     @property
     def new_outputs(self) -> tuple[str, ...]:
@@ -344,7 +347,9 @@ def _step(entry: Mapping[str, Any]) -> LiftStep:
 
 def _weights(entry: Mapping[str, Any]) -> PoolWeights:
     sums = tuple(float(total) for total in entry["sums"])
-    return PoolWeights(float(entry["least"]), float(entry["below_zero"]), sums)
+    largest = entry.get("largest")
+    largest = None if largest is None else float(largest)
+    return PoolWeights(float(entry["least"]), float(entry["below_zero"]), sums, largest)
 
 
 def _share(value: object) -> float | None:

@@ -195,6 +195,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         attachment=attachment,
         class_token=head.class_token,
         features_of=head.features_of,
+        pool_weights=head.pool_weights,
         resized_from=_resized_from(analysis, head.places),
     )
 

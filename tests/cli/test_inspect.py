@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
+from tests.helpers.support import text_model, weights
 from tests.helpers.verbs import EXACT, REFUSED, SAMPLES, files, run, run_json
 
 
@@ -44,3 +47,23 @@ def test_inspect_writes_nothing(model: Path) -> None:
     before = files(model.parent)
     run("inspect", model)
     assert files(model.parent) == before
+
+
+def test_inspect_prints_the_weights_of_a_pool_that_has_some(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    places = np.array([[2, 0, -1], [1, 1, 3]], np.float32)
+    model = text_model(
+        "q = Mul(x, v)\n f = ReduceMean<axes=[2, 3], keepdims=0>(q)\n y = Gemm<transB=1>(f, w)",
+        x="float[N,6,2,3] x",
+        init={"v": places, "w": weights(5, 6)},
+    )
+    onnx.save(model, tmp_path / "m.onnx")
+    assert run("inspect", tmp_path / "m.onnx") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "by position: least -1 and largest 3 of a plain mean's weight, 17 % below 0, sum 1 (of a mean 1)." in text
+    assert "2×3, in % of a plain mean's weight: 200 0 -100 100 100 300" in text
+    _, found = run_json(capsys, "inspect", tmp_path / "m.onnx")
+    (pool,) = found["heads"][0]["pool_weights"]
+    assert pool["map"] == places.tolist()
+    assert pool["sums"] == [pytest.approx(1)] * 2
+    _, plain = run_json(capsys, "inspect", SAMPLES / f"{EXACT[0]}.onnx")
+    assert plain["heads"][0]["pool_weights"] == []

@@ -90,7 +90,7 @@ def test_a_window_that_leaves_cells_out_is_position_dependent() -> None:
         f"p = AveragePool<kernel_shape=[2, 4], strides=[9, 9]>(x)\n f = Flatten(p)\n {END}", init={"w": W}
     )
     (head,) = lift(model, images(model)).rewrite.heads
-    assert head.chain[0].weights == PoolWeights(0.0, 0.0, (1.0,))
+    assert head.chain[0].weights == PoolWeights(0.0, 0.0, (1.0,), 15 / 8)
     assert head.position_dependent
     assert head.said_verdict == "exact, position-dependent"
 
@@ -123,4 +123,4 @@ def test_the_record_keeps_the_weights() -> None:
     (kept,) = read_heads(metadata, [value.name for value in rewritten.model.graph.output], "m") or ()
     assert kept.chain == rewritten.heads[0].chain
     said = json.loads(json.dumps(kept.to_json()))["chain"][0]["weights"]
-    assert set(said) == {"least", "below_zero", "sums"}
+    assert set(said) == {"least", "largest", "below_zero", "sums"}

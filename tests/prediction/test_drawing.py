@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from onnx_gapmil.images.preprocess import Preprocess
@@ -14,6 +16,7 @@ from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import draw_prediction, in_short, origin, spelled_names
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.show.drawing.sentences import Caption
+from tests.helpers.support import text_model, weights
 
 ROOT = Path(__file__).parents[2]
 MODEL, SCENE = ROOT / "sample_models/digits_torch_legacy.onnx", ROOT / "sample_models/scenes/scene_06.png"
@@ -93,8 +96,6 @@ def test_what_states_the_parts_is_said_in_short(classifier: Classifier) -> None:
 def test_what_a_reader_must_know_of_the_head_is_said(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], said: str
 ) -> None:
-    from dataclasses import replace
-
     given = captured(monkeypatch)
     found = classifier.predict(SCENE)
     head = replace(found.heads[0], **change)  # type: ignore[arg-type]
@@ -106,8 +107,6 @@ def test_what_a_reader_must_know_of_the_head_is_said(
 def test_a_head_whose_places_are_not_known_is_not_drawn_and_named_on_the_others_picture(
     classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     from onnx_gapmil.errors import InputError
 
     given = captured(monkeypatch)
@@ -168,3 +167,19 @@ def test_names_that_no_font_has_are_told_once(tmp_path: Path) -> None:
         run = PredictionRun(MODEL, [str(SCENE)], tmp_path / str(pictures), names=names, pictures=pictures)
         assert bool(run.names_note) is expected
         run.close()
+
+
+def test_the_weights_of_a_models_pool_are_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = weights(12, 12)
+    body = "a = AveragePool<kernel_shape=[8, 8], strides=[8, 8]>(x)\n q = Mul(a, v)\n"
+    body += " f = ReduceMean<axes=[2, 3], keepdims=0>(q)\n y = Gemm<transB=1>(f, w)"
+    model = text_model(body, x="float[N,3,96,96] x", init={"v": places, "w": weights(5, 3)})
+    onnx.save(model, tmp_path / "m.onnx")
+    weighted = Classifier(tmp_path / "m.onnx")
+    found = weighted.predict(SCENE)
+    plain = weighted.render(replace(found, heads=tuple(replace(head, pool_weights=()) for head in found.heads)))
+    assert not np.array_equal(weighted.render(found)[: len(plain)], plain)
+    given = captured(monkeypatch)
+    weighted.render(found)
+    (pool,) = given["pools"]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(pool.map, places, rtol=1e-6)

@@ -169,8 +169,9 @@ def test_what_the_records_say(tmp_path: Path) -> None:
         for entry in fields(HeadRecord)
         if all(getattr(head, entry.name) == getattr(default, entry.name) for head in found.values())
     }
-    # Found anew whenever a record is read; and what heads of class tokens have, in tests/lift/test_class_tokens.py.
-    assert same == {"resized_from", "class_token", "placeless", "placeless_share"}
+    # The first two are found anew whenever a record is read; the others, which heads of class tokens have, are in
+    # tests/lift/test_class_tokens.py.
+    assert same == {"resized_from", "pool_weights", "class_token", "placeless", "placeless_share"}
 
 
 def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def conditions_section(summary: AuditSummary) -> Markup:
     rows: list[tuple[str, Child]] = [
         ("Model", join(tag("code", summary.model), tag("small", f"SHA-256 {summary.model_sha256}"))),
         ("Head", _head(summary)),
+        *[("Weights of the pool", f"{pool.pool}: {pool.describe()}") for pool in summary.head.pool_weights],
         *([("Proved", summary.proof.claim)] if summary.proof is not None else []),
         ("Data", _data(summary.data)),
         ("Images", _images(summary)),

@@ -36,12 +36,13 @@ _SEVERAL_FILTERS = (
 _COLOURED = frozenset({"suspect", "dilution", "distraction", "absent", "recoverable"})
 
 
-def gallery_section(gallery: Gallery, *, multi_label: bool = False) -> Markup | None:
+def gallery_section(gallery: Gallery, *, multi_label: bool = False, beside: Markup | None = None) -> Markup | None:
     """The gallery's controls and an empty list; None without images.
 
     Args:
         gallery: its images.
         multi_label: whether classes are present each by itself.
+        beside: what stands beside the maps, where there are maps.
     """
     if not gallery.images:
         return None
@@ -50,6 +51,7 @@ def gallery_section(gallery: Gallery, *, multi_label: bool = False) -> Markup | 
         tag("h2", "Images"),
         tag("p", gallery.note or f"All {count(gallery.shown, 'image')}, the most telling first.", class_="soft"),
         _hint(gallery),
+        beside if _mapped(gallery.images) else None,
         tag("noscript", tag("p", NO_SCRIPT)),
         _controls(gallery.images, multi_label),
         tag(

@@ -17,6 +17,7 @@ from onnx_gapmil.auditing.page.gallery import gallery_section
 from onnx_gapmil.auditing.page.header import header
 from onnx_gapmil.auditing.page.headline import headline_section
 from onnx_gapmil.auditing.page.multi_label import with_label_figures
+from onnx_gapmil.auditing.page.pool_weights import pool_weights_figures
 from onnx_gapmil.auditing.page.shared import shared_summary
 from onnx_gapmil.auditing.page.slices import slices_section
 from onnx_gapmil.auditing.page.suspects import suspects_section
@@ -26,7 +27,7 @@ from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.html.document import Document, render_document
 from onnx_gapmil.show.html.formatting import short_names
 from onnx_gapmil.show.html.maps import colour_scale, difference_scale
-from onnx_gapmil.show.html.markup import join, tag
+from onnx_gapmil.show.html.markup import Markup, join, tag
 
 _STYLES = (
     "base.css",
@@ -106,7 +107,7 @@ def render_report(report: Report) -> str:
     confusions = confusions_section(report.confusions, short, gallery=bool(gallery.images))
     sections = {
         "summary": ("Summary", headline_section(summary, short)),
-        "images": ("Images", gallery_section(gallery, multi_label=summary.multi_label is not None)),
+        "images": ("Images", _gallery(summary, gallery)),
         "confusions": ("Confusions", confusions),
         "suspects": ("Suspects", suspects_section(summary, {image.name for image in gallery.images})),
         "findings": ("Findings", findings_section(summary)),
@@ -125,6 +126,12 @@ def render_report(report: Report) -> str:
             styles=_STYLES,
             scripts=_SCRIPTS,
         )
+    )
+
+
+def _gallery(summary: AuditSummary, gallery: Gallery) -> Markup | None:
+    return gallery_section(
+        gallery, multi_label=summary.multi_label is not None, beside=pool_weights_figures(summary.head)
     )
 
 

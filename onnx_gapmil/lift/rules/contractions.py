@@ -159,7 +159,7 @@ def _pooled(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifte
     if weights is not None:
         detail = f"{detail}; {weights.describe()}: position-dependent"
     out = walk.shape(walk.output)
-    step = replace(pooled.step, detail=detail, shape=out, weights=weights)
+    step = replace(pooled.step, detail=detail, shape=out, weights=weights, attends=bool(moving))
     axis = found.output.index(found.own[batch])
     return replace(pooled, name=name, channels=math.prod(after), shape=out, batch_axis=axis, step=step)
 

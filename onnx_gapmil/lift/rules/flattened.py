@@ -18,11 +18,13 @@ from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
 from onnx_gapmil.lift.planes import map_of
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
+from onnx_gapmil.lift.weighing import pool_weights
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.verdict import PoolWeights
 
 #: Operators between the flattening and the dense layer that this many steps may take.
 _MAX_STEPS = 12
@@ -127,7 +129,9 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     scaled = walk.build.node("Mul", [walk.build.node("Mul", [data, weights]), walk.scalar(math.prod(size), dtype)])
     name = walk.build.node("Add", [scaled, walk.build.reshape(bias, [1, -1, 1, 1])]) if bias else scaled
     detail = "weighted sum over positions, with weights of its own for each channel: position-dependent"
-    return _result(node, walk, grid, name, group, detail)
+    value = walk.value(weight)
+    said = None if value is None else pool_weights(value.reshape(group, -1))
+    return _result(node, walk, grid, name, group, detail, said)
 
 
 def _require_bias(node: gs.Node, walk: Lifting, rows: int, bias: str) -> None:
@@ -152,7 +156,15 @@ def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, 
     return _result(node, walk, grid, name, rows, detail)
 
 
-def _result(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, channels: int, detail: str) -> Lifted:
+def _result(
+    node: gs.Node,
+    walk: Lifting,
+    grid: FeatureGrid,
+    name: str,
+    channels: int,
+    detail: str,
+    weights: PoolWeights | None = None,
+) -> Lifted:
     # Slices of the weights fit one size of the map alone.
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("flatten-head", node, "its weights are for one size of the input, which is left open")
@@ -160,7 +172,7 @@ def _result(node: gs.Node, walk: Lifting, grid: FeatureGrid, name: str, channels
     batch = walk.shape(grid.source)[0]
     if math.prod(shape) != batch * channels:
         raise walk.refuse("flatten-head", node, f"its output {list(shape)} is no vector for each image")
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "flatten", False, detail)
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "flatten", False, detail, weights)
     axis = 0 if shape[0] == batch else None
     return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
 

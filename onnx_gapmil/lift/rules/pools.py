@@ -140,7 +140,8 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     attended = weighted_by_image(node, walk, data)
     if attended:
         detail = f"attention: {detail}, weighted by the image"
-    return end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
+    pooled = end_at_pool(node, walk, data, axes, detail, summed=node.op == "ReduceSum", conditional=attended)
+    return replace(pooled, step=replace(pooled.step, attends=attended))
 
 
 def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -102,7 +102,8 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     weights = _learned(walk, product) if fixed else None
     if weights is not None:
         note = f"{note}; {weights.describe()}: position-dependent"
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "pool", not fixed, detail + note, weights)
+    own = (node.name or "", walk.output, shape)
+    step = LiftStep(walk.operator(node), *own, "pool", not fixed, detail + note, weights, attends=not fixed)
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)

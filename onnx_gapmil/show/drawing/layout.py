@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.show.drawing.canvas import Canvas, line_step
 from onnx_gapmil.show.drawing.evidence import EvidencePanels
 from onnx_gapmil.show.drawing.gridmap import Panel, Region, regions
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, HAIRLINE, MUTED, OTHER, PAPER, Color
+from onnx_gapmil.show.drawing.pool_weights import draw_pool_weights
 from onnx_gapmil.show.drawing.scores import Scores
 from onnx_gapmil.show.drawing.sentences import Caption, finding, how_to_read, percent
 from onnx_gapmil.show.drawing.table import draw_table
@@ -30,6 +32,8 @@ _COLORED = 6
 _TINT = 0.66
 _FAINTEST = 0.1
 _BOXES = 5
+#: Maps of weights; heads of many parts have a pool for each.
+_POOLS = 2
 _LISTED, _LISTED_BESIDE = 4, 7
 _OTHERS = 0.4
 #: A photo flatter than this lies above its map of winners, not beside it.
@@ -45,12 +49,21 @@ class PictureLayout:
         scores: of the photo.
         shown: classes that get a panel.
         faded: why what lies outside that window is faded.
+        pools: whose maps of weights stand beside the grid.
     """
 
     def __init__(
-        self, photo: npt.NDArray[np.uint8], geometry: Geometry, scores: Scores, shown: Sequence[int], *, faded: str
+        self,
+        photo: npt.NDArray[np.uint8],
+        geometry: Geometry,
+        scores: Scores,
+        shown: Sequence[int],
+        *,
+        faded: str,
+        pools: Sequence[WeightedPool] = (),
     ) -> None:
         self.scores = scores
+        self.pools = pools
         self.faded = faded
         self.named = scores.named_winners(_COLORED)
         self.shown = list(shown)
@@ -178,7 +191,16 @@ class PictureLayout:
             name = "none: no class above its threshold" if self.scores.multi_label else "nobody: two equally high"
             y = self._legend_line((x, y), width, name, None, self.scores.nobody)
         text = how_to_read(self.scores)
-        return y + 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
+        y += 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
+        for pool in self.pools[:_POOLS]:
+            y = draw_pool_weights(self.page, (x, y + 24), width, pool)
+        more = len(self.pools) - _POOLS
+        if more > 0:
+            said = (
+                f"{more} more pool{'s have' if more > 1 else ' has'} weights of {'their' if more > 1 else 'its'} own."
+            )
+            y += 30 + self.page.paragraph((x, y + 30), said, 16, color=MUTED, room=width) - line_step(16)
+        return y
 
     def _legend_line(self, xy: tuple[int, int], width: int, name: str, color: Color | None, cells: int) -> int:
         """Returns the next line's baseline."""

@@ -57,6 +57,21 @@ def sequential(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
     return _viridis()[levels]
 
 
+def diverging(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Colour values in -1..1 (clipped): blue below 0, near white at 0, orange above; told apart by all eyes.
+
+    Args:
+        values: any shape.
+
+    Returns:
+        The shape with a last axis of 3, RGB, uint8.
+    """
+    levels = np.clip(values, -1.0, 1.0)[..., None]
+    middle, ends = np.array([246.0, 246.0, 246.0]), (np.array([0.0, 92.0, 175.0]), np.array([200.0, 80.0, 0.0]))
+    colours = middle + np.where(levels < 0, ends[0] - middle, ends[1] - middle) * np.abs(levels)
+    return np.asarray(np.rint(colours), dtype=np.uint8)
+
+
 @cache
 def _viridis() -> npt.NDArray[np.uint8]:
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]

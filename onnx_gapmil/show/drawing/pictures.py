@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.show.drawing.layout import PictureLayout
 from onnx_gapmil.show.drawing.names import one_line, picture_names
 from onnx_gapmil.show.drawing.scores import Scores
@@ -30,6 +31,7 @@ def render_prediction(
     levels: npt.NDArray[np.floating] | None = None,
     one_logit: bool = False,
     seen: Geometry | None = None,
+    pools: Sequence[WeightedPool] = (),
 ) -> npt.NDArray[np.uint8]:
     """Draw a photo, the class that wins each cell, the evidence for the top classes, and the scores.
 
@@ -50,6 +52,7 @@ def render_prediction(
         levels: see `Scores`, as for `one_logit`.
         one_logit: whether these are the two classes of one logit.
         seen: where the network's input lies in the photo; the same window if None.
+        pools: those that do not weigh all cells alike; what has a map of these cells is drawn.
 
     Returns:
         (height, 1680, 3), RGB, uint8.
@@ -66,5 +69,6 @@ def render_prediction(
     same = seen is None or seen == geometry
     faded = "faded: cropped off, the network does not see it" if same else "faded: the place of no cell"
     shown = scores.shown(max(1, top)) if chosen is None else list(dict.fromkeys(chosen))
-    sheet = PictureLayout(photo, geometry, scores, shown, faded=faded)
+    mapped = [pool for pool in pools if pool.map is not None and np.shape(pool.map) == scores.winners.shape]
+    sheet = PictureLayout(photo, geometry, scores, shown, faded=faded, pools=mapped)
     return sheet.draw(replace(caption, title=one_line(caption.title), model=one_line(caption.model)))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.show.drawing.palette import sequential
+from onnx_gapmil.show.drawing.palette import diverging, sequential
 
 _LEVELS = {8: 255, 16: 65535}
 
@@ -86,10 +86,7 @@ def encode_maps(
 
 def difference_scale() -> str:
     """As `colour_scale`, of differences: blue below 0, near white at 0, orange above; told apart by all eyes."""
-    middle, ends = np.array([246.0, 246.0, 246.0]), (np.array([0.0, 92.0, 175.0]), np.array([200.0, 80.0, 0.0]))
-    levels = np.linspace(-1.0, 1.0, 256)[:, None]
-    colours = middle + np.where(levels < 0, ends[0] - middle, ends[1] - middle) * np.abs(levels)
-    return str(np.rint(colours).astype(np.uint8).tobytes().hex())
+    return diverging(np.linspace(-1.0, 1.0, 256)).tobytes().hex()
 
 
 def colour_scale() -> str:

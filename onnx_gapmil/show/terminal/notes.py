@@ -13,6 +13,7 @@ from rich.text import Text
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.show.terminal.console import console as console  # what notes are printed on
+from onnx_gapmil.show.terminal.pool_weights import pool_weights_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -154,7 +155,8 @@ def _head_table(head: LiftedHead) -> RenderableType:
     table.add_row(
         "logits", _short(head.logits.tensor), f"(N, {head.classes})", f"then {tail}" if tail else "the output itself"
     )
-    return Group(title, Padding(table, (0, 0, 0, 2)), Padding(Text(_places_text(head)), (0, 0, 0, 2)))
+    below = [_places_text(head), *(line for pool in head.pool_weights for line in pool_weights_lines(pool))]
+    return Group(title, Padding(table, (0, 0, 0, 2)), *(Padding(Text(line), (0, 0, 0, 2)) for line in below))
 
 
 def _places_text(head: LiftedHead) -> str:
