@@ -24,7 +24,8 @@ _FAR = 50.0
 
 def reductions(head: HeadOutputs) -> dict[str, str]:
     """The outputs that are made of the grid or of the logits, by what they are; their tensors."""
-    return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid", "placeless")}
+    others = ("logits", "features", "grid", "placeless", "pooled")
+    return {key: name for key, name in head.by_name().items() if key not in others}
 
 
 def switched_off(grid: Array) -> npt.NDArray[np.bool_]:
