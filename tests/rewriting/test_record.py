@@ -170,7 +170,7 @@ def test_what_the_records_say(tmp_path: Path) -> None:
         if all(getattr(head, entry.name) == getattr(default, entry.name) for head in found.values())
     }
     # Found anew whenever a record is read; and what heads of class tokens have, in tests/lift/test_class_tokens.py.
-    assert same == {"resized_from", "class_token", "placeless", "placeless_share"}
+    assert same == {"resized_from", "class_token", "placeless", "placeless_share", "pool", "pooled"}
 
 
 def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Path) -> None:
