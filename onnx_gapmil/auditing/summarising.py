@@ -160,6 +160,7 @@ def _head(classifier: Classifier, shares: Sequence[float | None]) -> AuditedHead
         class_token=True if head.class_token is not None else None,
         class_token_lift=head.class_token,
         placeless_share=sum(known) / len(known) if known else None,
+        pool=head.pool,
     )
 
 

@@ -40,6 +40,8 @@ class AuditedHead:
         class_token: whether it reads a class token; None where it does not.
         class_token_lift: how far that was lifted, ``direct`` or ``through``.
         placeless_share: of such a head, how much of an answer no place brings, on average over the images.
+        pool: what the model's own answers are made by: ``mean`` of the cells, or the aggregator that it was repooled
+            with.
     """
 
     output: str
@@ -53,6 +55,7 @@ class AuditedHead:
     class_token: bool | None = None
     class_token_lift: str | None = None
     placeless_share: float | None = None
+    pool: str = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +191,8 @@ class Conditions:
         names_source: where the classes' names come from.
         provider: what the model ran on.
         versions: of what computed, by name.
-        aggregators: accuracy by aggregator; ``mean`` is the model's own.
+        aggregators: accuracy by aggregator; ``mean`` is the model's own, where it was
+            not repooled (``head.pool``).
     """
 
     schema_version: int

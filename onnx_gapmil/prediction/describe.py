@@ -97,6 +97,7 @@ class Describer:
             features_of=self._head.features_of,
             class_token=self._head.class_token,
             placeless_share=self._placeless(found),
+            pool=self._head.pool,
         )
 
     def _placeless(self, found: PredictionGrid) -> float | None:

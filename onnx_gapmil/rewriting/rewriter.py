@@ -207,6 +207,7 @@ def _worst(refusals: dict[str, Refusal]) -> Refusal:
 def _record(
     analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment: Attachment, pool: RepooledHead | None
 ) -> HeadRecord:
+    said = [*_membership(head), *_pool(pool)]
     return HeadRecord(
         **made.names.as_fields(),
         output=head.output,
@@ -217,7 +218,7 @@ def _record(
         quantized=head.quantized,
         rounding_bound=head.rounding_bound,
         position_dependent=head.position_dependent,
-        note="; ".join(dict.fromkeys([*_membership(head), *(found.note for found in head.features if found.note)])),
+        note="; ".join(dict.fromkeys([*said, *(found.note for found in head.features if found.note)])),
         grid_shape=made.grid_shape,
         feature_grids=tuple(FeatureGridRecord.of(found) for found in head.features),
         chain=head.chain,
@@ -256,6 +257,11 @@ def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
         return None
     height, width = entry.traced[-3:-1] if last else entry.traced[-2:]
     return height, width
+
+
+def _pool(pool: RepooledHead | None) -> list[str]:
+    """Of a head that was repooled, what the model answers by."""
+    return [] if pool is None else [f"the model answers by '{pool.aggregator.key}' of these cells, not by their mean"]
 
 
 def _membership(head: LiftedHead) -> list[str]:

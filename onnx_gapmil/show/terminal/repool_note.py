@@ -31,6 +31,9 @@ def repool_note(result: Repool) -> RenderableType:
         figure = result.figure(head.output)
         if figure is not None and figure.measure is not None:
             line += f", equal to NumPy's to {figure.measure:.1e} (allowed {figure.allowed:.0e}; {figure.detail})"
+            optimized = figure.facts.get("optimized")
+            if optimized is not None:
+                line += f"; under ONNX Runtime's optimization to {optimized:.1e}"
         lines.append(Text(visible(line)))
     for output, refusal in result.refusals.items():
         lines.append(
