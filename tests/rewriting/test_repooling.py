@@ -322,6 +322,18 @@ def test_a_repooled_model_is_lifted_again(key: str) -> None:
     assert rewrite(again.model).unchanged
 
 
+def test_the_best_classes_of_an_image_are_by_the_new_pool() -> None:
+    model = none()
+    x = images(model, 9)
+    lifted = rewrite(repool(model, "max").model, emit="topk:2")
+    (head,) = lifted.heads
+    assert head.topk is not None
+    (best,) = run(lifted.model, x, [head.topk.classes])
+    cells = cells_of(model, x)
+    np.testing.assert_array_equal(best, np.argsort(-cells.max(axis=2), axis=1)[:, :2])
+    assert (best != np.argsort(-cells.mean(axis=2), axis=1)[:, :2]).any()
+
+
 def test_a_session_answers_by_the_new_pool() -> None:
     model = none()
     x = images(model)
@@ -530,3 +542,25 @@ def test_a_damaged_record_is_said(text: str) -> None:
 
 def load_and_inspect(model: onnx.ModelProto) -> object:
     return inspect(load_model(model))
+
+
+def _switched_off(value: float) -> onnx.ModelProto:
+    bias = B.copy()
+    bias[2] = value
+    return text_model(GEMM.format(z="y"), init={"w": W, "b": bias})
+
+
+@pytest.mark.parametrize("key", ["max", "median", "topk=0.3"])
+def test_a_class_that_is_switched_off_stays_so(key: str) -> None:
+    model = _switched_off(-np.inf)
+    x = images(model)
+    answer = run(repool(model, key).model, x)[0]
+    np.testing.assert_array_equal(answer[:, 2], np.full(len(x), -np.inf))
+    assert np.isfinite(np.delete(answer, 2, axis=1)).all()
+
+
+def test_an_aggregator_that_makes_no_number_of_it_is_not_written() -> None:
+    with pytest.raises(ProofError, match="are no numbers"):
+        repool(_switched_off(-np.inf), "lse")
+    with pytest.raises(ProofError, match="the grid that is pooled failed its proof"):  # as a rewrite does
+        repool(_switched_off(np.nan), "max")

@@ -129,6 +129,7 @@ class _Emitter:
         plane = (self._batch, *self._plane)
         kind = elem_type(lifted.dtype)
         logits = self._logits(self._head.logits.tensor, "logits")
+        pooled = self._logits(self._pooled, "pooled") if self._pooled is not None else None
         names = HeadOutputs(
             logits=logits,
             features=self._features() if emit.features else None,
@@ -138,11 +139,11 @@ class _Emitter:
             if emit.certainty
             else None,
             peaks=self._output("peaks", cells.peaks, _INT64, shape[:2]) if emit.peaks else None,
-            topk=self._topk(logits, emit.topk) if emit.topk is not None else None,
+            topk=self._topk(pooled or logits, emit.topk) if emit.topk is not None else None,
             classes=self._classes(emit.classes) if emit.classes else None,
             scores=self._scores(logits),
             placeless=self._placeless() if self._placed else None,
-            pooled=self._logits(self._pooled, "pooled") if self._pooled is not None else None,
+            pooled=pooled,
         )
         return EmittedHead(names, tuple(self._values), grid, shape)
 

@@ -85,10 +85,16 @@ def prove_pools(vendor: LoadedModel, made: RepooledGraph) -> Check:
         said = failures[output]
         if not count:
             said.append("no input could be run.")
-        if not worst[output] <= allowed:
+        key = entry.head.aggregator.key
+        if worst[output] == np.inf:
             said.append(
-                f"output '{output}': its logits differ from '{entry.head.aggregator.key}' of its cells by "
-                f"{worst[output]:.2g}; {allowed:.0e} is allowed."
+                f"output '{output}': its logits by '{key}' are no numbers, or of another shape, where the vendor's are "
+                "numbers; a class that is switched off (-inf) is no number for some aggregators."
+            )
+        elif not worst[output] <= allowed:
+            said.append(
+                f"output '{output}': its logits differ from '{key}' of its cells by {worst[output]:.2g}; "
+                f"{allowed:.0e} is allowed."
             )
         facts: dict[str, Any] = {"optimized": deployed} if made.analysis.trace.measured else {}
         figures[output] = Figure(worst[output], allowed, failures=tuple(said), detail=where, facts=facts)
@@ -115,14 +121,15 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
     with np.errstate(over="ignore"):
         rounded = expected.astype(entry.dtype).astype(np.float64) if entry.dtype.itemsize < 8 else expected
     name = entry.head.aggregator.name
+    no_numbers = np.isnan(cells).any(axis=tuple(range(2, cells.ndim)))  # such classes are the grid's own proof's
     if name in OF_PROBABILITIES:
         gap = _largest(np.abs(_probabilities(found, entry) - _probabilities(rounded, entry)))
         # The logit of what is nearly sure is rounding alone; the logarithm of what is unlikely is not.
-        return gap if entry.head.alone else max(gap, _gap(found, rounded, 1.0))
+        return gap if entry.head.alone else max(gap, _gap(found, rounded, 1.0, no_numbers))
     scale = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
     if name not in _LINEAR:
         scale = max(scale, 1.0) / min(entry.head.aggregator.parameter or 1.0, 1.0)
-    return _gap(found, rounded, scale)
+    return _gap(found, rounded, scale, no_numbers)
 
 
 def _probabilities(logits: np.ndarray, entry: Pooling) -> np.ndarray:
@@ -130,10 +137,11 @@ def _probabilities(logits: np.ndarray, entry: Pooling) -> np.ndarray:
         return activate(logits.T, "sigmoid" if entry.head.alone else "softmax")
 
 
-def _gap(found: np.ndarray, expected: np.ndarray, least: float) -> float:
-    """Largest difference relative to the largest value; the infinities must be the same."""
+def _gap(found: np.ndarray, expected: np.ndarray, least: float, no_numbers: np.ndarray) -> float:
+    """Largest difference relative to the largest value; infinities must be the same, and NaN only where cells are."""
     finite = np.isfinite(expected)
-    if not np.array_equal(found[~finite], expected[~finite], equal_nan=False) or not np.isfinite(found[finite]).all():
+    same = np.array_equal(found[~finite], expected[~finite], equal_nan=True) and np.isfinite(found[finite]).all()
+    if not same or (np.isnan(expected) & ~no_numbers).any():
         return float("inf")
     scale = max(float(np.abs(expected[finite]).max(initial=0.0)), least)
     gap = float(np.abs(found[finite] - expected[finite]).max(initial=0.0))
