@@ -58,6 +58,8 @@ def check_pools(source: LoadedModel, pools: PoolRecord) -> LoadedModel:
         anew = repool_graph(vendor, pools.wishes, class_token=pools.class_token)
     except UnsupportedHeadError as error:
         raise _forged(source, f"its head is refused ({error.refusal.code}): {error.refusal.message}") from error
+    except ModelError:
+        raise
     except InputError as error:
         raise _forged(source, f"{error}".rstrip(".")) from error
     found = {head.output: head for head in anew.record.heads}
