@@ -89,6 +89,7 @@ __all__ = [
     "ProofReport",
     "ProviderError",
     "Refusal",
+    "Repool",
     "Rewrite",
     "UnsupportedHeadError",
     "Verdict",
@@ -103,6 +104,7 @@ __all__ = [
     "open_data",
     "predict",
     "read_image",
+    "repool",
     "rewrite",
     "verify",
 ]

@@ -40,6 +40,8 @@ from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.repool_result import Repool
+from onnx_gapmil.rewriting.repooling import repool
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.running.grid_session import GridSession
@@ -94,6 +96,7 @@ __all__ = [
     "ProofReport",
     "ProviderError",
     "Refusal",
+    "Repool",
     "Rewrite",
     "UnsupportedHeadError",
     "Verdict",
@@ -107,6 +110,7 @@ __all__ = [
     "open_data",
     "predict",
     "read_image",
+    "repool",
     "rewrite",
     "verify",
 ]

@@ -103,6 +103,51 @@ class CellNodes:
         }
         return rules[aggregator.name](aggregator.parameter or 0.0)
 
+    def logits(self, aggregator: Aggregator) -> str:
+        """Image-level logits (N, K), as `onnx_gapmil.aggregate.pooled.pooled_logits` has them.
+
+        Raises:
+            InputError: as `scores`.
+        """
+        build, r = self._build, aggregator.parameter or 1.0
+        if aggregator.name == "prob_mean":
+            found = self._log_mean_exp(self._log_probability, 1.0)
+            if not self._alone:
+                return found
+            # The mean of ``1 - p`` is that of the sigmoids of ``-x``: neither is taken from 1.
+            absent = build.node("Neg", [self._softplus(self._flat)])
+            return build.node("Sub", [found, self._log_mean_exp(absent, 1.0)])
+        if aggregator.name == "generalized_mean":
+            found = self._log_mean_exp(self._log_probability, r)
+            if not self._alone:
+                return found
+            cost = build.node("Relu", [build.node("Neg", [found])])
+            rest = self._log_one_less_exp(build.node("Add", [cost, self._number(1e-30)]))
+            return build.node("Sub", [found, rest])
+        if aggregator.name == "noisy_or":
+            cost = self.scores(aggregator)
+            found = self._log_of_cost(cost)
+            return build.node("Add", [cost, found]) if self._alone else found
+        return self.scores(aggregator)
+
+    def _log_of_cost(self, cost: str) -> str:
+        """``log(1 - exp(-s))``; of costs so small that they are the sum of probabilities, the logarithm of that."""
+        build = self._build
+        small = build.node("Cast", [build.node("Less", [cost, self._number(1e-6)])], to=self._elem_type)
+        parts, top = self._exponentials(self._log_probability, 1.0)
+        total = build.node("Add", [top, build.node("Log", [build.reduce("ReduceSum", parts, [2])])])
+        few = build.node("Mul", [small, build.reshape(total, [0, self._channels])])
+        large = build.node("Sub", [self._number(1), small])
+        usual = self._log_one_less_exp(build.node("Add", [cost, small]))
+        return build.node("Add", [few, build.node("Mul", [large, usual])])
+
+    def _log_one_less_exp(self, tensor: str) -> str:
+        """``log(1 - exp(-s))`` of s above 0: ``1 - exp(-s) = 2 t / (1 + t)`` with ``t = tanh(s / 2)``, small or not."""
+        build = self._build
+        half = build.node("Tanh", [build.node("Mul", [tensor, self._number(0.5)])])
+        share = build.node("Div", [half, build.node("Add", [half, self._number(1)])])
+        return build.node("Log", [build.node("Mul", [share, self._number(2)])])
+
     def _mean(self, cells: str) -> str:
         return self._build.reduce("ReduceMean", cells, [2], keepdims=False)
 

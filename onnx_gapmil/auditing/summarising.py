@@ -161,6 +161,7 @@ def _head(classifier: Classifier, shares: Sequence[float | None]) -> AuditedHead
         class_token_lift=head.class_token,
         placeless_share=sum(known) / len(known) if known else None,
         pool_weights=head.pool_weights,
+        pool=head.pool,
     )
 
 

@@ -42,6 +42,8 @@ class AuditedHead:
         class_token_lift: how far that was lifted, ``direct`` or ``through``.
         placeless_share: of such a head, how much of an answer no place brings, on average over the images.
         pool_weights: of its pools those that do not weigh all positions alike.
+        pool: what the model's own answers are made by: ``mean`` of the cells, or the aggregator that it was repooled
+            with.
     """
 
     output: str
@@ -56,6 +58,7 @@ class AuditedHead:
     class_token_lift: str | None = None
     placeless_share: float | None = None
     pool_weights: tuple[WeightedPool, ...] = ()
+    pool: str = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +194,8 @@ class Conditions:
         names_source: where the classes' names come from.
         provider: what the model ran on.
         versions: of what computed, by name.
-        aggregators: accuracy by aggregator; ``mean`` is the model's own.
+        aggregators: accuracy by aggregator; ``mean`` is the model's own, where it was
+            not repooled (``head.pool``).
     """
 
     schema_version: int

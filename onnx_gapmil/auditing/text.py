@@ -159,7 +159,7 @@ def _causes(summary: AuditSummary) -> list[str]:
     if wrong is not None and wrong.control_any_top1 is not None and wrong.excess is not None:
         bounds = points_range(summary.intervals["foreground.wrong.excess"])
         said = (
-            "evidence that the mean loses"
+            f"evidence that {'the mean' if summary.head.pool == 'mean' else summary.head.pool} loses"
             if summary.cells_know_better
             else "the interval holds 0, so that the cells may know no better than the answer"
         )
@@ -255,13 +255,20 @@ def _several(summary: AuditSummary) -> list[str]:
     ]
 
 
+def _titled(name: str, pool: str) -> str:
+    """An aggregator's name, and whether it is the model's own; of a repooled model the mean is the vendor's."""
+    if name == pool:
+        return f"{name} (the model's own)"
+    return f"{name} (the vendor's)" if name == "mean" else name
+
+
 def _aggregators(summary: AuditSummary) -> Table:
     table = Table(box=None, padding=(0, 2), header_style="dim")
     table.add_column("aggregator")
     if summary.multi_label is not None:
         table.add_column("mean average precision", justify="right")
         for name, values in summary.aggregators.items():
-            title = f"{name} (the model's own)" if name == "mean" else name
+            title = _titled(name, summary.head.pool)
             table.add_row(title, percent(values.mean_average_precision))
         return table
     five = _more_than_five(summary)
@@ -269,7 +276,7 @@ def _aggregators(summary: AuditSummary) -> Table:
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
         table.add_row(
-            f"{name} (the model's own)" if name == "mean" else name,
+            _titled(name, summary.head.pool),
             column_percent(values.top1),
             column_range(values.interval),
             *([column_percent(values.top5)] if five else []),

@@ -55,6 +55,8 @@ ADVICE: dict[str, str] = {
     "that a cell has no place of its own: export the model without test-time augmentation, for one view.",
     "sampled-places": "The image itself decides where the cells look (a predicted box, a sort), so they have no places "
     "that could be drawn.",
+    "not-repoolable": "Its prediction grid can be had all the same (rewrite, --emit scores:...); only to make it the "
+    "output's own needs one float tensor of logits that nothing else reads.",
     "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",
 }
 

@@ -169,6 +169,7 @@ class HeadPrediction:
         class_token: how far the class token that the head reads is lifted; None where it reads none.
         pool_weights: of its pools those that do not weigh all positions alike.
         placeless_share: of such a head, how much of this answer no place brings (`onnx_gapmil.aggregate.placeless`).
+        pool: what makes the logits of the cells: ``mean``, or the aggregator that the model was repooled with.
     """
 
     output: str
@@ -209,6 +210,7 @@ class HeadPrediction:
 
     class_token: str | None = None
     placeless_share: float | None = None
+    pool: str = "mean"
 
     @property
     def said_placeless(self) -> str:
@@ -280,6 +282,7 @@ class HeadPrediction:
             "position_dependent": self.position_dependent,
             "class_token": True if self.class_token is not None else None,
             "placeless_share": self.placeless_share,
+            "pool": self.pool,
             "activation": self.activation,
             "reading": self.reading.kind,
             "thresholds": self.reading.said_thresholds,

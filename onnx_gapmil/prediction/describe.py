@@ -98,6 +98,7 @@ class Describer:
             pool_weights=self._head.pool_weights,
             class_token=self._head.class_token,
             placeless_share=self._placeless(found),
+            pool=self._head.pool,
         )
 
     def _placeless(self, found: PredictionGrid) -> float | None:

@@ -33,6 +33,7 @@ _CONDITIONAL = (
     "Conditional head: a cell's logit depends on the whole photo too, not on that cell alone; the mean over cells is "
     "still the image's logit."
 )
+_CONDITIONAL_CELLS = "Conditional head: a cell's logit depends on the whole photo too, not on that cell alone."
 
 
 def draw_prediction(
@@ -78,7 +79,8 @@ def _caption(
 ) -> Caption:
     folder = f"{path.parent}{os.sep}" if path is not None else "\0"
     several = f" · output {head.output}" if len(found.heads) > 1 else ""
-    notes = [_CONDITIONAL] if head.verdict == "conditional" else []
+    notes = [_CONDITIONAL] if head.verdict == "conditional" and head.pool == "mean" else []
+    notes += [_CONDITIONAL_CELLS] if head.verdict == "conditional" and head.pool != "mean" else []
     notes += [_BY_POSITION] if head.position_dependent else []
     undrawn = [other.output for other in found.heads if not other.arranged]
     notes += [f"Where the cells of {_listed(undrawn)} lie is not known: not drawn."] if undrawn else []
@@ -88,6 +90,7 @@ def _caption(
         preprocessing=f"{in_short(used.preprocess)} · {_FOLDERS.sub('', origin(used).replace(folder, ''))}",
         guessed=f"{', '.join(used.guessed)} guessed".strip() if used.assumed else "",
         notes=tuple(notes),
+        pool=head.pool,
     )
 
 

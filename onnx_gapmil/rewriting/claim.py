@@ -15,7 +15,6 @@ import onnx
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel
-from onnx_gapmil.graph.subgraphs import captured
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers
@@ -27,6 +26,8 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.tolerances import QUANTIZED_TOLERANCE, TOLERANCE
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.record import UNTRACED, token_mode
+from onnx_gapmil.rewriting.repooled.exchanging import needed_tensors, remove_nodes
+from onnx_gapmil.rewriting.repooled.record import read_pools
 from onnx_gapmil.rewriting.same_nodes import same_tensors
 
 if TYPE_CHECKING:
@@ -101,16 +102,15 @@ def vendors_part(source: LoadedModel, heads: Iterable[HeadRecord]) -> LoadedMode
     absent = sorted({name for head in heads for name in head.outputs} - {value.name for value in kept})
     if absent:
         raise forged(source, f"it says that '{absent[0]}' is the vendor's, and the graph has no such output beside")
-    appended = _needed(graph, claimed) - _needed(graph, {value.name for value in kept})
+    pools = read_pools(source)
+    # The vendor's logits, which lead to nothing else in a repooled file.
+    means = {head.mean for head in pools.heads} if pools is not None else set()
+    appended = needed_tensors(graph, claimed) - needed_tensors(graph, {value.name for value in kept} | means)
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
-    nodes = [node for node in proto.graph.node if not appended.intersection(node.output)]
-    fresh = onnx.GraphProto()
-    fresh.node.extend(nodes)
-    del proto.graph.node[:]
-    proto.graph.node.extend(fresh.node)
+    remove_nodes(proto.graph, {at for at, node in enumerate(proto.graph.node) if appended.intersection(node.output)})
     return LoadedModel(proto, source.path, source.sha256, source.size)
 
 
@@ -120,20 +120,6 @@ def forged(source: LoadedModel, what: str) -> ProofError:
     return ProofError(
         f"{source.name}: its record of lifted heads does not hold: {what}. Rewrite the vendor's original again.", report
     )
-
-
-def _needed(graph: onnx.GraphProto, outputs: set[str]) -> set[str]:
-    """The tensors that some tensors are made of, these included."""
-    makers = {name: node for node in graph.node for name in node.output if name}
-    pending, seen = list(outputs), set[str]()
-    while pending:
-        name = pending.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if name in makers:
-            pending += [read for read in (*makers[name].input, *captured(makers[name])) if read]
-    return seen
 
 
 def _partners(source: LoadedModel, heads: Sequence[HeadRecord], anew: Rewrite) -> list[HeadRecord]:
@@ -149,7 +135,7 @@ def _partners(source: LoadedModel, heads: Sequence[HeadRecord], anew: Rewrite) -
 
 def _require_equal(source: LoadedModel, said: HeadRecord, found: HeadRecord) -> None:
     """What is said of a head must be what is found, in all that a reader of its cells relies on."""
-    for name in ("verdict", "activation", "quantized", "class_token"):
+    for name in ("verdict", "activation", "quantized", "class_token", "pool"):
         claimed, true = getattr(said, name), getattr(found, name)
         if claimed != true:
             raise forged(source, f"it says that the {name} of '{said.output}' is {claimed!r}, and it is {true!r}")

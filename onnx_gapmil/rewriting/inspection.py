@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.data.names_by_head import NamedHead
-from onnx_gapmil.graph.loading import ModelSource, limited_for
+from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
 from onnx_gapmil.graph.tensors import is_external
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.tokens.modes import ClassTokenWish, mode_of
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
+from onnx_gapmil.rewriting.claim import vendors_part
 from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
+from onnx_gapmil.rewriting.repooled.claim import vendors_model
+from onnx_gapmil.rewriting.repooled.record import RepooledHead, read_pools
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
-from onnx_gapmil.rewriting.rewriter import claimed_heads
+from onnx_gapmil.rewriting.rewriter import claimed_heads, claimed_pools
 from onnx_gapmil.rewriting.stated import StatedNote, stated_note
 
 if TYPE_CHECKING:
@@ -97,6 +100,7 @@ class Inspection:
         local_pools: how many pools have a window smaller than their map.
         traced: the shape of the first input in the trace.
         rewritten: the heads that a rewritten file records; empty for a vendor's.
+        repooled: the heads whose logits another aggregator gives, by the record of a repooled file; empty for others.
         stated: how photos are prepared for it, and what names its classes, each with where that comes from.
     """
 
@@ -118,6 +122,7 @@ class Inspection:
     local_pools: int
     traced: tuple[int, ...]
     rewritten: tuple[HeadRecord, ...] = ()
+    repooled: tuple[RepooledHead, ...] = ()
     stated: StatedNote = field(default_factory=StatedNote)
 
     @property
@@ -150,6 +155,7 @@ class Inspection:
             "functions": self.functions,
             "functions_inlined": self.inlined,
             "already_rewritten": bool(self.rewritten),
+            "repooled": [head.to_json() for head in self.repooled],
             "verdict": self.verdict if self.heads else "refused",
             "heads": [_head_json(head) for head in self.heads],
             "refused_outputs": [{"output": name, **refusal.to_json()} for name, refusal in self.refusals.items()],
@@ -207,13 +213,26 @@ def inspect(
         ProofError: it was rewritten before, and what its record says of it does not hold.
     """
     with limited_for(model):
-        return _inspected(analyse(model, class_token=mode_of(class_token)), names, head)
+        source = load_model(model)
+        rewritten = claimed_heads(source)
+        part = vendors_part(source, rewritten) if rewritten and read_pools(source) is not None else source
+        pools = claimed_pools(part)
+        # The head of a repooled file is the vendor's, whose logits are the mean of its cells.
+        mode = mode_of(class_token) or (pools.class_token if pools is not None else None)
+        analysis = analyse(vendors_model(part, pools) if pools is not None else source, class_token=mode)
+        found = _inspected(source, analysis, rewritten, names, head)
+        return replace(found, repooled=pools.heads if pools is not None else ())
 
 
-def _inspected(analysis: Analysis, asked: str | Path | Sequence[str] | None, head: str | None) -> Inspection:
-    source, graph, traced = analysis.source, analysis.graph, analysis.trace
+def _inspected(
+    source: LoadedModel,
+    analysis: Analysis,
+    rewritten: tuple[HeadRecord, ...],
+    asked: str | Path | Sequence[str] | None,
+    head: str | None,
+) -> Inspection:
+    traced = analysis.trace
     proto = source.proto
-    rewritten = claimed_heads(source)
     own = {name for head in rewritten for name in head.new_outputs}
     pools, local = _pools(analysis)
     heads = tuple(found for found in analysis.search.heads if found.output not in own)
@@ -227,8 +246,8 @@ def _inspected(analysis: Analysis, asked: str | Path | Sequence[str] | None, hea
         exporter=" ".join(part for part in (proto.producer_name, proto.producer_version) if part) or "not said",
         ir_version=proto.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
-        inputs=tuple(_value(value) for value in graph.inputs),
-        outputs=tuple(_value(value) for value in graph.outputs),
+        inputs=tuple(_value(value) for value in analysis.graph.inputs),
+        outputs=tuple(_value(value) for value in proto.graph.output),
         nodes=len(proto.graph.node),
         parameters=_parameters(proto),
         functions=len(proto.functions),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from onnx_gapmil.aggregate.activation import Activation
+from onnx_gapmil.aggregate.aggregator import parse_aggregator
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.graph.loading import HEADS_KEY
@@ -139,6 +140,7 @@ class HeadRecord(HeadOutputs):
     class_token: ClassTokenMode | None = None
     placeless_share: float | None = None
     pool_weights: tuple[WeightedPool, ...] = field(default=(), compare=False)
+    pool: str = "mean"
 
     @property
     def new_outputs(self) -> tuple[str, ...]:
@@ -199,6 +201,7 @@ class HeadRecord(HeadOutputs):
             "placeless_share": self.placeless_share,
             "as_deployed": None if self.as_deployed is None else dict(self.as_deployed),
             "features_of": list(self.features_of),
+            **({} if self.pool == "mean" else {"pool": self.pool}),
         }
 
 
@@ -313,6 +316,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         placeless_share=_share(entry.get("placeless_share")),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
         features_of=tuple(text_of(name) for name in entry.get("features_of") or ()),
+        pool=parse_aggregator(text_of(entry.get("pool", "mean"))).key,
     )
 
 

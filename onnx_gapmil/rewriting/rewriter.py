@@ -23,6 +23,9 @@ from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
 from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_heads, write_heads
+from onnx_gapmil.rewriting.repooled.claim import check_pools
+from onnx_gapmil.rewriting.repooled.exchanging import turned_back, vendors_view
+from onnx_gapmil.rewriting.repooled.record import read_pools
 from onnx_gapmil.rewriting.result import Rewrite
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.verdict import Readout, Refusal
+    from onnx_gapmil.rewriting.repooled.record import PoolRecord, RepooledHead
 
 
 def rewrite_model(
@@ -90,6 +94,20 @@ def claimed_heads(source: LoadedModel) -> tuple[HeadRecord, ...]:
     return tuple(sorted(known, key=lambda head: bool(head.features_of)))  # features last, whoever wrote the file
 
 
+def claimed_pools(source: LoadedModel) -> PoolRecord | None:
+    """What a repooled file's record names, checked against the file; None of any other.
+
+    Raises:
+        ModelError: the record is damaged, or the model cannot be read or run.
+        ProofError: the record does not say what the file holds.
+    """
+    pools = read_pools(source)
+    if pools is not None:
+        with limited_for(source):
+            check_pools(source, pools)
+    return pools
+
+
 def _rewrite_vendors(
     source: LoadedModel,
     readout: Readout,
@@ -99,7 +117,13 @@ def _rewrite_vendors(
     head: str | None = None,
 ) -> Rewrite:
     """Rewrite a model that was not rewritten before."""
-    analysis = analyse(source, readout=readout, class_token=class_token)
+    pools = claimed_pools(source)
+    repooled = {entry.logits: entry for entry in pools.heads} if pools is not None else {}
+    vendor = source
+    if pools is not None:
+        vendor = replace(source, proto=vendors_view(source.proto, pools.heads))
+        class_token = class_token if class_token is not None else pools.class_token
+    analysis = analyse(vendor, readout=readout, class_token=class_token)
     if head is not None:
         analysis = _only(analysis, head)
     search = analysis.search
@@ -117,21 +141,26 @@ def _rewrite_vendors(
             readout,
             suffix=f"_{head.output}" if several else "",
             named=attachment != "plain",
-            placed=_placed(search.walk, analysis.build, head),
+            # What no place brings is a part of the mean.
+            placed=_placed(search.walk, analysis.build, head) if head.logits.tensor not in repooled else {},
+            pooled=repooled[head.logits.tensor].mean if head.logits.tensor in repooled else None,
         )
         for head in search.heads
     ]
-    heads = tuple(_record(analysis, head, made, attachment) for head, made in zip(search.heads, emitted, strict=True))
+    heads = tuple(
+        _record(analysis, head, made, attachment, repooled.get(head.logits.tensor))
+        for head, made in zip(search.heads, emitted, strict=True)
+    )
     attach(
         search.walk,
         maps=[grid.source for head in search.heads for grid in head.features],
-        logits=[made.names.logits for made in emitted],
+        logits=[name for made in emitted for name in (made.names.logits, made.names.pooled) if name is not None],
         # The whole grids are the proof's, whether the file gives them or not.
         outputs=[name for made in emitted for name in (*made.names.tensors, made.grid)],
         shadowed=attachment == "shadow",
     )
-    proto = _assemble(analysis, emitted, heads)
-    whole = _whole_grids(analysis, emitted, heads, proto)
+    proto = _assemble(analysis, emitted, heads, pools=pools)
+    whole = _whole_grids(analysis, emitted, heads, proto, pools)
     return Rewrite(proto, source, heads, search.refusals, inlined=analysis.inlined, trace=analysis.trace, whole=whole)
 
 
@@ -175,7 +204,10 @@ def _worst(refusals: dict[str, Refusal]) -> Refusal:
     )
 
 
-def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment: Attachment) -> HeadRecord:
+def _record(
+    analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment: Attachment, pool: RepooledHead | None
+) -> HeadRecord:
+    said = [*_membership(head), *_pool(pool)]
     return HeadRecord(
         **made.names.as_fields(),
         output=head.output,
@@ -186,7 +218,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         quantized=head.quantized,
         rounding_bound=head.rounding_bound,
         position_dependent=head.position_dependent,
-        note="; ".join(dict.fromkeys([*_membership(head), *(found.note for found in head.features if found.note)])),
+        note="; ".join(dict.fromkeys([*said, *(found.note for found in head.features if found.note)])),
         grid_shape=made.grid_shape,
         feature_grids=tuple(FeatureGridRecord.of(found) for found in head.features),
         chain=head.chain,
@@ -197,6 +229,7 @@ def _record(analysis: Analysis, head: LiftedHead, made: EmittedHead, attachment:
         features_of=head.features_of,
         pool_weights=head.pool_weights,
         resized_from=_resized_from(analysis, head.places),
+        pool=pool.aggregator.key if pool is not None else "mean",
     )
 
 
@@ -227,6 +260,11 @@ def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
     return height, width
 
 
+def _pool(pool: RepooledHead | None) -> list[str]:
+    """Of a head that was repooled, what the model answers by."""
+    return [] if pool is None else [f"the model answers by '{pool.aggregator.key}' of these cells, not by their mean"]
+
+
 def _membership(head: LiftedHead) -> list[str]:
     """Of an ensemble's member, what it is a member of; of features, whose."""
     if head.member:
@@ -245,6 +283,7 @@ def _assemble(
     heads: tuple[HeadRecord, ...],
     extra: Sequence[onnx.ValueInfoProto] = (),
     kept: Sequence[str] = (),
+    pools: PoolRecord | None = None,
 ) -> onnx.ModelProto:
     """The vendor's model with the new nodes and outputs at its end.
 
@@ -257,12 +296,18 @@ def _assemble(
     values = [*(value for made in emitted for value in made.values), *extra]
     analysis.build.append_to(proto, [*(value.name for value in values), *kept])
     proto.graph.output.extend(values)
+    if pools is not None:
+        turned_back(proto, pools.heads, len(analysis.graph.proto.graph.node))
     write_heads(proto, heads, inlined=analysis.inlined)
     return proto
 
 
 def _whole_grids(
-    analysis: Analysis, emitted: Sequence[EmittedHead], heads: tuple[HeadRecord, ...], proto: onnx.ModelProto
+    analysis: Analysis,
+    emitted: Sequence[EmittedHead],
+    heads: tuple[HeadRecord, ...],
+    proto: onnx.ModelProto,
+    pools: PoolRecord | None,
 ) -> WholeGrids:
     names, extra = {}, []
     for head, made in zip(heads, emitted, strict=True):
@@ -279,6 +324,6 @@ def _whole_grids(
     kept = [name for head in heads if head.features is None for name in features[head.output]]
 
     def make() -> onnx.ModelProto:
-        return _assemble(analysis, emitted, heads, extra, kept) if extra or kept else proto
+        return _assemble(analysis, emitted, heads, extra, kept, pools) if extra or kept else proto
 
     return WholeGrids(names, dtypes, features, make)

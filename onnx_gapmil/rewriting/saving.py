@@ -13,6 +13,8 @@ from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.graph.loading import has_external_data, serialize
 
 if TYPE_CHECKING:
+    import onnx
+
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.rewriting.result import Rewrite
 
@@ -22,19 +24,20 @@ def default_output_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.gapmil.onnx")
 
 
-def require_place(source: LoadedModel, path: Path) -> None:
+def require_place(source: LoadedModel, path: Path, what: str = "rewritten") -> None:
     """Make sure that a rewritten model may be written to a place.
 
     Args:
         source: the vendor's model.
         path: where to; for a model with external data it must be in the same folder as that data.
+        what: was done to the model, for messages.
 
     Raises:
         InputError: the folder does not exist, or is not where the external data lies; or there is something that must
             not be written over.
     """
     if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is no folder; make it first, or choose another place for the rewritten model.")
+        raise InputError(f"{path.parent} is no folder; make it first, or choose another place for the {what} model.")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the file to write.")
     if source.path is not None:
@@ -48,7 +51,7 @@ def require_place(source: LoadedModel, path: Path) -> None:
         where = source.path.parent if source.path is not None else Path("FOLDER_OF_THE_WEIGHTS")
         kept = source.data_files[0].name if source.data_files else "a file"
         raise InputError(
-            f"{source.name}: its weights are in {kept} beside it, which the rewritten model shares: it would not "
+            f"{source.name}: its weights are in {kept} beside it, which the {what} model shares: it would not "
             f"run from {path.parent}. Write it beside them (-o {where / path.name}), and copy both to where they are "
             "needed."
         )
@@ -66,7 +69,22 @@ def save_model(rewrite: Rewrite, path: Path) -> Rewrite:
         InputError: the place will not do, or cannot be written.
         ModelError: the rewritten model would exceed the 2 GiB of a protobuf file.
     """
-    with watched_reads():
-        require_place(rewrite.source, path)
-        write_whole(path, serialize(rewrite.model, "the rewritten model"))
+    save_proto(rewrite.source, rewrite.model, path)
     return replace(rewrite, output_path=path)
+
+
+def save_proto(source: LoadedModel, proto: onnx.ModelProto, path: Path, what: str = "rewritten") -> None:
+    """Write what was made of a model, whole or not at all.
+
+    Args:
+        source: the vendor's model.
+        proto: what to write.
+        path: where to; see `require_place`.
+        what: was done to the model, for messages.
+
+    Raises:
+        InputError, ModelError: as `save_model`.
+    """
+    with watched_reads():
+        require_place(source, path, what)
+        write_whole(path, serialize(proto, f"the {what} model"))

@@ -205,6 +205,8 @@ class GridSession:
     def _fetched(self, head: HeadRecord, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
         """The tensors of a head that a run fetches, by what they are."""
         named = head.by_name()
+        if head.pooled is not None:  # what a repooled model answers by
+            named["logits"] = named.pop("pooled")
         if outputs is None:
             if not (features or self._features):
                 named.pop("features", None)

@@ -72,7 +72,7 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     promised += " multi_label likely_swaps"
     assert list(found) == promised.split()
     head = "output activation grid_shape quantized position_dependent note reading thresholds"
-    head += " class_token class_token_lift placeless_share pool_weights"
+    head += " class_token class_token_lift placeless_share pool_weights pool"
     assert list(found["head"]) == head.split()
     boxes = "iou_0.3 iou_0.5 iou_0.7 mean threshold oracle halves"
     assert list(found["localization"]) == f"objects {boxes} centre_box excess one_box top1".split()

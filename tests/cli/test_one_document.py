@@ -41,6 +41,8 @@ WRONG: list[list[object]] = [
     ["audit", MODEL, LABELLED, "--gallery", "x"],
     ["rewrite", MODEL, "--readout", "none"],
     ["bench", MODEL, "--seconds", "soon"],
+    ["repool", MODEL, "--with", "sum"],
+    ["repool", MODEL, "--with", "max=3"],
     ["check", MODEL, "--against", MODEL],
     ["verify", "--certificate"],
     ["inspect", MODEL, "--limit-seconds", "never"],
@@ -196,6 +198,7 @@ def test_quiet_says_only_the_result(
         "audit": [MODEL, LABELLED, "-o", out],
         "compare": [MODEL, MODEL, LABELLED, "-o", out],
         "check": [MODEL, "--policy", policy_of(tmp_path), "--data", LABELLED, "-o", out],
+        "repool": [MODEL, "--with", "max", "-o", tmp_path / "max.onnx"],
         "bench": [MODEL, "--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--no-memory", "--emit", "grid"],
         "doctor": [],
     }

@@ -56,6 +56,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("predict m.gapmil.onnx PHOTO -o out", ["m.gapmil.onnx"], id="predict_rewritten"),
         pytest.param("audit m.onnx data -o audit", ["m.onnx"], id="audit"),
         pytest.param("audit m.gapmil.onnx data -o audit2", ["m.gapmil.onnx"], id="audit_rewritten"),
+        pytest.param("repool m.onnx --with max -o max.onnx", ["m.onnx"], id="repool"),
+        pytest.param("repool m.gapmil.onnx --with max -o max2.onnx", ["m.gapmil.onnx"], id="repool_rewritten"),
         pytest.param("bench m.onnx --batch 1 --seconds 0.01 --no-memory", ["m.onnx"], id="bench"),
     ],
 )

@@ -171,7 +171,7 @@ def test_what_the_records_say(tmp_path: Path) -> None:
     }
     # The first two are found anew whenever a record is read; the others, which heads of class tokens have, are in
     # tests/lift/test_class_tokens.py.
-    assert same == {"resized_from", "pool_weights", "class_token", "placeless", "placeless_share"}
+    assert same == {"resized_from", "pool_weights", "class_token", "placeless", "placeless_share", "pool", "pooled"}
 
 
 def test_the_written_file_has_the_residual_that_the_proof_measured(tmp_path: Path) -> None:

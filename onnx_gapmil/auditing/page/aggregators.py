@@ -9,12 +9,17 @@ from onnx_gapmil.show.html.charts import Axis, Row, dot, finding, marker, plot, 
 from onnx_gapmil.show.html.formatting import aggregator_name, interval, table_percent
 from onnx_gapmil.show.html.markup import Markup, join, tag
 
-#: The model's own aggregator.
+#: The vendor's aggregator, which is the model's own where it was not repooled.
 OWN = "mean"
 
 
+def whose(summary: AuditSummary) -> str:
+    """Whose aggregator the mean is."""
+    return "the model's own" if summary.head.pool == OWN else "the vendor's"
+
+
 def may_be_chance(value: AggregatorFigures, own: AggregatorFigures) -> bool:
-    """Whether a top-1 lies in the interval of the model's own, so that other images could reverse them."""
+    """Whether a top-1 lies in the interval of the mean's, so that other images could reverse them."""
     low, high = own.interval
     return low <= value.top1 <= high
 
@@ -33,28 +38,28 @@ def aggregators(summary: AuditSummary) -> Markup:
             whisker(axis, value.interval[0], value.interval[1]),
             dot(axis, value.top1, "point"),
         ]
-        label = join(aggregator_name(key), tag("span", "the model's own", class_="mark") if key == OWN else None)
+        label = join(aggregator_name(key), tag("span", whose(summary), class_="mark") if key == OWN else None)
         numbers = [table_percent(value.top1), interval(value.interval), table_percent(value.top5)]
         rows.append(Row(label, marks, numbers, "own" if key == OWN else ""))
     return finding(
         "aggregators",
         "Accuracy by aggregator",
-        _reading(found, order[0]),
+        _reading(found, order[0], whose(summary)),
         plot(rows, axis, columns=("Cells pooled by", "top-1", "95 %", "top-5"), what="Top-1 accuracy by aggregator"),
         "Each row pools the same cells of the same network in another way and takes the class with the highest score. "
         "Nothing is trained anew. The dot is top-1 accuracy, the line its 95 % bootstrap interval over images, the "
-        "dashed line the model's own mean.",
-        "mean: the average over cells, which is what the network computes. maximum: the class's best cell. "
+        f"dashed line {whose(summary)} mean.",
+        "mean: the average over cells, which is what the vendor's network computes. maximum: the class's best cell. "
         "log-sum-exp: log mean exp, between the two. mean of the top cells: over the best fifth of each class. "
         "softmax-weighted: cells weighted by their own strength. noisy-or: 1 − ∏(1 − p) over the cells' "
         "probabilities. generalized mean: (mean p³)^⅓. mean of cell probabilities: each cell votes after its softmax.",
     )
 
 
-def _reading(found: Mapping[str, AggregatorFigures], best: str) -> str:
+def _reading(found: Mapping[str, AggregatorFigures], best: str, whose: str) -> str:
     own = found[OWN]
     if found[best].top1 <= own.top1:
-        return "The model's own mean is the best of these: no other fixed rule gets more images right."
+        return f"{whose.capitalize()} mean is the best of these: no other fixed rule gets more images right."
     gain = 100 * (found[best].top1 - own.top1)
     chance = ", which may be chance" if may_be_chance(found[best], own) else ""
-    return f"{aggregator_name(best).capitalize()} gains {gain:.1f} points over the model's own mean{chance}."
+    return f"{aggregator_name(best).capitalize()} gains {gain:.1f} points over {whose} mean{chance}."

@@ -62,12 +62,23 @@ def _no_objects(summary: AuditSummary) -> Caution | None:
 
 def _head(summary: AuditSummary) -> Caution | None:
     if summary.verdict == "conditional":
+        own = summary.head.pool == "mean"
+        answer = "The cells' mean is exactly the model's answer" if own else "The cells' mean is what the head computes"
         return Caution(
             "The head is conditional.",
-            "The cells' mean is exactly the model's answer, but a cell's value also depends on the rest of the image: "
+            f"{answer}, but a cell's value also depends on the rest of the image: "
             "read a cell as its share in this answer, not as an answer to the cell alone.",
         )
     return None
+
+
+def _pool(summary: AuditSummary) -> Caution | None:
+    if summary.head.pool == "mean":
+        return None
+    return Caution(
+        "The model is repooled.",
+        f"Its answers are by '{summary.head.pool}' of the cells, and not by their mean, which is the vendor's.",
+    )
 
 
 def _positions(summary: AuditSummary) -> Caution | None:
@@ -156,6 +167,7 @@ _RULES = (
     _failed,
     _background,
     _head,
+    _pool,
     _positions,
     _rounding,
     _centre,

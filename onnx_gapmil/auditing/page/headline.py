@@ -186,12 +186,25 @@ def _recovery_sentence(summary: AuditSummary, outcome: Outcome) -> Markup | None
         beside,
         ". The ",
         _strong(points(excess, bounds)),
-        " between them are evidence that the cells hold and averaging loses.",
+        f" between them are evidence that the cells hold and {_losing(summary)} loses.",
     )
+
+
+def _losing(summary: AuditSummary) -> str:
+    """What makes one answer of the cells."""
+    pool = summary.head.pool
+    return "averaging" if pool == OWN else f"pooling by '{pool}'"
 
 
 def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     found, own = summary.aggregators, summary.aggregators[OWN]
+    if summary.head.pool != OWN:
+        right = of_images(own.top1, outcome.images)
+        return join(
+            f"The model is repooled by '{summary.head.pool}'; by the mean, the vendor's own way, the same cells are ",
+            _strong(f"right for {count(right, 'image')}"),
+            f" ({percent(own.top1)}).",
+        )
     best = max((key for key in found if key != OWN), key=lambda key: found[key].top1)
     share = found[best].top1
     more = of_images(share, outcome.images) - of_images(own.top1, outcome.images)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from onnx_gapmil.auditing.page.aggregators import whose
 from onnx_gapmil.auditing.page.wording import within
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
@@ -97,15 +98,15 @@ def multi_label_aggregators(summary: AuditSummary, chance: float) -> Markup | No
     axis = Axis.of([*known.values(), chance], zero=False)
     rows = []
     for key in order:
-        label = join(aggregator_name(key), tag("span", "the model's own", class_="mark") if key == _OWN else None)
+        label = join(aggregator_name(key), tag("span", whose(summary), class_="mark") if key == _OWN else None)
         marks = [marker(axis, chance, "baseline-mark"), marker(axis, own, "reference"), dot(axis, known[key], "point")]
         rows.append(Row(label, marks, [table_percent(known[key])], "own" if key == _OWN else ""))
     best, gain = order[0], 100 * (known[order[0]] - own)
     reading = (
-        "The model's own mean is the best of these on these images."
+        f"{whose(summary).capitalize()} mean is the best of these on these images."
         if gain <= 0
-        else f"On these images {aggregator_name(best)} gains {gain:.1f} points over the model's own mean; whether that "
-        "is more than chance was not measured."
+        else f"On these images {aggregator_name(best)} gains {gain:.1f} points over {whose(summary)} mean; whether "
+        "that is more than chance was not measured."
     )
     return finding(
         "aggregators",
@@ -116,7 +117,7 @@ def multi_label_aggregators(summary: AuditSummary, chance: float) -> Markup | No
             plot(rows, axis, columns=("Cells pooled by", "mAP"), what="Mean average precision by aggregator"),
         ),
         "Each row pools the same cells of the same network in another way, each class by itself with its sigmoid. "
-        "Nothing is trained anew. The dashed line is the model's own mean.",
+        f"Nothing is trained anew. The dashed line is {whose(summary)} mean.",
     )
 
 

@@ -54,6 +54,8 @@ class HeadOutputs:
         scores: by the aggregator's key, (N, K).
         placeless: (N, K), the part of the logits that every cell has alike since no place brings it; of heads that read
             a class token.
+        pooled: (N, K), the scores that the model itself answers by, of a head that was repooled: another aggregator
+            gives them, and not the mean, whose scores ``logits`` are.
     """
 
     logits: str
@@ -66,6 +68,7 @@ class HeadOutputs:
     classes: ClassesOutput | None = None
     scores: Mapping[str, str] = field(default_factory=dict)
     placeless: str | None = None
+    pooled: str | None = None
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -85,6 +88,7 @@ class HeadOutputs:
             "topk_grid": self.topk.grid if self.topk is not None else None,
             "classes_grid": self.classes.grid if self.classes is not None else None,
             "placeless": self.placeless,
+            "pooled": self.pooled,
         }
         found = {key: tensor for key, tensor in named.items() if tensor is not None}
         return found | {f"scores.{key}": tensor for key, tensor in self.scores.items()}
@@ -121,6 +125,7 @@ class HeadOutputs:
             "classes": {"indices": list(classes.indices), "grid": classes.grid} if classes is not None else None,
             "scores": dict(self.scores),
             **({} if self.placeless is None else {"placeless": self.placeless}),
+            **({} if self.pooled is None else {"pooled": self.pooled}),
         }
 
 
@@ -142,6 +147,7 @@ def read_outputs(entry: Mapping[str, Any]) -> dict[str, Any]:
         classes=_classes(classes) if classes is not None else None,
         scores={text_of(key): text_of(name) for key, name in (entry.get("scores") or {}).items()},
         placeless=_optional(entry.get("placeless")),
+        pooled=_optional(entry.get("pooled")),
     )
     _ = found.emit  # a key that names no aggregator, a class below 0
     return found.as_fields()

@@ -58,6 +58,7 @@ def emit_head(
     suffix: str = "",
     named: bool = False,
     placed: Mapping[str, int] = MappingProxyType({}),
+    pooled: str | None = None,
 ) -> EmittedHead:
     """Build one head's outputs.
 
@@ -71,12 +72,13 @@ def emit_head(
         named: where an output of the vendor's is the logits as they are, it is that output, and no new one.
         placed: of a head that reads a class token, the tensors on the grid that hold what places bring, with their
             channels.
+        pooled: of a head that was repooled, the tensor of the logits that the model answers by.
 
     Raises:
         InputError: the head has fewer classes than are asked for, or its cells cannot be sorted.
     """
     emit.require_classes(head.output, head.classes)
-    return _Emitter(build, trace, head, emit, readout, suffix, named=named, placed=placed).run()
+    return _Emitter(build, trace, head, emit, readout, suffix, named=named, placed=placed, pooled=pooled).run()
 
 
 class _Emitter:
@@ -93,6 +95,7 @@ class _Emitter:
         *,
         named: bool,
         placed: Mapping[str, int],
+        pooled: str | None,
     ) -> None:
         self._build = build
         self._trace = trace
@@ -102,6 +105,7 @@ class _Emitter:
         self._suffix = suffix
         self._named = named
         self._placed = placed
+        self._pooled = pooled
         self._values: list[onnx.ValueInfoProto] = []
         lifted = head.lifted
         self._open_size = any(entry.space_is_open for entry in trace.inputs)
@@ -124,7 +128,8 @@ class _Emitter:
         shape = (self._batch, lifted.channels, *self._plane)
         plane = (self._batch, *self._plane)
         kind = elem_type(lifted.dtype)
-        logits = self._logits()
+        logits = self._logits(self._head.logits.tensor, "logits")
+        pooled = self._logits(self._pooled, "pooled") if self._pooled is not None else None
         names = HeadOutputs(
             logits=logits,
             features=self._features() if emit.features else None,
@@ -134,10 +139,11 @@ class _Emitter:
             if emit.certainty
             else None,
             peaks=self._output("peaks", cells.peaks, _INT64, shape[:2]) if emit.peaks else None,
-            topk=self._topk(logits, emit.topk) if emit.topk is not None else None,
+            topk=self._topk(pooled or logits, emit.topk) if emit.topk is not None else None,
             classes=self._classes(emit.classes) if emit.classes else None,
             scores=self._scores(logits),
             placeless=self._placeless() if self._placed else None,
+            pooled=pooled,
         )
         return EmittedHead(names, tuple(self._values), grid, shape)
 
@@ -162,10 +168,9 @@ class _Emitter:
         self._values.append(onnx.helper.make_tensor_value_info(name, kind, shape))
         return name
 
-    def _logits(self) -> str:
+    def _logits(self, scores: str, title: str) -> str:
         """The head's scores as (N, K), class by class in the order of the output."""
         build, head, lifted = self._build, self._head, self._head.scores
-        scores = head.logits.tensor
         if lifted.batch_axis is not None and lifted.batch_axis > 0:
             # ``MatMul(W, x)`` gives the classes first.
             order = [lifted.batch_axis, *(axis for axis in range(len(lifted.shape)) if axis != lifted.batch_axis)]
@@ -187,9 +192,9 @@ class _Emitter:
         # does not load what it made (opset 23).
         if head.order is not None:
             scores = order_classes(build, scores, head.order)
-        if self._named and scores in head.outputs:
+        if self._named and self._pooled is None and scores in head.outputs:
             return scores
-        return self._output("logits", scores, elem_type(lifted.dtype), (self._batch, head.classes))
+        return self._output(title, scores, elem_type(lifted.dtype), (self._batch, head.classes))
 
     def _features(self) -> str:
         found = self._head.features

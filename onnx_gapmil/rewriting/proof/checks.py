@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CheckName = Literal["sum", "cell", "place", "as_deployed"]
+CheckName = Literal["sum", "cell", "place", "as_deployed", "pool"]
 
 
 @dataclass(frozen=True)

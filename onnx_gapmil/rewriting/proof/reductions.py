@@ -24,7 +24,8 @@ _FAR = 50.0
 
 def reductions(head: HeadOutputs) -> dict[str, str]:
     """The outputs that are made of the grid or of the logits, by what they are; their tensors."""
-    return {key: name for key, name in head.by_name().items() if key not in ("logits", "features", "grid", "placeless")}
+    others = ("logits", "features", "grid", "placeless", "pooled")
+    return {key: name for key, name in head.by_name().items() if key not in others}
 
 
 def switched_off(grid: Array) -> npt.NDArray[np.bool_]:
@@ -38,7 +39,7 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
     Args:
         head: which outputs there are.
         got: the reductions by what they are, as `reductions` names them.
-        logits: (N, K).
+        logits: (N, K); of a head that was repooled, the image's best classes are by the pooled ones among ``got``.
         grid: (N, K, H, W), of the same images; finite but for the classes that are off.
 
     Returns:
@@ -46,6 +47,8 @@ def differences(head: HeadOutputs, got: Mapping[str, np.ndarray], logits: Array,
         the largest difference. Both relative to the largest value; infinity where shapes or numbers do not fit.
     """
     alone = isinstance(head, HeadRecord) and head.activation == "sigmoid"
+    if head.pooled is not None:
+        logits = np.asarray(got["pooled"], dtype=np.float64)
     off = switched_off(grid)
     if off.any():  # far below all others, where they win nothing; their own scores are not compared
         low = grid[:, ~off].min(initial=0.0) - _FAR

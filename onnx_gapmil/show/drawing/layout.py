@@ -65,6 +65,7 @@ class PictureLayout:
         self.scores = scores
         self.pools = pools
         self.faded = faded
+        self.pool = "mean"
         self.named = scores.named_winners(_COLORED)
         self.shown = list(shown)
         columns = 2 if photo.shape[0] < _STRIP * photo.shape[1] else 3 if len(self.shown) in (1, 3) else _PER_ROW
@@ -86,6 +87,7 @@ class PictureLayout:
     def draw(self, caption: Caption) -> npt.NDArray[np.uint8]:
         """The picture, (height, WIDTH, 3), RGB, uint8."""
         self.page = Canvas(WIDTH)
+        self.pool = caption.pool
         bottom = self._photo_and_winners(self._header(caption) + 28)
         panels = EvidencePanels(self.page, self.small, self.scores, self.shown, self.colors)
         width = self.columns * (self.slot + _GAP) - _GAP
@@ -190,7 +192,7 @@ class PictureLayout:
         if self.scores.nobody:
             name = "none: no class above its threshold" if self.scores.multi_label else "nobody: two equally high"
             y = self._legend_line((x, y), width, name, None, self.scores.nobody)
-        text = how_to_read(self.scores)
+        text = how_to_read(self.scores, self.pool)
         y += 12 + self.page.paragraph((x, y + 12), text, 16, color=MUTED, room=width) - line_step(16) + 6
         for pool in self.pools[:_POOLS]:
             y = draw_pool_weights(self.page, (x, y + 24), width, pool)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from onnx_gapmil.show.drawing.scores import Scores
 
 _CELLS = (
-    "Each cell has a logit for every class, by the model's own head; their mean over the cells is the image's logit. "
+    "Each cell has a logit for every class, by the model's own head; {pooled}. "
     "Rows and columns count from 0 at the top left. "
 )
+_MEAN = "their mean over the cells is the image's logit"
+_REPOOLED = "the image's logits are '{pool}' of the cells, and not their mean"
 _BY_SHARE = (
     "A cell has the colour of its highest class, the stronger the larger that class's share of the cell's softmax. "
     "Boxes surround the largest connected areas where that share is at least half."
@@ -42,6 +44,7 @@ class Caption:
         preprocessing: how the photo became the model's input, in short; "" if there is nothing to say.
         guessed: what of that is a guess, such as ``color guessed``; "" if nothing is.
         notes: sentences that a reader of the picture must know, such as what a position-dependent head is.
+        pool: what makes the image's logits of the cells: ``mean``, or the aggregator that the model was repooled with.
     """
 
     title: str
@@ -49,14 +52,21 @@ class Caption:
     preprocessing: str = ""
     guessed: str = ""
     notes: tuple[str, ...] = ()
+    pool: str = "mean"
 
 
-def how_to_read(scores: Scores) -> str:
-    """What cells, colours and boxes mean, for heads with and without probabilities."""
+def how_to_read(scores: Scores, pool: str = "mean") -> str:
+    """What cells, colours and boxes mean, for heads with and without probabilities.
+
+    Args:
+        scores: what is drawn.
+        pool: what makes the image's logits of the cells.
+    """
+    cells = _CELLS.format(pooled=_MEAN if pool == "mean" else _REPOOLED.format(pool=pool))
     if scores.multi_label:
         level = f" (a probability of {scores.level:g})" if scores.level is not None else ""
-        return _CELLS + _BY_ITSELF.format(level=level)
-    start = _CELLS + (_ONE_LOGIT if scores.one_logit else "")
+        return cells + _BY_ITSELF.format(level=level)
+    start = cells + (_ONE_LOGIT if scores.one_logit else "")
     if scores.largest_lead is not None:
         return start + _BY_LEAD.format(lead=scores.largest_lead)
     return start + (_BY_SIGN if scores.one_logit else _BY_SHARE)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.checks import Check, Figure
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.record import HeadRecord
+    from onnx_gapmil.rewriting.repooled.record import RepooledHead
     from onnx_gapmil.rewriting.result import Rewrite
     from onnx_gapmil.rewriting.stated import StatedNote
 
@@ -56,6 +57,7 @@ _CLAIMS = {
     "sum": "each class's logit is its cells' mean to {figure}",
     "cell": "{detail} are the head's own answers to them, to {figure}",
     "place": "stripes of the image move the cells that look there: {detail}",
+    "pool": "the logits are NumPy's of the cells to {figure}, by {detail}",
     "as_deployed": "the vendor's outputs are equal bit for bit under {detail}",
 }
 #: What a proof says whose failure stops nothing.
@@ -75,6 +77,8 @@ def inspection_note(found: Inspection) -> RenderableType:
             ),
             Text(),
         ]
+    for pooled in found.repooled:
+        parts += [Text(visible(_repooled_text(pooled)), style="bold"), Text()]
     for head in found.heads:
         parts += [_head_table(head), Text()]
     for output, refusal in found.refusals.items():
@@ -84,6 +88,15 @@ def inspection_note(found: Inspection) -> RenderableType:
         parts += [_other_pools(found), Text()]
     parts.append(_verdict_line(found))
     return Group(*parts)
+
+
+def _repooled_text(pooled: RepooledHead) -> str:
+    """That the model answers by another pool than its head's, which is what is lifted."""
+    outputs = ", ".join(map(repr, pooled.outputs))
+    return (
+        f"It is repooled: {outputs} answers by '{pooled.aggregator.key}' of the cells. What follows is the vendor's "
+        "head, whose logits are their mean."
+    )
 
 
 def _facts(found: Inspection) -> Table:
@@ -308,6 +321,8 @@ def _meaning(key: str, head: HeadRecord) -> str:
     """What a new output is, in a few words."""
     if key == "logits":
         return "one score for each class" if head.activation == "none" else f"scores before the {head.activation}"
+    if key == "pooled":
+        return f"what the model answers by: '{head.pool}' of the cells, and not their mean"
     if key == "certainty":
         return f"{'sigmoid' if head.activation == 'sigmoid' else 'softmax share'} of the best class"
     return _MEANINGS.get(key) or f"scores of each class by {key.removeprefix('scores.')}"
