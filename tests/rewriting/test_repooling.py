@@ -564,3 +564,14 @@ def test_an_aggregator_that_makes_no_number_of_it_is_not_written() -> None:
         repool(_switched_off(-np.inf), "lse")
     with pytest.raises(ProofError, match="the grid that is pooled failed its proof"):  # as a rewrite does
         repool(_switched_off(np.nan), "max")
+
+
+def test_a_pool_that_another_version_spelled_otherwise_is_held_against_its_answers() -> None:
+    made = repool(softmax(), "max").model
+    last = next(node for node in made.graph.node if list(node.output) == ["z"])
+    read, place = last.input[0], list(made.graph.node).index(last)
+    last.input[0] = "gapmil/again"
+    for name, source in (("gapmil/again", "gapmil/turned"), ("gapmil/turned", read)):
+        made.graph.node.insert(place, onnx.helper.make_node("Neg", [source], [name]))
+    assert inspect(made).repooled[0].aggregator.key == "max"
+    assert graph_bytes(repool(made, "mean").model) == graph_bytes(softmax())

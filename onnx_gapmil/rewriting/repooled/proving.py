@@ -121,7 +121,9 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
     with np.errstate(over="ignore"):
         rounded = expected.astype(entry.dtype).astype(np.float64) if entry.dtype.itemsize < 8 else expected
     name = entry.head.aggregator.name
-    no_numbers = np.isnan(cells).any(axis=tuple(range(2, cells.ndim)))  # such classes are the grid's own proof's
+    no_numbers = np.asarray(
+        np.isnan(cells).any(axis=tuple(range(2, cells.ndim)))
+    )  # such classes are the grid's own proof's
     if name in OF_PROBABILITIES:
         gap = _largest(np.abs(_probabilities(found, entry) - _probabilities(rounded, entry)))
         # The logit of what is nearly sure is rounding alone; the logarithm of what is unlikely is not.
