@@ -23,6 +23,7 @@ from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
 from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment
+from onnx_gapmil.rewriting.proof.comparison import compare
 from onnx_gapmil.rewriting.proof.head_alone import prove_head, run_head
 from onnx_gapmil.rewriting.proof.inputs import proof_inputs
 from onnx_gapmil.rewriting.proof.place_proof import prove_places
@@ -281,8 +282,9 @@ def _prove_numbers(
     try:
         if trace.measured:
             report = prove(vendor, source, heads, whole=whole)
-        else:  # its weights exceed what a trial run may read
-            report = prove_head(vendor, source.proto, heads, whole=whole, trace=trace, inlined=False)
+        else:  # its weights exceed what a trial run may read: the lift is proved, and the file's heads held against it
+            heads = [found for _, found in pairs]
+            report = prove_head(vendor, anew.model, heads, whole=whole, trace=trace, inlined=anew.inlined)
     except ModelError as error:
         raise forged(source, f"it cannot be proved: {error}") from error
     if not report.passed:
@@ -343,14 +345,22 @@ def _require_same_heads(
             for kind in ours.outputs:
                 _require_same_map(source, said, kind, theirs.outputs[kind], ours.outputs[kind])
             _require_same_map(source, said, "grid", theirs.grid, ours.grid)
+            emitted = compare(said, theirs.outputs, ours.grid).emissions
+            wrong = [name for name, gap in emitted.items() if not gap <= _allowed(said, ours.grid)]
+            if wrong:
+                raise forged(source, f"'{wrong[0]}' is not what the grid of '{said.output}' gives")
 
 
 def _require_same_map(source: LoadedModel, said: HeadRecord, kind: str, claimed: np.ndarray, true: np.ndarray) -> None:
     """What is made of a grid was held against it in number, and of several equal cells another may come first."""
-    allowed = QUANTIZED_TOLERANCE if said.quantized else TOLERANCE.get(true.dtype.itemsize, TOLERANCE[4])
-    if claimed.shape != true.shape or (kind in _MAPS and _gap(claimed, true) > allowed):
+    if claimed.shape != true.shape or (kind in _MAPS and _gap(claimed, true) > _allowed(said, true)):
         name = said.by_name().get(kind, said.logits)
         raise forged(source, f"'{name}' is not what lifting the head of '{said.output}' gives")
+
+
+def _allowed(head: HeadRecord, true: np.ndarray) -> float:
+    """What rounding explains."""
+    return QUANTIZED_TOLERANCE if head.quantized else TOLERANCE.get(true.dtype.itemsize, TOLERANCE[4])
 
 
 def _gap(claimed: np.ndarray, true: np.ndarray) -> float:

@@ -313,9 +313,9 @@ def noisy_grid(model: onnx.ModelProto) -> None:
     model.graph.node.remove(node)
     noise = weights(8, 8, seed=4)
     model.graph.initializer.append(
-        numpy_helper.from_array(noise - noise.mean(dtype=np.float64).astype(np.float32), "z")
+        numpy_helper.from_array(noise - noise.mean(dtype=np.float64).astype(np.float32), "noise")
     )
-    model.graph.node.append(onnx.helper.make_node("Add", [inner, "z"], ["gapmil_grid"]))
+    model.graph.node.append(onnx.helper.make_node("Add", [inner, "noise"], ["gapmil_grid"]))
 
 
 @pytest.mark.parametrize("body", [EXACT, BENT], ids=["exact", "conditional"])
