@@ -31,7 +31,7 @@ _TENTHS = re.compile(r"^[\d,]+ of [\d,]+ (photos|images), \d+ %, .*\n", re.MULTI
 _ROUNDING = re.compile(r"\d\.\de-\d\d")
 _GROWTH = re.compile(r"\+[\d,]+ bytes, [\d.]+ %")
 _PROVIDER = re.compile(r"^running on .*$", re.MULTILINE)
-_PROOF = re.compile(r"proved\s(now|by\san\searlier\srun),\sin\s[\d.]+\ss")
+_PROOF = re.compile(r"proved\s(now|by\san\searlier\srun),\sin\s(less\sthan\s)?[\d.]+\ss")
 _SPEED = re.compile(r"\d+ photos in [\d.]+ s, [\d.]+ photos/s")
 
 

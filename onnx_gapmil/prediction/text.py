@@ -40,6 +40,8 @@ def head_lines(head: HeadPrediction, *, several: bool) -> list[str]:
         x0, y0, x1, y1 = box.box
         cells = count(box.cells, "cell")
         lines.append(f"box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({cells})")
+    if len(head.boxes) > _BOXES:
+        lines.append(f"             {count(len(head.boxes) - _BOXES, 'smaller box', 'smaller boxes')} more")
     return lines
 
 

@@ -15,7 +15,8 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
-from onnx_gapmil import Classifier, GridSession, ProofError, inspect, rewrite, verify
+from onnx_gapmil import Classifier, GridSession, ModelError, ProofError, inspect, rewrite, verify
+from onnx_gapmil.graph import trace as tracing
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting import claim
@@ -43,6 +44,17 @@ def record(model: onnx.ModelProto, **changes: Any) -> None:
     heads = json.loads(entry.value)
     heads[0] |= changes
     entry.value = json.dumps(heads)
+
+
+def _heads_of(model: onnx.ModelProto) -> str:
+    return next(entry.value for entry in model.metadata_props if entry.key == "gapmil.heads")
+
+
+def fold_weights(model: onnx.ModelProto) -> None:
+    """What a tool may do: the appended weights are a constant, and the numbers are the same."""
+    node = next(node for node in model.graph.node if node.op_type == "Conv" and "c" not in node.input)
+    model.graph.initializer.append(numpy_helper.from_array(INIT["w"][:, :, None, None], "folded"))
+    node.input[1] = "folded"
 
 
 def maker(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
@@ -211,16 +223,130 @@ def test_what_rounding_explains_is_not_what_the_file_says(tmp_path: Path) -> Non
     assert not verify(tmp_path / "vendor.onnx", tmp_path / "forged.onnx").passed
 
 
-def test_what_is_said_comes_from_the_head_and_not_from_the_record() -> None:
+#: What an entry of a record may be forged to; a value of the same JSON type that is not so.
+OTHER: dict[str, Any] = {
+    "verdict": "conditional",
+    "readout": "instance",
+    "attachment": "shadow",
+    "activation": "none",
+    "class_token": True,
+    "class_token_lift": "direct",
+    "places": {"known": True, "input": "x", "rows": {"first": 9.0, "step": 1.0}},
+    "chain": [],
+    "feature_grids": [],
+    "as_deployed": {"passed": True, "measure": 0.0},
+    "scores": {"max": "gapmil_grid"},
+    "topk": {"k": 3, "classes": "gapmil_topk_classes", "grid": "gapmil_topk_grid"},
+    "classes": {"indices": [1, 2], "grid": "gapmil_classes_grid"},
+    "grid_shape": ["N", 5, 4, 16],
+    "features_of": ["y"],
+    "outputs": ["other"],
+    "placeless_share": 0.25,
+    "rounding_bound": 9.0,
+    "residual": 0.25,
+}
+
+
+def forged_value(key: str, value: Any) -> Any:
+    if key in OTHER:
+        return OTHER[key]
+    if isinstance(value, bool):
+        return not value
+    return "gapmil_features" if key == "grid" else "forged" if isinstance(value, str) else "gapmil_grid"
+
+
+EVERY_OUTPUT = "features,grid,topk:2,classes:4,0,argmax,scores:lse=10"
+#: Both readouts of an exact head are the same, and of a model without int8 all attachments; they are forged below.
+WRITTEN = sorted(json.loads(_heads_of(rewritten(EXACT, EVERY_OUTPUT)))[0].keys() - {"readout", "attachment"})
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["same nodes", "other nodes"])
+@pytest.mark.parametrize("field", WRITTEN)
+def test_no_field_of_a_record_is_believed(field: str, changed: bool, tmp_path: Path) -> None:
+    """Whatever a record says: it is refused, or what is said is found anew. A new field is forged here by itself."""
+    vendor = text_model(EXACT, x="float[N,3,8,8] x", init=INIT)
+    model = rewrite(vendor, write=False, emit=EVERY_OUTPUT).model
+    if changed:  # as a tool leaves it
+        fold_weights(model)
+    (honest,) = claimed_heads(load_model(model))
+    value = json.loads(_heads_of(model))[0][field]
+    other = forged_value(field, value)
+    assert other != value
+    record(model, **{field: other})
+    onnx.save(model, tmp_path / "forged.onnx")
+    onnx.save(vendor, tmp_path / "vendor.onnx")
+    try:
+        (head,) = claimed_heads(load_model(tmp_path / "forged.onnx"))
+    except (ProofError, ModelError):
+        try:
+            passed = verify(tmp_path / "vendor.onnx", tmp_path / "forged.onnx").passed
+        except (ProofError, ModelError):
+            passed = False
+        assert not passed
+    else:
+        measured = dict.fromkeys(claim.MEASURED)
+        assert replace(head, **measured) == replace(honest, **measured)
+        assert (
+            field == "class_token" or getattr(head, field) != other
+        )  # a flag that repeats class_token_lift is not read
+
+
+@pytest.mark.parametrize(("true", "other"), [("contribution", "instance"), ("instance", "contribution")])
+def test_the_other_readout_of_a_conditional_head_is_refused(true: Any, other: str) -> None:
+    model = rewrite(text_model(BENT, x="float[N,3,8,8] x", init=INIT), write=False, readout=true).model
+    record(model, readout=other)
+    with pytest.raises(ProofError):
+        claimed_heads(load_model(model))
+
+
+def test_an_attachment_that_is_not_the_files_is_refused() -> None:
+    model = rewrite(text_model(BENT, x="float[N,3,8,8] x", init=INIT), write=False).model
+    record(model, attachment="named")
+    with pytest.raises(ProofError, match="its nodes are attached by 'named', and they are by 'plain'"):
+        claimed_heads(load_model(model))
+
+
+def noisy_grid(model: onnx.ModelProto) -> None:
+    """Every cell is another and the mean stays what it is, whatever the size of the map's noise."""
+    node = maker(model, "gapmil_grid")
+    inner = node.input[0]
+    model.graph.node.remove(node)
+    noise = weights(8, 8, seed=4)
+    model.graph.initializer.append(
+        numpy_helper.from_array(noise - noise.mean(dtype=np.float64).astype(np.float32), "noise")
+    )
+    model.graph.node.append(onnx.helper.make_node("Add", [inner, "noise"], ["gapmil_grid"]))
+
+
+@pytest.mark.parametrize("body", [EXACT, BENT], ids=["exact", "conditional"])
+@pytest.mark.parametrize("forge", [noisy_grid, turned_grid, other_features])
+def test_a_file_above_the_size_that_is_run_is_held_against_its_lift_too(
+    body: str, forge: Forger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trunk is not run: its own head is, cut out, and not that of the lift alone."""
+    monkeypatch.setattr(tracing, "MAX_TRACED_BYTES", -1)
+    model = rewritten(body)
+    fold_weights(model)
+    assert claimed_heads(load_model(model))
+    forge(model)
+    with pytest.raises(ProofError, match="is not what lifting the head of 'y' gives"):
+        claimed_heads(load_model(model))
+
+
+@pytest.mark.parametrize("field", ["note", "rounding_bound", "grid_shape", "chain", "feature_grids"])
+def test_a_part_of_a_record_that_is_not_so_fails(field: str) -> None:
     model = rewritten()
-    record(model, note="cells are where you like", chain=json.loads(_heads(model))[0]["chain"][:1])
-    (head,) = rewrite_model(model).heads
-    assert head.note == ""
-    assert [step.op for step in head.chain] == ["GlobalAveragePool", "Flatten", "Gemm"]
-
-
-def _heads(model: onnx.ModelProto) -> str:
-    return next(entry.value for entry in model.metadata_props if entry.key == "gapmil.heads")
+    entry = json.loads(_heads_of(model))[0]
+    parts = {
+        "note": "cells are where you like",
+        "rounding_bound": 0.5,
+        "grid_shape": ["N", 5, 8, 9],
+        "chain": entry["chain"][:1],
+        "feature_grids": [entry["feature_grids"][0] | {"note": "tokens"}],
+    }
+    record(model, **{field: parts[field]})
+    with pytest.raises(ProofError, match="its record of lifted heads does not hold"):
+        claimed_heads(load_model(model))
 
 
 @pytest.mark.parametrize("body", [EXACT, CONDITIONAL])
@@ -230,15 +356,14 @@ def test_an_honest_file_is_not_run(body: str, emit: str | None, monkeypatch: pyt
     monkeypatch.setattr("onnx_gapmil.rewriting.claim.prove", pytest.fail)
     again = rewrite_model(made.model)
     assert again.unchanged
-    assert again.heads == made.heads
+    not_measured = dict.fromkeys(claim.MEASURED)
+    assert again.heads == tuple(replace(head, **not_measured) for head in made.heads)
 
 
 def test_a_file_that_a_tool_has_changed_is_proved_by_numbers() -> None:
     """Weights folded, names changed: the nodes are others, and the numbers are the same."""
     model = rewritten()
-    node = next(node for node in model.graph.node if node.op_type == "Conv" and "b" in node.input)
-    model.graph.initializer.append(numpy_helper.from_array(INIT["w"][:, :, None, None], "folded"))
-    node.input[1] = "folded"
+    fold_weights(model)
     (head,) = claimed_heads(load_model(model))
     assert head.verdict == "exact"
 

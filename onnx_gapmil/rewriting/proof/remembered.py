@@ -10,6 +10,9 @@ from onnx_gapmil.rewriting.proof.checks import Check, Figure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+#: Seconds below which a figure of one decimal says nothing.
+_SHORTEST = 0.1
+
 
 @dataclass(frozen=True)
 class RememberedProof:
@@ -42,7 +45,8 @@ class RememberedProof:
         if self.sum.measure is None:
             return f"not run: {self.sum.skipped}"
         when = "by an earlier run" if self.cached else "now"
-        return f"{self.claim}; proved {when}, in {self.seconds:.1f} s"
+        took = f"{self.seconds:.1f} s" if self.seconds >= _SHORTEST else f"less than {_SHORTEST:.1f} s"
+        return f"{self.claim}; proved {when}, in {took}"
 
     @property
     def claim(self) -> str:

@@ -23,7 +23,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
 from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads, token_mode
-from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.validation.certificate.content import content_of, read_certificate
 from onnx_gapmil.version import __version__
 
@@ -114,6 +114,8 @@ def _anew(first: LoadedModel, second: LoadedModel, path: Path, provider: str) ->
         report, proved, known, lift=anew.whole.make(), whole=anew.whole, trace=anew.trace, claimed=False
     )
     report = report.with_checks(DeploymentProof(first, most=False).compare(second, attachment).check())
+    if report.passed:  # a mean says little of each cell: the maps themselves must be those of a new lift
+        claimed_heads(second)
     lifted = anew.with_proof(report)
     return report, content_of(first, second.proto, path, report, [head.to_json() for head in _named(lifted, heads)])
 

@@ -22,7 +22,7 @@ from onnx_gapmil.validation.certificate.content import render
 from tests.helpers.scene_data import MODEL
 
 
-def write_model(folder: Path) -> Path:
+def write_model(folder: Path, *, bent: bool = False) -> Path:
     """A small classifier whose first weights lie in a file beside it."""
     rng = np.random.default_rng(0)
     tensors = {
@@ -37,7 +37,8 @@ def write_model(folder: Path) -> Path:
             helper.make_node("Relu", ["c"], ["r"]),
             helper.make_node("GlobalAveragePool", ["r"], ["p"]),
             helper.make_node("Flatten", ["p"], ["f"]),
-            helper.make_node("Gemm", ["f", "head", "bias"], ["y"], transB=1),
+            *([helper.make_node("Tanh", ["f"], ["t"])] if bent else []),
+            helper.make_node("Gemm", ["t" if bent else "f", "head", "bias"], ["y"], transB=1),
         ],
         "small",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])],
@@ -325,6 +326,27 @@ def test_the_commands_write_and_replay(tmp_path: Path, capsys: pytest.CaptureFix
     assert (
         main(["verify", str(model), str(tmp_path / "m.gapmil.onnx"), "x.png", "--certificate", str(certificate)]) == 2
     )
+
+
+def test_cells_of_a_conditional_head_that_are_others_are_found(tmp_path: Path) -> None:
+    """Noise whose mean is 0 leaves the logits and the sum as they are."""
+    write_model(tmp_path, bent=True)
+    rewrite(tmp_path / "small.onnx", certificate=tmp_path / "small.cert.json")
+    assert held(tmp_path)
+    graph_change(add_noise)(tmp_path)
+    report = replayed(tmp_path)
+    assert not report.passed
+    assert "'gapmil_grid' is not what lifting the head of 'y' gives" in " ".join(report.failures)
+
+
+def add_noise(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        for place, name in enumerate(node.output):
+            if name == "gapmil_grid":
+                node.output[place] = "before"
+    noise = np.random.default_rng(2).normal(size=(8, 8))
+    model.graph.initializer.append(numpy_helper.from_array((noise - noise.mean()).astype(np.float32), "noise"))
+    model.graph.node.append(helper.make_node("Add", ["before", "noise"], ["gapmil_grid"]))
 
 
 def test_what_was_not_proved_now_is_not_certified(folder: Path) -> None:
