@@ -23,8 +23,9 @@ class PredictionGrid:
 
     Attributes:
         output: the vendor's output that the head ends in.
-        logits: (N, K), in the type that the model computes.
-        grid: (N, K, H, W); under the "contribution" readout `grid.mean((2, 3))` is `logits` up to rounding.
+        logits: (N, K), in the type that the model computes; of a repooled model what it answers by, which is another
+            aggregator of the cells than their mean (`HeadRecord.pool`).
+        grid: (N, K, H, W); under the "contribution" readout `grid.mean((2, 3))` is the vendor's logits up to rounding.
         features: the feature grid (N, C, H, W).
         argmax: the best class of each cell, (N, H, W) int64.
         certainty: softmax share of the best class in each cell, (N, H, W), 0 to 1; the sigmoid where K is 1.
