@@ -10,6 +10,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     batch_option,
+    class_token_option,
     head_option,
     json_option,
     model_argument,
@@ -24,6 +25,7 @@ from onnx_gapmil.cli.output import say, tell
 from onnx_gapmil.cli.progress import PhotoProgress
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.checking.result import CheckReport
 
 _FILE = click.Path(path_type=Path)
@@ -61,6 +63,7 @@ _FILE = click.Path(path_type=Path)
     click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
     click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
     head_option("to judge"),
+    class_token_option,
     thresholds_option,
     no_guess_option,
     provider_option,
@@ -87,6 +90,7 @@ def command(
     preprocess: str | None,
     no_guess: bool,
     head: str | None,
+    class_token: ClassTokenWish | None,
     thresholds: str | None,
     provider: str,
     batch: int | None,
@@ -122,6 +126,7 @@ def command(
             provider=provider,
             batch=batch,
             no_guess=no_guess,
+            class_token=class_token,
         )
         if data is not None
         else None

@@ -11,6 +11,7 @@ from onnx_gapmil.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.checking.policy import Policy
 
 
@@ -33,6 +34,7 @@ class DataRequest:
         provider: where to run.
         batch: images at a time.
         no_guess: refuse a preprocessing that would be a guess.
+        class_token: how far a class token that a head reads is lifted; None refuses it.
     """
 
     model: Path
@@ -49,6 +51,7 @@ class DataRequest:
     provider: str = "auto"
     batch: int | None = None
     no_guess: bool = False
+    class_token: ClassTokenWish | None = None
 
 
 def measure(
@@ -94,6 +97,7 @@ def _audit(request: DataRequest, progress: Callable[[str, int, int], None]) -> P
             thresholds=request.thresholds,
             batch=request.batch,
             no_guess=request.no_guess,
+            class_token=request.class_token,
         ),
         output,
         progress=lambda found: progress("audit", found.done, found.total),
@@ -113,6 +117,7 @@ def _compare(request: DataRequest, old: Path, progress: Callable[[str, int, int]
         offset=request.label_offset,
         preprocess=request.preprocess,
         head=request.head,
+        class_token=request.class_token,
     )
     compare(
         CompareRequest(
