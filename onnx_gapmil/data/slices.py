@@ -190,7 +190,7 @@ def unjudged_sentences(columns: Mapping[str, SlicedColumn]) -> list[str]:
             first = ", ".join(f"{value} ({count(images, 'image')})" for value, images in list(lost.items())[:_NAMED])
             more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
             lines.append(
-                f"By {name}: {were(len(lost), 'slice')} not judged, since every image of it failed or has no label: "
+                f"By {name}: {were(len(lost), 'slice')} not judged, since all their images failed or have no label: "
                 f"{first}{more}."
             )
     return lines
