@@ -15,7 +15,7 @@ from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.lift.weighted_pools import WeightedPool
 from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
-from onnx_gapmil.metrics.intervals import Interval, is_at_chance
+from onnx_gapmil.metrics.intervals import Interval, is_at_chance, ranks_at_chance
 from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 from onnx_gapmil.metrics.swaps import LikelySwap
 
@@ -303,9 +303,16 @@ class AuditSummary(Figures, Conditions):
 
     @property
     def is_at_chance(self) -> bool:
-        """Whether the model is right no more often than guessing is: its preprocessing or class order may be wrong."""
-        if self.multi_label is not None or not self.images:
+        """Whether the model is right no more often than guessing is: its preprocessing or class order may be wrong.
+
+        Of a head that answers several labels at once: whether it ranks them no better than chance does.
+        """
+        if not self.images:
             return False
+        if self.multi_label is not None:
+            bounds = self.intervals.get("multi_label.mean_average_precision")
+            found = self.multi_label
+            return bounds is not None and ranks_at_chance(found.mean_average_precision, bounds[0], found.chance)
         classes = max(2, int(self.head.grid_shape[1]))
         return is_at_chance(round(self.top1 * self.images), self.images, classes)
 

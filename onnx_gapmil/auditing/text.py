@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_gapmil.auditing.sentences import multi_label_lines, swap_sentence
+from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,
@@ -71,6 +72,10 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
         names: of classes, by number; those that are not there are shown by number.
     """
     names = names or {}
+    ending = Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet")
+    if summary.is_at_chance:  # everything else would be said of its guesses
+        said = [Text(line) for line in [*_guess(summary), *_answers(summary, names)]]
+        return Group(*said, Text(), *_failures(summary), ending)
     lines = [
         *_answers(summary, names),
         *_placeless(summary),
@@ -82,8 +87,21 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
     lines += [*_suspects(summary), *_slices(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
-    parts.append(Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet"))
+    parts.append(ending)
     return Group(*parts)
+
+
+def _guess(summary: AuditSummary) -> list[str]:
+    """First of all, of a model that guesses."""
+    what = (
+        "The model answers no better than a guess does"
+        if summary.multi_label is None
+        else "The model ranks labels no better than chance does"
+    )
+    return [
+        f"{what}: is the photo prepared as in training, and are the labels the model's classes? --preprocess auto "
+        "tries the common ways. Until then no figure here says anything of the model, and no label is called suspect."
+    ]
 
 
 def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
@@ -91,16 +109,7 @@ def _answers(summary: AuditSummary, names: Mapping[int, str]) -> list[str]:
     if summary.multi_label is not None:
         return multi_label_lines(summary, names)
     swaps = [swap_sentence(swap, names) for swap in summary.likely_swaps]
-    chance = (
-        [
-            "That is no more than guessing gives: is the photo prepared as in training, and are the labels the model's "
-            "classes? --preprocess auto tries the common ways. Until then no figure here says anything of the model, "
-            "and no label is called suspect."
-        ]
-        if summary.is_at_chance
-        else []
-    )
-    return [_accuracy(summary), *chance, *swaps]
+    return [_accuracy(summary), *swaps]
 
 
 def _placeless(summary: AuditSummary) -> list[str]:
@@ -231,8 +240,9 @@ def _suspects(summary: AuditSummary) -> list[str]:
 def _slices(summary: AuditSummary) -> list[str]:
     """The worst slice of each column, and what makes no slices."""
     lines: list[str] = []
+    unjudged = [visible(line) for line in unjudged_sentences(summary.slice_columns)]
     if summary.multi_label is not None:  # of several labels there is no top-1
-        return lines
+        return unjudged
     for column, parts in summary.slices.items():
         value, worst = min(parts.items(), key=lambda entry: entry[1].top1)
         which = visible(summary.slice_columns[column].said(value))
@@ -242,7 +252,7 @@ def _slices(summary: AuditSummary) -> list[str]:
             f"({worst.images} images, 95 % interval {percent(low)} to {percent(high)})."
         )
     left = [(name, each.left_out) for name, each in summary.slice_columns.items() if each.left_out and each.values > 1]
-    return [*lines, *(f"By {visible(name)}: {why}" for name, why in left)]
+    return [*lines, *(f"By {visible(name)}: {why}" for name, why in left), *unjudged]
 
 
 def _several(summary: AuditSummary) -> list[str]:

@@ -22,10 +22,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from onnx_gapmil.files.wording import count, were
+
 #: Values of a column above which it is no slice as it stands.
 MOST_VALUES = 100
 #: Different numbers above which they are cut at their quartiles.
 MOST_NUMBERS = 10
+#: Slices that are named where several were not judged.
+_NAMED = 10
 #: Columns that are sliced at the most, the first ones.
 MOST_COLUMNS = 100
 #: The slice of images that have no value in a column in which others have one.
@@ -176,6 +180,20 @@ def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
             column = replace(column, members_sha256=_digest(parts, names, order))
         found[name] = column
     return Slices(members, found)
+
+
+def unjudged_sentences(columns: Mapping[str, SlicedColumn]) -> list[str]:
+    """For each column with slices that were not judged: which, and why; as the label file has them, not yet visible."""
+    lines = []
+    for name, column in columns.items():
+        if lost := column.unjudged:
+            first = ", ".join(f"{value} ({count(images, 'image')})" for value, images in list(lost.items())[:_NAMED])
+            more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
+            lines.append(
+                f"By {name}: {were(len(lost), 'slice')} not judged, since all their images failed or have no label: "
+                f"{first}{more}."
+            )
+    return lines
 
 
 def with_unjudged(found: Slices, images: Iterable[Columns]) -> Slices:

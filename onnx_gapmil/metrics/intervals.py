@@ -125,6 +125,19 @@ def is_at_chance(right: int, images: int, classes: int) -> bool:
     return 2 * right < images and wilson(right, images)[0] <= 1 / classes
 
 
+def ranks_at_chance(mean_average_precision: float, low: float, chance: float) -> bool:
+    """Whether labels are ranked no better than by chance: the interval of the mean average precision holds the mean
+    prevalence or lies below it, and the mean is nearer to that than to 1 (of few images all may be ranked rightly, and
+    nothing be shown). Of few images chance itself lies above the prevalence, so that not every guess is found.
+
+    Args:
+        mean_average_precision: as measured.
+        low: the lower end of its interval.
+        chance: the mean prevalence.
+    """
+    return low <= chance and mean_average_precision < (1 + chance) / 2
+
+
 def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> Interval:
     """Wilson's score interval of a share (1927), which stays in 0..1 and is right for shares of 0 and 1 as well.
 

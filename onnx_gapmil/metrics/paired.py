@@ -76,8 +76,26 @@ def paired_difference(both: int, fixed: int, broken: int, neither: int) -> Inter
     return max(-1.0, difference - below), min(1.0, difference + above)
 
 
+def interval_of_equal(value: float, images: int, least: float, most: float) -> Interval:
+    """95 % interval of a mean where all values are equal, of which resampling would say that it is certain.
+
+    Of images like these another value was seen 0 times in N. By Clopper and Pearson (Biometrika 26, 1934) their share
+    is below s = 1 - 0.025^(1/N), and such a value may be anything from ``least`` to ``most``.
+
+    Args:
+        value: of each image.
+        images: how many, at least 1.
+        least: the least value that there may be.
+        most: the greatest.
+    """
+    share = -math.expm1(math.log(0.025) / images)
+    return max(least, value - share * (value - least)), min(most, value + share * (most - value))
+
+
 def mirrored_mean(values: npt.ArrayLike, *, seed: int = 0) -> Interval:
-    """`bootstrap_mean` of signed values, such that the negative values have the negative interval.
+    """`bootstrap_mean` of differences in -1..1, such that the negative values have the negative interval.
+
+    Where all are equal, the interval is as wide as another difference that was never seen may make it.
 
     Args:
         values: (N,), one for each image.
@@ -87,10 +105,10 @@ def mirrored_mean(values: npt.ArrayLike, *, seed: int = 0) -> Interval:
         ValueError: there are no values.
     """
     numbers = np.asarray(values, dtype=np.float64)
-    if not numbers.any():
-        if numbers.size == 0:
-            raise ValueError("no values")
-        return 0.0, 0.0
+    if numbers.size == 0:
+        raise ValueError("no values")
+    if (numbers == numbers[0]).all():
+        return interval_of_equal(float(numbers[0]), numbers.size, -1.0, 1.0)
     total = float(numbers.sum())
     if total < 0:
         low, high = mirrored_mean(-numbers, seed=seed)

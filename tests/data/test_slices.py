@@ -158,3 +158,20 @@ def test_numbers_cut_at_their_quartiles_are_no_values_that_were_lost() -> None:
     numbers = [f"{place}.5" for place in range(12)]
     found = with_unjudged(sliced(*numbers), [(("c", text),) for text in [*numbers, "99.5", "nan", "high"]])
     assert found.columns["c"].unjudged == {MISSING: 1, "high": 1}
+
+
+def test_slices_that_were_not_judged_are_named_to_ten() -> None:
+    from onnx_gapmil.data.slices import SlicedColumn, unjudged_sentences
+
+    lost = {"fog": 3, "night": 1}
+    columns = {
+        "light": SlicedColumn(4, 0, None, None, unjudged=lost),
+        "camera": SlicedColumn(2, 0, None, None),
+        "site": SlicedColumn(14, 0, None, None, unjudged=dict.fromkeys(map(str, range(12)), 2)),
+    }
+    light, site = unjudged_sentences(columns)
+    assert light == (
+        "By light: 2 slices were not judged, since all their images failed or have no label: fog (3 images), "
+        "night (1 image)."
+    )
+    assert site.endswith("8 (2 images), 9 (2 images) and 2 more.")

@@ -9,6 +9,7 @@ from scipy import stats
 from onnx_gapmil.metrics.intervals import (
     bootstrap_macro,
     bootstrap_mean,
+    ranks_at_chance,
     resampled_means,
     share_interval,
     wilson,
@@ -112,3 +113,13 @@ def test_a_share_without_exception_is_not_certain(value, level):
     expected = stats.binomtest(20 * value, 20).proportion_ci(level, method="wilson")
     assert bootstrap_mean([value] * 20, level=level) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert share_interval(20 * value, 20) == bootstrap_mean([value] * 20)
+
+
+@pytest.mark.parametrize(
+    ("precision", "low", "guesses"),
+    [(0.12, 0.08, True), (0.12, 0.1, True), (0.12, 0.11, False), (0.08, 0.05, True), (0.9, 0.05, False)],
+)
+def test_labels_are_ranked_by_chance_where_the_interval_holds_the_prevalence(
+    precision: float, low: float, guesses: bool
+) -> None:
+    assert ranks_at_chance(precision, low, 0.1) is guesses

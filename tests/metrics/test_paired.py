@@ -63,3 +63,14 @@ def test_a_mirrored_mean_mirrors(values: list[float]) -> None:
 def test_a_mean_of_nothing_has_no_interval() -> None:
     with pytest.raises(ValueError, match="no values"):
         mirrored_mean([])
+
+
+@pytest.mark.parametrize("value", [-1.0, -0.25, 0.0, 0.5, 1.0])
+@pytest.mark.parametrize("images", [1, 5, 300])
+def test_equal_differences_are_not_certain(value: float, images: int) -> None:
+    """The bound solves (1 - s)^N = 0.025: with a greater share of others, N equal ones would be too rare."""
+    low, high = mirrored_mean([value] * images)
+    share = (high - low) / 2
+    assert (1.0 - share) ** images == pytest.approx(0.025)
+    assert (low, high) == pytest.approx(((1 - share) * value - share, (1 - share) * value + share))
+    assert mirrored_mean([-value] * images) == (-high, -low)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.files.printable import visible
 from onnx_gapmil.show.html.formatting import count, percent
 
 #: Above this share of evidence from outside the object the page warns, whatever the baselines.
@@ -28,7 +30,7 @@ class Caution:
 
 def cautions_of(summary: AuditSummary) -> list[Caution]:
     """All cautions that a summary gives rise to, the gravest first."""
-    found = (rule(summary) for rule in _RULES)
+    found = (rule(summary) for rule in (_OF_A_GUESS if summary.is_at_chance else _RULES))
     return [caution for caution in found if caution is not None]
 
 
@@ -44,8 +46,9 @@ def _failed(summary: AuditSummary) -> Caution | None:
 def _chance(summary: AuditSummary) -> Caution | None:
     if not summary.is_at_chance:
         return None
+    what = "is right no more often than guessing is" if summary.multi_label is None else "ranks labels as chance does"
     return Caution(
-        "The model is right no more often than guessing is.",
+        f"The model {what}.",
         "Are the photos prepared as in training, and are the labels the model's classes? Until then no figure here "
         "says anything of the model, and no label is called suspect.",
     )
@@ -162,6 +165,13 @@ def _few(summary: AuditSummary) -> Caution | None:
     )
 
 
+def _unjudged(summary: AuditSummary) -> Caution | None:
+    lines = unjudged_sentences(summary.slice_columns)
+    return Caution("Slices were not judged.", visible(" ".join(lines))) if lines else None
+
+
+#: What holds of the head and the data, whatever the model answers.
+_OF_A_GUESS = (_chance, _failed, _head, _positions, _rounding, _no_objects, _few, _unjudged)
 _RULES = (
     _chance,
     _failed,
@@ -175,4 +185,5 @@ _RULES = (
     _calibration,
     _no_objects,
     _few,
+    _unjudged,
 )

@@ -52,7 +52,8 @@ class Outcome:
         right = of_images(summary.top1, summary.images)
         wrong = summary.images - right
         foreground, recoverable = summary.foreground, summary.recoverable
-        if foreground is None or recoverable is None:
+        # What the cells know in errors is nothing that can be said of a model that guesses.
+        if foreground is None or recoverable is None or summary.is_at_chance:
             return cls(summary.images, right, wrong, None, 0, False, 0)
         judged, excess = foreground.wrong.images, foreground.wrong.excess
         beyond = of_images(excess, judged) if excess is not None and summary.cells_know_better else 0
@@ -126,7 +127,9 @@ def _swap(swap: LikelySwap, names: Mapping[int, str]) -> Markup:
 
 
 def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
-    """The headline, for someone who decides about a release."""
+    """The headline, for someone who decides about a release. Of a model that guesses: that, and how well it answers."""
+    if summary.is_at_chance:
+        return _guessing_sentences(summary, outcome)
     if summary.multi_label is not None:
         background = _background_sentence(summary)
         own = multi_label_sentences(summary, summary.multi_label)
@@ -138,6 +141,13 @@ def sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
         _background_sentence(summary),
     )
     return [sentence for sentence in found if sentence is not None]
+
+
+def _guessing_sentences(summary: AuditSummary, outcome: Outcome) -> list[Markup]:
+    several = summary.multi_label
+    if several is not None:
+        return [_strong("The model ranks labels no better than chance does."), *multi_label_sentences(summary, several)]
+    return [_strong("The model answers no better than a guess does."), _accuracy_sentence(summary, outcome)]
 
 
 def _accuracy_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:

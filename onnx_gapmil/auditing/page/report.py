@@ -105,12 +105,15 @@ def render_report(report: Report) -> str:
         "difference": difference_scale(),
     }
     confusions = confusions_section(report.confusions, short, gallery=bool(gallery.images))
+    suspects = suspects_section(summary, {image.name for image in gallery.images})
+    # What a model mixes up, loses or doubts is a finding only of one that does more than guess.
+    guesses = summary.is_at_chance
     sections = {
         "summary": ("Summary", headline_section(summary, short)),
         "images": ("Images", _gallery(summary, gallery)),
-        "confusions": ("Confusions", confusions),
-        "suspects": ("Suspects", suspects_section(summary, {image.name for image in gallery.images})),
-        "findings": ("Findings", findings_section(summary)),
+        "confusions": ("Confusions", None if guesses else confusions),
+        "suspects": ("Suspects", None if guesses else suspects),
+        "findings": ("Findings", None if guesses else findings_section(summary)),
         "classes": ("Classes", classes_section(summary)),
         "slices": ("Slices", slices_section(summary, gallery=bool(gallery.images))),
         "measured": ("Measured", conditions_section(summary)),

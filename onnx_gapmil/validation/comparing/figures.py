@@ -9,7 +9,7 @@ import numpy as np
 
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_mean, wilson
 from onnx_gapmil.metrics.means import seed_of
-from onnx_gapmil.metrics.paired import mcnemar_p, mirrored_mean, paired_difference
+from onnx_gapmil.metrics.paired import interval_of_equal, mcnemar_p, mirrored_mean, paired_difference
 from onnx_gapmil.validation.comparing.records import GridDrift, PairRecord
 
 Records = Sequence[PairRecord]
@@ -180,7 +180,7 @@ def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brie
             intervals[f"{name}.difference"] = found.interval
     grids = _grids(records, unplaced)
     if not brief:
-        intervals |= _resampled(records)
+        intervals |= _resampled(records, same)
     return PairFigures(
         images=images,
         agreement=Agreement(agree / images, _mean([record.shared for record in records]), _present(records, intervals)),
@@ -273,8 +273,8 @@ def _counts(records: Records) -> dict[str, int]:
     }
 
 
-def _resampled(records: Records) -> dict[str, Interval]:
-    """Percentile bootstraps over images."""
+def _resampled(records: Records, same: bool) -> dict[str, Interval]:
+    """Percentile bootstraps over images; of one model on both sides nothing could differ."""
     grids: list[GridDrift] = [record.grids for record in records if record.grids is not None]
     gained = [each.on_object for each in grids if each.on_object is not None]
     values: dict[str, Sequence[float | None]] = {
@@ -293,9 +293,17 @@ def _resampled(records: Records) -> dict[str, Interval]:
     for name, entries in values.items():
         numbers = [value for value in entries if value is not None]
         if numbers:
-            found[name] = bootstrap_mean(numbers, seed=seeds[name]) if len(set(numbers)) > 1 else (numbers[0],) * 2
+            if len(set(numbers)) > 1:
+                found[name] = bootstrap_mean(numbers, seed=seeds[name])
+            elif (
+                same or name == "drift.logits.mean"
+            ):  # nothing could differ; or by any amount, so that nothing bounds it
+                found[name] = numbers[0], numbers[0]
+            else:
+                least = -1.0 if name == "grids.correlation" else 0.0
+                found[name] = interval_of_equal(numbers[0], len(numbers), least, 1.0)
     if gained:
-        found["grids.moved.net"] = mirrored_mean(gained, seed=seed_of("grids.moved.net"))
+        found["grids.moved.net"] = (0.0, 0.0) if same else mirrored_mean(gained, seed=seed_of("grids.moved.net"))
     return found
 
 

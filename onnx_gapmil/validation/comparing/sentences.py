@@ -6,12 +6,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.files.wording import count, percent, points, points_range
+from onnx_gapmil.metrics.intervals import is_at_chance
 
 if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.result import Comparison
 
 #: p below which fixed and broken are not taken for one coin's.
 _SURE = 0.05
+
+
+def sentences(found: Comparison) -> list[str]:
+    """What is said of the comparison, the gravest first: of sides that guess, no more than how well they answer."""
+    guesses = guess_sentence(found)
+    if guesses:
+        said = [guesses, verdict_sentence(found), accuracy_sentence(found)]
+    else:
+        said = [verdict_sentence(found), accuracy_sentence(found), evidence_sentence(found), worst_sentence(found)]
+    return [sentence for sentence in said if sentence]
+
+
+def guess_sentence(found: Comparison) -> str:
+    """Which sides answer no better than a guess; "" where none does, without labels and of several labels at once."""
+    accuracy, models = found.accuracy, found.models
+    if accuracy is None or found.agreement.present is not None:
+        return ""
+    sides = (("old", accuracy.old, models.old), ("new", accuracy.new, models.new))
+    which = [
+        name
+        for name, right, model in sides
+        if isinstance(classes := model.grid_shape[1], int)
+        and is_at_chance(round(right * found.images), found.images, max(2, classes))
+    ]
+    if not which:
+        return ""
+    who = "Both models answer" if len(which) == 2 else f"The {which[0]} model answers"
+    return (
+        f"{who} no better than a guess does: are the photos prepared as in training, and are the labels the model's "
+        "classes? Until then no figure here says anything of what changed."
+    )
 
 
 def verdict_sentence(found: Comparison) -> str:

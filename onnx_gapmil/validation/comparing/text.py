@@ -8,12 +8,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import column_percent, column_range, of_were, were
 from onnx_gapmil.validation.comparing.sentences import (
-    accuracy_sentence,
-    evidence_sentence,
-    verdict_sentence,
-    worst_sentence,
+    sentences,
 )
 
 if TYPE_CHECKING:
@@ -61,8 +60,8 @@ def _add_side(table: Table, which: str, side: OpenedSide) -> None:
 
 def compare_note(found: Comparison, folder: Path) -> RenderableType:
     """What was found: sentences first, then the figures, then where the rest is."""
-    lines = [verdict_sentence(found), accuracy_sentence(found), evidence_sentence(found), worst_sentence(found)]
-    parts: list[RenderableType] = [Text(line) for line in lines if line]
+    lines = [*sentences(found), *(visible(line) for line in unjudged_sentences(found.slice_columns))]
+    parts: list[RenderableType] = [Text(line) for line in lines]
     parts += [Text(), _figures(found), Text()]
     if found.failed:
         parts.append(Text(f"{were(found.failed, 'image')} kept out:", style="yellow"))

@@ -262,7 +262,11 @@ def test_a_head_with_weights_of_its_own_for_each_cell_is_told_in_its_report(flat
 
 def test_sections_without_values_are_left_out(many: Report) -> None:
     """The audit of images without boxes, and with no gallery asked for."""
-    report = replace(many, gallery=Gallery(1000, 0, "The 0 most telling of 1000 images; --gallery N shows more.", ()))
+    guess = replace(many, gallery=Gallery(1000, 0, "The 0 most telling of 1000 images; --gallery N shows more.", ()))
+    guessed = {attributes.get("id") for _name, attributes in Elements(render_report(guess)).found}
+    assert not guessed & {"findings", "aggregators", "confusions", "suspects"}  # no claims of a model that guesses
+    assert "answers no better than a guess does" in render_report(guess)
+    report = replace(guess, summary=replace(guess.summary, top1=0.5))
     page = Elements(render_report(report))
     ids = {attributes.get("id") for _name, attributes in page.found}
     assert {"summary", "measured", "findings", "aggregators", "calibration", "classes"} <= ids

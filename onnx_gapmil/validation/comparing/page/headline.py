@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.files.printable import visible
 from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import count, interval, percent
 from onnx_gapmil.show.html.markup import Markup, tag
 from onnx_gapmil.validation.comparing.sentences import (
-    accuracy_sentence,
-    evidence_sentence,
+    guess_sentence,
+    sentences,
     shown_p,
     verdict_sentence,
-    worst_sentence,
 )
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 def headline_section(found: Comparison) -> Markup:
     """Verdict, sentences, the bar of all images, figures, warnings."""
-    said = [accuracy_sentence(found), evidence_sentence(found), worst_sentence(found)]
+    verdict, guesses = verdict_sentence(found), guess_sentence(found)
+    said = [sentence for sentence in sentences(found) if sentence not in (verdict, guesses)]
     return tag(
         "section",
         _eyebrow(found),
-        tag("h1", verdict_sentence(found), class_="verdict"),
-        tag("div", [tag("p", sentence) for sentence in said if sentence], class_="lead"),
+        tag("p", tag("b", guesses), class_="guess", role="note") if guesses else None,
+        tag("h1", verdict, class_="verdict"),
+        tag("div", [tag("p", sentence) for sentence in said], class_="lead"),
         _outcome_bar(found),
         _figures(found),
         _warnings(found),
@@ -127,6 +130,8 @@ def _cautions(found: Comparison) -> list[tuple[str, str]]:
         )
     if found.grids.reason is not None:
         cautions.append(("The grids are not compared:", f"{found.grids.reason}."))
+    if lost := unjudged_sentences(found.slice_columns):
+        cautions.append(("Slices were not judged.", visible(" ".join(lost))))
     if found.failed:
         cautions.append((f"{count(found.failed, 'image')} kept out.", found.failures[0].error))
     return cautions
