@@ -195,8 +195,8 @@ def _require_record(source: LoadedModel, said: HeadRecord, found: HeadRecord, *,
 
 
 def _same_shape(said: Sequence[int | str], found: Sequence[int | str]) -> bool:
-    """Whether two shapes have the same axes, of the same lengths where both are known."""
-    pairs = zip(said, found, strict=False)
+    """Whether two shapes have the same axes, of the same lengths where both are known; a batch may be fixed later."""
+    pairs = zip(said[1:], found[1:], strict=False)
     return len(said) == len(found) and all(
         one == other for one, other in pairs if isinstance(one, int) and isinstance(other, int)
     )
