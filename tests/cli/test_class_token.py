@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnx_gapmil.cli import main
+from onnx_gapmil.validation.checking.measuring import DataRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 VIT = ROOT / "sample_models" / "digits_torch_vit.onnx"
@@ -57,3 +58,19 @@ def test_a_head_without_class_token_says_so(capsys: pytest.CaptureFixture[str]) 
     assert "no lifted head reads a class token" in text
     found = json.loads(said(capsys, "inspect", str(PLAIN), "--class-token", "auto", "--json"))
     assert found["heads"][0]["class_token"] is None
+
+
+def test_check_measures_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both the audit and the comparison that it runs are asked for with it."""
+    from onnx_gapmil.validation.checking import measuring
+
+    seen: list[object] = []
+    monkeypatch.setattr("onnx_gapmil.auditing.audit", lambda request, *_, **__: seen.append(request.class_token))
+    monkeypatch.setattr(
+        "onnx_gapmil.validation.comparing.compare.compare",
+        lambda request, *_, **__: seen.extend((request.old.class_token, request.new.class_token)),
+    )
+    request = DataRequest(model=VIT, data=tmp_path, output=tmp_path, class_token="through")  # noqa: S106
+    measuring._audit(request, lambda *_: None)
+    measuring._compare(request, VIT, lambda *_: None)
+    assert seen == ["through"] * 3

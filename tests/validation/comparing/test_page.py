@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from onnx_gapmil import Comparison, compare
 from onnx_gapmil.show.html.maps import difference_scale, encode_maps
 from onnx_gapmil.validation.comparing.gallery import choose
 from onnx_gapmil.validation.comparing.records import Answer, Drift, PairRecord
-from onnx_gapmil.validation.comparing.sentences import verdict_sentence
+from onnx_gapmil.validation.comparing.sentences import guess_sentence, sentences, verdict_sentence
 from tests.helpers.compared import changed_model, write_data
 from tests.helpers.scene_data import MODEL
 
@@ -172,3 +173,15 @@ def test_the_page_tells_nothing_of_where_files_lie(made: tuple[Comparison, Path]
     assert str(path.parents[1]) in (path.parent / "compare.json").read_text("utf-8")
     assert str(path.parents[1]) not in path.read_text("utf-8")
     assert str(MODEL.parent) not in path.read_text("utf-8")
+
+
+def test_sides_that_guess_are_said_to_before_all_else(made: tuple[Comparison, Path]) -> None:
+    found = made[0]
+    assert found.accuracy is not None
+    for old, new, who in ((0.0, 0.0, "Both models answer"), (0.9, 0.0, "The new model"), (0.0, 0.9, "The old model")):
+        lines = sentences(replace(found, accuracy=replace(found.accuracy, old=old, new=new)))
+        assert lines[0].startswith(who)
+        assert not any("of the cells" in line or "lost most" in line for line in lines)
+    good = replace(found, accuracy=replace(found.accuracy, old=0.9, new=0.9))
+    assert guess_sentence(good) == ""
+    assert sentences(good)[0] == verdict_sentence(good)
