@@ -326,7 +326,7 @@ class ImagePrediction:
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
-        """(K,), the model's answer to the whole photo: the mean of `grid`, or by `HeadPrediction.pool`."""
+        """(K,), the answer to the whole photo: the mean of `grid` over its cells, or by `HeadPrediction.pool`."""
         return self.heads[0].logits
 
     @property
