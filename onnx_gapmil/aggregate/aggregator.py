@@ -17,22 +17,26 @@ from onnx_gapmil.errors import InputError
 #: Sharpness r below which ``log(mean(exp(r x))) / r`` drowns in rounding, and above which it is the maximum.
 _SHARPNESS = (0.01, 1000.0)
 
+#: More cells no grid has.
+_MOST_CELLS = 1 << 31
+
 
 @dataclass(frozen=True)
 class _Kind:
-    """A formula, and what its parameter may be; ``default`` is None where it has none."""
+    """A formula, and what its parameter may be; ``default`` is None where it has none, whole numbers count cells."""
 
     formula: formulas.Formula
     default: float | None = None
     low: float = _SHARPNESS[0]
     high: float = _SHARPNESS[1]
+    counts: bool = False
 
 
 _KINDS = {
     "mean": _Kind(formulas.mean),
     "max": _Kind(formulas.maximum),
     "lse": _Kind(formulas.log_sum_exp, 1.0),
-    "topk": _Kind(formulas.top_share_mean, 0.2, 0.0, 1.0),
+    "topk": _Kind(formulas.top_share_mean, 0.2, 0.0, 1.0, counts=True),
     "softmax_weighted": _Kind(formulas.softmax_weighted, 1.0),
     "noisy_or": _Kind(formulas.noisy_or),
     "median": _Kind(formulas.median),
@@ -54,8 +58,8 @@ class Aggregator:
         name: ``mean``, ``max``, ``lse``, ``topk``, ``softmax_weighted``, ``noisy_or``, ``median``,
             ``generalized_mean`` or ``prob_mean``.
         parameter: sharpness r of ``lse`` (default 1), ``softmax_weighted`` (1) and ``generalized_mean`` (3), from
-            0.01 to 1000; share of cells of ``topk`` in (0, 1] (0.2). None stands for the default, and is all that
-            the others take.
+            0.01 to 1000; of ``topk`` the share of cells in (0, 1] (0.2), or their number, a whole one above 1. None
+            stands for the default, and is all that the others take.
 
     Raises:
         InputError: there is no such aggregator, or its parameter is none or out of range.
@@ -74,9 +78,13 @@ class Aggregator:
         if kind.default is None:
             raise InputError(f"the aggregator '{self.name}' takes no parameter; {self.parameter!r} was given.")
         value = float(self.parameter)
-        if not (math.isfinite(value) and kind.low <= value <= kind.high and value > 0):
+        counted = kind.counts and value.is_integer() and kind.high < value <= _MOST_CELLS
+        if not (math.isfinite(value) and kind.low <= value <= kind.high and value > 0) and not counted:
             above = "above 0" if kind.low == 0 else f"from {kind.low:g}"
-            raise InputError(f"the parameter of '{self.name}' goes {above} to {kind.high:g}; {value:g} was given.")
+            more = ", or is a whole number of cells" if kind.counts else ""
+            raise InputError(
+                f"the parameter of '{self.name}' goes {above} to {kind.high:g}{more}; {value:g} was given."
+            )
         object.__setattr__(self, "parameter", value)
 
     @property

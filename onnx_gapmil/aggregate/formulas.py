@@ -34,14 +34,14 @@ def log_sum_exp(cells: Array, r: float) -> Array:
 
 
 def top_share_mean(cells: Array, share: float) -> Array:
-    """Mean of the ``n = max(1, floor(share P + 1/2))`` highest of the P cells of each class (arXiv 1609.08677)."""
+    """Mean of the n highest of the P cells of each class (arXiv 1609.08677); see `top_count`."""
     count = top_count(share, cells.shape[-1])
     return np.asarray(np.partition(cells, cells.shape[-1] - count, axis=-1)[..., -count:].mean(axis=-1))
 
 
 def top_count(share: float, cells: int) -> int:
-    """How many of some cells a share is: rounded half up, at least one."""
-    return int(max(share * cells + 0.5, 1.0))
+    """How many of P cells count: ``max(1, floor(share P + 1/2))``, or a number above 1 itself, all where P is less."""
+    return min(int(share), cells) if share > 1 else int(max(share * cells + 0.5, 1.0))
 
 
 def softmax_weighted(cells: Array, r: float) -> Array:

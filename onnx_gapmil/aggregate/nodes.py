@@ -180,10 +180,13 @@ class CellNodes:
         else:
             # In float64, as NumPy has it: 0.2 of 5 cells is 1, and a little more in float32.
             cells = build.node("Cast", [self._cell_count], to=onnx.TensorProto.DOUBLE)
-            part = build.node("Mul", [cells, build.constant(np.array([share]))])
-            rounded = build.node("Add", [part, build.constant(np.array([0.5]))])
-            at_least = build.node("Max", [rounded, build.constant(np.array([1.0]))])
-            count = build.node("Cast", [at_least], to=onnx.TensorProto.INT64)
+            if share > 1:
+                wanted = build.node("Min", [cells, build.constant(np.array([share]))])
+            else:
+                part = build.node("Mul", [cells, build.constant(np.array([share]))])
+                rounded = build.node("Add", [part, build.constant(np.array([0.5]))])
+                wanted = build.node("Max", [rounded, build.constant(np.array([1.0]))])
+            count = build.node("Cast", [wanted], to=onnx.TensorProto.INT64)
         return self._mean(build.topk(self._flat, count, 2)[0])
 
     def _median(self) -> str:

@@ -120,6 +120,9 @@ def test_values_by_hand() -> None:
         "lse": math.log(weights.sum() / 4),
         "topk": 3.0,  # 0.2 of 4 cells are 0.8, hence one
         "topk=0.5": 2.5,
+        "topk=2": 2.5,
+        "topk=3": 2.0,
+        "topk=900": 1.5,  # of four cells all
         "topk=0.6": 2.5,  # 2.4 of 4
         "topk=0.625": 2.0,  # 2.5 rounds up to three
         "softmax_weighted": (weights @ [0, 1, 2, 3]) / weights.sum(),
@@ -200,8 +203,10 @@ def test_default_parameter_is_filled_in() -> None:
         ("lse=", "is a number, not ''"),
         ("lse=0", "goes from 0.01 to 1000; 0 was given"),
         ("lse=nan", "goes from 0.01 to 1000"),
-        ("topk=1.5", "goes above 0 to 1; 1.5 was given"),
-        ("topk=0", "goes above 0 to 1; 0 was given"),
+        ("topk=1.5", "goes above 0 to 1, or is a whole number of cells; 1.5 was given"),
+        ("topk=0", "goes above 0 to 1, or is a whole number of cells; 0 was given"),
+        ("topk=-2", "goes above 0 to 1, or is a whole number of cells; -2 was given"),
+        ("topk=1e300", "whole number of cells"),
     ],
 )
 def test_wrong_text_is_told_what_is_right(text: str, message: str) -> None:

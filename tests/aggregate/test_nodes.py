@@ -19,7 +19,17 @@ from onnx_gapmil.graph.builder import GraphBuilder
 from onnx_gapmil.graph.view import ModelGraph
 from tests.helpers.support import session, text_model
 
-KEYS = [*AGGREGATORS, "lse=10", "lse=0.05", "topk=0.5", "topk=1", "softmax_weighted=0.2", "generalized_mean=1"]
+KEYS = [
+    *AGGREGATORS,
+    "lse=10",
+    "lse=0.05",
+    "topk=0.5",
+    "topk=1",
+    "topk=3",
+    "topk=999",
+    "softmax_weighted=0.2",
+    "generalized_mean=1",
+]
 OPSETS = [7, 8, 9, 10, 11, 13, 17, 18, 20, 23]
 ELEMENTS = {"float": np.float32, "float16": np.float16, "double": np.float64}
 
@@ -112,7 +122,7 @@ def test_share_of_an_open_number_of_cells_is_rounded_as_in_numpy() -> None:
     for cells in range(1, 60):
         grid = np.arange(cells, dtype=np.float32).reshape(1, 1, 1, cells) ** 2
         got = runner(1, "H,W")(grid)
-        for key in ("topk", "topk=0.5", "topk=1", "median"):
+        for key in ("topk", "topk=0.5", "topk=1", "topk=3", "topk=999", "median"):
             np.testing.assert_allclose(got[key], parse_aggregator(key)(grid), rtol=1e-6, err_msg=f"{key} of {cells}")
 
 
