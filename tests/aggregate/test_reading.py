@@ -7,6 +7,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.aggregate.activation import Activation, said_probabilities
 from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.errors import InputError
 
@@ -71,3 +72,20 @@ def test_thresholds_that_mean_nothing_are_refused(activation, logits, thresholds
 def test_nothing_wins_where_nothing_is_a_number() -> None:
     grid = np.full((3, 1, 2), np.nan, np.float32)
     assert (Reading.of("sigmoid", 3).winners(grid) == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("activation", "independent", "said"),
+    [
+        ("softmax", False, ""),
+        ("sigmoid", True, ""),
+        ("none", False, "a softmax of the logits, made for this page"),
+        ("none", True, "each logit's sigmoid, made for this page"),
+    ],
+)
+def test_probabilities_that_a_file_does_not_compute_are_said_to_be_made(
+    activation: Activation, independent: bool, said: str
+) -> None:
+    text = said_probabilities(activation, independent=independent)
+    assert text.startswith(said)
+    assert bool(text) is (activation == "none")

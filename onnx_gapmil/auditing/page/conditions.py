@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from onnx_gapmil.aggregate.activation import said_probabilities
 from onnx_gapmil.auditing.summary import AuditedData, AuditSummary, ProviderUse
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.show.html.formatting import count, percent
@@ -17,9 +18,12 @@ def conditions_section(summary: AuditSummary) -> Markup:
         _recipe(summary.preprocess),
         tag("small", summary.preprocess_source),
     )
+    several = summary.multi_label is not None
+    probabilities = said_probabilities(summary.head.activation, independent=several)
     rows: list[tuple[str, Child]] = [
         ("Model", join(tag("code", summary.model), tag("small", f"SHA-256 {summary.model_sha256}"))),
         ("Head", _head(summary)),
+        *([("Probabilities", probabilities)] if probabilities else []),
         *[("Weights of the pool", f"{pool.pool}: {pool.describe()}") for pool in summary.head.pool_weights],
         *([("Proved", summary.proof.claim)] if summary.proof is not None else []),
         ("Data", _data(summary.data)),

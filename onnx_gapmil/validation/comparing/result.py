@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.summary import AuditedData, ProviderUse
 from onnx_gapmil.data.slices import SlicedColumn, Slices
@@ -58,6 +59,9 @@ class ComparedModel:
         provider: what it ran on.
         preprocess_guessed: which parts of the preprocessing nothing states.
         class_token: whether its head reads a class token; None where it does not.
+        activation: what the file makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
+        thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
+            others.
     """
 
     path: str
@@ -78,6 +82,8 @@ class ComparedModel:
     provider: ProviderUse
     preprocess_guessed: tuple[str, ...] = ()
     class_token: bool | None = None
+    activation: Activation = "none"
+    thresholds: float | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -222,6 +228,7 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
 
 def _model(side: OpenedSide) -> ComparedModel:
     classifier, head = side.classifier, side.classifier.head
+    levels = classifier.reading.said_thresholds
     return ComparedModel(
         path=classifier.name,
         sha256=classifier.rewrite.source.sha256,
@@ -241,6 +248,8 @@ def _model(side: OpenedSide) -> ComparedModel:
         provider=from_json(ProviderUse, classifier.session.provider),
         preprocess_guessed=side.preprocess_guessed,
         class_token=True if head.class_token is not None else None,
+        activation=head.activation,
+        thresholds=tuple(levels) if isinstance(levels, list) else levels,
     )
 
 

@@ -58,6 +58,11 @@ def test_the_verdict_comes_first_in_counts(made: tuple[Comparison, Path]) -> Non
     assert json.loads(re.search(r'id="compare-json">(.*?)</script>', text)[1])["images"] == 24  # type: ignore[index]
 
 
+def test_probabilities_of_files_that_end_in_logits_are_said_to_be_made_here(made: tuple[Comparison, Path]) -> None:
+    assert [model.activation for model in (made[0].models.old, made[0].models.new)] == ["none", "none"]
+    assert made[1].read_text("utf-8").count("a softmax of the logits, made for this page") == 2
+
+
 def test_what_the_bar_counts_is_all_images(made: tuple[Comparison, Path]) -> None:
     found, path = made
     bar = re.search(r'aria-label="What became of the images">(.*?)</ul>', path.read_text("utf-8"))
