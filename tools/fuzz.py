@@ -52,6 +52,7 @@ _PRELOADED = (
         "onnx_gapmil.api",
         "onnx_gapmil.cli.inspect",
         "onnx_gapmil.cli.rewrite",
+        "onnx_gapmil.cli.repool",
         "onnx_gapmil.cli.predict",
     ),
     *(
@@ -108,7 +109,7 @@ def make_case(seed: int, number: int, folder: Path) -> Case:
         change = mutated_model if random.random() < 0.75 else mutated_bytes
         (folder / "m.onnx").write_bytes(change(data, random))
         verbs = (("inspect",), ("inspect", "--json"), ("rewrite",), ("rewrite", "--json"), ("predict",), ("verify",))
-        verb = random.choices(verbs, (35, 15, 20, 10, 12, 8))[0]
+        verb = random.choices((*verbs, ("repool", "--with", "max")), (35, 15, 18, 10, 12, 8, 12))[0]
         extra: tuple[str, ...] = ()
         if verb[0] == "predict":
             shutil.copy(SAMPLES / "scenes" / "scene_00.png", folder / "p.png")

@@ -1,4 +1,4 @@
-"""Kill `rewrite`, `predict`, `audit` and `compare` at random moments, go on, and compare with an undisturbed run.
+"""Kill `rewrite`, `repool`, `predict`, `audit` and `compare` at random, go on, and compare with an undisturbed run.
 
     python -m tools.kills --seed 1 --kills 100
 
@@ -98,6 +98,7 @@ def main() -> int:
     asked = parser.parse_args()
     verbs = {
         "rewrite": ["rewrite", "m.onnx"],
+        "repool": ["repool", "m.onnx", "--with", "lse"],
         "predict": ["predict", "m.onnx", "data", "-o", "out", "--save", "npz", "--batch", "4"],
         "audit": ["audit", "m.onnx", "data", "-o", "out", "--batch", "4", "--label-offset", "0"],
         "compare": ["compare", "m.onnx", "n.onnx", "data", "-o", "out", "--batch", "4"],

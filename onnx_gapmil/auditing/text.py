@@ -74,7 +74,10 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
     names = names or {}
     ending = Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet")
     if summary.is_at_chance:  # everything else would be said of its guesses
-        said = [Text(line) for line in [*_guess(summary), *_answers(summary, names)]]
+        lines = [*_guess(summary), *_answers(summary, names)]
+        lines += [] if summary.foreground is not None else _foreground(summary)
+        lines += [visible(line) for line in unjudged_sentences(summary.slice_columns)]
+        said = [Text(line) for line in lines]
         return Group(*said, Text(), *_failures(summary), ending)
     lines = [
         *_answers(summary, names),

@@ -41,7 +41,7 @@ def head_lines(head: HeadPrediction, *, several: bool) -> list[str]:
         cells = count(box.cells, "cell")
         lines.append(f"box          {box.label}: x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f} ({cells})")
     if len(head.boxes) > _BOXES:
-        lines.append(f"             {count(len(head.boxes) - _BOXES, 'smaller box', 'smaller boxes')} more")
+        lines.append(f"             {count(len(head.boxes) - _BOXES, 'more box', 'more boxes')}, none larger")
     return lines
 
 

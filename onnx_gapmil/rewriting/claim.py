@@ -187,10 +187,12 @@ def _require_record(source: LoadedModel, said: HeadRecord, found: HeadRecord, *,
     Raises:
         ProofError: a field says something else.
     """
+    # What a record leaves out is no claim: earlier ones have fewer fields, and what is said is found anew.
     left_out = {*MEASURED, "places", "grid_shape", *(() if steps else ("chain", "feature_grids"))}
     claimed, true = said.to_json(), found.to_json()
     for name in true:
-        if name not in left_out and not _same_field(claimed[name], true[name]):
+        said_so = claimed[name] not in (None, "", [], {})
+        if said_so and name not in left_out and not _same_field(claimed[name], true[name]):
             raise forged(source, f"its {name} of '{said.output}' is not what lifting the head gives")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -371,7 +372,7 @@ def test_record_of_a_clip_is_read_as_it_was_written() -> None:
     made = rewrite(text_model(FOLD + POOL + MEAN, x=CLIP, init=TRUNK), write=False)
     again = rewrite(made.model, write=False)
     assert again.unchanged
-    assert again.heads == made.heads
+    assert again.heads == tuple(replace(head, residual=None, as_deployed=None) for head in made.heads)
     assert again.heads[0].feature_grids[0].cells == (4, 4, 4)
 
 

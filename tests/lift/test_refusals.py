@@ -22,7 +22,7 @@ def ints(*values: int) -> np.ndarray:
 FLAT = {"flat": ints(0, 6, -1)}
 
 #: Refusals of quantized heads are tested beside their rules, and beside the proof that finds them too coarse.
-COVERED_ELSEWHERE = {"quantized-nonuniform", "quantized-too-coarse"}
+COVERED_ELSEWHERE = {"quantized-nonuniform", "quantized-too-coarse", "not-repoolable"}
 CODES_SEEN: dict[str, str] = {
     "class-token": "test_class_token_is_named",
     "flatten-head": "test_flatten_head_is_named",
