@@ -196,6 +196,7 @@ def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, pos
         base=classifier.preprocess.preprocess,
         offsets=possible or (known,),
         head=classifier.place,
+        independent=classifier.independent,
     )
     if len(possible) > 1:
         class_map = _class_map(data, classifier, ranking.offset)

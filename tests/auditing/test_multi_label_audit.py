@@ -209,3 +209,10 @@ def test_labels_of_several_classes_are_not_called_suspect(folder: Path, tmp_path
     several = audited(folder, out="wrong", data=data)
     assert (several.suspect_labels.images, several.suspect_labels.of) == (0, 0)
     assert audited(folder, "logits", out="wrong_logits", data=data).suspect_labels.images > 0
+
+
+def test_the_colours_of_sigmoids_are_found_out_from_the_images_that_have_labels(folder: Path) -> None:
+    """Some photos of this data have no label, which is an answer, and ranks no class first."""
+    found = audited(folder, out="auto", preprocess="auto")
+    assert found.preprocess.color == "RGB"
+    assert not found.is_at_chance

@@ -34,8 +34,8 @@ class Outcome:
     Attributes:
         top1: the answer of the whole image is a right class.
         top5: a right class is among its five best.
-        log_probability: natural logarithm of the softmax share of all right classes, at least
-            `LOG_PROBABILITY_FLOOR`.
+        log_probability: natural logarithm of the softmax share of all right classes, or, where each class is present
+            by itself, the mean over classes of that of what the label says of it; at least `LOG_PROBABILITY_FLOOR`.
         cell_top1: share of the cells whose best class is right.
         cell_top5: share of the cells with a right class among their five best.
     """
@@ -51,7 +51,9 @@ WRONG = Outcome(False, False, LOG_PROBABILITY_FLOOR, 0.0, 0.0)
 """Of an image that cannot be prepared, or whose logits are not finite."""
 
 
-def outcome(logits: npt.ArrayLike, grid: npt.ArrayLike, right: Collection[int]) -> Outcome:
+def outcome(
+    logits: npt.ArrayLike, grid: npt.ArrayLike, right: Collection[int], *, independent: bool = False
+) -> Outcome:
     """Score one image.
 
     A model of one class is scored as two: class 0 with logit 0, class 1 with the model's, whose softmax is
@@ -61,6 +63,7 @@ def outcome(logits: npt.ArrayLike, grid: npt.ArrayLike, right: Collection[int]) 
         logits: (K,).
         grid: (K, H, W).
         right: the right classes, at least one, each in 0..K-1 (0..1 where K is 1).
+        independent: whether each class is present by itself, with its own sigmoid.
     """
     scores = np.asarray(logits, dtype=np.float64)
     cells = np.asarray(grid, dtype=np.float64)
@@ -68,8 +71,12 @@ def outcome(logits: npt.ArrayLike, grid: npt.ArrayLike, right: Collection[int]) 
         return WRONG
     scores, cells = with_two_classes(scores), with_two_classes(cells)
     classes = sorted(right)
-    shifted = scores - scores.max()
-    log_probability = np.logaddexp.reduce(shifted[classes]) - np.log(np.exp(shifted).sum())
+    if independent:
+        absent = np.ones(len(scores))
+        absent[classes] = -1.0
+        log_probability = -np.logaddexp(0.0, absent * scores).mean()  # log sigmoid(z) of present ones, of -z of others
+    else:
+        log_probability = np.logaddexp.reduce(scores[classes]) - np.logaddexp.reduce(scores)
     rank = _rank(scores[:, None], classes)[0]
     ranks = _rank(cells.reshape(len(cells), -1), classes)
     return Outcome(

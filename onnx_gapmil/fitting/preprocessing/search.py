@@ -72,6 +72,7 @@ def rank_presets(
     head: int = 0,
     batch_size: int = 8,
     progress: Callable[[int], None] | None = None,
+    independent: bool = False,
 ) -> Ranking:
     """Rank preprocessing candidates by how well the model does on labelled images.
 
@@ -88,6 +89,7 @@ def rank_presets(
         head: which head's logits and grid are scored.
         batch_size: images in one run.
         progress: called after each run with the number of forward passes so far.
+        independent: whether each class is present by itself, with its own sigmoid.
 
     Returns:
         The ranking. Files that cannot be read are named in it.
@@ -115,6 +117,7 @@ def rank_presets(
         offsets=offsets,
         batch_size=batch_size,
         progress=progress,
+        independent=independent,
     )
     entries, chosen = _search(trials, spec, default, base_is_known=base is not None)
     chances = [trials.chance(number) for number in range(len(photos))]

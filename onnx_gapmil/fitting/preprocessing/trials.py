@@ -42,6 +42,7 @@ class Trials:
         offsets: that may be the right one.
         batch_size: photos in one run.
         progress: called after each run with `forward_passes`.
+        independent: whether each class is present by itself.
 
     Attributes:
         photos: as given.
@@ -56,6 +57,8 @@ class Trials:
         offsets: Sequence[int],
         batch_size: int,
         progress: Callable[[int], None] | None,
+        *,
+        independent: bool = False,
     ) -> None:
         self.photos = photos
         self.forward_passes = 0
@@ -64,6 +67,7 @@ class Trials:
         self._asked = tuple(dict.fromkeys(offsets))
         self._batch_size = batch_size
         self._progress = progress
+        self._independent = independent
         self._classes = 0
         self._offsets: tuple[int, ...] = ()
         # By photo and the bytes of its input: two rules often prepare a photo alike.
@@ -123,7 +127,12 @@ class Trials:
             self._find_offsets(found.logits.shape[1])
         for row, (number, digest, _) in enumerate(waiting):
             self._known[number, digest] = {
-                offset: outcome(found.logits[row], found.grid[row], {label + offset for label in self._labels[number]})
+                offset: outcome(
+                    found.logits[row],
+                    found.grid[row],
+                    {label + offset for label in self._labels[number]},
+                    independent=self._independent,
+                )
                 for offset in self._offsets
             }
         self.forward_passes += len(waiting)

@@ -39,6 +39,17 @@ def test_an_outcome_is_what_scipy_and_sorting_say(classes, right, seed):
     assert found.cell_top5 == pytest.approx(np.isin(cells[:5], list(right)).any(axis=0).mean())
 
 
+@given(st.integers(1, 30), st.sets(st.integers(0, 29), min_size=1, max_size=4), st.integers(0, 2**31))
+def test_classes_by_themselves_count_by_their_sigmoids(classes, right, seed):
+    classes = max(classes, 2)
+    right = {label % classes for label in right}
+    logits = np.random.default_rng(seed).normal(0, 3, classes)
+    found = outcome(logits, np.zeros((classes, 1, 1)), right, independent=True)
+    present = np.isin(np.arange(classes), list(right))
+    expected = stats.bernoulli.logpmf(present, special.expit(logits)).mean()
+    assert found.log_probability == pytest.approx(max(expected, LOG_PROBABILITY_FLOOR), abs=1e-9)
+
+
 def test_equal_scores_go_to_the_lower_index():
     grid = np.zeros((3, 1, 1))
     assert outcome(np.zeros(3), grid, {0}).top1
