@@ -64,7 +64,7 @@ def test_the_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "what the model answers by: 'prob_mean' of the cells, and not their mean" in text
 
 
-@pytest.mark.parametrize("wrong", ["sum", "max=3", "lse=0", "topk=8", "lse=x", ""])
+@pytest.mark.parametrize("wrong", ["sum", "max=3", "lse=0", "topk=1.5", "lse=x", ""])
 def test_a_wrong_name_is_one_sentence(wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("repool", MODEL, "--with", wrong, "-o", tmp_path / "m.onnx") == 2
     streams = capsys.readouterr()

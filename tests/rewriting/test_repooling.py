@@ -421,7 +421,7 @@ def test_a_head_without_a_pool_is_refused_as_by_rewrite() -> None:
     assert ours.value.refusal == theirs.value.refusal
 
 
-@pytest.mark.parametrize("key", ["maximum", "lse=0", "topk=8", "max=2", "lse=much", ""])
+@pytest.mark.parametrize("key", ["maximum", "lse=0", "topk=1.5", "max=2", "lse=much", ""])
 def test_what_is_no_aggregator(key: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\.$"):
         repool(SAMPLES / "digits_torch_legacy.onnx", key, tmp_path / "out.onnx")
