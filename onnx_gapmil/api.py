@@ -34,8 +34,9 @@ from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import load_preprocess
 from onnx_gapmil.lift.verdict import Refusal, UnsupportedHeadError, Verdict
 from onnx_gapmil.ort.doctor import Diagnosis, diagnose
-from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction, Predictions
+from onnx_gapmil.prediction.answers import ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect

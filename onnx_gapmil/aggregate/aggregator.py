@@ -122,6 +122,10 @@ class Aggregator:
         return {"name": self.name, "parameter": self.parameter}
 
 
+#: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.
+LINEAR = frozenset({"mean", "max", "topk", "median"})
+#: Those whose scores are probabilities, or as good as that (``noisy_or``'s is ``-log(1 - p)``).
+OF_PROBABILITIES = frozenset({"generalized_mean", "noisy_or", "prob_mean"})
 #: Every aggregator by its name, with its default parameter.
 AGGREGATORS: Mapping[str, Aggregator] = MappingProxyType({name: Aggregator(name) for name in _KINDS})
 

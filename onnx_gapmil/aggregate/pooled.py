@@ -15,8 +15,6 @@ from onnx_gapmil.aggregate.aggregator import Aggregator
 
 Array = npt.NDArray[np.float64]
 
-#: Aggregators whose scores are probabilities, or as good as that.
-OF_PROBABILITIES = frozenset({"generalized_mean", "noisy_or", "prob_mean"})
 #: Noisy-or's cost below which it is the sum of the cells' probabilities to the last digit of float64.
 _SMALL = 1e-17
 

@@ -25,10 +25,11 @@ from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, resolved_of
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
-from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.prediction.answers import ImagePrediction
 from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.drawing import draw_prediction
+from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.cells import SURE
 from onnx_gapmil.aggregate.reading import Reading
-from onnx_gapmil.prediction.answers import CellBox, CellWinner, ChosenClass, ClassScore, HeadPrediction, class_label
+from onnx_gapmil.prediction.head_answer import CellBox, CellWinner, ChosenClass, ClassScore, HeadPrediction, class_label
 from onnx_gapmil.prediction.output_plan import names_of
 from onnx_gapmil.show.drawing.gridmap import regions
 

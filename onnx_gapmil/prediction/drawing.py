@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.prediction.answers import ImagePrediction
+from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.show.drawing.names import undrawable
 from onnx_gapmil.show.drawing.pictures import render_prediction
 from onnx_gapmil.show.drawing.sentences import Caption

@@ -10,7 +10,7 @@ from onnx_gapmil.files.wording import count, percent
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnx_gapmil.prediction.answers import ChosenClass, ClassScore, HeadPrediction
+    from onnx_gapmil.prediction.head_answer import ChosenClass, ClassScore, HeadPrediction
 
 #: Classes that win cells, and boxes, that are listed.
 _WINNERS = 6

@@ -128,7 +128,7 @@ def vendors_part(source: LoadedModel, heads: Iterable[HeadRecord]) -> LoadedMode
 
 def forged(source: LoadedModel, what: str) -> ProofError:
     """The error of a record that is not true."""
-    report = ProofReport(trials=(), tolerance={}, checked=(), outputs_tolerance=0.0, failures=(f"{what}.",))
+    report = ProofReport.of_failures([f"{what}."])
     return ProofError(
         f"{source.name}: its record of lifted heads does not hold: {what}. Rewrite the vendor's original again.", report
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.aggregate.pooled import OF_PROBABILITIES
+from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 
 if TYPE_CHECKING:

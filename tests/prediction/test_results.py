@@ -13,7 +13,8 @@ import pytest
 
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.prediction.answers import HeadPrediction, ImagePrediction
+from onnx_gapmil.prediction.answers import ImagePrediction
+from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.prediction.results import Results, cell_rectangles
 
 GEOMETRY = Geometry.plan((90, 120), (64, 64), "shortest", 0.875)

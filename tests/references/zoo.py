@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tests.references.independent import check_rewrite
 from tests.references.vendor import Vendor
 
 ZOO = Path(__file__).resolve().parents[3] / "shared" / "zoo"
+#: Files above this are left to the coverage benchmark.
+MAX_BYTES = 3_000_000
 #: What heads that are fully connected over a flattened map must do: ``refuse``, or ``lift`` and be right.
 FLATTENED_HEADS = "lift"
 
@@ -80,6 +83,27 @@ class Row:
             return "conditional (norm or nonlinearity)"
         refused = ("refused",) if FLATTENED_HEADS == "lift" else ("refused", "flatten")
         return "to refuse" if self.expect in refused else ""
+
+
+def one_of_each(kind_of: Callable[[dict[str, Any]], tuple[str, ...] | None], *, step: int = 1) -> list[Any]:
+    """Parameters of a test: one file of each kind of the catalogue; a skipped one where there is no zoo.
+
+    Args:
+        kind_of: the kind of an entry; None leaves it out.
+        step: of the kinds so many-th.
+    """
+    import pytest
+
+    entries = read_catalogue(ZOO)
+    if not entries:
+        return [pytest.param(None, marks=pytest.mark.skip(reason="there is no shared zoo beside the checkout"))]
+    kinds: dict[tuple[str, ...], str] = {}
+    for entry in entries:
+        # The light ones make up to 500 MB of weights in every run.
+        kind = kind_of(entry) if entry["bytes"] <= MAX_BYTES and entry["framework"] != "onnx-light" else None
+        if kind is not None:
+            kinds.setdefault(kind, entry["file"])
+    return [pytest.param(file, id=file) for file in list(kinds.values())[::step]]
 
 
 def read_catalogue(zoo: Path) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate.aggregator import parse_aggregator
+from onnx_gapmil.aggregate.aggregator import LINEAR, parse_aggregator
 from onnx_gapmil.rewriting.record import HeadRecord
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.emission.names import HeadOutputs
 
 Array = npt.NDArray[np.float64]
-#: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.
-_LINEAR = frozenset({"mean", "max", "topk", "median"})
 #: How far below the others a class that is off is put: exp(-50) is nothing.
 _FAR = 50.0
 
@@ -130,7 +128,7 @@ def _scores(grid: Array, found: np.ndarray, key: str, off: npt.NDArray[np.bool_]
     if found.shape == expected.shape:
         found = np.where(off, expected, found)
     scale = max(float(np.abs(grid).max()), float(np.abs(expected).max()))
-    if aggregator.name not in _LINEAR:
+    if aggregator.name not in LINEAR:
         blunt = min(aggregator.parameter or 1.0, 1.0)  # the logarithm is divided by r, its rounding too
         scale = max(scale, 1.0) / blunt
     return _gap(found, expected, scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -83,6 +83,11 @@ class ProofReport:
     algebra: Mapping[str, Figure] = field(default_factory=dict)
     more_checks: tuple[Check, ...] = ()
     places: Mapping[str, Places] = field(default_factory=dict)
+
+    @classmethod
+    def of_failures(cls, failures: Iterable[str]) -> ProofReport:
+        """Of a proof that fails before anything is run."""
+        return cls(trials=(), tolerance={}, checked=(), outputs_tolerance=0.0, failures=tuple(failures))
 
     @property
     def originals_unchanged(self) -> bool:

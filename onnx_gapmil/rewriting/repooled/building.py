@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
 from onnx_gapmil.aggregate.nodes import CellNodes
-from onnx_gapmil.aggregate.pooled import OF_PROBABILITIES
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.verdict import ADVICE, Refusal, UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse

@@ -85,7 +85,7 @@ def check_pools(source: LoadedModel, pools: PoolRecord) -> LoadedModel:
 
 
 def _forged(source: LoadedModel, what: str) -> ProofError:
-    report = ProofReport(trials=(), tolerance={}, checked=(), outputs_tolerance=0.0, failures=(f"{what}.",))
+    report = ProofReport.of_failures([f"{what}."])
     return ProofError(
         f"{source.name}: its record of pools does not hold: {what}. Repool the vendor's original again.", report
     )

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.aggregate.activation import activate
-from onnx_gapmil.aggregate.pooled import OF_PROBABILITIES, pooled_logits
+from onnx_gapmil.aggregate.aggregator import LINEAR, OF_PROBABILITIES
+from onnx_gapmil.aggregate.pooled import pooled_logits
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
 from onnx_gapmil.graph.light import light_copy
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray]
 
-#: Aggregators that are no more than sums and choices of cells; the others take exponentials, whose unit is 1.
-_LINEAR = frozenset({"mean", "max", "topk", "median"})
 _LARGE = 30.0
 
 
@@ -121,15 +120,14 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
     with np.errstate(over="ignore"):
         rounded = expected.astype(entry.dtype).astype(np.float64) if entry.dtype.itemsize < 8 else expected
     name = entry.head.aggregator.name
-    no_numbers = np.asarray(
-        np.isnan(cells).any(axis=tuple(range(2, cells.ndim)))
-    )  # such classes are the grid's own proof's
+    # Whether classes that are no numbers may be is a question to the grid's own proof.
+    no_numbers = np.asarray(np.isnan(cells.reshape(*expected.shape, -1)).any(axis=-1))
     if name in OF_PROBABILITIES:
         gap = _largest(np.abs(_probabilities(found, entry) - _probabilities(rounded, entry)))
         # The logit of what is nearly sure is rounding alone; the logarithm of what is unlikely is not.
         return gap if entry.head.alone else max(gap, _gap(found, rounded, 1.0, no_numbers))
     scale = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
-    if name not in _LINEAR:
+    if name not in LINEAR:
         scale = max(scale, 1.0) / min(entry.head.aggregator.parameter or 1.0, 1.0)
     return _gap(found, rounded, scale, no_numbers)
 

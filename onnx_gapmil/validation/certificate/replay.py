@@ -72,7 +72,7 @@ def replay(
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{certificate}: it lacks {error}, or has it in another form; write it anew.") from error
     if failures:
-        return _failed(failures)
+        return ProofReport.of_failures(failures)
     try:
         with limited_for(first):
             rewrite = load_model(second)
@@ -82,7 +82,7 @@ def replay(
     except InputError:
         raise
     except GapmilError as error:
-        return _failed([str(error)])
+        return ProofReport.of_failures([str(error)])
     tolerance = max(report.tolerance.values(), default=0.0)
     gaps = _differences(here, content, "", tolerance, strict=same)
     failures = [f"the certificate says otherwise than the proof here: {gap}." for gap in gaps[:_LISTED]]
@@ -236,8 +236,3 @@ def _of_version(path: str) -> bool:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _failed(failures: list[str]) -> ProofReport:
-    """A replay that ends before anything is run."""
-    return ProofReport(trials=(), tolerance={}, checked=(), outputs_tolerance=0.0, failures=tuple(failures))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
+from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Shot, Sides
 
 TOP = 5
-#: Aggregators whose scores are probabilities, and the one whose score is ``-log(1 - probability)``.
-_PROBABILITIES, _NOISY_OR = frozenset({"generalized_mean", "prob_mean"}), "noisy_or"
 Array = npt.NDArray[np.float64]
 
 
@@ -72,11 +71,10 @@ def seen_by(side: OpenedSide, logits: npt.NDArray[Any], grid: npt.NDArray[Any], 
     own = side.aggregator.name == "mean"
     reading = side.classifier.reading
     scores = with_two_classes(logits) if own else reading.pooled(side.aggregator, cells)
-    margins = scores
-    if side.aggregator.name in _PROBABILITIES or side.aggregator.name == _NOISY_OR:
-        probabilities = scores if side.aggregator.name in _PROBABILITIES else -np.expm1(-scores)
-        if reading.multi_label:
-            margins = probabilities - activate(reading.levels(len(scores)), "sigmoid")
+    if side.aggregator.name in OF_PROBABILITIES:
+        probabilities = -np.expm1(-scores) if side.aggregator.name == "noisy_or" else scores
+        levels = activate(reading.levels(len(scores)), "sigmoid")
+        margins = probabilities - levels if reading.multi_label else scores
     else:
         probabilities = activate(scores, "sigmoid" if side.classifier.independent else "softmax")
         margins = reading.above(scores)
