@@ -8,7 +8,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from typing import IO
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.locking import BusyError, is_current, lock_file
+from onnx_gapmil.files.undisturbed import undisturbed
 
 #: Ends the name under which a file is written until it is whole.
 PART = ".gapmil-part"
@@ -36,11 +37,14 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         InputError: the folder cannot be written to, or the disk is full; another process is writing the file; or
             there is something that must not be written over (`require_replaceable`).
     """
-    with _reserving:
-        part = _reserved.pop(path, None)
-    handle, temporary = part or _locked_part(path)
+    opened: tuple[IO[bytes], Path] | None = None
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with undisturbed():
+            with _reserving:
+                part = _reserved.pop(path, None)
+            handle, temporary = part or _locked_part(path)
+            opened = os.fdopen(handle, "wb"), temporary
+        with opened[0] as stream:
             yield stream
             stream.flush()
             require_replaceable(path)
@@ -48,11 +52,13 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
                 temporary.replace(path)
         if os.name != "posix":
             temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if opened is not None:
+            opened[1].unlink(missing_ok=True)
+            with suppress(OSError):  # what it still held goes with it
+                opened[0].close()
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
         raise
 
 
@@ -63,10 +69,11 @@ def reserved_file(path: Path) -> Iterator[None]:
     Raises:
         InputError: as `whole_file` does, before any work is done.
     """
-    part = _locked_part(path)
-    with _reserving:
-        _reserved[path] = part
     try:
+        with undisturbed():
+            part = _locked_part(path)
+            with _reserving:
+                _reserved[path] = part
         yield
     finally:
         with _reserving:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files import writing
-from onnx_gapmil.files.writing import require_writable, whole_file, write_whole
+from onnx_gapmil.files.writing import require_writable, reserved_file, whole_file, write_whole
 
 
 def write(path: Path, data: bytes, error: Exception | None = None) -> None:
@@ -68,3 +71,35 @@ def test_existing_file_survives_a_failed_write(tmp_path: Path, monkeypatch: pyte
         write_whole(target, b"new")
     assert target.read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("hold", [whole_file, reserved_file])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_part_is_made_leaves_nothing(
+    hold: Callable[[Path], AbstractContextManager[object]],
+    number: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = writing._open_part
+
+    def interrupted(path: Path) -> tuple[int, Path]:
+        made = make(path)
+        assert len(list(tmp_path.iterdir())) == 1
+        signal.raise_signal(number)
+        return made
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "_open_part", interrupted)
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt), hold(tmp_path / "a.bin"):
+            pytest.fail("the block began")
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(writing, "_open_part", make)
+    write(tmp_path / "a.bin", b"again")  # nothing is reserved for ever
