@@ -180,13 +180,17 @@ def test_cards_are_used_again(open_report: Open, many: Report) -> None:
     """As the gallery passes by, the elements that leave above come back below, and the focused one stays."""
     opened = open_report(many)
     page = opened.page
-    page.locator("#gallery").evaluate("list => list.scrollIntoView()")
+    drawn = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.locator("#gallery").evaluate("list => list.scrollIntoView({ behavior: 'instant' })")
+    page.evaluate(drawn)  # the cards near the window are made in the frame after the scroll
     page.evaluate("document.querySelectorAll('.card').forEach(card => { card.dataset.seen = '1'; })")
     focused = page.locator(".card[data-image='1'] .larger")
     focused.focus()
     for _ in range(6):
+        before = page.evaluate("scrollY")
         page.mouse.wheel(0, 700)
-        page.wait_for_timeout(60)
+        page.wait_for_function("before => scrollY >= before + 699", arg=before)
+        page.evaluate(drawn)
     again = page.locator(".card[data-seen]")
     assert page.locator(".card").count() < 30
     assert again.count() > 8
