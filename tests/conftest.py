@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 
@@ -77,6 +77,7 @@ def browser() -> Iterator[Browser]:
     program = find_browser()
     if program is None:
         pytest.skip(f"NO BROWSER: none of {', '.join(BROWSERS)} is on the PATH, so report.html is NOT tested in one")
+    expect.set_options(timeout=20_000)  # a loaded machine shows things late, not wrong
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser

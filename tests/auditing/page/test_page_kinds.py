@@ -55,6 +55,7 @@ def test_no_kind_is_wider_than_a_phone(open_report: Open, kind: Report) -> None:
     page = open_report(kind, viewport={"width": 390, "height": 844}).page
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.locator(".larger").first.click()
+    expect(page.locator("dialog")).to_be_visible()
     assert page.evaluate("document.querySelector('dialog').scrollWidth") <= 390
 
 

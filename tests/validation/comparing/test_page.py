@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from onnx_gapmil import Comparison, compare
 from onnx_gapmil.show.html.maps import difference_scale, encode_maps
@@ -84,6 +84,7 @@ def test_one_pointer_looks_at_the_same_place_in_both_models(page: tuple[Page, li
     area = stages.nth(0).bounding_box()
     assert area is not None
     opened.mouse.move(area["x"] + 0.4 * area["width"], area["y"] + 0.6 * area["height"])
+    expect(card.locator(".panel-title").first).to_contain_text("Cell in row ")
     marks = [stages.nth(place).locator(".cursor path").last.get_attribute("d") for place in range(3)]
     assert marks[0]
     assert marks[0] == marks[1] == marks[2]
@@ -91,7 +92,7 @@ def test_one_pointer_looks_at_the_same_place_in_both_models(page: tuple[Page, li
     assert len(set(titles)) == 1
     assert titles[0].startswith("Cell in row ")
     opened.mouse.move(5, 5)
-    assert stages.nth(1).locator(".cursor path").last.get_attribute("d") == ""
+    expect(stages.nth(1).locator(".cursor path").last).to_have_attribute("d", "")
     assert complaints == []
 
 
@@ -99,9 +100,9 @@ def test_a_class_switches_its_map_on_in_all_three(page: tuple[Page, list[str]]) 
     opened, complaints = page
     opened.select_option("#pairs-map", "none")
     card = opened.locator(".pair[data-pair='0']")
-    assert card.locator(".stage.mapped").count() == 0
+    expect(card.locator(".stage.mapped")).to_have_count(0)
     card.locator(".ranking button").first.click()
-    assert card.locator(".stage.mapped").count() == 3
+    expect(card.locator(".stage.mapped")).to_have_count(3)
     names = card.locator(".legend-name").all_text_contents()
     assert len(set(names)) == 1
     assert complaints == []
@@ -111,15 +112,15 @@ def test_images_are_filtered_by_outcome_and_by_word(
     page: tuple[Page, list[str]], made: tuple[Comparison, Path]
 ) -> None:
     opened, complaints = page
-    assert opened.locator(".pair").count() == 8
+    expect(opened.locator(".pair")).to_have_count(8)
     buttons = opened.locator("[data-kind]")
     kinds = {buttons.nth(place).get_attribute("data-kind") for place in range(buttons.count())}
     assert {"all", "same"} <= kinds
     opened.locator("[data-kind='same']").click()
-    assert opened.locator(".pair .kind:not(.same)").count() == 0
+    expect(opened.locator(".pair .kind:not(.same)")).to_have_count(0)
     opened.locator("[data-kind='all']").click()
     opened.fill("#pairs-filter", "light=night")
-    assert opened.locator("#pairs-count").text_content() == "8 images"
+    expect(opened.locator("#pairs-count")).to_have_text("8 images")
     assert made[0].images == 24
     assert complaints == []
 
@@ -165,9 +166,9 @@ def test_a_signed_map_has_its_zero_in_the_middle_of_the_scale() -> None:
 def test_axe_finds_no_violation(page: tuple[Page, list[str]]) -> None:
     opened, complaints = page
     opened.locator("#images").scroll_into_view_if_needed()
-    opened.emulate_media(color_scheme="light")
+    opened.emulate_media(color_scheme="light", reduced_motion="reduce")
     light = Axe().run(opened).response["violations"]
-    opened.emulate_media(color_scheme="dark")
+    opened.emulate_media(color_scheme="dark", reduced_motion="reduce")
     dark = Axe().run(opened).response["violations"]
     assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in (*light, *dark)] == []
     assert complaints == []
