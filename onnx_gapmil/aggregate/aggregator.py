@@ -114,7 +114,7 @@ class Aggregator:
             axes = "H, W" if cell_axes == 2 else f"and {cell_axes} of cells"
             raise InputError(f"a prediction grid has axes (..., K, {axes}) with at least one cell, not {grid.shape}.")
         cells = np.asarray(grid, dtype=np.float64).reshape(*grid.shape[:-cell_axes], -1)
-        with np.errstate(invalid="ignore", under="ignore"):
+        with np.errstate(invalid="ignore", under="ignore", divide="ignore", over="ignore"):
             return _KINDS[self.name].formula(cells, self.parameter or 0.0)
 
     def to_json(self) -> dict[str, Any]:

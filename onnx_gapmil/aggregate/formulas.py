@@ -29,8 +29,13 @@ def maximum(cells: Array, _: float) -> Array:
 
 def log_sum_exp(cells: Array, r: float) -> Array:
     """``1/r log(mean_p exp(r x_p))``, between mean (r to 0) and max (r to infinity) (arXiv 1411.6228)."""
-    top = cells.max(axis=-1, keepdims=True)
+    top = _finite(cells.max(axis=-1, keepdims=True))
     return np.asarray(top[..., 0] + np.log(np.exp(r * (cells - top)).mean(axis=-1)) / r)
+
+
+def _finite(cells: Array) -> Array:
+    """A class that is switched off is minus infinity in all cells: its distance to itself would be no number."""
+    return np.maximum(cells, np.finfo(np.float64).min)
 
 
 def top_share_mean(cells: Array, share: float) -> Array:
@@ -46,6 +51,7 @@ def top_count(share: float, cells: int) -> int:
 
 def softmax_weighted(cells: Array, r: float) -> Array:
     """``sum_p w_p x_p`` with ``w = softmax_p(r x_p)``: softmax pooling (arXiv 1804.10070)."""
+    cells = _finite(cells)
     weights = np.exp(r * (cells - cells.max(axis=-1, keepdims=True)))
     return np.asarray((weights * cells).sum(axis=-1) / weights.sum(axis=-1))
 

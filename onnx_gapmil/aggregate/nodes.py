@@ -154,9 +154,13 @@ class CellNodes:
     def _exponentials(self, cells: str, r: float) -> tuple[str, str]:
         """``exp(r (x - top))`` and the top, (N, K, 1)."""
         build = self._build
-        top = build.reduce("ReduceMax", cells, [2])
+        top = self._finite(build.reduce("ReduceMax", cells, [2]))
         away = build.node("Sub", [cells, top])
         return build.node("Exp", [away if r == 1 else build.node("Mul", [away, self._number(r)])]), top
+
+    def _finite(self, tensor: str) -> str:
+        """A class that is switched off is minus infinity in all cells: its distance to itself would be no number."""
+        return self._build.at_least(tensor, np.finfo(self.dtype).min)
 
     def _log_mean_exp(self, cells: str, r: float) -> str:
         build = self._build
@@ -168,8 +172,9 @@ class CellNodes:
 
     def _softmax_weighted(self, r: float) -> str:
         build = self._build
-        parts, _ = self._exponentials(self._flat, r)
-        weighted = build.reduce("ReduceSum", build.node("Mul", [parts, self._flat]), [2], keepdims=False)
+        cells = self._finite(self._flat)
+        parts, _ = self._exponentials(cells, r)
+        weighted = build.reduce("ReduceSum", build.node("Mul", [parts, cells]), [2], keepdims=False)
         return build.node("Div", [weighted, build.reduce("ReduceSum", parts, [2], keepdims=False)])
 
     def _top_share(self, share: float) -> str:

@@ -34,7 +34,7 @@ def pooled_logits(aggregator: Aggregator, grid: npt.NDArray[np.floating], *, alo
     alone = alone or cells.shape[1] == 1
     if alone:
         cells = cells[:, :, None]  # one class each: the formulas then take sigmoids
-    with np.errstate(invalid="ignore", under="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", under="ignore", divide="ignore", over="ignore"):
         found = (
             _LOGITS[aggregator.name](aggregator, cells, alone)
             if aggregator.name in _LOGITS

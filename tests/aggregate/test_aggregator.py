@@ -163,6 +163,16 @@ def test_what_is_not_finite_gives_nan_and_no_warning() -> None:
         assert not np.isfinite(aggregator(grid)[0]), aggregator
 
 
+def test_a_class_that_is_switched_off_has_no_score_and_changes_no_other() -> None:
+    grid = np.random.default_rng(5).normal(0, 3, (2, 3, 4, 4))
+    off = np.insert(grid, 1, -np.inf, axis=1)
+    for key, aggregator in AGGREGATORS.items():
+        scores = aggregator(off)
+        np.testing.assert_allclose(np.delete(scores, 1, axis=1), aggregator(grid), rtol=1e-12, err_msg=key)
+        none = 0.0 if key in ("noisy_or", "generalized_mean", "prob_mean") else -np.inf
+        assert (scores[:, 1] == none).all(), key
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 2), (0, 2, 2), (2, 0, 3)])
 def test_a_grid_without_cells_is_an_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="at least one cell"):

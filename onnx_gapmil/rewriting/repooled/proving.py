@@ -88,7 +88,7 @@ def prove_pools(vendor: LoadedModel, made: RepooledGraph) -> Check:
         if worst[output] == np.inf:
             said.append(
                 f"output '{output}': its logits by '{key}' are no numbers, or of another shape, where the vendor's are "
-                "numbers; a class that is switched off (-inf) is no number for some aggregators."
+                "numbers; infinity is no number for some aggregators."
             )
         elif not worst[output] <= allowed:
             said.append(
