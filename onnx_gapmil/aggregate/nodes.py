@@ -160,7 +160,8 @@ class CellNodes:
 
     def _finite(self, tensor: str) -> str:
         """A class that is switched off is minus infinity in all cells: its distance to itself would be no number."""
-        return self._build.at_least(tensor, np.finfo(self.dtype).min)
+        least = np.finfo(np.float64).min if self.dtype == np.float64 else np.finfo(np.float32).min
+        return self._build.at_least(tensor, np.asarray(least, dtype=self.dtype))
 
     def _log_mean_exp(self, cells: str, r: float) -> str:
         build = self._build

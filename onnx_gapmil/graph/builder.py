@@ -175,10 +175,10 @@ class GraphBuilder:
             return self.node(op, [tensor, self.ints(axes)], keepdims=int(keepdims))
         return self.node(op, [tensor], axes=axes, keepdims=int(keepdims))
 
-    def at_least(self, tensor: str, low: np.floating) -> str:
+    def at_least(self, tensor: str, low: np.ndarray) -> str:
         """No value below a limit: ``Max``, which from operator set 8 on broadcasts; before, ``Clip``."""
         if self.graph.opset >= 8:
-            return self.node("Max", [tensor, self.constant(np.asarray(low))])
+            return self.node("Max", [tensor, self.constant(low)])
         return self.node("Clip", [tensor], min=float(low))
 
     def slice_last(self, tensor: str, start: int, end: int) -> str:

@@ -1,0 +1,190 @@
+"""Each aggregator's repooled model against textbook formulas on the vendor's cells, by a session of this script's own.
+
+The grid is that of ``rewrite`` on the vendor's file; the formulas are SciPy's, in float64, and share nothing with the
+package's. Both files run without optimization on N(0, 1) inputs and three times that. A difference is of the logits,
+relative to the largest cell or logit; where probabilities p are pooled, of p itself.
+
+Exit code 1 if a model that could be repooled fails its own proof, or differs by more than its type allows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from scipy import special
+
+from benchmarks import pages
+from benchmarks.as_deployed import inputs, session
+from onnx_gapmil import repool, rewrite
+from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.rewriting.repooled.record import RepooledHead
+from tests.references.zoo import ZOO
+
+COMMAND = "python -m benchmarks.repooled --markdown docs/benchmarks/repooled.md"
+KEYS = ("max", "lse", "topk=0.2", "softmax_weighted", "median", "noisy_or", "generalized_mean=3", "prob_mean")
+OF_PROBABILITIES = ("noisy_or", "generalized_mean", "prob_mean")
+#: By bytes of an element.
+ALLOWED = {2: 5e-3, 4: 5e-5, 8: 1e-9}
+
+
+@dataclass
+class Row:
+    """One file by one aggregator: its group, the largest difference, what is allowed, or why there is none."""
+
+    file: str
+    group: str
+    key: str
+    gap: float = 0.0
+    allowed: float = 0.0
+    why: str = ""
+
+
+def textbook(key: str, cells: np.ndarray, alone: bool) -> np.ndarray:
+    """(N, K) of cells (N, K, P): a logit, or a probability."""
+    name, _, value = key.partition("=")
+    r = float(value or 1)
+    logp = special.log_expit(cells) if alone or cells.shape[1] == 1 else special.log_softmax(cells, axis=1)
+    count = cells.shape[2]
+    found = {
+        "max": lambda: np.amax(cells, axis=2),
+        "lse": lambda: special.logsumexp(cells, axis=2) - np.log(count),
+        "topk": lambda: np.sort(cells, axis=2)[..., count - max(1, int(r * count + 0.5)) :].mean(axis=2),
+        "softmax_weighted": lambda: (special.softmax(cells, axis=2) * cells).sum(axis=2),
+        "median": lambda: np.median(cells, axis=2),
+        "noisy_or": lambda: -np.expm1(np.log1p(-np.minimum(np.exp(logp), 1 - 1e-16)).sum(axis=2)),
+        "generalized_mean": lambda: np.exp((special.logsumexp(r * logp, axis=2) - np.log(count)) / r),
+        "prob_mean": lambda: np.exp(special.logsumexp(logp, axis=2) - np.log(count)),
+    }[name]
+    return np.asarray(found())
+
+
+def gap(key: str, head: RepooledHead, logits: np.ndarray, grid: np.ndarray) -> float:
+    """Largest difference of repooled logits from the textbook, by the measure above."""
+    cells = grid.astype(np.float64).reshape(*grid.shape[:2], -1)
+    wanted = textbook(key, cells, head.alone)
+    found = logits.astype(np.float64)
+    found = (found if found.shape[:2] == wanted.shape or found.shape[0] == len(wanted) else found.T).reshape(
+        wanted.shape
+    )
+    if key.partition("=")[0] in OF_PROBABILITIES:
+        found = special.expit(found) if head.alone else np.exp(found)
+        return float(np.abs(found - wanted).max())
+    return float(np.abs(found - wanted).max() / max(np.abs(cells).max(), np.abs(wanted).max(), 1e-30))
+
+
+def with_outputs(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """The model with these tensors given too."""
+    made = onnx.ModelProto()
+    made.CopyFrom(proto)
+    known = {value.name for value in made.graph.output}
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    return made
+
+
+def rows_of(path: Path, name: str, expect: str) -> list[Row]:
+    """One file by every aggregator."""
+    try:
+        source = load_model(path)
+        lifted = rewrite(source, write=False)
+    except GapmilError as error:
+        return [Row(name, "refused" if error.exit_code == 3 else "not rewritten", "", why=str(error)[:200])]
+    head = lifted.heads[0]
+    kind = expect if expect in ("quantized", "flatten") else head.verdict
+    grid = session(_as(source, lifted.model), "none")
+    feeds = inputs(source, grid, 1)
+    feeds = [feeds[0], feeds[2]] if feeds else []
+    cells = [grid.run([head.grid], entry)[0] for entry in feeds]
+    found = []
+    for key in KEYS:
+        row = Row(name, kind, key)
+        found.append(row)
+        try:
+            made = repool(source, key, write=False, head=head.output)
+        except GapmilError as error:
+            row.why = ("refused: " if error.exit_code == 3 else "FAILED: ") + str(error)[:200]
+            continue
+        own = made.heads[0]
+        run = session(_as(source, with_outputs(made.model, [own.logits])), "none")
+        row.allowed = ALLOWED[cells[0].dtype.itemsize]
+        row.gap = max(
+            gap(key, own, run.run([own.logits], entry)[0], map_) for entry, map_ in zip(feeds, cells, strict=True)
+        )
+    return found
+
+
+def _as(source: LoadedModel, proto: onnx.ModelProto) -> LoadedModel:
+    return LoadedModel(proto, source.path, source.sha256, source.size)
+
+
+def report(rows: list[Row]) -> list[str]:
+    """The page."""
+    lines = ["# Repooled models against textbook formulas", "", *pages.made_by(COMMAND), ""]
+    lines += (__doc__ or "").split("\n\n")[1].splitlines()
+    ran = [row for row in rows if row.key]
+    by_group: dict[str, list[Row]] = defaultdict(list)
+    for row in ran:
+        by_group[row.group].append(row)
+    for group, own in sorted(by_group.items()):
+        files = len({row.file for row in own})
+        lines += ["", f"## {group}, {files} files", ""]
+        table = []
+        for key in KEYS:
+            cells = [row for row in own if row.key == key]
+            good = [row for row in cells if not row.why]
+            worst = max(good, key=lambda row: row.gap, default=None)
+            table.append(
+                [
+                    f"`{key}`",
+                    str(len(good)),
+                    str(sum(row.gap <= row.allowed for row in good)),
+                    *(
+                        [f"{np.median([row.gap for row in good]):.1e}", f"{worst.gap:.1e}", f"`{worst.file}`"]
+                        if worst
+                        else ["", "", ""]
+                    ),
+                ]
+            )
+        lines += pages.table(["`--with`", "repooled", "equal", "median", "largest", "in"], table)
+        others = Counter(row.why for row in own if row.why)
+        lines += ["", *(f"- {count}: {why}" for why, count in others.items())] if others else []
+    left = Counter(row.group for row in rows if not row.key)
+    return [*lines, "", *(f"Not tried, {count} files: {group}." for group, count in left.items())]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help="default: the sample models, the zoo and the real models")
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    folders = [pages.ROOT / "sample_models", ZOO, ZOO.parent / "real" / "models"]
+    expects = {}
+    if (catalog := ZOO / "catalog.jsonl").exists():
+        entries: list[dict[str, Any]] = [json.loads(line) for line in catalog.read_text("utf-8").splitlines()]
+        expects = {entry["file"]: entry["expect"] for entry in entries}
+    paths = options.files or [path for folder in folders for path in sorted(folder.rglob("*.onnx"))]
+    rows = []
+    for path in paths:
+        base = next((folder.parent for folder in folders if path.is_relative_to(folder)), path.parent)
+        name = str(path.relative_to(base))
+        own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))
+        rows += own
+        for row in own:
+            if row.why.startswith("FAILED") or row.gap > row.allowed:
+                print(f"{row.file} {row.key}: {row.gap:.2g} {row.why}", flush=True)
+    lines = report(rows)
+    print("\n".join(lines))
+    pages.write(options.markdown, lines)
+    return int(any(row.why.startswith("FAILED") or row.gap > row.allowed for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
