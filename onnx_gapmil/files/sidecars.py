@@ -33,6 +33,9 @@ _ENDINGS = (
 )
 
 
+#: What the files that are made of a model are called by, behind its own name.
+_MADE = (".gapmil", ".repooled")
+
 YAML_NAMES = ("inference.yml", "inference.yaml")
 """PaddleX' description of a model that it exports: operators on images, and class names."""
 
@@ -51,7 +54,28 @@ def model_folders(model: Path) -> tuple[Path, ...]:
 
 def model_stems(model: Path) -> tuple[str, ...]:
     """Stems of the files that belong to a model: `x` for `x.onnx`, `x.gapmil` and `x` for `x.gapmil.onnx`."""
-    return tuple(dict.fromkeys((model.stem, model.stem.removesuffix(".gapmil"))))
+    stems = [model.stem]
+    while (end := Path(stems[-1]).suffix) in _MADE and end != stems[-1]:
+        stems.append(stems[-1].removesuffix(end))
+    return tuple(stems)
+
+
+def left_behind(model: Path, written: Path) -> tuple[Path, ...]:
+    """The files beside a model that state its preprocessing or names, and of whose kind what it became finds none."""
+    known = _stating(written)
+    return tuple(path for kind, path in _stating(model).items() if kind not in known)
+
+
+def _stating(model: Path) -> dict[str, Path]:
+    """The first file of each kind, by its name without the model's."""
+    own = [(f"{stem}.{kind}", kind) for kind in ("preprocess.json", *LABELS_NAMES) for stem in model_stems(model)]
+    names = [*own, *((name, name) for name in (*PREPROCESS_NAMES, *LABELS_NAMES, *YAML_NAMES))]
+    found: dict[str, Path] = {}
+    for folder in model_folders(model):
+        for name, kind in names:
+            if (folder / name).is_file():
+                found.setdefault(kind, folder / name)
+    return found
 
 
 def sidecars(model: Path) -> Iterator[Path]:

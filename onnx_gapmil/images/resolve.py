@@ -94,8 +94,8 @@ def resolve_preprocess(
 
     1. `request`, the command line: a preset's name, or a JSON file (ours, timm's, Hugging Face's).
     2. A JSON file beside the model: `STEM.preprocess.json`, `preprocess.json`, timm's `config.json`, Hugging
-       Face's `preprocessor_config.json`. STEM is the model's name without `.onnx`, and without `.gapmil`
-       too. A `config.json` of another kind is passed over. PaddleX' `inference.yml`.
+       Face's `preprocessor_config.json`. STEM is the model's name without `.onnx`, and without
+       `.gapmil` and `.repooled` too. A `config.json` of another kind is passed over. PaddleX' `inference.yml`.
     3. The model's metadata: key `gapmil.preprocess`, a configuration as of 2, the keys of the ONNX specification, of
        OpenVINO's Model API, of Ultralytics; and its input's denotations.
     4. The graph's own first nodes: what they scale, shift and resize is not done again.

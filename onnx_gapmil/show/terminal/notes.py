@@ -13,6 +13,7 @@ from rich.text import Text
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.show.terminal.console import console as console  # what notes are printed on
+from onnx_gapmil.show.terminal.left_behind import left_behind_note
 from onnx_gapmil.show.terminal.pool_weights import pool_weights_lines
 
 if TYPE_CHECKING:
@@ -301,6 +302,8 @@ def rewrite_note(result: Rewrite) -> RenderableType:
                 f"  (+{growth:,} bytes, {percent(growth / result.source.size, 2)})",
             )
         )
+        if result.source.path is not None and (note := left_behind_note(result.source.path, result.output_path)):
+            lines.append(Text(note))
     return Group(*lines)
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.rewriting.repool_result import said_logits
+from onnx_gapmil.show.terminal.left_behind import left_behind_note
 from onnx_gapmil.show.terminal.notes import proof_note
 
 if TYPE_CHECKING:
@@ -46,4 +47,6 @@ def repool_note(result: Repool) -> RenderableType:
         lines.append(Text("Local functions were inlined, because they hid the head."))
     if result.output_path is not None:
         lines.append(Text.assemble("Written: ", (visible(str(result.output_path)), "bold")))
+        if result.source.path is not None and (note := left_behind_note(result.source.path, result.output_path)):
+            lines.append(Text(note))
     return Group(*lines)
