@@ -46,7 +46,7 @@ class ComparedModel:
         weights: SHA-256 of each file beside it that holds weights, by name.
         verdict: on its head.
         output: the vendor's output that the head ends in.
-        aggregator: what its answers are made of its cells by; ``mean`` is its own.
+        aggregator: what its answers are made of its cells by; ``mean`` is its own pool.
         quantized: whether the head rounds to integers on the way.
         position_dependent: whether each cell has weights of its own.
         grid_shape: (N, K, H, W) of its prediction grid.
@@ -62,6 +62,7 @@ class ComparedModel:
         activation: what the file makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
         thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
             others.
+        pool: its own pool, what the file itself answers by: ``mean``, or an aggregator that it was repooled by.
     """
 
     path: str
@@ -84,6 +85,12 @@ class ComparedModel:
     class_token: bool | None = None
     activation: Activation = "none"
     thresholds: float | tuple[float, ...] | None = None
+    pool: str = "mean"
+
+    @property
+    def pooled_by(self) -> str:
+        """What its answers are made of its cells by, whether the file was repooled or the comparison was told to."""
+        return self.pool if self.aggregator == "mean" else self.aggregator
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,7 @@ def _model(side: OpenedSide) -> ComparedModel:
         class_token=True if head.class_token is not None else None,
         activation=head.activation,
         thresholds=tuple(levels) if isinstance(levels, list) else levels,
+        pool=head.pool,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from onnx_gapmil import Comparison, compare
+from onnx_gapmil import Comparison, compare, repool
 from onnx_gapmil.show.html.maps import difference_scale, encode_maps
 from onnx_gapmil.validation.comparing.gallery import choose
 from onnx_gapmil.validation.comparing.records import Answer, Drift, PairRecord
@@ -61,6 +61,15 @@ def test_the_verdict_comes_first_in_counts(made: tuple[Comparison, Path]) -> Non
 def test_probabilities_of_files_that_end_in_logits_are_said_to_be_made_here(made: tuple[Comparison, Path]) -> None:
     assert [model.activation for model in (made[0].models.old, made[0].models.new)] == ["none", "none"]
     assert made[1].read_text("utf-8").count("a softmax of the logits, made for this page") == 2
+
+
+def test_a_repooled_file_is_called_by_its_pool(tmp_path: Path) -> None:
+    repool(MODEL, "max", tmp_path / "max.onnx")
+    found = compare(MODEL, tmp_path / "max.onnx", write_data(tmp_path / "data"), tmp_path / "out")
+    assert (found.models.new.pool, found.models.new.aggregator) == ("max", "mean")
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert text.count("pooled by max") == 2  # above the verdict, and among the conditions
+    assert json.loads((tmp_path / "out" / "compare.json").read_text("utf-8"))["models"]["old"]["pool"] == "mean"
 
 
 def test_what_the_bar_counts_is_all_images(made: tuple[Comparison, Path]) -> None:

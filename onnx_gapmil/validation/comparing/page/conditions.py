@@ -50,7 +50,7 @@ def _model(model: ComparedModel) -> list[tuple[str, Child]]:
     probabilities = said_probabilities(model.activation, independent=model.thresholds is not None)
     return [
         ("File", [model.path, tag("small", f"SHA-256 {model.sha256}")]),
-        ("Head", f"output {model.output}: {said}, grid {cells}, pooled by {model.aggregator}"),
+        ("Head", f"output {model.output}: {said}, grid {cells}, pooled by {model.pooled_by}"),
         *([("Probabilities", probabilities)] if probabilities else []),
         ("Preprocessing", [model.preprocess.describe(), tag("small", model.preprocess_source)]),
         ("Labels", model.labels_source or "none"),

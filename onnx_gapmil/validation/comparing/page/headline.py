@@ -45,7 +45,7 @@ def _eyebrow(found: Comparison) -> Markup:
 
 
 def _called(model: ComparedModel) -> str:
-    pooled = "" if model.aggregator == "mean" else f", pooled by {model.aggregator}"
+    pooled = "" if model.pooled_by == "mean" else f", pooled by {model.pooled_by}"
     return f"{Path(model.path).name} (output {model.output}{pooled})"
 
 
