@@ -27,4 +27,4 @@ def left_behind_note(model: Path, written: Path) -> str | None:
 
 def _renamed(name: str, model: Path, written: Path) -> str:
     stem = next((stem for stem in model_stems(model) if name.startswith(f"{stem}.")), None)
-    return name if stem is None else written.stem + name.removeprefix(stem)
+    return name if stem is None else model_stems(written)[-1] + name.removeprefix(stem)
