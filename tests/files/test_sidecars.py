@@ -43,7 +43,7 @@ def test_another_name_leaves_what_bears_the_models(model: Path) -> None:
     assert [path.name for path in left_behind(model, other)] == ["net.preprocess.json", "net.labels.txt"]
     note = left_behind_note(model, other)
     assert note is not None
-    assert "copy them beside that as max.preprocess.json and max.labels.txt" in note
+    assert "copy them beside it as max.preprocess.json and max.labels.txt" in note
 
 
 def test_another_folder_leaves_all_that_states_something(model: Path, tmp_path: Path) -> None:

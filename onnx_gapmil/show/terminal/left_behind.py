@@ -19,9 +19,10 @@ def left_behind_note(model: Path, written: Path) -> str | None:
     found = " and ".join(path.name for path in paths)
     wanted = " and ".join(_renamed(path.name, model, written) for path in paths)
     are, them = ("is", "it") if len(paths) == 1 else ("are", "them")
+    renamed = f" as {wanted}" if wanted != found else ""
     return visible(
-        f"note: {found}, beside the model, {are} not what {written.name} is read with: copy {them} beside that as "
-        f"{wanted}, or give --preprocess and --names."
+        f"note: {found}, beside the model, {are} not what {written.name} is read with: copy {them} beside "
+        f"it{renamed}, or give --preprocess and --names."
     )
 
 
