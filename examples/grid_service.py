@@ -18,8 +18,7 @@ def evidence(found: ImagePrediction) -> list[dict[str, object]]:
 
 
 def service(model: str, port: int) -> ThreadingHTTPServer:
-    """A server on this machine alone: POST an image file; the model is opened, rewritten and proved once."""
-    classifier = Classifier(model)
+    classifier = Classifier(model)  # opened, rewritten and proved once
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
