@@ -9,11 +9,12 @@ endif
 RUN := $(BIN)/python
 READY := $(VENV)/.ready
 LINTERS := $(VENV)/.linters
+SITE := $(VENV)/.site
 PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format samples zoo zoo-table clean
+.PHONY: help demo test lint format docs samples zoo zoo-table clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,11 @@ lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@$(BIN)/lint-imports --no-logo
+
+docs: $(SITE) ## Build the site in docs/_build: warnings are errors, and every verb, flag, name and link is there.
+	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build
+	@$(RUN) -m tools.check_site docs/_build
+	@echo "Open docs/_build/index.html"
 
 format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .
@@ -50,7 +56,7 @@ zoo: $(READY) ## Export anew from timm, torchvision, Keras, Paddle, JAX, ... and
 	@$(RUN) -m benchmarks.make_zoo $(ZOO)
 
 clean: ## Remove .venv and everything that was made.
-	@rm -rf $(VENV) demo_output build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) demo_output docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Clean."
 
@@ -65,4 +71,8 @@ $(READY): pyproject.toml
 
 $(LINTERS): $(READY)
 	@$(PIP) install --group lint
+	@touch $@
+
+$(SITE): $(READY)
+	@$(PIP) install --group docs
 	@touch $@

@@ -75,7 +75,7 @@ class PredictionGrid:
         return PredictionGrid(self.output, **arrays, scores=scores)
 
     def mean_residual(self) -> float:
-        """Return max |mean over cells of the grid - logits| / max |logits|, computed in float64.
+        """``max |mean over cells of the grid - logits| / max |logits|``, computed in float64.
 
         NaN where the model computes NaN; the absolute difference where all logits are 0.
 
