@@ -14,7 +14,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs samples zoo zoo-table clean
+.PHONY: help demo test lint format docs release samples zoo zoo-table clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,10 @@ docs: $(SITE) ## Build the site in docs/_build: warnings are errors, and every v
 	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build
 	@$(RUN) -m tools.check_site docs/_build
 	@echo "Open docs/_build/index.html"
+
+release: $(READY) ## Build sdist and wheel, try the wheel in a fresh environment, write SBOM and SHA-256 into dist/.
+	@$(PIP) install --group release
+	@$(RUN) -m tools.release
 
 format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .
