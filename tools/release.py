@@ -1,6 +1,6 @@
 """`make release`: build what is published, try it as a stranger would, and write down what is in it.
 
-Into ``dist/`` come the sdist, the wheel, a software bill of materials (CycloneDX) of an environment that holds the wheel
+Into ``dist/`` come the sdist, the wheel, a bill of materials (CycloneDX) of an environment that holds the wheel
 and what it needs, and SHA-256 sums. The wheel is tried in a fresh environment without the checkout and without a
 development package: every verb's help, and the main job on a sample model. Nothing is uploaded.
 """
