@@ -184,7 +184,7 @@ def _gathered(key: Key, own: Field, entries: Sequence[_Summed]) -> Field:
     values = np.where(own.values == NONE, POOLED, own.values)
     for low, high in (entry.reach[key] for entry in entries if key in entry.reach):
         if (is_number(values) & ((values < low) | (values > high))).any():
-            return constant_field(POOLED, values.ndim)
+            return constant_field(MIXED, values.ndim)
     return Field(values, own.step)
 
 

@@ -111,7 +111,7 @@ GLOBAL_QUERIES = """g = Reshape(x, strided)
     """
 
 
-@pytest.mark.parametrize(("end", "found"), [("m = Add(x, b)", np.arange(12) + 0.5), ("m = Identity(b)", [POOLED] * 12)])
+@pytest.mark.parametrize(("end", "found"), [("m = Add(x, b)", np.arange(12) + 0.5), ("m = Identity(b)", [MIXED] * 12)])
 def test_queries_that_are_the_same_for_every_window_bring_no_place(end: str, found: np.ndarray) -> None:
     """As GCViT's: a small copy of the whole map asks each window, whose position says where its answers look."""
     init = {"strided": ints(1, 4, 3, 3), "windows": ints(1, 3, 4, 3), "back": ints(1, 12, 3)}
