@@ -167,9 +167,17 @@ def tokens(net: Net, pick: Pick, data: Map) -> Map:
 
 
 def gate(net: Net, pick: Pick, data: Map) -> Map:
-    """What depends on the whole map: squeeze-and-excite, a norm over the image."""
+    """What weighs a map: squeeze-and-excite, a norm over the image, one number a cell that may come from elsewhere."""
     c = data.channels
-    if pick(["gate", "norm"]) == "norm":
+    kind = pick(["gate", "norm", "cells"])
+    if kind == "cells":
+        weights = net.conv(data, 1, 1)
+        moved = pick([activation, flip, transpose, roll, shifted])(net, pick, weights)
+        if (moved.height, moved.width) != (data.height, data.width):
+            moved = weights
+        net.wide = True
+        return replace(data, name=net.add("Mul", [data.name, net.add("Sigmoid", [moved.name])]))
+    if kind == "norm":
         name = net.add("InstanceNormalization", [data.name, net.const(np.ones(c), np.float32), net.normal(c)])
         return replace(data, name=name)
     pooled = net.add("GlobalAveragePool", [data.name])

@@ -15,6 +15,7 @@ from onnx_gapmil.lift.coordinates.fields import (
     UNKNOWN,
     Field,
     compact,
+    constant_field,
     contract,
     is_number,
 )
@@ -30,7 +31,7 @@ from onnx_gapmil.lift.coordinates.looks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx_graphsurgeon as gs
 
@@ -52,10 +53,13 @@ class _Summed:
     Attributes:
         view: coordinates, with the axes of the result.
         whole: the coordinates that have places, which are the same for all elements that were summed.
+        reach: from where to where the summed elements look in each of the other coordinates, with the result's axes,
+            and a step more on both sides.
     """
 
     view: View
     whole: frozenset[Key]
+    reach: Mapping[Key, tuple[np.ndarray, np.ndarray]]
 
 
 def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]:
@@ -70,14 +74,21 @@ def _summed(part: Looks, labels: str, output: str, lost: float) -> list[_Summed]
             for (name, of), field in view.items()
             if of > 0 and field.has_numbers and _is_one_place(field, gone)
         )
-        moved = {}
-        for key, field in view.items():
-            mean = contract(field, gone, lost)
-            values = mean.values.squeeze(gone) if gone else mean.values
+
+        def placed(values: np.ndarray) -> np.ndarray:
+            values = values.squeeze(gone) if gone else values
             values = values.transpose([sorted(kept).index(axis) for axis in kept])
             shape = iter(values.shape)
-            moved[key] = Field(values.reshape([1 if axis is None else next(shape) for axis in target]), mean.step)
-        found.append(_Summed(moved, whole))
+            return values.reshape([1 if axis is None else next(shape) for axis in target])
+
+        moved, reach = {}, {}
+        for key, field in view.items():
+            mean = contract(field, gone, lost)
+            moved[key] = Field(placed(mean.values), mean.step)
+            if key not in whole and field.has_numbers and is_number(field.values).all():
+                low, high = (bound(field.values, axis=gone, keepdims=True) for bound in (np.min, np.max))
+                reach[key] = placed(low - field.step), placed(high + field.step)
+        found.append(_Summed(moved, whole, reach))
     return found
 
 
@@ -154,16 +165,27 @@ def product(
         if not entry.whole:
             continue
         own = {key: field for key, field in entry.view.items() if key in entry.whole or key not in owned}
-        # A token without a place of its own, such as a class token, has gathered from all others.
-        own = {
-            key: Field(np.where(field.values == NONE, POOLED, field.values), field.step) for key, field in own.items()
-        }
+        own = {key: _gathered(key, field, entries) for key, field in own.items()}
         same = next((place for place, view in enumerate(views) if not conflicts(join_views(view, own))), None)
         if same is None:
             views.append(own)
         else:
             views[same] = join_views(views[same], own)
     return Looks(after, tuple(views[:2]), why)
+
+
+def _gathered(key: Key, own: Field, entries: Sequence[_Summed]) -> Field:
+    """Where the queries of an attention look, after they gathered from the elements that were summed.
+
+    A token without a place of its own, such as a class token, has gathered from all others. Queries that look beyond
+    all that they gather from, as the global ones of GCViT do, which are the same for every window, weigh it and bring
+    no place with them.
+    """
+    values = np.where(own.values == NONE, POOLED, own.values)
+    for low, high in (entry.reach[key] for entry in entries if key in entry.reach):
+        if (is_number(values) & ((values < low) | (values > high))).any():
+            return constant_field(MIXED, values.ndim)
+    return Field(values, own.step)
 
 
 def _matmul(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -107,8 +107,11 @@ def joined(parts: list[Looks], shape: tuple[int, ...], why: str = "") -> Looks:
         # The two views of an attention's scores: a mask or a bias that only some of them agree with leaves the others.
         views = [join_views(one, two) for one, two in pairs]
         fitting = [view for view in views if not conflicts(view)]
-        views = fitting or views
-        result = Looks(shape, tuple(views[:2]), result.why or other.why or (why if not fitting else ""))
+        before, whys = conflicts_of(result, other), result.why or other.why
+        result = Looks(shape, tuple((fitting or views)[:2]), whys)
+        # The colours that a graph mixes before its trunk were no places; what joined places says more.
+        if not fitting and (not whys or conflicts_of(result) - before):
+            result = replace(result, why=why or whys)
     return result
 
 
@@ -133,6 +136,11 @@ def join_views(one: View, two: View) -> View:
 def conflicts(view: View) -> bool:
     """Whether places that differ were joined."""
     return any((found.values == CONFLICT).any() for found in view.values())
+
+
+def conflicts_of(*parts: Looks) -> set[Key]:
+    """The coordinates of tensors in which places that differ were joined."""
+    return {key for part in parts for view in part.views for key, found in view.items() if conflicts({key: found})}
 
 
 def values_of(view: View, key: Key, rank: int) -> Field:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.coordinates.fields import NONE, Field, compact
-from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, seen_nowhere, stated, values_of
+from onnx_gapmil.lift.coordinates.looks import Looks, View, conflicts_of, joined, seen_nowhere, stated, values_of
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -45,12 +45,27 @@ def _kept(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 def _joined(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     why = f"{node.op} '{node.name}' joins places that differ"
     after = scene.out_shape(node)
-    found = [joined(parts, after, why)]
+    found = [joined(_ungated(parts, after) if node.op == "Mul" else parts, after, why)]
     # The sum beside its norm, as SkipLayerNormalization gives it, is the last output.
     for tensor in node.outputs[1:]:
         shape = scene.shape(tensor.name)
         found.append(found[0] if shape == after else seen_nowhere(shape or ()))
     return found
+
+
+def _ungated(parts: list[Looks], after: tuple[int, ...]) -> list[Looks]:
+    """Factors without a gate of one number a cell, where it looks elsewhere than the map that it is multiplied with.
+
+    Such a spatial attention (CSATv2's, of a coarser map) weighs what a cell holds, as squeeze-and-excite does, and
+    brings nothing of its own places; stripes of the image say whether it weighs too much.
+    """
+    for gate, data in (parts, parts[::-1]) if len(parts) == 2 else ():
+        wide = [axis for axis, dim in enumerate(after) if gate.rank == len(after) and gate.shape[axis] != dim]
+        fields = [field for view in data.views for field in view.values()]
+        own = len(wide) == 1 and data.shape == after and fields and not any(field.varies(wide[0]) for field in fields)
+        if own and conflicts_of(joined(parts, after)) - conflicts_of(data):
+            return [data]
+    return parts
 
 
 def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:

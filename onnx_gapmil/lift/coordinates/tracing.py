@@ -11,6 +11,7 @@ from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampli
 from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, UNKNOWN
 from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, pixels, seen_nowhere, stated
 from onnx_gapmil.lift.coordinates.scene import Scene
+from onnx_gapmil.lift.coordinates.sums import whole_sum
 from onnx_gapmil.lift.coordinates.unrolling import carried_before, is_written_out
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def _carried(name: str, looks: Looks, found: Mapping[str, Looks]) -> Looks:
 
 
 def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
+    summed = whole_sum(node, scene)
+    if summed is not None and summed.source in found:
+        return [summed.looks(found[summed.source], scene.out_shape(node))]
     parts = [found.get(tensor.name) or seen_nowhere(scene.shape(tensor.name) or ()) for tensor in node.inputs]
     rule = RULES.get(node.op) if node.domain in _DOMAINS else None
     subgraphs = [value for value in node.attrs.values() if hasattr(value, "nodes")]

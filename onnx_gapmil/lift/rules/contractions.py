@@ -14,6 +14,7 @@ from onnx_gapmil.lift.coordinates.contractions import letters
 from onnx_gapmil.lift.frozen import require_image
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.rules.dense import pointwise
+from onnx_gapmil.lift.rules.flattened import is_flattened, lift_flattened_dense
 from onnx_gapmil.lift.rules.pools import end_at_pool
 from onnx_gapmil.lift.rules.weighted import attention_over
 from onnx_gapmil.lift.table import rule
@@ -56,7 +57,8 @@ def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
     found = _read(node, walk)
     behind = walk.try_lift(found.data)
     if isinstance(behind, Refusal):
-        return _pooled(node, walk, found, behind)
+        flat = _flattened(node, walk, found, behind)
+        return flat if flat is not None else _pooled(node, walk, found, behind)
     if not all(walk.is_fixed(name) for name, _ in found.others):
         raise walk.refuse("unknown-operator", node, f"several operands of '{_equation(node)}' depend on the image")
     dense = _dense(node, walk, behind, found)
@@ -123,6 +125,19 @@ def _dense(node: gs.Node, walk: Lifting, lifted: Lifted, found: _Sum) -> Lifted 
     detail = f"dense {lifted.channels} → {rows}: a 1×1 convolution"
     axis = found.output.index(batch)
     return walk.result(node, name, [lifted], "affine", detail, channels=rows, batch_axis=axis)
+
+
+def _flattened(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifted | None:
+    """A dense layer on a flattened map, ``nf,fk->nk``, its axes in any order; None for all others."""
+    if not is_flattened(behind) or len(found.own) != 2 or len(found.others) != 1:
+        return None
+    weight, axes = found.others[0]
+    batch, feature = found.own[0], found.own[1]
+    classes = axes.replace(feature, "")
+    if len(axes) != 2 or feature not in axes or set(found.output) != {batch, classes} or not walk.is_fixed(weight):
+        return None
+    lifted = lift_flattened_dense(node, walk, found.data, weight, "", transposed=axes[1] == feature)
+    return replace(lifted, batch_axis=found.output.index(batch))
 
 
 def _pooled(node: gs.Node, walk: Lifting, found: _Sum, behind: Refusal) -> Lifted:

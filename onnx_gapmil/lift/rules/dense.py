@@ -44,12 +44,12 @@ def _gemm(node: gs.Node, walk: Lifting) -> Lifted:
     transposed = bool(node.attrs.get("transB", 0))
     rows = walk.shape(weight)[0 if transposed else 1]
     bias = node.inputs[2].name if len(node.inputs) > 2 else ""
-    # PyTorch and MXNet write the weight as (K, C) and transB=1; jax2onnx, tf2onnx and Keras as (C, K).
-    kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     scale, bias_scale = (float(node.attrs.get(key, 1.0)) for key in ("alpha", "beta"))
     # AlexNet, VGG and LeNet: no pool before the layer, but a map flattened.
     if is_flattened(walk.try_lift(data)) and scale == bias_scale == 1.0 and not node.attrs.get("transA", 0):
-        return lift_flattened_dense(node, walk, data, kernel, rows, bias)
+        return lift_flattened_dense(node, walk, data, weight, bias, transposed=transposed)
+    # PyTorch and MXNet write the weight as (K, C) and transB=1; jax2onnx, tf2onnx and Keras as (C, K).
+    kernel = weight if transposed else walk.build.node("Transpose", [weight], perm=[1, 0])
     lifted = walk.lift(data)
     _require_channels_at(node, walk, lifted, 0 if node.attrs.get("transA", 0) else 1)
     detail = f"dense {lifted.channels} → {rows}{', bias' if bias else ''}: a 1×1 convolution on the grid"
@@ -98,8 +98,7 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     if isinstance(walk.try_lift(data), Refusal) and contracts_positions(node, walk):
         return lift_weighted_sum(node, walk)
     if is_flattened(walk.try_lift(data)) and not flipped and len(shape) == 2:
-        kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
-        return lift_flattened_dense(node, walk, data, kernel, shape[1], "")
+        return lift_flattened_dense(node, walk, data, weight, "", transposed=False)
     lifted = walk.lift(data)
     # A weight of one axis is a single class; leading axes of extent 1 are dropped.
     matrix = shape[-2:] if len(shape) >= 2 else (shape[0], 1)

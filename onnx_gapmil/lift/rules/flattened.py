@@ -2,7 +2,9 @@
 
 A dense layer on all positions is a sum over positions of one dense layer each, ``y = b + sum_p W_p A[:, p]``. Its
 lift is ``b + H*W * W_p A[:, p]``: every cell by its own slice of the weights. A cell's value then depends on where it
-is; the report says *position-dependent*. What follows (activations, further layers) are the rules for pooled tensors.
+is; the report says *position-dependent*. Where all slices are equal it is a pool like any other: a mean spelled as a
+dense layer, or as a convolution as large as the map. What follows (activations, further layers) are the rules for
+pooled tensors.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from onnx_gapmil.lift.verdict import LiftStep, Refusal
 from onnx_gapmil.lift.weighing import pool_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
-    from onnx_gapmil.lift.verdict import PoolWeights
+    from onnx_gapmil.lift.verdict import PoolWeights, StepKind
 
+#: Weights with more elements are not read; those of large layers are learned, and not alike.
+_MOST_READ = 1 << 22
 #: Operators between the flattening and the dense layer that this many steps may take.
 _MAX_STEPS = 12
 _FLATTENING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
@@ -72,27 +78,49 @@ def is_flattened(found: Lifted | Refusal) -> bool:
     return isinstance(found, Refusal) and found.code == "flatten-head"
 
 
-def lift_flattened_dense(node: gs.Node, walk: Lifting, data: str, weight: str, rows: int, bias: str) -> Lifted:
+def lift_flattened_dense(
+    node: gs.Node, walk: Lifting, data: str, weight: str, bias: str, *, transposed: bool
+) -> Lifted:
     """A dense layer on a flattened map.
 
     Args:
         node: the dense layer.
         walk: the walk.
         data: the vector (N, F) it reads.
-        weight: its weights as (K, F), in the graph.
-        rows: K.
+        weight: its fixed weights, (F, K).
         bias: its fixed bias, of K elements or one, or "".
+        transposed: the weights are (K, F).
 
     Raises:
         HeadRefused: how the map was flattened is not known.
     """
+    rows = walk.shape(weight)[0 if transposed else 1]
     _require_bias(node, walk, rows, bias)
     found = _find(node, walk, data)
     build = walk.build
     grid = _grid(node, walk, found)
-    kernel = build.reshape(weight, [rows, *found.inner])
+    kernel = weight if transposed else build.node("Transpose", [weight], perm=[1, 0])
+    kernel = build.reshape(kernel, [rows, *found.inner])
     kernel = build.node("Transpose", [kernel], perm=[*found.order[1:], found.order[0], 0])
-    return _positionwise(node, walk, grid, kernel, rows, bias)
+    value = _read(walk, weight)
+    if value is not None:
+        value = (value if transposed else value.T).reshape(rows, *found.inner)
+    return _positionwise(node, walk, grid, kernel, rows, bias, alike=_alike(value, found.order[1:]))
+
+
+def _read(walk: Lifting, weight: str) -> np.ndarray | None:
+    """Weights that are small enough to be looked at."""
+    return walk.value(weight) if math.prod(walk.shape(weight)) <= _MOST_READ else None
+
+
+def _alike(weights: np.ndarray | None, positions: Sequence[int]) -> bool:
+    """Whether weights are known to be the same along the axes of positions, up to the rounding of their type."""
+    if weights is None:
+        return False
+    first = weights
+    for axis in positions:
+        first = first.take([0], axis)
+    return np.allclose(weights, first, rtol=1e-5, atol=0)
 
 
 def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
@@ -122,14 +150,17 @@ def lift_whole_map_conv(node: gs.Node, walk: Lifting) -> Lifted:
     # position, a global depthwise convolution.
     if group == 1:
         kernel = walk.build.node("Transpose", [weight], perm=[2, 3, 1, 0])
-        return _positionwise(node, walk, grid, kernel, kernel_shape[0], bias)
+        alike = _alike(_read(walk, weight), (2, 3))
+        return _positionwise(node, walk, grid, kernel, kernel_shape[0], bias, alike=alike)
     if group != shape[1] or kernel_shape[0] != group:
         raise walk.refuse("flatten-head", node, f"it is a convolution as large as the map in {group} groups")
     weights = walk.build.reshape(weight, [1, group, *size])
     scaled = walk.build.node("Mul", [walk.build.node("Mul", [data, weights]), walk.scalar(math.prod(size), dtype)])
     name = walk.build.node("Add", [scaled, walk.build.reshape(bias, [1, -1, 1, 1])]) if bias else scaled
+    value = _read(walk, weight)
+    if _alike(value, (2, 3)):
+        return _result(node, walk, grid, name, group, "sum over positions, of each channel by one weight", alike=True)
     detail = "weighted sum over positions, with weights of its own for each channel: position-dependent"
-    value = walk.value(weight)
     said = None if value is None else pool_weights(value.reshape(group, -1))
     return _result(node, walk, grid, name, group, detail, said)
 
@@ -143,7 +174,9 @@ def _require_bias(node: gs.Node, walk: Lifting, rows: int, bias: str) -> None:
         raise walk.refuse("unknown-operator", node, "its bias is not fixed, or not the same for all images")
 
 
-def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, rows: int, bias: str) -> Lifted:
+def _positionwise(
+    node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, rows: int, bias: str, *, alike: bool
+) -> Lifted:
     """``b + H*W * A[:, p] @ kernel[p]`` for every cell p; the kernel as (H, W, C, K), or (T, C, K) for a sequence."""
     build, (height, width) = walk.build, grid.size
     kernel = build.reshape(kernel, [height, width, grid.channels, rows])
@@ -152,8 +185,9 @@ def _positionwise(node: gs.Node, walk: Lifting, grid: FeatureGrid, kernel: str, 
     name = build.node("Mul", [product, walk.scalar(height * width, grid.dtype)])
     if bias:
         name = build.node("Add", [name, build.reshape(bias, [1, -1, 1, 1])])
-    detail = f"dense {grid.channels} × {height} × {width} → {rows}, each cell by its own slice: position-dependent"
-    return _result(node, walk, grid, name, rows, detail)
+    how = "all cells by one slice" if alike else "each cell by its own slice: position-dependent"
+    detail = f"dense {grid.channels} × {height} × {width} → {rows}, {how}"
+    return _result(node, walk, grid, name, rows, detail, alike=alike)
 
 
 def _result(
@@ -164,6 +198,8 @@ def _result(
     channels: int,
     detail: str,
     weights: PoolWeights | None = None,
+    *,
+    alike: bool = False,
 ) -> Lifted:
     # Slices of the weights fit one size of the map alone.
     if any(entry.space_is_open for entry in walk.trace.inputs):
@@ -172,7 +208,8 @@ def _result(
     batch = walk.shape(grid.source)[0]
     if math.prod(shape) != batch * channels:
         raise walk.refuse("flatten-head", node, f"its output {list(shape)} is no vector for each image")
-    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, "flatten", False, detail, weights)
+    kind: StepKind = "pool" if alike else "flatten"
+    step = LiftStep(walk.operator(node), node.name or "", walk.output, shape, kind, False, detail, weights)
     axis = 0 if shape[0] == batch else None
     return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.rewriting.proof.gaps import silent, unseen
+from onnx_gapmil.rewriting.proof.gaps import Along, silent, unseen
 from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
 
@@ -223,15 +223,16 @@ def _with_gaps(
     if len(claims) != 2:
         return check
     found: list[AxisLooks | None] = []
-    for known, axis, cells, claim, answer in zip(
-        (check.rows, check.columns), axes, stimulus.size, claims.values(), answers, strict=True
+    for lines, (known, axis, cells, claim, answer) in enumerate(
+        zip((check.rows, check.columns), axes, stimulus.size, claims.values(), answers, strict=True)
     ):
         if known is None or claim is None or answer is None:
             found.append(known)
             continue
+        along = Along(axis, lines, claim, cells)
         least, most = rounding * answer.level, float(answer.moved.max())
         none, nothing = silent(answer, claim, cells, max(least, _NO_STRIPE * most)), max(least, _NOTHING * most)
-        share = 0.0 if none else unseen(stimulus, axis, claim, cells, nothing, costly=costly)
+        share = 0.0 if none else unseen(stimulus, along, answer, nothing, costly=costly)
         found.append(replace(known, unseen=share, silent=none))
     return replace(check, rows=found[0], columns=found[1])
 

@@ -69,7 +69,6 @@ class Stimulus:
     """Feeds one base image and its stripes to a model.
 
     Attributes:
-        runs: forward passes so far, counted by the images that were looked at.
         size: (H, W) of the map; of a volume (D, H, W), of a clip (T, H, W).
     """
 
@@ -87,6 +86,9 @@ class Stimulus:
             alone: whether it is one image without a batch, (H, W, C), whose first axis may be open too.
         """
         self._run, self._inputs = run, tuple(inputs)
+        self._kind: Noise = kind
+        self._seed, self._alone = seed, alone
+        self._others: list[Stimulus] = []
         self._entry = next(entry for entry in inputs if entry.name == image)
         self._open = self._entry.batch_is_open and not alone
         self._batched = len(self._entry.traced) == 4 or self._open
@@ -101,7 +103,7 @@ class Stimulus:
         # A model that folds crops or frames into its batch gives more maps than it takes images.
         self._folds = len(base) != self._width
         self._base = base if self._folds else base[:1]
-        self.runs = 1
+        self._runs = 1
 
     def stripes(self, axis: int, count: int) -> Responses:
         """Replace stripe after stripe of one axis of the image.
@@ -114,6 +116,18 @@ class Stimulus:
         at = np.arange(edges[-1])
         moved = self.replaced(axis, [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)])
         return Responses(edges, moved, self.level)
+
+    def others(self, count: int) -> list[Stimulus]:
+        """So many other base images."""
+        for seed in range(self._seed + 1 + len(self._others), self._seed + 1 + count):
+            other = Stimulus(self._run, self._inputs, self._entry.name, self._kind, seed, alone=self._alone)
+            self._others.append(other)
+        return self._others[:count]
+
+    @property
+    def runs(self) -> int:
+        """Forward passes so far, of this base image and the others, counted by the images that were looked at."""
+        return self._runs + sum(other.runs for other in self._others)
 
     @property
     def level(self) -> float:
@@ -137,7 +151,7 @@ class Stimulus:
             changed[at] = self._other[at]
             images.append(changed)
         step = self._together()
-        self.runs += len(images)
+        self._runs += len(images)
         return np.concatenate([self._moved(images[at : at + step]) for at in range(0, len(images), step)])
 
     def pixels(self, axis: int) -> int:

@@ -100,6 +100,25 @@ def test_latent_queries_have_no_place() -> None:
     assert (found == POOLED).all()
 
 
+GLOBAL_QUERIES = """g = Reshape(x, strided)
+    q = ReduceMean<axes=[2], keepdims=0>(g)
+    r = Reshape(x, windows)
+    t = Transpose<perm=[0, 1, 3, 2]>(r)
+    s = MatMul(q, t)
+    p = Softmax(s)
+    o = MatMul(p, r)
+    b = Reshape(o, back)
+    """
+
+
+@pytest.mark.parametrize(("end", "found"), [("m = Add(x, b)", np.arange(12) + 0.5), ("m = Identity(b)", [MIXED] * 12)])
+def test_queries_that_are_the_same_for_every_window_bring_no_place(end: str, found: np.ndarray) -> None:
+    """As GCViT's: a small copy of the whole map asks each window, whose position says where its answers look."""
+    init = {"strided": ints(1, 4, 3, 3), "windows": ints(1, 3, 4, 3), "back": ints(1, 12, 3)}
+    model = text_model(GLOBAL_QUERIES + end, x="float[1,12,3] x", y="float[1,12,3] m", init=init)
+    np.testing.assert_array_equal(coordinate(coordinates_of(model), 1)[0, :, 0], found)
+
+
 def test_matrix_product_with_swapped_axes() -> None:
     model = text_model("m = Gemm<transA=1>(x, w)", x="float[3,6] x", y="float[6,5] m", init={"w": weights(3, 5)})
     np.testing.assert_array_equal(coordinate(coordinates_of(model), 1)[:, 0], np.arange(6) + 0.5)

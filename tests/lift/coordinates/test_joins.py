@@ -46,6 +46,47 @@ def test_gate_of_the_whole_map_changes_nothing() -> None:
     np.testing.assert_array_equal(coordinate(coordinates_of(model), 3)[0, 0, 0], np.arange(4) + 0.5)
 
 
+@pytest.mark.parametrize("order", ["g, t", "t, g"])
+def test_a_gate_of_one_number_a_cell_that_looks_elsewhere_leaves_the_places_of_the_map(order: str) -> None:
+    """A spatial attention as CSATv2's, of a map that was made coarser and enlarged again."""
+    model = text_model(
+        f"t = Conv(x, w)\n c = ReduceMean<axes=[1]>(t)\n f = Slice(c, a, b, k, a)\n g = Sigmoid(f)\n m = Mul({order})",
+        x="float[1,3,3,4] x",
+        y="float[1,5,3,4] m",
+        init={"w": weights(5, 3, 1, 1), "a": ints(-1), "b": ints(-99), "k": ints(3)},
+    )
+    looks = coordinates_of(model)
+    np.testing.assert_array_equal(coordinate(looks, 3)[0, 0, 0], np.arange(4) + 0.5)
+    assert looks.why == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "f = Slice(t, a, b, k, a)\n m = Mul(f, t)",  # as many numbers a cell as the map has
+        "c = ReduceMean<axes=[1]>(t)\n f = Slice(c, a, b, k, a)\n m = Add(f, t)",  # no factor
+        "c = ReduceMean<axes=[2]>(t)\n f = Slice(c, a, b, k, a)\n m = Mul(f, t)",  # one number a column
+    ],
+)
+def test_what_is_no_gate_joins_its_places(body: str) -> None:
+    init = {"w": weights(5, 3, 1, 1), "a": ints(-1), "b": ints(-99), "k": ints(3)}
+    model = text_model(f"t = Conv(x, w)\n {body}", x="float[1,3,3,4] x", y="float[1,5,3,4] m", init=init)
+    assert (coordinate(coordinates_of(model), 3) == CONFLICT).all()
+
+
+def test_what_joins_places_is_named_before_what_mixed_colours() -> None:
+    model = text_model(
+        "r = Gather<axis=1>(x, zero)\n g = Gather<axis=1>(x, one)\n y = Add(r, g)\n f = Slice(y, a, b, k, a)\n"
+        " m = Sub(y, f)",
+        x="float[1,3,4,4] x",
+        y="float[1,4,4] m",
+        init={"zero": np.array(0), "one": np.array(1), "a": ints(-1), "b": ints(-99), "k": ints(2)},
+    )
+    looks = coordinates_of(model)
+    assert (coordinate(looks, 3) == CONFLICT).all()
+    assert looks.why.startswith("Sub ")
+
+
 def test_padding_looks_beyond_the_edge() -> None:
     model = text_model(
         "m = Pad(x, n)", x="float[1,1,3,4] x", y="float[1,1,6,4] m", init={"n": ints(0, 0, 2, 0, 0, 0, 1, 0)}

@@ -68,6 +68,21 @@ def by_position(weight: np.ndarray, bias: np.ndarray | float = 0.0) -> Head:
             id="pool_of_one_position_behind_it",
         ),
         pytest.param(
+            'f = Flatten(k)\n e = Einsum<equation="nf,fk->nk">(f, w)\n y = Add(e, b)',
+            {"w": W.T.copy()},
+            id="einsum",
+        ),
+        pytest.param(
+            'f = Flatten(k)\n e = Einsum<equation="kf,nf">(w, f)\n t = Transpose(e)\n y = Add(t, b)',
+            {"w": W},
+            id="einsum_weights_first",
+        ),
+        pytest.param(
+            'e = Einsum<equation="nchw,kchw->nk">(k, w)\n y = Add(e, b)',
+            {"w": W.reshape(5, 6, 3, 5)},
+            id="einsum_of_the_map",
+        ),
+        pytest.param(
             "t = Transpose<perm=[0, 2, 3, 1]>(k)\n f = Flatten(t)\n y = Gemm<transB=1>(f, w, b)",
             {"w": W.reshape(5, 6, 3, 5).transpose(0, 2, 3, 1).reshape(5, 90).copy()},
             id="flattened_in_nhwc",
@@ -125,6 +140,34 @@ def test_weighted_sum_by_a_depthwise_convolution() -> None:
     assert_mean_is_logits(found)
     expected = 15 * trunk(x) * weights(6, 1, 3, 5)[:, 0] + weights(6)[:, None, None]
     assert_close(found.grid, expected)
+
+
+EACH = weights(6)
+
+
+@pytest.mark.parametrize(
+    ("body", "weight"),
+    [
+        ("q = Conv<group=6>(k, w)\n p = Flatten(q)", np.full((6, 1, 3, 5), 1 / 15)),
+        ("q = Conv<group=6>(k, w)\n p = Flatten(q)", np.broadcast_to(EACH[:, None, None, None] / 15, (6, 1, 3, 5))),
+        ("q = Conv(k, w)\n p = Flatten(q)", np.broadcast_to(np.diag(EACH)[:, :, None, None] / 15, (6, 6, 3, 5))),
+        ("f = Flatten(k)\n p = MatMul(f, w)", np.repeat(np.diag(EACH) / 15, 15, axis=0)),
+        ('f = Flatten(k)\n p = Einsum<equation="nf,kf->nk">(f, w)', np.repeat(np.diag(EACH) / 15, 15, axis=1)),
+    ],
+)
+def test_weights_that_are_alike_at_all_positions_make_a_pool(body: str, weight: np.ndarray) -> None:
+    """A mean spelled as a convolution as large as the map, or as a dense layer, depends on no position."""
+    model = text_model(
+        f"{TRUNK}\n {body}\n y = Gemm<transB=1>(p, v, b)",
+        init={"c": CONV, "w": weight.astype(np.float32), "v": weights(5, 6), "b": B},
+    )
+    x = images(model)
+    found = lift(model, x)
+    (head,) = found.rewrite.heads
+    assert (found.verdict, head.position_dependent, head.pool_weights) == ("exact", False, ())
+    assert_mean_is_logits(found)
+    scale = 1 if weight.ndim == 4 and weight.shape[1] == 1 and np.ptp(weight) == 0 else EACH[:, None, None]
+    assert_close(found.grid, dense(weights(5, 6), B)(trunk(x) * scale))
 
 
 @pytest.mark.parametrize(
@@ -323,9 +366,6 @@ SQUARE = weights(90, 90)
     ("body", "init"),
     [
         pytest.param("f = Flatten(k)\n g = Gemm<alpha=0.5>(f, q)", {"q": SQUARE}, id="scaled_dense_layer"),
-        pytest.param(
-            'f = Flatten(k)\n g = Einsum<equation="nc,kc->nk">(f, q)', {"q": SQUARE}, id="dense_layer_as_einsum"
-        ),
         pytest.param("f = Reshape(k, s)\n v = Conv(f, q)\n"
                      " g = Flatten(v)", {"q": SQUARE[:, :, None, None], "s": ints(0, 90, 1, 1)},
                      id="dense_layer_as_convolution"),

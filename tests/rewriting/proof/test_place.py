@@ -72,8 +72,8 @@ def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
         assert axis.contrast == pytest.approx(1)
 
 
-def test_one_base_image_a_stripe_for_each_row_and_column_and_four_combs_a_direction_are_run() -> None:
-    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8 + 4 + 4
+def test_one_base_image_a_stripe_for_each_row_and_column_and_both_halves_of_four_combs_a_direction_are_run() -> None:
+    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8 + 2 * 4 + 2 * 4
 
 
 @pytest.mark.parametrize(("macs", "stripes"), [(0, 16), (300_000_000, 16), (4_100_000_000, 5), (10**12, 5)])
@@ -83,7 +83,7 @@ def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: 
 
 def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
-    assert (found.passed, found.runs) == (True, 1 + 5 + 5 + 1 + 1)
+    assert (found.passed, found.runs) == (True, 1 + 5 + 5 + 2 + 2)
     assert found.measured["rows"]["stripes"] == 5
 
 
@@ -233,7 +233,7 @@ def test_channels_that_may_be_first_or_last_are_tried_both_ways() -> None:
 @pytest.mark.parametrize("batch", ["1", "4", "N"])
 def test_batches_are_filled_as_the_input_wants_them(batch: str) -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", x=f"float[{batch},3,32,32] x")
-    assert (found.passed, found.runs) == (True, 17 + 8)
+    assert (found.passed, found.runs) == (True, 17 + 16)
 
 
 def test_an_image_without_a_batch_is_run_by_itself() -> None:
@@ -255,7 +255,7 @@ def test_what_stands_beside_the_image_is_fed() -> None:
 def test_a_model_that_normalizes_bytes_by_itself_answers_to_larger_noise() -> None:
     body = "r = Abs(x)\n d = Div(r, most)\n q = Floor(d)\n c = Conv<strides=[4,4]>(q, k)\n y = Relu(c)"
     found = check(body, most=np.float32(10))
-    assert (found.passed, found.runs) == (True, 9 + 17 + 8)
+    assert (found.passed, found.runs) == (True, 9 + 17 + 16)
 
 
 def test_a_trunk_that_answers_to_nothing_is_skipped_and_never_passed() -> None:
@@ -366,6 +366,39 @@ def test_a_gate_over_the_whole_map_does_not_hide_what_lies_between() -> None:
     cut = {"begin": np.array([1, 1]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
     body = f"{PATCHES}\n s = Slice(a, begin, end, axes, every)\n p = GlobalAveragePool(a)\n g = Sigmoid(p)\n"
     assert check(f"{body} y = Mul(s, g)", places=places_of(6.0, 8.0), **cut).passed is False
+
+
+#: Attention over all positions of a map (1, 6, 8, 8), added to it.
+ATTENTION = """
+ t = Reshape(a, flat)
+ tokens = Transpose<perm=[0,2,1]>(t)
+ query = MatMul(tokens, wq)
+ key = MatMul(tokens, wk)
+ turned = Transpose<perm=[0,2,1]>(key)
+ scores = MatMul(query, turned)
+ soft = Softmax<axis=-1>(scores)
+ value = MatMul(tokens, wv)
+ brought = MatMul(soft, value)
+ back = Transpose<perm=[0,2,1]>(brought)
+ m = Reshape(back, square)
+ b = Add(a, m)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("stripes", [MAX_STRIPES, 5])
+def test_an_attention_over_the_whole_map_does_not_hide_what_lies_between(seed: int, stripes: int) -> None:
+    scales = {"wq": 0.2, "wk": 0.2, "wv": 0.4}
+    init = {
+        name: np.float32(scale) * weights(6, 6, seed=3 * seed + at) for at, (name, scale) in enumerate(scales.items())
+    }
+    init |= {"flat": np.array([0, 6, 64]), "square": np.array([0, 6, 8, 8])}
+    assert check(f"{PATCHES} {ATTENTION} y = Identity(b)", stripes=stripes, **init).passed is True
+    cut = {"begin": np.array([1, 1]), "end": np.array([99] * 2), "axes": np.array([2, 3]), "every": np.array([2] * 2)}
+    body = f"{PATCHES} {ATTENTION} y = Slice(b, begin, end, axes, every)"
+    found = check(body, places=places_of(6.0, 8.0), stripes=stripes, **init, **cut)
+    assert found.passed is False
+    assert "what lies between them moves none" in found.reason
 
 
 def test_the_figures_of_both_axes_are_kept() -> None:
