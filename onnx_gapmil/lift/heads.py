@@ -89,7 +89,8 @@ class LiftedHead:
     @property
     def quantized(self) -> bool:
         """Whether it rounds to integers on the way."""
-        return any(step.op.split("::")[-1] in QUANTIZING for step in self.chain)
+        rounds = self.lifted.rounding is not None  # a class token's trunk, too, which is no part of the chain
+        return rounds or any(step.op.split("::")[-1] in QUANTIZING for step in self.chain)
 
     @property
     def features(self) -> tuple[FeatureGrid, ...]:

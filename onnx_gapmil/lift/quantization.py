@@ -137,19 +137,28 @@ def saturate(
             reshape stands behind a normalization, OpenVINO moves the operators through it and divides by zero.
     """
     build = walk.build
-    # The calibrated range may lie beyond the largest float16.
-    limits = np.finfo(dtype if dtype.kind == "f" else np.float32)
-    low, high = (
-        walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (quantization.low, quantization.high)
-    )
     if walk.readout == "instance":
-        return build.node("Min", [build.node("Max", [grid, low]), high])
-    inside = build.node("Min", [build.node("Max", [pooled, low]), high])
-    tiny = walk.scalar(float(limits.tiny), dtype)
+        return clipped(walk, grid, quantization, dtype)
+    inside = clipped(walk, pooled, quantization, dtype)
+    tiny = walk.scalar(float(_limits(dtype).tiny), dtype)
     # At z = 0 the quotient is 0 / 0; 1 is put in its place. Less, since Equal takes no floats before operator set 11.
     zero = build.node("Cast", [build.node("Less", [build.node("Abs", [pooled]), tiny])], to=elem_type(dtype))
     share = build.node("Add", [build.node("Div", [inside, build.node("Add", [pooled, zero])]), zero])
     return build.node("Mul", [grid, lay(share) if lay is not None else share])
+
+
+def clipped(walk: Lifting, tensor: str, quantization: Quantization, dtype: np.dtype) -> str:
+    """A tensor of real numbers cut to a range."""
+    # The calibrated range may lie beyond the largest float16.
+    limits = _limits(dtype)
+    low, high = (
+        walk.scalar(float(np.clip(end, limits.min, limits.max)), dtype) for end in (quantization.low, quantization.high)
+    )
+    return walk.build.node("Min", [walk.build.node("Max", [tensor, low]), high])
+
+
+def _limits(dtype: np.dtype) -> np.finfo[np.floating]:
+    return np.finfo(dtype if dtype.kind == "f" else np.float32)
 
 
 def quantization_of(

@@ -81,6 +81,73 @@ def test_grid_is_the_decomposition(spelling: str, mode: str) -> None:
         assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
 
 
+QUANTIZED: dict[str, dict[str, Any]] = {
+    "uint8": {"integers": "uint8", "batch": 1},
+    "int8": {"integers": "int8", "qkv": "gather", "scale_first": True, "gelu": "operator", "batch": 1},
+    "int8, slices": {"integers": "int8", "qkv": "slice", "registers": 2, "takes": "slice"},
+    "by ranges": {"integers": "dynamic", "batch": 1},
+    "by ranges, fused operators": {"integers": "dynamic", "batch": 1, "qkv": "gather", "gelu": "operator"},
+}
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+@pytest.mark.parametrize("spelling", QUANTIZED)
+def test_a_quantized_trunk_is_decomposed_with_what_it_rounds(spelling: str, mode: str) -> None:
+    vit = Vit(**QUANTIZED[spelling])
+    got, expected = answers(vit, mode)
+    assert vit.margin > 5e-5  # of a step: no number is rounded the other way in float32
+    for mine, theirs in zip(got, expected, strict=True):
+        assert np.abs(mine - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("kind", ["uint8", "dynamic"])
+def test_a_head_of_floats_on_a_quantized_trunk_is_up_to_rounding(kind: str) -> None:
+    """The last bit decides which way some numbers of a row are rounded, whatever the head computes in."""
+    model = Vit(integers=kind, layers=1, batch=1).model()
+    head = rewrite_model(model, class_token=DIRECT).heads[0]
+    assert head.quantized
+    assert head.rounding_bound is None
+    assert all(step.op == "Gather" or step.op == "Gemm" for step in head.chain)
+
+
+def _first(model: onnx.ModelProto, op: str) -> onnx.NodeProto:
+    return next(node for node in reversed(model.graph.node) if node.op_type == op)
+
+
+def test_a_scale_for_each_channel_of_the_tokens_is_refused_by_name() -> None:
+    model = Vit(integers="uint8").model()
+    pair = [_first(model, "QuantizeLinear"), _first(model, "DequantizeLinear")]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(8, 0.1, np.float32), "scales"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full(8, 120, np.uint8), "zeros"))
+    for node in pair:
+        node.input[1:] = ["scales", "zeros"]
+        node.attribute.append(onnx.helper.make_attribute("axis", -1))
+    said = refused(model)
+    assert pair[0].name in said
+    assert "its scale is not one fixed number for all tokens and channels" in said
+
+
+def test_integers_that_are_read_by_another_scale_are_refused_by_name() -> None:
+    model = Vit(integers="int8").model()
+    node = _first(model, "DequantizeLinear")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.1), "other"))
+    node.input[1] = "other"
+    said = refused(model)
+    assert node.name in said
+    assert "not the one that its integers were made with" in said
+
+
+def test_a_trunk_that_is_quantized_without_zero_points() -> None:
+    model = Vit(integers="int8", batch=1, layers=1).model()
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2:
+            del node.input[2]
+    found = rewrite_model(model, class_token=DIRECT)
+    assert found.heads[0].grid is not None
+    logits, grid = run(found, images(Vit(batch=1)), found.heads[0].logits, found.heads[0].grid)
+    assert np.abs(grid.mean(axis=(2, 3)) - logits).max() <= 1e-5 * np.abs(grid).max()
+
+
 def test_tokens_in_windows_keep_what_has_no_place() -> None:
     """Patches taken window by window: the cells are put back, and what no place brings is what it is in any order."""
     vit = Vit(rows=4, columns=4)
@@ -141,7 +208,8 @@ def test_some_classes_are_the_rows_of_the_whole_grid(emit: str) -> None:
 
 
 def test_the_vendors_outputs_stay_bit_equal_as_deployed() -> None:
-    for vit in (Vit(), Vit(half=True), Vit(qkv="slice", gelu="tanh")):
+    quantized = [Vit(integers=kind, layers=1) for kind in ("uint8", "int8", "dynamic")]
+    for vit in (Vit(), Vit(half=True), Vit(qkv="slice", gelu="tanh"), *quantized):
         model, data = vit.model(), images(vit)
         found = rewrite_model(model, class_token=DIRECT)
         (after,) = run(found, data, "y", optimize=True)

@@ -16,6 +16,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 CLASSES = 5
+#: Scale of all tensors that depend on the image, where it is fixed; of a range that cuts some of them.
+STEP = 1 / 32
+#: Integers of static quantization and their zero point.
+PAIRS: dict[str, tuple[type, int]] = {"uint8": (np.uint8, 120), "int8": (np.int8, -3)}
 _ERF = np.vectorize(erf)
 
 
@@ -36,6 +40,8 @@ class Vit:
         tokens_first: (T, N, C) in the trunk.
         batch: fixed number of images; None leaves it open.
         half: float16.
+        integers: ``uint8`` or ``int8``: static quantization by pairs, of weights column by column; ``dynamic``: as ONNX
+            Runtime's dynamic quantizer spells it, whose range is that of all images of a batch.
         rows: of patches.
         columns: of patches.
         width: channels.
@@ -44,6 +50,8 @@ class Vit:
         classes: how many there are.
         up: how much wider the MLPs are.
         weights: by name, float32.
+        scales: of those that are integers in the file, one for each column or one for all.
+        margin: how near to the middle between two steps a number lay, in steps; after `run`.
     """
 
     layers: int = 2
@@ -57,6 +65,7 @@ class Vit:
     tokens_first: bool = False
     batch: int | None = None
     half: bool = False
+    integers: str = ""
     rows: int = 2
     columns: int = 3
     width: int = 8
@@ -65,6 +74,7 @@ class Vit:
     classes: int = CLASSES
     up: int = 2
     weights: dict[str, np.ndarray] = field(default_factory=dict)
+    scales: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         generator, size = np.random.default_rng(7), self.width
@@ -94,6 +104,14 @@ class Vit:
         made("shift", size, size=0.2)
         made("head", size, self.classes)
         made("head_bias", self.classes)
+        self.margin = 0.5
+        for name, array in self.weights.items() if self.integers else ():
+            if array.ndim == 2 and name != "head":
+                # Integers of 8 bits times a scale for each column, or one for all.
+                axis = None if self.integers == "dynamic" else 0
+                scale = (np.abs(array).max(axis=axis, keepdims=True) / 127).astype(np.float32)
+                self.scales[name] = scale.reshape(-1)
+                self.weights[name] = np.round(array / scale).astype(np.float32) * scale
 
     # --- in NumPy -------------------------------------------------------------------------------------------------
 
@@ -118,7 +136,7 @@ class Vit:
             .reshape(cells, -1)
         )
         patches = blocks @ w["patches"].reshape(self.width, -1).T
-        tokens = np.concatenate([w["start"][0], patches]) + w["position"][0]
+        tokens = self._static(np.concatenate([w["start"][0], patches]) + w["position"][0])[0]
         # Row 0 once more: what each cell brings, and what has no place; their sum of means is row 0 itself.
         placed, rest = np.zeros((cells, self.width)), tokens[0].copy()
         for layer in range(self.layers):
@@ -126,32 +144,27 @@ class Vit:
             def norm(part: str, layer: int = layer) -> tuple[np.ndarray, np.ndarray]:
                 return w[f"gain_{part}{layer}"], w[f"shift_{part}{layer}"]
 
-            before = tokens if self.post_norm else _norm(tokens, *norm("a"))
+            before = tokens if self.post_norm else self._input(_norm(tokens, *norm("a")))[0]
             branch, brought, other = self._attention(before, layer)
             scale = w[f"scale_a{layer}"] if self.scale_first else 1.0
-            tokens = tokens + branch * scale
             placed, rest = placed + brought * scale, rest + other * scale
+            tokens, placed, rest = self._static(tokens + branch * scale, placed, rest)
             if self.post_norm:
                 placed, rest, tokens = _lifted_norm(placed, rest, tokens, *norm("a"))
-            inner = tokens if self.post_norm else _norm(tokens, *norm("b"))
-            cell, alike = placed, rest
+            cell, alike, inner = placed, rest, tokens
             if not self.post_norm:
-                cell, alike, _ = _lifted_norm(placed, rest, tokens, *norm("b"))
-            z = inner @ w[f"up{layer}"] + w[f"up_bias{layer}"]
-            bent = self._bend(z)
-            branch = bent @ w[f"down{layer}"] + w[f"down_bias{layer}"]
+                cell, alike, inner = self._input(*_lifted_norm(placed, rest, tokens, *norm("b")), turned=True)
+            branch, cell, alike = self._mlp(inner, cell, alike, layer)
             scale = w[f"scale_b{layer}"] if self.scale_first else 1.0
             if mode == "through":
-                slope = bent[0] / z[0]
-                cell = cell @ w[f"up{layer}"] * slope @ w[f"down{layer}"] * scale
-                alike = (alike @ w[f"up{layer}"] + w[f"up_bias{layer}"]) * slope @ w[f"down{layer}"]
-                placed, rest = placed + cell, rest + (alike + w[f"down_bias{layer}"]) * scale
+                placed, rest = placed + cell * scale, rest + alike * scale
             else:
                 rest = rest + branch[0] * scale
-            tokens = tokens + branch * scale
+            tokens, placed, rest = self._static(tokens + branch * scale, placed, rest)
             if self.post_norm:
                 placed, rest, tokens = _lifted_norm(placed, rest, tokens, *norm("b"))
         placed, rest, tokens = _lifted_norm(placed, rest, tokens, w["gain"], w["shift"])
+        tokens, placed, rest = self._static(tokens, placed, rest)
         logits = tokens[0] @ w["head"] + w["head_bias"]
         apart = rest @ w["head"] + w["head_bias"]
         grid = cells * (placed @ w["head"]) + apart
@@ -160,7 +173,7 @@ class Vit:
     def _attention(self, tokens: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The branch for all tokens; what each cell brings to the first; what other tokens and the bias bring it."""
         w, depth = self._wide, self.width // self.heads
-        fused = tokens @ w[f"qkv{layer}"] + w[f"qkv_bias{layer}"]
+        fused = self._static(tokens @ w[f"qkv{layer}"] + w[f"qkv_bias{layer}"])[0]
         query, key, value = (
             part.reshape(-1, self.heads, depth).transpose(1, 0, 2) for part in np.split(fused, 3, axis=1)
         )
@@ -170,10 +183,65 @@ class Vit:
         grown = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights = grown / grown.sum(axis=-1, keepdims=True)
         out, bias = w[f"out{layer}"], w[f"out_bias{layer}"]
-        branch = (weights @ value).transpose(1, 0, 2).reshape(len(tokens), -1) @ out + bias
-        each = (weights[:, 0, :, None] * value).transpose(1, 0, 2).reshape(len(tokens), -1) @ out
         first = 1 + self.registers
-        return branch, each[first:], each[:first].sum(axis=0) + bias
+        branch = (weights @ value).transpose(1, 0, 2).reshape(len(tokens), -1)
+        each = (weights[:, 0, :, None] * value).transpose(1, 0, 2).reshape(len(tokens), -1)
+        branch, brought, other = self._input(branch, each[first:], each[:first].sum(axis=0))
+        return self._static(branch @ out + bias, brought @ out, other @ out + bias)
+
+    def _mlp(
+        self, inner: np.ndarray, cell: np.ndarray, alike: np.ndarray, layer: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """An MLP of all tokens, and of the first one's parts by its slopes."""
+        (up, down), (up_bias, down_bias) = (
+            [self._wide[f"{name}{end}{layer}"] for name in ("up", "down")] for end in ("", "_bias")
+        )
+        z, cell, alike = self._static(inner @ up + up_bias, cell @ up, alike @ up + up_bias)
+        bent = self._bend(z)
+        slope = np.where(z[0] == 0, 0.5, bent[0] / np.where(z[0] == 0, 1, z[0]))  # GELU's at 0
+        bent, cell, alike = self._input(bent, cell * slope, alike * slope)
+        return self._static(bent @ down + down_bias, cell @ down, alike @ down + down_bias)
+
+    # --- to integers, and back
+
+    def _input(self, first: np.ndarray, *parts: np.ndarray, turned: bool = False) -> tuple[np.ndarray, ...]:
+        """What a dense layer reads: rounded in any case, by its own range where that is found at run time."""
+        if turned:
+            values, placed, rest = self._input(parts[1], first, parts[0])
+            return placed, rest, values
+        if self.integers != "dynamic":
+            return self._static(first, *parts)
+        low, high = min(first.min(), 0.0), max(first.max(), 0.0)
+        step = (high - low) / 255
+        zero = np.round(-low / step)
+        return self._pair(first, parts, step, (-zero * step, (255 - zero) * step), clips=False)
+
+    def _static(self, values: np.ndarray, *parts: np.ndarray) -> tuple[np.ndarray, ...]:
+        """A pair of QuantizeLinear and DequantizeLinear, on all tokens and on the first one's parts."""
+        if self.integers not in PAIRS:
+            return (values, *parts)
+        kind, zero = PAIRS[self.integers]
+        limits = np.iinfo(kind)
+        return self._pair(values, parts, STEP, (STEP * (limits.min - zero), STEP * (limits.max - zero)))
+
+    def _pair(
+        self,
+        values: np.ndarray,
+        parts: tuple[np.ndarray, ...],
+        step: float,
+        ends: tuple[float, float],
+        *,
+        clips: bool = True,
+    ) -> tuple[np.ndarray, ...]:
+        """A range cuts cells in proportion; what rounding adds has no place."""
+        inside = np.clip(values, *ends) if clips else values
+        made = np.clip(np.round(values / step) * step, *ends)
+        self.margin = min(self.margin, float(np.abs(np.abs(values / step) % 1 - 0.5).min()))
+        if not parts:
+            return (made,)
+        placed, rest = parts
+        share = np.where(values[0] == 0, 1, inside[0] / np.where(values[0] == 0, 1, values[0]))
+        return made, placed * share, rest * share + made[0] - inside[0]
 
     def _bend(self, z: np.ndarray) -> np.ndarray:
         if self.gelu == "tanh":
@@ -222,6 +290,9 @@ class _Writer:
         return self.const(np.asarray(values), np.int64)
 
     def weight(self, name: str) -> str:
+        scales = self._vit.scales.get(name)
+        if scales is not None and self._vit.integers in PAIRS:
+            return self.node("DequantizeLinear", self._integers(name), self.const(scales), axis=1)
         if all(tensor.name != name for tensor in self._tensors):
             self._tensors.append(numpy_helper.from_array(self._vit.weights[name].astype(self._kind), name))
         return name
@@ -234,7 +305,7 @@ class _Writer:
         images = self.node("Gather", self.node("Shape", "x"), self.ints(0), axis=0)
         shape = self.node("Concat", images, self.ints(1 + vit.registers, size), axis=0)
         start = self.node("Expand", self.weight("start"), shape)
-        tokens = self.node("Add", self.node("Concat", start, patches, axis=1), self.weight("position"))
+        tokens = self.pair(self.node("Add", self.node("Concat", start, patches, axis=1), self.weight("position")))
         if vit.tokens_first:
             tokens = self.node("Transpose", tokens, perm=[1, 0, 2])
         for layer in range(vit.layers):
@@ -268,20 +339,43 @@ class _Writer:
         if vit.post_norm:
             tokens = self._norm(tokens, f"gain_a{layer}", f"shift_a{layer}")
         before = tokens if vit.post_norm else self._norm(tokens, f"gain_b{layer}", f"shift_b{layer}")
-        grown = self._gelu(self._dense(before, f"up{layer}", f"up_bias{layer}"))
+        grown = self.pair(self._gelu(self._dense(before, f"up{layer}", f"up_bias{layer}")))
         tokens = self._joined(tokens, self._dense(grown, f"down{layer}", f"down_bias{layer}"), f"scale_b{layer}")
         return self._norm(tokens, f"gain_b{layer}", f"shift_b{layer}") if vit.post_norm else tokens
 
     def _joined(self, tokens: str, branch: str, scale: str) -> str:
         if self._vit.scale_first:
             branch = self.node("Mul", branch, self.weight(scale))
-        return self.node("Add", tokens, branch)
+        return self.pair(self.node("Add", tokens, branch))
 
     def _dense(self, data: str, weight: str, bias: str) -> str:
-        return self.node("Add", self.node("MatMul", data, self.weight(weight)), self.weight(bias))
+        product = self._dynamic(data, weight) if self._vit.integers == "dynamic" else ""
+        product = product or self.node("MatMul", data, self.weight(weight))
+        return self.pair(self.node("Add", product, self.weight(bias)))
+
+    def _dynamic(self, data: str, weight: str) -> str:
+        """A dense layer as ONNX Runtime's dynamic quantizer spells it."""
+        made = self.node("DynamicQuantizeLinear", data, outputs=3)
+        integers, scale, zero = (f"{made.rsplit('_', 1)[0]}_{place}" for place in range(3))
+        factor = self.node("Mul", scale, self.const(self._vit.scales[weight][0]))
+        given = [integers, self._integers(weight), zero, self.const(np.int8(0), np.int8)]
+        return self.node("Mul", self.node("Cast", self.node("MatMulInteger", *given), to=TensorProto.FLOAT), factor)
+
+    def _integers(self, weight: str) -> str:
+        return self.const(np.round(self._vit.weights[weight] / self._vit.scales[weight]), np.int8)
+
+    def pair(self, data: str) -> str:
+        """QuantizeLinear and DequantizeLinear, where the network has them."""
+        if self._vit.integers not in PAIRS:
+            return data
+        kind, zero = PAIRS[self._vit.integers]
+        given = [self.const(np.float32(STEP)), self.const(np.asarray(zero), kind)]
+        return self.node("DequantizeLinear", self.node("QuantizeLinear", data, *given), *given)
 
     def _norm(self, data: str, gain: str, shift: str) -> str:
-        return self.node("LayerNormalization", data, self.weight(gain), self.weight(shift), axis=-1, epsilon=1e-5)
+        return self.pair(
+            self.node("LayerNormalization", data, self.weight(gain), self.weight(shift), axis=-1, epsilon=1e-5)
+        )
 
     def _gelu(self, z: str) -> str:
         kind = self._vit.gelu
@@ -307,7 +401,7 @@ class _Writer:
             scores = self.node("Add", scores, self.weight(f"mask{layer}"))
         brought = self.node("MatMul", self.node("Softmax", scores, axis=-1), value)
         order = [2, 0, 1, 3] if vit.tokens_first else [0, 2, 1, 3]
-        brought = self.node("Reshape", self.node("Transpose", brought, perm=order), self.ints(0, 0, size))
+        brought = self.pair(self.node("Reshape", self.node("Transpose", brought, perm=order), self.ints(0, 0, size)))
         return self._dense(brought, f"out{layer}", f"out_bias{layer}")
 
     def _hidden(self, tokens: str, layer: int) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.layout import Layout
-from onnx_gapmil.lift.lifted import FeatureGrid, Lifted
+from onnx_gapmil.lift.lifted import FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.placing import cells_of, difference_of
 from onnx_gapmil.lift.planes import map_of
+from onnx_gapmil.lift.quantization import clipped, rounding_phrase, saturate
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.tokens.program import DOMAIN
 from onnx_gapmil.lift.tokens.walk import TokenWalk
@@ -81,6 +82,36 @@ def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int]:
     )
 
 
+@rule("Round", domain=DOMAIN)
+def lift_rounded(node: gs.Node, walk: Lifting) -> Lifted:
+    """A row that is rounded to integers: a range cuts every cell in proportion, and what rounding adds has no place.
+
+    A trunk rounds some ten times a block, and each norm divides what was rounded before it by a deviation: no bound
+    follows from the scales. So rounding is no error here but a part of the answer, and the mean is the rounded row.
+    """
+    found = _token_walk(walk).program.rounded[walk.output]
+    lifted = walk.lift(found.row)
+    name, inside, axis = lifted.name, found.row, lifted.batch_axis
+    detail = "rounds within the range of all tokens"
+    if found.fixed is not None:
+        step, zero = found.fixed
+        low, high = (step * (end - zero) for end in found.limits)
+        range_ = Quantization(step, zero, low, high)
+
+        def lay(share: str) -> str:
+            return walk.per_cell(share, lifted.shape, axis, shape=lifted.shape)
+
+        name = saturate(walk, name, found.row, range_, lifted.dtype, lay)
+        inside = clipped(walk, found.row, range_, lifted.dtype)
+        detail = rounding_phrase(range_, clips=True)
+    rest = walk.build.node("Sub", [walk.output, inside])
+    name = walk.build.node("Add", [name, walk.per_cell(rest, lifted.shape, axis, shape=lifted.shape)])
+    detail = f"{detail}; what rounding adds has no place"
+    return walk.result(
+        node, name, [lifted], "gate", detail, conditional=True, batch_axis=axis, channels=lifted.channels
+    )
+
+
 @rule("Take", domain=DOMAIN)
 def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     """The class token where the head takes it: one map, of which its own way through the trunk is made."""
@@ -136,6 +167,8 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         lifted.dtype,
         conditional=True,
         step=step,
+        # The last bit of a row that is computed anew decides which way some numbers are rounded.
+        rounding=np.full(lifted.channels, np.inf) if own.program.rounded else None,
     )
 
 

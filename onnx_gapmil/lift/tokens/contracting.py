@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.tokens.boxes import Box
-from onnx_gapmil.lift.tokens.pointwise import cut
+from onnx_gapmil.lift.tokens.pointwise import part_of
 from onnx_gapmil.lift.tokens.program import ATTEND, DOMAIN, Attended
 from onnx_gapmil.lift.tokens.sources import tokens_of
 
@@ -51,14 +51,7 @@ def _dense(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) ->
     row_in = yield data, source
     inputs = [row_in, matrix] if row == 0 else [matrix, row_in]
     made = own.emit(node, inputs, own.size(whole), tensor)
-    return _part(own, node, made, box, whole)
-
-
-def _part(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
-    if part.count == whole.count:
-        return row
-    order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
-    return cut(own, node, row, order, own.size(part))
+    return part_of(own, node, made, box, whole)
 
 
 def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
@@ -73,7 +66,7 @@ def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         # A residual branch that an optimizer fused into the layer is a row, too.
         inputs.append((yield rest[0], whole.narrowed(own.walk.shape(rest[0]))))
     bends = bool(node.attrs.get("activation", ""))
-    return _part(own, node, own.emit(node, inputs, own.size(whole), tensor, bends=bends), box, whole)
+    return part_of(own, node, own.emit(node, inputs, own.size(whole), tensor, bends=bends), box, whole)
 
 
 def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) -> Making:

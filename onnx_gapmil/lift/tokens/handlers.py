@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.lift.tokens.contracting import gemm, multiply
 from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm, standard
+from onnx_gapmil.lift.tokens.integers import dequantize, multiply_integers, quantize
 from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
 from onnx_gapmil.lift.tokens.pointwise import (
     FUNCTIONS,
@@ -43,6 +44,10 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         (_RUNTIME, "FusedMatMul"): multiply,
         ("", "Gemm"): gemm,
         (_RUNTIME, "FusedGemm"): gemm,
+        **{(domain, "QuantizeLinear"): quantize for domain in ("", _RUNTIME)},
+        **{(domain, "DequantizeLinear"): dequantize for domain in ("", _RUNTIME)},
+        ("", "DynamicQuantizeLinear"): quantize,
+        ("", "MatMulInteger"): multiply_integers,
         ("", "Attention"): standard,
         (_RUNTIME, "Attention"): attention,
         (_RUNTIME, "MultiHeadAttention"): multi_head,

@@ -72,7 +72,7 @@ def normalize(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     first = int(node.attrs.get("axis", -1)) % rank
     if any(box.is_cut(axis) for axis in range(first, rank)):
         whole = yield tensor, box.grown(*range(first, rank))
-        return _cut(own, node, whole, box, box.grown(*range(first, rank)))
+        return part_of(own, node, whole, box, box.grown(*range(first, rank)))
     rows = [(yield node.inputs[0].name, box)]
     rows += [read.name for read in node.inputs[1:]]
     if not all(own.walk.is_fixed(name) for name in rows[1:] if name):
@@ -90,7 +90,7 @@ def along_axis(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         raise own.refuse(node, "it works on several axes at once")
     if any(box.is_cut(at) for at in axes):
         whole = yield tensor, box.grown(*axes)
-        return _cut(own, node, whole, box, box.grown(*axes))
+        return part_of(own, node, whole, box, box.grown(*axes))
     row = yield node.inputs[0].name, box
     return own.emit(node, [row], own.size(box), tensor, bends=node.op != "LpNormalization")
 
@@ -128,15 +128,15 @@ def _axes(own: Unrolling, node: gs.Node, shape: tuple[int, ...]) -> list[int]:
     return [int(axis) % len(shape) for axis in given]
 
 
-def _cut(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
+def part_of(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> str:
     """A part of a row that was made as a whole."""
     order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
     if part.count == whole.count:
         return row
-    return cut(own, node, row, order, own.size(part))
+    return _cut(own, node, row, order, own.size(part))
 
 
-def cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
+def _cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
     """Some elements of a row, the same of each image.
 
     Args:

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
 
-#: Domain of the two operators that stand for what has no name in ONNX.
+#: Domain of the operators that stand for what has no name in ONNX.
 DOMAIN = "gapmil.tokens"
 #: What the class token brings from all tokens: ``sum_p weights[p] values[p]``.
 ATTEND = "Attend"
 #: Where the head takes the class token.
 TAKE = "Take"
+#: A row that the vendor rounds to integers: ``(clip(round(t / s) + z) - z) s``.
+ROUND = "Round"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,25 @@ class Attended:
     where: str
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """What rounding does to a row.
+
+    Attributes:
+        row: what is rounded.
+        step: tensor of one float: the scale.
+        zero: tensor of one float: the zero point.
+        limits: the smallest and the largest integer.
+        fixed: scale and zero point, where they do not depend on the image.
+    """
+
+    row: str
+    step: str
+    zero: str
+    limits: tuple[int, int]
+    fixed: tuple[float, float] | None
+
+
 @dataclass
 class Program:
     """Rows of the class token, each a tensor with the node that makes it.
@@ -66,6 +87,8 @@ class Program:
         frozen: rows that are kept at their value: fixed ones, and what a lift does not pass.
         fixed: those of them that are the same for all images.
         attended: by the tensor of its result.
+        rounded: the same.
+        ranges: by a tensor of the vendor's that is quantized by its own range, scale and zero point.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
         skipped: nonlinear operators that the lift stops at, by the vendor's names.
     """
@@ -76,12 +99,14 @@ class Program:
     frozen: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
     attended: dict[str, Attended] = field(default_factory=dict)
+    rounded: dict[str, Rounded] = field(default_factory=dict)
+    ranges: dict[str, tuple[str, str]] = field(default_factory=dict)
     selections: dict[str, str] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.trace = replace(self.trace, shapes=dict(self.trace.shapes), dtypes=dict(self.trace.dtypes))
-        self._made: set[str] = set()
+        self._made: dict[str, onnx.NodeProto] = {}
 
     @property
     def rows(self) -> list[str]:
@@ -91,6 +116,12 @@ class Program:
     def holds(self, tensor: str) -> bool:
         """Whether a tensor is one of its rows."""
         return tensor in self._made
+
+    def is_rounded(self, row: str, fixed: tuple[float, float] | None) -> bool:
+        """Whether a row holds what was rounded with a scale and zero point already, in another shape perhaps."""
+        while row in self._made and self._made[row].op_type in ("Gather", "Reshape"):
+            row = self._made[row].input[0]
+        return fixed is not None and row in self.rounded and self.rounded[row].fixed == fixed
 
     def attended_by(self, graph: ModelGraph, row: str) -> list[str]:
         """The attentions that a row is made of, by their results, in order."""
@@ -140,7 +171,7 @@ class Program:
         made.attribute.extend(attributes)
         self.nodes.append(made)
         if op != TAKE:
-            self._made.add(result)
+            self._made[result] = made
         self.trace.shapes[result] = shape
         self.trace.dtypes[result] = np.dtype(dtype)
         if frozen:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.lift.tokens.program import Rounded
 
 _QUANTIZES = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 #: Steps whose lift is a map in another shape, so that its mean costs less than to repeat them.
@@ -77,6 +78,8 @@ class Values:
         """A class token's row, which is no tensor of the vendor's: what attentions bring, or its operator repeated."""
         node = walk.graph.producer(row)
         assert node is not None  # noqa: S101 - rows are what the program's nodes make
+        if row in walk.program.rounded:
+            return self._rounded_row(walk.program.rounded[row], walk.dtype(row, FLOAT))
         if row not in walk.program.attended:
             return self._repeated(node, row)
         found, build = walk.program.attended[row], self._build
@@ -85,6 +88,14 @@ class Values:
         brought = build.node("MatMul", [weights, build.node("Transpose", [values], perm=[0, 2, 1, 3])])
         shape = walk.shape(row)
         return build.reshape(brought, [-1 if walk.batch_is_open else shape[0], *shape[1:]])
+
+    def _rounded_row(self, found: Rounded, dtype: np.dtype) -> str:
+        """``(clip(round(t / s) + z) - z) s`` in float arithmetic, as of a head's pairs (`_rounded`)."""
+        build, step, zero = self._build, self.value(found.step), self.value(found.zero)
+        integers = build.node("Round", [build.node("Div", [self.value(found.row), step])])
+        low, high = (self._walk.scalar(float(end), dtype) for end in found.limits)
+        inside = build.node("Min", [build.node("Max", [build.node("Add", [integers, zero]), low]), high])
+        return build.node("Mul", [build.node("Sub", [inside, zero]), step])
 
     def _reads(self, name: str, tensor: str) -> bool:
         """Whether new nodes on the way to one tensor read another."""
