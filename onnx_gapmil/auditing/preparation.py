@@ -146,7 +146,7 @@ def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess
     """With what is to be said where images of 16 bits use 12 of them at the most; a few images tell."""
     found = []
     for sample in data.samples[:: max(1, len(data.samples) // _LOOKED_AT)][:_LOOKED_AT]:
-        if Path(sample.image).suffix.lower() not in DEEP_SUFFIXES:
+        if sample.image.suffix.lower() not in {*DEEP_SUFFIXES, ""}:  # a row of a table has no ending
             continue
         with suppress(ImageError):  # the audit names what cannot be read
             samples = read_samples(sample.image)

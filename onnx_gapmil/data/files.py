@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 
@@ -169,9 +170,9 @@ def _is_rooted(path: str) -> bool:
     return os.path.isabs(path)  # noqa: PTH117
 
 
-def exists(path: str | Path) -> bool:
+def exists(path: str | Source) -> bool:
     """Whether something is there; no error for a name that the file system cannot have."""
-    return os.path.exists(path)  # noqa: PTH110
+    return path.exists() if isinstance(path, Blob) else os.path.exists(path)  # noqa: PTH110
 
 
 def _variants(written: str) -> Iterator[str]:

@@ -34,6 +34,7 @@ from onnx_gapmil.version import __version__
 if TYPE_CHECKING:
     import onnx
 
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
@@ -292,7 +293,7 @@ class PredictionRun:
         self._held.close()
 
 
-def _are_arrays(paths: Sequence[Path], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
+def _are_arrays(paths: Sequence[Source], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
     """Whether the files hold arrays that go in as they are; those and photos are not run together.
 
     Pixels in a ``.npy`` are a photo: the first tells for all.

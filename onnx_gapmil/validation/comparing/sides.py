@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
@@ -32,14 +33,14 @@ class Shot:
     """An image that both models see.
 
     Attributes:
-        image: its file.
+        image: where it lies.
         name: unique in the data set.
         old: with labels in the old model's classes; None without labels.
         new: with labels in the new model's.
         columns: (column, value) each: what the label file says of it.
     """
 
-    image: Path
+    image: Source
     name: str
     old: Sample | None = None
     new: Sample | None = None
