@@ -11,8 +11,8 @@ from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
-from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards
-from onnx_gapmil.data.shards.listing import ShardSet, is_pattern
+from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards
+from onnx_gapmil.data.shards.listing import is_pattern
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
@@ -25,11 +25,12 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
     """Open a labelled data set, whatever its layout; docs/datasets.md shows each.
 
     A folder is taken for the first of these that fits: Pascal VOC or ILSVRC (XML files), the one label file that it
-    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), shards (Parquet),
-    folders of classes.
+    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), shards (Parquet,
+    tars of WebDataset), folders of classes.
 
     Args:
-        path: DATA: a folder, or a label file with the images in its folder; a Parquet file, or a pattern of several.
+        path: DATA: a folder, or a label file with the images in its folder; a Parquet file or a tar, or a pattern of
+            several.
         labels: a label file for the images in the folder `path`: any of the above, or a folder of XML files, or an
             image set of Pascal VOC. Of Parquet, the column of labels.
 
@@ -44,7 +45,7 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
     try:
         with without_collection():
             if pattern or (root.suffix.lower() in SHARDS and root.is_file()):
-                return _read_shards(find_shards(root), labels)
+                return read_shards(find_shards(root), str(labels) if labels is not None else None)
             if labels is None:
                 return _open_folder(root) if data.is_dir() else _open_file(root)
             if not data.is_dir():
@@ -71,7 +72,7 @@ def _open_folder(root: Path) -> DataSet:
     if len(lists) == 1 and not any(entry.is_dir() for entry in root.iterdir() if not entry.name.startswith(".")):
         return _read_label_file(lists[0], root)
     if (shards := folder_of_shards(root)) is not None:
-        return _read_shards(shards, None)
+        return read_shards(shards, None)
     others = [file for file in files if file.suffix.lower() in TABLES | JSONS]
     if len(others) == 1 and any(is_image(file.name) for file in files):
         return _read_label_file(others[0], root)  # it says which fields it found and which are needed
@@ -117,12 +118,6 @@ def _open_file(file: Path) -> DataSet:
     return _read_label_file(file, file.parent)
 
 
-def _read_shards(shards: ShardSet, labels: str | Path | None) -> DataSet:
-    from onnx_gapmil.data.shards.parquet import read_parquet
-
-    return read_parquet(shards, label=str(labels) if labels is not None else None)
-
-
 def _open_labelled(root: Path, labels: Path) -> DataSet:
     if labels.is_dir():
         if find_annotations(labels) != labels and not any(labels.rglob("*.xml")):
@@ -131,7 +126,7 @@ def _open_labelled(root: Path, labels: Path) -> DataSet:
     if labels.suffix.lower() == ".txt" and (annotations := find_annotations(root)) is not None:
         return read_voc(root, annotations, image_set=labels)
     if not exists(labels) and (shards := folder_of_shards(root)) is not None:
-        return _read_shards(shards, labels.name)
+        return read_shards(shards, labels.name)
     return _read_label_file(labels, root)
 
 

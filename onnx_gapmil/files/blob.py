@@ -47,6 +47,16 @@ class Blob(ABC):
             OSError, ValueError: it cannot be read, or is too large; says why, without its place.
         """
 
+    def read_part(self, start: int, size: int) -> bytes:
+        """Some of its bytes; fewer where it ends before.
+
+        Raises:
+            OSError, ValueError: it cannot be read.
+        """
+        with self.open(start + size) as stream:
+            stream.seek(start)
+            return stream.read(size)
+
     @abstractmethod
     def stamp(self) -> tuple[int, int, int]:
         """Size, and two numbers that move when it changes: of what holds it, so that nothing has to be read.
