@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 from onnx_gapmil.data.checks import box_problem
 from onnx_gapmil.data.files import exists
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
-from onnx_gapmil.files.blob import Blob, Source
+from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count, of_are
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
@@ -27,7 +27,7 @@ def build(
     placed: Sequence[tuple[RawSample, str]],
     *,
     kind: str,
-    root: Path | Blob,
+    root: Place,
     what: str,
     class_names: Sequence[str] | None = None,
     notes: Sequence[str] = (),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count
 
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
@@ -182,7 +182,7 @@ def _float(value: object) -> float:
         return float("inf")
 
 
-def _mask(value: object, where: str, finder: ImageFinder, image: Path) -> Path | None:
+def _mask(value: object, where: str, finder: ImageFinder, image: Place) -> Place | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):

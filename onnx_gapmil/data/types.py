@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.files.blob import Blob, Source
+from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 
 Label = int | str
 """A label as the data set writes it: a number, or a name (a wnid such as `n01440764` is a name)."""
@@ -72,7 +72,7 @@ class DataSet:
 
     samples: tuple[RawSample, ...]
     kind: str
-    root: Path | Blob
+    root: Place
     source: str
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from onnx_gapmil.data.files import listed
+from onnx_gapmil.data.folders import SPLITS
 from onnx_gapmil.data.shards.listing import PARQUET, TAR, ShardSet, shard_set, shards_in, shards_of_pattern
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 
 SHARDS = PARQUET | TAR
 """Endings of files that are data sets by themselves."""
 
 
-def find_shards(path: Path) -> ShardSet:
+_CONVERTED = {"default"}
+"""The folder that the Hub puts converted splits into."""
+
+
+def find_shards(path: Place) -> ShardSet:
     """One shard, or those that a pattern names.
 
     Raises:
@@ -42,7 +47,7 @@ def read_shards(shards: ShardSet, label: str | None) -> DataSet:
     return read_parquet(shards, label=label)
 
 
-def folder_of_shards(folder: Path) -> ShardSet | None:
+def folder_of_shards(folder: Place) -> ShardSet | None:
     """The shards in a folder, if they hold images; None if not.
 
     Raises:
@@ -51,19 +56,19 @@ def folder_of_shards(folder: Path) -> ShardSet | None:
     found = _of_one_kind(folder)
     if found:
         return shard_set(found, folder)
-    deeper = [place for place in sorted(folder.iterdir()) if place.is_dir() and _of_one_kind(place)]
+    splits = [place for place in listed(folder) if place.name.lower() in SPLITS | _CONVERTED and place.is_dir()]
+    deeper = ", ".join(str(place) for place in splits if _of_one_kind(place))
     if deeper:
-        listed = ", ".join(str(place) for place in deeper[:8])
-        raise DataError(f"{folder}: the shards lie one folder deeper; give one of: {listed}.")
+        raise DataError(f"{folder}: the shards lie one folder deeper; give {deeper}.")
     return None
 
 
-def _of_one_kind(folder: Path) -> list[Path]:
+def _of_one_kind(folder: Place) -> list[Place]:
     """Parquet files with images, else tars."""
     return [path for path in shards_in(folder, PARQUET) if _holds_images(path)] or shards_in(folder, TAR)
 
 
-def _holds_images(path: Path) -> bool:
+def _holds_images(path: Place) -> bool:
     """Whether a Parquet file has a column of images; one that cannot be read may have had."""
     from onnx_gapmil.data.shards.features import features_of
     from onnx_gapmil.data.shards.rows import BROKEN, open_parquet

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from onnx_gapmil.data.files import ImageFinder, printable, shown
+from onnx_gapmil.data.files import ImageFinder, inside, printable, shown
 from onnx_gapmil.errors import DataError
-from onnx_gapmil.files.blob import Blob, Source
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import of_are
 from onnx_gapmil.images.sources import natural_key
 
@@ -34,29 +32,26 @@ class ShardSet:
         notes: what is to be said of the list itself.
     """
 
-    shards: tuple[Source, ...]
-    root: Path | Blob
+    shards: tuple[Place, ...]
+    root: Place
     what: str
     notes: tuple[str, ...] = ()
 
-    def name(self, shard: Source) -> str:
+    def name(self, shard: Place) -> str:
         """The key of a shard: relative to the root, with ``/``."""
-        text, top = str(shard), str(self.root)
-        inside = text[len(top) :].lstrip("/\\") if text.startswith(top) else shard.name
-        return printable(inside.replace(os.sep, "/"))
+        return printable(inside(shard, self.root))
 
-    def finder(self, shard: Source) -> ImageFinder:
+    def finder(self, shard: Place) -> ImageFinder:
         """Finds files that a shard names: beside it, or below the root."""
-        bases = [place for place in (shard.parent if isinstance(shard, Path) else None, self.root) if place is not None]
-        return ImageFinder([base for base in bases if isinstance(base, Path)])
+        return ImageFinder([shard.parent, self.root])
 
 
-def is_pattern(path: Path) -> bool:
+def is_pattern(path: Place) -> bool:
     """Whether a path that does not exist names several shards."""
     return _MAGIC.search(path.name) is not None and path.suffix.lower() in PARQUET | TAR
 
 
-def shards_of_pattern(pattern: Path) -> ShardSet:
+def shards_of_pattern(pattern: Place) -> ShardSet:
     """The shards that a glob, or a range in braces as WebDataset writes it, names.
 
     Raises:
@@ -84,7 +79,7 @@ def _expanded(name: str, braces: re.Match[str]) -> list[str]:
     return [f"{name[: braces.start()]}{number:0{width}}{name[braces.end() :]}" for number in range(first, last + 1)]
 
 
-def shards_in(folder: Path, endings: frozenset[str]) -> list[Path]:
+def shards_in(folder: Place, endings: frozenset[str]) -> list[Place]:
     """The shards in a folder, or in its folder `data`, in order; none where there are none."""
     for place in (folder, folder / "data"):
         if place.is_dir():
@@ -95,7 +90,7 @@ def shards_in(folder: Path, endings: frozenset[str]) -> list[Path]:
     return []
 
 
-def shard_set(shards: Sequence[Source], root: Path | Blob) -> ShardSet:
+def shard_set(shards: Sequence[Place], root: Place) -> ShardSet:
     """Shards that are read together.
 
     Raises:
@@ -108,14 +103,14 @@ def shard_set(shards: Sequence[Source], root: Path | Blob) -> ShardSet:
     if len(splits) > 1:
         first = next(iter(numbered))
         listed = ", ".join(f"{split}-*{first.suffix}" for split in splits)
-        place = first.parent if isinstance(first, Path) else root
+        place = first.parent
         raise DataError(f"{place}: it has the shards of several splits; give one, in quotes: {listed}.")
-    where = shown(root) if isinstance(root, Path) else str(root)
+    where = shown(root)
     many = shards[0].name if len(shards) == 1 else f"{len(shards):,} shards ({shards[0].name}, ...)"
     return ShardSet(tuple(shards), root, f"{many} in {where}", _missing(splits) if len(shards) > 1 else ())
 
 
-def _stem(shard: Source) -> str:
+def _stem(shard: Place) -> str:
     return shard.name.removesuffix(shard.suffix)
 
 

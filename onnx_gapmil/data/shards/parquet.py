@@ -18,6 +18,7 @@ from onnx_gapmil.data.shards.rows import BROKEN, ParquetRow, RowReader, group_st
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 
 UNKNOWN = -1
 """The label of a row whose class is not known, in every data set of the `datasets` library."""
@@ -102,7 +103,7 @@ class _Reading:
             for name, count in self._lacking.items()
         ]
 
-    def add(self, shard: Source) -> None:
+    def add(self, shard: Place) -> None:
         """Read one; what is wrong with it is noted."""
         name = self._shards.name(shard)
         try:
@@ -137,7 +138,7 @@ class _Reading:
             self._lacking[column] = self._lacking.get(column, 0) + 1
         return found
 
-    def _rows(self, file: pq.ParquetFile, features: Features, shard: Source, name: str) -> None:
+    def _rows(self, file: pq.ParquetFile, features: Features, shard: Place, name: str) -> None:
         columns = _read_columns(file, features)
         row = -1
         empty = _empty_rows(file, features)
@@ -150,7 +151,7 @@ class _Reading:
             self.kept_out.add(TORN, "damaged", f"{name} from row {row + 1:,} on ({in_short(error)})")
 
     def _row(
-        self, features: Features, shard: Source, name: str, row: int, values: Mapping[str, Any], empty: bool
+        self, features: Features, shard: Place, name: str, row: int, values: Mapping[str, Any], empty: bool
     ) -> None:
         key, where = f"{name}#{row}", f"{shard}, row {row:,}"
         try:
@@ -168,7 +169,7 @@ class _Reading:
         self.placed.append((RawSample(image, key, labels, boxes, mask, columns), where))
 
     def _image(
-        self, features: Features, shard: Source, row: int, values: Mapping[str, Any], empty: bool, where: str
+        self, features: Features, shard: Place, row: int, values: Mapping[str, Any], empty: bool, where: str
     ) -> Source:
         column = features.bytes_column
         if column is not None and not empty:

@@ -16,6 +16,7 @@ from onnx_gapmil.data.shards.members import TarMember, members_of
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.images.decode import MAX_FILE_BYTES
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 
@@ -91,7 +92,7 @@ def _samples(shards: ShardSet, kept_out: KeptOut) -> Iterator[tuple[_Sample, str
             kept_out.add("shard", "it cannot be read", f"{name} ({error.strerror or error})")
 
 
-def _grouped(shard: Source, name: str, kept_out: KeptOut) -> Iterator[_Sample]:
+def _grouped(shard: Place, name: str, kept_out: KeptOut) -> Iterator[_Sample]:
     """Consecutive members of one key; a key that comes again is a second sample, and is left out."""
     seen: set[str] = set()
     sample: _Sample | None = None
