@@ -36,8 +36,8 @@ class Request:
 
     Attributes:
         model: path of the ``.onnx`` file.
-        data: folder or label file; see `open_data`.
-        labels: label file for the images of the folder `data`.
+        data: folder, label file, shards or URL; see `open_data`.
+        labels: label file for the images of the folder `data`; of Parquet, the column of labels.
         names: file of the model's class names; looked for beside the model if None.
         class_map: file that translates labels to classes.
         offset: class = label + offset, for labels that are numbers.
@@ -51,8 +51,8 @@ class Request:
     """
 
     model: Path
-    data: Path
-    labels: Path | None = None
+    data: Path | str
+    labels: Path | str | None = None
     names: Path | None = None
     class_map: Path | None = None
     offset: int | None = None

@@ -281,5 +281,5 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _text(path: Path | None) -> str | None:
+def _text(path: Path | str | None) -> str | None:
     return str(path) if path is not None else None

@@ -17,9 +17,9 @@ from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
-from onnx_gapmil.errors import DataError, InputError
+from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
-from onnx_gapmil.files.remote import Place, RemotePath, is_url, open_url
+from onnx_gapmil.files.remote import Place, is_url, require_url
 
 _XML_HERE = "annotations in XML, one file an image, are read from a local folder; copy it here."
 
@@ -65,18 +65,7 @@ def _place(given: str | Path) -> Place:
     Raises:
         DataError: the URL cannot be opened.
     """
-    if not isinstance(given, str) or not is_url(given):
-        return Path(given)
-    try:
-        place = open_url(given)
-        if isinstance(place, RemotePath) and not is_pattern(place):
-            place.require()
-    except FileNotFoundError as error:
-        raise DataError(f"{given}: nothing is there; check the URL.") from error
-    except (InputError, OSError, ValueError) as error:
-        said = str(error) if isinstance(error, InputError) else f"{given}: cannot be read ({error})."
-        raise DataError(said) from error
-    return place
+    return require_url(given, DataError) if isinstance(given, str) and is_url(given) else Path(given)
 
 
 def _annotations(root: Place) -> Path | None:

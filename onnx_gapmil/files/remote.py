@@ -20,10 +20,11 @@ from urllib.parse import unquote, urlsplit
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Blob, TooLargeError
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://|[A-Za-z][A-Za-z0-9+.\-]+::")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
 _TAGS = ("ETag", "etag", "md5Hash", "CRC", "LastModified", "last_modified", "updated", "mtime", "created")
 """What stores call that which moves with an object's content; the surest first."""
 
+_MAGIC = re.compile(r"[*?\[{]")
 _INSTALL = "pip install 'onnx-gapmil[remote]'"
 
 
@@ -35,6 +36,25 @@ def is_url(text: str | Path) -> bool:
 def given_place(text: str | Path) -> str | Path:
     """What a user gave: a URL as it is, anything else as a path."""
     return text if isinstance(text, str) and is_url(text) else Path(text)
+
+
+def require_url(url: str, error: type[InputError]) -> Place:
+    """The place of a URL, where something is.
+
+    Raises:
+        InputError: of class `error`: it cannot be opened, or nothing is found there; of a pattern that is not asked.
+    """
+    try:
+        place = open_url(url)
+        if isinstance(place, RemotePath) and not _MAGIC.search(place.name):
+            place.require()
+    except FileNotFoundError as cause:
+        raise error(f"{url}: nothing is found there; check the URL, and that its store can be reached.") from cause
+    except InputError as cause:
+        raise error(str(cause)) from cause
+    except (OSError, ValueError) as cause:
+        raise error(f"{url}: cannot be read ({_reason(cause)}).") from cause
+    return place
 
 
 def open_url(url: str) -> Path | RemotePath:

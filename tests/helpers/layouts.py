@@ -7,7 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ class Item:
     boxes: Sequence[Sequence[float]] = ()
     box_labels: Sequence[int] = ()
     columns: dict[str, str] = field(default_factory=dict)
+
+
+def replaced(item: Item, **changed: Any) -> Item:
+    """The same with other fields."""
+    return replace(item, **changed)
 
 
 def scenes(copies: int = 1) -> list[Item]:

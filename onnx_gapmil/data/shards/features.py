@@ -49,7 +49,7 @@ class Features:
         return {"struct": f"{self.image}.bytes", "bytes": self.image, "path": None}[self.form]
 
 
-def features_of(schema: pa.Schema, asked: str | None = None) -> Features | None:
+def features_of(schema: pa.Schema, asked: str | None = None, *, labelled: bool = True) -> Features | None:
     """The columns of a file; None if it has no images.
 
     Images are a column that the schema's metadata say to be of images, else one of a usual name, else the first one, of
@@ -58,6 +58,7 @@ def features_of(schema: pa.Schema, asked: str | None = None) -> Features | None:
     Args:
         schema: of the file.
         asked: the column of labels that the user names.
+        labelled: whether labels are looked for.
 
     Raises:
         DataError: the column that is asked for is not there, or several could hold the labels; without the file's name.
@@ -70,7 +71,7 @@ def features_of(schema: pa.Schema, asked: str | None = None) -> Features | None:
     objects = _objects(schema, stated)
     if objects is not None and (found := _category_names(stated.get("objects"), objects[1])) is not None:
         names["objects"] = found
-    label = _label(schema, names, asked)
+    label = _label(schema, names, asked) if labelled else None
     mask = "mask" if "mask" in schema.names and _form(schema.field("mask")) == "struct" else None
     taken = {image, label, mask, *FIELDS}
     others = tuple(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from onnx_gapmil.data.files import listed
 from onnx_gapmil.data.folders import SPLITS
 from onnx_gapmil.data.shards.listing import PARQUET, TAR, ShardSet, shard_set, shards_in, shards_of_pattern
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.remote import Place
 
 SHARDS = PARQUET | TAR
@@ -47,6 +50,21 @@ def read_shards(shards: ShardSet, label: str | None) -> DataSet:
     return read_parquet(shards, label=label)
 
 
+def images_in(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
+    """The images of shards, labelled or not, each with the name of its shard and its key there.
+
+    Raises:
+        DataError: a shard is damaged or compressed, or holds no image.
+    """
+    if shards.shards[0].suffix.lower() in TAR:
+        from onnx_gapmil.data.shards import webdataset
+
+        return webdataset.images_of(shards)
+    from onnx_gapmil.data.shards import parquet
+
+    return parquet.images_of(shards)
+
+
 def folder_of_shards(folder: Place) -> ShardSet | None:
     """The shards in a folder, if they hold images; None if not.
 
@@ -75,8 +93,8 @@ def _holds_images(path: Place) -> bool:
 
     try:
         with open_parquet(path) as file:
-            return features_of(file.schema_arrow) is not None
-    except DataError:  # several columns of labels: whoever reads it says so
-        return True
+            found = features_of(file.schema_arrow, labelled=False)
+            # Paths without labels are somebody's results.
+            return found is not None and (found.form != "path" or "label" in file.schema_arrow.names)
     except BROKEN:
         return True

@@ -64,8 +64,8 @@ def read_parquet(shards: ShardSet, *, label: str | None = None) -> DataSet:
     )
 
 
-def images_of(shards: ShardSet) -> Iterator[tuple[Source, str]]:
-    """The images of all rows, labelled or not, each with its key; shards that cannot be read are an error here.
+def images_of(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
+    """The images of all rows, labelled or not, each with the name of its shard and its key there.
 
     Raises:
         DataError: a file is damaged, or has no column of images.
@@ -74,14 +74,14 @@ def images_of(shards: ShardSet) -> Iterator[tuple[Source, str]]:
     for shard in shards.shards:
         try:
             with open_parquet(shard) as file:
-                features = features_of(file.schema_arrow)
+                features = features_of(file.schema_arrow, labelled=False)
                 if features is None or features.bytes_column is None:
                     raise DataError(f"{shard}: it has no column of images' bytes; its columns are {_columns(file)}.")
                 rows = file.metadata.num_rows
         except BROKEN as error:
             raise DataError(f"{shard}: not a Parquet file that can be read ({in_short(error)}).") from error
         for row in range(rows):
-            yield ParquetRow(shard, features.bytes_column, row, reader), f"{shards.name(shard)}#{row}"
+            yield ParquetRow(shard, features.bytes_column, row, reader), shards.name(shard), str(row)
 
 
 class _Reading:

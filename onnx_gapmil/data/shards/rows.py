@@ -37,7 +37,9 @@ def in_short(error: BaseException) -> str:
 
 
 def open_parquet(shard: Source) -> pq.ParquetFile:
-    """Open a Parquet file so that columns are read as they are asked for, and never a whole row group.
+    """Open a Parquet file so that columns are read a page at a time, and never a whole row group.
+
+    A page is as large as its writer made it; with a buffer PyArrow holds one, without it the column of a row group.
 
     Raises:
         OSError, ValueError: it cannot be read, or is none (`pyarrow.ArrowInvalid`).

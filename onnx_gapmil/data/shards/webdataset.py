@@ -56,8 +56,8 @@ def read_webdataset(shards: ShardSet) -> DataSet:
     return build(placed, kind="webdataset", root=shards.root, what=shards.what, notes=notes)
 
 
-def images_of(shards: ShardSet) -> Iterator[tuple[Source, str]]:
-    """The images of all samples, labelled or not, each with its key.
+def images_of(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
+    """The images of all samples, labelled or not, each with the name of its shard and its key there.
 
     Raises:
         DataError: a shard is compressed, damaged, or holds no image.
@@ -66,7 +66,7 @@ def images_of(shards: ShardSet) -> Iterator[tuple[Source, str]]:
     for sample, key, _ in _samples(shards, kept_out):
         if sample.image is not None:
             found = True
-            yield sample.image, key
+            yield sample.image, key.removesuffix(f"#{sample.key}"), sample.key
     if kept_out.notes() or not found:
         raise DataError(f"{shards.what}: {' '.join(kept_out.notes()) or 'no image was found.'}")
 
