@@ -29,6 +29,7 @@ from onnx_gapmil.errors import (
     ProviderError,
 )
 from onnx_gapmil.files.guarding import watched_reads
+from onnx_gapmil.files.remote import given_place
 from onnx_gapmil.images.decode import read_image
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import load_preprocess
@@ -339,8 +340,8 @@ def audit(
     """
     request = Request(
         model=Path(model),
-        data=Path(data),
-        labels=_path(labels),
+        data=given_place(data),
+        labels=given_place(labels) if labels is not None else None,
         names=_path(names),
         class_map=_path(class_map),
         offset=label_offset,
@@ -454,8 +455,8 @@ def compare(
     request = CompareRequest(
         old=first,
         new=second,
-        data=Path(data),
-        labels=_path(labels),
+        data=given_place(data),
+        labels=given_place(labels) if labels is not None else None,
         unlabelled=unlabelled,
         provider=provider,
         batch=batch,
@@ -534,10 +535,10 @@ def check(
     if data is not None:
         request = DataRequest(
             model=Path(model),
-            data=Path(data),
+            data=given_place(data),
             output=Path(output),
             against=_path(against),
-            labels=_path(labels),
+            labels=given_place(labels) if labels is not None else None,
             names=_path(names),
             class_map=_path(class_map),
             label_offset=label_offset,

@@ -73,7 +73,7 @@ def audit(
             return _audited(request, classifier, output, gallery, restart, announce, progress, note)
 
 
-def _files(request: Request) -> list[Path | None]:
+def _files(request: Request) -> list[Path | str | None]:
     """What is read, and must not be written over; a threshold may be a number."""
     levels = Path(request.thresholds) if request.thresholds is not None else None
     given = levels if levels is not None and levels.is_file() else None

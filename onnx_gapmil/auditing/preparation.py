@@ -36,8 +36,8 @@ class Request:
 
     Attributes:
         model: path of the ``.onnx`` file.
-        data: folder or label file; see `open_data`.
-        labels: label file for the images of the folder `data`.
+        data: folder, label file, shards or URL; see `open_data`.
+        labels: label file for the images of the folder `data`; of Parquet, the column of labels.
         names: file of the model's class names; looked for beside the model if None.
         class_map: file that translates labels to classes.
         offset: class = label + offset, for labels that are numbers.
@@ -51,8 +51,8 @@ class Request:
     """
 
     model: Path
-    data: Path
-    labels: Path | None = None
+    data: Path | str
+    labels: Path | str | None = None
     names: Path | None = None
     class_map: Path | None = None
     offset: int | None = None
@@ -146,7 +146,7 @@ def _with_depth(chosen: ResolvedPreprocess, data: DataSet) -> ResolvedPreprocess
     """With what is to be said where images of 16 bits use 12 of them at the most; a few images tell."""
     found = []
     for sample in data.samples[:: max(1, len(data.samples) // _LOOKED_AT)][:_LOOKED_AT]:
-        if Path(sample.image).suffix.lower() not in DEEP_SUFFIXES:
+        if sample.image.suffix.lower() not in {*DEEP_SUFFIXES, ""}:  # a row of a table has no ending
             continue
         with suppress(ImageError):  # the audit names what cannot be read
             samples = read_samples(sample.image)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Found
     from onnx_gapmil.auditing.preparation import PreparedData, Request
     from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.prediction.classifier import Classifier
 
 #: The journal's folder inside the result folder.
@@ -211,7 +212,7 @@ def _moved(samples: Sequence[Sample], files: Sequence[Any]) -> list[str]:
     return [owner.name for owner, path, file in zip(owners, paths, files, strict=True) if not is_unchanged(path, file)]
 
 
-def measured_files(samples: Iterable[Sample]) -> list[Path]:
+def measured_files(samples: Iterable[Sample]) -> list[Source]:
     """The files that a batch is measured on: its images, then their masks."""
     listed = list(samples)
     return [*(sample.image for sample in listed), *(sample.mask for sample in listed if sample.mask is not None)]
@@ -280,5 +281,5 @@ def _content(path: Path) -> str | None:
         return None
 
 
-def _text(path: Path | None) -> str | None:
+def _text(path: Path | str | None) -> str | None:
     return str(path) if path is not None else None

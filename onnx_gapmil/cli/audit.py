@@ -10,6 +10,7 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    data_place,
     head_option,
     json_option,
     model_argument,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.command(name="audit")
 @verb_options(
     model_argument,
-    click.argument("data", type=click.Path(path_type=Path), metavar="DATA"),
+    click.argument("data", type=data_place, metavar="DATA"),
     click.option(
         "-o",
         "--output",
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     ),
     click.option(
         "--labels",
-        type=click.Path(path_type=Path),
+        type=data_place,
         metavar="FILE",
-        help="Labels of the images in the folder DATA: CSV, JSON-lines, COCO, ILSVRC.",
+        help="Labels of the images in the folder DATA: CSV, JSON-lines, COCO, ILSVRC. Of Parquet, their column.",
     ),
     names_option,
     click.option(
@@ -89,9 +90,9 @@ if TYPE_CHECKING:
 )
 def command(
     model: Path,
-    data: Path,
+    data: Path | str,
     output: Path,
-    labels: Path | None,
+    labels: Path | str | None,
     names: Path | None,
     class_map: Path | None,
     label_offset: int | None,
@@ -108,9 +109,10 @@ def command(
 ) -> int:
     """Measure what MODEL sees in the labelled images of DATA, and write a report.
 
-    DATA is a folder of classes, a CSV or JSON-lines file, or a COCO, Pascal VOC or ILSVRC data set. With boxes or masks
-    the audit says, for every error, whether the object's own cells knew better. --preprocess auto finds out from the
-    images how the model wants them.
+    DATA is a folder of classes, a CSV or JSON-lines file, a COCO, YOLO, Pascal VOC or ILSVRC data set, or shards:
+    Parquet of the Hugging Face kind, tars of WebDataset; on disk or behind a URL (s3, gs, http, zip). With boxes or
+    masks the audit says, for every error, whether the object's own cells knew better. --preprocess auto finds out from
+    the images how the model wants them.
 
     A run that was stopped goes on where it was when the same command is given again. Images that cannot be used are
     named, counted and kept out.

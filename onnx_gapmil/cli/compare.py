@@ -10,6 +10,7 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    data_place,
     json_option,
     no_guess_option,
     print_json,
@@ -33,7 +34,7 @@ _FILE = click.Path(path_type=Path)
 @verb_options(
     click.argument("old", type=_FILE, metavar="OLD"),
     click.argument("new", type=_FILE, metavar="NEW"),
-    click.argument("data", type=_FILE, metavar="DATA"),
+    click.argument("data", type=data_place, metavar="DATA"),
     click.option(
         "-o",
         "--output",
@@ -43,7 +44,7 @@ _FILE = click.Path(path_type=Path)
         metavar="FOLDER",
         help="Where compare.json, report.html, images.parquet and classes.parquet go.",
     ),
-    click.option("--labels", type=_FILE, metavar="FILE", help="Labels of the images in the folder DATA."),
+    click.option("--labels", type=data_place, metavar="FILE", help="Labels of the images in the folder DATA."),
     click.option("--unlabelled", is_flag=True, help="DATA is images without labels: files, a folder or a glob."),
     click.option("--names", type=_FILE, metavar="FILE", help="Class names. Default: a file beside the model."),
     click.option("--names-new", type=_FILE, metavar="FILE", help="The same of NEW. Default: --names."),
@@ -94,9 +95,9 @@ _FILE = click.Path(path_type=Path)
 def command(
     old: Path,
     new: Path,
-    data: Path,
+    data: Path | str,
     output: Path,
-    labels: Path | None,
+    labels: Path | str | None,
     unlabelled: bool,
     names: Path | None,
     names_new: Path | None,

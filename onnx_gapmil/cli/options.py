@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 #: Photos at a time, at the most.
 _LARGEST_BATCH = 4096
 
+
+def data_place(value: str) -> Path | str:
+    """A path, or a URL as it is written: `Path` would make one slash of its two."""
+    from onnx_gapmil.files.remote import given_place
+
+    return given_place(value)
+
+
 model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
 provider_option = click.option(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 from onnx_gapmil.data.checks import box_problem
 from onnx_gapmil.data.files import exists
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count, of_are
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
@@ -25,10 +27,11 @@ def build(
     placed: Sequence[tuple[RawSample, str]],
     *,
     kind: str,
-    root: Path,
+    root: Place,
     what: str,
     class_names: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    numbered: bool = False,
 ) -> DataSet:
     """Make a data set of samples and the places they were read from.
 
@@ -42,6 +45,7 @@ def build(
         what: what was read, for the sentence: `"Folders of classes in photos"`.
         class_names: the data set's own names.
         notes: what the reader has to say.
+        numbered: see `DataSet`.
 
     Raises:
         DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
@@ -68,11 +72,12 @@ def build(
             f"{count(bare, 'image has', 'images have')} no label: negatives for a multi-label head, left out for "
             "another."
         )
-    return DataSet(samples, kind, root, _sentence(what, samples), _names(samples, class_names), tuple(said))
+    own = _names(samples, class_names)
+    return DataSet(samples, kind, root, _sentence(what, samples), own, tuple(said), numbered)
 
 
 def _refuse_doubles(placed: Sequence[tuple[RawSample, str]]) -> None:
-    seen: dict[Path, str] = {}
+    seen: dict[Source, str] = {}
     for sample, where in placed:
         if sample.image in seen:
             raise DataError(
@@ -90,7 +95,7 @@ def _unique_names(samples: list[RawSample]) -> tuple[RawSample, ...]:
         name = (
             sample.name
             if sample.name not in seen
-            else sample.image.as_posix().encode("utf-8", "backslashreplace").decode()
+            else str(sample.image).replace(os.sep, "/").encode("utf-8", "backslashreplace").decode()
         )
         seen.add(name)
         result.append(sample if name == sample.name else replace(sample, name=name))
@@ -111,6 +116,7 @@ def _with_numbers(samples: list[RawSample]) -> list[RawSample]:
             tuple(RawBox(box.box, _numbers(box.label)) for box in sample.boxes),
             sample.mask,
             sample.columns,
+            sample.relative,
         )
         for sample in samples
     ]
@@ -150,14 +156,14 @@ def _sentence(what: str, samples: Sequence[RawSample]) -> str:
 
 def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:
     """Boxes of another kind or size are a mistake of the whole set; single bad ones fail with their image."""
-    boxes = [box.box for sample in samples for box in sample.boxes]
+    boxes = [box.box for sample in samples for box in sample.boxes if not sample.relative]
     if not boxes:
         return []
     if all(0 <= edge <= 1 for box in boxes for edge in box):
         raise DataError(f"{what}: all boxes lie within 0 to 1: they look like fractions; pixels are needed.")
     problem, looked, bad, all_bad = "", 0, 0, True
     for sample in samples:
-        size = upright_size(sample.image) if sample.boxes and looked < _LOOKED_AT else None
+        size = upright_size(sample.image) if sample.boxes and not sample.relative and looked < _LOOKED_AT else None
         if size is None:
             continue
         looked += 1

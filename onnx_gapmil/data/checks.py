@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from onnx_gapmil.data.types import Corners, Sample
@@ -20,12 +21,15 @@ def check_sample(sample: Sample, size: tuple[int, int]) -> Sample:
         size: height and width of the upright decoded image, in pixels.
 
     Returns:
-        The sample; edges that overshoot the image by up to `OVERSHOOT` pixels are moved to its border.
+        The sample, its boxes in pixels; edges that overshoot the image by up to `OVERSHOOT` pixels are moved to its
+        border.
 
     Raises:
         DataError: a box is not finite, has no area or is inverted, or lies outside. The image has failed; the
             run has not.
     """
+    if sample.relative:
+        sample = _in_pixels(sample, size)
     for index, box in enumerate(sample.boxes):
         problem = box_problem(box.box, size)
         if problem:
@@ -50,6 +54,21 @@ def box_problem(box: Corners, size: tuple[int, int]) -> str:
     if max(-x0, -y0, x1 - width, y1 - height) > OVERSHOOT:
         return f"{shown} reaches out of the image, which is {width} x {height} (width x height)"
     return ""
+
+
+def _in_pixels(sample: Sample, size: tuple[int, int]) -> Sample:
+    height, width = size
+    scale = (width, height, width, height)
+    boxes = tuple(
+        replace(box, box=_corners(edge * side for edge, side in zip(box.box, scale, strict=True)))
+        for box in sample.boxes
+    )
+    return replace(sample, boxes=boxes, relative=False)
+
+
+def _corners(edges: Iterable[float]) -> Corners:
+    x0, y0, x1, y1 = edges
+    return x0, y0, x1, y1
 
 
 def _clipped(box: Corners, size: tuple[int, int]) -> Corners:

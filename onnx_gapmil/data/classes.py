@@ -126,7 +126,8 @@ def _translated(raw: RawSample, table: Mapping[Label, tuple[int, ...]]) -> Sampl
     if raw.labels and not labels:
         return None
     boxes = [Box(box.box, _classes(box.label, table) if box.label else labels) for box in raw.boxes]
-    return Sample(raw.image, raw.name, labels, tuple(box for box in boxes if box.classes), raw.mask, raw.columns)
+    kept = tuple(box for box in boxes if box.classes)
+    return Sample(raw.image, raw.name, labels, kept, raw.mask, raw.columns, raw.relative)
 
 
 def _classes(labels: Sequence[Label], table: Mapping[Label, tuple[int, ...]]) -> tuple[int, ...]:
@@ -211,7 +212,7 @@ def _aliases(data: DataSet) -> dict[str, tuple[str, ...]]:
 def _by_order(texts: list[str], data: DataSet, model: _Model, why: str) -> tuple[dict[Label, tuple[int, ...]], str]:
     order = list(data.class_names or ())
     background = len(order) == model.classes - 1 and (model.names is None or is_background(model.names[0]))
-    if data.kind not in _ORDERED or not (len(order) == model.classes or background):
+    if not (data.numbered or data.kind in _ORDERED) or not (len(order) == model.classes or background):
         raise DataError(
             f"{why}, so the labels ({_some(texts)}) cannot be matched with its {model.classes:,} classes; "
             f"{_ADVICE[0].lower()}{_ADVICE[1:]}."
@@ -220,7 +221,8 @@ def _by_order(texts: list[str], data: DataSet, model: _Model, why: str) -> tuple
     for index, name in enumerate(order):
         places[name] = places[wnid_of(name) or name] = index + background
     one = "; class 0 is taken for a background class" if background else ""
-    said = f"{why}: the {len(order):,} labels are numbered in alphabetical order, as training tools do{one}."
+    how = "as the data set numbers them" if data.numbered else "in alphabetical order, as training tools do"
+    said = f"{why}: the {len(order):,} labels are numbered {how}{one}."
     return {text: (places[text],) for text in texts}, said
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.records import MAX_BOXES, corners
 from onnx_gapmil.data.types import RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ def is_coco(data: object) -> bool:
     return isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list)
 
 
-def image_folders(file: Path, data_folder: Path) -> list[Path]:
+def image_folders(file: Place, data_folder: Place) -> list[Place]:
     """Where the images of `annotations/instances_val2017.json` may lie, the likeliest first."""
     split = file.stem.rsplit("_", 1)[-1]
     above = file.parent.parent if file.parent.name == "annotations" else file.parent
@@ -50,7 +50,7 @@ def image_folders(file: Path, data_folder: Path) -> list[Path]:
     ]
 
 
-def read_coco(path: Path, data: Mapping[str, Any], finder: ImageFinder) -> CocoData:
+def read_coco(path: Place, data: Mapping[str, Any], finder: ImageFinder) -> CocoData:
     """Read COCO's instances; an image's labels are the categories that occur in it.
 
     Boxes are `[x, y, width, height]`, measured from the upper left corner, which is 0 (format "object detection" of
@@ -86,7 +86,7 @@ def read_coco(path: Path, data: Mapping[str, Any], finder: ImageFinder) -> CocoD
     return CocoData(placed, tuple(names[key] for key in names), notes)
 
 
-def _categories(path: Path, items: object) -> dict[object, str]:
+def _categories(path: Place, items: object) -> dict[object, str]:
     if not isinstance(items, list) or not items:
         raise DataError(f"{path}: it has no 'categories'; give COCO's instances_*.json, not captions or results.")
     found: dict[object, str] = {}
@@ -106,7 +106,7 @@ def _categories(path: Path, items: object) -> dict[object, str]:
 
 
 def _annotations(
-    path: Path, items: list[object], names: Mapping[object, str], images: Mapping[object, _Image]
+    path: Place, items: list[object], names: Mapping[object, str], images: Mapping[object, _Image]
 ) -> Counter[str]:
     left_out: Counter[str] = Counter()
     for number, item in enumerate(items, 1):
@@ -131,7 +131,7 @@ def _annotations(
     return left_out
 
 
-def _field(item: object, name: str, path: Path, where: str) -> object:
+def _field(item: object, name: str, path: Place, where: str) -> object:
     value = item.get(name) if isinstance(item, dict) else None
     if value is None or isinstance(value, (dict, list, float)):
         place = where if where.startswith(str(path)) else f"{path}, {where}"

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import read_bytes
+from onnx_gapmil.files.remote import Place, RemotePath
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 
 MAX_BYTES = 512 * 2**20
@@ -32,7 +34,7 @@ class Text:
     notes: tuple[str, ...] = ()
 
 
-def read_text(path: Path) -> Text:
+def read_text(path: Source) -> Text:
     """Read a label file: UTF-8, UTF-16 with its mark, else Windows' Latin letters, which is noted.
 
     Raises:
@@ -92,10 +94,33 @@ def absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
-def shown(path: Path) -> str:
+def inside(place: Place, root: Place) -> str:
+    """The path of a file from a folder that holds it, with `/`."""
+    if isinstance(place, RemotePath):
+        return place.relative_to(root).as_posix() if isinstance(root, RemotePath) else str(place)
+    return place.relative_to(str(root)).as_posix()
+
+
+def shown(path: Place) -> str:
     """The path as a reader wants it: from the current folder where it lies below that, else from the root."""
+    if isinstance(path, RemotePath):
+        return str(path)
     here = Path.cwd()
     return str(path.relative_to(here)) if here in path.parents else str(path)
+
+
+def listed(folder: Place) -> list[Place]:
+    """What is in a folder, by name."""
+    return sorted(folder.iterdir(), key=lambda entry: entry.name)
+
+
+def walk(folder: RemotePath) -> Iterator[tuple[RemotePath, list[str], list[str]]]:
+    """`os.walk` of a folder behind a URL: each folder, the names of those in it, and of its files."""
+    entries = sorted(folder.iterdir())
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    yield folder, folders, [entry.name for entry in entries if entry.is_file()]
+    for name in folders:
+        yield from walk(folder / name)
 
 
 class ImageFinder:
@@ -105,17 +130,22 @@ class ImageFinder:
     `..` as long as it ends there. Links are followed: they are the user's own.
 
     Args:
-        bases: folders that a relative path may be relative to; the first one where the file is wins.
+        bases: folders that a relative path may be relative to; the first one where the file is wins. Where the first
+            lies behind a URL, files are looked for there alone, and roots are no others.
         roots: folders that a file has to lie in, `bases` if None.
         advice: what a user does about a path that leads outside.
     """
 
-    def __init__(self, bases: Sequence[Path], *, roots: Sequence[Path] | None = None, advice: str = "") -> None:
-        self.bases = tuple(dict.fromkeys(str(absolute(base)) for base in bases))
-        self.roots = tuple(dict.fromkeys(str(absolute(root)) for root in roots)) if roots is not None else self.bases
+    def __init__(self, bases: Sequence[Place], *, roots: Sequence[Place] | None = None, advice: str = "") -> None:
+        remote = [base.normal() for base in bases if isinstance(base, RemotePath)]
+        self.remote = tuple(dict.fromkeys(remote)) if isinstance(bases[0], RemotePath) else ()
+        here = [base for base in bases if isinstance(base, Path)]
+        self.bases = tuple(dict.fromkeys(str(absolute(base)) for base in here))
+        local = [root for root in roots if isinstance(root, Path)] if roots is not None else here
+        self.roots = tuple(dict.fromkeys(str(absolute(root)) for root in local))
         self.advice = advice or "give the folder that holds everything as DATA and the label file with --labels"
 
-    def find(self, written: str, where: str, *, endings: Sequence[str] = ("",)) -> Path:
+    def find(self, written: str, where: str, *, endings: Sequence[str] = ("",)) -> Place:
         """The absolute path of a file; if it is nowhere, the place where it was expected first.
 
         Args:
@@ -130,6 +160,8 @@ class ImageFinder:
             raise DataError(f"{where}: the path of the image is empty, too long, or no path.")
         if "://" in written:
             raise DataError(f"{where}: {written[:80]!r} is a web address; only files are read, so fetch it first.")
+        if self.remote:
+            return self._find_remote(written, where, endings)
         expected: str | None = None
         for variant in _variants(written):
             for base in self.bases:
@@ -148,8 +180,29 @@ class ImageFinder:
             )
         return Path(expected)
 
-    def name(self, path: Path) -> str:
+    def _find_remote(self, written: str, where: str, endings: Sequence[str]) -> RemotePath:
+        expected: RemotePath | None = None
+        for variant in dict.fromkeys((written, written.strip().replace("\\", "/"))):
+            for base in self.remote:
+                for ending in endings:
+                    place = (base / f"{variant}{ending}").normal()
+                    if variant.startswith("/") or not any(root.holds(place) for root in self.remote):
+                        continue
+                    if place.is_file():
+                        return place
+                    expected = expected or place
+        if expected is None:
+            raise DataError(
+                f"{where}: {written[:120]!r} leads out of {' or '.join(map(str, self.remote))}, and is not read; "
+                f"{self.advice}."
+            )
+        return expected
+
+    def name(self, path: Place) -> str:
         """The printable name of a file: relative to the first root that holds it, with `/`."""
+        if isinstance(path, RemotePath):
+            above = next((root for root in self.remote if root.holds(path)), None)
+            return printable(path.relative_to(above).as_posix() if above is not None else str(path))
         text = str(path)
         for root in self.roots:
             if _is_in(text, root):
@@ -169,9 +222,9 @@ def _is_rooted(path: str) -> bool:
     return os.path.isabs(path)  # noqa: PTH117
 
 
-def exists(path: str | Path) -> bool:
+def exists(path: str | Source) -> bool:
     """Whether something is there; no error for a name that the file system cannot have."""
-    return os.path.exists(path)  # noqa: PTH110
+    return path.exists() if isinstance(path, Blob) else os.path.exists(path)  # noqa: PTH110
 
 
 def _variants(written: str) -> Iterator[str]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import absolute, is_array, is_image, printable, shown
+from onnx_gapmil.data.files import absolute, inside, is_array, is_image, printable, shown, walk
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place, RemotePath
 from onnx_gapmil.files.wording import are, count
 from onnx_gapmil.images.sources import natural_key
 
@@ -18,7 +19,7 @@ SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", 
 _PLAIN = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "data"}
 
 
-def read_folders(root: Path, what_else: str) -> DataSet:
+def read_folders(root: Place, what_else: str) -> DataSet:
     """Read a folder whose subfolders are classes; their names are the labels, or numbers if all are.
 
     Images in deeper folders belong to the top folder's class. Links to folders are followed; a link back to a
@@ -31,7 +32,7 @@ def read_folders(root: Path, what_else: str) -> DataSet:
     Raises:
         DataError: no folder has an image; or the folders are splits, or one folder that is no class.
     """
-    root = absolute(root)
+    root = absolute(root) if isinstance(root, Path) else root
     folders = sorted(
         (entry for entry in root.iterdir() if not entry.name.startswith(".") and entry.is_dir()), key=natural_key
     )
@@ -44,7 +45,7 @@ def read_folders(root: Path, what_else: str) -> DataSet:
         raise DataError(_nothing(root, folders, loose, what_else))
     _refuse_splits(root, classes, images)
     placed = [
-        (RawSample(image, printable(image.relative_to(root).as_posix()), (printable(folder.name),)), str(folder))
+        (RawSample(image, printable(inside(image, root)), (printable(folder.name),)), str(folder))
         for folder in classes
         for image in images[folder]
     ]
@@ -53,7 +54,11 @@ def read_folders(root: Path, what_else: str) -> DataSet:
     return build(placed, kind="folders", root=root, what=what, class_names=synsets, notes=notes)
 
 
-def _images(folder: Path, above: tuple[tuple[int, int], ...], wanted: Callable[[str], bool]) -> Iterator[Path]:
+def _images(folder: Place, above: tuple[tuple[int, int], ...], wanted: Callable[[str], bool]) -> Iterator[Place]:
+    if isinstance(folder, RemotePath):
+        for place, _, names in walk(folder):
+            yield from (place / name for name in names if wanted(name))
+        return
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:  # a link back: its images are counted already
@@ -70,7 +75,7 @@ def _images(folder: Path, above: tuple[tuple[int, int], ...], wanted: Callable[[
             yield folder / entry.name
 
 
-def _nothing(root: Path, folders: list[Path], loose: int, what_else: str) -> str:
+def _nothing(root: Place, folders: list[Place], loose: int, what_else: str) -> str:
     if loose:
         found = f"{count(loose, 'image')}, but no folders of classes"
     elif folders:
@@ -87,7 +92,7 @@ LAYOUTS = (
 )
 
 
-def _refuse_splits(root: Path, classes: list[Path], images: dict[Path, list[Path]]) -> None:
+def _refuse_splits(root: Place, classes: list[Place], images: dict[Place, list[Place]]) -> None:
     names = [folder.name.lower() for folder in classes]
     deep = all(image.parent != folder for folder in classes for image in images[folder][:100])
     if all(name in SPLITS for name in names):
@@ -103,7 +108,7 @@ def _refuse_splits(root: Path, classes: list[Path], images: dict[Path, list[Path
         )
 
 
-def _notes(folders: list[Path], images: dict[Path, list[Path]], loose: int) -> list[str]:
+def _notes(folders: list[Place], images: dict[Place, list[Place]], loose: int) -> list[str]:
     notes = []
     empty = [printable(folder.name) for folder in folders if not images[folder]]
     if empty:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, Text, exists
 from onnx_gapmil.data.synsets import WNID
 from onnx_gapmil.data.tables import rows
 from onnx_gapmil.data.types import Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 
 _TRAIN = re.compile(r"(n\d{8})_\d+")
 ENDINGS = ("", ".JPEG", ".jpg", ".jpeg", ".png")
 
 
-def image_folders(file: Path, data_folder: Path) -> list[Path]:
+def image_folders(file: Place, data_folder: Place) -> list[Place]:
     """Where the images of ILSVRC may lie, the likeliest first."""
     trees = ("", "Data/CLS-LOC/", "ILSVRC/Data/CLS-LOC/")
     places = (".", *(f"{tree}{split}" for split in ("val", "train") for tree in trees))
@@ -24,7 +24,7 @@ def image_folders(file: Path, data_folder: Path) -> list[Path]:
     return [folder for top in tops for place in places if (folder := top / place).is_dir()]
 
 
-def read_loc_solution(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
+def read_loc_solution(path: Place, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
     """Read Kaggle's `LOC_val_solution.csv`: `ImageId,PredictionString`, five words an object.
 
     An object is `n02017213 115 49 448 294`: wnid, xmin, ymin, xmax, ymax, counted from 0, both ends included; so
@@ -55,7 +55,7 @@ def _box(words: list[str], where: str) -> RawBox:
     return RawBox((x0, y0, x1 + 1, y1 + 1), (words[0],))
 
 
-def _find(written: str, where: str, finder: ImageFinder) -> Path:
+def _find(written: str, where: str, finder: ImageFinder) -> Place:
     """Images of the training set lie in the folder of their wnid."""
     train = _TRAIN.fullmatch(written)
     if train:
@@ -65,7 +65,7 @@ def _find(written: str, where: str, finder: ImageFinder) -> Path:
     return finder.find(written, where, endings=ENDINGS)
 
 
-def read_list(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
+def read_list(path: Place, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
     """Read lines of `name label`, as in Caffe's `val.txt`: a number, a wnid or a name; a tab allows names with spaces.
 
     The ending of an image's name may be left out.
@@ -88,7 +88,7 @@ def read_list(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSamp
     return found
 
 
-def _pairs(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
+def _pairs(path: Place, text: str) -> Iterator[tuple[str, str, str]]:
     for number, line in enumerate(text.split("\n"), 1):
         where = f"{path}, line {number}"
         if not line.strip():

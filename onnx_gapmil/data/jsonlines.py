@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.records import NEEDED, check_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.text import no_duplicates
 
 _SNIFFED = 2**16
 
 
-def read_json_lines(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
+def read_json_lines(path: Place, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
     """Read one JSON object a line; empty lines are passed over.
 
     Returns:
@@ -31,7 +31,7 @@ def read_json_lines(path: Path, text: Text, finder: ImageFinder) -> list[tuple[R
     return found
 
 
-def read_json_list(path: Path, data: list[object], finder: ImageFinder) -> list[tuple[RawSample, str]]:
+def read_json_list(path: Place, data: list[object], finder: ImageFinder) -> list[tuple[RawSample, str]]:
     """Read the objects of a JSON list; see `read_json_lines`.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import read_bytes
 
 VOID = 255
@@ -21,7 +22,7 @@ _LOSSLESS = ("PNG", "BMP", "DIB", "GIF", "TIFF", "PPM")
 _BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, Warning)
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def read_mask(path: str | Source, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Read the mask of an image's object or objects.
 
     - Palette images (Pascal VOC): every index but 0 is an object; 255 is the void border, which is none.
@@ -41,7 +42,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     Raises:
         DataError: the file is missing, damaged, lossy, transparent, of another size, or cannot be told.
     """
-    file = Path(path)
+    file = path if isinstance(path, Path | Blob) else Path(path)
     data = read_bytes(file, DataError, expected="a mask", limit=MAX_FILE_BYTES)
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -53,7 +54,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         raise DataError(f"{file}: the mask is damaged, or no image ({reason}).") from error
 
 
-def _check(file: Path, image: Image.Image, size: tuple[int, int]) -> None:
+def _check(file: Source, image: Image.Image, size: tuple[int, int]) -> None:
     if image.format not in _LOSSLESS:
         raise DataError(f"{file}: a mask in {image.format} is lossy, so that its edges are smeared; save it as PNG.")
     height, width = size
@@ -64,7 +65,7 @@ def _check(file: Path, image: Image.Image, size: tuple[int, int]) -> None:
         )
 
 
-def _objects(image: Image.Image, file: Path) -> npt.NDArray[np.bool_]:
+def _objects(image: Image.Image, file: Source) -> npt.NDArray[np.bool_]:
     if image.mode == "P":
         index = np.asarray(image)
         found: npt.NDArray[np.bool_] = (index != 0) & (index != VOID)
@@ -78,7 +79,7 @@ def _objects(image: Image.Image, file: Path) -> npt.NDArray[np.bool_]:
     raise DataError(f"{file}: the mask has pixels of kind {image.mode!r}; save it as 8-bit grey or palette PNG.")
 
 
-def _colour(pixels: npt.NDArray[np.uint8], file: Path) -> npt.NDArray[np.bool_]:
+def _colour(pixels: npt.NDArray[np.uint8], file: Source) -> npt.NDArray[np.bool_]:
     if pixels.shape[2] in (2, 4):
         if pixels[..., -1].min() < 255:
             raise DataError(f"{file}: the mask is transparent in places; save it as 8-bit grey or palette PNG.")
@@ -90,7 +91,7 @@ def _colour(pixels: npt.NDArray[np.uint8], file: Path) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _grey(pixels: npt.NDArray[np.int64], file: Path) -> npt.NDArray[np.bool_]:
+def _grey(pixels: npt.NDArray[np.int64], file: Source) -> npt.NDArray[np.bool_]:
     levels = np.unique(pixels)
     found: npt.NDArray[np.bool_]
     if levels[-1] > VOID:  # 16 bits

@@ -6,64 +6,99 @@ from pathlib import Path
 
 from onnx_gapmil.data import coco, ilsvrc
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, exists, is_image, read_text, shown
+from onnx_gapmil.data.files import ImageFinder, absolute, exists, inside, is_image, listed, read_text, shown
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
+from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards
+from onnx_gapmil.data.shards.listing import is_pattern
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
+from onnx_gapmil.files.remote import Place, is_url, require_url
+
+_XML_HERE = "annotations in XML, one file an image, are read from a local folder; copy it here."
 
 
 def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
     """Open a labelled data set, whatever its layout; docs/datasets.md shows each.
 
     A folder is taken for the first of these that fits: Pascal VOC or ILSVRC (XML files), the one label file that it
-    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), folders of classes.
+    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), shards (Parquet,
+    tars of WebDataset), folders of classes.
 
     Args:
-        path: DATA: a folder, or a label file with the images in its folder.
+        path: DATA: a folder, or a label file with the images in its folder; a Parquet file or a tar, or a pattern of
+            several.
         labels: a label file for the images in the folder `path`: any of the above, or a folder of XML files, or an
-            image set of Pascal VOC.
+            image set of Pascal VOC. Of Parquet, the column of labels.
 
     Raises:
         DataError: nothing is there, no layout fits, or what is there is broken; says what and where.
     """
-    data = Path(path)
-    if not exists(data):
+    data = _place(path)
+    pattern = not exists(data) and is_pattern(data)
+    if not pattern and not exists(data):
         raise DataError(f"{data}: no such file or folder; check the path.")
-    root = absolute(data)
+    root = absolute(data) if isinstance(data, Path) else data
     try:
         with without_collection():
+            if pattern or (root.suffix.lower() in SHARDS and root.is_file()):
+                return read_shards(find_shards(root), str(labels) if labels is not None else None)
             if labels is None:
                 return _open_folder(root) if data.is_dir() else _open_file(root)
             if not data.is_dir():
                 raise DataError(f"{data}: with a label file in --labels, DATA has to be the folder of its images.")
-            return _open_labelled(root, absolute(Path(labels)))
+            file = _place(labels)
+            return _open_labelled(root, absolute(file) if isinstance(file, Path) else file)
     except OSError as error:  # a folder that may not be listed, a disk that fails
         raise DataError(f"{data}: cannot be read ({error}).") from error
 
 
-def _open_folder(root: Path) -> DataSet:
-    annotations = find_annotations(root)
-    if annotations is not None:
+def _place(given: str | Path) -> Place:
+    """A path, or what a URL leads to.
+
+    Raises:
+        DataError: the URL cannot be opened.
+    """
+    return require_url(given, DataError) if isinstance(given, str) and is_url(given) else Path(given)
+
+
+def _annotations(root: Place) -> Path | None:
+    """The folder of XML files of a data set's folder; None without one.
+
+    Raises:
+        DataError: they lie behind a URL, where each would be fetched alone.
+    """
+    if isinstance(root, Path):
+        return find_annotations(root)
+    if (root / "Annotations").is_dir():
+        raise DataError(f"{root}: {_XML_HERE}")
+    return None
+
+
+def _open_folder(root: Place) -> DataSet:
+    annotations = _annotations(root)
+    if annotations is not None and isinstance(root, Path):
         return read_voc(root, annotations)
     _refuse_nested(root)
-    files = sorted(entry for entry in root.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    files = [entry for entry in listed(root) if not entry.name.startswith(".") and entry.is_file()]
     kinds = {file: recognise(file) for file in files}
     chosen = _choose({file: kind for file, kind in kinds.items() if kind not in (None, "list")}, root)
     if chosen is None and (root / "annotations").is_dir():
-        inner = {file: recognise(file) for file in sorted((root / "annotations").glob("*.json"))}
+        inner = {file: recognise(file) for file in listed(root / "annotations") if file.suffix == ".json"}
         chosen = _choose({file: kind for file, kind in inner.items() if kind == "coco"}, root)
     if chosen is not None:
         return _read_label_file(chosen, root)
     lists = [file for file, kind in kinds.items() if kind == "list"]
     if len(lists) == 1 and not any(entry.is_dir() for entry in root.iterdir() if not entry.name.startswith(".")):
         return _read_label_file(lists[0], root)
+    if (shards := folder_of_shards(root)) is not None:
+        return read_shards(shards, None)
     others = [file for file in files if file.suffix.lower() in TABLES | JSONS]
     if len(others) == 1 and any(is_image(file.name) for file in files):
         return _read_label_file(others[0], root)  # it says which fields it found and which are needed
@@ -73,33 +108,33 @@ def _open_folder(root: Path) -> DataSet:
     return read_folders(root, f"{found}; {NEEDED}" if found else "")
 
 
-def _choose(files: dict[Path, str | None], root: Path) -> Path | None:
+def _choose(files: dict[Place, str | None], root: Place) -> Place | None:
     """The one label file; of several, ImageNet's validation boxes, or COCO's only instances."""
     if len(files) > 1:
         liked = [file for file in files if file.name == "LOC_val_solution.csv"]
         liked = liked or [file for file in files if file.name.startswith("instances_")]
         if len(liked) != 1:
-            listed = ", ".join(str(file.relative_to(root)) for file in list(files)[:8])
+            listed = ", ".join(inside(file, root) for file in list(files)[:8])
             raise DataError(f"{root}: it has several label files; say which with --labels: {listed}.")
         return liked[0]
     return next(iter(files), None)
 
 
-def _refuse_nested(root: Path) -> None:
+def _refuse_nested(root: Place) -> None:
     """VOCdevkit/VOC2007, ILSVRC/Annotations: the data sets lie one folder deeper."""
-    deeper = sorted(entry for entry in root.iterdir() if entry.is_dir() and _has_voc(entry))
+    deeper = [entry for entry in listed(root) if entry.is_dir() and _has_voc(entry)]
     if deeper:
-        listed = ", ".join(str(entry) for entry in deeper)
+        places = ", ".join(str(entry) for entry in deeper)
         solution = root / "LOC_val_solution.csv"
         also = f", or the images' folder with --labels {solution}" if solution.is_file() else ""
-        raise DataError(f"{root}: the annotations lie one folder deeper; give {listed}{also}.")
+        raise DataError(f"{root}: the annotations lie one folder deeper; give {places}{also}.")
 
 
-def _has_voc(folder: Path) -> bool:
+def _has_voc(folder: Place) -> bool:
     return any((folder / name).is_dir() for name in ("Annotations", "JPEGImages"))
 
 
-def _open_file(file: Path) -> DataSet:
+def _open_file(file: Place) -> DataSet:
     if file.suffix.lower() == ".txt" and file.parent.parent.name == "ImageSets":
         return _open_labelled(file.parents[2], file)
     if file.suffix.lower() == ".xml":
@@ -109,17 +144,25 @@ def _open_file(file: Path) -> DataSet:
     return _read_label_file(file, file.parent)
 
 
-def _open_labelled(root: Path, labels: Path) -> DataSet:
+def _open_labelled(root: Place, labels: Place) -> DataSet:
     if labels.is_dir():
+        if not isinstance(root, Path) or not isinstance(labels, Path):
+            raise DataError(
+                f"{labels}: annotations in XML, one file an image, are read from a local folder; copy it here."
+            )
         if find_annotations(labels) != labels and not any(labels.rglob("*.xml")):
             raise DataError(f"{labels}: the folder given with --labels has no XML file.")
         return read_voc(root, labels)
-    if labels.suffix.lower() == ".txt" and (annotations := find_annotations(root)) is not None:
-        return read_voc(root, annotations, image_set=labels)
+    if isinstance(root, Path) and isinstance(labels, Path) and labels.suffix.lower() == ".txt":
+        annotations = find_annotations(root)
+        if annotations is not None:
+            return read_voc(root, annotations, image_set=labels)
+    if not exists(labels) and (shards := folder_of_shards(root)) is not None:
+        return read_shards(shards, labels.name)
     return _read_label_file(labels, root)
 
 
-def _read_label_file(file: Path, root: Path) -> DataSet:
+def _read_label_file(file: Place, root: Place) -> DataSet:
     ending = file.suffix.lower()
     text = read_text(file)
     what = f"{file.name} in {shown(file.parent)}"
@@ -139,7 +182,7 @@ def _read_label_file(file: Path, root: Path) -> DataSet:
     raise DataError(f"{file}: not a label file that is known. Known layouts: {LAYOUTS}.")
 
 
-def _read_json(file: Path, root: Path, what: str) -> DataSet:
+def _read_json(file: Place, root: Place, what: str) -> DataSet:
     text = read_text(file)
     finder = ImageFinder([root, file.parent])
     if file.suffix.lower() != ".json" or is_json_lines(text.text):

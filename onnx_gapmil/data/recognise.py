@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from onnx_gapmil.data.jsonlines import first_object
 from onnx_gapmil.data.records import has_fields
 from onnx_gapmil.data.tables import LOC_HEADER, header
 from onnx_gapmil.errors import DataError
-from onnx_gapmil.files.reading import open_regular
+from onnx_gapmil.files.reading import open_source
+from onnx_gapmil.files.remote import Place
 
 TABLES = {".csv", ".tsv"}
 JSONS = {".json", ".jsonl", ".ndjson"}
@@ -18,7 +18,7 @@ _HEAD = 2**16
 _COCO = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 
 
-def recognise(file: Path) -> str | None:
+def recognise(file: Place) -> str | None:
     """What a label file is, or None if it is none that is known.
 
     Returns:
@@ -42,19 +42,19 @@ def recognise(file: Path) -> str | None:
     return "coco" if head.lstrip().startswith("{") and _COCO.search(head) else None
 
 
-def fields_of(file: Path) -> str:
+def fields_of(file: Place) -> str:
     """The field names of a file that was not recognised, for a message."""
     head = _head(file)
     names = list(header(head)) if file.suffix.lower() in TABLES else list(first_object(head) or ())
     return ", ".join(repr(name[:40]) for name in names[:10]) or "none"
 
 
-def _head(file: Path) -> str:
+def _head(file: Place) -> str:
     try:
-        with open_regular(file) as stream:
+        with open_source(file, 2**62) as stream:
             data = stream.read(_HEAD)
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     return data.decode("utf-8-sig", "replace")

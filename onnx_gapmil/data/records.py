@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, exists, is_unicode
 from onnx_gapmil.data.types import Corners, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count
 
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
@@ -51,13 +51,30 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     if not isinstance(written, str):
         raise DataError(f"{where}: 'image' is {_short(written)}, and a path was expected.")
     image = finder.find(written, where)
+    labels, boxes, columns = read_labels(record, where, repr(written))
+    mask = _mask(record.get("mask"), where, finder, image)
+    return RawSample(image, finder.name(image), labels, boxes, mask, columns)
+
+
+def read_labels(
+    record: Mapping[str, object], where: str, what: str
+) -> tuple[tuple[Label, ...], tuple[RawBox, ...], tuple[tuple[str, str], ...]]:
+    """What a record says of its image: labels, boxes, and columns that make slices; see `read_record`.
+
+    Args:
+        record: its fields; the image's own, if there is one, is not read.
+        where: file and line, for messages.
+        what: the image, for messages.
+
+    Raises:
+        DataError: a field has another form, or a label is missing.
+    """
     boxes = _boxes(record, where)
     labels = tuple(dict.fromkeys(_labels(record.get("label"), where) + _labels(record.get("labels"), where)))
     labels = labels or tuple(dict.fromkeys(label for box in boxes for label in box.label))
     if not labels and record.get("labels") not in ([], ""):
-        raise DataError(f"{where}: {written!r} has no label; {NEEDED}.")
-    mask = _mask(record.get("mask"), where, finder, image)
-    return RawSample(image, finder.name(image), labels, boxes, mask, _shared(_columns(record)))
+        raise DataError(f"{where}: {what} has no label; {NEEDED}.")
+    return labels, boxes, _shared(_columns(record))
 
 
 @lru_cache(maxsize=65536)
@@ -165,7 +182,7 @@ def _float(value: object) -> float:
         return float("inf")
 
 
-def _mask(value: object, where: str, finder: ImageFinder, image: Path) -> Path | None:
+def _mask(value: object, where: str, finder: ImageFinder, image: Place) -> Place | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from onnx_gapmil.data.files import read_text
+from onnx_gapmil.files.remote import Place
 
 _NAMES = ("LOC_synset_mapping.txt", "synset_words.txt")
 WNID = re.compile(r"n\d{8}")
 _LINE = re.compile(r"n\d{8}\s+\S.*")
 
 
-def find_synset_mapping(folder: Path) -> tuple[str, ...] | None:
+def find_synset_mapping(folder: Place) -> tuple[str, ...] | None:
     """Lines such as `n01440764 tench, Tinca tinca` from a file in the folder, or up to two above; None without one."""
     for place in (folder, folder.parent, folder.parent.parent):
         for name in _NAMES:

@@ -6,20 +6,20 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.jsonlines import load_json
 from onnx_gapmil.data.records import FIELDS, check_fields, has_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count
 
 _DELIMITERS = ",;\t|"
 _SEVERAL = re.compile(r"[;|]")
 
 
-def read_table(path: Path, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
+def read_table(path: Place, text: Text, finder: ImageFinder) -> list[tuple[RawSample, str]]:
     """Read a table; cells of `label` and `labels` may name several (`3;17`, `cat|dog`, `["cat", "dog"]`).
 
     Cells of `boxes`, `box_labels` and `objects` are JSON. Header names are read without regard to case.
@@ -42,7 +42,7 @@ def header(text: str) -> tuple[str, ...]:
     return _columns(_first_line(text), _delimiter(text))
 
 
-def rows(path: Path, text: str) -> Iterator[tuple[dict[str, str], str]]:
+def rows(path: Place, text: str) -> Iterator[tuple[dict[str, str], str]]:
     """The rows of a table by column, each with its place; empty lines are passed over.
 
     Raises:

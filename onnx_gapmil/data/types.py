@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import Place
 
 Label = int | str
 """A label as the data set writes it: a number, or a name (a wnid such as `n01440764` is a name)."""
@@ -34,20 +36,23 @@ class RawSample:
     """An image with its labels as the data set has them.
 
     Attributes:
-        image: absolute path of the file, which need not be there.
-        name: unique in the data set, relative to its root, with `/`; always text that can be printed.
+        image: absolute path of the file, which need not be there; or where its bytes lie in a shard or behind a URL.
+        name: its key, unique in the data set: relative to its root, with `/`; of a row or a member, `SHARD#KEY`; always
+            text that can be printed.
         labels: one or many; none where the data set says that nothing is there.
         boxes: boxes of objects.
         mask: the file of the object's mask, to be read by `read_mask`.
         columns: what else the label file says of it, (column, value) each, as text: it makes slices.
+        relative: whether the boxes are fractions of the image's width and height, as YOLO writes them, and no pixels.
     """
 
-    image: Path
+    image: Source
     name: str
     labels: tuple[Label, ...]
     boxes: tuple[RawBox, ...] = ()
-    mask: Path | None = None
+    mask: Source | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +61,22 @@ class DataSet:
 
     Attributes:
         samples: its images, at least one, in natural order of names or in the label file's order.
-        kind: `folders`, `csv`, `jsonl` (JSON lists too), `list`, `coco`, `voc` or `ilsvrc`.
-        root: absolute path of the folder that names are relative to.
+        kind: `folders`, `csv`, `jsonl` (JSON lists too), `list`, `coco`, `voc`, `ilsvrc`, `yolo`, `parquet` or
+            `webdataset`.
+        root: absolute path of the folder that names are relative to, or its URL.
         source: one sentence, to be printed: what was read and where.
         class_names: the data set's own names of classes, in its own order; None where labels are numbers.
         notes: sentences, to be printed: what was left out or assumed.
+        numbered: whether the data set states that `class_names` are its classes in the order of their numbers.
     """
 
     samples: tuple[RawSample, ...]
     kind: str
-    root: Path
+    root: Place
     source: str
     class_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    numbered: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The data set without its samples: `kind`, `root`, `source`, `images`, `keys_sha256`, `notes`."""
@@ -108,12 +116,13 @@ class Sample:
         labels: the model's class indexes, sorted; none only of images that the data set says to have none.
     """
 
-    image: Path
+    image: Source
     name: str
     labels: tuple[int, ...]
     boxes: tuple[Box, ...] = ()
-    mask: Path | None = None
+    mask: Source | None = None
     columns: tuple[tuple[str, str], ...] = ()
+    relative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.blob import Source
 
 #: Files that hold arrays, by their endings in lower case.
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
@@ -20,12 +22,12 @@ MAX_BYTES = 1 << 30
 _KINDS = frozenset("fiub")
 
 
-def is_array_file(path: Path) -> bool:
+def is_array_file(path: Source) -> bool:
     """Whether a file holds arrays, by its ending."""
     return path.suffix.lower() in ARRAY_SUFFIXES
 
 
-def read_arrays(path: Path, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: Source, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a file by the model's inputs: one of a ``.npy``, one for each input of an ``.npz``.
 
     A model of one input takes the only array of an ``.npz``, whatever its name.
@@ -39,15 +41,15 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]
             not those of the inputs.
     """
     try:
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             raise ImageError(f"{path}: this is a folder; name the .npy or .npz files in it.")
-        if not path.is_file():
+        if isinstance(path, Path) and not path.is_file():
             raise ImageError(f"{path}: no such file, or no regular one; check the path.")
-        if path.suffix.lower() == ".npy":
-            with path.open("rb") as stream:
-                found = {"": _read(stream, str(path), path.stat().st_size)}
-        else:
-            found = _members(path)
+        with path.open("rb") if isinstance(path, Path) else path.open(2 * MAX_BYTES) as stream:
+            if path.suffix.lower() == ".npy":
+                found = {"": _read(stream, str(path), stream.seek(0, io.SEEK_END) - stream.seek(0))}
+            else:
+                found = _members(stream, path)
     except (OSError, zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ImageError(f"{path}: no array that can be read ({str(error).splitlines()[0][:200]}).") from error
     except MemoryError as error:
@@ -55,7 +57,7 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]
     return _by_input(found, path, inputs)
 
 
-def read_array(path: Path) -> npt.NDArray[Any]:
+def read_array(path: Source) -> npt.NDArray[Any]:
     """The array of a ``.npy`` file, or the only one of an ``.npz``, whatever its name.
 
     Raises:
@@ -64,9 +66,9 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     return next(iter(read_arrays(path, ("the image",)).values()))
 
 
-def _members(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _members(file: IO[bytes], path: Source) -> dict[str, npt.NDArray[Any]]:
     found: dict[str, npt.NDArray[Any]] = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         total = sum(entry.file_size for entry in entries)
         if total > MAX_BYTES:
@@ -111,7 +113,7 @@ def _too_large(what: str, size: int) -> ImageError:
     return ImageError(f"{what}: {size:,} bytes are more than one file's arrays may have ({MAX_BYTES:,}).")
 
 
-def _by_input(found: dict[str, npt.NDArray[Any]], path: Path, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+def _by_input(found: dict[str, npt.NDArray[Any]], path: Source, inputs: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
     wanted = ", ".join(repr(name) for name in inputs)
     if len(inputs) == 1 and len(found) == 1:
         return {inputs[0]: next(iter(found.values()))}

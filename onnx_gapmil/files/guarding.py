@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.blob import Blob, Source
 
 _lock = threading.Lock()
 _runs: list[dict[int, str]] = []
@@ -52,12 +53,18 @@ def note_read(status: os.stat_result, what: str = _READ) -> None:
                     run[key] = what
 
 
-def protect(paths: Iterable[Path | str], what: str = "is read in this run") -> None:
+def protect(paths: Iterable[Source | str], what: str = "is read in this run") -> None:
     """Keep files from being written over in all runs that go on, whether they are read or not; what is not there is
-    passed over."""
+    passed over. Of what lies inside a file, that file is kept."""
     if not _runs:
         return
+    held: set[Path] = set()
     for path in paths:
+        if isinstance(path, Blob):
+            if path.holder is None or path.holder in held:
+                continue
+            held.add(path.holder)
+            path = path.holder
         try:
             status = os.stat(path)  # noqa: PTH116  (of a million photos)
         except (OSError, ValueError):

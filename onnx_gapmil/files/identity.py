@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
+from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import open_regular
 
 
 @dataclass(frozen=True)
 class FileIdentity:
     """What a file was when it was read; all None of one that was not there.
+
+    Of a `Blob` size and times are those of what holds it (a shard; an object, whose tag is the number), and its content
+    is not read a second time: when its shard is written anew, it counts as changed.
 
     Attributes:
         size: bytes.
@@ -31,8 +34,10 @@ ABSENT = FileIdentity(None, None, None, None)
 """A file that was not there, or could not be read."""
 
 
-def identify(path: Path) -> FileIdentity:
+def identify(path: Source) -> FileIdentity:
     """The identity of a file, its content read."""
+    if isinstance(path, Blob):
+        return stamp(path)
     try:
         with open_regular(path) as stream:
             status = os.fstat(stream.fileno())
@@ -42,17 +47,21 @@ def identify(path: Path) -> FileIdentity:
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ctime_ns, digest)
 
 
-def stamp(path: Path) -> FileIdentity:
+def stamp(path: Source) -> FileIdentity:
     """The identity of a file without its content: where its times move, it counts as changed."""
     try:
+        if isinstance(path, Blob):
+            return FileIdentity(*path.stamp(), None)
         status = path.stat()
     except (OSError, ValueError):
         return ABSENT
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ctime_ns, None)
 
 
-def is_unchanged(path: Path, known: FileIdentity) -> bool:
+def is_unchanged(path: Source, known: FileIdentity) -> bool:
     """Whether a file has the content that it had; it is read only where its times moved."""
+    if isinstance(path, Blob):
+        return stamp(path) == known
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -6,8 +6,9 @@ import errno
 import io
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+from onnx_gapmil.files.blob import Blob, Source, TooLargeError
 from onnx_gapmil.files.guarding import kind_of, note_read
 
 if TYPE_CHECKING:
@@ -35,8 +36,21 @@ def open_regular(path: Path) -> io.BufferedReader:
     return stream
 
 
+def open_source(source: Source, limit: int) -> BinaryIO:
+    """Open a regular file, or what lies inside one or behind a URL, to read from it.
+
+    Args:
+        source: a path; or a blob, which is read at once.
+        limit: bytes above which a blob is not read.
+
+    Raises:
+        OSError, ValueError: it cannot be opened.
+    """
+    return source.open(limit) if isinstance(source, Blob) else open_regular(source)
+
+
 def read_bytes(
-    path: Path,
+    path: Source,
     error: type[InputError],
     *,
     expected: str,
@@ -46,7 +60,7 @@ def read_bytes(
     """The file's bytes. Links are followed; what they lead to has to be a regular file.
 
     Args:
-        path: the file.
+        path: the file, or what lies inside one or behind a URL.
         error: the class to raise, so that the message keeps its subject.
         expected: what the file should be, with its article: "an image".
         limit: bytes above which it is not read.
@@ -56,6 +70,8 @@ def read_bytes(
         InputError: of class `error`: missing, a folder, a pipe or a device, larger than `limit`, a Git LFS pointer, or
             it cannot be read.
     """
+    if isinstance(path, Blob):
+        return _read_blob(path, error, expected, limit, inspect)
     try:
         # A pipe would wait for its writer; with O_NONBLOCK it opens at once, and is seen for what it is.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -83,8 +99,29 @@ def read_bytes(
             raise error(_no_file(path, "a folder", expected)) from cause
         reason = "not enough memory" if isinstance(cause, MemoryError) else getattr(cause, "strerror", None) or cause
         raise error(f"{path}: cannot be read: {reason}.") from cause
+    return _no_pointer(data, path, error)
+
+
+def _read_blob(
+    blob: Blob, error: type[InputError], expected: str, limit: int, inspect: Callable[[int], None] | None
+) -> bytes:
+    try:
+        data = blob.read(limit)
+    except FileNotFoundError as cause:
+        raise error(f"{blob}: nothing is there, and {expected} was expected; check the place.") from cause
+    except TooLargeError as cause:
+        raise error(f"{blob}: {str(cause).rstrip('.')}, and {expected} was expected.") from cause
+    except (OSError, ValueError, MemoryError) as cause:
+        reason = "not enough memory" if isinstance(cause, MemoryError) else str(cause).rstrip(".")
+        raise error(f"{blob}: cannot be read: {reason or type(cause).__name__}.") from cause
+    if inspect is not None:
+        inspect(len(data))
+    return _no_pointer(data, blob, error)
+
+
+def _no_pointer(data: bytes, where: Source, error: type[InputError]) -> bytes:
     if data.startswith(_LFS_POINTER):
-        raise error(f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
+        raise error(f"{where}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
     return data
 
 

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.arrays import is_array_file, read_array
+from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import read_bytes
 
 MAX_PIXELS = 2**27
@@ -58,7 +59,7 @@ _DECODER_ERRORS = (
 )
 
 
-def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode an image file to upright 8-bit RGB.
 
     - EXIF orientation is applied: rows and columns are those that a viewer shows.
@@ -69,7 +70,8 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     - The size in the header is checked before memory is taken.
 
     Args:
-        path: the file; JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF by content, not by name.
+        path: the file, or what else holds its bytes; JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF by
+            content, not by name.
         max_pixels: the largest width x height accepted. Above 179 million Pillow's own limit,
             `PIL.Image.MAX_IMAGE_PIXELS`, has to be raised as well.
 
@@ -92,7 +94,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def read_samples(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
+def read_samples(path: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
     """Decode an image file as `read_image` does, with samples of more than 8 bits as they are stored.
 
     Args:
@@ -106,7 +108,7 @@ def read_samples(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> npt.NDArr
     Raises:
         ImageError: see `read_image`.
     """
-    file = Path(path)
+    file = path if isinstance(path, Path | Blob) else Path(path)
     if is_array_file(file):
         return _of_array(file, max_pixels)
     data = _read_bytes(file)
@@ -170,7 +172,7 @@ def check_pixels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _read_bytes(file: Path) -> bytes:
+def _read_bytes(file: Source) -> bytes:
     """The file's bytes, or an ImageError that names the everyday mishap."""
     data = read_bytes(file, ImageError, expected="an image", limit=MAX_FILE_BYTES)
     if not data:
@@ -184,13 +186,13 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _check_size(file: Path, image: Image.Image, max_pixels: int) -> None:
+def _check_size(file: Source, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first.")
 
 
-def _of_array(file: Path, max_pixels: int) -> npt.NDArray[Any]:
+def _of_array(file: Source, max_pixels: int) -> npt.NDArray[Any]:
     samples = read_array(file)
     try:
         samples = check_samples(samples)

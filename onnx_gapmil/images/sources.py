@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.remote import RemotePath
 from onnx_gapmil.files.wording import count
 
 IMAGE_SUFFIXES = frozenset(
@@ -73,7 +74,7 @@ def locate_images(
     return list(found.values())
 
 
-def natural_key(path: Path) -> tuple[tuple[tuple[int, int, str], ...], str]:
+def natural_key(path: PurePath | RemotePath) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Sort key that compares runs of digits as numbers, letters without case, folders level by level."""
     parts: list[tuple[int, int, str]] = []
     for level in path.parts:

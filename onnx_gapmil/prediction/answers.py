@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.data.choosing import choose_classes
 from onnx_gapmil.errors import ImageError, InputError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.prediction.head_answer import HeadPrediction
@@ -29,7 +30,7 @@ class ImagePrediction:
     ``logits``, ``grid``, ``names``, ``places``, `table` and `overlay` are those of the first head.
 
     Attributes:
-        image: its path; None where pixels were given.
+        image: its path, or where else it lies; None where pixels were given.
         photo: (H, W, 3) RGB uint8; None where nobody draws it.
         geometry: where the input lies in the photo; None where arrays were given.
         heads: one for each lifted output.
@@ -39,7 +40,7 @@ class ImagePrediction:
         note: what is to be said of the photo's samples; "" where there is nothing.
     """
 
-    image: Path | None
+    image: Source | None
     photo: npt.NDArray[np.uint8] | None
     geometry: Geometry | None
     heads: tuple[HeadPrediction, ...] = ()
@@ -161,11 +162,11 @@ class FailedImage:
     """A photo that could not be read.
 
     Attributes:
-        image: its path.
+        image: its path, or where else it lies.
         error: why.
     """
 
-    image: Path
+    image: Source
     error: ImageError
 
     def to_json(self) -> dict[str, Any]:

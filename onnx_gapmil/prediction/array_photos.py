@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.images.input_spec import InputSpec
     from onnx_gapmil.images.levels import FullScale
@@ -49,7 +50,7 @@ def is_photo(array: npt.NDArray[Any], spec: InputSpec, full_scale: FullScale) ->
     return array.dtype in (np.uint8, np.uint16) or (full_scale is not None and array.dtype.kind in "iuf")
 
 
-def file_is_photo(path: Path, model: LoadedModel, asked: Preprocess | str | Path | None) -> bool:
+def file_is_photo(path: Source, model: LoadedModel, asked: Preprocess | str | Path | None) -> bool:
     """Whether a file of an array holds a picture for a model; see `is_photo`.
 
     A file or a model that cannot be read is none; whoever reads it says why.

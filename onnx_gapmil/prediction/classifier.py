@@ -19,6 +19,7 @@ from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
 from onnx_gapmil.files.arrays import is_array_file, read_arrays
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
 from onnx_gapmil.images.levels import depth_note
@@ -267,7 +268,7 @@ class Classifier:
 
     def stream(
         self,
-        images: Sequence[Path],
+        images: Sequence[Source],
         *,
         batch: int | None = None,
         top: int = 5,
@@ -312,7 +313,7 @@ class Classifier:
 
     def stream_arrays(
         self,
-        files: Sequence[Path],
+        files: Sequence[Source],
         *,
         top: int = 5,
         outputs: Collection[str] = ("grid",),
@@ -346,7 +347,7 @@ class Classifier:
 
     def _of_arrays(
         self,
-        path: Path | None,
+        path: Source | None,
         arrays: Arrays,
         describers: Sequence[tuple[int, Describer]],
         outputs: Collection[str] = ("grid",),
@@ -419,7 +420,7 @@ class Classifier:
 
     def _described(
         self,
-        path: Path | None,
+        path: Source | None,
         pixels: npt.NDArray[np.uint8] | None,
         geometry: Geometry,
         grids: Sequence[PredictionGrid],

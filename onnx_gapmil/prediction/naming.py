@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.guarding import require_replaceable
 
 REPORT = "predictions.json"
@@ -82,7 +83,7 @@ def results_in(folder: Path) -> Iterator[str]:
             yield inside.as_posix()
 
 
-def older_results(folder: Path, done: Iterable[str], endings: Sequence[str], photos: Iterable[Path]) -> list[str]:
+def older_results(folder: Path, done: Iterable[str], endings: Sequence[str], photos: Iterable[Source]) -> list[str]:
     """Pictures and arrays in a result folder that are not this run's: an earlier one, or somebody else, made them.
 
     Args:
@@ -93,7 +94,7 @@ def older_results(folder: Path, done: Iterable[str], endings: Sequence[str], pho
     """
     stems = set(done)
     root = folder.resolve()
-    read = {path.resolve() for path in photos}
+    read = {path.resolve() for path in photos if isinstance(path, Path)}
     return [
         name
         for name in results_in(folder)

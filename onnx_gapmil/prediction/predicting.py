@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.data.photos import locate_photos
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
-from onnx_gapmil.images.sources import locate_images
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
@@ -34,6 +34,7 @@ from onnx_gapmil.version import __version__
 if TYPE_CHECKING:
     import onnx
 
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
@@ -49,7 +50,8 @@ class PredictionRun:
 
     Args:
         model: path of an ``.onnx`` file, or a ModelProto.
-        images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are.
+        images: files, folders or globs: of photos, or of arrays (``.npy``, ``.npz``), which go in as they are;
+            shards of photos (Parquet, tar); or URLs of such.
         output: the folder of results, made when the first one is written; None writes none.
         preprocess: see `Classifier`, as for names, head, thresholds, provider, allow_tf32 and cuda_graph.
         classes: names or numbers of the classes to report and draw, whether they win anything or not; None for all.
@@ -99,7 +101,7 @@ class PredictionRun:
     ) -> None:
         self.class_token = class_token
         own = output if output is not None and holds_results(output) else None
-        found = locate_images(images, others=ARRAY_SUFFIXES, without=own)
+        found = locate_photos(images, others=ARRAY_SUFFIXES, without=own)
         self.paths = [image.path for image in found]
         protect(self.paths)
         self.of_arrays = _are_arrays(self.paths, model, preprocess)
@@ -292,7 +294,7 @@ class PredictionRun:
         self._held.close()
 
 
-def _are_arrays(paths: Sequence[Path], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
+def _are_arrays(paths: Sequence[Source], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
     """Whether the files hold arrays that go in as they are; those and photos are not run together.
 
     Pixels in a ``.npy`` are a photo: the first tells for all.

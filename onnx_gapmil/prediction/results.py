@@ -23,6 +23,7 @@ from onnx_gapmil.running.pipeline.ordered import ordered_map
 from onnx_gapmil.show.drawing.png import save_png
 
 if TYPE_CHECKING:
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.prediction.resuming import PredictJournal
 
@@ -32,7 +33,7 @@ class _Staged:
     """What is to be written of one photo, and under which name."""
 
     place: int
-    path: Path
+    path: Source
     stem: str
     found: ImagePrediction | ImageError
 
@@ -88,7 +89,7 @@ class Results:
         """The results of a photo are there, from an earlier run that this one goes on with."""
         self._done.add(place)
 
-    def older(self, paths: Sequence[Path]) -> list[str]:
+    def older(self, paths: Sequence[Source]) -> list[str]:
         """Pictures and arrays in the folder that are not of this run.
 
         Args:
@@ -102,7 +103,7 @@ class Results:
     def write(
         self,
         classifier: Classifier,
-        paths: Sequence[Path],
+        paths: Sequence[Source],
         answers: Generator[ImagePrediction | ImageError, None, None],
         places: Sequence[int] | None = None,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
@@ -138,7 +139,7 @@ class Results:
 
     def _staged(
         self,
-        paths: Sequence[Path],
+        paths: Sequence[Source],
         places: Sequence[int],
         answers: Generator[ImagePrediction | ImageError, None, None],
     ) -> Iterator[_Staged]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.checked_lines import checked_line, content_of
 from onnx_gapmil.files.identity import FileIdentity, is_unchanged, stamp
 from onnx_gapmil.files.json_text import json_text
@@ -34,13 +35,13 @@ class PredictJournal:
         self._stream: IO[bytes] | None = None
         self._going_on = False
 
-    def find(self, paths: Sequence[Path]) -> tuple[dict[int, tuple[str, dict[str, Any]]], str]:
+    def find(self, paths: Sequence[Source]) -> tuple[dict[int, tuple[str, dict[str, Any]]], str]:
         """What was done and still holds: by place, the part of the report and the entry in it.
 
         A photo is done if it is what it was, and what was written of it is still there.
 
         Args:
-            paths: of the photos.
+            paths: where the photos lie.
 
         Returns:
             The entries, and why an earlier run is not gone on with; "" if it is, or there was none.
@@ -66,7 +67,7 @@ class PredictJournal:
                     found[place] = (part, entry)
         return found, ""
 
-    def add(self, place: int, part: str, entry: dict[str, Any], path: Path) -> None:
+    def add(self, place: int, part: str, entry: dict[str, Any], path: Source) -> None:
         """Note that a photo is done, after all that is written of it.
 
         Raises:

@@ -64,7 +64,9 @@ def test_a_list_needs_a_folder_without_folders(tmp_path, photo, lay):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.parquet", b"PAR1", "not a label file that is known. Known layouts: folders of classes"),
+        ("a.orc", b"ORC", "not a label file that is known. Known layouts: folders of classes"),
+        ("a.parquet", b"PAR1", "1 shard is left out (no Parquet file, or a damaged one): a.parquet"),
+        ("a.tar", b"none", "no labelled image was found. 1 shard is left out (no tar): a.tar"),
         ("a.png", b"\x89PNG", "this is one image; a labelled data set was expected"),
         ("a.xml", "<annotation/>", "this is the annotation of one image; give the folder of the data set"),
         ("a.json", "3", "its fields are none. A list of objects is read"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.images.decode import read_samples
 from onnx_gapmil.images.levels import FullScale, to_levels
 from onnx_gapmil.images.preprocess import Preprocess
@@ -24,7 +24,7 @@ class Photos:
     """Photos by number, ready for any preprocessing.
 
     Args:
-        paths: of the image files.
+        paths: where the images lie.
         full_scale: of samples of more than 8 bits, which a search sees in 8.
 
     Attributes:
@@ -32,14 +32,14 @@ class Photos:
         decoded: how often a file was decoded.
     """
 
-    def __init__(self, paths: Sequence[Path], full_scale: FullScale = None) -> None:
-        self._paths: list[Path] = []
+    def __init__(self, paths: Sequence[Source], full_scale: FullScale = None) -> None:
+        self._paths: list[Source] = []
         self._full_scale = full_scale
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}
         self._windows: dict[tuple[object, ...], npt.NDArray[np.uint8]] = {}
         self._room = MAX_DECODED_BYTES
         self.kept: list[int] = []
-        self.failed: list[tuple[Path, str]] = []
+        self.failed: list[tuple[Source, str]] = []
         self.decoded = 0
         for position, path in enumerate(paths):
             try:
@@ -77,7 +77,7 @@ class Photos:
         pixels = self._pixels.get(number)
         return pixels if pixels is not None else self._decode(self._paths[number])
 
-    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
+    def _decode(self, path: Source) -> npt.NDArray[np.uint8]:
         self.decoded += 1
         samples = read_samples(path)
         if samples.dtype == np.uint8 and samples.ndim == 3 and self._full_scale is None:

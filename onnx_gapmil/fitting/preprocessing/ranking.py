@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.images.preprocess import Preprocess
 
 SCHEMA_VERSION = 1
@@ -85,7 +86,7 @@ class Ranking:
     best: Preprocess
     offset: int
     images: int
-    failed: tuple[tuple[Path, str], ...]
+    failed: tuple[tuple[Source, str], ...]
     forward_passes: int
     conclusive: bool
     sentence: str
@@ -99,7 +100,7 @@ class Ranking:
             "best": self.best.to_json(),
             "offset": self.offset,
             "images": self.images,
-            "failed": [{"image": path.as_posix(), "error": reason} for path, reason in self.failed],
+            "failed": [{"image": str(path).replace(os.sep, "/"), "error": reason} for path, reason in self.failed],
             "forward_passes": self.forward_passes,
             "rows": [row.to_json() for row in self.rows],
         }

@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.fitting.preprocessing.candidates import Candidate, interpolations, normalizations, resizings
 from onnx_gapmil.fitting.preprocessing.photos import Photos
 from onnx_gapmil.fitting.preprocessing.ranking import Ranking
@@ -41,7 +41,7 @@ from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import resolve_preprocess
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
-LabelledImage = tuple[Path, frozenset[int]]
+LabelledImage = tuple[Source, frozenset[int]]
 """An image file, and the labels that are right for it, before any offset; one is enough."""
 
 FIRST_IMAGES = 16

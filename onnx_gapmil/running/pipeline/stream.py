@@ -7,7 +7,6 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline.ordered import ordered_map
 
 if TYPE_CHECKING:
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.running.grid_session import GridSession
@@ -35,14 +35,14 @@ class Photo:
     """A photo that was read and prepared.
 
     Attributes:
-        path: its file.
+        path: where it lies.
         place: its place among the paths, from 0.
         geometry: where the network's input lies in it; `geometry.image_size` is its (H, W), upright.
         pixels: (H, W, 3) RGB uint8, upright, as people see them; None unless `keep_photos`.
         note: what is to be said of its samples; "" where there is nothing.
     """
 
-    path: Path
+    path: Source
     place: int
     geometry: Geometry
     pixels: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
@@ -93,7 +93,7 @@ class BatchAnswered:
 def iterate(
     session: GridSession,
     preprocess: Preprocess,
-    paths: Sequence[Path],
+    paths: Sequence[Source],
     *,
     batch: int | None = None,
     workers: int | None = None,
@@ -108,7 +108,7 @@ def iterate(
     Args:
         session: the model.
         preprocess: how a photo becomes its input.
-        paths: image files.
+        paths: where the images lie.
         batch: photos at a time; see `batch_size`.
         workers: threads that decode; by default as many as cores that this process may use.
         keep_photos: hand the decoded pixels on, for drawing or cropping.
@@ -134,7 +134,7 @@ def iterate(
 def iterate_batches(
     session: GridSession,
     preprocess: Preprocess,
-    paths: Sequence[Path],
+    paths: Sequence[Source],
     *,
     batch: int | None = None,
     workers: int | None = None,
@@ -180,7 +180,7 @@ def batch_size(session: GridSession, asked: int | None = None) -> int:
 class _Task:
     """A photo to prepare, and the row of the batch that it goes to."""
 
-    path: Path
+    path: Source
     place: int
     buffer: npt.NDArray[Any]
     row: int
@@ -200,7 +200,7 @@ class _Buffers:
         self._dtype = preprocess.input_dtype
         self._free: list[npt.NDArray[Any]] = []
 
-    def assign(self, paths: Iterable[Path]) -> Iterator[_Task]:
+    def assign(self, paths: Iterable[Source]) -> Iterator[_Task]:
         """Give each photo its row."""
         size = self._shape[0]
         places = itertools.count()

@@ -38,10 +38,10 @@ class DataRequest:
     """
 
     model: Path
-    data: Path
+    data: Path | str
     output: Path
     against: Path | None = None
-    labels: Path | None = None
+    labels: Path | str | None = None
     names: Path | None = None
     class_map: Path | None = None
     label_offset: int | None = None

@@ -60,7 +60,7 @@ def compare(
         UnsupportedHeadError: a model has no head that can be lifted.
     """
     with watched_reads():
-        given = [request.data, request.labels]
+        given: list[Path | str | None] = [request.data, request.labels]
         given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
         levels = (Path(side.thresholds) for side in (request.old, request.new) if side.thresholds is not None)
         given += [path for path in levels if path.is_file()]  # a threshold may be a number

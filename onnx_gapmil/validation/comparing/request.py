@@ -64,8 +64,8 @@ class CompareRequest:
 
     old: Side
     new: Side
-    data: Path
-    labels: Path | None = None
+    data: Path | str
+    labels: Path | str | None = None
     unlabelled: bool = False
     provider: str = "auto"
     batch: int | None = None

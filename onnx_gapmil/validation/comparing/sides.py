@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.aggregate import Aggregator, parse_aggregator
 from onnx_gapmil.auditing.preparation import Request, classifier_of, prepare
 from onnx_gapmil.data import open_data
+from onnx_gapmil.data.photos import FoundPhoto, locate_photos
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
+from onnx_gapmil.files.remote import is_url, open_url
 from onnx_gapmil.files.wording import of_are
-from onnx_gapmil.images.sources import IMAGE_SUFFIXES, find_images
+from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.validation.comparing.alignment import Alignment, ModelClasses, align
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.data import Sample
+    from onnx_gapmil.files.blob import Source
+    from onnx_gapmil.files.remote import Place
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
@@ -32,14 +36,14 @@ class Shot:
     """An image that both models see.
 
     Attributes:
-        image: its file.
+        image: where it lies.
         name: unique in the data set.
         old: with labels in the old model's classes; None without labels.
         new: with labels in the new model's.
         columns: (column, value) each: what the label file says of it.
     """
 
-    image: Path
+    image: Source
     name: str
     old: Sample | None = None
     new: Sample | None = None
@@ -197,12 +201,11 @@ def _without_labels(
 ) -> Sides:
     if "auto" in (request.old.preprocess, request.new.preprocess):
         raise DataError("--preprocess auto is found out from labelled images, and these have no labels.")
-    paths = find_images([str(request.data)])
-    root = request.data if request.data.is_dir() else paths[0].parent
-    shots = tuple(Shot(path.absolute(), _name(path, root)) for path in paths)
+    found = locate_photos([str(request.data)])
+    root, shots = _shots(request.data, found)
     source = f"Images in {request.data}: {len(shots):,}, without labels."
     samples = tuple(RawSample(shot.image, shot.name, ()) for shot in shots)
-    data = DataSet(samples, "images", root.absolute(), source, notes=notes)
+    data = DataSet(samples, "images", root, source, notes=notes)
     alignment = align(
         ModelClasses(old.classes, old.class_names),
         ModelClasses(new.classes, new.class_names),
@@ -222,6 +225,19 @@ def _without_labels(
     return Sides(sides[0], sides[1], alignment, shots, data, notes, same=request.same)
 
 
+def _shots(data: Path | str, found: Sequence[FoundPhoto]) -> tuple[Place, tuple[Shot, ...]]:
+    """The images without labels, and the folder that their names are relative to."""
+    first = found[0].path
+    if isinstance(first, Path):
+        root = Path(data) if Path(data).is_dir() else first.parent
+        paths = [image.path for image in found if isinstance(image.path, Path)]
+        return root.absolute(), tuple(Shot(path.absolute(), _name(path, root)) for path in paths)
+    place = open_url(data) if isinstance(data, str) and is_url(data) else Path(data)
+    names = [image.inside.as_posix().encode("utf-8", "backslashreplace").decode() for image in found]
+    shots = tuple(Shot(image.path, name) for image, name in zip(found, names, strict=True))
+    return place if place.is_dir() else place.parent, shots
+
+
 def _data(request: CompareRequest) -> tuple[DataSet | None, tuple[str, ...]]:
     """The labelled data set; None for images without labels, with what is to be said of that."""
     if request.unlabelled:
@@ -234,8 +250,10 @@ def _data(request: CompareRequest) -> tuple[DataSet | None, tuple[str, ...]]:
         raise DataError(f"{error} To compare without labels: --unlabelled.") from error
 
 
-def _only_photos(data: Path) -> bool:
+def _only_photos(data: Path | str) -> bool:
     """Whether it is a photo, or a folder that holds photos and nothing that could be labels."""
+    if not isinstance(data, Path):
+        return False
     if data.is_file():
         return data.suffix.lower() in IMAGE_SUFFIXES
     if not data.is_dir():

@@ -1,0 +1,97 @@
+"""Photos as a user names them: files, folders and globs, and also shards and URLs; labels are not asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from onnx_gapmil.data.files import is_image, walk
+from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, images_in
+from onnx_gapmil.data.shards.listing import ShardSet, is_pattern
+from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.remote import RemotePath, is_url, require_url
+from onnx_gapmil.images.sources import FoundImage, locate_images, natural_key
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPhoto:
+    """A photo that was named.
+
+    Attributes:
+        path: where it lies.
+        inside: its path within what was named; of a row or a member, below the name of its shard.
+    """
+
+    path: Source
+    inside: PurePath
+
+
+def locate_photos(
+    args: Sequence[str], *, others: frozenset[str] = frozenset(), without: Path | None = None
+) -> list[FoundPhoto]:
+    """List the photos that the arguments name, and where each lies in what was named.
+
+    A Parquet file or a tar is all of its images, as is a folder, or a pattern, of such; behind a URL lie the same
+    things as on disk. For all else see `locate_images`, which also tells the arguments.
+
+    Raises:
+        InputError: an argument names nothing, or nothing that is an image; or shards that are damaged.
+    """
+    if not any(is_url(arg) or _may_be_shards(Path(arg)) for arg in args):
+        return _plain(locate_images(args, others=others, without=without))
+    if len(args) == 1:
+        return list(_expand(args[0], others, without))
+    found: dict[Source, FoundPhoto] = {}
+    for arg in args:
+        for image in _expand(arg, others, without):
+            found.setdefault(image.path.resolve() if isinstance(image.path, Path) else image.path, image)
+    return list(found.values())
+
+
+def _plain(images: Sequence[FoundImage]) -> list[FoundPhoto]:
+    return [FoundPhoto(image.path, image.inside) for image in images]
+
+
+def _may_be_shards(path: Path) -> bool:
+    return path.suffix.lower() in SHARDS or path.is_dir()
+
+
+def _expand(arg: str, others: frozenset[str], without: Path | None) -> Iterator[FoundPhoto]:
+    place = require_url(arg, ImageError) if is_url(arg) else Path(arg)
+    shards: ShardSet | None = None
+    if place.suffix.lower() in SHARDS and (is_pattern(place) or place.is_file()):
+        shards = find_shards(place)
+    elif isinstance(place, RemotePath):
+        yield from _remote(place)
+        return
+    else:
+        try:
+            yield from _plain(locate_images([str(place)], others=others, without=without))
+            return
+        except ImageError:
+            shards = folder_of_shards(place) if place.is_dir() else None
+            if shards is None:
+                raise
+    yield from _in_shards(shards)
+
+
+def _in_shards(shards: ShardSet) -> Iterator[FoundPhoto]:
+    """Images by shard: a folder of results for each."""
+    for image, shard, key in images_in(shards):
+        yield FoundPhoto(image, PurePath(shard).with_suffix("") / key)
+
+
+def _remote(place: RemotePath) -> Iterator[FoundPhoto]:
+    if place.is_file():
+        yield FoundPhoto(place, PurePath(place.name))
+        return
+    images = [folder / name for folder, _, names in walk(place) for name in names if is_image(name)]
+    if not images and (shards := folder_of_shards(place)) is not None:
+        yield from _in_shards(shards)
+        return
+    if not images:
+        raise ImageError(f"{place}: the folder holds no image.")
+    for image in sorted(images, key=natural_key):
+        yield FoundPhoto(image, PurePath(image.relative_to(place)))

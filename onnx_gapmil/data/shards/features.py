@@ -1,0 +1,181 @@
+"""What the columns of a Parquet file hold, by its schema and by what the `datasets` library wrote into that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from onnx_gapmil.data.records import FIELDS
+from onnx_gapmil.errors import DataError
+
+_KEY = b"huggingface"
+_IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
+_LABELS = ("label", "labels", "class", "cls", "target")
+_BOXES, _CATEGORIES = ("bbox", "bboxes", "box"), ("category", "categories", "label", "labels", "class", "category_id")
+
+Form = Literal["struct", "bytes", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The columns that are read.
+
+    Attributes:
+        image: the column of images.
+        form: how it holds them: a struct of `bytes` and `path`, bytes, or paths.
+        label: the column of labels; None where the objects alone have some.
+        names: by column, the names of its classes, where the schema states them (ClassLabel).
+        objects: `bbox` and `category` of the column `objects`, by the names that they have there; None without it, or
+            where it has another form.
+        mask: the column of masks, which are images too; None without one.
+        columns: the others, of plain values.
+    """
+
+    image: str
+    form: Form
+    label: str | None
+    names: Mapping[str, tuple[str, ...]]
+    objects: tuple[str, str] | None
+    mask: str | None
+    columns: tuple[str, ...]
+
+    @property
+    def bytes_column(self) -> str | None:
+        """The column that is read for an image's bytes, `image.bytes` of a struct; None of paths."""
+        return {"struct": f"{self.image}.bytes", "bytes": self.image, "path": None}[self.form]
+
+
+def features_of(schema: pa.Schema, asked: str | None = None, *, labelled: bool = True) -> Features | None:
+    """The columns of a file; None if it has no images.
+
+    Images are a column that the schema's metadata say to be of images, else one of a usual name, else the first one, of
+    structs with `bytes` and `path`, or of bytes; a column `image` of texts holds paths.
+
+    Args:
+        schema: of the file.
+        asked: the column of labels that the user names.
+        labelled: whether labels are looked for.
+
+    Raises:
+        DataError: the column that is asked for is not there, or several could hold the labels; without the file's name.
+    """
+    stated = _stated(schema)
+    image = _image(schema, stated)
+    if image is None:
+        return None
+    names = {field.name: found for field in schema if (found := _class_names(stated.get(field.name))) is not None}
+    objects = _objects(schema, stated)
+    if objects is not None and (found := _category_names(stated.get("objects"), objects[1])) is not None:
+        names["objects"] = found
+    label = _label(schema, names, asked) if labelled else None
+    mask = "mask" if "mask" in schema.names and _form(schema.field("mask")) == "struct" else None
+    taken = {image, label, mask, *FIELDS}
+    others = tuple(
+        field.name for field in schema if field.name not in taken and _is_plain(field.type) and "." not in field.name
+    )
+    form = _form(schema.field(image))
+    assert form is not None  # noqa: S101 (what makes it a column of images)
+    return Features(image, form, label, names, objects, mask, others)
+
+
+def _stated(schema: pa.Schema) -> Mapping[str, Any]:
+    """The features by column that the `datasets` library states; none where that cannot be read."""
+    try:
+        features = json.loads((schema.metadata or {})[_KEY])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def _image(schema: pa.Schema, stated: Mapping[str, Any]) -> str | None:
+    fit = [name for name in dict.fromkeys(schema.names) if schema.names.count(name) == 1 and "." not in name]
+    found = [name for name in fit if _form(schema.field(name)) in ("struct", "bytes") and name != "mask"]
+    said = [
+        name for name in found if isinstance(stated.get(name), dict) and stated[name].get("_type") == "Image"
+    ] or found
+    usual = [name for name in _IMAGES if name in said]
+    if usual or said:
+        return (usual or said)[0]
+    return "image" if "image" in fit and _form(schema.field("image")) == "path" else None
+
+
+def _form(field: pa.Field) -> Form | None:
+    kind = field.type
+    if pa.types.is_struct(kind):
+        parts = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
+        return "struct" if "bytes" in parts and _is_binary(parts["bytes"]) else None
+    if _is_binary(kind):
+        return "bytes"
+    return "path" if _is_text(kind) else None
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    """Whether values are texts, numbers, truth values or times: those that make slices."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_text(kind) or any(
+        test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal)
+    )
+
+
+def _class_names(feature: object) -> tuple[str, ...] | None:
+    """The names of a ClassLabel, or of a list of such; None of another feature."""
+    while isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+        feature = feature.get("feature")
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return None
+    names = feature.get("names")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
+        return None
+    return tuple(name.strip() for name in names)
+
+
+def _label(schema: pa.Schema, names: Mapping[str, object], asked: str | None) -> str | None:
+    if asked is not None:
+        if asked not in schema.names:
+            listed = ", ".join(repr(name[:40]) for name in schema.names[:12])
+            raise DataError(f"it has no column {asked!r}; its columns are {listed}.")
+        return asked
+    usual = [name for name in _LABELS if name in schema.names]
+    classes = [name for name in names if name != "objects"]
+    if usual or len(classes) <= 1:
+        return next(iter(usual or classes), None)
+    listed = ", ".join(repr(name[:40]) for name in classes[:8])
+    raise DataError(f"it has several columns of classes ({listed}); say with --labels COLUMN which one is meant.")
+
+
+def _objects(schema: pa.Schema, stated: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The names of boxes and of their classes in the column `objects`."""
+    if "objects" not in schema.names:
+        return None
+    kind = schema.field("objects").type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    if not pa.types.is_struct(kind):
+        return None
+    parts = [kind.field(place).name for place in range(kind.num_fields)]
+    boxes = [name for name in _BOXES if name in parts]
+    categories = [name for name in _CATEGORIES if name in parts]
+    return (boxes[0], categories[0]) if boxes and categories else None
+
+
+def _category_names(feature: object, category: str) -> tuple[str, ...] | None:
+    while isinstance(feature, dict) and feature.get("_type") in ("Sequence", "List", "LargeList"):
+        feature = feature.get("feature")
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    return _class_names(feature.get(category)) if isinstance(feature, dict) else None
