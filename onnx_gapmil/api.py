@@ -44,6 +44,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.repool_result import Repool
 from onnx_gapmil.rewriting.repooling import repool
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
@@ -128,6 +129,7 @@ def rewrite(
     certificate: str | Path | None = None,
     head: str | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -146,6 +148,9 @@ def rewrite(
         class_token: lift heads that read a class token (ViT, DeiT, CLIP, DINOv2): ``direct`` takes what each attention
             brought the token from each patch, ``through`` lets it pass the MLPs behind as well, ``auto`` is the one
             that measured better. None refuses them; heads without one are lifted as they are.
+        size: (height, width) of the input in pixels, or one number for both, where it is not to be the model's own: a
+            larger input has a finer grid. What the graph fixes is opened where its trunk allows it, and proved to be
+            the vendor's at the original size.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -168,6 +173,7 @@ def rewrite(
         certificate=certificate,
         head=head,
         class_token=class_token,
+        size=parse_size(size),
     )
 
 
@@ -228,6 +234,7 @@ def predict(
     save: Emit | str | None = None,
     no_guess: bool = False,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -252,6 +259,8 @@ def predict(
             None writes none.
         no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; see `rewrite`. Photos are resized and cropped by the
+            same rule, to this size.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -281,6 +290,7 @@ def predict(
                 arrays=Emit.of(save) if save is not None and output is not None else None,
                 no_guess=no_guess,
                 class_token=class_token,
+                size=parse_size(size),
             )
         ) as run,
     ):

@@ -89,6 +89,13 @@ readout_option = click.option(
 )
 
 
+size_option = click.option(
+    "--size",
+    metavar="HxW|N",
+    help="Height and width of the input in pixels, where they are not to be the model's own: a larger input has a "
+    "finer grid. What the graph fixes is opened where its trunk allows it; what forbids it is named. Photos are "
+    "resized and cropped by the same rule, to this size.",
+)
 class_token_option = click.option(
     "--class-token",
     type=click.Choice(["auto", "direct", "through"]),

@@ -34,6 +34,8 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.sizing.record import Size, parse_size
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
 
@@ -80,6 +82,9 @@ class Classifier:
         cuda_graph: record all kernels of a run once and replay them, on CUDA.
         no_guess: refuse to prepare photos where the preprocessing, or a part of it, would be a guess.
         class_token: lift heads that read a class token, of a model that was not rewritten; None refuses them.
+        size: (height, width) of the input in pixels, or one number for both, where it is not to be the model's own.
+            What the graph fixes is opened where its trunk allows it; photos are prepared by the same rule, to this
+            size.
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
@@ -111,9 +116,13 @@ class Classifier:
         cuda_graph: bool = False,
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
+        size: Size | int | str | None = None,
     ) -> None:
         self._no_guess = no_guess
-        self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit, class_token)
+        if isinstance(model, Rewrite):
+            self.rewrite = model
+        else:
+            self.rewrite = _rewritten(at_size(load_model(model), parse_size(size)), emit, class_token)
         self.session = GridSession(
             self.rewrite,
             provider=provider,
@@ -519,6 +528,7 @@ class Classifier:
                 metadata=source.metadata,
                 proto=source.proto,
                 folder=source.folder,
+                sized=self.rewrite.size is not None,
             )
         return resolve_preprocess(
             self.session.input,
@@ -526,6 +536,7 @@ class Classifier:
             model_path=self.path,
             metadata=source.metadata,
             proto=source.proto,
+            sized=self.rewrite.size is not None,
         )
 
     def __repr__(self) -> str:

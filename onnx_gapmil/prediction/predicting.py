@@ -28,6 +28,7 @@ from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 SCHEMA_VERSION = 1
 #: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
@@ -58,6 +60,7 @@ class PredictionRun:
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
         no_guess: refuse a preprocessing that would be a guess.
+        size: (height, width) of the input in pixels, where it is not to be the model's own; see `at_size`.
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -96,6 +99,7 @@ class PredictionRun:
         resume: bool = False,
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
+        size: Size | None = None,
     ) -> None:
         self.class_token = class_token
         own = output if output is not None and holds_results(output) else None
@@ -110,7 +114,7 @@ class PredictionRun:
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan([image.inside for image in found])
-        loaded = load_model(model)
+        loaded = at_size(load_model(model), size)
         plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
             loaded,
@@ -263,6 +267,7 @@ class PredictionRun:
             "position_dependent": model.rewrite.position_dependent,
             "class_token": True if model.head.class_token is not None else None,
             "class_token_lift": model.head.class_token,
+            "size": model.rewrite.size.to_json() if model.rewrite.size is not None else None,
             "rewritten_in_memory": not model.rewrite.unchanged,
             "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,
