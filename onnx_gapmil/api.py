@@ -235,6 +235,7 @@ def predict(
     no_guess: bool = False,
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | None = None,
+    stitch: int = 1,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -261,6 +262,8 @@ def predict(
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
         size: of the input, where it is not to be the model's own; see `rewrite`. Photos are resized and cropped by the
             same rule, to this size.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs; the answer stays that of the
+            unshifted image, and is not the mean of a stitched grid.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -291,6 +294,7 @@ def predict(
                 no_guess=no_guess,
                 class_token=class_token,
                 size=parse_size(size),
+                stitch=stitch,
             )
         ) as run,
     ):

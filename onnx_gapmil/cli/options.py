@@ -96,6 +96,14 @@ size_option = click.option(
     "finer grid. What the graph fixes is opened where its trunk allows it; what forbids it is named. Photos are "
     "resized and cropped by the same rule, to this size.",
 )
+stitch_option = click.option(
+    "--stitch",
+    type=click.Choice(["1", "2"]),
+    default="1",
+    show_default=True,
+    help="2 makes the grid twice as fine at the size that the model was trained for: the image is run shifted by "
+    "quarters of the grid's step, four times, and the grids are interleaved. The answer stays the unshifted image's.",
+)
 class_token_option = click.option(
     "--class-token",
     type=click.Choice(["auto", "direct", "through"]),

@@ -19,6 +19,7 @@ from onnx_gapmil.cli.options import (
     preprocess_option,
     provider_option,
     size_option,
+    stitch_option,
     thresholds_option,
     verb_options,
 )
@@ -68,6 +69,7 @@ _TOLD_ONE_BY_ONE = 20
     batch_option,
     class_token_option,
     size_option,
+    stitch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
     click.option(
@@ -97,6 +99,7 @@ def command(
     provider: str,
     class_token: ClassTokenWish | None,
     size: str | None,
+    stitch: str,
     batch: int | None,
     top: int,
     save: str | None,
@@ -146,6 +149,7 @@ def command(
         no_guess=no_guess,
         class_token=class_token,
         size=parse_size(size),
+        stitch=int(stitch),
     )
     with closing(run):
         _announce(run)

@@ -38,6 +38,7 @@ from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.rewriting.sizing.record import Size, parse_size
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
+from onnx_gapmil.running.stitching import FACTOR, StitchedSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -85,6 +86,7 @@ class Classifier:
         size: (height, width) of the input in pixels, or one number for both, where it is not to be the model's own.
             What the graph fixes is opened where its trunk allows it; photos are prepared by the same rule, to this
             size.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
@@ -117,13 +119,14 @@ class Classifier:
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
         size: Size | int | str | None = None,
+        stitch: int = 1,
     ) -> None:
         self._no_guess = no_guess
         if isinstance(model, Rewrite):
             self.rewrite = model
         else:
             self.rewrite = _rewritten(at_size(load_model(model), parse_size(size)), emit, class_token)
-        self.session = GridSession(
+        self.session = _session_kind(stitch)(
             self.rewrite,
             provider=provider,
             threads=threads,
@@ -553,6 +556,19 @@ class Classifier:
             f"  classes        {self.names.source}\n"
             f"  running on     {used}"
         )
+
+
+def _session_kind(stitch: int) -> type[GridSession]:
+    """What runs the model.
+
+    Raises:
+        InputError: grids cannot be made so many times as fine.
+    """
+    if stitch not in (1, FACTOR):
+        raise InputError(
+            f"--stitch {stitch}: grids are stitched to be {FACTOR} times as fine, or left as they are (1)."
+        )
+    return GridSession if stitch == 1 else StitchedSession
 
 
 def _channels(head: HeadRecord) -> int:

@@ -30,6 +30,7 @@ from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.running.pipeline import batch_size
+from onnx_gapmil.running.stitching import require_stitchable, stitch_json
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class PredictionRun:
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
         no_guess: refuse a preprocessing that would be a guess.
         size: (height, width) of the input in pixels, where it is not to be the model's own; see `at_size`.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -100,6 +102,7 @@ class PredictionRun:
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
         size: Size | None = None,
+        stitch: int = 1,
     ) -> None:
         self.class_token = class_token
         own = output if output is not None and holds_results(output) else None
@@ -115,7 +118,11 @@ class PredictionRun:
         if self.results is not None:
             self.results.plan([image.inside for image in found])
         loaded = at_size(load_model(model), size)
-        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
+        if stitch > 1 and arrays is not None:
+            require_stitchable(arrays)
+        accelerated = choose_providers(provider).used != "cpu"
+        # A stitched grid is put together here, and nothing can be reduced in the graph before.
+        plan = OutputPlan(arrays, pictures, accelerated=accelerated and stitch == 1)
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
@@ -124,13 +131,14 @@ class PredictionRun:
             thresholds=thresholds,
             provider=provider,
             emit=None if loaded.is_rewritten else plan.emit,
-            spinning=plan.accelerated,
+            spinning=accelerated,
             # Of a few photos each is to be answered soon; of many, all are.
             by_image=len(self.paths) >= 2 * thread_count(),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
             no_guess=no_guess,
             class_token=class_token,
+            stitch=stitch,
         )
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
@@ -268,6 +276,7 @@ class PredictionRun:
             "class_token": True if model.head.class_token is not None else None,
             "class_token_lift": model.head.class_token,
             "size": model.rewrite.size.to_json() if model.rewrite.size is not None else None,
+            "stitch": stitch_json(model.session),
             "rewritten_in_memory": not model.rewrite.unchanged,
             "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,

@@ -50,7 +50,9 @@ def reshape(walk: SizeWalk, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
     mended.CopyFrom(node)
     mended.input[1] = made
     said = [("?" if entry is None else entry) for entry in entries]
-    walk.changing(node, f"the baked shape {[int(entry) for entry in old]} became {said}".replace("'", ""))
+    walk.changing(
+        node, f"its shape, {[int(entry) for entry in old]} at the original size, became {said}".replace("'", "")
+    )
     return (*nodes, mended)
 
 
