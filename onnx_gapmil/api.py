@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
-from onnx_gapmil.auditing.audit import audit as run_audit
 from onnx_gapmil.auditing.preparation import Request
+from onnx_gapmil.auditing.sizes import audit_sizes as run_audit
+from onnx_gapmil.auditing.sizes import parse_sizes
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.benchmarking.benchmark import bench as run_bench
 from onnx_gapmil.benchmarking.plan import BenchPlan
@@ -320,6 +321,8 @@ def audit(
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
+    stitch: int = 1,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images, and write a report.
 
@@ -343,6 +346,9 @@ def audit(
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; several as a list, or as ``"224,448"``: the results
+            are those of the first, with a row for each, and those of the others lie in folders below.
+        stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
 
     Returns:
         The content of ``summary.json``.
@@ -365,10 +371,16 @@ def audit(
         batch=batch,
         no_guess=no_guess,
         class_token=class_token,
+        stitch=stitch,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_audit(
-        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+        request,
+        parse_sizes(size),
+        Path(output),
+        gallery=gallery,
+        restart=restart,
+        progress=lambda found: told(found.done, found.total),
     )
 
 

@@ -2,8 +2,9 @@
 
 A dimension is a pair: its length at the original size, and at the new one. A Reshape is read at the original size as
 groups of axes of equal product, ``(2, 512, 7, 7) -> (2, 512, 49)`` as ``2 -> 2, 512 -> 512, 7 7 -> 49``; the same
-groups then hold at the new size. A dimension that was merged of several (49 of 7 and 7) remembers them, so that it can
-be split again. One that was not merged is never split: which part of 56 = 8 * 7 would grow is not to be told (windows).
+groups then hold at the new size. An axis that was merged of several dimensions (49 of 7 and 7) keeps them as its parts,
+so that it can be split again, and a part that does not grow (channels in groups) may be split. One that grows is never
+split: which part of 56 = 8 * 7 would grow is not to be told (windows).
 """
 
 from __future__ import annotations
@@ -16,41 +17,31 @@ if TYPE_CHECKING:
 
 Dim = tuple[int, int]
 """The length of an axis at the original size, and at the new one."""
+Parts = tuple[Dim, ...]
+"""What an axis was merged of, in order; itself alone where it was not."""
 
 
-class Merged:
-    """Which dimensions others were merged of."""
-
-    def __init__(self) -> None:
-        self._parts: dict[Dim, tuple[Dim, ...] | None] = {}
-
-    def note(self, dim: Dim, parts: tuple[Dim, ...]) -> None:
-        """A dimension was made of others; of two ways to make it neither is known any more."""
-        known = self._parts.setdefault(dim, parts)
-        if known != parts:
-            self._parts[dim] = None
-
-    def parts(self, dim: Dim) -> tuple[Dim, ...]:
-        """What it was merged of, or itself."""
-        return self._parts.get(dim) or (dim,)
+def whole(parts: Parts) -> Dim:
+    """The dimension that parts are merged to."""
+    return math.prod(old for old, _ in parts), math.prod(new for _, new in parts)
 
 
-def regrouped(before: Sequence[Dim], after: Sequence[int], merged: Merged) -> list[Dim] | None:
-    """The dimensions that a Reshape makes.
+def regrouped(before: Sequence[Parts], after: Sequence[int]) -> list[Parts] | None:
+    """The axes that a Reshape makes.
 
     Args:
         before: those of its input.
         after: the lengths that it makes at the original size.
-        merged: is told what is merged here.
 
     Returns:
-        One pair for each of ``after``; None where it cannot be told.
+        One for each of ``after``; None where it cannot be told.
     """
-    if any(old == 1 != new for old, new in before) or 0 in after:
+    dims = [whole(parts) for parts in before]
+    if any(old == 1 != new for old, new in dims) or 0 in after:
         return None  # an axis of 1 that grows may be any of those that are left out
-    made: list[Dim] = []
-    for inside, outside in _groups([old for old, _ in before], after):
-        found = _split([dim for dim in before[inside] if dim != (1, 1)], after[outside], merged)
+    made: list[Parts] = []
+    for inside, outside in _groups([old for old, _ in dims], after):
+        found = _dealt([part for parts in before[inside] for part in parts if part != (1, 1)], after[outside])
         if found is None:
             return None
         made += found
@@ -77,20 +68,21 @@ def _groups(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[slice
         yield slice(start[0], first), slice(start[1], second)
 
 
-def _split(dims: Sequence[Dim], lengths: Sequence[int], merged: Merged) -> list[Dim] | None:
-    """A group's dimensions dealt out to the lengths that it has afterwards, in order."""
-    waiting = [part for dim in dims for part in merged.parts(dim)]
+def _dealt(parts: Sequence[Dim], lengths: Sequence[int]) -> list[Parts] | None:
+    """A group's parts dealt out to the lengths that it has afterwards, in order."""
+    waiting = list(parts)
     if all(old == new for old, new in waiting):
-        return [(length, length) for length in lengths]
-    made: list[Dim] = []
+        return [((length, length),) for length in lengths]
+    made: list[Parts] = []
     for length in lengths:
-        parts: list[Dim] = []
-        while waiting and math.prod(old for old, _ in parts) < length:
-            parts.append(waiting.pop(0))
-        if math.prod(old for old, _ in parts) != length:
+        own: list[Dim] = []
+        while waiting and (held := math.prod(old for old, _ in own)) < length:
+            part, share = waiting.pop(0), length // held
+            if part[0] == part[1] and part[0] > share and length % held == 0 and part[0] % share == 0:
+                waiting.insert(0, (part[0] // share, part[0] // share))  # channels in groups: a GroupNorm spelled out
+                part = share, share
+            own.append(part)
+        if math.prod(old for old, _ in own) != length:
             return None
-        dim = length, math.prod(new for _, new in parts)
-        if len(parts) > 1:
-            merged.note(dim, tuple(parts))
-        made.append(dim)
+        made.append(tuple(own) or ((1, 1),))
     return made if not waiting else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.rewriting.sizing.regrouping import Dim, regrouped
+from onnx_gapmil.rewriting.sizing.regrouping import Dim, regrouped, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,30 +25,32 @@ def reshape(walk: SizeWalk, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
     before, after = walk.dims(data), walk.old_shape(node.output[0])
     old, new = walk.old_value(target), walk.value(target)
     keeps_zeros = any(entry.name == "allowzero" and entry.i for entry in node.attribute)
-    wanted = regrouped(before, after, walk.merged)
+    made = regrouped(walk.parts(data), after)
     if old is None or new is None:
         raise walk.refuse(node, f"reshapes {list(walk.old_shape(data))} to a shape that is not to be told")
     given = _resolved(new, walk.shape(data), keeps_zeros)
     if any(first == 1 != second for first, second in before):
         held = [list(shape) for shape in zip(*before, strict=True)]
         raise walk.refuse(node, f"takes {held[0]} for one value a channel, and would get {held[1]}")
-    if wanted is None:
+    if made is None:
         own = not walk.is_constant(target) and given != _resolved(old, walk.old_shape(data), keeps_zeros)
         if own and given is not None:
             return (node,)
         raise walk.refuse(
             node,
             f"reshapes {list(walk.old_shape(data))} to {list(after)}: which of these lengths grow with the size is not "
-            "to be told (windows)",
+            "to be told (windows, say)",
         )
+    walk.merge(node.output[0], made)
+    wanted = [whole(parts) for parts in made]
     if given == [length for _, length in wanted]:
         return (node,)
     nodes: list[onnx.NodeProto] = []
     entries = _entries([int(entry) for entry in old], before, wanted, keeps_zeros, not walk.is_constant(target))
-    made = _target(walk, node, entries, wanted, nodes)
+    shape = _target(walk, node, entries, wanted, nodes)
     mended = onnx.NodeProto()
     mended.CopyFrom(node)
-    mended.input[1] = made
+    mended.input[1] = shape
     said = [("?" if entry is None else entry) for entry in entries]
     walk.changing(
         node, f"its shape, {[int(entry) for entry in old]} at the original size, became {said}".replace("'", "")

@@ -19,7 +19,7 @@ from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.subgraphs import bodies, captured
 from onnx_gapmil.ort.cpu import evaluate
 from onnx_gapmil.rewriting.sizing.record import Size, said_size
-from onnx_gapmil.rewriting.sizing.regrouping import Dim, Merged
+from onnx_gapmil.rewriting.sizing.regrouping import Dim, Parts, whole
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.trace import Trace
@@ -44,13 +44,11 @@ class SizeWalk:
 
     Attributes:
         graph: the model at its original size.
-        merged: which dimensions others were merged of.
         changes: what was changed, one phrase a node.
     """
 
     def __init__(self, graph: ModelGraph, trace: Trace, inputs: Mapping[str, tuple[int, ...]], size: Size) -> None:
         self.graph = graph
-        self.merged = Merged()
         self.changes: list[str] = []
         self._size = size
         self._old = trace
@@ -58,6 +56,8 @@ class SizeWalk:
         self._dtypes = dict(trace.dtypes) | {entry.name: entry.dtype for entry in trace.inputs}
         self._values: dict[str, np.ndarray] = {}
         self._origins: dict[Dim, tuple[str, int]] = {}
+        self._parts: dict[tuple[str, int], Parts] = {}
+        self._merged: dict[Dim, set[Parts]] = {}
         self._names = set(graph.names)
         for name in self._shapes:
             self._remember(name)
@@ -101,6 +101,22 @@ class SizeWalk:
     def dims(self, name: str) -> list[Dim]:
         """A tensor's dimensions, each at the original size and at the new one."""
         return list(zip(self.old_shape(name), self.shape(name), strict=True))
+
+    def parts(self, name: str) -> list[Parts]:
+        """Of each axis of a tensor what it was merged of: itself where it was not, or where two ways are known."""
+        found = []
+        for axis, dim in enumerate(self.dims(name)):
+            ways = self._merged.get(dim, set())
+            known = self._parts.get((name, axis))
+            found.append(known or (next(iter(ways)) if len(ways) == 1 else (dim,)))
+        return found
+
+    def merge(self, name: str, parts: Sequence[Parts]) -> None:
+        """Note what the axes of a tensor are merged of."""
+        for axis, own in enumerate(parts):
+            if len(own) > 1:
+                self._parts[name, axis] = own
+                self._merged.setdefault(whole(own), set()).add(own)
 
     def changed(self, name: str) -> list[int]:
         """The axes of a tensor that have another length at the new size."""
@@ -154,8 +170,8 @@ class SizeWalk:
             nodes.append(onnx.helper.make_node("Gather", [whole, place], [taken], axis=0))
             self.know(whole, np.array(self.shape(tensor), np.int64))
             return self.know(taken, np.array([dim[1]], np.int64))
-        parts = self.merged.parts(dim)
-        found = [self.length(part, nodes) if part != dim else None for part in parts]
+        merged = self._merged.get(dim, set())
+        found = [self.length(part, nodes) for part in next(iter(merged))] if len(merged) == 1 else [None]
         product: str | None = None
         for name in found:
             if name is None:
@@ -228,6 +244,15 @@ class SizeWalk:
                 raise self.refuse(node, f"makes {list(shape)}, and {list(old)} at the original size")
             if old is not None:
                 self._remember(name)
+                self._inherit(node, name)
+
+    def _inherit(self, node: onnx.NodeProto, name: str) -> None:
+        """What an axis was merged of stays with it where a node leaves it as it is."""
+        for axis, dim in enumerate(self.dims(name)):
+            for read in node.input:
+                known = self._parts.get((read, axis))
+                if known is not None and self.dims(read)[axis] == dim:
+                    self._parts.setdefault((name, axis), known)
 
     def _inferred(self, node: onnx.NodeProto) -> dict[str, tuple[tuple[int, ...], np.dtype]] | None:
         """By onnx's own inference; None where it does not know the operator, or leaves a length open."""
