@@ -413,6 +413,10 @@ def compare(
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
+    size_new: tuple[int, int] | int | str | None = None,
+    stitch: int = 1,
+    stitch_new: int | None = None,
 ) -> Comparison:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
 
@@ -447,6 +451,10 @@ def compare(
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
         class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; see `rewrite`.
+        size_new: of the new model's.
+        stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.
+        stitch_new: of the new model's.
 
     Returns:
         The content of ``compare.json``.
@@ -466,6 +474,8 @@ def compare(
         aggregator=_key(aggregator) or "mean",
         class_token=class_token,
         thresholds=None if thresholds is None else str(thresholds),
+        size=parse_size(size),
+        stitch=stitch,
     )
     second = first.replaced(
         Path(new),
@@ -476,6 +486,8 @@ def compare(
         head=head_new,
         aggregator=_key(aggregator_new),
         thresholds=None if thresholds_new is None else str(thresholds_new),
+        size=parse_size(size_new),
+        stitch=stitch_new,
     )
     request = CompareRequest(
         old=first,

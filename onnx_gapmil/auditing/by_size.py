@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.aggregate import AGGREGATORS
-from onnx_gapmil.files.wording import percent
+from onnx_gapmil.files.wording import percent, points, points_range
 from onnx_gapmil.metrics import summarise
 from onnx_gapmil.metrics.accuracy import accuracy
 from onnx_gapmil.metrics.intervals import Interval
@@ -213,6 +213,21 @@ def what_changes(rows: Sequence[SizeFigures]) -> list[str]:
     first, lines = rows[0], list[str]()
     for row in rows[1:]:
         lines.append(f"{row_name(row)}: {'; '.join(_changes(row, first))}.")
+    return lines
+
+
+def localization_changes(rows: Sequence[SizeFigures]) -> list[str]:
+    """Sentences on whether the grid finds objects better than the first row's, each with its interval."""
+    lines = []
+    for row in rows[1:]:
+        changes = (("pointing game", row.pointing_difference), ("MaxBoxAccV2", row.maxboxacc_difference))
+        said = [
+            f"{name} {points(change.value)} points (95 % interval {points_range(change.interval)})"
+            for name, change in changes
+            if change is not None
+        ]
+        if said:
+            lines.append(f"{row_name(row)} against {row_name(rows[0])}: {', '.join(said)}.")
     return lines
 
 

@@ -85,18 +85,21 @@ def audit_sizes(
     for size, _ in wanted:
         at_size(source, size)
     done: dict[tuple[Size | None, int], Measured] = {}
+    offset = request.offset
     for size, stitch in rows:
         if (size, stitch) == wanted[0]:
             continue
         folder = _folder(size, stitch)
-        own = replace(request, size=size, stitch=stitch, by_size=True)
+        own = replace(request, size=size, stitch=stitch, by_size=True, offset=offset)
         _, run = measure_audit(own, output / folder, gallery, restart, announce, progress, note, keep=True)
         done[size, stitch] = _measured(run, folder)
+        if request.class_map is None:  # found out once, so that all sizes are read alike
+            offset = run.prepared.class_map.offset
 
     def beside(run: Run) -> tuple[Measured, ...]:
         return tuple(done.get(row) or _measured(run, "") for row in rows)
 
-    main = replace(request, size=wanted[0][0], by_size=True)
+    main = replace(request, size=wanted[0][0], by_size=True, offset=offset)
     summary, _ = measure_audit(
         main, output, gallery, restart, announce, progress, note, by_size=lambda run: figures_by_size(beside(run))
     )
@@ -106,7 +109,8 @@ def audit_sizes(
 
 
 def _folder(size: Size | None, stitch: int) -> str:
-    return "-".join([*([said_size(size)] if size is not None else []), "stitched" if stitch > 1 else "plain"])
+    words = [*([said_size(size)] if size is not None else []), *(["stitched"] if stitch > 1 else [])]
+    return "-".join(words) or "plain"
 
 
 def _measured(run: Run, folder: str) -> Measured:

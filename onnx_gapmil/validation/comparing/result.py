@@ -16,6 +16,7 @@ from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.rewriting.sizing.record import SizeRecord
 from onnx_gapmil.validation.comparing.classes import ClassFigures, class_figures, unjudged_classes
 from onnx_gapmil.validation.comparing.figures import (
     Accuracy,
@@ -62,6 +63,8 @@ class ComparedModel:
         activation: what the file makes of its logits: ``softmax``, ``sigmoid`` or ``none``.
         thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
             others.
+        size: at which input size it was used, where that was asked for; None where it is the file's own.
+        stitch: how many times as fine as the model's own its grid is, along each axis.
     """
 
     path: str
@@ -84,6 +87,8 @@ class ComparedModel:
     class_token: bool | None = None
     activation: Activation = "none"
     thresholds: float | tuple[float, ...] | None = None
+    size: SizeRecord | None = None
+    stitch: int = 1
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,8 @@ def _model(side: OpenedSide) -> ComparedModel:
         class_token=True if head.class_token is not None else None,
         activation=head.activation,
         thresholds=tuple(levels) if isinstance(levels, list) else levels,
+        size=None if classifier.rewrite.unchanged else classifier.rewrite.size,
+        stitch=classifier.session.stitch,
     )
 
 
