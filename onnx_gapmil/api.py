@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
-from onnx_gapmil.auditing.audit import audit as run_audit
 from onnx_gapmil.auditing.preparation import Request
+from onnx_gapmil.auditing.sizes import audit_sizes as run_audit
+from onnx_gapmil.auditing.sizes import parse_sizes
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.benchmarking.benchmark import bench as run_bench
 from onnx_gapmil.benchmarking.plan import BenchPlan
@@ -45,6 +46,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.repool_result import Repool
 from onnx_gapmil.rewriting.repooling import repool
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
@@ -129,6 +131,7 @@ def rewrite(
     certificate: str | Path | None = None,
     head: str | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -147,6 +150,9 @@ def rewrite(
         class_token: lift heads that read a class token (ViT, DeiT, CLIP, DINOv2): ``direct`` takes what each attention
             brought the token from each patch, ``through`` lets it pass the MLPs behind as well, ``auto`` is the one
             that measured better. None refuses them; heads without one are lifted as they are.
+        size: (height, width) of the input in pixels, or one number for both, where it is not to be the model's own: a
+            larger input has a finer grid. What the graph fixes is opened where its trunk allows it, and proved to be
+            the vendor's at the original size.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -169,6 +175,7 @@ def rewrite(
         certificate=certificate,
         head=head,
         class_token=class_token,
+        size=parse_size(size),
     )
 
 
@@ -229,6 +236,8 @@ def predict(
     save: Emit | str | None = None,
     no_guess: bool = False,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
+    stitch: int = 1,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -253,6 +262,10 @@ def predict(
             None writes none.
         no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; see `rewrite`. Photos are resized and cropped by the
+            same rule, to this size.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs; the answer stays that of the
+            unshifted image, and is not the mean of a stitched grid.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -282,6 +295,8 @@ def predict(
                 arrays=Emit.of(save) if save is not None and output is not None else None,
                 no_guess=no_guess,
                 class_token=class_token,
+                size=parse_size(size),
+                stitch=stitch,
             )
         ) as run,
     ):
@@ -307,6 +322,8 @@ def audit(
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
+    stitch: int = 1,
 ) -> AuditSummary:
     """Measure what a model sees in labelled images, and write a report.
 
@@ -330,6 +347,9 @@ def audit(
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; several as a list, or as ``"224,448"``: the results
+            are those of the first, with a row for each, and those of the others lie in folders below.
+        stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
 
     Returns:
         The content of ``summary.json``.
@@ -352,10 +372,16 @@ def audit(
         batch=batch,
         no_guess=no_guess,
         class_token=class_token,
+        stitch=stitch,
     )
     told = progress if progress is not None else lambda _done, _total: None
     return run_audit(
-        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+        request,
+        parse_sizes(size),
+        Path(output),
+        gallery=gallery,
+        restart=restart,
+        progress=lambda found: told(found.done, found.total),
     )
 
 
@@ -388,6 +414,10 @@ def compare(
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
+    size_new: tuple[int, int] | int | str | None = None,
+    stitch: int = 1,
+    stitch_new: int | None = None,
 ) -> Comparison:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
 
@@ -422,6 +452,10 @@ def compare(
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
         class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten file decides by itself.
+        size: of the input, where it is not to be the model's own; see `rewrite`.
+        size_new: of the new model's.
+        stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.
+        stitch_new: of the new model's.
 
     Returns:
         The content of ``compare.json``.
@@ -441,6 +475,8 @@ def compare(
         aggregator=_key(aggregator) or "mean",
         class_token=class_token,
         thresholds=None if thresholds is None else str(thresholds),
+        size=parse_size(size),
+        stitch=stitch,
     )
     second = first.replaced(
         Path(new),
@@ -451,6 +487,8 @@ def compare(
         head=head_new,
         aggregator=_key(aggregator_new),
         thresholds=None if thresholds_new is None else str(thresholds_new),
+        size=parse_size(size_new),
+        stitch=stitch_new,
     )
     request = CompareRequest(
         old=first,

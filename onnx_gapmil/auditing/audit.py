@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from onnx_gapmil.files.writing import require_writable, write_whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_gapmil.auditing.by_size import SizeFigures
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.auditing.standing import Standing
@@ -63,6 +65,37 @@ def audit(
         InputError: model, data set, labels, preprocessing, provider or folder will not do.
         UnsupportedHeadError: the model has no head that can be lifted.
     """
+    return measure_audit(request, output, gallery, restart, announce, progress, note)[0]
+
+
+def measure_audit(
+    request: Request,
+    output: Path,
+    gallery: int,
+    restart: bool,
+    announce: Callable[[Classifier, PreparedData, int], None],
+    progress: Callable[[Progress], None],
+    note: Callable[[str], None],
+    *,
+    by_size: Callable[[Run], tuple[SizeFigures, ...]] = lambda _: (),
+    keep: bool = False,
+) -> tuple[AuditSummary, Run]:
+    """As `audit`, with what was measured.
+
+    Args:
+        request: see `audit`, as for what follows.
+        output: the result folder.
+        gallery: images to show in the report.
+        restart: begin anew.
+        announce: is told what was decided.
+        progress: is told after every batch.
+        note: is told what has changed.
+        by_size: of the run, the rows that compare it with others.
+        keep: leave the journal, so that the same run is known again until the runs beside it are done.
+
+    Raises:
+        InputError: see `audit`.
+    """
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
         require_writable(output)
@@ -70,7 +103,7 @@ def audit(
             require_replaceable(output / name)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
-            return _audited(request, classifier, output, gallery, restart, announce, progress, note)
+            return _audited(request, classifier, output, gallery, restart, announce, progress, note, by_size, keep)
 
 
 def _files(request: Request) -> list[Path | str | None]:
@@ -89,7 +122,9 @@ def _audited(
     announce: Callable[[Classifier, PreparedData, int], None],
     progress: Callable[[Progress], None],
     note: Callable[[str], None],
-) -> AuditSummary:
+    by_size: Callable[[Run], tuple[SizeFigures, ...]],
+    keep: bool,
+) -> tuple[AuditSummary, Run]:
     journal, found = open_journal(request, classifier, output, restart=restart, note=note)
     with journal:
         done = run(
@@ -102,13 +137,14 @@ def _audited(
             note,
         )
         standing = standing_of(done)
-        summary = summarise_run(done, standing)
+        summary = replace(summarise_run(done, standing), sizes=by_size(done))
         write_images(output / "images.parquet", done.records, classifier.class_names.name, standing)
         write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name, summary.multi_label)
         write_report(output / "report.html", report_of(done, summary, standing, gallery))
         write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
-        journal.clear()
-    return summary
+        if not keep:
+            journal.clear()
+    return summary, done
 
 
 def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) -> Report:

@@ -41,8 +41,8 @@ _SAMPLES = "samples.jsonl"
 class Identity:
     """What has to be the same for an unfinished audit to go on.
 
-    The first nine are as in `Request`, paths as they were given: another request is another audit. Where one of the
-    others differs, the same audit begins anew.
+    The first nine, the size and whether grids are stitched are as in `Request`, paths as they were given: another
+    request is another audit. Where one of the others differs, the same audit begins anew.
 
     Attributes:
         batch: images at a time, as it was decided.
@@ -56,6 +56,9 @@ class Identity:
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
         form: of its records; those of another form hold other measures.
+        size: (height, width) of the input that was asked for.
+        stitch: how many times as fine as the model's own the grids are.
+        by_size: whether records hold what sizes are compared by.
     """
 
     model: str
@@ -78,6 +81,9 @@ class Identity:
     libraries: str
     thresholds: str
     form: int = 1
+    size: tuple[int, int] | None = None
+    stitch: int = 1
+    by_size: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,7 +89,8 @@ def run(
     done = sum(len(batch) for batch in batches.values())
     announce(prepared, done)
     places = [place for place in range(earlier.count) if place not in batches]
-    measured = _measured(classifier, prepared, [earlier.of(place) for place in places], earlier.size)
+    parts = [earlier.of(place) for place in places]
+    measured = _measured(classifier, prepared, parts, earlier.size, by_size=request.by_size)
     try:
         for place, (new, files) in zip(places, measured, strict=True):
             journal.add(new, files)
@@ -112,7 +113,7 @@ def _failures(records: Sequence[Record]) -> int:
 
 
 def _measured(
-    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int
+    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int, *, by_size: bool
 ) -> Generator[tuple[list[Record], list[FileIdentity]], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
     batches = iterate_batches(
@@ -134,6 +135,8 @@ def _measured(
             judged=judged,
             arranged=classifier.arranged,
             places=classifier.head.places,
+            stitched=classifier.session.stitch > 1,
+            by_size=by_size,
         )
         return records, files
 

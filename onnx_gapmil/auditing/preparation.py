@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"
@@ -47,6 +48,9 @@ class Request:
         thresholds: probabilities above which a class of a multi-label head is present: a number or a file.
         batch: images at a time; see `onnx_gapmil.running.pipeline.batch_size`.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
+        size: (height, width) of the input in pixels, where it is not to be the model's own.
+        stitch: 2 for grids twice as fine, of shifted runs.
+        by_size: keep what sizes are compared by (`onnx_gapmil.metrics.temperature`).
         class_token: how far heads that read a class token are lifted; None refuses them.
     """
 
@@ -63,6 +67,9 @@ class Request:
     batch: int | None = None
     no_guess: bool = False
     class_token: ClassTokenWish | None = None
+    size: Size | None = None
+    stitch: int = 1
+    by_size: bool = False
 
 
 def classifier_of(request: Request) -> Classifier:
@@ -79,10 +86,12 @@ def classifier_of(request: Request) -> Classifier:
         head=request.head,
         thresholds=request.thresholds,
         provider=request.provider,
-        emit=Emit(),
+        emit=Emit() if request.stitch == 1 else Emit(features=False),
         by_image=True,
         no_guess=request.no_guess and request.preprocess != AUTO,
         class_token=request.class_token,
+        size=request.size,
+        stitch=request.stitch,
     )
     found.require_classes()
     return found

@@ -38,6 +38,8 @@ def record_batch(
     arranged: bool,
     places: Places,
     judged: Sequence[int] = (),
+    stitched: bool = False,
+    by_size: bool = False,
 ) -> list[Record]:
     """Measure a batch.
 
@@ -49,6 +51,8 @@ def record_batch(
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         places: where its cells look, in pixels of the input.
         judged: the classes of a multi-label head whose scores are kept.
+        stitched: whether the grid is stitched of shifted runs, so that its mean is not the answer.
+        by_size: keep what sizes are compared by.
 
     Returns:
         A record for each sample; a failure for an image that cannot be read, or whose boxes or mask do not fit it.
@@ -65,7 +69,17 @@ def record_batch(
         shares = grids.placeless_share(independent=reading.multi_label)
         try:
             answer = (grids.logits[row], grids.grid[row])
-            found = _record(sample, entry, *answer, reading=reading, arranged=arranged, places=places, judged=judged)
+            found = _record(
+                sample,
+                entry,
+                *answer,
+                reading=reading,
+                arranged=arranged,
+                places=places,
+                judged=judged,
+                stitched=stitched,
+                by_size=by_size,
+            )
             share = None if shares is None or not np.isfinite(shares[row]) else float(shares[row])
             records.append(replace(found, measures=replace(found.measures, placeless_share=share)))
         except DataError as error:
@@ -84,6 +98,8 @@ def _record(
     arranged: bool,
     places: Places,
     judged: Sequence[int],
+    stitched: bool,
+    by_size: bool,
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
@@ -97,6 +113,11 @@ def _record(
         name: label_ranks(reading.pooled(aggregator, above_cells), checked.labels)
         for name, aggregator in AGGREGATORS.items()
     }
+    answered = answered_by(reading, scores, cells, judged)
+    if stitched:  # the mean of the model's own cells is its answer, and not that of these
+        aggregated["mean"] = label_ranks(above, checked.labels)
+        if answered is not None and "mean" in answered.pooled:
+            answered = replace(answered, pooled={**answered.pooled, "mean": answered.scores})
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
     return ImageRecord(
         image=sample.name,
@@ -113,6 +134,7 @@ def _record(
             probabilities=probabilities,
             arranged=arranged,
             multi_label=reading.multi_label,
+            ladder=by_size,
         ),
-        answered=answered_by(reading, scores, cells, judged),
+        answered=answered,
     )

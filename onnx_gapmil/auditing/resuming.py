@@ -40,6 +40,7 @@ _WORDS = {
     "libraries": "versions of libraries",
     "thresholds": "threshold of a class",
     "form": "form of its records",
+    "by_size": "set of sizes to compare",
 }
 _NAMED = 5
 
@@ -132,6 +133,9 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         libraries=library_versions(),
         thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),
         form=FORM,
+        size=request.size,
+        stitch=request.stitch,
+        by_size=request.by_size,
     )
 
 

@@ -142,6 +142,8 @@ def _conditions(run: Run) -> Conditions:
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),
         versions={"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
+        size=None if classifier.rewrite.unchanged else classifier.rewrite.size,
+        stitch=classifier.session.stitch,
         aggregators={name: _aggregated(labelled, name, several) for name in AGGREGATORS},
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnx_gapmil.aggregate.activation import Activation
 from onnx_gapmil.aggregate.reading import ReadAs
+from onnx_gapmil.auditing.by_size import SizeFigures
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.data.slices import SlicedColumn
 from onnx_gapmil.files.serial import to_json
@@ -18,6 +19,7 @@ from onnx_gapmil.metrics.figures import ClassRow, Figures, SliceFigures
 from onnx_gapmil.metrics.intervals import Interval, is_at_chance, ranks_at_chance
 from onnx_gapmil.metrics.multilabel import MultiLabelFigures
 from onnx_gapmil.metrics.swaps import LikelySwap
+from onnx_gapmil.rewriting.sizing.record import SizeRecord
 
 SCHEMA_VERSION = 1
 #: Suspect labels that ``summary.json`` lists.
@@ -196,6 +198,8 @@ class Conditions:
         versions: of what computed, by name.
         aggregators: accuracy by aggregator; ``mean`` is the model's own, where it was
             not repooled (``head.pool``).
+        size: at which input size it was used, where that was asked for; None where it is the file's own.
+        stitch: how many times as fine as the model's own the measured grids are, along each axis.
     """
 
     schema_version: int
@@ -218,6 +222,8 @@ class Conditions:
     provider: ProviderUse
     versions: Mapping[str, str]
     aggregators: Mapping[str, AggregatorFigures]
+    size: SizeRecord | None = None
+    stitch: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,6 +297,7 @@ class AuditSummary(Figures, Conditions):
         suspect_labels: images whose model is sure of something else, and whose label no cell knows.
         slices: the figures of each slice, by column and value.
         slice_columns: every column, with what became of it.
+        sizes: of an audit at several sizes, or with a stitched grid, a row for each; empty of others.
         classes: a row for each class that labels an image, by index; they are in ``classes.parquet``, not in JSON.
     """
 
@@ -299,6 +306,7 @@ class AuditSummary(Figures, Conditions):
     slice_columns: Mapping[str, SlicedColumn]
     multi_label: MultiLabelFigures | None = None
     likely_swaps: tuple[LikelySwap, ...] = ()
+    sizes: tuple[SizeFigures, ...] = ()
     classes: tuple[ClassRow, ...] = field(repr=False, default=())
 
     @property

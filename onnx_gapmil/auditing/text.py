@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.auditing.by_size import localization_changes, row_name, what_changes
 from onnx_gapmil.auditing.sentences import multi_label_lines, swap_sentence
 from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
@@ -21,6 +22,7 @@ from onnx_gapmil.files.wording import (
     points_range,
     were,
 )
+from onnx_gapmil.show.terminal.sizes import size_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,8 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
     table.add_row("data", prepared.data.source)
     for note in prepared.data.notes:
         table.add_row("", note)
+    for place, line in enumerate(size_lines(classifier.rewrite.size, [classifier.head.places])):
+        table.add_row("size" if not place else "", line)
     table.add_row("preprocessing", prepared.preprocess.preprocess.describe())
     table.add_row("", prepared.preprocess.source)
     table.add_row("classes", prepared.class_map.source)
@@ -72,7 +76,9 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
         names: of classes, by number; those that are not there are shown by number.
     """
     names = names or {}
-    ending = Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet")
+    beside = [f"{row.folder}/" for row in summary.sizes if row.folder]
+    also = f"; the same of the others in {', '.join(beside)} there" if beside else ""
+    ending = Text(f"In {folder}/: report.html, summary.json, images.parquet, classes.parquet{also}")
     if summary.is_at_chance:  # everything else would be said of its guesses
         lines = [*_guess(summary), *_answers(summary, names)]
         lines += [] if summary.foreground is not None else _foreground(summary)
@@ -89,7 +95,7 @@ def audit_note(summary: AuditSummary, folder: Path, names: Mapping[int, str] | N
     ]
     lines += [*_suspects(summary), *_slices(summary)]
     parts: list[RenderableType] = [Text(line) for line in lines]
-    parts += [Text(), _aggregators(summary), Text(), *_failures(summary)]
+    parts += [Text(), _aggregators(summary), Text(), *_sizes(summary), *_failures(summary)]
     parts.append(ending)
     return Group(*parts)
 
@@ -296,6 +302,32 @@ def _aggregators(summary: AuditSummary) -> Table:
             column_percent(values.macro_top1),
         )
     return table
+
+
+def _sizes(summary: AuditSummary) -> list[RenderableType]:
+    """A row for each size, and what changes; nothing of an audit of one."""
+    if not summary.sizes:
+        return []
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    table.add_column("size")
+    for heading in ("cells", "top-1", "less first", "label wins a cell", "control", "pointing", "MaxBoxAccV2", "ECE"):
+        table.add_column(heading, justify="right")
+    for row in summary.sizes:
+        change = row.top1_difference
+        table.add_row(
+            row_name(row),
+            f"{row.grid[0]}x{row.grid[1]}",
+            column_percent(row.top1),
+            "" if change is None else f"{points(change.value)} ({points_range(change.interval)})",
+            column_percent(row.recovery),
+            column_percent(row.control),
+            column_percent(row.pointing_game),
+            column_percent(row.maxboxacc_v2),
+            column_percent(row.ece),
+        )
+    lines = [*what_changes(summary.sizes), *localization_changes(summary.sizes)]
+    lines += [f"{row_name(row)}: {row.note}." for row in summary.sizes if row.note]
+    return [table, *(Text(line) for line in lines), Text()]
 
 
 def _failures(summary: AuditSummary) -> list[RenderableType]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.benchmarking.inputs import InputSize, bench_inputs, choose_size, fixed_batch
+from onnx_gapmil.benchmarking.inputs import InputSize, bench_inputs, choose_size, fixed_batch, with_size
 from onnx_gapmil.benchmarking.machine import machine, versions
 from onnx_gapmil.benchmarking.memory import HOW, HOW_DEVICE, PeakMemory, peak_memory
 from onnx_gapmil.benchmarking.plan import BATCHES, EMISSIONS, BenchPlan
@@ -69,7 +69,7 @@ def bench(model: ModelSource, plan: BenchPlan | None = None, progress: Progress 
     """
     plan, progress = plan or BenchPlan(), progress or _unheard
     choices = _choices(plan.providers)
-    source = load_model(model)
+    source = with_size(load_model(model), plan.size)
     progress("rewriting")
     prepared = [_prepare(source, plan, precision) for precision in plan.precisions or (None,)]
     kept: list[_Collected] = []

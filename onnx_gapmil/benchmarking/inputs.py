@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError, PreprocessError
 from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
-from onnx_gapmil.images.input_spec import InputSpec
+from onnx_gapmil.images.input_spec import InputSpec, image_spec
 from onnx_gapmil.images.resolve import resolve_preprocess
+from onnx_gapmil.rewriting.sizing.opening import at_size
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import LoadedModel
@@ -51,7 +52,7 @@ def choose_size(graph: ModelGraph, loaded: LoadedModel, traced: Trace, wanted: t
                 f"--size {wanted[0]}x{wanted[1]}: the graph of {loaded.name} fixes its input to {found} "
                 "(height x width); leave --size out."
             )
-        return InputSize(None, "fixed by the graph")
+        return InputSize(None, "fixed by the graph" if wanted is None else "as asked for")
     if wanted is not None:
         return InputSize(wanted, "as asked for")
     stated = _stated_size(spec, loaded) if spec is not None else None
@@ -59,6 +60,17 @@ def choose_size(graph: ModelGraph, loaded: LoadedModel, traced: Trace, wanted: t
         return InputSize(stated, "from the preprocessing beside the model or in it")
     height, width = traced.inputs[0].traced[-2:] if spec is None else _traced_size(spec, traced)
     return InputSize((height, width), "assumed, as the graph takes any; --size chooses another")
+
+
+def with_size(loaded: LoadedModel, wanted: tuple[int, int] | None) -> LoadedModel:
+    """A model of one image opened for a size, where its graph fixes another; else the model itself.
+
+    Raises:
+        ModelError: its trunk does not allow that size.
+    """
+    spec = image_spec(loaded.proto)
+    size = _size(spec) if spec is not None else None
+    return loaded if size is None or None in size or loaded.is_rewritten else at_size(loaded, wanted)
 
 
 def bench_inputs(graph: ModelGraph, batch: int, size: tuple[int, int] | None, name: str) -> tuple[InputShape, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from onnx_gapmil.errors import InputError
@@ -24,7 +23,7 @@ class BenchPlan:
         batches: batch sizes; empty for 1 and 8, or the one that the graph fixes.
         providers: by their short names; empty for the CPU, and CUDA where it works.
         precisions: "fp32", "fp16"; empty for the file as it is.
-        size: (height, width) of the image where the graph leaves it open; None to find it out.
+        size: (height, width) of the image; a graph that fixes another is opened for it. None to find it out.
         seconds: of measuring for each batch size, all graphs together.
         memory: measure peak memory too, in a fresh process for each graph.
     """
@@ -67,20 +66,3 @@ def parse_batches(text: str | None) -> tuple[int, ...]:
     if wrong is not None:
         raise InputError(f"--batch {text!r}: {wrong!r} is no whole number; write it like 1,8,32.")
     return tuple(dict.fromkeys(int(word) for word in words))
-
-
-def parse_size(text: str | None) -> tuple[int, int] | None:
-    """``"224x320"`` (height x width) as (224, 320); ``"224"`` is square.
-
-    Raises:
-        InputError: anything else, or an extent of 0 or above 16384 pixels.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text.strip().lower(), re.ASCII)
-    if match is None:
-        raise InputError(f"--size {text!r}: write it as HEIGHTxWIDTH in pixels, like 224x224.")
-    height, width = int(match[1]), int(match[2] or match[1])
-    if not (1 <= height <= 16384 and 1 <= width <= 16384):
-        raise InputError(f"--size {text!r}: each side has between 1 and 16384 pixels.")
-    return height, width

@@ -18,6 +18,7 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    stitch_option,
     thresholds_option,
     verb_options,
 )
@@ -77,6 +78,13 @@ if TYPE_CHECKING:
     class_token_option,
     head_option("to audit"),
     thresholds_option,
+    click.option(
+        "--size",
+        metavar="HxW[,HxW...]",
+        help="Height and width of the input in pixels, where they are not to be the model's own; several with commas "
+        "between: the figures of each are set side by side.",
+    ),
+    stitch_option,
     batch_option,
     click.option(
         "--gallery",
@@ -102,6 +110,8 @@ def command(
     class_token: ClassTokenWish | None,
     head: str | None,
     thresholds: str | None,
+    size: str | None,
+    stitch: str,
     batch: int | None,
     gallery: int,
     restart: bool,
@@ -117,8 +127,9 @@ def command(
     A run that was stopped goes on where it was when the same command is given again. Images that cannot be used are
     named, counted and kept out.
     """
-    from onnx_gapmil.auditing import Request, audit
+    from onnx_gapmil.auditing import Request
     from onnx_gapmil.auditing.audit import RESULTS
+    from onnx_gapmil.auditing.sizes import audit_sizes, parse_sizes
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
@@ -138,13 +149,16 @@ def command(
         batch=batch,
         no_guess=no_guess,
         class_token=class_token,
+        stitch=int(stitch),
     )
+    sizes = parse_sizes(size)
     teller = _Teller()
     teller.begin_in(output, RESULTS)
     try:
         with teller:
-            summary = audit(
+            summary = audit_sizes(
                 request,
+                sizes,
                 output,
                 gallery=gallery,
                 restart=restart,

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
         "for the measurement only.",
     ),
     click.option(
-        "--size", metavar="HxW", help="Height and width of the input, in pixels, where the graph leaves them."
+        "--size",
+        metavar="HxW",
+        help="Height and width of the input, in pixels; a graph that fixes others is opened for them.",
     ),
     click.option(
         "--seconds",
@@ -75,7 +77,8 @@ def command(
     Original and rewritten graphs run in turn, so that the ratio holds on a busy machine too; beside it stands the FLOP
     bound, which arithmetic alone would cost. Ctrl-C ends it and prints what was measured.
     """
-    from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan, parse_batches, parse_size, parse_words
+    from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan, parse_batches, parse_words
+    from onnx_gapmil.rewriting.sizing.record import parse_size
 
     plan = BenchPlan(
         emissions=tuple(dict.fromkeys(emission.strip() for emission in emissions)) or EMISSIONS,

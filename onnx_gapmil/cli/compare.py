@@ -15,6 +15,8 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    size_option,
+    stitch_option,
     thresholds_option,
     verb_options,
 )
@@ -81,6 +83,10 @@ _FILE = click.Path(path_type=Path)
     no_guess_option,
     provider_option,
     class_token_option,
+    size_option,
+    click.option("--size-new", metavar="HxW|N", help="The same of NEW. Default: --size."),
+    stitch_option,
+    click.option("--stitch-new", type=click.Choice(["1", "2"]), help="The same of NEW. Default: --stitch."),
     batch_option,
     click.option(
         "--gallery",
@@ -116,6 +122,10 @@ def command(
     thresholds_new: str | None,
     provider: str,
     class_token: ClassTokenWish | None,
+    size: str | None,
+    size_new: str | None,
+    stitch: str,
+    stitch_new: str | None,
     batch: int | None,
     gallery: int,
     restart: bool,
@@ -123,12 +133,13 @@ def command(
 ) -> int:
     """Compare two models on the same images: who answers otherwise, what moved, and where.
 
-    OLD and NEW may be one file, with another output (--head-new) or aggregator (--aggregator-new). DATA is a labelled
-    data set as audit reads it, or images without labels. Each model has its own preprocessing, names and class map, and
-    the grids are compared at common places of the photo.
+    OLD and NEW may be one file, with another output (--head-new), aggregator (--aggregator-new) or input size
+    (--size-new). DATA is a labelled data set as audit reads it, or images without labels. Each model has its own
+    preprocessing, names and class map, and the grids are compared at common places of the photo.
 
     A run that was stopped goes on where it was when the same command is given again.
     """
+    from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
     from onnx_gapmil.validation.comparing.compare import RESULTS, compare
@@ -146,6 +157,8 @@ def command(
         aggregator=aggregator,
         class_token=class_token,
         thresholds=thresholds,
+        size=parse_size(size),
+        stitch=int(stitch),
     )
     second = first.replaced(
         new,
@@ -156,6 +169,8 @@ def command(
         head=head_new,
         aggregator=aggregator_new,
         thresholds=thresholds_new,
+        size=parse_size(size_new),
+        stitch=int(stitch_new) if stitch_new is not None else None,
     )
     request = CompareRequest(
         old=first,

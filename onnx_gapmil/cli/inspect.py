@@ -13,6 +13,7 @@ from onnx_gapmil.cli.options import (
     model_argument,
     names_option,
     print_json,
+    size_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import say
@@ -24,9 +25,14 @@ if TYPE_CHECKING:
 
 
 @click.command(name="inspect")
-@verb_options(model_argument, names_option, head_option("to look at"), class_token_option, json_option)
+@verb_options(model_argument, names_option, head_option("to look at"), class_token_option, size_option, json_option)
 def command(
-    model: Path, names: Path | None, head: str | None, class_token: ClassTokenWish | None, as_json: bool
+    model: Path,
+    names: Path | None,
+    head: str | None,
+    class_token: ClassTokenWish | None,
+    size: str | None,
+    as_json: bool,
 ) -> int:
     """Say what MODEL is: its input, its exporter, its head operator by operator, every other pool and why it is not
     the head's, and the verdict. Writes nothing.
@@ -35,7 +41,7 @@ def command(
     """
     from onnx_gapmil.rewriting.inspection import inspect
 
-    found = inspect(model, names=names, head=head, class_token=class_token)
+    found = inspect(model, names=names, head=head, class_token=class_token, size=size)
     if as_json:
         print_json(found.to_json())
     else:

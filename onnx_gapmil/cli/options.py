@@ -97,6 +97,21 @@ readout_option = click.option(
 )
 
 
+size_option = click.option(
+    "--size",
+    metavar="HxW|N",
+    help="Height and width of the input in pixels, where they are not to be the model's own: a larger input has a "
+    "finer grid. What the graph fixes is opened where its trunk allows it; what forbids it is named. Photos are "
+    "resized and cropped by the same rule, to this size.",
+)
+stitch_option = click.option(
+    "--stitch",
+    type=click.Choice(["1", "2"]),
+    default="1",
+    show_default=True,
+    help="2 makes the grid twice as fine at the size that the model was trained for: the image is run shifted by "
+    "quarters of the grid's step, four times, and the grids are interleaved. The answer stays the unshifted image's.",
+)
 class_token_option = click.option(
     "--class-token",
     type=click.Choice(["auto", "direct", "through"]),

@@ -18,6 +18,8 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     preprocess_option,
     provider_option,
+    size_option,
+    stitch_option,
     thresholds_option,
     verb_options,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.prediction.answers import ImagePrediction
+    from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.prediction.predicting import PredictionRun
 
 #: With more photos than this, only what fails is told one by one.
@@ -65,6 +68,8 @@ _TOLD_ONE_BY_ONE = 20
     provider_option,
     batch_option,
     class_token_option,
+    size_option,
+    stitch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
     click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
     click.option(
@@ -93,6 +98,8 @@ def command(
     no_guess: bool,
     provider: str,
     class_token: ClassTokenWish | None,
+    size: str | None,
+    stitch: str,
     batch: int | None,
     top: int,
     save: str | None,
@@ -117,6 +124,7 @@ def command(
     """
     from onnx_gapmil.prediction.predicting import PredictionRun
     from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.running.pipeline.tuning import tune_process
 
     tune_process()
@@ -140,6 +148,8 @@ def command(
         resume=not restart,
         no_guess=no_guess,
         class_token=class_token,
+        size=parse_size(size),
+        stitch=int(stitch),
     )
     with closing(run):
         _announce(run)
@@ -207,6 +217,7 @@ def _announce(run: PredictionRun) -> None:
         f"model          {model.name}  ({model.rewrite.said_verdict}; "
         f"{'rewritten file' if model.rewrite.unchanged else 'rewritten in memory'})",
         *([f"proof          {model.session.proof.describe()}"] if model.session.proof is not None else []),
+        *_size(model),
         *_preprocessing(run),
         f"classes        {model.names.source}",
         f"running on     {provider['used']}: {provider['reason']}",
@@ -221,6 +232,14 @@ def _announce(run: PredictionRun) -> None:
     if run.class_token is not None and all(head.class_token is None for head in model.heads):
         lines.append(f"note           {CHANGES_NOTHING}")
     tell("\n".join(lines) + "\n")
+
+
+def _size(model: Classifier) -> list[str]:
+    """At which size the model is used, where that is not its own, and what that took."""
+    from onnx_gapmil.show.terminal.sizes import size_lines
+
+    lines = size_lines(model.rewrite.size, [head.places for head in model.heads])
+    return [f"{'size' if not place else '':<15}{line}" for place, line in enumerate(lines)]
 
 
 def _preprocessing(run: PredictionRun) -> list[str]:

@@ -14,6 +14,7 @@ from onnx_gapmil.cli.options import (
     model_argument,
     print_json,
     readout_option,
+    size_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import say
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         metavar="FILE",
         help="Write what was proved, bound to the files: verify --certificate replays it anywhere.",
     ),
+    size_option,
     json_option,
 )
 def command(
@@ -69,6 +71,7 @@ def command(
     emit: tuple[str, ...],
     as_deployed: str,
     certificate: Path | None,
+    size: str | None,
     as_json: bool,
 ) -> int:
     """Write MODEL with its prediction grid as new outputs, proved on random inputs.
@@ -77,6 +80,7 @@ def command(
     nothing (exit code 1); a head that does not decompose is refused with a reason (exit code 3).
     """
     from onnx_gapmil.rewriting.emission.emit import Emit
+    from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.validation.certificate.certified import rewrite_certified
 
     result = rewrite_certified(
@@ -88,6 +92,7 @@ def command(
         certificate=certificate,
         head=head,
         class_token=class_token,
+        size=parse_size(size),
     )
     if as_json:
         print_json(result.to_json())

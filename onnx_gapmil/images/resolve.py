@@ -89,6 +89,7 @@ def resolve_preprocess(
     model_path: Path | None,
     metadata: Mapping[str, str],
     proto: onnx.ModelProto | None = None,
+    sized: bool = False,
 ) -> ResolvedPreprocess:
     """Choose the preprocessing. The first of these that states all of it decides; the others give each part they state.
 
@@ -109,6 +110,8 @@ def resolve_preprocess(
         model_path: where the model lies, or None for one in memory.
         metadata: the model's `metadata_props`.
         proto: the model, whose input and first nodes are looked at; None looks at neither.
+        sized: whether the input's size is the user's choice, which then stands above what states another. The rule by
+            which a photo is resized, and the share that is cropped, stay: the same piece of it has more pixels.
 
     Raises:
         PreprocessError: no image input; an unknown preset; a file that cannot be read or followed; or layout,
@@ -119,7 +122,7 @@ def resolve_preprocess(
     spec.channels()  # no image input, no preprocessing: say so before anything else
     whole = _whole(spec, request, model_path, metadata)
     if whole is not None:
-        return _of_whole(whole, spec, file)
+        return _of_whole(_at_size(whole, spec) if sized else whole, spec, file)
     chosen = choose(spec, file)
     _check(chosen.preprocess, spec, chosen.source)
     source = " ".join((chosen.source, *chosen.notes))
@@ -136,14 +139,25 @@ def resolved_of(
     metadata: Mapping[str, str],
     proto: onnx.ModelProto | None = None,
     folder: Path | None = None,
+    sized: bool = False,
 ) -> ResolvedPreprocess:
     """A preprocessing that a caller gives, held against what the model's file says.
+
+    Args:
+        preprocess: what is given.
+        source: where it comes from, for people.
+        input_spec: the model's image input.
+        metadata: the model's `metadata_props`.
+        proto: the model.
+        folder: where it lies.
+        sized: see `resolve_preprocess`.
 
     Raises:
         PreprocessError: it does not fit the model's input.
     """
     file = read_file(proto, metadata, input_spec, folder)
-    return _of_whole(_Whole(preprocess, source, states_size=True), file.spec, file)
+    whole = _Whole(preprocess, source, states_size=True)
+    return _of_whole(_at_size(whole, file.spec) if sized else whole, file.spec, file)
 
 
 def load_preprocess(source: str | Path, *, input_spec: InputSpec | None = None) -> Preprocess:
@@ -173,6 +187,15 @@ class _Whole:
     preprocess: Preprocess
     source: str
     states_size: bool
+
+
+def _at_size(whole: _Whole, spec: InputSpec) -> _Whole:
+    """The same for the size that the user chose for the model's input; resize rule and crop keep their proportions."""
+    height, width = (own or side for own, side in zip(spec.size(), whole.preprocess.size, strict=True))
+    if (height, width) == whole.preprocess.size:
+        return whole
+    said = f"{whole.source}, for {width}x{height} (width x height) as asked for"
+    return _Whole(replace(whole.preprocess, size=(height, width)), said, states_size=True)
 
 
 def _of_whole(whole: _Whole, spec: InputSpec, file: FileReading) -> ResolvedPreprocess:

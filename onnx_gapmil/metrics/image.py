@@ -37,6 +37,7 @@ from onnx_gapmil.metrics.pxap import PixelScores, pixel_scores
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
 from onnx_gapmil.metrics.several import Several, several_objects
 from onnx_gapmil.metrics.targets import Target, labelled, targets_of
+from onnx_gapmil.metrics.temperature import likelihood_ladder
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -70,6 +71,8 @@ class ImageMeasures:
         pxap: the pixels of the mask and the others, by score.
         several: how many objects are found; of images with two kinds or more.
         placeless_share: how much of the answer no place brings, of a head that reads a class token.
+        nll_ladder: the negative log-likelihood of the label at each of `LADDER`'s temperatures, where it was asked for;
+            of images with one label.
     """
 
     labels: tuple[int, ...]
@@ -95,6 +98,7 @@ class ImageMeasures:
     pxap: PixelScores | None = None
     several: Several | None = None
     placeless_share: float | None = None
+    nll_ladder: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def measure_image(
     arranged: bool = True,
     localization: bool = True,
     multi_label: bool = False,
+    ladder: bool = False,
 ) -> ImageMeasures:
     """Measure one image.
 
@@ -146,6 +151,7 @@ def measure_image(
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         multi_label: whether each class is present by itself, where its logit is above 0 (its threshold is taken off
             before); a cell in which none is present wins for nobody.
+        ladder: whether to keep the label's likelihood at other temperatures, of one label among many.
         localization: whether to compute boxes and PxAP, about 2.5 ms for each kind of object.
 
     Raises:
@@ -174,6 +180,8 @@ def measure_image(
         multi_label=multi_label,
     )
     whole = _image_level(scene, chances)
+    if ladder and not multi_label and len(scene.labels) == 1:
+        whole = replace(whole, nll_ladder=likelihood_ladder(scores, scene.labels[0]))
     return _by_place(scene, whole, localization) if arranged else whole
 
 

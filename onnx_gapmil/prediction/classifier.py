@@ -35,8 +35,11 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.result import Rewrite
+from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.sizing.record import Size, parse_size
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate
+from onnx_gapmil.running.stitching import FACTOR, StitchedSession
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -81,6 +84,10 @@ class Classifier:
         cuda_graph: record all kernels of a run once and replay them, on CUDA.
         no_guess: refuse to prepare photos where the preprocessing, or a part of it, would be a guess.
         class_token: lift heads that read a class token, of a model that was not rewritten; None refuses them.
+        size: (height, width) of the input in pixels, or one number for both, where it is not to be the model's own.
+            What the graph fixes is opened where its trunk allows it; photos are prepared by the same rule, to this
+            size.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
 
     Attributes:
         rewrite: the rewritten model, and what was found on the way.
@@ -112,10 +119,15 @@ class Classifier:
         cuda_graph: bool = False,
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
+        size: Size | int | str | None = None,
+        stitch: int = 1,
     ) -> None:
         self._no_guess = no_guess
-        self.rewrite = model if isinstance(model, Rewrite) else _rewritten(load_model(model), emit, class_token)
-        self.session = GridSession(
+        if isinstance(model, Rewrite):
+            self.rewrite = model
+        else:
+            self.rewrite = _rewritten(at_size(load_model(model), parse_size(size)), emit, class_token)
+        self.session = _session_kind(stitch)(
             self.rewrite,
             provider=provider,
             threads=threads,
@@ -520,6 +532,7 @@ class Classifier:
                 metadata=source.metadata,
                 proto=source.proto,
                 folder=source.folder,
+                sized=self.rewrite.size is not None,
             )
         return resolve_preprocess(
             self.session.input,
@@ -527,6 +540,7 @@ class Classifier:
             model_path=self.path,
             metadata=source.metadata,
             proto=source.proto,
+            sized=self.rewrite.size is not None,
         )
 
     def __repr__(self) -> str:
@@ -543,6 +557,19 @@ class Classifier:
             f"  classes        {self.names.source}\n"
             f"  running on     {used}"
         )
+
+
+def _session_kind(stitch: int) -> type[GridSession]:
+    """What runs the model.
+
+    Raises:
+        InputError: grids cannot be made so many times as fine.
+    """
+    if stitch not in (1, FACTOR):
+        raise InputError(
+            f"--stitch {stitch}: grids are stitched to be {FACTOR} times as fine, or left as they are (1)."
+        )
+    return GridSession if stitch == 1 else StitchedSession
 
 
 def _channels(head: HeadRecord) -> int:

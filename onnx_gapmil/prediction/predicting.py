@@ -28,7 +28,9 @@ from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.running.pipeline import batch_size
+from onnx_gapmil.running.stitching import require_stitchable, stitch_json
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.files.blob import Source
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 SCHEMA_VERSION = 1
 #: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
@@ -60,6 +63,8 @@ class PredictionRun:
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
         no_guess: refuse a preprocessing that would be a guess.
+        size: (height, width) of the input in pixels, where it is not to be the model's own; see `at_size`.
+        stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -98,6 +103,8 @@ class PredictionRun:
         resume: bool = False,
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
+        size: Size | None = None,
+        stitch: int = 1,
     ) -> None:
         self.class_token = class_token
         own = output if output is not None and holds_results(output) else None
@@ -112,8 +119,12 @@ class PredictionRun:
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan([image.inside for image in found])
-        loaded = load_model(model)
-        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
+        loaded = at_size(load_model(model), size)
+        if stitch > 1 and arrays is not None:
+            require_stitchable(arrays)
+        accelerated = choose_providers(provider).used != "cpu"
+        # A stitched grid is put together here, and nothing can be reduced in the graph before.
+        plan = OutputPlan(arrays, pictures, accelerated=accelerated and stitch == 1)
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
@@ -122,13 +133,14 @@ class PredictionRun:
             thresholds=thresholds,
             provider=provider,
             emit=None if loaded.is_rewritten else plan.emit,
-            spinning=plan.accelerated,
+            spinning=accelerated,
             # Of a few photos each is to be answered soon; of many, all are.
             by_image=len(self.paths) >= 2 * thread_count(),
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
             no_guess=no_guess,
             class_token=class_token,
+            stitch=stitch,
         )
         if not self.of_arrays:
             _ = self.classifier.preprocess  # a model that takes no photos says so before anything is run
@@ -265,6 +277,8 @@ class PredictionRun:
             "position_dependent": model.rewrite.position_dependent,
             "class_token": True if model.head.class_token is not None else None,
             "class_token_lift": model.head.class_token,
+            "size": model.rewrite.size.to_json() if model.rewrite.size is not None else None,
+            "stitch": stitch_json(model.session),
             "rewritten_in_memory": not model.rewrite.unchanged,
             "proof": model.session.proof.to_json() if model.session.proof is not None else None,
             "provider": model.session.provider,

@@ -15,6 +15,7 @@ from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.class_tokens import lift_class_tokens
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from onnx_gapmil.rewriting.sizing.record import said_size, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +111,9 @@ def _analyse(
     try:
         traced = trace(graph)
     except ModelError as error:
-        raise type(error)(f"{source.name}: {error}") from error
+        sized = size_of(source.metadata)
+        at = "" if sized is None else f" at --size {said_size(sized.size)}"
+        raise type(error)(f"{source.name}{at}: {error}") from error
     build = GraphBuilder(graph)
     search = lift_heads(graph, traced, build, readout)
     if class_token is not None and search.refusals:

@@ -25,6 +25,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.record import token_mode
 from onnx_gapmil.rewriting.rewriter import rewrite_model
+from onnx_gapmil.rewriting.sizing.record import SIZE_KEY
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def _rewritten(model: ModelSource, emit: Emit | str | None, class_token: ClassTo
     )
     if (mode := token_mode(made.heads)) is not None:
         key = (*key, f"class token {mode}")
+    if (sized := made.source.metadata.get(SIZE_KEY)) is not None:
+        key = (*key, f"size {sized}")
     known = _read(recall(*key), made)
     if known is None:
         known = _proved(made, whole, trace)

@@ -22,6 +22,8 @@ from onnx_gapmil.rewriting.repooled.claim import vendors_model
 from onnx_gapmil.rewriting.repooled.record import RepooledHead, read_pools
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.rewriter import claimed_heads, claimed_pools
+from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.sizing.record import Size, SizeRecord, parse_size, size_of
 from onnx_gapmil.rewriting.stated import StatedNote, stated_note
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Inspection:
         traced: the shape of the first input in the trace.
         rewritten: the heads that a rewritten file records; empty for a vendor's.
         repooled: the heads whose logits another aggregator gives, by the record of a repooled file; empty for others.
+        sized: at which input size it is looked at, where that was asked for; None where it is the vendor's.
         stated: how photos are prepared for it, and what names its classes, each with where that comes from.
     """
 
@@ -124,6 +127,7 @@ class Inspection:
     rewritten: tuple[HeadRecord, ...] = ()
     repooled: tuple[RepooledHead, ...] = ()
     stated: StatedNote = field(default_factory=StatedNote)
+    sized: SizeRecord | None = None
 
     @property
     def verdict(self) -> Verdict | None:
@@ -163,6 +167,7 @@ class Inspection:
             "local_pools": self.local_pools,
             "nearest_candidate": self.nearest_pool.to_json() if self.refusals and self.nearest_pool else None,
             "traced_input": list(self.traced),
+            "size": self.sized.to_json() if self.sized is not None else None,
             **self.stated.to_json(),
         }
 
@@ -197,6 +202,7 @@ def inspect(
     names: str | Path | Sequence[str] | None = None,
     head: str | None = None,
     class_token: ClassTokenWish | None = None,
+    size: Size | int | str | None = None,
 ) -> Inspection:
     """Say what a model is; nothing is written.
 
@@ -205,6 +211,8 @@ def inspect(
         names: a file of class names, or the names; what states them is looked for if None.
         head: the output to look at, of a model with several; all if None.
         class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them.
+        size: (height, width) of the input in pixels, or one number for both, to look at the model at that size; None
+            is the vendor's.
 
     Raises:
         ModelError: the model cannot be read or run.
@@ -213,7 +221,7 @@ def inspect(
         ProofError: it was rewritten before, and what its record says of it does not hold.
     """
     with limited_for(model):
-        source = load_model(model)
+        source = at_size(load_model(model), parse_size(size))
         rewritten = claimed_heads(source)
         part = vendors_part(source, rewritten) if rewritten and read_pools(source) is not None else source
         pools = claimed_pools(part)
@@ -258,6 +266,7 @@ def _inspected(
         local_pools=local,
         traced=traced.inputs[0].traced,
         rewritten=rewritten,
+        sized=size_of(source.metadata),
         stated=stated_note(source, [_named(found) for found in heads], asked, alone=traced.inputs[0].alone),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.lift.verdict import said_verdict
 from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, token_mode, write_heads
+from onnx_gapmil.rewriting.sizing.record import SizeRecord, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +67,11 @@ class Rewrite:
         return any(head.position_dependent for head in self.heads)
 
     @property
+    def size(self) -> SizeRecord | None:
+        """At which input size it is used, where that was asked for; None where it is the vendor's."""
+        return size_of(self.source.metadata)
+
+    @property
     def said_verdict(self) -> str:
         """The verdict as it is said, position-dependence included."""
         return said_verdict(
@@ -106,5 +112,6 @@ class Rewrite:
             "already_rewritten": self.unchanged,
             "functions_inlined": self.inlined,
             "source_sha256": self.source.sha256,
+            "size": self.size.to_json() if self.size is not None else None,
             "proof": self.proof.to_json() if self.proof is not None else None,
         }

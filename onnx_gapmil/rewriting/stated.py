@@ -13,6 +13,7 @@ from onnx_gapmil.errors import InputError, LabelsError
 from onnx_gapmil.images.input_spec import image_spec
 from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess
 from onnx_gapmil.images.stated import unknown_keys
+from onnx_gapmil.rewriting.sizing.record import size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +98,12 @@ def _preprocess(source: LoadedModel, *, alone: bool) -> tuple[ResolvedPreprocess
         return None, "none: the model has several inputs, or none of numbers"
     try:
         found = resolve_preprocess(
-            spec, request=None, model_path=source.path, metadata=source.metadata, proto=source.proto
+            spec,
+            request=None,
+            model_path=source.path,
+            metadata=source.metadata,
+            proto=source.proto,
+            sized=size_of(source.metadata) is not None,
         )
     except InputError as error:
         return None, str(error)

@@ -28,6 +28,7 @@ from onnx_gapmil.rewriting.record import read_heads, token_mode
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, require_place, save_model
+from onnx_gapmil.rewriting.sizing.opening import at_size, sized_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.record import HeadRecord
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 
 def rewrite(
@@ -49,6 +51,7 @@ def rewrite(
     write: bool = True,
     head: str | None = None,
     class_token: ClassTokenWish | None = None,
+    size: Size | None = None,
 ) -> Rewrite:
     """Rewrite a model so that it also emits its prediction grid, prove it, and write it.
 
@@ -65,6 +68,7 @@ def rewrite(
         head: the output whose head alone is lifted, of a model with several; the new outputs then have no suffix.
         class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them.
             Heads without one are lifted as they are.
+        size: (height, width) of the input in pixels, where it is not to be the vendor's; see `at_size`.
 
     Returns:
         The rewritten model with its proof; the model itself, unwritten, if it was rewritten before.
@@ -78,7 +82,7 @@ def rewrite(
             that has one.
     """
     with watched_reads(), limited_for(model), ExitStack() as held:
-        source = load_model(model)
+        source = at_size(load_model(model), size)
         path = Path(output) if output is not None else None
         if path is None and source.path is not None:
             path = default_output_path(source.path)
@@ -196,7 +200,8 @@ def verify(
         ProviderError: the provider was asked for by name and is not really used.
     """
     with limited_for(original):
-        return _verified(load_model(original), load_model(rewritten), batches, provider, head)
+        second = load_model(rewritten)
+        return _verified(sized_alike(load_model(original), second), second, batches, provider, head)
 
 
 def _verified(

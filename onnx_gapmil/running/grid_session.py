@@ -128,6 +128,11 @@ class GridSession:
         return self._proof
 
     @property
+    def stitch(self) -> int:
+        """How many times as fine as the model's own the grids are, along each axis."""
+        return 1
+
+    @property
     def fixed_batch(self) -> int | None:
         """The one batch size that the graph takes; None if it takes any. `run` takes any in both cases."""
         return self._fixed_batch

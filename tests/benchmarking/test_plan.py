@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from onnx_gapmil.benchmarking.plan import BenchPlan, parse_batches, parse_size, parse_words
+from onnx_gapmil.benchmarking.plan import BenchPlan, parse_batches, parse_words
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.rewriting.sizing.record import parse_size
 
 
 @pytest.mark.parametrize(

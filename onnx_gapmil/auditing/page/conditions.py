@@ -28,6 +28,7 @@ def conditions_section(summary: AuditSummary) -> Markup:
         *([("Proved", summary.proof.claim)] if summary.proof is not None else []),
         ("Data", _data(summary.data)),
         ("Images", _images(summary)),
+        *([("Size", _size(summary))] if summary.size is not None or summary.stitch > 1 else []),
         ("Preprocessing", preprocess),
         ("Classes", join(prose(summary.class_map.source), tag("small", prose(summary.names_source)))),
         ("Ran on", _provider(summary.provider)),
@@ -60,6 +61,18 @@ def _head(summary: AuditSummary) -> Markup:
         else "",
     ]
     return join("; ".join(part for part in parts if part), tag("small", head.note) if head.note else None)
+
+
+def _size(summary: AuditSummary) -> Markup:
+    """At which size the model was used, what was changed for it, and whether grids are stitched."""
+    size = summary.size
+    stitched = (
+        f"the grids are stitched of shifted runs, {summary.stitch} times as fine; answers are the unshifted image's"
+    )
+    return join(
+        "; ".join([*([size.describe()] if size is not None else []), *([stitched] if summary.stitch > 1 else [])]),
+        [tag("small", change) for change in (size.changes if size is not None else ())],
+    )
 
 
 def _data(data: AuditedData) -> Markup:

@@ -19,6 +19,7 @@ from onnx_gapmil.auditing.page.headline import headline_section
 from onnx_gapmil.auditing.page.multi_label import with_label_figures
 from onnx_gapmil.auditing.page.pool_weights import pool_weights_figures
 from onnx_gapmil.auditing.page.shared import shared_summary
+from onnx_gapmil.auditing.page.sizes import sizes_section
 from onnx_gapmil.auditing.page.slices import slices_section
 from onnx_gapmil.auditing.page.suspects import suspects_section
 from onnx_gapmil.auditing.summary import AuditSummary
@@ -115,6 +116,7 @@ def render_report(report: Report) -> str:
         "suspects": ("Suspects", None if guesses else suspects),
         "findings": ("Findings", None if guesses else findings_section(summary)),
         "classes": ("Classes", classes_section(summary)),
+        "sizes": ("Sizes", sizes_section(summary)),
         "slices": ("Slices", slices_section(summary, gallery=bool(gallery.images))),
         "measured": ("Measured", conditions_section(summary)),
     }

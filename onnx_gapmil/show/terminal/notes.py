@@ -15,6 +15,7 @@ from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.show.terminal.console import console as console  # what notes are printed on
 from onnx_gapmil.show.terminal.left_behind import left_behind_note
 from onnx_gapmil.show.terminal.pool_weights import pool_weights_lines
+from onnx_gapmil.show.terminal.sizes import size_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -119,6 +120,8 @@ def _facts(found: Inspection) -> Table:
     for label, values in (("input", found.inputs), ("output", found.outputs)):
         for name, shape, dtype in values:
             table.add_row(label, f"{name}  {_shape(shape)}  {dtype}")
+    for place, line in enumerate(size_lines(found.sized, [head.places for head in found.heads])):
+        table.add_row("used at" if not place else "", line)
     table.add_row("sha-256", found.sha256)
     _add_stated(table, found.stated)
     return table
@@ -289,6 +292,8 @@ def rewrite_note(result: Rewrite) -> RenderableType:
         lines.append(
             Text.assemble(("refused", "bold red"), visible(f"  output '{output}' ({refusal.code}): {refusal.message}"))
         )
+    sized = size_lines(result.size, [head.places for head in result.heads])
+    lines += [Text(f"{'Size: ' if not place else '  '}{line}") for place, line in enumerate(sized)]
     if result.proof is not None:
         lines.append(proof_note(result.proof))
     if result.inlined:

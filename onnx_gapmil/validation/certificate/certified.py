@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.verdict import Readout
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.result import Rewrite
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 
 def rewrite_certified(
@@ -28,6 +29,7 @@ def rewrite_certified(
     certificate: str | Path | None = None,
     head: str | None = None,
     class_token: ClassTokenWish | None = None,
+    size: Size | None = None,
 ) -> Rewrite:
     """As `rewrite`, and write a certificate of what was proved.
 
@@ -41,6 +43,7 @@ def rewrite_certified(
         certificate: where to write it; None writes none.
         head: the output whose head alone is lifted.
         class_token: lift heads that read a class token; None refuses them.
+        size: (height, width) of the input in pixels, where it is not to be the vendor's.
 
     Raises:
         InputError: as `rewrite`; or nothing is proved or written that could be certified.
@@ -58,6 +61,7 @@ def rewrite_certified(
         write=write,
         class_token=class_token,
         head=head,
+        size=size,
     )
     if certificate is not None:
         write_certificate(result, Path(certificate))

@@ -24,6 +24,7 @@ from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
 from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads, token_mode
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
+from onnx_gapmil.rewriting.sizing.opening import sized_alike
 from onnx_gapmil.validation.certificate.content import content_of, read_certificate
 from onnx_gapmil.version import __version__
 
@@ -76,7 +77,7 @@ def replay(
     try:
         with limited_for(first):
             rewrite = load_model(second)
-            report, here = _anew(load_model(first), rewrite, second, provider)
+            report, here = _anew(sized_alike(load_model(first), rewrite), rewrite, second, provider)
     except ProofError as error:
         return replace(error.report, failures=(*error.report.failures, str(error)))
     except InputError:

@@ -84,6 +84,10 @@ def gather(
     elif pair is not None:
         weights = pair.content["models"]["new"].get("weights")
         pair = pair.with_problem(_other_weights("the comparison's new side", weights, model))
+    if own is not None:
+        own = own.with_problem(_other_use("the audit", own.content))
+    if pair is not None:
+        pair = pair.with_problem(_other_use("the comparison's new side", pair.content["models"]["new"]))
     if own is not None and head is not None:
         own = own.with_problem(_other_output("the audit", own.content.get("head"), head))
     if pair is not None:
@@ -94,6 +98,7 @@ def gather(
     before = read_summary(baseline) if baseline is not None else None
     if before is not None and own is not None:
         keys, theirs = data_keys(own), data_keys(before)
+        before = before.with_problem(_other_use("the baseline", before.content))
         if keys is None or theirs is None:
             before = before.with_problem("it is not known whether the baseline is of the same images: no hash of keys")
         elif keys != theirs:
@@ -117,6 +122,14 @@ def read_comparison(path: Path) -> Evidence:
         InputError: it is missing, torn, or no comparison.
     """
     return _read(path, "compare.json", "a comparison", _is_comparison)
+
+
+def _other_use(what: str, content: Mapping[str, Any]) -> str:
+    """Why results are not of the model as its file is: it was used at another size, or its grid was stitched."""
+    size = content.get("size")
+    if isinstance(size, Mapping):
+        return f"{what} is of the model at another input size, {size.get('size')} (height, width)"
+    return f"{what} is of a stitched grid, and not of the model's own" if content.get("stitch", 1) != 1 else ""
 
 
 def data_keys(evidence: Evidence) -> str | None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+    from onnx_gapmil.rewriting.sizing.record import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Side:
         aggregator: what its answer is made of its cells by, as `parse_aggregator` reads it; ``mean`` is its own.
         class_token: how far a class token that its head reads is lifted; None refuses it.
         thresholds: probabilities above which classes of a multi-label head are present: a number or a file.
+        size: (height, width) of the input in pixels, where it is not to be the model's own.
+        stitch: 2 for grids twice as fine, of shifted runs.
     """
 
     model: Path
@@ -36,6 +39,8 @@ class Side:
     aggregator: str = "mean"
     class_token: ClassTokenWish | None = None
     thresholds: str | None = None
+    size: Size | None = None
+    stitch: int = 1
 
     def replaced(self, model: Path, **own: Any) -> Side:
         """The other side: as this one in all that it has no own of, that is, that is None.

@@ -16,6 +16,7 @@ from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.lift.verdict import Verdict
 from onnx_gapmil.metrics.intervals import Interval
+from onnx_gapmil.rewriting.sizing.record import SizeRecord
 from onnx_gapmil.validation.comparing.classes import ClassFigures, class_figures, unjudged_classes
 from onnx_gapmil.validation.comparing.figures import (
     Accuracy,
@@ -63,6 +64,8 @@ class ComparedModel:
         thresholds: of a multi-label head, the probability above which a class is present: for all, or for each; None of
             others.
         pool: its own pool, what the file itself answers by: ``mean``, or an aggregator that it was repooled by.
+        size: at which input size it was used, where that was asked for; None where it is the file's own.
+        stitch: how many times as fine as the model's own its grid is, along each axis.
     """
 
     path: str
@@ -86,6 +89,8 @@ class ComparedModel:
     activation: Activation = "none"
     thresholds: float | tuple[float, ...] | None = None
     pool: str = "mean"
+    size: SizeRecord | None = None
+    stitch: int = 1
 
     @property
     def pooled_by(self) -> str:
@@ -258,6 +263,8 @@ def _model(side: OpenedSide) -> ComparedModel:
         activation=head.activation,
         thresholds=tuple(levels) if isinstance(levels, list) else levels,
         pool=head.pool,
+        size=None if classifier.rewrite.unchanged else classifier.rewrite.size,
+        stitch=classifier.session.stitch,
     )
 
 

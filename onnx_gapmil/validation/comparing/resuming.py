@@ -111,6 +111,7 @@ def _of_side(which: str, side: OpenedSide) -> dict[str, str]:
         f"{which} preprocessing": _digest(side.preprocess.to_json()),
         f"{which} output": head.output,
         f"{which} aggregator": side.aggregator.key,
+        f"how fine the {which} model's grid is": str(side.classifier.session.stitch),
         f"threshold of a class of the {which} model": _digest([reading.kind, reading.said_thresholds]),
         f"{which} provider in use": side.classifier.session.provider["used"],
     }

@@ -291,4 +291,6 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         no_guess=request.no_guess,
         class_token=side.class_token,
         thresholds=side.thresholds,
+        size=side.size,
+        stitch=side.stitch,
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import column_percent, column_range, of_were, were
+from onnx_gapmil.show.terminal.sizes import size_lines
 from onnx_gapmil.validation.comparing.sentences import (
     sentences,
 )
@@ -49,9 +50,12 @@ def conditions_note(sides: Sides, resumed: int, why: str) -> RenderableType:
 def _add_side(table: Table, which: str, side: OpenedSide) -> None:
     classifier = side.classifier
     pooled = "" if side.aggregator.name == "mean" else f", pooled by {side.aggregator.key}"
+    pooled += ", stitched" if classifier.session.stitch > 1 else ""
     table.add_row(
         which, f"{classifier.name}  ({classifier.head.said_verdict}, output '{classifier.head.output}'{pooled})"
     )
+    for line in size_lines(classifier.rewrite.size, [classifier.head.places]):
+        table.add_row("", line)
     table.add_row("", f"{side.preprocess.describe()}: {side.preprocess_source}")
     table.add_row("", " ".join(part for part in (side.labels_source, classifier.class_names.source) if part))
     if classifier.head.note:

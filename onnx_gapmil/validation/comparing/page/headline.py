@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.rewriting.sizing.record import said_size
 from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import count, interval, percent
 from onnx_gapmil.show.html.markup import Markup, tag
@@ -46,6 +47,8 @@ def _eyebrow(found: Comparison) -> Markup:
 
 def _called(model: ComparedModel) -> str:
     pooled = "" if model.pooled_by == "mean" else f", pooled by {model.pooled_by}"
+    pooled += f", at {said_size(model.size.size)}" if model.size is not None else ""
+    pooled += ", stitched" if model.stitch > 1 else ""
     return f"{Path(model.path).name} (output {model.output}{pooled})"
 
 
