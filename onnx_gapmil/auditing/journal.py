@@ -55,6 +55,7 @@ class Identity:
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
+        class_token: how far heads that read one are lifted; as it was asked for.
         form: of its records; those of another form hold other measures.
     """
 
@@ -77,6 +78,7 @@ class Identity:
     preprocessing: str | None
     libraries: str
     thresholds: str
+    class_token: str | None = None
     form: int = 1
 
 
@@ -110,10 +112,12 @@ class Settings:
     Attributes:
         request: what was asked for.
         resolved: what was decided from it.
+        shard: which part of the run it is, as ``i/N``; None of a whole run.
     """
 
     request: Identity
     resolved: Decisions
+    shard: str | None = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,10 @@ class ImagePrediction:
             raise InputError(f"class {chosen} was asked for, and {head.output!r} has {len(head.grid)}, from 0.")
         return overlay(self.photo, self.geometry_of(head), head.grid[chosen])
 
+    def _window(self, head: HeadPrediction) -> list[float] | None:
+        """The rectangle of the photo that a head's cells divide evenly; None where their places are not known."""
+        return [round(side, 2) for side in self.geometry_of(head).window] if head.arranged else None
+
     def _number_of(self, index: int | str) -> int:
         if not isinstance(index, str):
             return index
@@ -126,6 +130,8 @@ class ImagePrediction:
                 entry | {"places": head.places.to_json() if head.places is not None else None}
                 for entry, head in zip(heads, self.heads, strict=True)
             ]
+        elif self.geometry is not None:
+            heads = [entry | {"window": self._window(head)} for entry, head in zip(heads, self.heads, strict=True)]
         return {
             "image": str(self.image) if self.image is not None else None,
             "size": size,
