@@ -189,11 +189,6 @@ class BatchJournal(Generic[S, R]):
         text = json_text(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
 
-    def resume(self, batches: int) -> None:
-        """Keep the first `batches` of those that `find` gave; what else there is (a line that was not written to its
-        end, or is none) goes."""
-        self.keep(range(batches))
-
     def keep(self, batches: Iterable[int]) -> None:
         """Keep some of the batches that `find` gave, by their places, and nothing else."""
         if self._lines is None:

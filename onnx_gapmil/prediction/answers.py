@@ -37,6 +37,7 @@ class ImagePrediction:
         npz: where the arrays were written.
         inputs: of arrays, the shape of each as it went in, with the batch's axis, by input; empty for photos.
         note: what is to be said of the photo's samples; "" where there is nothing.
+        name: its path within what was named, with ``/``; "" where no folder of results is written.
     """
 
     image: Path | None
@@ -47,6 +48,7 @@ class ImagePrediction:
     npz: Path | None = None
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
+    name: str = ""
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
@@ -134,6 +136,7 @@ class ImagePrediction:
             heads = [entry | {"window": self._window(head)} for entry, head in zip(heads, self.heads, strict=True)]
         return {
             "image": str(self.image) if self.image is not None else None,
+            **({"name": self.name} if self.name else {}),
             "size": size,
             **arrays,
             "heads": heads,
@@ -169,14 +172,17 @@ class FailedImage:
     Attributes:
         image: its path.
         error: why.
+        name: as `ImagePrediction.name`.
     """
 
     image: Path
     error: ImageError
+    name: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {"image": str(self.image), "error": str(self.error)}
+        named = {"name": self.name} if self.name else {}
+        return {"image": str(self.image), **named, "error": str(self.error)}
 
 
 @dataclass(frozen=True, repr=False)

@@ -260,9 +260,10 @@ class PredictionRun:
         """Run every photo, and write the report; the photos' own pixels are not kept."""
         images: list[ImagePrediction] = []
         failed: list[FailedImage] = []
-        for path, found in zip([self.paths[place] for place in self._places], self, strict=True):
+        for place, found in zip(self._places, self, strict=True):
             if isinstance(found, ImageError):
-                failed.append(FailedImage(path, found))
+                name = self.results.names[place] if self.results is not None else ""
+                failed.append(FailedImage(self.paths[place], found, name))
             else:
                 images.append(replace(found, photo=None))
         written = self.save()

@@ -17,7 +17,7 @@ from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.ort.cpu import thread_count
-from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
+from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, cell_rectangles
 from onnx_gapmil.prediction.naming import older_results, require_places, result_stems, results_in
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.tables import TABLES
@@ -166,18 +166,15 @@ class Results:
     def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
-            self._note(staged, "failed", {"image": str(staged.path), "name": self._name(staged), "error": str(found)})
+            failed = FailedImage(staged.path, found, self._names[staged.place])
+            self._note(staged, "failed", failed.to_json())
             return found
         make_folder((self.folder / staged.stem).parent)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
-        done = replace(found, picture=picture, npz=npz)
-        entry = done.to_json()
-        self._note(staged, "images", {"image": entry.pop("image"), "name": self._name(staged), **entry})
+        done = replace(found, picture=picture, npz=npz, name=self._names[staged.place])
+        self._note(staged, "images", done.to_json())
         return done
-
-    def _name(self, staged: _Staged) -> str:
-        return self._names[staged.place]
 
     def _note(self, staged: _Staged, part: str, entry: dict[str, Any]) -> None:
         """A photo is done: after its files, and before it is told."""
