@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
+from onnx_gapmil.auditing.audit import audit_shard
 from onnx_gapmil.auditing.preparation import Request
+from onnx_gapmil.auditing.sizes import alone, parse_sizes
 from onnx_gapmil.auditing.sizes import audit_sizes as run_audit
-from onnx_gapmil.auditing.sizes import parse_sizes
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.benchmarking.benchmark import bench as run_bench
 from onnx_gapmil.benchmarking.plan import BenchPlan
@@ -39,6 +40,7 @@ from onnx_gapmil.ort.doctor import Diagnosis, diagnose
 from onnx_gapmil.prediction.answers import ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.head_answer import HeadPrediction
+from onnx_gapmil.prediction.merging import MergedPredictions
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
@@ -50,6 +52,7 @@ from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid
+from onnx_gapmil.running.shards import Shard, ShardResult, shard_of
 from onnx_gapmil.validation.certificate.certified import rewrite_certified
 from onnx_gapmil.validation.certificate.replay import replay
 from onnx_gapmil.validation.checking.check import check as run_check
@@ -57,8 +60,10 @@ from onnx_gapmil.validation.checking.measuring import DataRequest
 from onnx_gapmil.validation.checking.policy import Policy
 from onnx_gapmil.validation.checking.result import CheckReport
 from onnx_gapmil.validation.comparing.compare import compare as run_compare
+from onnx_gapmil.validation.comparing.compare import compare_shard
 from onnx_gapmil.validation.comparing.request import CompareRequest, Side
 from onnx_gapmil.validation.comparing.result import Comparison
+from onnx_gapmil.validation.merging import merge as run_merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +95,7 @@ __all__ = [
     "InputError",
     "Inspection",
     "LabelsError",
+    "MergedPredictions",
     "ModelError",
     "Policy",
     "PredictionGrid",
@@ -102,6 +108,7 @@ __all__ = [
     "Refusal",
     "Repool",
     "Rewrite",
+    "ShardResult",
     "UnsupportedHeadError",
     "Verdict",
     "audit",
@@ -111,6 +118,7 @@ __all__ = [
     "diagnose",
     "inspect",
     "load_preprocess",
+    "merge",
     "open_data",
     "predict",
     "read_image",
@@ -238,6 +246,8 @@ def predict(
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | None = None,
     stitch: int = 1,
+    tables: Sequence[str] = (),
+    shard: Shard | str | None = None,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -266,6 +276,9 @@ def predict(
             same rule, to this size.
         stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs; the answer stays that of the
             unshifted image, and is not the mean of a stitched grid.
+        tables: what is written of all photos into ``output``: ``coco``, all boxes in ``predictions.coco.json``;
+            ``parquet``, a row a photo in ``predictions.parquet``.
+        shard: the part to do, as ``"0/4"``, into a folder of its own; `merge` then makes the whole of all parts.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -297,12 +310,56 @@ def predict(
                 class_token=class_token,
                 size=parse_size(size),
                 stitch=stitch,
+                tables=tables,
+                shard=shard_of(shard),
             )
         ) as run,
     ):
         return run.all()
 
 
+def merge(
+    folders: Sequence[str | Path],
+    output: str | Path,
+    *,
+    gallery: int | None = None,
+    model: str | Path | None = None,
+    data: str | Path | None = None,
+) -> AuditSummary | Comparison | MergedPredictions:
+    """Put the shards of an audit, a comparison or a prediction together: the results of one run over all images.
+
+    Args:
+        folders: the result folders of all shards, in any order.
+        output: the folder for the results of the whole.
+        gallery: images to show in the report; None for as many as the verb shows.
+        model: of an audit, where the model lies, if it is not where the shards had it.
+        data: of an audit or a comparison, where the images lie, if they are not where the shards had them.
+
+    Returns:
+        What `audit` or `compare` returns; of predictions where they were written, and how many.
+
+    Raises:
+        InputError: a shard is missing, there twice, not finished, or of another run; or model, data or folder will not
+            do.
+    """
+    merged = run_merge(
+        [Path(folder) for folder in folders], Path(output), gallery=gallery, model=_path(model), data=_path(data)
+    )
+    return merged.result
+
+
+@overload
+def audit(
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    shard: Shard | str,
+    **options: Any,
+) -> ShardResult: ...
+
+
+@overload
 def audit(
     model: str | Path,
     data: str | Path,
@@ -324,7 +381,32 @@ def audit(
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
     stitch: int = 1,
-) -> AuditSummary:
+) -> AuditSummary: ...
+
+
+def audit(  # type: ignore[misc]  # of a shard, the other options are those of the whole
+    model: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    labels: str | Path | None = None,
+    names: str | Path | None = None,
+    class_map: str | Path | None = None,
+    label_offset: int | None = None,
+    preprocess: str | Path | None = None,
+    provider: str = "auto",
+    head: str | None = None,
+    thresholds: float | str | Path | None = None,
+    batch: int | None = None,
+    gallery: int = 300,
+    restart: bool = False,
+    no_guess: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
+    stitch: int = 1,
+    shard: Shard | str | None = None,
+) -> AuditSummary | ShardResult:
     """Measure what a model sees in labelled images, and write a report.
 
     A run that was stopped goes on where it was when it is called again with the same arguments.
@@ -350,9 +432,11 @@ def audit(
         size: of the input, where it is not to be the model's own; several as a list, or as ``"224,448"``: the results
             are those of the first, with a row for each, and those of the others lie in folders below.
         stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
+        shard: the part to measure, as ``"0/4"``: whole batches of this very audit, into a folder of its own; `merge`
+            then makes the whole of all parts.
 
     Returns:
-        The content of ``summary.json``.
+        The content of ``summary.json``; of a shard that of ``shard.json``.
 
     Raises:
         InputError: model, data, labels, names, preprocessing, provider or folder will not do.
@@ -375,6 +459,14 @@ def audit(
         stitch=stitch,
     )
     told = progress if progress is not None else lambda _done, _total: None
+    if (part := shard_of(shard)) is not None:
+        return audit_shard(
+            alone(request, parse_sizes(size)),
+            Path(output),
+            part,
+            restart=restart,
+            progress=lambda found: told(found.done, found.total),
+        )
     return run_audit(
         request,
         parse_sizes(size),
@@ -385,6 +477,19 @@ def audit(
     )
 
 
+@overload
+def compare(
+    old: str | Path,
+    new: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    shard: Shard | str,
+    **options: Any,
+) -> ShardResult: ...
+
+
+@overload
 def compare(
     old: str | Path,
     new: str | Path,
@@ -418,7 +523,44 @@ def compare(
     size_new: tuple[int, int] | int | str | None = None,
     stitch: int = 1,
     stitch_new: int | None = None,
-) -> Comparison:
+) -> Comparison: ...
+
+
+def compare(  # type: ignore[misc]  # of a shard, the other options are those of the whole
+    old: str | Path,
+    new: str | Path,
+    data: str | Path,
+    output: str | Path,
+    *,
+    labels: str | Path | None = None,
+    unlabelled: bool = False,
+    names: str | Path | None = None,
+    names_new: str | Path | None = None,
+    class_map: str | Path | None = None,
+    class_map_new: str | Path | None = None,
+    label_offset: int | None = None,
+    label_offset_new: int | None = None,
+    preprocess: str | Path | None = None,
+    preprocess_new: str | Path | None = None,
+    head: str | None = None,
+    head_new: str | None = None,
+    aggregator: Aggregator | str = "mean",
+    aggregator_new: Aggregator | str | None = None,
+    thresholds: float | str | Path | None = None,
+    thresholds_new: float | str | Path | None = None,
+    provider: str = "auto",
+    batch: int | None = None,
+    gallery: int = 60,
+    restart: bool = False,
+    no_guess: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
+    size_new: tuple[int, int] | int | str | None = None,
+    stitch: int = 1,
+    stitch_new: int | None = None,
+    shard: Shard | str | None = None,
+) -> Comparison | ShardResult:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
 
     What the new side has no own of, it takes from the old one. A run that was stopped goes on where it was when it is
@@ -456,9 +598,10 @@ def compare(
         size_new: of the new model's.
         stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.
         stitch_new: of the new model's.
+        shard: the part to compare; see `audit`.
 
     Returns:
-        The content of ``compare.json``.
+        The content of ``compare.json``; of a shard that of ``shard.json``.
 
     Raises:
         InputError: a model, data, labels, names, preprocessing, provider or folder will not do, or it cannot be told
@@ -501,6 +644,10 @@ def compare(
         no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
+    if (part := shard_of(shard)) is not None:
+        return compare_shard(
+            request, Path(output), part, restart=restart, progress=lambda found: told(found.done, found.total)
+        )
     return run_compare(
         request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
     )

@@ -42,6 +42,25 @@ def winners_along(logits: npt.NDArray[Any], axis: int) -> npt.NDArray[np.intp]:
     return np.where(tied, -1, best.squeeze(axis)).astype(np.intp)
 
 
+def quick_certainty(grid: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """As `certainty`, in float32 where that is off by less than anybody would see.
+
+    Args:
+        grid: (K, rows, columns), float32 or float64.
+
+    Returns:
+        (rows, columns). Near `SURE` as float64 has it: whether a cell is sure does not hang on rounding.
+    """
+    if len(grid) == 1 or grid.dtype != np.float32:
+        return certainty(grid.astype(np.float64))
+    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
+        share = (1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)).astype(np.float64)
+    near = np.abs(share - SURE) < _NEAR
+    if near.any():
+        share[near] = certainty(grid[:, near].astype(np.float64))
+    return np.asarray(share)
+
+
 def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Cells whose best class has at least `SURE` of the cell's softmax (sigmoid, with one class).
 
@@ -49,14 +68,6 @@ def sure_cells(grid: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         grid: (K, rows, columns), float32 or float64.
 
     Returns:
-        (rows, columns). As float64 decides: float32, quicker, decides only where it is sure of that.
+        (rows, columns), as float64 decides.
     """
-    if len(grid) == 1 or grid.dtype != np.float32:
-        return np.asarray(certainty(grid.astype(np.float64)) >= SURE)
-    with np.errstate(invalid="ignore"):  # inf - inf: such a cell is not sure of anything
-        share = 1 / np.exp(grid - grid.max(axis=0)).sum(axis=0)
-    sure = np.asarray(share >= SURE)
-    near = np.abs(share - SURE) < _NEAR
-    if near.any():
-        sure[near] = certainty(grid[:, near].astype(np.float64)) >= SURE
-    return sure
+    return np.asarray(quick_certainty(grid) >= SURE)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.confusions import confusions_of
 from onnx_gapmil.auditing.gallery import build_gallery
-from onnx_gapmil.auditing.measuring import Progress, run
+from onnx_gapmil.auditing.measuring import Progress, measure, run_of
 from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, classifier_of
 from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import open_journal
+from onnx_gapmil.auditing.sharding import shard_result
 from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
@@ -21,6 +23,7 @@ from onnx_gapmil.files.guarding import protect, require_replaceable, watched_rea
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.writing import require_writable, write_whole
+from onnx_gapmil.running.shards import MARK, require_no_shard, require_no_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.prediction.classifier import Classifier
+    from onnx_gapmil.running.shards import Shard, ShardResult
+
+    Announce = Callable[[Classifier, PreparedData, int, int], None]
 
 #: What an audit writes, beside its journal.
 RESULTS = ("summary.json", "images.parquet", "classes.parquet", "report.html")
@@ -41,7 +47,7 @@ def audit(
     *,
     gallery: int = 300,
     restart: bool = False,
-    announce: Callable[[Classifier, PreparedData, int], None] = lambda *_: None,
+    announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> AuditSummary:
@@ -56,8 +62,8 @@ def audit(
         output: the result folder; made if need be.
         gallery: images to show in the report.
         restart: begin anew, even if an unfinished run could go on.
-        announce: is told what was decided (preprocessing, classes) and how many images an earlier run has measured,
-            before the next one is run.
+        announce: is told what was decided (preprocessing, classes), how many images an earlier run has measured, and
+            how many there are, before the next one is run.
         progress: is told after every batch.
         note: is told what has changed since an unfinished run, and what becomes of that.
 
@@ -73,7 +79,7 @@ def measure_audit(
     output: Path,
     gallery: int,
     restart: bool,
-    announce: Callable[[Classifier, PreparedData, int], None],
+    announce: Announce,
     progress: Callable[[Progress], None],
     note: Callable[[str], None],
     *,
@@ -98,12 +104,74 @@ def measure_audit(
     """
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
-        require_writable(output)
-        for name in RESULTS:
-            require_replaceable(output / name)
+        require_places(output)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
-            return _audited(request, classifier, output, gallery, restart, announce, progress, note, by_size, keep)
+            journal, found = open_journal(request, classifier, output, restart=restart, note=note)
+            with journal:
+                told = partial(announce, classifier)
+                measured = measure(request, classifier, journal, found, told, progress, note)
+                done = run_of(request, classifier, measured)
+                summary = write_results(done, output, gallery, by_size(done))
+                if not keep:
+                    journal.clear()
+            return summary, done
+
+
+def audit_shard(
+    request: Request,
+    output: Path,
+    shard: Shard,
+    *,
+    restart: bool = False,
+    announce: Announce = lambda *_: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> ShardResult:
+    """Measure a part of a data set: whole batches of the very audit that `audit` would run.
+
+    The folder gets the records of the shard's images, in ``shard/``, and at the end ``shard.json``. A shard that was
+    stopped goes on where it was; of a finished one nothing is measured again unless its images changed.
+
+    Args:
+        request: as of the whole audit.
+        output: the shard's own result folder; made if need be.
+        shard: which part.
+        restart: begin anew, whatever is there.
+        announce: see `audit`; the images are the shard's.
+        progress: is told after every batch.
+        note: see `audit`.
+
+    Raises:
+        InputError: as `audit` does; or the folder holds another shard, or a whole audit.
+    """
+    with watched_reads():
+        protect(path for path in _files(request) if path is not None)
+        require_writable(output)
+        require_replaceable(output / MARK)
+        require_no_whole(output, RESULTS)
+        classifier = classifier_of(request)
+        with locked_folder(output, "another audit"):
+            journal, found = open_journal(request, classifier, output, restart=restart, note=note, shard=shard)
+            (output / MARK).unlink(missing_ok=True)  # until it is finished again
+            with journal:
+                told = partial(announce, classifier)
+                measured = measure(request, classifier, journal, found, told, progress, note, shard)
+            result = shard_result(request, classifier, measured, shard, output)
+            result.save(output)
+    return result
+
+
+def require_places(output: Path) -> None:
+    """Make sure, before any work is done, that the results can be written.
+
+    Raises:
+        InputError: they cannot, or the folder holds a shard.
+    """
+    require_writable(output)
+    require_no_shard(output)
+    for name in RESULTS:
+        require_replaceable(output / name)
 
 
 def _files(request: Request) -> list[Path | str | None]:
@@ -113,38 +181,23 @@ def _files(request: Request) -> list[Path | str | None]:
     return [request.data, request.labels, request.names, request.class_map, given]
 
 
-def _audited(
-    request: Request,
-    classifier: Classifier,
-    output: Path,
-    gallery: int,
-    restart: bool,
-    announce: Callable[[Classifier, PreparedData, int], None],
-    progress: Callable[[Progress], None],
-    note: Callable[[str], None],
-    by_size: Callable[[Run], tuple[SizeFigures, ...]],
-    keep: bool,
-) -> tuple[AuditSummary, Run]:
-    journal, found = open_journal(request, classifier, output, restart=restart, note=note)
-    with journal:
-        done = run(
-            request,
-            classifier,
-            journal,
-            found,
-            lambda prepared, resumed: announce(classifier, prepared, resumed),
-            progress,
-            note,
-        )
-        standing = standing_of(done)
-        summary = replace(summarise_run(done, standing), sizes=by_size(done))
-        write_images(output / "images.parquet", done.records, classifier.class_names.name, standing)
-        write_classes(output / "classes.parquet", summary.classes, classifier.class_names.name, summary.multi_label)
-        write_report(output / "report.html", report_of(done, summary, standing, gallery))
-        write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
-        if not keep:
-            journal.clear()
-    return summary, done
+def write_results(done: Run, output: Path, gallery: int, sizes: tuple[SizeFigures, ...] = ()) -> AuditSummary:
+    """Write what an audit has found.
+
+    Args:
+        done: the audit.
+        output: the result folder.
+        gallery: images to show in the report.
+        sizes: rows that compare it with audits at other sizes.
+    """
+    name_of = done.classifier.class_names.name
+    standing = standing_of(done)
+    summary = replace(summarise_run(done, standing), sizes=sizes)
+    write_images(output / "images.parquet", done.records, name_of, standing)
+    write_classes(output / "classes.parquet", summary.classes, name_of, summary.multi_label)
+    write_report(output / "report.html", report_of(done, summary, standing, gallery))
+    write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
+    return summary
 
 
 def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) -> Report:

@@ -55,6 +55,7 @@ class Identity:
         preprocessing: fingerprint of what was found beside the model or in it; None if the images decide.
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
+        class_token: how far heads that read one are lifted; as it was asked for.
         form: of its records; those of another form hold other measures.
         size: (height, width) of the input that was asked for.
         stitch: how many times as fine as the model's own the grids are.
@@ -80,6 +81,7 @@ class Identity:
     preprocessing: str | None
     libraries: str
     thresholds: str
+    class_token: str | None = None
     form: int = 1
     size: tuple[int, int] | None = None
     stitch: int = 1
@@ -116,10 +118,12 @@ class Settings:
     Attributes:
         request: what was asked for.
         resolved: what was decided from it.
+        shard: which part of the run it is, as ``i/N``; None of a whole run.
     """
 
     request: Identity
     resolved: Decisions
+    shard: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,11 +194,6 @@ class BatchJournal(Generic[S, R]):
             write_whole(self.folder / _SAMPLES, b"".join(lines))
         text = json_text(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
-
-    def resume(self, batches: int) -> None:
-        """Keep the first `batches` of those that `find` gave; what else there is (a line that was not written to its
-        end, or is none) goes."""
-        self.keep(range(batches))
 
     def keep(self, batches: Iterable[int]) -> None:
         """Keep some of the batches that `find` gave, by their places, and nothing else."""

@@ -17,7 +17,7 @@ from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import iterate_batches, ordered_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from onnx_gapmil.auditing.journal import Found, Journal
     from onnx_gapmil.auditing.preparation import PreparedData, Request
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.files.identity import FileIdentity
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.running.pipeline import BatchAnswered
+    from onnx_gapmil.running.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,36 @@ class Progress:
 
     Attributes:
         done: images measured or kept out, those of earlier runs included.
-        total: images of the data set.
+        total: images of the run, or of the shard.
         failed: of those done, how many were kept out.
     """
 
     done: int
     total: int
     failed: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Batches that are measured.
+
+    Attributes:
+        prepared: the data set.
+        batches: the records of each, by place.
+    """
+
+    prepared: PreparedData
+    batches: Mapping[int, tuple[Record, ...]]
+
+    @property
+    def images(self) -> int:
+        """How many they have together."""
+        return sum(len(batch) for batch in self.batches.values())
+
+    @property
+    def failed(self) -> int:
+        """How many of these were kept out."""
+        return sum(_failures(batch) for batch in self.batches.values())
 
 
 @dataclass(frozen=True)
@@ -60,35 +84,53 @@ class Run:
     records: tuple[Record, ...]
 
 
-def run(
+def run_of(request: Request, classifier: Classifier, measured: Measured) -> Run:
+    """A run of all batches.
+
+    Raises:
+        DataError: not one image could be measured.
+    """
+    records = tuple(record for place in sorted(measured.batches) for record in measured.batches[place])
+    first = records[0]
+    if isinstance(first, Failure) and measured.failed == len(records):
+        raise DataError(f"Not one of the {count(len(records), 'image')} could be measured. The first: {first.error}")
+    return Run(request, classifier, measured.prepared, records)
+
+
+def measure(
     request: Request,
     classifier: Classifier,
     journal: Journal,
     found: Found | None,
-    announce: Callable[[PreparedData, int], None] = lambda *_: None,
+    announce: Callable[[PreparedData, int, int], None] = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
-) -> Run:
-    """Measure every image that is not measured yet.
+    shard: Shard | None = None,
+) -> Measured:
+    """Measure every image of the run, or of a shard of it, that is not measured yet.
 
     Args:
         request: what was asked for.
         classifier: the model.
         journal: where records go.
         found: what an earlier run left, or None.
-        announce: is told what was decided, and how many images are measured already, before the next one is run.
+        announce: is told what was decided, how many images are measured already, and how many are to be, before the
+            next one is run.
         progress: is told after every batch.
         note: is told what changed since an earlier run.
+        shard: the part of the run that is measured; all of it if None.
 
     Raises:
-        InputError: data set, labels, preprocessing or disk will not do, or not one image could be measured.
+        InputError: data set, labels, preprocessing or disk will not do.
     """
-    earlier = earlier_batches(request, classifier, journal, found, note)
+    earlier = earlier_batches(request, classifier, journal, found, note, shard)
     prepared, batches = earlier.prepared, earlier.batches
     failed = sum(_failures(batch) for batch in batches.values())
     done = sum(len(batch) for batch in batches.values())
-    announce(prepared, done)
-    places = [place for place in range(earlier.count) if place not in batches]
+    own = earlier.places
+    total = sum(len(earlier.of(place)) for place in own)
+    announce(prepared, done, total)
+    places = [place for place in own if place not in batches]
     parts = [earlier.of(place) for place in places]
     measured = _measured(classifier, prepared, parts, earlier.size, by_size=request.by_size)
     try:
@@ -97,15 +139,11 @@ def run(
             batches[place] = tuple(new)
             done += len(new)
             failed += _failures(new)
-            progress(Progress(done, len(prepared.samples), failed))
+            progress(Progress(done, total, failed))
     finally:
         measured.close()
         journal.close()
-    records = [record for place in range(earlier.count) for record in batches[place]]
-    first = records[0]
-    if failed == len(records) and isinstance(first, Failure):
-        raise DataError(f"Not one of the {count(failed, 'image')} could be measured. The first: {first.error}")
-    return Run(request, classifier, prepared, tuple(records))
+    return Measured(prepared, batches)
 
 
 def _failures(records: Sequence[Record]) -> int:

@@ -15,6 +15,7 @@ from onnx_gapmil.errors import DataError, ImageError
 from onnx_gapmil.images.decode import DEEP_SUFFIXES, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.resolve import ResolvedPreprocess
+from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.rewriting.emission.emit import Emit
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
-    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.sizing.record import Size
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.

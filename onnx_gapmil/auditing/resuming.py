@@ -15,6 +15,7 @@ from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.identity import is_unchanged
 from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
 
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.files.blob import Source
     from onnx_gapmil.prediction.classifier import Classifier
+    from onnx_gapmil.running.shards import Shard
 
 #: The journal's folder inside the result folder.
 JOURNAL = ".audit"
-_WORDS = {
+#: Of what has to be the same, the words that a user is told where it is not; of the same audit, begun anew.
+IDENTITY_WORDS = {
     "sha256": "model file",
     "version": "version of onnx-gapmil",
     "used": "provider in use",
@@ -53,16 +56,25 @@ class Earlier:
         prepared: the data set; images that are gone since stand where they stood.
         batches: the records of the batches that need not be measured again, by place.
         size: images in a batch.
+        shard: the part of the run that this one is; None of a whole run.
     """
 
     prepared: PreparedData
     batches: dict[int, tuple[Record, ...]]
     size: int
+    shard: Shard | None = None
 
     @property
     def count(self) -> int:
         """Batches of the whole data set."""
         return -(-len(self.prepared.samples) // self.size)
+
+    @property
+    def places(self) -> Sequence[int]:
+        """Of the batches that this run measures."""
+        if self.shard is None:
+            return range(self.count)
+        return self.shard.places([self.of(place)[0].name for place in range(self.count)])
 
     def of(self, place: int) -> tuple[Sample, ...]:
         """The samples of a batch."""
@@ -76,6 +88,7 @@ def open_journal(
     *,
     restart: bool,
     note: Callable[[str], None] = lambda _: None,
+    shard: Shard | None = None,
 ) -> tuple[Journal, Found | None]:
     """The journal of the result folder, and what an unfinished run of the same audit left in it.
 
@@ -85,26 +98,31 @@ def open_journal(
         folder: the result folder.
         restart: begin anew, whatever is there.
         note: is told why an unfinished run is not gone on with.
+        shard: the part of the run that this one is.
 
     Raises:
-        InputError: the folder holds the unfinished run of another audit.
+        InputError: the folder holds the unfinished run of another audit, or another shard.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the results.")
-    journal = Journal(folder / JOURNAL)
+    journal = Journal(folder / (JOURNAL if shard is None else shards.JOURNAL))
     found = None if restart else journal.find()
     if found is not None:
+        if shard is not None and found.settings.shard != str(shard):
+            raise InputError(
+                f"{folder} holds shard {found.settings.shard}. Choose another folder, or begin anew with --restart."
+            )
         here, there = identity(request, classifier), found.settings.request
         keys = [field.name for field in dataclasses.fields(Identity)]
         other = [key for key in keys if getattr(here, key) != getattr(there, key)]
-        asked = [key for key in other if key not in _WORDS]
+        asked = [key for key in other if key not in IDENTITY_WORDS]
         if asked:
             raise InputError(
                 f"{folder} holds an unfinished audit with another {' and '.join(asked)}. Choose another folder, or "
                 "begin anew with --restart."
             )
         if other:
-            note(f"The audit begins anew, since there is another {' and '.join(_WORDS[key] for key in other)}.")
+            note(f"The audit begins anew, since there is another {' and '.join(IDENTITY_WORDS[key] for key in other)}.")
             found = None
     return journal, found
 
@@ -129,6 +147,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         weights=source.size,
         class_names=_digest(classifier.class_names.names),
         class_table=_content(request.class_map) if request.class_map is not None else None,
+        class_token=request.class_token,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
         thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),
@@ -145,6 +164,7 @@ def earlier_batches(
     journal: Journal,
     found: Found | None,
     note: Callable[[str], None] = lambda _: None,
+    shard: Shard | None = None,
 ) -> Earlier:
     """Prepare the data set, and the journal for the next batch, with what an earlier run knows already.
 
@@ -157,6 +177,7 @@ def earlier_batches(
         journal: is begun, or keeps what still holds.
         found: what an earlier run left in it, or None.
         note: is told what has changed.
+        shard: the part of the run that this one is.
 
     Raises:
         InputError: data set, labels or preprocessing will not do.
@@ -168,13 +189,13 @@ def earlier_batches(
         if not changed:
             earlier = _kept(_with_gone(prepared, found.samples, note), found, size, journal, note, request)
             if earlier is not None:
-                return earlier
+                return dataclasses.replace(earlier, shard=shard)
         else:
             note(f"The audit begins anew, since the data set has changed: {changed}.")
     prepared = prepare(classifier, request)
-    decisions = _decisions(prepared)
-    journal.start(Settings(identity(request, classifier), decisions), [_entry(sample) for sample in prepared.samples])
-    return Earlier(prepared, {}, size)
+    settings = Settings(identity(request, classifier), _decisions(prepared), None if shard is None else str(shard))
+    journal.start(settings, [_entry(sample) for sample in prepared.samples])
+    return Earlier(prepared, {}, size, shard)
 
 
 def _kept(

@@ -20,10 +20,10 @@ from onnx_gapmil.rewriting.sizing.record import Size, parse_size, said_size
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_gapmil.auditing.audit import Announce
     from onnx_gapmil.auditing.measuring import Progress, Run
-    from onnx_gapmil.auditing.preparation import PreparedData, Request
+    from onnx_gapmil.auditing.preparation import Request
     from onnx_gapmil.auditing.summary import AuditSummary
-    from onnx_gapmil.prediction.classifier import Classifier
 
 #: More sizes than these are no question that a person asks at once.
 _MOST = 12
@@ -47,6 +47,20 @@ def parse_sizes(asked: Size | int | str | list[Size | int | str] | None) -> tupl
     return tuple(dict.fromkeys(found))
 
 
+def alone(request: Request, sizes: tuple[Size, ...]) -> Request:
+    """The request of the one run that a shard is a part of.
+
+    Raises:
+        InputError: several runs were asked for.
+    """
+    if len(sizes) > 1 or request.stitch > 1:
+        raise InputError(
+            "A shard is a part of one run; several sizes, and a stitched grid beside the model's own, are several. "
+            "Run and merge the shards of each size by itself (--size 224), without --stitch."
+        )
+    return replace(request, size=sizes[0] if sizes else None)
+
+
 def audit_sizes(
     request: Request,
     sizes: tuple[Size, ...],
@@ -54,7 +68,7 @@ def audit_sizes(
     *,
     gallery: int = 300,
     restart: bool = False,
-    announce: Callable[[Classifier, PreparedData, int], None] = lambda *_: None,
+    announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> AuditSummary:
@@ -79,8 +93,7 @@ def audit_sizes(
     wanted: list[tuple[Size | None, int]] = [(size, request.stitch) for size in sizes or (None,)]
     rows = wanted if request.stitch == 1 else [(wanted[0][0], 1), *wanted]
     if len(rows) == 1:
-        alone = replace(request, size=rows[0][0])
-        return measure_audit(alone, output, gallery, restart, announce, progress, note)[0]
+        return measure_audit(alone(request, sizes), output, gallery, restart, announce, progress, note)[0]
     source = load_model(request.model)
     for size, _ in wanted:
         at_size(source, size)

@@ -15,6 +15,7 @@ from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,
     column_range,
+    of_are,
     of_were,
     percent,
     percent_range,
@@ -34,8 +35,18 @@ if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
 
 
-def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int = 0) -> RenderableType:
-    """What is assumed, before anything is measured."""
+def conditions_note(
+    classifier: Classifier, prepared: PreparedData, resumed: int = 0, total: int | None = None
+) -> RenderableType:
+    """What is assumed, before anything is measured.
+
+    Args:
+        classifier: the model.
+        prepared: the data set.
+        resumed: images that an earlier run has measured.
+        total: images of this run, where it is a shard; None stands for all.
+    """
+    total = len(prepared.samples) if total is None else total
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -57,8 +68,10 @@ def conditions_note(classifier: Classifier, prepared: PreparedData, resumed: int
         table.add_row("class token", "what has no place is spread evenly over the cells; its share is in the summary")
     if classifier.head.note:
         table.add_row("note", classifier.head.note)
+    if total < len(prepared.samples):
+        table.add_row("shard", f"{of_are(total, len(prepared.samples), 'image')} measured in this run")
     if resumed:
-        table.add_row("resumed", f"{of_were(resumed, len(prepared.samples), 'image')} measured by an earlier run")
+        table.add_row("resumed", f"{of_were(resumed, total, 'image')} measured by an earlier run")
     parts: list[RenderableType] = [table, Text()]
     if prepared.ranking is not None:
         from onnx_gapmil.show.terminal.ranking import ranking_table

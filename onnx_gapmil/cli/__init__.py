@@ -36,6 +36,7 @@ VERBS = {
     "predict": Verb("onnx_gapmil.cli.predict:command", "Show which part of each image speaks for which class."),
     "audit": Verb("onnx_gapmil.cli.audit:command", "Measure what a model sees in labelled images; a report."),
     "compare": Verb("onnx_gapmil.cli.compare:command", "Compare two models on the same images: what changed, where."),
+    "merge": Verb("onnx_gapmil.cli.merge:command", "Put the results of shards together: one run's, to the last digit."),
     "check": Verb("onnx_gapmil.cli.check:command", "Judge a model by a policy: pass, fail, or cannot judge."),
     "repool": Verb("onnx_gapmil.cli.repool:command", "Write the model with another pool than its mean, verified."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),

@@ -18,12 +18,14 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    shard_option,
     stitch_option,
     thresholds_option,
     verb_options,
 )
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.cli.sharding import say_shard
 from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing import PreparedData, Progress
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.prediction.classifier import Classifier
+    from onnx_gapmil.running.shards import Shard
 
 
 @click.command(name="audit")
@@ -93,6 +96,7 @@ if TYPE_CHECKING:
         show_default=True,
         help="Images to show in report.html, the most telling first.",
     ),
+    shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished audit could go on."),
     json_option,
 )
@@ -114,6 +118,7 @@ def command(
     stitch: str,
     batch: int | None,
     gallery: int,
+    shard: Shard | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -128,8 +133,8 @@ def command(
     named, counted and kept out.
     """
     from onnx_gapmil.auditing import Request
-    from onnx_gapmil.auditing.audit import RESULTS
-    from onnx_gapmil.auditing.sizes import audit_sizes, parse_sizes
+    from onnx_gapmil.auditing.audit import RESULTS, audit_shard
+    from onnx_gapmil.auditing.sizes import alone, audit_sizes, parse_sizes
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
@@ -156,6 +161,17 @@ def command(
     teller.begin_in(output, RESULTS)
     try:
         with teller:
+            if shard is not None:
+                part = audit_shard(
+                    alone(request, sizes),
+                    output,
+                    shard,
+                    restart=restart,
+                    announce=teller.announce,
+                    progress=teller.update,
+                    note=teller.note,
+                )
+                return say_shard(part, "measured", as_json=as_json)
             summary = audit_sizes(
                 request,
                 sizes,
@@ -183,12 +199,12 @@ class _Teller(Teller):
     #: Of the classes, by number.
     names: Mapping[int, str] | None = None
 
-    def announce(self, classifier: Classifier, prepared: PreparedData, resumed: int) -> None:
+    def announce(self, classifier: Classifier, prepared: PreparedData, resumed: int, total: int) -> None:
         """Before the first image."""
         from onnx_gapmil.auditing.text import conditions_note
 
         self.names = dict(enumerate(classifier.class_names.names or ()))
-        self.begin(conditions_note(classifier, prepared, resumed), resumed, len(prepared.samples))
+        self.begin(conditions_note(classifier, prepared, resumed, total), resumed, total)
 
     def update(self, progress: Progress) -> None:
         """After every batch."""

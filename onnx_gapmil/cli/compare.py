@@ -15,6 +15,7 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    shard_option,
     size_option,
     stitch_option,
     thresholds_option,
@@ -22,10 +23,12 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
+from onnx_gapmil.cli.sharding import say_shard
 from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+    from onnx_gapmil.running.shards import Shard
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
@@ -95,6 +98,7 @@ _FILE = click.Path(path_type=Path)
         show_default=True,
         help="Images to show in report.html, those that changed most.",
     ),
+    shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished comparison could go on."),
     json_option,
 )
@@ -128,6 +132,7 @@ def command(
     stitch_new: str | None,
     batch: int | None,
     gallery: int,
+    shard: Shard | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -142,7 +147,7 @@ def command(
     from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.notes import console
-    from onnx_gapmil.validation.comparing.compare import RESULTS, compare
+    from onnx_gapmil.validation.comparing.compare import RESULTS, compare, compare_shard
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
     from onnx_gapmil.validation.comparing.text import compare_note
 
@@ -186,6 +191,11 @@ def command(
     teller.begin_in(output, RESULTS)
     try:
         with teller:
+            if shard is not None:
+                part = compare_shard(
+                    request, output, shard, restart=restart, announce=teller.announce, progress=teller.update
+                )
+                return say_shard(part, "compared", as_json=as_json)
             found = compare(
                 request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
             )
@@ -203,11 +213,11 @@ def command(
 class CompareTeller(Teller):
     """Of a comparison."""
 
-    def announce(self, sides: Sides, resumed: int, why: str) -> None:
+    def announce(self, sides: Sides, resumed: int, total: int, why: str) -> None:
         """Before the first image."""
         from onnx_gapmil.validation.comparing.text import conditions_note
 
-        self.begin(conditions_note(sides, resumed, why), resumed, len(sides.shots))
+        self.begin(conditions_note(sides, resumed, total, why), resumed, total)
 
     def update(self, progress: Progress) -> None:
         """After every line of the journal."""

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnx_gapmil.cli.output import say_document
+from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from onnx_gapmil.running.shards import Shard
 
 #: Photos at a time, at the most.
 _LARGEST_BATCH = 4096
@@ -86,6 +89,25 @@ batch_option = click.option(
     show_default=True,
     metavar="N|auto",
     help="Photos at a time; a model with a fixed batch keeps its own.",
+)
+
+
+def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
+    """A part of a run."""
+    from onnx_gapmil.running.shards import shard_of
+
+    try:
+        return shard_of(value)
+    except InputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+shard_option = click.option(
+    "--shard",
+    callback=_shard,
+    metavar="i/N",
+    help="Do part i of N, from 0: 0/4, 1/4, 2/4, 3/4, on as many machines, each into a folder of its own; then "
+    "merge makes the whole of them.",
 )
 readout_option = click.option(
     "--readout",

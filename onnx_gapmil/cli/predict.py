@@ -18,6 +18,7 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     preprocess_option,
     provider_option,
+    shard_option,
     size_option,
     stitch_option,
     thresholds_option,
@@ -25,7 +26,8 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
-from onnx_gapmil.files.wording import are, count, of_were, percent
+from onnx_gapmil.cli.sharding import say_shard
+from onnx_gapmil.files.wording import are, count, of_are, of_were, percent
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -34,9 +36,20 @@ if TYPE_CHECKING:
     from onnx_gapmil.prediction.answers import ImagePrediction
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.prediction.predicting import PredictionRun
+    from onnx_gapmil.running.shards import Shard
 
+#: What can be saved beside pictures and predictions.json.
+_SAVED = frozenset({"npz", "coco", "parquet"})
 #: With more photos than this, only what fails is told one by one.
 _TOLD_ONE_BY_ONE = 20
+
+
+def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> frozenset[str]:
+    """What is to be saved."""
+    kinds = frozenset(kind.strip() for text in value for kind in text.split(","))
+    if other := sorted(kinds - _SAVED):
+        raise click.BadParameter(f"{other[0]!r} is none of {', '.join(sorted(_SAVED))}.", context, parameter)
+    return kinds
 
 
 @click.command(name="predict")
@@ -71,7 +84,15 @@ _TOLD_ONE_BY_ONE = 20
     size_option,
     stitch_option,
     click.option("--top", type=click.IntRange(1, 100), default=5, show_default=True, help="Classes to list."),
-    click.option("--save", type=click.Choice(["npz"]), help="Also save each photo's logits, grid and cell rectangles."),
+    click.option(
+        "--save",
+        multiple=True,
+        callback=_kinds,
+        metavar="npz,coco,parquet",
+        help="Also save: npz, an array file for each photo with logits, grid and cell rectangles; coco, all boxes in "
+        "predictions.coco.json, for Label Studio, CVAT and FiftyOne; parquet, predictions.parquet with a row for each "
+        "photo. Several with commas between, or the option several times.",
+    ),
     click.option(
         "--emit",
         multiple=True,
@@ -82,6 +103,7 @@ _TOLD_ONE_BY_ONE = 20
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
+    shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
 )
@@ -102,11 +124,12 @@ def command(
     stitch: str,
     batch: int | None,
     top: int,
-    save: str | None,
+    save: frozenset[str],
     emit: tuple[str, ...],
     no_pictures: bool,
     allow_tf32: bool,
     cuda_graph: bool,
+    shard: Shard | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -123,12 +146,13 @@ def command(
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
     from onnx_gapmil.prediction.predicting import PredictionRun
+    from onnx_gapmil.prediction.tables import TABLES
     from onnx_gapmil.rewriting.emission.emit import Emit
     from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.running.pipeline.tuning import tune_process
 
     tune_process()
-    saved = save is not None or bool(emit)
+    saved = "npz" in save or bool(emit)
     run = PredictionRun(
         model,
         images,
@@ -150,10 +174,16 @@ def command(
         class_token=class_token,
         size=parse_size(size),
         stitch=int(stitch),
+        tables=save - {"npz"},
+        shard=shard,
     )
     with closing(run):
         _announce(run)
-        _follow(run, quiet=as_json or len(run.paths) > _TOLD_ONE_BY_ONE)
+        _follow(run, quiet=as_json or run.total > _TOLD_ONE_BY_ONE)
+        if shard is not None:
+            part = run.save_shard()
+            say_shard(part, "done", as_json=as_json)
+            return 2 if part.failed else 0
         written = run.save()
         if run.older:
             tell(older_sentence(run.older, output))
@@ -163,6 +193,7 @@ def command(
             drawn = not no_pictures and not run.of_arrays
             arrays = saved or run.of_arrays
             kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
+            kinds += [TABLES[kind] for kind in sorted(save - {"npz"})]
             total = count(len(run.paths), "array" if run.of_arrays else "photo")
             say(f"{run.report.counts['images']:,} of {total} done; in {output}/: {', '.join(kinds)}")
         return 2 if run.report.counts["failed"] else 0
@@ -191,7 +222,7 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
     answers, noted = iter(run), 0
     with (
         closing(cast("Generator[object, None, None]", answers)),
-        PhotoProgress(len(run.paths), shown=quiet, what="array" if run.of_arrays else "photo", before=run.done) as bar,
+        PhotoProgress(run.total, shown=quiet, what="array" if run.of_arrays else "photo", before=run.done) as bar,
     ):
         first = ""
         for found in answers:
@@ -204,7 +235,7 @@ def _follow(run: PredictionRun, *, quiet: bool) -> None:
                 noted += bool(found.note)
                 first = first or found.note
         if noted:
-            bar.say(f"Note: of {noted} of {len(run.paths)} photos the first of these says: {first}")
+            bar.say(f"Note: of {noted} of {run.total} photos the first of these says: {first}")
 
 
 def _announce(run: PredictionRun) -> None:
@@ -223,8 +254,10 @@ def _announce(run: PredictionRun) -> None:
         f"running on     {provider['used']}: {provider['reason']}",
         f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths):,}",
     ]
+    if run.total < len(run.paths):
+        lines.append(f"shard          {of_are(run.total, len(run.paths), 'photo')} done in this run")
     if run.done:
-        done = of_were(run.done, len(run.paths), "array" if run.of_arrays else "photo")
+        done = of_were(run.done, run.total, "array" if run.of_arrays else "photo")
         lines.append(f"resumed        {done} done by an earlier run")
     lines += [f"note           {run.note}"] if run.note else []
     lines += [f"note           {run.names_note}"] if run.names_note else []

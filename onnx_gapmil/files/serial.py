@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 T = TypeVar("T")
@@ -39,10 +40,10 @@ def to_json(value: object) -> Any:
     """A value as JSON types; numbers that are not finite stay as they are.
 
     Args:
-        value: a dataclass, mapping, tuple, list, text, number, truth value or None, of any depth.
+        value: a dataclass, mapping, tuple, list, path, text, number, truth value or None, of any depth.
 
     Raises:
-        TypeError: there is something else in it, such as a path or an array.
+        TypeError: there is something else in it, such as an array.
     """
     if value is None or isinstance(value, str | int | float):
         return value
@@ -52,6 +53,8 @@ def to_json(value: object) -> Any:
         return {str(key): to_json(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dict(_items(value))
+    if isinstance(value, Path):
+        return str(value)
     raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form")
 
 
@@ -69,8 +72,8 @@ def from_json(kind: type[T], value: object) -> T:
     """The typed value that `to_json` wrote. Strict: all keys, no others, and no conversion but of whole floats.
 
     Args:
-        kind: a dataclass whose fields are dataclasses, mappings by text, tuples, `Literal`, text, numbers, truth values
-            or None, or unions of those.
+        kind: a dataclass whose fields are dataclasses, mappings by text, tuples, `Literal`, paths, text, numbers, truth
+            values or None, or unions of those.
         value: parsed JSON.
 
     Raises:
@@ -85,6 +88,8 @@ def _read(kind: Any, value: object, where: str) -> Any:
         return float(value)
     if kind in _PLAIN:
         return _exactly(kind, value, where)
+    if kind is Path:
+        return Path(str(_exactly(str, value, where)))
     origin, parts = _generic(kind)
     if origin in (typing.Union, types.UnionType):
         return _one_of(parts, value, where)

@@ -138,6 +138,11 @@ class Geometry:
             (y + self.offset[0]) * self.image_size[0] / self.resized_size[0],
         )
 
+    @property
+    def window(self) -> Rectangle:
+        """(x0, y0, x1, y1) of the input in pixels of the photo, not clipped to it."""
+        return (*self.to_image(0.0, 0.0), *self.to_image(float(self.input_size[1]), float(self.input_size[0])))
+
     def to_input(self, x: float, y: float) -> tuple[float, float]:
         """Map a point of the photo, in its pixels, to the input, in its pixels: the inverse of `to_image`."""
         return (

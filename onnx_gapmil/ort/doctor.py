@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 import platform
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from onnx_gapmil.ort.cpu import thread_count
+from onnx_gapmil.ort.cpu import cpu_name, thread_count
 from onnx_gapmil.ort.cuda import (
     CudaDriver,
     CudaProblem,
@@ -112,7 +110,7 @@ def diagnose() -> Diagnosis:
     return Diagnosis(
         versions={"python": platform.python_version(), **_versions(), **wheels, **opencv},
         warnings=warnings,
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         threads=thread_count(),
         memory_bytes=_memory_bytes(),
         cuda=_cuda_report(status),
@@ -191,16 +189,6 @@ def _cuda_report(status: CudaStatus) -> CudaReport:
 
 def _dotted(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"
-
-
-@functools.cache
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name"))
-    return next(named, "") or platform.processor() or platform.machine()
 
 
 def _memory_bytes() -> int | None:

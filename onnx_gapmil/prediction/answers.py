@@ -38,6 +38,7 @@ class ImagePrediction:
         npz: where the arrays were written.
         inputs: of arrays, the shape of each as it went in, with the batch's axis, by input; empty for photos.
         note: what is to be said of the photo's samples; "" where there is nothing.
+        name: its path within what was named, with ``/``; "" where no folder of results is written.
     """
 
     image: Source | None
@@ -48,6 +49,7 @@ class ImagePrediction:
     npz: Path | None = None
     inputs: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
+    name: str = ""
 
     @property
     def logits(self) -> npt.NDArray[np.floating]:
@@ -111,6 +113,10 @@ class ImagePrediction:
             raise InputError(f"class {chosen} was asked for, and {head.output!r} has {len(head.grid)}, from 0.")
         return overlay(self.photo, self.geometry_of(head), head.grid[chosen])
 
+    def _window(self, head: HeadPrediction) -> list[float] | None:
+        """The rectangle of the photo that a head's cells divide evenly; None where their places are not known."""
+        return [round(side, 2) for side in self.geometry_of(head).window] if head.arranged else None
+
     def _number_of(self, index: int | str) -> int:
         if not isinstance(index, str):
             return index
@@ -127,8 +133,11 @@ class ImagePrediction:
                 entry | {"places": head.places.to_json() if head.places is not None else None}
                 for entry, head in zip(heads, self.heads, strict=True)
             ]
+        elif self.geometry is not None:
+            heads = [entry | {"window": self._window(head)} for entry, head in zip(heads, self.heads, strict=True)]
         return {
             "image": str(self.image) if self.image is not None else None,
+            **({"name": self.name} if self.name else {}),
             "size": size,
             **arrays,
             "heads": heads,
@@ -164,14 +173,17 @@ class FailedImage:
     Attributes:
         image: its path, or where else it lies.
         error: why.
+        name: as `ImagePrediction.name`.
     """
 
     image: Source
     error: ImageError
+    name: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {"image": str(self.image), "error": str(self.error)}
+        named = {"name": self.name} if self.name else {}
+        return {"image": str(self.image), **named, "error": str(self.error)}
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate.cells import SURE
+from onnx_gapmil.aggregate.activation import activate
+from onnx_gapmil.aggregate.cells import SURE, quick_certainty
 from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.prediction.head_answer import CellBox, CellWinner, ChosenClass, ClassScore, HeadPrediction, class_label
 from onnx_gapmil.prediction.output_plan import names_of
@@ -178,16 +180,19 @@ class Describer:
 
     def _boxes(self, view: _Whole | _Reduced, winning: npt.NDArray[np.intp], geometry: Geometry) -> tuple[CellBox, ...]:
         shape = (winning.shape[0], winning.shape[1])
-        found = [region for layer in view.sure_layers(winning) for region in regions(layer)]
+        found = [(region, layer) for layer in view.sure_layers(winning) for region in regions(layer)]
         boxes = []
-        for region in sorted(found, key=lambda region: -region.cells):
+        for region, layer in sorted(found, key=lambda entry: -entry[0].cells):
             if region.value < 0 or region.cells < max(1, _MIN_BOX_SHARE * winning.size):
                 continue
             if self._chosen is not None and region.value not in self._chosen:
                 continue
             x0, y0, _, _ = geometry.cell_rectangle(region.rows[0], region.cols[0], shape)
             _, _, x1, y1 = geometry.cell_rectangle(region.rows[1] - 1, region.cols[1] - 1, shape)
-            boxes.append(CellBox(region.value, self._label(region.value), (x0, y0, x1, y1), region.cells))
+            inside = slice(*region.rows), slice(*region.cols)
+            surest = view.certainty(region.value)[inside][layer[inside] == region.value].max()
+            label = self._label(region.value)
+            boxes.append(CellBox(region.value, label, (x0, y0, x1, y1), region.cells, float(surest)))
         return tuple(boxes)
 
 
@@ -213,11 +218,21 @@ class _Whole:
     def sure_layers(self, winning: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         """The sure cells by class, -1 for nobody: one layer for all, or one for each class that may lie on others."""
         if not self._reading.multi_label:
-            yield np.where(self._reading.sure(self._cells), winning, -1)
+            yield np.where(self._certainty >= SURE, winning, -1)
             return
         present = self._reading.present(self._cells)
         for index in np.flatnonzero(present.reshape(len(present), -1).any(axis=1)).tolist():
             yield np.where(present[index], index, -1)
+
+    @cached_property
+    def _certainty(self) -> npt.NDArray[np.float64]:
+        return quick_certainty(self._cells)
+
+    def certainty(self, index: int) -> npt.NDArray[np.float64]:
+        """How sure the cells are that are sure of a class."""
+        if self._reading.multi_label:
+            return np.asarray(activate(self._cells[index].astype(np.float64), "sigmoid"))
+        return self._certainty
 
     def best_cells(self, classes: npt.NDArray[np.intp]) -> _Best:
         cells = self._cells.reshape(len(self._cells), -1)
@@ -261,6 +276,11 @@ class _Reduced:
     def sure_layers(self, winning: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:
         sure = self._certainty >= SURE
         yield winning if self._reading.kind == "two-classes" else np.where(sure, winning, -1)
+
+    def certainty(self, index: int) -> npt.NDArray[np.float64]:
+        """As `_Whole.certainty`; of one logit, the graph has the sigmoid of *x*."""
+        sure = np.asarray(self._certainty, dtype=np.float64)
+        return np.asarray(1 - sure) if self._reading.kind == "two-classes" and index == 0 else sure
 
     def best_cells(self, classes: npt.NDArray[np.intp]) -> _Best:
         """A softmax's score is known where the class wins its best cell; elsewhere it is NaN."""

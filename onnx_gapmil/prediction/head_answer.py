@@ -122,16 +122,19 @@ class CellBox:
         label: its name.
         box: (x0, y0, x1, y1) in pixels of the photo as it is stored, upright.
         cells: how many cells.
+        score: in 0..1, of the surest of the class's sure cells in the box: its share of the cell's softmax, of a
+            multi-label head its sigmoid, whatever the head's own activation is.
     """
 
     index: int
     label: str
     box: tuple[float, float, float, float]
     cells: int
+    score: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return {**self.__dict__, "box": [round(side, 2) for side in self.box]}
+        return {**self.__dict__, "box": [round(side, 2) for side in self.box], "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.guarding import require_replaceable
+from onnx_gapmil.running import shards
 
 REPORT = "predictions.json"
 #: What results end in.
@@ -72,7 +73,7 @@ def _names_in(folder: Path, parent: str) -> frozenset[str]:
 
 def holds_results(folder: Path) -> bool:
     """Whether a folder is one of an earlier run, finished or not."""
-    return (folder / REPORT).is_file() or (folder / ".predict").is_dir()
+    return (folder / REPORT).is_file() or (folder / ".predict").is_dir() or (folder / shards.JOURNAL).is_dir()
 
 
 def results_in(folder: Path) -> Iterator[str]:

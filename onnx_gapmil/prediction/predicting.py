@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -12,24 +12,28 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.data.photos import locate_photos
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
-from onnx_gapmil.files.guarding import protect
+from onnx_gapmil.files.guarding import protect, require_replaceable
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.writing import make_folder
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
-from onnx_gapmil.ort.cpu import thread_count
+from onnx_gapmil.ort.cpu import cpu_name, thread_count
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import spelled_names
-from onnx_gapmil.prediction.naming import holds_results
+from onnx_gapmil.prediction.naming import REPORT, holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
-from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
+from onnx_gapmil.prediction.resuming import JOURNAL, PredictJournal, settings_of
+from onnx_gapmil.prediction.tables import TABLES, write_tables
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
+from onnx_gapmil.running.shards import ShardResult, require_no_shard, require_no_whole
 from onnx_gapmil.running.stitching import require_stitchable, stitch_json
 from onnx_gapmil.version import __version__
 
@@ -40,8 +44,10 @@ if TYPE_CHECKING:
     from onnx_gapmil.images.preprocess import Preprocess
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.sizing.record import Size
+    from onnx_gapmil.running.shards import Shard
 
 SCHEMA_VERSION = 1
+VERB = "predict"
 #: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
 _NO_CONDITION = ("proof", "older_results")
 #: What is said of arrays where photos have their preprocessing.
@@ -66,12 +72,17 @@ class PredictionRun:
         size: (height, width) of the input in pixels, where it is not to be the model's own; see `at_size`.
         stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
+        class_token: see `Classifier`.
+        tables: what is written of all photos beside ``predictions.json``: of `TABLES`.
+        shard: the part of the run that this one is: its batches are answered, and put together with those of the other
+            shards by `onnx_gapmil.prediction.merging`.
 
     Attributes:
         classifier: the model.
         paths: of the photos, or of the arrays.
         of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
-        done: how many of them an earlier run has done.
+        total: how many of them are answered: all, or the shard's.
+        done: how many of these an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
         older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
@@ -105,8 +116,12 @@ class PredictionRun:
         class_token: ClassTokenWish | None = None,
         size: Size | None = None,
         stitch: int = 1,
+        tables: Collection[str] = (),
+        shard: Shard | None = None,
     ) -> None:
-        self.class_token = class_token
+        self.class_token, self._shard = class_token, shard
+        if output is None and (shard is not None or tables):
+            raise InputError("A shard or a table needs a folder of results.")
         own = output if output is not None and holds_results(output) else None
         found = locate_photos(images, others=ARRAY_SUFFIXES, without=own)
         self.paths = [image.path for image in found]
@@ -116,8 +131,12 @@ class PredictionRun:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
             pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
-        self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
-        if self.results is not None:
+        if self.of_arrays and "coco" in tables:
+            raise InputError("Arrays are no photos, so that there are no boxes to save as COCO.")
+        self.results = None
+        if output is not None:
+            _require_division(output, shard)
+            self.results = Results(output, pictures=pictures, arrays=arrays is not None, tables=tables)
             self.results.plan([image.inside for image in found])
         loaded = at_size(load_model(model), size)
         if stitch > 1 and arrays is not None:
@@ -151,6 +170,7 @@ class PredictionRun:
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
+        self.total = len(self.paths)
         self._held = ExitStack()
         if output is not None:
             self._held.enter_context(locked_folder(output, "another run"))
@@ -182,12 +202,42 @@ class PredictionRun:
         """Take over what an earlier run has done, by whole batches: each photo is answered among the same others."""
         if self.results is None:
             return
+        journal = PredictJournal(folder, self._settings(), JOURNAL if self._shard is None else shards.JOURNAL)
+        self.results.journal = journal
+        size = batch_size(self.classifier.session, self._batch)
+        batches = [range(start, min(start + size, len(self.paths))) for start in range(0, len(self.paths), size)]
+        if self._shard is not None:
+            own = self._shard.places([self.results.names[batch[0]] for batch in batches])
+            batches = [batches[place] for place in own]
+        found: dict[int, tuple[str, dict[str, Any]]] = {}
+        if resume:
+            other = journal.settings().get("shard")
+            if self._shard is not None and other not in (None, str(self._shard)):
+                raise InputError(f"{folder} holds shard {other}. Choose another folder, or begin anew with --restart.")
+            found, self.note = journal.find(self.paths)
+        self.total = sum(map(len, batches))
+        self._places = [place for batch in batches if not all(place in found for place in batch) for place in batch]
+        left, own_places = set(self._places), {place for batch in batches for place in batch}
+        for place, (part, entry) in found.items():
+            if place in own_places and place not in left:
+                self.results.report.add(place, part, entry)
+                if part == "images":
+                    self.results.taken_over(place)
+        self.done = self.total - len(self._places)
+        (folder / shards.MARK).unlink(missing_ok=True)  # until it is finished again
+
+    def _settings(self, *, shared: bool = False) -> dict[str, str]:
+        """What has to be the same for a run to go on; with ``shared``, in all shards, wherever the files lie."""
+        if self.results is None:
+            return {}
+        files = zip(self.results.names if shared else map(str, self.paths), self.results.stems, strict=True)
+        conditions = {key: value for key, value in self.summary().items() if key not in _NO_CONDITION}
+        if shared:
+            conditions["provider"] = self.classifier.session.provider["used"]
         settings = {
-            "photos": [[str(path), stem] for path, stem in zip(self.paths, self.results.stems, strict=True)],
+            "photos": [list(each) for each in files],
             "model file": self.classifier.rewrite.source.sha256,
-            "conditions of the model": {
-                key: value for key, value in self.summary().items() if key not in _NO_CONDITION
-            },
+            "conditions of the model": conditions,
             "class names": self.classifier.names.names,
             "choice of results": [
                 self._top,
@@ -200,22 +250,9 @@ class PredictionRun:
             "batch": [batch_size(self.classifier.session, self._batch)],
             "version of onnx-gapmil": __version__,
             "versions of libraries": library_versions(),
+            **({"shard": str(self._shard)} if self._shard is not None and not shared else {}),
         }
-        journal = PredictJournal(folder, settings_of(settings))
-        self.results.journal = journal
-        if not resume:
-            return
-        found, self.note = journal.find(self.paths)
-        size = batch_size(self.classifier.session, self._batch)
-        batches = [range(start, min(start + size, len(self.paths))) for start in range(0, len(self.paths), size)]
-        self._places = [place for batch in batches if not all(place in found for place in batch) for place in batch]
-        left = set(self._places)
-        for place, (part, entry) in found.items():
-            if place not in left:
-                self.results.report.add(place, part, entry)
-                if part == "images":
-                    self.results.taken_over(place)
-        self.done = len(self.paths) - len(self._places)
+        return settings_of(settings)
 
     def _answers(self) -> Generator[ImagePrediction | ImageError, None, None]:
         paths = [self.paths[place] for place in self._places]
@@ -237,27 +274,60 @@ class PredictionRun:
         """Run every photo, and write the report; the photos' own pixels are not kept."""
         images: list[ImagePrediction] = []
         failed: list[FailedImage] = []
-        for path, found in zip(self.paths, self, strict=True):
+        for place, found in zip(self._places, self, strict=True):
             if isinstance(found, ImageError):
-                failed.append(FailedImage(path, found))
+                name = self.results.names[place] if self.results is not None else ""
+                failed.append(FailedImage(self.paths[place], found, name))
             else:
                 images.append(replace(found, photo=None))
         written = self.save()
+        if self._shard is not None and self.results is not None:
+            self.save_shard()
         return Predictions(tuple(images), tuple(failed), self.summary(), written)
 
     def save(self, *, interrupted: bool = False) -> Path | None:
-        """Write ``predictions.json``; None if no photo was done, or nothing is to be written.
+        """Write ``predictions.json`` and the tables; None if no photo was done, or nothing is to be written.
+
+        Of a shard nothing of it is written: `shard_result` says what it did.
 
         Raises:
             InputError: it cannot be written.
         """
-        if self.results is None:
+        if self.results is None or self._shard is not None:
             return None
         self.older = self.results.older(self.paths)
-        written = self.results.report.save(self.summary(), interrupted=interrupted)
+        summary = self.summary()
+        written = self.results.report.save(summary, interrupted=interrupted)
+        if written is not None:
+            report, tables = self.results.report, self.results.tables
+            write_tables(self.results.folder, tables, report, summary, interrupted=interrupted)
         if self.results.journal is not None and not interrupted:
             self.results.journal.clear()
         return written
+
+    def save_shard(self) -> ShardResult:
+        """Say that the shard is finished, in its folder.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self.results is None or self._shard is None:
+            raise ValueError("this is no shard")
+        counts, folder = self.results.report.counts, self.results.folder
+        make_folder(folder)
+        result = ShardResult(
+            verb=VERB,
+            shard=str(self._shard),
+            images=len(self.paths),
+            done=counts["images"] + counts["failed"],
+            failed=counts["failed"],
+            folder=str(folder),
+            machine=f"{cpu_name()}, {thread_count()} threads",
+            identity=self._settings(shared=True) | {"files to save": " ".join(sorted(self.results.tables))},
+            details={"summary": self.summary(), "tables": sorted(self.results.tables)},
+        )
+        result.save(folder)
+        return result
 
     @property
     def report(self) -> Report:
@@ -306,6 +376,19 @@ class PredictionRun:
             if self.results.journal is not None:
                 self.results.journal.close()
         self._held.close()
+
+
+def _require_division(folder: Path, shard: Shard | None) -> None:
+    """Make sure that a shard's results and those of a whole run do not get into one folder.
+
+    Raises:
+        InputError: the folder holds the other.
+    """
+    if shard is None:
+        require_no_shard(folder)
+    else:
+        require_no_whole(folder, (REPORT, *TABLES.values()))
+        require_replaceable(folder / shards.MARK)
 
 
 def _are_arrays(paths: Sequence[Source], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
+import json
 import tempfile
 import threading
+from array import array
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,6 +34,7 @@ class Report:
         self._waiting: dict[int, tuple[str, str]] = {}
         self._next = 0
         self._spools: dict[str, IO[str]] = {}
+        self._places: dict[str, array[int]] = {}
         self.counts = {"images": 0, "failed": 0}
 
     def add(self, place: int, part: str, entry: dict[str, Any]) -> None:
@@ -49,7 +53,7 @@ class Report:
             self.counts[part] += 1
             self._waiting[place] = (part, line)
             while (following := self._waiting.pop(self._next, None)) is not None:
-                self._spool(*following)
+                self._spool(self._next, *following)
                 self._next += 1
 
     def save(self, summary: dict[str, Any], *, interrupted: bool = False) -> Path | None:
@@ -68,9 +72,7 @@ class Report:
 
     def chunks(self, summary: dict[str, Any], *, interrupted: bool = False) -> Iterator[str]:
         """The report's text: the summary's keys, then ``images`` and ``failed`` with one line for each photo."""
-        with self._lock:
-            for place in sorted(self._waiting):  # those behind a photo that was not done
-                self._spool(*self._waiting.pop(place))
+        self._settle()
         yield json_text(summary, indent=2).removesuffix("\n}")
         for part in ("images", "failed"):
             yield f',\n  "{part}": ['
@@ -78,27 +80,46 @@ class Report:
             yield "\n  ]" if self.counts[part] else "]"
         yield ',\n  "interrupted": true\n}\n' if interrupted else "\n}\n"
 
+    def entries(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """All entries in the order of the photos, each with its part of the report."""
+        self._settle()
+        parts = (self._placed(part) for part in list(self._spools))
+        for _, part, line in heapq.merge(*parts):
+            yield part, json.loads(line)
+
     def close(self) -> None:
         """Let go of what was kept on disk."""
         for spool in self._spools.values():
             spool.close()
 
-    def _lines(self, part: str) -> Iterator[str]:
-        spool = self._spools.get(part)
-        if spool is None:
-            return
+    def _settle(self) -> None:
+        """Take in those behind a photo that was not done."""
+        with self._lock:
+            for place in sorted(self._waiting):
+                self._spool(place, *self._waiting.pop(place))
+
+    def _placed(self, part: str) -> Iterator[tuple[int, str, str]]:
+        spool = self._spools[part]
         spool.seek(0)
-        separator = "\n    "
-        for line in spool:
-            yield separator + line.rstrip("\n")
-            separator = ",\n    "
+        for place, line in zip(self._places[part], spool, strict=True):
+            yield place, part, line
         spool.seek(0, 2)
 
-    def _spool(self, part: str, line: str) -> None:
+    def _lines(self, part: str) -> Iterator[str]:
+        if part not in self._spools:
+            return
+        separator = "\n    "
+        for _, _, line in self._placed(part):
+            yield separator + line.rstrip("\n")
+            separator = ",\n    "
+
+    def _spool(self, place: int, part: str, line: str) -> None:
         try:
             if part not in self._spools:
                 self._spools[part] = self._new_spool(part)
+                self._places[part] = array("q")
             self._spools[part].write(line + "\n")
+            self._places[part].append(place)
         except OSError as error:
             raise InputError(f"{self._folder}: results cannot be written: {error.strerror or error}.") from error
 

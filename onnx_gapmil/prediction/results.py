@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.ort.cpu import thread_count
-from onnx_gapmil.prediction.answers import ImagePrediction, cell_rectangles
+from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, cell_rectangles
 from onnx_gapmil.prediction.naming import older_results, require_places, result_stems, results_in
 from onnx_gapmil.prediction.report import Report
+from onnx_gapmil.prediction.tables import TABLES
 from onnx_gapmil.running.pipeline.ordered import ordered_map
 from onnx_gapmil.show.drawing.png import save_png
 
@@ -49,19 +51,22 @@ class Results:
         arrays: write an NPZ for each photo: what was asked for, by default ``logits`` (K,) and
             ``grid`` (K, rows, columns), and ``cells`` (rows, columns, 4), the cells' rectangles [x0, y0, x1, y1] in
             pixels of the photo; with several heads each name ends in ``_`` and the output's name.
+        tables: of `TABLES`, those that are written when the run ends.
 
     Raises:
         InputError: the folder cannot be made or written to.
     """
 
-    def __init__(self, folder: Path, *, pictures: bool, arrays: bool) -> None:
+    def __init__(self, folder: Path, *, pictures: bool, arrays: bool, tables: Collection[str] = ()) -> None:
         require_writable(folder)
+        self.tables = frozenset(tables)
         self.folder = folder
         self.report = Report(folder)
         self._pictures = pictures
         self._arrays = arrays
         self._endings = [*([".png"] if pictures else []), *([".npz"] if arrays else [])]
         self._stems: list[str] = []
+        self._names: list[str] = []
         self._done: set[int] = set()
         self._had_results = False
         self._noting = threading.Lock()
@@ -77,8 +82,19 @@ class Results:
             InputError: one of them would be written over what must not be (`require_places`).
         """
         self._stems = result_stems(inside)
+        self._names = [path.as_posix() for path in inside]
         require_places(self.folder, self._stems, self._endings)
-        self._had_results = self.folder.is_dir() and next(results_in(self.folder), None) is not None
+        for kind in self.tables:
+            require_replaceable(self.folder / TABLES[kind])
+        self._had_results = self.folder.is_dir() and (
+            next(results_in(self.folder), None) is not None
+            or any((self.folder / name).is_file() for name in TABLES.values())
+        )
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of the photos, by place: their paths within what was named, with ``/``."""
+        return self._names
 
     @property
     def stems(self) -> Sequence[str]:
@@ -98,7 +114,8 @@ class Results:
         if not self._had_results:
             return []
         done = (self._stems[place] for place in self._done)
-        return older_results(self.folder, done, self._endings, paths)
+        others = [name for kind, name in TABLES.items() if kind not in self.tables and (self.folder / name).is_file()]
+        return older_results(self.folder, done, self._endings, paths) + others
 
     def write(
         self,
@@ -150,12 +167,13 @@ class Results:
     def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
-            self._note(staged, "failed", {"image": str(staged.path), "error": str(found)})
+            failed = FailedImage(staged.path, found, self._names[staged.place])
+            self._note(staged, "failed", failed.to_json())
             return found
         make_folder((self.folder / staged.stem).parent)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
-        done = replace(found, picture=picture, npz=npz)
+        done = replace(found, picture=picture, npz=npz, name=self._names[staged.place])
         self._note(staged, "images", done.to_json())
         return done
 
@@ -175,7 +193,7 @@ class Results:
             return None
         drawn = [head for head in found.heads if head.arranged and (not head.features_of or len(found.heads) == 1)]
         for place, head in enumerate(drawn):
-            path = self.folder / (f"{stem}.png" if place == 0 else f"{stem}.{_safe(head.output)}.png")
+            path = self.folder / picture_name(stem, head.output, place)
             save_png(classifier.render(found, head), path)
             first = first or path
         return first
@@ -195,6 +213,17 @@ def _arrays(found: ImagePrediction) -> dict[str, npt.NDArray[Any]]:
         if found.geometry is not None and len(head.grid_shape) == 2:
             arrays[f"cells{suffix}"] = cell_rectangles(found.geometry_of(head), head.plane)
     return arrays
+
+
+def picture_name(stem: str, output: str, place: int) -> str:
+    """The name of a head's picture in the folder.
+
+    Args:
+        stem: of the photo's results.
+        output: of the head.
+        place: of the head among those that are drawn.
+    """
+    return f"{stem}.png" if place == 0 else f"{stem}.{_safe(output)}.png"
 
 
 def _safe(name: str) -> str:

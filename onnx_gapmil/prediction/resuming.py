@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -27,13 +27,22 @@ class PredictJournal:
     Args:
         folder: the result folder; nothing is made in it before the first photo is done.
         settings: what has to be the same for a run to go on, by the words that a user is told where it is not.
+        name: of the journal's own folder.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
-        self._folder = folder / JOURNAL
+    def __init__(self, folder: Path, settings: Mapping[str, str], name: str = JOURNAL) -> None:
+        self._folder = folder / name
         self._settings = dict(settings)
         self._stream: IO[bytes] | None = None
         self._going_on = False
+
+    def settings(self) -> dict[str, Any]:
+        """Those of the run that left a journal; empty where there is none that can be read."""
+        try:
+            known = json.loads((self._folder / _SETTINGS).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return known if isinstance(known, dict) else {}
 
     def find(self, paths: Sequence[Source]) -> tuple[dict[int, tuple[str, dict[str, Any]]], str]:
         """What was done and still holds: by place, the part of the report and the entry in it.
@@ -46,23 +55,16 @@ class PredictJournal:
         Returns:
             The entries, and why an earlier run is not gone on with; "" if it is, or there was none.
         """
-        try:
-            known = json.loads((self._folder / _SETTINGS).read_bytes())
-        except (OSError, ValueError, RecursionError):
+        known = self.settings()
+        if not known:
             return {}, ""
         if known != self._settings:
-            known = known if isinstance(known, dict) else {}
             other = [key for key in {**self._settings, **known} if self._settings.get(key) != known.get(key)]
             return {}, f"An unfinished run here is not gone on with: there is another {' and '.join(other)}."
         self._going_on = True
         found: dict[int, tuple[str, dict[str, Any]]] = {}
-        try:
-            lines = (self._folder / _IMAGES).read_bytes().split(b"\n")[:-1]
-        except OSError:
-            return {}, ""
-        for line in lines:
-            with suppress(ValueError, TypeError, KeyError, RecursionError):
-                place, part, entry, identity = json.loads(content_of(line))
+        for place, part, entry, identity in lines_in(self._folder):
+            with suppress(ValueError, TypeError, LookupError):
                 if is_unchanged(paths[place], FileIdentity(*identity)) and _is_there(entry):
                     found[place] = (part, entry)
         return found, ""
@@ -106,6 +108,61 @@ class PredictJournal:
         self._stream = open_to_append(path)
         if cut:
             self._stream.write(b"\n")
+
+
+def lines_in(folder: Path) -> Iterator[tuple[int, str, dict[str, Any], Sequence[Any]]]:
+    """What a journal holds: of each photo its place, the part of the report, the entry in it, and what the file was.
+
+    Lines that cannot be read are passed over.
+
+    Args:
+        folder: the journal's own.
+    """
+    try:
+        stream = (folder / _IMAGES).open("rb")
+    except OSError:
+        return
+    with stream:
+        for line in stream:
+            with suppress(ValueError, TypeError, RecursionError):
+                place, part, entry, identity = json.loads(content_of(line.removesuffix(b"\n")))
+                yield place, part, entry, identity
+
+
+class DoneLines:
+    """The entries of a journal, one at a time and by place; of a photo that was done twice the last.
+
+    Args:
+        folder: the journal's own.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._stream = (folder / _IMAGES).open("rb")
+        self._starts: dict[int, int] = {}
+        start = 0
+        for line in self._stream:
+            with suppress(ValueError, TypeError, RecursionError):
+                place, _, _, _ = json.loads(content_of(line.removesuffix(b"\n")))
+                self._starts[int(place)] = start
+            start += len(line)
+
+    @property
+    def places(self) -> list[int]:
+        """Of the photos, in order."""
+        return sorted(self._starts)
+
+    def __iter__(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
+        for place in self.places:
+            self._stream.seek(self._starts[place])
+            _, part, entry, _ = json.loads(content_of(self._stream.readline().removesuffix(b"\n")))
+            yield place, part, entry
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
 
 
 def settings_of(parts: Mapping[str, object]) -> dict[str, str]:

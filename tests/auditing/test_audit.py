@@ -382,7 +382,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, images: int) -> No
         audit(request, tmp_path / "broken", progress=stop_after(images))
     assert not (tmp_path / "broken" / "summary.json").exists()
     resumed: list[int] = []
-    audit(request, tmp_path / "broken", announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "broken", announce=lambda _, __, count, ___: resumed.append(count))
     audit(request, tmp_path / "whole")
     assert resumed == [-(-images // 3) * 3 if images < 16 else 16]
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
@@ -471,7 +471,7 @@ def test_an_unfinished_run_under_other_conditions_is_not_mixed_in(tmp_path: Path
     journal.write_text(json.dumps(settings), "utf-8")
     told: list[str] = []
     resumed: list[int] = []
-    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count, ___: resumed.append(count))
     assert told == [f"The audit begins anew, since there is another {words}."]
     assert resumed == [0]
     audit(request, tmp_path / "whole")
@@ -489,7 +489,7 @@ def test_a_journal_of_records_of_another_form_begins_anew_and_says_why(tmp_path:
     journal.write_text(json.dumps(settings), "utf-8")
     told: list[str] = []
     resumed: list[int] = []
-    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count, ___: resumed.append(count))
     assert (told, resumed) == (["The audit begins anew, since there is another form of its records."], [0])
     audit(request, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
@@ -519,7 +519,7 @@ def resumed_after(tmp_path: Path, change: Callable[[Path], None], **settings: An
     change(data)
     told: list[str] = []
     resumed: list[int] = []
-    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: resumed.append(count))
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count, ___: resumed.append(count))
     audit(request, tmp_path / "whole")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     return told, resumed[0]

@@ -82,7 +82,7 @@ def test_a_line_that_was_cut_short_is_no_batch_and_is_overwritten(tmp_path: Path
     assert found is not None
     assert [list(batch) for batch in found.batches] == [FIRST]
     with again:
-        again.resume(1)
+        again.keep([0])
         again.add(SECOND)
     lines = [line.partition(" ")[2] for line in path.read_text("utf-8").splitlines()]  # behind the sum of its bytes
     assert [json.loads(line) for line in lines] == [to_json(FIRST), to_json(SECOND)]
@@ -127,7 +127,7 @@ def test_a_line_that_is_no_batch_is_passed_over(tmp_path: Path, line: bytes) -> 
     found = again.find()
     assert found is not None
     assert found.batches == (tuple(FIRST), tuple(SECOND))
-    again.resume(2)
+    again.keep([0, 1])
     assert path.read_bytes().splitlines() == [first, second]
 
 

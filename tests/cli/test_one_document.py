@@ -201,8 +201,13 @@ def test_quiet_says_only_the_result(
         "check": [MODEL, "--policy", policy_of(tmp_path), "--data", LABELLED, "-o", out],
         "repool": [MODEL, "--with", "max", "-o", tmp_path / "max.onnx"],
         "bench": [MODEL, "--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--no-memory", "--emit", "grid"],
+        "merge": [tmp_path / "part", "-o", out],
         "doctor": [],
     }
+    if verb == "merge":
+        part = ["--shard", "0/1", "-o", tmp_path / "part", "--quiet"]
+        assert run("audit", MODEL, LABELLED, *part) == 0
+        capsys.readouterr()
     if verb == "verify":
         assert run("rewrite", MODEL, "-o", tmp_path / "m.onnx", "--quiet") == 0
         capsys.readouterr()

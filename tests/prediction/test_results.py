@@ -82,7 +82,7 @@ def test_a_photo_has_the_same_name_whatever_became_of_its_neighbours(results: Re
     assert found[0] is error
     assert found[1].npz.name == "a_2.npz"
     text = json.loads("".join(results.report.chunks({"schema_version": 1})))
-    assert text["failed"] == [{"image": "a.png", "error": "a.png is damaged"}]
+    assert text["failed"] == [{"image": "a.png", "name": "a.png", "error": "a.png is damaged"}]
 
 
 def test_what_was_predicted_when_ctrl_c_came_is_written_and_reported(results: Results, tmp_path: Path) -> None:

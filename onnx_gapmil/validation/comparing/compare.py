@@ -5,28 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.sharding import machine
 from onnx_gapmil.data.slices import slices_of, with_unjudged
 from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import require_writable, write_whole
+from onnx_gapmil.running.shards import MARK, ShardResult, require_no_shard, require_no_whole
+from onnx_gapmil.validation.comparing.dividing import places_of, shots_of, unit_of
 from onnx_gapmil.validation.comparing.gallery import build_gallery
 from onnx_gapmil.validation.comparing.page.report import Report, write_report
 from onnx_gapmil.validation.comparing.records import compared
 from onnx_gapmil.validation.comparing.result import comparison_of
-from onnx_gapmil.validation.comparing.resuming import open_journal
-from onnx_gapmil.validation.comparing.running import run, unit_of
+from onnx_gapmil.validation.comparing.resuming import identity, open_journal
+from onnx_gapmil.validation.comparing.running import failures, records_of, run
 from onnx_gapmil.validation.comparing.sides import open_sides, prepare_sides
 from onnx_gapmil.validation.comparing.tables import write_classes, write_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from onnx_gapmil.running.shards import Shard
+    from onnx_gapmil.validation.comparing.records import Record
     from onnx_gapmil.validation.comparing.request import CompareRequest
     from onnx_gapmil.validation.comparing.result import Comparison
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
+    Announce = Callable[[Sides, int, int, str], None]
+
+VERB = "compare"
 RESULTS = ("compare.json", "images.parquet", "classes.parquet", "report.html")
 
 
@@ -36,7 +45,7 @@ def compare(
     *,
     gallery: int = 60,
     restart: bool = False,
-    announce: Callable[[Sides, int, str], None] = lambda *_: None,
+    announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Comparison:
     """Compare two models on the same images.
@@ -50,8 +59,8 @@ def compare(
         output: the result folder; made if need be.
         gallery: images to show in the report, those that changed most.
         restart: begin anew, even if an unfinished run could go on.
-        announce: is told what was decided, how many images an earlier run has compared, and why such a run is not gone
-            on with, before the next image is run.
+        announce: is told what was decided, how many images an earlier run has compared, how many there are, and why an
+            earlier run is not gone on with, before the next image is run.
         progress: is told now and then how far it is.
 
     Raises:
@@ -60,43 +69,119 @@ def compare(
         UnsupportedHeadError: a model has no head that can be lifted.
     """
     with watched_reads():
-        given: list[Path | str | None] = [request.data, request.labels]
-        given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
-        levels = (Path(side.thresholds) for side in (request.old, request.new) if side.thresholds is not None)
-        given += [path for path in levels if path.is_file()]  # a threshold may be a number
-        protect(path for path in given if path is not None)
-        require_writable(output)
-        for name in RESULTS:
-            require_replaceable(output / name)
+        _protect(request)
+        require_places(output)
         old, new = open_sides(request)
         with locked_folder(output, "another comparison"):
-            return _compared(request, prepare_sides(request, old, new), output, gallery, restart, announce, progress)
+            sides = prepare_sides(request, old, new)
+            unit = unit_of(sides, request.batch)
+            journal, earlier, why = open_journal(output, sides, unit, restart=restart)
+            with journal:
+                announce(sides, sum(map(len, earlier.values())), len(sides.shots), why)
+                places = places_of(sides, unit, None)
+                lines = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
+                found = write_results(sides, records_of(lines), output, gallery, request.batch)
+                journal.clear()
+            return found
 
 
-def _compared(
+def compare_shard(
     request: CompareRequest,
-    sides: Sides,
     output: Path,
-    gallery: int,
-    restart: bool,
-    announce: Callable[[Sides, int, str], None],
-    progress: Callable[[Progress], None],
+    shard: Shard,
+    *,
+    restart: bool = False,
+    announce: Announce = lambda *_: None,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> ShardResult:
+    """Compare two models on a part of the images: whole batches of the very comparison that `compare` would run.
+
+    The folder gets the records of the shard's images, in ``shard/``, and at the end ``shard.json``.
+
+    Args:
+        request: as of the whole comparison.
+        output: the shard's own result folder; made if need be.
+        shard: which part.
+        restart: begin anew, whatever is there.
+        announce: see `compare`; the images are the shard's.
+        progress: is told now and then how far it is.
+
+    Raises:
+        InputError: as `compare` does; or the folder holds another shard, or a whole comparison.
+    """
+    with watched_reads():
+        _protect(request)
+        require_writable(output)
+        require_replaceable(output / MARK)
+        require_no_whole(output, RESULTS)
+        old, new = open_sides(request)
+        with locked_folder(output, "another comparison"):
+            sides = prepare_sides(request, old, new)
+            unit = unit_of(sides, request.batch)
+            journal, earlier, why = open_journal(output, sides, unit, restart=restart, shard=shard)
+            (output / MARK).unlink(missing_ok=True)  # until it is finished again
+            with journal:
+                places = places_of(sides, unit, shard)
+                total = sum(len(shots_of(sides, unit, place)) for place in places)
+                announce(sides, sum(map(len, earlier.values())), total, why)
+                lines = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
+            result = ShardResult(
+                verb=VERB,
+                shard=str(shard),
+                images=len(sides.shots),
+                done=sum(map(len, lines.values())),
+                failed=sum(map(failures, lines.values())),
+                folder=str(output),
+                machine=machine(),
+                identity=identity(sides, unit, stamped=False),
+                details={"request": to_json(request)},
+            )
+            result.save(output)
+    return result
+
+
+def require_places(output: Path) -> None:
+    """Make sure, before any work is done, that the results can be written.
+
+    Raises:
+        InputError: they cannot, or the folder holds a shard.
+    """
+    require_writable(output)
+    require_no_shard(output)
+    for name in RESULTS:
+        require_replaceable(output / name)
+
+
+def write_results(
+    sides: Sides, records: tuple[Record, ...], output: Path, gallery: int, batch: int | None
 ) -> Comparison:
-    unit = unit_of(sides, request.batch)
-    journal, earlier, why = open_journal(output, sides, unit, restart=restart)
-    with journal:
-        announce(sides, len(earlier), why)
-        records = run(sides, journal, earlier, unit=unit, batch=request.batch, progress=progress)
-        good = compared(records)
-        slices = slices_of([record.columns for record in good], [record.image for record in good])
-        slices = with_unjudged(slices, (sample.columns for sample in sides.data.samples))
-        found = comparison_of(sides, records, slices)
-        write_images(output / "images.parquet", records, sides, slices)
-        if sides.labelled:
-            write_classes(output / "classes.parquet", found.classes)
-        else:
-            (output / "classes.parquet").unlink(missing_ok=True)
-        write_report(output / "report.html", Report(found, build_gallery(sides, records, gallery, request.batch)))
-        write_whole(output / "compare.json", f"{json_text(found.to_json(), indent=2)}\n".encode())
-        journal.clear()
+    """Write what a comparison has found.
+
+    Args:
+        sides: what was compared.
+        records: of all images, in order.
+        output: the result folder.
+        gallery: images to show in the report.
+        batch: images at a time, as it was asked for.
+    """
+    good = compared(records)
+    slices = slices_of([record.columns for record in good], [record.image for record in good])
+    slices = with_unjudged(slices, (sample.columns for sample in sides.data.samples))
+    found = comparison_of(sides, records, slices)
+    write_images(output / "images.parquet", records, sides, slices)
+    if sides.labelled:
+        write_classes(output / "classes.parquet", found.classes)
+    else:
+        (output / "classes.parquet").unlink(missing_ok=True)
+    write_report(output / "report.html", Report(found, build_gallery(sides, records, gallery, batch)))
+    write_whole(output / "compare.json", f"{json_text(found.to_json(), indent=2)}\n".encode())
     return found
+
+
+def _protect(request: CompareRequest) -> None:
+    """What is read must not be written over; a threshold may be a number."""
+    given = [request.data, request.labels]
+    given += [path for side in (request.old, request.new) for path in (side.names, side.class_map)]
+    levels = (Path(side.thresholds) for side in (request.old, request.new) if side.thresholds is not None)
+    given += [path for path in levels if path.is_file()]
+    protect(path for path in given if path is not None)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
-    from onnx_gapmil.rewriting.sizing.record import Size
+from onnx_gapmil.lift.tokens.modes import ClassTokenWish
+from onnx_gapmil.rewriting.sizing.record import Size
 
 
 @dataclass(frozen=True, kw_only=True)

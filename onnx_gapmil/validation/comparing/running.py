@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,10 +12,11 @@ from onnx_gapmil.errors import DataError, ImageError
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import batch_size, iterate, ordered_map
+from onnx_gapmil.validation.comparing.dividing import shots_of
 from onnx_gapmil.validation.comparing.measuring import Seen, measure_pair, seen_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from onnx_gapmil.running.pipeline import Answered
     from onnx_gapmil.validation.comparing.records import Record
@@ -32,7 +32,7 @@ class Progress:
 
     Attributes:
         done: images compared or kept out, those of earlier runs included.
-        total: images of the data set.
+        total: images of the run, or of the shard.
         failed: of those done, how many were kept out.
     """
 
@@ -41,48 +41,62 @@ class Progress:
     failed: int
 
 
-def unit_of(sides: Sides, asked: int | None) -> int:
-    """Images in a line of the journal: whole batches of both models, so that a resumed run feeds the very same."""
-    sizes = batch_size(sides.old.classifier.session, asked), batch_size(sides.new.classifier.session, asked)
-    return math.lcm(*sizes)
-
-
 def run(
     sides: Sides,
     journal: Journal,
-    records: list[Record],
+    done: dict[int, tuple[Record, ...]],
+    places: Sequence[int],
     *,
     unit: int,
     batch: int | None,
     progress: Callable[[Progress], None],
-) -> tuple[Record, ...]:
+) -> dict[int, tuple[Record, ...]]:
     """Compare every image that is not compared yet.
 
     Args:
         sides: both models and the images.
         journal: where records go.
-        records: of an earlier run.
+        done: the records of an earlier run, by the place of their line.
+        places: of the lines that are to be there.
         unit: images in a line of the journal.
         batch: images at a time, as it was asked for.
         progress: is told after every line.
 
+    Returns:
+        The records of all lines, by place.
+
     Raises:
-        InputError: the disk will not do, or not one image could be compared.
+        InputError: the disk will not do.
     """
-    done = list(records)
-    measured = _measured(sides, sides.shots[len(done) :], batch)
+    found = dict(done)
+    total = sum(len(shots_of(sides, unit, place)) for place in places)
+    left = [place for place in places if place not in found]
+    images, failed = sum(map(len, found.values())), sum(map(failures, found.values()))
+    measured = _measured(sides, [shot for place in left for shot in shots_of(sides, unit, place)], batch)
     try:
-        while new := list(itertools.islice(measured, unit)):
+        for place in left:
+            new = tuple(itertools.islice(measured, len(shots_of(sides, unit, place))))
             journal.add(new)
-            done.extend(new)
-            progress(Progress(len(done), len(sides.shots), _failures(done)))
+            found[place] = new
+            images, failed = images + len(new), failed + failures(new)
+            progress(Progress(images, total, failed))
     finally:
         measured.close()
         journal.close()
-    first = done[0]
-    if isinstance(first, Failure) and _failures(done) == len(done):
-        raise DataError(f"Not one of the {count(len(done), 'image')} could be compared. The first: {first.error}")
-    return tuple(done)
+    return found
+
+
+def records_of(lines: Mapping[int, tuple[Record, ...]]) -> tuple[Record, ...]:
+    """The records of all images, in order.
+
+    Raises:
+        DataError: not one image could be compared.
+    """
+    records = tuple(record for place in sorted(lines) for record in lines[place])
+    first = records[0]
+    if isinstance(first, Failure) and failures(records) == len(records):
+        raise DataError(f"Not one of the {count(len(records), 'image')} could be compared. The first: {first.error}")
+    return records
 
 
 def both_answers(
@@ -153,5 +167,6 @@ def _record(sides: Sides, shot: Shot, answers: Both) -> Record:
         return Failure(shot.name, str(error))
 
 
-def _failures(records: Sequence[Record]) -> int:
+def failures(records: Sequence[Record]) -> int:
+    """How many images were kept out."""
     return sum(isinstance(record, Failure) for record in records)

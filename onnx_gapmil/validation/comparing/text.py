@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
-from onnx_gapmil.files.wording import column_percent, column_range, of_were, were
+from onnx_gapmil.files.wording import column_percent, column_range, of_are, of_were, were
 from onnx_gapmil.show.terminal.sizes import size_lines
 from onnx_gapmil.validation.comparing.sentences import (
     sentences,
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Sides
 
 
-def conditions_note(sides: Sides, resumed: int, why: str) -> RenderableType:
-    """What is assumed, before anything is compared."""
+def conditions_note(sides: Sides, resumed: int, total: int, why: str) -> RenderableType:
+    """What is assumed, before anything is compared.
+
+    Args:
+        sides: what is compared.
+        resumed: images that an earlier run has compared.
+        total: images of this run, or of its shard.
+        why: an earlier run is not gone on with; "" where it is, or there was none.
+    """
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -42,8 +49,10 @@ def conditions_note(sides: Sides, resumed: int, why: str) -> RenderableType:
     table.add_row("running on", f"{provider['used']}: {provider['reason']}")
     if why:
         table.add_row("anew", why)
+    if total < len(sides.shots):
+        table.add_row("shard", f"{of_are(total, len(sides.shots), 'image')} compared in this run")
     if resumed:
-        table.add_row("resumed", f"{of_were(resumed, len(sides.shots), 'image')} compared by an earlier run")
+        table.add_row("resumed", f"{of_were(resumed, total, 'image')} compared by an earlier run")
     return Group(table, Text())
 
 

@@ -339,7 +339,7 @@ def test_a_run_of_another_model_is_not_gone_on_with(data: Path, new: Path, tmp_p
     with pytest.raises(StoppedError):
         run(request(new), folder, progress=stop)
     other = changed_model(tmp_path / "other", size=0.4)
-    found = run(request(other), folder, announce=lambda _, resumed, why: said.append((resumed, why)))
+    found = run(request(other), folder, announce=lambda _, resumed, __, why: said.append((resumed, why)))
     assert said[0][0] == 0
     assert "new model file" in said[0][1]
     fresh = run(request(other), tmp_path / "fresh")

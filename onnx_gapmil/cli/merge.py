@@ -1,0 +1,77 @@
+"""``onnx-gapmil merge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnx_gapmil.cli.options import json_option, print_json, verb_options
+from onnx_gapmil.cli.output import say, say_document, tell
+from onnx_gapmil.files.wording import count
+
+_FOLDER = click.Path(path_type=Path)
+
+
+@click.command(name="merge")
+@verb_options(
+    click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="OUT..."),
+    click.option(
+        "-o",
+        "--output",
+        type=_FOLDER,
+        default=Path("gapmil_merged"),
+        show_default=True,
+        metavar="FOLDER",
+        help="Where the results of the whole go.",
+    ),
+    click.option(
+        "--gallery",
+        type=click.IntRange(0, 5000),
+        metavar="N",
+        help="Images to show in report.html. Default: as audit and compare do.",
+    ),
+    click.option("--model", type=_FOLDER, metavar="FILE", help="Of an audit, the model, if it lies elsewhere now."),
+    click.option("--data", type=_FOLDER, metavar="DATA", help="The labelled images, if they lie elsewhere now."),
+    json_option,
+)
+def command(
+    folders: tuple[Path, ...],
+    output: Path,
+    gallery: int | None,
+    model: Path | None,
+    data: Path | None,
+    as_json: bool,
+) -> int:
+    """Put the results of shards together: of audit, compare or predict, each run with --shard i/N.
+
+    OUT are the result folders of all shards, in any order. The results are those of one run over all images, to the
+    last digit where the shards ran on processors of one type. A shard that is missing, there twice, unfinished or of
+    another run (another model, data or options) is named, with exit code 2.
+
+    Of an audit or a comparison the images that the report shows are run once more, so model and images must be there.
+    """
+    from onnx_gapmil.auditing.summary import AuditSummary
+    from onnx_gapmil.auditing.text import audit_note
+    from onnx_gapmil.prediction.merging import MergedPredictions
+    from onnx_gapmil.running.pipeline.tuning import tune_process
+    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.validation.comparing.text import compare_note
+    from onnx_gapmil.validation.merging import merge
+
+    tune_process()
+    merged = merge(folders, output, gallery=gallery, model=model, data=data, note=lambda said: tell(f"Note: {said}"))
+    found = merged.result
+    if isinstance(found, MergedPredictions):
+        if as_json:
+            say_document(found.text())
+        else:
+            say(f"{found.done:,} of {count(found.images, 'photo')} done; in {output}/: {', '.join(found.written)}")
+        return 2 if found.failed else 0
+    if as_json:
+        print_json(found.to_json())
+    elif isinstance(found, AuditSummary):
+        console().print(audit_note(found, output, dict(enumerate(merged.names))))
+    else:
+        console().print(compare_note(found, output))
+    return 0

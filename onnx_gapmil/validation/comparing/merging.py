@@ -1,0 +1,78 @@
+"""Shards of a comparison put together: the whole comparison, as one run would have written it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.guarding import protect
+from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.serial import from_json
+from onnx_gapmil.running.shards import MARK, require_same, unreadable
+from onnx_gapmil.validation.comparing.compare import require_places, write_results
+from onnx_gapmil.validation.comparing.dividing import places_of, unit_of
+from onnx_gapmil.validation.comparing.request import CompareRequest
+from onnx_gapmil.validation.comparing.resuming import Journal, identity, lines_of
+from onnx_gapmil.validation.comparing.running import records_of
+from onnx_gapmil.validation.comparing.sides import open_sides, prepare_sides
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from onnx_gapmil.running.shards import FinishedShard
+    from onnx_gapmil.validation.comparing.records import Record
+    from onnx_gapmil.validation.comparing.result import Comparison
+    from onnx_gapmil.validation.comparing.sides import Sides
+
+
+def merge_comparison(
+    shards: Sequence[FinishedShard], output: Path, *, gallery: int = 60, data: Path | None = None
+) -> Comparison:
+    """Write the whole comparison: all figures from the shards' records; the gallery's images are run once more.
+
+    Args:
+        shards: all of them, by number; see `find_shards`.
+        output: the result folder; made if need be.
+        gallery: images to show in the report.
+        data: where the images lie, if it is not where the first shard had them.
+
+    Raises:
+        InputError: models or images are not those that the shards were made with, a shard's records cannot be read, or
+            the folder will not do.
+    """
+    request = _request_of(shards[0])
+    request = replace(request, data=data or request.data)
+    protect(each.folder / MARK for each in shards)
+    require_places(output)
+    old, new = open_sides(request)
+    with locked_folder(output, "another comparison"):
+        sides = prepare_sides(request, old, new)
+        unit = unit_of(sides, request.batch)
+        require_same(shards[0], identity(sides, unit, stamped=False))
+        lines: dict[int, tuple[Record, ...]] = {}
+        for each in shards:
+            lines |= _lines(each, sides, unit)
+        return write_results(sides, records_of(lines), output, gallery, request.batch)
+
+
+def _lines(shard: FinishedShard, sides: Sides, unit: int) -> dict[int, tuple[Record, ...]]:
+    """The records of a shard, by the place of their line.
+
+    Raises:
+        InputError: some are not there.
+    """
+    found = Journal(shard.journal).find()
+    places = places_of(sides, unit, shard.shard)
+    lines = lines_of(found, sides, unit, places) if found is not None else {}
+    if found is None or len(lines) < len(places):
+        raise unreadable(shard)
+    return {place: found.batches[line] for place, line in lines.items()}
+
+
+def _request_of(shard: FinishedShard) -> CompareRequest:
+    try:
+        return from_json(CompareRequest, shard.result.details["request"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{shard.folder} does not say what was asked for ({error}); run the shard anew.") from error
