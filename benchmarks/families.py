@@ -36,7 +36,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, int]]] = {
     "test_mambaout": ({}, (160, 192)),
     "hiera_tiny_224": ({}, (224, 224)),
     "efficientvim_m1": ({}, (224, 224)),
-    "gcvit_xxtiny": ({"depths": (2, 2, 2, 2)}, (224, 224)),
+    "gcvit_xxtiny": ({}, (224, 224)),
     "csatv2": ({}, (256, 256)),
 }
 EXPORTERS = ("torch legacy", "torch dynamo")

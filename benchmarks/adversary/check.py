@@ -155,7 +155,12 @@ def _places(trick: Trick, head: HeadRecord, session: Any, images: np.ndarray, fe
         inside = all(claim is None or -0.5 < claim < side - 0.5 for claim, side in zip(claims, cells, strict=True))
         change = moved[i, j]
         if change.max() <= nothing:
-            if inside:
+            # A cell of padding that lies beyond the image may reach a little into it.
+            if inside and all(
+                line is None or 0 <= line.first + line.step * round(claim) <= side
+                for line, claim, side in zip((rows, columns), claims, trick.size, strict=True)
+                if claim is not None
+            ):
                 silent.append((i, j))
             continue
         if not inside:  # it may move the border, or nothing

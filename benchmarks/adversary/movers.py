@@ -138,7 +138,7 @@ def tokens(net: Net, pick: Pick, data: Map) -> Map:
     columns = pick([False, False, True])
     name = net.add("Transpose", [data.name], perm=[0, 3, 2, 1] if columns else [0, 2, 3, 1])
     name = net.add("Reshape", [name, net.const([0, count, c])])
-    kind = pick(["dense", "attention", "mixer", "norm", "class token"])
+    kind = pick(["dense", "attention", "mixer", "exchange", "norm", "class token"])
     skip = pick([True, True, False])
     before = name
     if kind == "dense":
@@ -149,6 +149,12 @@ def tokens(net: Net, pick: Pick, data: Map) -> Map:
         name = net.add("MatMul", [net.add("Softmax", [scores], axis=-1), value])
     elif kind == "mixer":
         name = net.add("MatMul", [net.normal(count, count, scale=0.2 if skip else 1.0), name])
+    elif kind == "exchange":
+        # Neighbours that a layer over all tokens exchanges, and a little of all others.
+        order = np.arange(count)
+        order[: count // 2 * 2] = order[: count // 2 * 2].reshape(-1, 2)[:, ::-1].ravel()
+        matrix = np.eye(count)[order] + 0.02 * net.rng.standard_normal((count, count))
+        name = net.add("MatMul", [net.const(matrix, np.float32), name])
     elif kind == "norm":
         ones = net.const(np.ones(c), np.float32)
         name = net.add("LayerNormalization", [name, ones, net.normal(c)], axis=-1)

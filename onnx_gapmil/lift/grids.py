@@ -331,7 +331,7 @@ def _arrangement(node: gs.Node, walk: Lifting, layout: Layout, source: str, axes
         found, _ = map_of(walk, layout, source, count - prefix)
         if found is not None:
             return _Arrangement(found.size, "", found, prefix)
-    if has_maps and not _merged_locally(walk, source, count):
+    if has_maps and not walk.holds_places(source, axes[0]) and not _merged_locally(walk, source, count):
         raise walk.refuse(
             "learned-tokens",
             node,

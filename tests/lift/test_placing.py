@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onnx_gapmil.images.places import AxisPlaces
 from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.helpers.support import (
@@ -251,3 +252,18 @@ def test_random_movers_are_undone(before: list[str], after: list[str], end: str)
         (new,) = run(made.model, x, [head.features])
         change = np.abs(new - old).sum(axis=(0, 1))
         assert np.unravel_index(change.argmax(), change.shape) == (row, column)
+
+
+def test_rows_that_are_added_up_one_by_one_leave_columns_with_places() -> None:
+    """They are no learned tokens, though no map has so few positions."""
+    rows = "\n".join(f"r{row} = Gather<axis=2>(m, i{row})" for row in range(4))
+    body = f"m = Conv<strides=[4, 4]>(x, k)\n{rows}\na = Add(r0, r1)\nb = Add(a, r2)\nc = Add(b, r3)\nd = Relu(c)\n"
+    model = text_model(
+        body + "p = ReduceMean<axes=[2], keepdims=0>(d)\n y = Gemm<transB=1>(p, w)",
+        x="float[N,3,16,24] x",
+        y="float[N,5] y",
+        init={"k": weights(6, 3, 4, 4), "w": weights(5, 6)} | {f"i{row}": np.array(row) for row in range(4)},
+    )
+    (head,) = rewrite_model(model).heads
+    assert head.feature_grids[0].size == (1, 6)
+    assert (head.places.known, head.places.columns) == (True, AxisPlaces(2.0, 4.0))

@@ -35,6 +35,9 @@ OFFSET = 0.8
 SWAPPED = 0.6
 #: Least answer in the middle of what moves a cell; of right maps 0.75 and more.
 MIDDLE = 0.4
+#: How far a cell may look behind the one before it, in cells, or stripes where those are wider: neighbours that are
+#: exchanged do by 1.
+BACKWARDS = 0.5
 #: Largest share of a step that moves no cell; a kernel of 3 pixels every 4 leaves out a quarter, which is no gap.
 UNSEEN = 0.3
 #: Up to this many cells along an axis have hardly an interior: they tell only where they differ enough; right maps of
@@ -62,6 +65,8 @@ class AxisLooks:
         silent: how many of the stripes that cells are said to look at move none.
         still: how many lines of cells that are said to look into the image no stripe moves: zeros around a map that was
             cropped before.
+        backwards: the farthest that a cell looks behind the one before it, in cells, or in stripes where those are
+            wider: neighbours that are exchanged hardly change the line.
     """
 
     correlation: float
@@ -75,6 +80,7 @@ class AxisLooks:
     unseen: float = 0.0
     silent: int = 0
     still: int = 0
+    backwards: float = 0.0
 
     @property
     def measure(self) -> float:
@@ -82,7 +88,12 @@ class AxisLooks:
         least, most = self._slopes
         below, above = (1 - self.slope) / (1 - least), (self.slope - 1) / (most - 1)
         apart, away = (1 - self.correlation) / (1 - CORRELATION), abs(self.offset) / OFFSET
-        others = self.swapped / SWAPPED, self.unseen / UNSEEN, (1 - self.middle) / (1 - MIDDLE)
+        others = (
+            self.swapped / SWAPPED,
+            self.unseen / UNSEEN,
+            (1 - self.middle) / (1 - MIDDLE),
+            self.backwards / BACKWARDS,
+        )
         return max(apart, below, above, away, *others, 2.0 * (self.silent > 0 or self.still > 0))
 
     @property
@@ -123,6 +134,8 @@ class AxisLooks:
             return f"the {name} look at places {self.slope:.2f} times as far apart as is said"
         if self.silent:
             return f"{self.silent} of {self.stripes} stripes that the {name} are said to look at move none of them"
+        if self.backwards > BACKWARDS:
+            return f"the {name} look at the image in another order: one lies {self.backwards:.2f} cells behind the last"
         if self.unseen > UNSEEN:
             return f"the {name} leave out {percent(self.unseen, 0)} of the image: what lies between them moves none"
         return f"the {name} look {self.offset:+.2f} cells away from where is said"
@@ -142,6 +155,7 @@ class AxisLooks:
             "unseen": self.unseen,
             "silent": self.silent,
             "still": self.still,
+            "backwards": self.backwards,
         }
         # Stripes tell no more digits, and each file has them in its record.
         return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()}
@@ -180,6 +194,7 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         len(edges) - 1,
         middle,
         still=still,
+        backwards=_backwards(said, seen, (edges[-1] - edges[0]) / (len(edges) - 1) / places.step),
     )
 
 
@@ -238,6 +253,12 @@ def _centroids(weights: np.ndarray, edges: np.ndarray) -> np.ndarray:
     middles, total = (edges[:-1] + edges[1:]) / 2, weights.sum(axis=0)
     middle = np.full(weights.shape[1], (edges[0] + edges[-1]) / 2)
     return np.asarray(np.divide(middles @ weights, total, out=middle, where=total > 0))
+
+
+def _backwards(said: np.ndarray, seen: np.ndarray, stripe: float) -> float:
+    """The farthest that a cell looks behind the one before it, in cells or in stripes of so many cells."""
+    steps = np.diff(seen) * np.sign(np.diff(said))
+    return max(0.0, -float(steps.min(initial=0.0))) / max(1.0, stripe)
 
 
 def _line(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

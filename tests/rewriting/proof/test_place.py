@@ -368,6 +368,32 @@ def test_a_gate_over_the_whole_map_does_not_hide_what_lies_between() -> None:
     assert check(f"{body} y = Mul(s, g)", places=places_of(6.0, 8.0), **cut).passed is False
 
 
+@pytest.mark.parametrize("cells", [4, 5, 8, 12, 16])
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize("stripes", [MAX_STRIPES, 5])
+def test_neighbours_that_are_exchanged_are_out_of_order(cells: int, axis: int, stripes: int) -> None:
+    """The line through all of them hardly changes."""
+    order = np.arange(cells)
+    order[: cells - cells % 2] = order[: cells - cells % 2].reshape(-1, 2)[:, ::-1].ravel()
+    found = check(
+        f"{PATCHES}\n y = Gather<axis={axis}>(a, order)",
+        x=f"float[N,3,{4 * cells},{4 * cells}] x",
+        size=(4 * cells, 4 * cells),
+        stripes=stripes,
+        order=order,
+    )
+    assert found.passed is False
+
+
+def test_neighbours_that_a_layer_over_tokens_exchanges_within_windows_are_out_of_order() -> None:
+    order = np.arange(64).reshape(4, 2, 4, 2)[:, ::-1, :, ::-1].reshape(64)
+    matrix = np.eye(64, dtype=np.float32)[order].T + np.float32(0.02) * weights(64, 64)
+    body = f"{PATCHES}\n t = Reshape(a, flat)\n m = MatMul(t, matrix)\n y = Reshape(m, square)"
+    found = check(body, matrix=matrix, flat=np.array([0, 6, 64]), square=np.array([0, 6, 8, 8]))
+    assert found.passed is False
+    assert "look at the image in another order" in found.reason
+
+
 #: Attention over all positions of a map (1, 6, 8, 8), added to it.
 ATTENTION = """
  t = Reshape(a, flat)
@@ -405,7 +431,7 @@ def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
     figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
-    figures |= {"unseen", "silent", "still"}
+    figures |= {"unseen", "silent", "still", "backwards"}
     assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
 
