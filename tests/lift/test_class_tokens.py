@@ -13,6 +13,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.lift.tokens.modes import AUTO, ClassTokenMode, ClassTokenWish
 from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import analyse
+from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -224,6 +225,48 @@ def test_nothing_new_reads_a_score_of_all_pairs_or_a_vendors_transpose() -> None
     own = found.graph.node[len(model.graph.node) :]
     read = {vendors[name].op_type for node in own for name in node.input if name in vendors}
     assert not read & {"Softmax", "Transpose", "LayerNormalization", "Erf"}
+
+
+def _read_by_new_nodes(model: onnx.ModelProto, rung: Attachment) -> set[str]:
+    made = rewrite_model(model, class_token=DIRECT, attachment=rung).model
+    return {name for node in made.graph.node[len(model.graph.node) :] for name in node.input}
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+@pytest.mark.parametrize("spelling", [{}, {"tokens_first": True, "scale_first": True}, {"qkv": "folded"}])
+def test_rows_read_from_the_trunk_and_rows_made_anew_are_the_same(
+    mode: ClassTokenMode, spelling: dict[str, Any]
+) -> None:
+    vit = Vit(**spelling)
+    data = images(vit)
+    _, grid, apart = vit.run(data, mode)
+    for rung in RUNGS[:2]:
+        found = rewrite_model(vit.model(), class_token=mode, attachment=rung)
+        head = found.heads[0]
+        assert head.grid is not None
+        assert head.placeless is not None
+        made = run(found, data, head.grid, head.placeless)
+        for mine, theirs in zip(made, (grid, apart), strict=True):
+            assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
+def test_the_lowest_rung_reads_sums_of_branches_and_no_weights_of_the_mlps() -> None:
+    model = Vit().model()
+    made = {name: node for node in model.graph.node for name in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer}
+
+    def branches(names: set[str]) -> list[int]:
+        """Of the sums of two that depend on the image, how many readers each has."""
+        sums = [name for name in names & made.keys() if made[name].op_type == "Add"]
+        return [
+            sum(name in node.input for node in model.graph.node) for name in sums if not weights & set(made[name].input)
+        ]
+
+    plain, named = (_read_by_new_nodes(model, rung) for rung in RUNGS[:2])
+    assert branches(plain) == [2, 2, 2]  # the last of four has one reader, and may be fused with it
+    assert {"up0", "down0"}.isdisjoint(plain)
+    assert branches(named) == []
+    assert {"up0", "down0", "out0"} <= named
 
 
 def test_no_new_tensor_has_a_number_for_each_pair_of_tokens() -> None:
