@@ -7,8 +7,8 @@ recursive functions walk back over the nodes that the lift built:
    that are constants or kept at their pooled value being selected too.
 2. At a dense layer, a 1x1 ``Conv`` with weight W and bias b, ``S (W X + b) = (S W) X + S b``: k rows of W are gathered,
    R = S W, (k, C), and from here on rows are *mixed*.
-3. *mix*: ``R (X + t) = R X + R t``, ``R (s X) = (R s) X`` with s on its diagonal, ``R [X; Y] = R_x X + R_y Y``; a norm's
-   centring ``R (X - mean X) = (R - mean R) X``, means over channels; and at a further dense layer
+3. *mix*: ``R (X + t) = R X + R t``, ``R (s X) = (R s) X`` with s on its diagonal, ``R [X; Y] = R_x X + R_y Y``, a
+   norm's centring ``R (X - mean X) = (R - mean R) X``, means over channels; and at a further dense layer
    ``R (W X + b) = (R W) X + R b``, down to the feature grid.
 
 Pulling through a further dense layer of C rows and C' columns pays if it saves multiplications, counted for one image
