@@ -87,6 +87,7 @@ class Program:
         nodes: in an order in which they can be computed.
         frozen: rows that are kept at their value: fixed ones, and what a lift does not pass.
         fixed: those of them that are the same for all images.
+        sizes: rows of which the image decides one number for each token, times fixed ones.
         attended: by the tensor of its result.
         rounded: the same.
         ranges: by a tensor of the vendor's that is quantized by its own range, scale and zero point.
@@ -101,6 +102,7 @@ class Program:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     frozen: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
+    sizes: set[str] = field(default_factory=set)
     attended: dict[str, Attended] = field(default_factory=dict)
     rounded: dict[str, Rounded] = field(default_factory=dict)
     ranges: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -145,8 +145,8 @@ m = MatMul(z, q)""",
 def test_windows_that_are_folded_are_mixtures_and_what_they_are_added_to_keeps_its_places() -> None:
     """VOLO's outlook attention: windows that overlap are put back where they were cut."""
     body = (
-        "h = Concat<axis=1>(x, x, x, x, x, x, x, x, x) f = Reshape(h, flat) m = Col2Im<pads=[1, 1, 1, 1]>(f, size, block)"
-        " y = Add(x, m)"
+        "h = Concat<axis=1>(x, x, x, x, x, x, x, x, x) f = Reshape(h, flat) "
+        "m = Col2Im<pads=[1, 1, 1, 1]>(f, size, block) y = Add(x, m)"
     )
     init = {"flat": np.array([0, 9, -1]), "size": np.array([4, 5]), "block": np.array([3, 3])}
     model = text_model(body, x="float[2,1,4,5] x", y="float[2,1,4,5] y", opset=18, init=init)
