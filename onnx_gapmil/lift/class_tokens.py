@@ -6,7 +6,10 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.coordinates.fields import is_number
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
 from onnx_gapmil.lift.logits import find_logits, find_members
 from onnx_gapmil.lift.tokens.boxes import Box, NoBox
@@ -18,6 +21,8 @@ from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
@@ -41,20 +46,22 @@ def lift_class_tokens(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     program = Program(walk.build, walk.trace)
     own = Unrolling(walk, program, mode, HANDLERS)
     refused = dict(search.refusals)
-    reached = False
+    takes: dict[str, list[str]] = {}
     for output, why in search.refusals.items():
         try:
             found = _takes(walk, output)
             for node, tensor in found:
                 _unroll(own, node, tensor)
-            reached = reached or bool(found)
+            takes[output] = [tensor for _, tensor in found]
         except HeadRefused as error:
             if why.code == "class-token":
                 refused[output] = replace(error.refusal, walked=why.walked)
-    if not reached or not program.selections:
+    if not any(takes.values()) or not program.selections:
         return replace(search, refusals=refused)
-    again = lift_heads(
-        walk.graph, program.trace, walk.build, walk.readout, walk.rules, TokenWalk(walk, program, mode, walk.rules)
+    tokens = TokenWalk(walk, program, mode, walk.rules)
+    again = lift_heads(walk.graph, program.trace, walk.build, walk.readout, walk.rules, tokens)
+    again = replace(
+        again, refusals={name: _reason(tokens, takes.get(name, ()), why) for name, why in again.refusals.items()}
     )
     if len(again.heads) <= len(search.heads):
         return replace(search, refusals={name: again.refusals.get(name, why) for name, why in refused.items()})
@@ -65,6 +72,12 @@ def lift_class_tokens(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     )
     still = {name: refused.get(name, why) for name, why in again.refusals.items()}
     return replace(again, heads=heads, refusals=still)
+
+
+def _reason(walk: TokenWalk, taken: Iterable[str], why: Refusal) -> Refusal:
+    """Why an output is refused: for a token that it takes, or for what its own walk met."""
+    lifts = (walk.try_lift(tensor) for tensor in taken)
+    return next((replace(lift, walked=why.walked) for lift in lifts if isinstance(lift, Refusal)), why)
 
 
 def _takes(walk: Lifting, output: str) -> list[tuple[gs.Node, str]]:
@@ -80,14 +93,29 @@ def _takes(walk: Lifting, output: str) -> list[tuple[gs.Node, str]]:
         if node.op in MOVERS and _takes_a_token(walk, node, tensor):
             found.append((node, tensor))
             continue
-        shape = walk.trace.shapes.get(tensor, ())
-        if any(walk.holds_places(tensor, axis) for axis in range(len(shape))):
-            continue  # a map: the head begins behind it
+        if _is_map(walk, tensor):
+            continue  # the head begins behind it
         for read in walk.graph.reads(node):
             if read not in seen:
                 seen.add(read)
                 queue.append(read)
     return found
+
+
+def _is_map(walk: Lifting, tensor: str) -> bool:
+    """Whether a tensor holds places that are apart.
+
+    Class tokens that stand alone look at the mean of all places; the logits of two, side by side, at two such means
+    (CrossViT), less than a pixel from each other.
+    """
+    looks = walk.coordinates.get(tensor)
+    for view in looks.views if looks is not None else ():
+        for (_, of), found in view.items():
+            values = found.values[is_number(found.values)]
+            if of > 0 and values.size and np.ptp(values) >= 1:
+                axes = range(len(walk.trace.shapes.get(tensor, ())))
+                return any(walk.holds_places(tensor, axis) for axis in axes)
+    return False
 
 
 def _takes_a_token(walk: Lifting, node: gs.Node, tensor: str) -> bool:

@@ -39,6 +39,13 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[Plan
         The map, or None; and whether any map was met at all.
     """
     queue, seen, has_maps = deque([source]), {source}, False
+    is_told = any(walk.holds_places(source, axis) for axis in range(len(walk.trace.shapes.get(source, ()))))
+
+    def holds(tensor: str, axes: tuple[int, int]) -> bool:
+        """Whether two axes may be rows and columns: heads and channels are as many as tokens, too (CrossViT)."""
+        shape = walk.trace.shapes[tensor]
+        return not is_told or any(shape[axis] == 1 or walk.holds_places(tensor, axis) for axis in axes)
+
     while queue and len(seen) < SEARCH_LIMIT:
         name = queue.popleft()
         shape = walk.trace.shapes.get(name, ())
@@ -46,13 +53,13 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[Plan
             roles = layout.roles(name)
             space = [axis for axis in range(4) if roles[axis] == "space"]
             has_maps = has_maps or len(space) == 2
-            if len(space) == 2 and shape[space[0]] * shape[space[1]] == count:
+            if len(space) == 2 and shape[space[0]] * shape[space[1]] == count and holds(name, (space[0], space[1])):
                 return Plane((shape[space[0]], shape[space[1]]), name, (space[0], space[1])), has_maps
         node = walk.graph.producer(name)
         if node is None:
             continue
         found = _split_tokens(walk, layout, node, name, count)
-        if found is not None:
+        if found is not None and holds(found.tensor, found.axes):
             return found, has_maps
         for tensor in node.inputs:
             if tensor.name and tensor.name not in seen and tensor.name not in walk.graph.constants:

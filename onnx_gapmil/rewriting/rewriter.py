@@ -157,7 +157,7 @@ def _rewrite_vendors(
         logits=[name for made in emitted for name in (made.names.logits, made.names.pooled) if name is not None],
         # The whole grids are the proof's, whether the file gives them or not.
         outputs=[name for made in emitted for name in (*made.names.tensors, made.grid)],
-        shadowed=attachment == "shadow",
+        rung=attachment,
     )
     proto = _assemble(analysis, emitted, heads, pools=pools)
     whole = _whole_grids(analysis, emitted, heads, proto, pools)

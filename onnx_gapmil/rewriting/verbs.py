@@ -142,7 +142,7 @@ def climb(
         return made, proof.compare(replace(made.source, proto=made.model), rung)
 
     tried = [compared(result, "plain")]
-    for rung in RUNGS[1:] if has_int8_activations(result.source.proto) else ():
+    for rung in _higher(result):
         if tried[-1][1].settled:
             return tried[-1]
         made = rewrite_model(
@@ -152,6 +152,14 @@ def climb(
     settled = [entry for entry in tried if entry[1].settled]
     equal = [entry for entry in tried if entry[1].equal]
     return next(iter(settled or equal or tried))
+
+
+def _higher(result: Rewrite) -> tuple[Attachment, ...]:
+    """The rungs above the lowest that may do something for a model."""
+    if has_int8_activations(result.source.proto):
+        return RUNGS[1:]
+    # A class token's row is read from sums of the trunk on the lowest rung alone.
+    return ("named",) if any(head.class_token is not None for head in result.heads) else ()
 
 
 def proof_of(result: Rewrite) -> ProofReport | None:

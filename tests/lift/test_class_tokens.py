@@ -13,6 +13,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.lift.tokens.modes import AUTO, ClassTokenMode, ClassTokenWish
 from onnx_gapmil.lift.verdict import ADVICE, UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import analyse
+from onnx_gapmil.rewriting.attachment.rungs import RUNGS, Attachment
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -32,6 +33,10 @@ SPELLINGS: dict[str, dict[str, Any]] = {
     "GELU as operator": {"gelu": "operator"},
     "LayerScale": {"scale_first": True},
     "norms behind": {"post_norm": True},
+    "norms by pools": {"norm_by_pools": True, "gelu": "tanh"},
+    "as many channels as patches": {"rows": 2, "columns": 4, "heads": 4},
+    "a head that also pools": {"pools": True},
+    "a head that also pools, registers": {"pools": True, "registers": 2, "takes": "slice"},
     "masks": {"masked": True},
     "registers": {"registers": 4},
     "tokens first": {"tokens_first": True},
@@ -226,6 +231,48 @@ def test_nothing_new_reads_a_score_of_all_pairs_or_a_vendors_transpose() -> None
     assert not read & {"Softmax", "Transpose", "LayerNormalization", "Erf"}
 
 
+def _read_by_new_nodes(model: onnx.ModelProto, rung: Attachment) -> set[str]:
+    made = rewrite_model(model, class_token=DIRECT, attachment=rung).model
+    return {name for node in made.graph.node[len(model.graph.node) :] for name in node.input}
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+@pytest.mark.parametrize("spelling", [{}, {"tokens_first": True, "scale_first": True}, {"qkv": "folded"}])
+def test_rows_read_from_the_trunk_and_rows_made_anew_are_the_same(
+    mode: ClassTokenMode, spelling: dict[str, Any]
+) -> None:
+    vit = Vit(**spelling)
+    data = images(vit)
+    _, grid, apart = vit.run(data, mode)
+    for rung in RUNGS[:2]:
+        found = rewrite_model(vit.model(), class_token=mode, attachment=rung)
+        head = found.heads[0]
+        assert head.grid is not None
+        assert head.placeless is not None
+        made = run(found, data, head.grid, head.placeless)
+        for mine, theirs in zip(made, (grid, apart), strict=True):
+            assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
+def test_the_lowest_rung_reads_sums_of_branches_and_no_weights_of_the_mlps() -> None:
+    model = Vit().model()
+    made = {name: node for node in model.graph.node for name in node.output}
+    weights = {tensor.name for tensor in model.graph.initializer}
+
+    def branches(names: set[str]) -> list[int]:
+        """Of the sums of two that depend on the image, how many readers each has."""
+        sums = [name for name in names & made.keys() if made[name].op_type == "Add"]
+        return [
+            sum(name in node.input for node in model.graph.node) for name in sums if not weights & set(made[name].input)
+        ]
+
+    plain, named = (_read_by_new_nodes(model, rung) for rung in RUNGS[:2])
+    assert branches(plain) == [2, 2, 2]  # the last of four has one reader, and may be fused with it
+    assert {"up0", "down0"}.isdisjoint(plain)
+    assert branches(named) == []
+    assert {"up0", "down0", "out0"} <= named
+
+
 def test_no_new_tensor_has_a_number_for_each_pair_of_tokens() -> None:
     vit = Vit(rows=5, columns=6)
     found = rewrite_model(vit.model(), class_token=DIRECT).model
@@ -331,6 +378,57 @@ def test_dropped_patches_are_refused_by_name() -> None:
     said = refused(model)
     assert "6 tokens" in said
     assert "no rows and columns of patches" in said
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_a_patch_that_is_masked_brings_nothing(mode: ClassTokenMode) -> None:
+    vit = Vit(masked=True)
+    for layer in range(vit.layers):
+        vit.weights[f"mask{layer}"][:, :, 1 + 4] = -1e4
+    (_, grid, apart), (_, expected, _) = answers(vit, mode)
+    assert np.abs(grid - expected).max() <= 3e-5 * np.abs(expected).max()
+    assert np.abs(grid[:, :, 1, 1] - apart).max() <= 1e-5 * np.abs(grid).max()  # the fifth of 2 x 3
+    assert np.abs(grid[:, :, 0, 0] - apart).max() > 0.01 * np.abs(grid).max()
+
+
+def test_what_meets_nothing_but_nonlinear_layers_is_refused_by_direct_alone() -> None:
+    model = Vit().model()
+    (norm,) = (node for node in model.graph.node if node.op_type == "LayerNormalization" and "gain" in node.input)
+    (take,) = (node for node in model.graph.node if norm.output[0] in node.input)
+    model.graph.node.insert(list(model.graph.node).index(take), onnx.helper.make_node("Tanh", norm.output, ["bent"]))
+    take.input[0] = "bent"
+    said = refused(model)
+    assert take.name in said
+    assert "'direct' stops; 'through' passes them" in said
+    assert analyse(model, class_token="through").search.heads  # noqa: S106 - a mode
+
+
+def test_registers_amid_the_patches_are_refused_by_name() -> None:
+    model = Vit(registers=2).model()
+    join = next(node for node in model.graph.node if node.op_type == "Concat" and node.attribute[0].i == 1)
+    start, patches = join.input
+    parts = {"own": (start, 0, 1), "first": (patches, 0, 3), "registers": (start, 1, 3), "last": (patches, 3, 6)}
+    position = list(model.graph.node).index(join)
+    for name, (source, low, high) in parts.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.arange(low, high), f"{name}_at"))
+        cut = onnx.helper.make_node("Gather", [source, f"{name}_at"], [name], axis=1)
+        model.graph.node.insert(position, cut)
+    del join.input[:]
+    join.input.extend(parts)
+    said = refused(model)
+    assert "it attends to 9 tokens" in said
+    assert "no rows and columns of patches" in said
+
+
+def test_a_mask_that_is_an_input_is_refused_by_name() -> None:
+    """Which patches count is no function of the image then."""
+    model = Vit(masked=True, batch=2).model()
+    place = next(at for at, tensor in enumerate(model.graph.initializer) if tensor.name == "mask0")
+    shape = list(model.graph.initializer[place].dims)
+    del model.graph.initializer[place]
+    entry = onnx.helper.make_tensor_value_info("mask0", onnx.TensorProto.FLOAT, shape)
+    model.graph.input.append(entry)
+    assert "input 'mask0'" in refused(model)
 
 
 def test_registers_behind_the_patches_are_refused_by_name() -> None:

@@ -33,9 +33,11 @@ class Vit:
         qkv: ``split``, ``gather`` or ``slice`` of one fused layer, or ``separate`` ones, or ``folded`` into the batch;
             or an operator that hides them: ``Attention``, ``MultiHeadAttention`` of ONNX Runtime, ``standard``.
         gelu: ``erf``, ``tanh`` or ``operator``.
+        pools: the head adds what a layer of its own makes of the mean over the patches.
         takes: ``gather``, ``slice`` or ``split``: how the head takes the token.
         scale_first: LayerScale behind each branch.
         post_norm: norms behind the sums and not before the branches.
+        norm_by_pools: norms spelled out, their means by GlobalAveragePool, as tf2onnx does.
         masked: a bias on the attention's scores, another for each head and pair of tokens.
         tokens_first: (T, N, C) in the trunk.
         batch: fixed number of images; None leaves it open.
@@ -59,8 +61,10 @@ class Vit:
     qkv: str = "split"
     gelu: str = "erf"
     takes: str = "gather"
+    pools: bool = False
     scale_first: bool = False
     post_norm: bool = False
+    norm_by_pools: bool = False
     masked: bool = False
     tokens_first: bool = False
     batch: int | None = None
@@ -104,9 +108,10 @@ class Vit:
         made("shift", size, size=0.2)
         made("head", size, self.classes)
         made("head_bias", self.classes)
+        made("pool_head", size, self.classes)
         self.margin = 0.5
         for name, array in self.weights.items() if self.integers else ():
-            if array.ndim == 2 and name != "head":
+            if array.ndim == 2 and not name.endswith("head"):
                 # Integers of 8 bits times a scale for each column, or one for all.
                 axis = None if self.integers == "dynamic" else 0
                 scale = (np.abs(array).max(axis=axis, keepdims=True) / 127).astype(np.float32)
@@ -168,6 +173,9 @@ class Vit:
         logits = tokens[0] @ w["head"] + w["head_bias"]
         apart = rest @ w["head"] + w["head_bias"]
         grid = cells * (placed @ w["head"]) + apart
+        if self.pools:
+            own = tokens[1 + self.registers :] @ w["pool_head"]
+            logits, grid = logits + own.mean(axis=0), grid + own
         return logits, grid.T.reshape(self.classes, self.rows, self.columns), apart
 
     def _attention(self, tokens: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -312,8 +320,11 @@ class _Writer:
             tokens = self._block(tokens, layer)
         tokens = self._norm(tokens, "gain", "shift")
         answer = self.node("Gemm", self._taken(tokens), self.weight("head"), self.weight("head_bias"))
+        if vit.pools:
+            bounds = [self.ints(at) for at in (1 + vit.registers, vit.tokens, 1)]
+            mean = self.node("ReduceMean", self.node("Slice", tokens, *bounds), self.ints(1), keepdims=0)
+            self.node("Add", answer, self.node("MatMul", mean, self.weight("pool_head")))
         self._nodes[-1].output[0] = "y"
-        del answer
         batch: int | str = "n" if vit.batch is None else vit.batch
         kind = TensorProto.FLOAT16 if vit.half else TensorProto.FLOAT
         graph = helper.make_graph(
@@ -373,6 +384,12 @@ class _Writer:
         return self.node("DequantizeLinear", self.node("QuantizeLinear", data, *given), *given)
 
     def _norm(self, data: str, gain: str, shift: str) -> str:
+        if self._vit.norm_by_pools:
+            centred = self.node("Sub", data, self.node("GlobalAveragePool", data))
+            square = self.node("GlobalAveragePool", self.node("Mul", centred, centred))
+            size = self.node("Reciprocal", self.node("Sqrt", self.node("Add", square, self.const(1e-5))))
+            scaled = self.node("Mul", centred, self.node("Mul", size, self.weight(gain)))
+            return self.node("Add", scaled, self.weight(shift))
         return self.pair(
             self.node("LayerNormalization", data, self.weight(gain), self.weight(shift), axis=-1, epsilon=1e-5)
         )

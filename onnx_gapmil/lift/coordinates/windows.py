@@ -228,11 +228,23 @@ def _between(found: Field, axis: int, places: np.ndarray, stride: int) -> Field:
     return Field(compact(values), found.step / stride)
 
 
+def _folded(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """Col2Im: windows that overlap are added up, so that of each place no more is known than that it is a mixture."""
+    after = scene.out_shape(node)
+
+    def look(found: Field) -> Field:
+        mean = contract(found, (1, 2), MIXED)
+        return Field(mean.values.reshape(*mean.values.shape, *[1] * (len(after) - 3)), mean.step)
+
+    return [parts[0].mapped(after, look)]
+
+
 RULES: dict[str, Rule] = {
     **dict.fromkeys(
         ("Conv", "FusedConv", "ConvInteger", "QLinearConv", "NhwcConv", "NhwcFusedConv", "DeformConv"), _convolved
     ),
     **dict.fromkeys(("AveragePool", "LpPool", "MaxPool", "NhwcMaxPool", "QLinearAveragePool"), _pooled),
     **dict.fromkeys(("GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "QLinearGlobalAveragePool"), _pooled_whole),
+    "Col2Im": _folded,
     "ConvTranspose": _transposed,
 }

@@ -118,7 +118,13 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     own = _token_walk(walk)
     row = node.inputs[0].name
     if own.is_fixed(row):
-        raise _refused(own, walk.output, "it attends to nothing that has a place")
+        stopped = own.mode == "direct" and own.program.skipped
+        message = (
+            "all that attentions bring it meets nonlinear layers, at which 'direct' stops; 'through' passes them"
+            if stopped
+            else "it attends to nothing that has a place"
+        )
+        raise _refused(own, walk.output, message)
     own.lift_rows(row)
     lifted = walk.lift(row)
     shape = walk.shape(walk.output)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def multiply(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """A product of matrices: by a fixed one a dense layer, of two that depend on the image an attention."""
+    if any(node.attrs.get(name, 0) for name in ("transA", "transB", "transBatchA", "transBatchB")):
+        raise own.refuse(node, "it transposes what it multiplies")
     names = [read.name for read in node.inputs]
     fixed = [own.walk.is_fixed(name) for name in names]
     shapes = [own.walk.shape(name) for name in names]
@@ -82,29 +84,35 @@ def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int
     if lead[0] != lead[1] or any(box.is_cut(at) for at in range(rank - 2)):
         raise own.refuse(node, "its factors have other heads")
     if own.walk.holds_places(other, axis):
+        if float(node.attrs.get("alpha", 1.0)) != 1.0:
+            raise own.refuse(node, "it scales what it brings")
         return _brought(own, node, weights, other, axis, box, held)
     keys, width = tokens_of(own, node, other, rank - 1 - row)
     return _scores(own, node, tensor, box, (weights, keys, width), row=row)
 
 
 def _scores(own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tuple[str, str, int], *, row: int) -> str:
-    """A query by all keys, in the vendor's own shapes."""
+    """A query by all keys: one product of matrices for all heads, so that the keys lie as the trunk's layer made them.
+
+    A query of C channels becomes (C, G), each head's own channels in its column.
+    """
     query, keys, width = operands
     program, other = own.program, node.inputs[1 - row].name
     shape = own.walk.shape(other)
     tokens = shape[-1 if row == 0 else -2]
     groups = math.prod(shape[:-2]) // own.batch
-    dtype, inner = own.dtype(keys), width // groups
-    # (N, T, G * D) as (N, G, D, T) or (N, G, T, D), the leading axes as the vendor has them.
-    goal = program.constant(np.asarray([0, tokens, groups, inner], np.int64))
-    name = program.node("Reshape", [keys, goal], (own.batch, tokens, groups, inner), dtype, frozen=True)
-    perm = [0, 2, 3, 1] if row == 0 else [0, 2, 1, 3]
-    laid = (own.batch, groups, inner, tokens) if row == 0 else (own.batch, groups, tokens, inner)
-    name = program.node("Transpose", [name], laid, dtype, frozen=True, perm=perm)
-    if laid != shape:
-        name = own.reshaped(name, shape)
-    inputs = [query, name] if row == 0 else [name, query]
-    return own.emit(node, inputs, own.size(box), tensor, frozen=True)
+    dtype, batch = own.dtype(keys), own.batch
+    column = own.reshaped(query, (batch, width, 1))
+    heads = np.repeat(np.eye(groups, dtype=dtype), width // groups, axis=0)[None]
+    apart = program.node("Mul", [column, program.constant(heads)], (batch, width, groups), dtype, frozen=True)
+    name = program.node("MatMul", [keys, apart], (batch, tokens, groups), dtype, frozen=True)
+    name = program.node("Transpose", [name], (batch, groups, tokens), dtype, frozen=True, perm=[0, 2, 1])
+    factor = float(node.attrs.get("alpha", 1.0))
+    if factor != 1.0:  # ONNX Runtime's FusedMatMul
+        given = [name, program.constant(np.asarray(factor, dtype))]
+        name = program.node("Mul", given, (batch, groups, tokens), dtype, frozen=True)
+    del tensor
+    return name if own.size(box) == (batch, groups, tokens) else own.reshaped(name, own.size(box))
 
 
 def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str) -> str:

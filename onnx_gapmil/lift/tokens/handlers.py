@@ -19,6 +19,7 @@ from onnx_gapmil.lift.tokens.pointwise import (
     SUMS,
     along_axis,
     elementwise,
+    mean_channels,
     normalize,
     reduce,
 )
@@ -40,6 +41,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         **{("", op): normalize for op in NORMS},
         **{("", op): along_axis for op in ("Softmax", "LogSoftmax", "LpNormalization", "Hardmax")},
         **{("", op): reduce for op in (*LINEAR_REDUCTIONS, *REDUCTIONS)},
+        ("", "GlobalAveragePool"): mean_channels,
         ("", "MatMul"): multiply,
         (_RUNTIME, "FusedMatMul"): multiply,
         ("", "Gemm"): gemm,

@@ -44,7 +44,16 @@ def _operands(own: Unrolling, node: gs.Node, box: Box) -> Generator[tuple[str, B
 def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """The same of the operands' rows."""
     rows = yield from _operands(own, node, box)
-    return own.emit(node, rows, own.size(box), tensor, bends=_bends(own, node, rows))
+    made = own.emit(node, rows, own.size(box), tensor, bends=_bends(own, node, rows))
+    imaged = [row for row in rows if not own.is_same_for_all(row)]
+    if node.op in ("Div", "Mul") and imaged and all(_is_one_number(own, row) for row in imaged):
+        own.program.sizes.add(made)
+    return made
+
+
+def _is_one_number(own: Unrolling, row: str) -> bool:
+    """Whether what the image decides of a row is one number a token: a norm's size, times its weights perhaps."""
+    return row in own.program.sizes or math.prod(own.shape(row)) <= own.batch
 
 
 def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
@@ -58,7 +67,7 @@ def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
     if node.op not in PRODUCTS:
         return True
     imaged = [row for row in rows if not own.is_same_for_all(row)]
-    wide = [row for row in imaged if math.prod(own.shape(row)) > own.batch]
+    wide = [row for row in imaged if not _is_one_number(own, row)]
     if node.op == "Mul":
         return len(wide) > 1
     if node.op == "Div":
@@ -114,6 +123,27 @@ def reduce(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     row = yield data, source
     rows = [row, *(read.name for read in node.inputs[1:])]
     return own.emit(node, rows, own.size(box), tensor, bends=node.op not in LINEAR_REDUCTIONS)
+
+
+def mean_channels(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """GlobalAveragePool of (N, T, C), which is how tf2onnx spells a norm's means: over all axes but two."""
+    data = node.inputs[0].name
+    shape = own.walk.shape(data)
+    axes = list(range(2, len(shape)))
+    source = type(box)(shape, (*box.kept[:2], *(tuple(range(shape[axis])) for axis in axes)))
+    row = yield data, source
+    program = own.program
+    late = own.walk.graph.opset >= 18
+    rows = [row, program.constant(np.asarray(axes, np.int64))] if late else [row]
+    return program.node(
+        "ReduceMean",
+        rows,
+        own.size(box),
+        own.dtype(tensor),
+        frozen=own.is_frozen(row),
+        name=node.name or "",
+        axes=None if late else axes,
+    )
 
 
 def _axes(own: Unrolling, node: gs.Node, shape: tuple[int, ...]) -> list[int]:

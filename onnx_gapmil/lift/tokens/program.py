@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.tokens.boxes import Box
 
 #: Domain of the operators that stand for what has no name in ONNX.
 DOMAIN = "gapmil.tokens"
@@ -86,9 +87,12 @@ class Program:
         nodes: in an order in which they can be computed.
         frozen: rows that are kept at their value: fixed ones, and what a lift does not pass.
         fixed: those of them that are the same for all images.
+        sizes: rows of which the image decides one number for each token, times fixed ones.
         attended: by the tensor of its result.
         rounded: the same.
         ranges: by a tensor of the vendor's that is quantized by its own range, scale and zero point.
+        origins: for rows that are a part of a tensor of the vendor's, which one and which part.
+        sources: tensors of the vendor's that attentions read all tokens of.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
         skipped: nonlinear operators that the lift stops at, by the vendor's names.
     """
@@ -98,9 +102,12 @@ class Program:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     frozen: set[str] = field(default_factory=set)
     fixed: set[str] = field(default_factory=set)
+    sizes: set[str] = field(default_factory=set)
     attended: dict[str, Attended] = field(default_factory=dict)
     rounded: dict[str, Rounded] = field(default_factory=dict)
     ranges: dict[str, tuple[str, str]] = field(default_factory=dict)
+    origins: dict[str, tuple[str, Box]] = field(default_factory=dict)
+    sources: set[str] = field(default_factory=set)
     selections: dict[str, str] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
 

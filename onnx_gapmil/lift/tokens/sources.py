@@ -156,6 +156,7 @@ def _gathered(own: Unrolling, node: gs.Node, way: _Way, lines: _Lines, count: in
     layout = _layout(own, way.tensor, lines)
     assert layout is not None  # noqa: S101 - asked before
     dtype, name = own.dtype(way.tensor), way.tensor
+    program.sources.add(name)
     ahead = [axis for axis in (layout.images, layout.tokens) if axis is not None]
     rest = [axis for axis in range(len(shape)) if axis not in ahead]
     order = [*ahead, *rest]

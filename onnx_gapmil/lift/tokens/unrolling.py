@@ -66,6 +66,7 @@ class Unrolling:
             except StopIteration as done:
                 key, _ = stack.pop()
                 answer = self._rows[key] = str(done.value)
+                self.program.origins.setdefault(answer, key)  # what only hands a row on comes later
                 continue
             answer = self._rows.get(wanted)
             if answer is None:

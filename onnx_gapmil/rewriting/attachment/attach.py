@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifting import Lifting
+    from onnx_gapmil.rewriting.attachment.rungs import Attachment
 
 
 def attach(
-    walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: Sequence[str], *, shadowed: bool = False
+    walk: Lifting, maps: Iterable[str], logits: Iterable[str], outputs: Sequence[str], rung: Attachment = "plain"
 ) -> int:
     """Redirect what new nodes read; see the module.
 
@@ -43,21 +44,21 @@ def attach(
         maps: the vendor's tensors that heads pool.
         logits: new outputs that are the vendor's logits; what they are made of is theirs to read.
         outputs: all tensors that are wanted.
-        shadowed: read nothing behind int8 activations, but repeat the part that makes it (`shadow`).
+        rung: how much is done; see `rungs`.
 
     Returns:
         How many of the vendor's nodes were repeated for shadows.
     """
     build = walk.build
     free = build.needed(logits)
-    values = Values(walk, frozenset(maps))
+    values = Values(walk, frozenset(maps), sums=rung == "plain")
     is_row = walk.program.holds if isinstance(walk, TokenWalk) else lambda _: False
     for node in build.needed_nodes(outputs):
         if not any(tensor.name in free for tensor in node.outputs):
             _redirect(walk, node, {name: values.value(name) for name in _reads(walk, node, fixed=False)})
             _redirect(walk, node, {name: values.value(name) for name in _reads(walk, node, fixed=True) if is_row(name)})
     shadow = Shadow(walk)
-    for node in build.needed_nodes(outputs) if shadowed else ():
+    for node in build.needed_nodes(outputs) if rung == "shadow" else ():
         _redirect(walk, node, {name: shadow.value(name) for name in _reads(walk, node, fixed=False)})
     constants = Constants(walk)
     for node in build.needed_nodes(outputs):

@@ -21,6 +21,7 @@ from onnx_gapmil.lift.quantization import FLOAT, input_name
 from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import Refusal
 from onnx_gapmil.rewriting.attachment.fences import fence
+from onnx_gapmil.rewriting.attachment.rows import read_rows
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -37,15 +38,24 @@ _OF_THE_POOL = frozenset({"pool", "flatten", "shape"})
 class Values:
     """Pooled values of our own, each made once."""
 
-    def __init__(self, walk: Lifting, maps: frozenset[str]) -> None:
+    def __init__(self, walk: Lifting, maps: frozenset[str], *, sums: bool = False) -> None:
+        """Nothing is made yet, but for a class token's rows.
+
+        Args:
+            walk: the walk.
+            maps: what heads pool.
+            sums: read a class token's row from the sums of the trunk's branches.
+        """
         self._walk = walk
         self._build = walk.build
         self._maps = maps
         self._values: dict[str, str] = {}
         self._depth = 0
         if isinstance(walk, TokenWalk):
+            self._values |= read_rows(walk, sums=sums)
             for row in walk.program.rows:  # first things first: a trunk is deeper than a stack
-                self._values[row] = self._of_row(walk, row)
+                if row not in self._values:
+                    self._values[row] = self._of_row(walk, row)
 
     def value(self, tensor: str) -> str:
         """What to read in place of a vendor's tensor; itself where it is no pooled value, or cannot be recomputed."""

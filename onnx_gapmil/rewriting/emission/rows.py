@@ -7,8 +7,9 @@ recursive functions walk back over the nodes that the lift built:
    that are constants or kept at their pooled value being selected too.
 2. At a dense layer, a 1x1 ``Conv`` with weight W and bias b, ``S (W X + b) = (S W) X + S b``: k rows of W are gathered,
    R = S W, (k, C), and from here on rows are *mixed*.
-3. *mix*: ``R (X + t) = R X + R t``, ``R (s X) = (R s) X`` with s on its diagonal, ``R [X; Y] = R_x X + R_y Y``, and at
-   a further dense layer ``R (W X + b) = (R W) X + R b``, down to the feature grid.
+3. *mix*: ``R (X + t) = R X + R t``, ``R (s X) = (R s) X`` with s on its diagonal, ``R [X; Y] = R_x X + R_y Y``, a
+   norm's centring ``R (X - mean X) = (R - mean R) X``, means over channels; and at a further dense layer
+   ``R (W X + b) = (R W) X + R b``, down to the feature grid.
 
 Pulling through a further dense layer of C rows and C' columns pays if it saves multiplications, counted for one image
 of P cells::
@@ -208,6 +209,9 @@ class RowSelector:
             return self._mix(names[0], matrix, rows)
         if node.op == "Neg":
             return self._mix(names[0], self._build.node("Neg", [matrix]), rows)
+        if node.op == "Sub" and self._is_mean_over_channels(names[1], names[0]):
+            centred = self._build.node("Sub", [matrix, self._build.reduce("ReduceMean", matrix, [2])])
+            return self._mix(names[0], centred, rows)
         if node.op in ("Add", "Sub"):
             return self._build.node(node.op, [self._mix_operand(name, matrix, node, rows) for name in names])
         if node.op in ("Mul", "Div"):
@@ -220,6 +224,16 @@ class RowSelector:
         if node.op == "Conv" and self._is_dense(node) and self._composing_pays(node, rows):
             return self._mix_dense(node, matrix, rows)
         return None
+
+    def _is_mean_over_channels(self, tensor: str, of: str) -> bool:
+        """Whether a tensor is the mean over another's channels, cell by cell."""
+        node = self._build.maker(tensor)
+        if node is None or node.op != "ReduceMean" or str(node.inputs[0].name) != of:
+            return False
+        given = self._build.value(str(node.inputs[1].name)) if len(node.inputs) > 1 else node.attrs.get("axes")
+        return (
+            given is not None and [int(axis) for axis in np.ravel(given)] == [1] and bool(node.attrs.get("keepdims", 1))
+        )
 
     def _mix_operand(self, tensor: str, matrix: str, node: gs.Node, rows: Selection) -> str:
         """R times an operand of a sum, which may be a map, one number for each channel, or the same for all of them."""

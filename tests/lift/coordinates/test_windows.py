@@ -140,3 +140,18 @@ m = MatMul(z, q)""",
     looks = coordinates_of(model)
     np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.repeat(np.arange(4) + 0.5, 5))
     np.testing.assert_array_equal(coordinate(looks, 3)[0, :, 0], np.tile(np.arange(5) + 0.5, 4))
+
+
+def test_windows_that_are_folded_are_mixtures_and_what_they_are_added_to_keeps_its_places() -> None:
+    """VOLO's outlook attention: windows that overlap are put back where they were cut."""
+    body = (
+        "h = Concat<axis=1>(x, x, x, x, x, x, x, x, x) f = Reshape(h, flat) "
+        "m = Col2Im<pads=[1, 1, 1, 1]>(f, size, block) y = Add(x, m)"
+    )
+    init = {"flat": np.array([0, 9, -1]), "size": np.array([4, 5]), "block": np.array([3, 3])}
+    model = text_model(body, x="float[2,1,4,5] x", y="float[2,1,4,5] y", opset=18, init=init)
+    mixed = coordinates_of(model)
+    assert (coordinate(mixed, 2) == MIXED).all()
+    assert (coordinate(mixed, 3) == MIXED).all()
+    assert np.unique(coordinate(mixed, 0)).size == 2  # images are told apart
+    assert np.array_equal(coordinate(coordinates_of(model, "y"), 2)[0, 0, :, 0], np.arange(4) + 0.5)

@@ -192,6 +192,17 @@ def test_no_whole_grid_is_in_the_graph(head: str) -> None:
     assert not [node for node in made.graph.node if node.op_type == "Conv" and node.name.startswith("gapmil")]
 
 
+@pytest.mark.parametrize("opset", [17, 21])
+def test_a_norm_between_two_layers_is_centred_in_the_rows(opset: int) -> None:
+    """The mean over eight hidden channels is a mean over the rows' coefficients: no cell has hidden channels."""
+    body = POOL + "h = Gemm<transB=1>(f, v, c)\n n = LayerNormalization(h, s, t)\n y = Gemm<transB=1>(n, u, b)"
+    init = {key: INIT[key] for key in "vcub"} | {"s": weights(8) + 2, "t": weights(8, seed=3)}
+    model = text_model(body, x="float[N,6,3,5] x", y="float[N,9] y", opset=opset, init=init)
+    check_rows(model, images(model))
+    made = rewrite_model(model, emit="topk:3").model
+    assert {shape[1] for shape in tensors_of(made).values() if shape[-2:] == (3, 5)} <= {3, 6}
+
+
 def test_a_whole_grid_that_is_there_is_used() -> None:
     made = rewrite_model(model_of("relu between"), emit="grid,topk:3").model
     (node,) = [node for node in made.graph.node if node.op_type == "GatherND"]
