@@ -70,7 +70,7 @@ class SizeFigures:
         note: what is to be said of the size.
         images: how many.
         top1: share that is answered rightly.
-        top1_difference: to the first row; None of that.
+        top1_difference: to the first row; None of that, and of a stitched grid of its size, whose answers are the same.
         top5: share of which a true class is among the first five.
         ece: calibration error.
         temperature: what the logits would have to be divided by, on these very images; None of several labels.
@@ -136,10 +136,12 @@ def figures_by_size(runs: Sequence[Measured]) -> tuple[SizeFigures, ...]:
     kept = [[record for record in run.records if record.image in common] for run in runs]
     if not common:
         return ()
-    return tuple(_figures(run, own, kept[0]) for run, own in zip(runs, kept, strict=True))
+    return tuple(_figures(run, own, runs[0], kept[0]) for run, own in zip(runs, kept, strict=True))
 
 
-def _figures(run: Measured, records: Sequence[ImageRecord], first: Sequence[ImageRecord]) -> SizeFigures:
+def _figures(
+    run: Measured, records: Sequence[ImageRecord], base: Measured, first: Sequence[ImageRecord]
+) -> SizeFigures:
     images, before = ([record.measures for record in each] for each in (records, first))
     found = summarise(images)
     wrong = found.foreground.wrong if found.foreground is not None else None
@@ -156,7 +158,8 @@ def _figures(run: Measured, records: Sequence[ImageRecord], first: Sequence[Imag
         note=run.note,
         images=len(images),
         top1=found.top1,
-        top1_difference=None if is_first else _accuracy_difference(images, before),
+        # Answers of one size are the same, however fine the grid.
+        top1_difference=None if run.size == base.size else _accuracy_difference(images, before),
         top5=found.top5,
         ece=found.calibration.ece,
         temperature=best_temperature([image.nll_ladder for image in images if image.nll_ladder is not None]),

@@ -118,12 +118,11 @@ def test_auto_and_the_provider_that_it_means_are_measured_once() -> None:
     ("proto", "changes", "error", "said"),
     [
         (model("float[1,3,6,5] x"), {}, InputError, "takes batches of 1 only"),
-        (model(), {"size": (9, 9)}, InputError, "fixes its input to 6x5"),
         (model(), {"providers": ("nonsense",)}, ProviderError, "'nonsense' is not part of"),
         (rewrite_model(model()).model, {}, InputError, "is a rewritten model already"),
         (model(), {"emissions": ("nonsense",)}, InputError, "nonsense"),
     ],
-    ids=["batch", "size", "provider", "rewritten", "emission"],
+    ids=["batch", "provider", "rewritten", "emission"],
 )
 def test_what_cannot_be_measured_is_said(proto: onnx.ModelProto, changes: dict, error: Any, said: str) -> None:
     with pytest.raises(error, match=said):

@@ -116,7 +116,7 @@ def render_report(report: Report) -> str:
         "suspects": ("Suspects", None if guesses else suspects),
         "findings": ("Findings", None if guesses else findings_section(summary)),
         "classes": ("Classes", classes_section(summary)),
-        "sizes": ("Sizes", sizes_section(summary)),
+        "sizes": ("Sizes", None if guesses else sizes_section(summary)),
         "slices": ("Slices", slices_section(summary, gallery=bool(gallery.images))),
         "measured": ("Measured", conditions_section(summary)),
     }

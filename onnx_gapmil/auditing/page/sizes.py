@@ -49,12 +49,12 @@ def sizes_section(summary: AuditSummary) -> Markup | None:
             tag("summary", "What the columns are"),
             tag(
                 "p",
-                "Errors and their control are as under Findings. Of more cells one is sooner right by chance, which "
-                "is why the control stands beside; and a smaller cell touches a box less easily, so that the pointing"
-                " game of a finer grid is the harder one. Temperature: what the logits would have to be divided by "
-                "for the likelihood of the labels to be highest, found on these very images and applied nowhere; "
-                "above 1 the model is surer than it is right (arXiv 1706.04599). Boxes are cut at the threshold that "
-                "is best at each size, each half of the objects at the other half's.",
+                "Errors and their control are as under Findings. Of more cells one is sooner right by chance, which is "
+                "why the control stands beside; and a smaller cell touches a box less easily, so that the pointing "
+                "game of a finer grid is the harder one. Temperature: what the logits would have to be divided by for "
+                "the likelihood of the labels to be highest, found on these very images and applied nowhere; above 1 "
+                "the model is surer than it is right (arXiv 1706.04599). Boxes are cut at the threshold that is best "
+                "at each size, each half of the objects at the other half's.",
             ),
         ),
         id="sizes",
