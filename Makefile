@@ -14,7 +14,7 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs release samples zoo zoo-table clean
+.PHONY: help demo test test-extras lint format docs release samples zoo zoo-table clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ demo: $(READY) ## Find, lift and look: a small digit classifier, its scenes, pic
 
 test: $(READY) ## Run the tests.
 	@$(RUN) -m pytest -q -n $(JOBS)
+
+test-extras: $(READY) ## Run the tests of the extras, in an environment of its own (fetches their packages).
+	@test -e $(VENV)/extras/pyvenv.cfg || $(PYTHON) -m venv $(VENV)/extras
+	@$(subst $(VENV)/,$(VENV)/extras/,$(PIP)) install --upgrade 'pip>=25.1'
+	@$(subst $(VENV)/,$(VENV)/extras/,$(PIP)) install --editable '.[remote]' --group extras
+	@$(subst $(VENV)/,$(VENV)/extras/,$(RUN)) -m pytest -q -n $(JOBS) -m remote
 
 lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-linter.
 	@$(RUN) -m ruff check .

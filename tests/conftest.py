@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -43,6 +44,13 @@ def _no_cuda() -> str | None:
     return None if problem is None else f"CUDA does not work here: {problem.what}"
 
 
+@functools.cache
+def _no_remote() -> str | None:
+    """Why tests of data behind URLs cannot run; None if the extra and its test server are there."""
+    lacking = [name for name in ("fsspec", "s3fs", "moto", "flask") if importlib.util.find_spec(name) is None]
+    return f"NO EXTRA [remote]: {', '.join(lacking)} not installed; run make test-extras" if lacking else None
+
+
 def pytest_report_header() -> list[str]:
     """Say at the top which tests this machine cannot run: a silent skip looks like a pass."""
     missing = _no_shared_zoo()
@@ -60,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, reason in (("shared", _no_shared_zoo), ("gpu", _no_cuda)):
+    for marker, reason in (("shared", _no_shared_zoo), ("gpu", _no_cuda), ("remote", _no_remote)):
         if item.get_closest_marker(marker) and (missing := reason()) is not None:
             pytest.skip(missing)
 

@@ -114,6 +114,23 @@ def listed(folder: Place) -> list[Place]:
     return sorted(folder.iterdir(), key=lambda entry: entry.name)
 
 
+def walk_files(folder: Place) -> Iterator[Place]:
+    """All files in a folder and in those below, hidden ones left out; links to folders are followed."""
+    if isinstance(folder, RemotePath):
+        for place, _, names in walk(folder):
+            yield from (place / name for name in names if not name.startswith("."))
+        return
+    seen: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        status = os.stat(here)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:  # a link back
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in names if not name.startswith("."))
+
+
 def walk(folder: RemotePath) -> Iterator[tuple[RemotePath, list[str], list[str]]]:
     """`os.walk` of a folder behind a URL: each folder, the names of those in it, and of its files."""
     entries = sorted(folder.iterdir())

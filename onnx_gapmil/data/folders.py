@@ -87,8 +87,9 @@ def _nothing(root: Place, folders: list[Place], loose: int, what_else: str) -> s
 
 LAYOUTS = (
     "folders of classes (DATA/cat/1.jpg), a CSV, JSON-lines or JSON file with 'image' and 'label', COCO "
-    "(instances_*.json), Pascal VOC (Annotations/*.xml, JPEGImages/), ILSVRC (wnids in XML, LOC_val_solution.csv, "
-    "val.txt); see docs/datasets.md"
+    "(instances_*.json), YOLO (data.yaml, images/, labels/), Pascal VOC (Annotations/*.xml, JPEGImages/), ILSVRC "
+    "(wnids in XML, LOC_val_solution.csv, val.txt), Parquet of the Hugging Face kind, tars of WebDataset; "
+    "see docs/datasets.md"
 )
 
 

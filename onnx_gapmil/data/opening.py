@@ -17,6 +17,7 @@ from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
+from onnx_gapmil.data.yolo import find_config, is_config, read_yolo
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
 from onnx_gapmil.files.remote import Place, is_url, require_url
@@ -28,8 +29,8 @@ def open_data(path: str | Path, *, labels: str | Path | None = None) -> DataSet:
     """Open a labelled data set, whatever its layout; docs/datasets.md shows each.
 
     A folder is taken for the first of these that fits: Pascal VOC or ILSVRC (XML files), the one label file that it
-    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`, a list of names and labels), shards (Parquet,
-    tars of WebDataset), folders of classes.
+    holds (CSV, JSON-lines, JSON list, COCO, `LOC_val_solution.csv`), YOLO (`data.yaml`, or `images` and `labels`), a
+    list of names and labels, shards (Parquet, tars of WebDataset), folders of classes.
 
     Args:
         path: DATA: a folder, or a label file with the images in its folder; a Parquet file or a tar, or a pattern of
@@ -94,6 +95,8 @@ def _open_folder(root: Place) -> DataSet:
         chosen = _choose({file: kind for file, kind in inner.items() if kind == "coco"}, root)
     if chosen is not None:
         return _read_label_file(chosen, root)
+    if (config := find_config(root)) is not None:
+        return read_yolo(config)
     lists = [file for file, kind in kinds.items() if kind == "list"]
     if len(lists) == 1 and not any(entry.is_dir() for entry in root.iterdir() if not entry.name.startswith(".")):
         return _read_label_file(lists[0], root)
@@ -139,6 +142,8 @@ def _open_file(file: Place) -> DataSet:
         return _open_labelled(file.parents[2], file)
     if file.suffix.lower() == ".xml":
         raise DataError(f"{file}: this is the annotation of one image; give the folder of the data set.")
+    if is_config(file):
+        return read_yolo(file)
     if is_image(file.name):
         raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
     return _read_label_file(file, file.parent)

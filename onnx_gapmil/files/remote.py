@@ -21,7 +21,18 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Blob, TooLargeError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
-_TAGS = ("ETag", "etag", "md5Hash", "CRC", "LastModified", "last_modified", "updated", "mtime", "created")
+_TAGS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "Content-MD5",
+    "CRC",
+    "LastModified",
+    "Last-Modified",
+    "updated",
+    "mtime",
+    "created",
+)
 """What stores call that which moves with an object's content; the surest first."""
 
 _MAGIC = re.compile(r"[*?\[{]")
@@ -92,6 +103,7 @@ class _Store:
         self.system, self.behind = system, behind
         self._folders: dict[str, dict[str, dict[str, Any]] | None] = {}
         self._known: dict[str, dict[str, Any]] = {}
+        self.parts: dict[str, bool] = {}
 
     def url(self, path: str) -> str:
         """The URL of a path in this store."""
@@ -125,6 +137,17 @@ class _Store:
             with _told():
                 self._known[path] = self.system.info(path)
         return self._known[path]
+
+    def gives_parts(self, path: str) -> bool:
+        """Whether a server on the web gives a part of a file, by asking for one of its bytes."""
+        if path not in self.parts:
+            try:
+                with _told(), self.system.open(path, "rb", cache_type="none") as stream:
+                    stream.seek(1)
+                    self.parts[path] = len(stream.read(1)) == 1
+            except ValueError:  # what fsspec says of a server that answers with the whole
+                self.parts[path] = False
+        return self.parts[path]
 
     @property
     def is_web(self) -> bool:
@@ -264,9 +287,19 @@ class RemotePath(Blob):
         with _told():
             return cast("bytes", self._store.system.cat_file(self._path, start=start, end=start + size))
 
-    def open(self, limit: int) -> BinaryIO:
-        """A stream that reads what it is asked for; of a store that cannot seek, of all bytes."""
+    def gives_parts(self) -> bool:
+        """Whether parts of it can be read, which is asked for: a server on the web may give files as a whole alone.
+
+        Raises:
+            OSError, ValueError: it is not there, or the store cannot be reached.
+        """
         if self._size() is None:
+            return False
+        return not self._store.is_web or self._store.gives_parts(self._path)
+
+    def open(self, limit: int) -> BinaryIO:
+        """A stream that reads what it is asked for; of the web, of all bytes, but where it is known to give parts."""
+        if self._size() is None or (self._store.is_web and not self._store.parts.get(self._path)):
             return io.BytesIO(self.read(limit))
         with _told():
             return cast("BinaryIO", self._store.system.open(self._path, "rb"))

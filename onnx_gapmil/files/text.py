@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.reading import read_bytes
 
 MAX_BYTES = 16 * 2**20
 """Names of a million classes fit in this; what is larger is not read."""
 
 
-def read_text(path: Path, error: type[InputError]) -> str:
+def read_text(path: Source, error: type[InputError]) -> str:
     """The file's text, UTF-8 with or without a byte order mark.
 
     Args:

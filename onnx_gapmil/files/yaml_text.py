@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import yaml
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.text import read_text
 
 #: Characters of a file, at the most: names of twenty thousand classes fit.
 MAX_LENGTH = 1 << 20
 
 
-def read_yaml(path: Path, error: type[InputError]) -> object:
+def read_yaml(path: Source, error: type[InputError]) -> object:
     """The file's content as lists, dictionaries, texts and numbers; tags that would make objects are refused.
 
     Raises:

@@ -10,7 +10,7 @@ from onnx_gapmil.data.shards.listing import PARQUET, TAR, ShardSet, shard_set, s
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
-from onnx_gapmil.files.remote import Place
+from onnx_gapmil.files.remote import Place, RemotePath
 
 SHARDS = PARQUET | TAR
 """Endings of files that are data sets by themselves."""
@@ -39,6 +39,7 @@ def read_shards(shards: ShardSet, label: str | None) -> DataSet:
     Raises:
         DataError: nothing of them can be used; or a column is named, and there are none.
     """
+    _require_parts(shards)
     if shards.shards[0].suffix.lower() in TAR:
         from onnx_gapmil.data.shards.webdataset import read_webdataset
 
@@ -50,12 +51,25 @@ def read_shards(shards: ShardSet, label: str | None) -> DataSet:
     return read_parquet(shards, label=label)
 
 
+def _require_parts(shards: ShardSet) -> None:
+    """Make sure that images can be read one by one, also of shards behind a URL."""
+    for shard in shards.shards:
+        try:
+            if isinstance(shard, RemotePath) and not shard.gives_parts():
+                raise DataError(
+                    f"{shard}: its server gives whole files alone, and images are read one by one: fetch it."
+                )
+        except (OSError, ValueError) as error:
+            raise DataError(f"{shard}: cannot be read ({error}).") from error
+
+
 def images_in(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
     """The images of shards, labelled or not, each with the name of its shard and its key there.
 
     Raises:
         DataError: a shard is damaged or compressed, or holds no image.
     """
+    _require_parts(shards)
     if shards.shards[0].suffix.lower() in TAR:
         from onnx_gapmil.data.shards import webdataset
 

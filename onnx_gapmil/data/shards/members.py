@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from onnx_gapmil.data.files import printable
-from onnx_gapmil.data.shards.kept_out import TORN, KeptOut
+from onnx_gapmil.data.kept_out import TORN, KeptOut
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
 from onnx_gapmil.files.reading import open_regular

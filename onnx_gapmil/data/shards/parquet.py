@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import printable
+from onnx_gapmil.data.kept_out import TORN, KeptOut
 from onnx_gapmil.data.records import read_labels
 from onnx_gapmil.data.shards.box_reading import settle_boxes
 from onnx_gapmil.data.shards.features import Features, features_of
-from onnx_gapmil.data.shards.kept_out import TORN, KeptOut
 from onnx_gapmil.data.shards.listing import MAX_IMAGES, ShardSet
 from onnx_gapmil.data.shards.rows import BROKEN, ParquetRow, RowReader, group_starts, in_short, open_parquet, values_of
 from onnx_gapmil.data.types import DataSet, RawSample

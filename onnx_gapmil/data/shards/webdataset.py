@@ -9,8 +9,8 @@ from typing import BinaryIO
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import is_unicode
 from onnx_gapmil.data.jsonlines import load_json
+from onnx_gapmil.data.kept_out import KeptOut
 from onnx_gapmil.data.records import read_labels
-from onnx_gapmil.data.shards.kept_out import KeptOut
 from onnx_gapmil.data.shards.listing import MAX_IMAGES, ShardSet
 from onnx_gapmil.data.shards.members import TarMember, members_of
 from onnx_gapmil.data.types import DataSet, RawSample
