@@ -37,6 +37,7 @@ from onnx_gapmil.ort.doctor import Diagnosis, diagnose
 from onnx_gapmil.prediction.answers import ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.head_answer import HeadPrediction
+from onnx_gapmil.prediction.page.written import PageWish
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
@@ -228,6 +229,7 @@ def predict(
     save: Emit | str | None = None,
     no_guess: bool = False,
     class_token: ClassTokenWish | None = None,
+    page: bool = False,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -252,6 +254,7 @@ def predict(
             None writes none.
         no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
         class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        page: write ``predictions.html``, all photos on one page to point at, into ``output``.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -281,6 +284,7 @@ def predict(
                 arrays=Emit.of(save) if save is not None and output is not None else None,
                 no_guess=no_guess,
                 class_token=class_token,
+                page=PageWish() if page else None,
             )
         ) as run,
     ):

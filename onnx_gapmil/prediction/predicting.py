@@ -24,6 +24,8 @@ from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
+from onnx_gapmil.prediction.page.content import page_model
+from onnx_gapmil.prediction.page.written import PageWish, WrittenPage
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import PredictJournal, settings_of
@@ -58,6 +60,7 @@ class PredictionRun:
         pictures: write a PNG for each photo and head.
         arrays: what an NPZ for each photo holds beside logits and cell rectangles; None writes none.
         no_guess: refuse a preprocessing that would be a guess.
+        page: write one page of all photos; None writes none. A run with a page begins anew.
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
 
     Attributes:
@@ -69,6 +72,7 @@ class PredictionRun:
         older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
         class_token: as it was asked for.
+        page: the page of the photos; None where none is written.
 
     Raises:
         InputError: model, images, preprocessing, names, provider or folder will not do; see their errors.
@@ -96,6 +100,7 @@ class PredictionRun:
         resume: bool = False,
         no_guess: bool = False,
         class_token: ClassTokenWish | None = None,
+        page: PageWish | None = None,
     ) -> None:
         self.class_token = class_token
         own = output if output is not None and holds_results(output) else None
@@ -106,12 +111,15 @@ class PredictionRun:
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
+            if page is not None:
+                raise InputError("A page shows photos, and arrays are none: leave --page, or give photos.")
             pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
+        shown = page is not None and output is not None
         self.results = Results(output, pictures=pictures, arrays=arrays is not None) if output is not None else None
         if self.results is not None:
             self.results.plan([image.inside for image in found])
         loaded = load_model(model)
-        plan = OutputPlan(arrays, pictures, accelerated=choose_providers(provider).used != "cpu")
+        plan = OutputPlan(arrays, pictures or shown, accelerated=choose_providers(provider).used != "cpu")
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
@@ -135,6 +143,19 @@ class PredictionRun:
         self._chosen = self.classifier.choose(classes)  # said before anything is run
         self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
+        self.page: WrittenPage | None = None
+        if page is not None and output is not None:
+            asked = {
+                "preprocess": preprocess,
+                "names": names,
+                "head": head,
+                "thresholds": thresholds,
+                "class_token": class_token,
+            }
+            chosen = {index for some in self._chosen if some is not None for index in some}
+            told = page_model(self.classifier, asked)
+            self.page = WrittenPage(output, told, page, sorted(chosen), photos=len(self.paths))
+            resume = False
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self._held = ExitStack()
@@ -157,7 +178,8 @@ class PredictionRun:
                 yield from answers
             return
         try:
-            with closing(self.results.write(self.classifier, self.paths, answers, self._places)) as written:
+            shown = None if self.page is None else self.page.add
+            with closing(self.results.write(self.classifier, self.paths, answers, self._places, shown)) as written:
                 yield from written
         except (KeyboardInterrupt, GeneratorExit, GapmilError):
             with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
@@ -215,7 +237,7 @@ class PredictionRun:
             top=self._top,
             outputs=self._outputs,
             saved=self._arrays,
-            keep_photos=self._pictures,
+            keep_photos=self._pictures or self.page is not None,
             classes=self._classes,
         )
 
@@ -241,6 +263,8 @@ class PredictionRun:
             return None
         self.older = self.results.older(self.paths)
         written = self.results.report.save(self.summary(), interrupted=interrupted)
+        if self.page is not None and not interrupted:
+            self.page.save()
         if self.results.journal is not None and not interrupted:
             self.results.journal.clear()
         return written

@@ -28,6 +28,7 @@ class Document:
         data: by the id of its script element, JSON types that the scripts read.
         styles: names of files in ``assets/``, in order.
         scripts: the same; they share one scope.
+        connects: whether the page may speak to the server that it comes from; to others never.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Document:
     data: Mapping[str, Any]
     styles: Sequence[str]
     scripts: Sequence[str]
+    connects: bool = False
 
 
 def render_document(document: Document) -> str:
@@ -54,7 +56,7 @@ def render_document(document: Document) -> str:
     ]
     parts = {
         "title": join(document.title),
-        "policy": _policy(style, script),
+        "policy": _policy(style, script, connects=document.connects),
         "skip": document.skip,
         "header": document.header,
         "main": document.main,
@@ -86,10 +88,11 @@ def _asset(name: str) -> str:
     return resources.files("onnx_gapmil.show.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, *, connects: bool = False) -> str:
     """A content security policy that knows this page's style and script by their SHA-256."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
-        "base-uri 'none'; form-action 'none'"
+        + ("connect-src 'self'; " if connects else "")
+        + "base-uri 'none'; form-action 'none'"
     )
