@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         read_image,
         rewrite,
         verify,
+        view,
     )
 
 __all__ = [
@@ -107,6 +108,7 @@ __all__ = [
     "repool",
     "rewrite",
     "verify",
+    "view",
 ]
 
 

@@ -38,6 +38,7 @@ VERBS = {
     "compare": Verb("onnx_gapmil.cli.compare:command", "Compare two models on the same images: what changed, where."),
     "check": Verb("onnx_gapmil.cli.check:command", "Judge a model by a policy: pass, fail, or cannot judge."),
     "repool": Verb("onnx_gapmil.cli.repool:command", "Write the model with another pool than its mean, verified."),
+    "view": Verb("onnx_gapmil.cli.view:command", "Look and touch: a page on this machine, for any photo."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),
     "doctor": Verb(
         "onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not.", takes_model=False

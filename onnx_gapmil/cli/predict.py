@@ -75,8 +75,12 @@ _TOLD_ONE_BY_ONE = 20
         "rewrite --emit. It implies --save npz. Default: grid.",
     ),
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
-    click.option("--page", is_flag=True, help="Also write predictions.html: all photos on one page to point at; one "
-    "file, which loads nothing. A run with a page that was stopped begins anew."),
+    click.option(
+        "--page",
+        is_flag=True,
+        help="Also write predictions.html: all photos on one page to point at; one "
+        "file, which loads nothing. A run with a page that was stopped begins anew.",
+    ),
     click.option(
         "--page-classes",
         type=click.IntRange(min=1),

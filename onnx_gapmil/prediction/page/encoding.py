@@ -30,6 +30,7 @@ class HalfGrid:
 
     Attributes:
         classes: whose maps these are, in rising order; None for all K.
+        best_kept: whether the five best classes of every cell are among them.
         half: their logits divided by ``scale``, (classes, rows, columns), little-endian float16, in Base64.
         scale: a power of two.
         error: by how much the worst of the finite logits is off.
@@ -39,6 +40,7 @@ class HalfGrid:
     """
 
     classes: tuple[int, ...] | None
+    best_kept: bool
     half: str
     scale: float
     error: float
@@ -77,6 +79,7 @@ def half_grid(
         off = np.abs(half.astype(np.float64) * scale - values)
     return HalfGrid(
         classes=kept,
+        best_kept=kept is None or set(_best_of_cells(cells, reading)) <= set(kept),
         half=_text(half),
         scale=scale,
         error=float(off[np.isfinite(off)].max(initial=0.0)),
@@ -103,11 +106,19 @@ def kept_classes(
     room = count if budget is None else budget * 3 // 4 // (2 * size)
     if room >= count:
         return None
-    margins = reading.above(cells).reshape(count, -1)
-    best = np.argpartition(-margins, _OF_A_CELL - 1, axis=0)[:_OF_A_CELL]
-    needed = list(dict.fromkeys([*chosen, *ranked[:_OF_A_CELL], *np.unique(best).tolist()]))
+    needed = list(dict.fromkeys([*chosen, *ranked[:_OF_A_CELL], *_best_of_cells(cells, reading)]))
     others = [index for index in ranked if index not in set(needed)]
     return tuple(sorted([*needed, *others[: max(0, room - len(needed))]]))
+
+
+def _best_of_cells(cells: npt.NDArray[np.float64], reading: Reading) -> list[int]:
+    """The classes that are among the best of any cell, of more classes than a cell shows."""
+    if len(cells) <= _OF_A_CELL:
+        return list(range(len(cells)))
+    margins = reading.above(cells).reshape(len(cells), -1)
+    best = np.argpartition(-margins, _OF_A_CELL - 1, axis=0)[:_OF_A_CELL]
+    found: list[int] = np.unique(best).tolist()
+    return found
 
 
 def photo_address(

@@ -77,8 +77,13 @@ def write_page(path: Path, models: Sequence[PageModel], photos: Sequence[PagePho
     write_whole(path, render_page(models, photos).encode("utf-8", "replace"))
 
 
-def render_page(models: Sequence[PageModel], photos: Sequence[PagePhoto], live: Live | None = None) -> str:
-    """One file of HTML that loads nothing and sends nothing; a live one sends photos to the server that it is from.
+def render_page(models: Sequence[PageModel], photos: Sequence[PagePhoto]) -> str:
+    """One file of HTML that loads nothing and sends nothing."""
+    return render_document(page_document(models, photos))
+
+
+def page_document(models: Sequence[PageModel], photos: Sequence[PagePhoto], live: Live | None = None) -> Document:
+    """The page as a document; a live one sends photos to the server that it is from, and nothing to others.
 
     Args:
         models: one, or two beside each other.
@@ -99,18 +104,16 @@ def render_page(models: Sequence[PageModel], photos: Sequence[PagePhoto], live: 
     }
     made = "Shown by" if live is not None else "Made by"
     ends = "It is served by this machine, to it alone." if live is not None else "One file; it loads nothing."
-    return render_document(
-        Document(
-            title=f"{names} · onnx-gapmil",
-            skip=tag("a", "Skip to the photo", class_="skip", href="#main"),
-            header=_header(models),
-            main=join(_guesses(models), tag("noscript", tag("p", "This page needs JavaScript, its own and no other."))),
-            footer=tag("p", f"{made} onnx-gapmil {models[0].version}. {ends}"),
-            data={"data": to_json(data)},
-            styles=_STYLES,
-            scripts=_SCRIPTS,
-            connects=live is not None,
-        )
+    return Document(
+        title=f"{names} · onnx-gapmil",
+        skip=tag("a", "Skip to the photo", class_="skip", href="#main"),
+        header=_header(models),
+        main=join(_guesses(models), tag("noscript", tag("p", "This page needs JavaScript, its own and no other."))),
+        footer=tag("p", f"{made} onnx-gapmil {models[0].version}. {ends}"),
+        data={"data": to_json(data)},
+        styles=_STYLES,
+        scripts=_SCRIPTS,
+        connects=live is not None,
     )
 
 

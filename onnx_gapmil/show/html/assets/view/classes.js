@@ -22,7 +22,7 @@ class Classes {
       this.most += 4 * PORTION;
       this.fill();
     });
-    const bar = make("div", { class: "class-bar controls" }, make("label", { for: "find" }, "Find a class "), this.search, make("label", { for: "sort" }, "Sort by "), this.order);
+    const bar = make("div", { class: "class-bar controls" }, make("span", {}, make("label", { for: "find" }, "Find a class "), this.search), make("span", {}, make("label", { for: "sort" }, "Sort by "), this.order));
     this.element = make("section", { class: "classes", "aria-label": "Classes" }, make("h2", {}, "Classes"), bar, this.pins, this.count, this.list, this.more);
   }
 

@@ -27,7 +27,7 @@ class ModelView {
 
   // The room for a photo: the width of its column, and what a window has below the header.
   get room() {
-    const width = this.photoSide.clientWidth || 640;
+    const width = this.frame.clientWidth - 2 * parseFloat(getComputedStyle(this.frame).paddingLeft) || 640;
     return Math.max(160, Math.min(width, data.models.length > 1 ? 560 : 760, Math.max(320, window.innerHeight - 190)));
   }
 
@@ -126,7 +126,7 @@ class ModelView {
         title: [`Cell in row ${row}, column ${column}`],
         note: cell === state.cell ? "kept; click it again to let go" : "",
         ranking: ranking.slice(0, LISTED),
-        after: [...[presentText(answer, ranking)].flat(), ` ${keptText(answer)}`],
+        after: [...[presentText(answer, ranking)].flat(), answer.bestKept && answer.head.reading !== "multi-label" ? "" : ` ${keptText(answer)}`],
       });
     } else if (state.rectangle) this.lookAtRectangle(state.rectangle);
     else this.here.fill(answer, { title: "Here", note: answer.head.arranged ? "Point at a cell of the photo, tap it, or use the arrow keys. Click to keep it; drag a rectangle for the mean of its cells." : "" });

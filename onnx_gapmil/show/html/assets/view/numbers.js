@@ -47,6 +47,7 @@ class Answer {
     this.classes = values.classes ?? Array.from({ length: head.classes }, (_, index) => index);
     this.slots = new Map(this.classes.map((index, slot) => [index, slot]));
     this.error = values.error;
+    this.bestKept = values.best_kept;
     this.logits = floatsOf(values.logits);
     this.sums = floatsOf(values.lse);
     this.winners = new Int32Array(bytesOf(values.winners).buffer);

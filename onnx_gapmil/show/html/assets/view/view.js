@@ -249,9 +249,12 @@
 
   // ---- together
 
-  views[0].photoSide.append(bar, tools);
-  views[0].readings.prepend(pooling);
-  const body = make("div", { id: "body" }, make("div", { class: several ? "views two" : "views" }, ...views.map((view) => view.element)), exported.details, classes.element, standing);
+  if (!several) {
+    views[0].photoSide.append(bar, tools);
+    views[0].readings.prepend(pooling);
+  }
+  const shared = several ? make("div", { class: "shared" }, bar, tools, pooling) : null;
+  const body = make("div", { id: "body" }, ...(shared ? [shared] : []), make("div", { class: several ? "views two" : "views" }, ...views.map((view) => view.element)), exported.details, classes.element, standing);
   const welcome = make("p", { class: "welcome", id: "welcome" }, "Drop a photo on this page, paste one, or choose it: the model answers, and you can point at every cell of it.");
   const live = data.live
     ? new Live((photo, chosen) => {
