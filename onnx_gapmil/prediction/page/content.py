@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.prediction.drawing import in_short, origin
-from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, HalfGrid, half_grid, photo_address
+from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, ShortGrid, photo_address, short_grid
 
 if TYPE_CHECKING:
     from onnx_gapmil.aggregate.reading import Reading
@@ -142,7 +142,7 @@ class PageAnswer:
 
     grid: tuple[int, int]
     window: tuple[float, float, float, float]
-    values: HalfGrid
+    values: ShortGrid
     placeless: float | None
 
 
@@ -209,7 +209,7 @@ def page_photo(
     Args:
         found: by each model, with photo and grid.
         name: of its file.
-        most: how many classes to keep; see `half_grid`.
+        most: how many classes to keep; see `short_grid`.
         chosen: classes to keep in any case.
         live: it goes to a page of the same machine, and need not be small.
 
@@ -249,7 +249,7 @@ def _answer(
     return PageAnswer(
         grid=(rows, columns),
         window=(x0 / width, y0 / height, x1 / width, y1 / height),
-        values=half_grid(grid, head.logits, head.reading, most=most, chosen=kept, budget=budget),
+        values=short_grid(grid, head.logits, head.reading, most=most, chosen=kept, budget=budget),
         placeless=head.placeless_share,
     )
 

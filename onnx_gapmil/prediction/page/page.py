@@ -16,7 +16,7 @@ from onnx_gapmil.show.html.markup import Markup, bdi, join, tag
 
 PAGE = "predictions.html"
 
-_STYLES = ("base.css", "gallery.css", "view/view.css")
+_STYLES = ("base.css", "gallery.css", "print.css", "view/view.css")
 _SCRIPTS = (
     "elements.js",
     "address.js",

@@ -53,7 +53,7 @@ class Classes {
     const listed = this.listed;
     const shownNow = listed.slice(0, this.most);
     this.list.replaceChildren(...shownNow.map((entry) => this.card(entry)));
-    this.count.textContent = `${shownNow.length.toLocaleString("en")} of ${plural(listed.length, "class", "classes")}${this.find ? " found" : ""}`;
+    this.count.textContent = `${shownNow.length.toLocaleString("en")} of ${plural(listed.length, "class", "classes")}${this.find ? " found" : ""}${this.answers[0].isWhole ? "" : `; the page keeps the cells of ${this.answers[0].classes.length.toLocaleString("en")}`}`;
     this.more.hidden = listed.length <= this.most;
   }
 

@@ -1,15 +1,4 @@
 // One head's answer to a photo: the logits of its cells as the page keeps them, and what follows from them.
-const HALVES = (() => {
-  let table = null;
-  const value = (bits) => {
-    const [sign, exponent, fraction] = [bits & 0x8000 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
-    if (exponent === 0) return sign * fraction * 2 ** -24;
-    if (exponent === 31) return fraction ? NaN : sign * Infinity;
-    return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  };
-  return () => (table ??= Float64Array.from({ length: 65536 }, (_, bits) => value(bits)));
-})();
-
 const floatsOf = (text) => new Float32Array(bytesOf(text).buffer);
 
 // Aggregators by the keys that the library reads (`onnx_gapmil.aggregate`), each of one class's cells.
@@ -51,8 +40,12 @@ class Answer {
     this.logits = floatsOf(values.logits);
     this.sums = floatsOf(values.lse);
     this.winners = new Int32Array(bytesOf(values.winners).buffer);
-    const [bits, table] = [new Uint16Array(bytesOf(values.half).buffer), HALVES()];
-    this.values = Float64Array.from(bits, (half) => table[half] * values.scale);
+    // 16 bits a cell, between the lowest and the highest of its class; the last level is no number.
+    const [levels, low, step] = [new Uint16Array(bytesOf(values.levels).buffer), floatsOf(values.low), floatsOf(values.step)];
+    this.values = Float64Array.from(levels, (level, at) => {
+      const slot = Math.floor(at / this.cells);
+      return level === 65535 ? NaN : low[slot] + step[slot] * level;
+    });
     this.ranks = new Map();
   }
 
@@ -178,4 +171,8 @@ function shortIn(head, index) {
   return first && head.firsts.get(first) === 1 ? first : nameIn(head, index);
 }
 
-const shown = (value) => (Number.isFinite(value) ? value.toFixed(2).replace("-", "−") : String(value).replace("-", "−"));
+// A logit as it is printed.
+function shown(value) {
+  if (Number.isNaN(value)) return "not finite";
+  return (Number.isFinite(value) ? value.toFixed(2) : value > 0 ? "∞" : "-∞").replace("-", "−");
+}

@@ -11,7 +11,7 @@ function standingOf(model, head, answer) {
     head.pool !== "mean" ? ["pool", `the image's logits are made of the cells' by ${poolName(head.pool)}`, ""] : null,
     ["preprocessing", [model.preprocess, `; ${model.preprocess_source}`, model.guess ? make("b", {}, `. ${model.guess[0].toUpperCase()}${model.guess.slice(1)}`) : ""], model.guess ? "failed" : ""],
     ["classes", model.names_source, ""],
-    answer ? ["digits", `cells are kept in half precision, off by ${answer.error.toPrecision(1)} at the most${answer.isWhole ? "" : `, of ${answer.classes.length.toLocaleString("en")} of ${head.classes.toLocaleString("en")} classes`}`, ""] : null,
+    answer ? ["digits", `cells are kept in 16 bits, off by ${answer.error.toPrecision(1)} at the most${answer.isWhole ? "" : `, of ${answer.classes.length.toLocaleString("en")} of ${head.classes.toLocaleString("en")} classes`}`, ""] : null,
     ["ran on", model.provider, ""],
   ];
   return make("dl", { class: "standing" }, ...parts.filter(Boolean).map(([name, text, state]) => make("div", { class: state || null }, make("dt", {}, name), make("dd", {}, ...[text].flat()))));
