@@ -469,3 +469,11 @@ def test_ranking_rows_of_the_page_are_those_of_json(show: Show) -> None:
     name, logit = ranking(shown.whole)[0]
     assert name == entry["label"]
     assert logit == pytest.approx(entry["logit"], abs=0.0051)
+
+
+def test_of_several_at_once_another_aggregator_says_what_passes_by_the_model_itself(show: Show) -> None:
+    shown = show("sigmoids", "#pool=max")
+    present = shown.found[0].heads[0].present
+    assert present is not None
+    text = f"By the model itself pass: {present[0].label}" if present else "By the model itself no class passes."
+    expect(shown.whole.locator(".reading-note")).to_contain_text(text)

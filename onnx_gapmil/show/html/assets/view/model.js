@@ -28,7 +28,7 @@ class ModelView {
   // The room for a photo: the width of its column, and what a window has below the header.
   get room() {
     const width = this.frame.clientWidth - 2 * parseFloat(getComputedStyle(this.frame).paddingLeft) || 640;
-    return Math.max(160, Math.min(width, data.models.length > 1 ? 560 : 760, Math.max(320, window.innerHeight - 190)));
+    return Math.max(160, Math.min(width, data.models.length > 1 ? 560 : 760, Math.max(380, window.innerHeight - 300)));
   }
 
   show(photo, answer) {
@@ -105,10 +105,9 @@ class ModelView {
     const ranking = answer.ranking(pool);
     const own = answer.ranking("");
     const by = pool ? `by ${poolName(pool)}` : `by the model's own ${poolName(answer.head.pool)}`;
-    const moved = pool && ranking[0].index !== own[0].index ? ["The model itself answers ", isolated(shortIn(answer.head, own[0].index)), ". "] : [];
     this.whole.fill(answer, {
       title: "Whole image",
-      note: [by, pool ? ". " : "", ...moved],
+      note: [by, ...(pool ? [". ", ...ownText(answer, ranking, own)] : [])],
       ranking: ranking.slice(0, LISTED),
       after: [...[presentText(answer, ranking)].flat(), pool ? ` ${keptText(answer)}` : ""],
     });
@@ -120,7 +119,7 @@ class ModelView {
     this.looked = cell;
     this.stage.mark(answer.head.arranged ? cell : null, cell !== null && cell === state.cell);
     if (cell !== null) {
-      const ranking = answer.cellRanking(cell);
+      const ranking = answer.cellRanking(cell, answer.head.reading === "multi-label" ? Infinity : LISTED);
       const [row, column] = [Math.floor(cell / answer.columns), cell % answer.columns];
       this.here.fill(answer, {
         title: [`Cell in row ${row}, column ${column}`],
@@ -148,7 +147,7 @@ class ModelView {
   }
 
   say(cell) {
-    const best = this.answer.cellRanking(cell).slice(0, 3);
+    const best = this.answer.cellRanking(cell, 3);
     announce(`${this.here.title.textContent}: ${best.map(({ index, logit }) => `${shortIn(this.answer.head, index)} ${shown(logit)}`).join(", ")}`);
   }
 
@@ -247,6 +246,16 @@ class ModelView {
     this.on.choose(this, rectangleOf(this.anchor, target, this.answer.columns));
     announce(`${this.here.title.textContent}, ${this.here.note.textContent}`);
   }
+}
+
+// What the model itself answers, where another aggregator does otherwise.
+function ownText(answer, ranking, own) {
+  if (answer.head.reading === "multi-label") {
+    const present = own.filter((entry) => entry.above > 0);
+    const names = present.slice(0, 5).flatMap((entry, at) => [at ? ", " : "", isolated(shortIn(answer.head, entry.index))]);
+    return present.length ? ["By the model itself pass: ", ...names, present.length > 5 ? " and more." : "."] : ["By the model itself no class passes."];
+  }
+  return ranking[0].index === own[0].index ? [] : ["The model itself answers ", isolated(shortIn(answer.head, own[0].index)), "."];
 }
 
 function rectangleOf(from, to, columns) {

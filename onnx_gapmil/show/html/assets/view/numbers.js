@@ -89,8 +89,30 @@ class Answer {
     return ranking;
   }
 
-  cellRanking(cell) {
-    return this.withScores(this.ranked(this.classes, (_, slot) => this.values[slot * this.cells + cell]), this.sums[cell]);
+  // All classes of a cell; with `most`, the first ones alone, which is what can be said while a pointer moves.
+  cellRanking(cell, most = Infinity) {
+    const logitOf = (slot) => this.values[slot * this.cells + cell];
+    const classes = most < this.classes.length ? this.leading(logitOf, most) : this.classes;
+    return this.withScores(this.ranked(classes, (index) => logitOf(this.slots.get(index))), this.sums[cell]);
+  }
+
+  // The classes that are furthest above their level, of equal ones those of lower numbers.
+  leading(logitOf, most) {
+    const found = []; // the best so far, the last of them last
+    const above = [];
+    for (let slot = 0; slot < this.classes.length; slot += 1) {
+      const value = logitOf(slot) - this.level(this.classes[slot]);
+      if (found.length === most && !(value > above[most - 1])) continue;
+      let place = found.length;
+      while (place > 0 && value > above[place - 1]) place -= 1;
+      found.splice(place, 0, this.classes[slot]);
+      above.splice(place, 0, Number.isNaN(value) ? -Infinity : value);
+      if (found.length > most) {
+        found.pop();
+        above.pop();
+      }
+    }
+    return found;
   }
 
   // Classes by an aggregator of some cells, or of all; the model's own is exact and has all classes.

@@ -137,7 +137,7 @@
   const kinds = choices("kinds", "What lies on the photo", [["class", "One class"], ["pins", "Difference"], ["winners", "Winners"], ["none", "Photo only"]], (value) => set({ map: value === "class" ? "" : value }));
   const drawn = choices("drawn", "How a map is drawn", [["", "Cells"], ["1", "Smooth"]], (value) => set({ smooth: value }));
   const opacity = slider("opacity", "Opacity", 100, (value) => set({ opacity: String(value) }, { replace: true, later: true }));
-  const boxes = make("button", { type: "button", class: "quiet", id: "boxes", "aria-pressed": "false" }, "Boxes");
+  const boxes = make("button", { type: "button", class: "quiet", id: "boxes", "aria-pressed": "false", title: "Boxes around what lies above a share of the map's range, as the audit cuts them" }, "Boxes");
   boxes.addEventListener("click", () => set({ cut: address.state.cut === "" ? "50" : "" }));
   const cut = slider("cut", "above", 100, (value) => set({ cut: String(value) }, { replace: true, later: true }));
   const select = make("button", { type: "button", class: "quiet", id: "select", "aria-pressed": "false" }, "Rectangle");
@@ -217,6 +217,7 @@
     for (const [place, item] of [...strip.children].entries()) item.firstChild.setAttribute("aria-current", String(photos[place] === now.photo));
   }
 
+  let waiting = 0;
   let standingFor = null;
   function renderStanding() {
     if (standingFor === now.photo && standing.dataset.head === now.answers[0].head.output) return;
@@ -241,10 +242,14 @@
       const { pool: key, smooth, opacity: seen, cut: level } = now;
       view.render({ wanted: translated(now.wanted, now.linked[place]), rectangle: rectangleIn(first, view, now.rectangle), cell: cellIn(first, view, now.cell), pool: key, smooth, opacity: seen, cut: level, selecting });
     });
-    classes.render(now);
     renderControls(state);
     renderStanding();
     exported.render(first);
+    // Many small maps: once for each frame, however often a slider moves in it.
+    waiting ||= requestAnimationFrame(() => {
+      waiting = 0;
+      classes.render(now);
+    });
   }
 
   // ---- together
