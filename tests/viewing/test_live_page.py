@@ -139,3 +139,11 @@ def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: A
         assert Axe().run(shown.page).response["violations"] == []
         assert shown.page.evaluate("document.documentElement.scrollWidth") == width
         assert shown.complaints == []
+
+
+def test_a_link_holds_what_is_shown_while_its_photos_come(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served, "#photo=1&cell=2,3")
+    expect(shown.page.locator(".strip button").nth(1)).to_have_attribute("aria-current", "true")
+    expect(shown.here.locator(".reading-title")).to_have_text("Cell in row 2, column 3")
+    assert shown.found[1].grid is not None
+    expect_ranking(shown.here, shown.found[1], np.asarray(shown.found[1].grid, np.float64)[:, 2, 3], within=1e-3)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.prediction.drawing import in_short, origin
 from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, ShortGrid, photo_address, short_grid
+from onnx_gapmil.rewriting.proved_record import read_proof
 
 if TYPE_CHECKING:
     from onnx_gapmil.aggregate.reading import Reading
@@ -284,20 +285,26 @@ def _page_head(model: Classifier, head: HeadRecord, names: Sequence[str] | None,
 
 
 def _proofs(model: Classifier, head: HeadRecord) -> tuple[ProofLine, ...]:
-    """What was proved of a head: in memory sum and place; of a rewritten file what its record holds."""
+    """What was proved of a head: in memory sum and place; of a rewritten file what its record claims."""
     own = head.verdict == "exact" and not head.position_dependent
     cell = ProofLine("cell", None, _IN_MEMORY if own else _NOT_CLAIMED)
     proof = model.session.proof
     if proof is None:
-        recorded = None if head.residual is None else f"{head.residual:.1e} of the largest logit, by the file's record"
-        total = ProofLine("sum", None, recorded or "not in the file's record")
-        seen = "by the file's record" if head.places.known else f"not known: {head.places.reason}"
-        return total, cell, ProofLine("place", None, seen)
+        record = read_proof(model.rewrite.source.proto) or {}
+        checks = record.get("checks")
+        return tuple(_claimed(name, checks if isinstance(checks, dict) else {}) for name in ("sum", "cell", "place"))
     return (
         _line("sum", proof.sums.get(head.output)),
         cell,
         _line("place", proof.places.get(head.output)),
     )
+
+
+def _claimed(name: str, checks: Mapping[str, Any]) -> ProofLine:
+    """A proof that a rewritten file's record tells of: a claim, which nothing here has run."""
+    passed = checks.get(name)
+    told = "passed" if passed is True else "failed" if passed is False else "not run"
+    return ProofLine(name, None, f"{told}, by the file's own record" if name in checks else "not in the file's record")
 
 
 def _line(name: str, figure: Figure | None) -> ProofLine:
@@ -308,7 +315,8 @@ def _line(name: str, figure: Figure | None) -> ProofLine:
     if not figure.passed:
         return ProofLine(name, False, "; ".join(figure.failures))
     measured = "" if figure.measure is None else f"{figure.measure:.1e} (allowed {figure.allowed:.0e})"
-    return ProofLine(name, True, (figure.detail if name == "place" else measured) or measured)
+    seen = f"by stripes of the image, {figure.detail}" if name == "place" and figure.detail else ""
+    return ProofLine(name, True, seen or measured)
 
 
 def _shape(shape: Sequence[int]) -> str:

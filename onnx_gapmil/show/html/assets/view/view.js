@@ -266,7 +266,7 @@
         photos.push(photo);
         began();
         fillStrip();
-        if (chosen || photos.length === 1) set({ photo: String(photos.length - 1), cell: "", rect: "" });
+        if (chosen) set({ photo: String(photos.length - 1), cell: "", rect: "" });
         render(address.state);
       })
     : null;
