@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         read_image,
         rewrite,
         verify,
+        view,
     )
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "repool",
     "rewrite",
     "verify",
+    "view",
 ]
 
 

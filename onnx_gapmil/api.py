@@ -41,6 +41,7 @@ from onnx_gapmil.prediction.answers import ImagePrediction, Predictions
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.prediction.merging import MergedPredictions
+from onnx_gapmil.prediction.page.written import PageWish
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
@@ -64,6 +65,7 @@ from onnx_gapmil.validation.comparing.compare import compare_shard
 from onnx_gapmil.validation.comparing.request import CompareRequest, Side
 from onnx_gapmil.validation.comparing.result import Comparison
 from onnx_gapmil.validation.merging import merge as run_merge
+from onnx_gapmil.viewing.view import make_server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,6 +127,7 @@ __all__ = [
     "repool",
     "rewrite",
     "verify",
+    "view",
 ]
 
 
@@ -248,6 +251,7 @@ def predict(
     stitch: int = 1,
     tables: Sequence[str] = (),
     shard: Shard | str | None = None,
+    page: bool = False,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -279,6 +283,7 @@ def predict(
         tables: what is written of all photos into ``output``: ``coco``, all boxes in ``predictions.coco.json``;
             ``parquet``, a row a photo in ``predictions.parquet``.
         shard: the part to do, as ``"0/4"``, into a folder of its own; `merge` then makes the whole of all parts.
+        page: write ``predictions.html``, all photos on one page to point at, into ``output``.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -312,6 +317,7 @@ def predict(
                 stitch=stitch,
                 tables=tables,
                 shard=shard_of(shard),
+                page=PageWish() if page else None,
             )
         ) as run,
     ):
@@ -346,6 +352,65 @@ def merge(
         [Path(folder) for folder in folders], Path(output), gallery=gallery, model=_path(model), data=_path(data)
     )
     return merged.result
+
+
+def view(
+    model: str | Path,
+    photos: str | Path | Sequence[str | Path] = (),
+    *,
+    new: str | Path | None = None,
+    preprocess: str | Path | None = None,
+    names: str | Path | None = None,
+    head: str | None = None,
+    thresholds: float | str | Path | None = None,
+    preprocess_new: str | Path | None = None,
+    names_new: str | Path | None = None,
+    head_new: str | None = None,
+    provider: str = "auto",
+    class_token: ClassTokenWish | None = None,
+    size: tuple[int, int] | int | str | None = None,
+    no_guess: bool = False,
+    port: int = 0,
+    browser: bool = True,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a page on this machine to look and to touch, until the process is interrupted.
+
+    It listens on 127.0.0.1 alone, and answers who knows the random token in its address alone.
+
+    Args:
+        model: path of an ``.onnx`` file.
+        photos: files, folders or globs to begin with; others are dropped on the page.
+        new: another model, which is shown beside it.
+        preprocess: see `predict`, as for names, head, thresholds, provider, class_token and no_guess.
+        names: of the first model.
+        head: of the first model.
+        thresholds: of the first model.
+        preprocess_new: of the other model.
+        names_new: of the other model.
+        head_new: of the other model.
+        provider: where to run.
+        class_token: of both models.
+        size: of the input of both models, where it is not to be their own; see `predict`.
+        no_guess: refuse a preprocessing that would be a guess.
+        port: to listen on; any that is free if 0.
+        browser: open the page in the user's browser.
+        ready: is called with the page's address, once it can be opened.
+
+    Raises:
+        InputError: model, photos, preprocessing, names, provider or port will not do; see the errors below it.
+        UnsupportedHeadError: no output has a head that can be lifted.
+        KeyboardInterrupt: the process was interrupted; the server is closed then.
+    """
+    both: dict[str, Any] = {"class_token": class_token, "size": parse_size(size), "no_guess": no_guess or None}
+    own = {"preprocess": preprocess, "names": names, "head": head, "thresholds": thresholds, **both}
+    other = {"preprocess": preprocess_new, "names": names_new, "head": head_new, **both}
+    asked = [(model, own)] if new is None else [(model, own), (new, other)]
+    given = [(path, {key: value for key, value in options.items() if value is not None}) for path, options in asked]
+    paths = [photos] if isinstance(photos, str | Path) else photos
+    with watched_reads():
+        server = make_server(given, [str(path) for path in paths], provider=provider, port=port)
+        serve(server, browser=browser, ready=ready)
 
 
 @overload

@@ -47,6 +47,7 @@ def screenshots(
     maps: str | None = None,
     full: bool = False,
     scale: float = 2,
+    address: str = "",
 ) -> dict[str, Path]:
     """Take a picture of a report in each theme.
 
@@ -59,6 +60,7 @@ def screenshots(
         maps: the class whose map lies on every photo, ``label``, ``answer``, ``difference`` or ``none``.
         full: the whole page instead of the window.
         scale: pixels of the picture for each CSS pixel.
+        address: what follows the # in the page's address.
 
     Returns:
         The picture's path by theme.
@@ -76,7 +78,7 @@ def screenshots(
         try:
             return {
                 theme: _shot(
-                    browser, report, folder / f"{theme}.png", theme, (width, height), scroll, maps, full, scale
+                    browser, report, folder / f"{theme}.png", theme, (width, height), scroll, maps, full, scale, address
                 )
                 for theme in ("light", "dark")
             }
@@ -94,6 +96,7 @@ def _shot(
     maps: str | None,
     full: bool,
     scale: float,
+    address: str,
 ) -> Path:
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]},
@@ -102,7 +105,7 @@ def _shot(
         reduced_motion="reduce",
     )
     page = context.new_page()
-    page.goto(report.resolve().as_uri())
+    page.goto(report.resolve().as_uri() + (f"#{address}" if address else ""))
     if maps:
         page.select_option("#map-of", maps)
     if scroll:
@@ -139,9 +142,12 @@ def main() -> int:
     parser.add_argument(
         "--maps", choices=["label", "answer", "difference", "none"], help="lay the map of this class over every photo"
     )
+    parser.add_argument("--address", default="", help="what follows the # in the page's address")
     parser.add_argument("--full", action="store_true", help="the whole page")
     arguments = parser.parse_args()
-    options = {key: getattr(arguments, key) for key in ("width", "height", "scale", "scroll", "maps", "full")}
+    options = {
+        key: getattr(arguments, key) for key in ("width", "height", "scale", "scroll", "maps", "full", "address")
+    }
     try:
         if arguments.out.suffix.lower() == ".png":
             with tempfile.TemporaryDirectory() as folder:

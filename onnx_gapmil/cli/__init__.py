@@ -39,6 +39,7 @@ VERBS = {
     "merge": Verb("onnx_gapmil.cli.merge:command", "Put the results of shards together: one run's, to the last digit."),
     "check": Verb("onnx_gapmil.cli.check:command", "Judge a model by a policy: pass, fail, or cannot judge."),
     "repool": Verb("onnx_gapmil.cli.repool:command", "Write the model with another pool than its mean, verified."),
+    "view": Verb("onnx_gapmil.cli.view:command", "Look and touch: a page on this machine, for any photo."),
     "bench": Verb("onnx_gapmil.cli.bench:command", "Measure what the grid costs here, by provider and batch."),
     "doctor": Verb(
         "onnx_gapmil.cli.doctor:command", "Say which providers really work here, and why not.", takes_model=False

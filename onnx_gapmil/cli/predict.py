@@ -101,6 +101,19 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str,
         "rewrite --emit. It implies --save npz. Default: grid.",
     ),
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
+    click.option(
+        "--page",
+        is_flag=True,
+        help="Also write predictions.html: all photos on one page to point at; one "
+        "file, which loads nothing. A run with a page that was stopped begins anew.",
+    ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of the N best classes of each photo in the page. It implies --page. Default: all, or as "
+        "many as keep a photo below 300 kB, the best of each cell among them in any case.",
+    ),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
     shard_option,
@@ -127,6 +140,8 @@ def command(
     save: frozenset[str],
     emit: tuple[str, ...],
     no_pictures: bool,
+    page: bool,
+    page_classes: int | None,
     allow_tf32: bool,
     cuda_graph: bool,
     shard: Shard | None,
@@ -145,6 +160,7 @@ def command(
 
     Exit code 2 if a photo cannot be read; the others are done all the same.
     """
+    from onnx_gapmil.prediction.page.written import PageWish
     from onnx_gapmil.prediction.predicting import PredictionRun
     from onnx_gapmil.prediction.tables import TABLES
     from onnx_gapmil.rewriting.emission.emit import Emit
@@ -176,6 +192,7 @@ def command(
         stitch=int(stitch),
         tables=save - {"npz"},
         shard=shard,
+        page=PageWish(page_classes) if page or page_classes is not None else None,
     )
     with closing(run):
         _announce(run)
@@ -192,7 +209,8 @@ def command(
         elif written is not None:
             drawn = not no_pictures and not run.of_arrays
             arrays = saved or run.of_arrays
-            kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), written.name]
+            shown = [] if run.page is None else [run.page.path.name]
+            kinds = [*(["pictures"] if drawn else []), *(["arrays"] if arrays else []), *shown, written.name]
             kinds += [TABLES[kind] for kind in sorted(save - {"npz"})]
             total = count(len(run.paths), "array" if run.of_arrays else "photo")
             say(f"{run.report.counts['images']:,} of {total} done; in {output}/: {', '.join(kinds)}")

@@ -111,7 +111,23 @@ def read_samples(path: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDA
     file = path if isinstance(path, Path | Blob) else Path(path)
     if is_array_file(file):
         return _of_array(file, max_pixels)
-    data = _read_bytes(file)
+    return decode_samples(_read_bytes(file), file, max_pixels=max_pixels)
+
+
+def decode_samples(data: bytes, file: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
+    """Decode the bytes of an image file, which need not lie anywhere.
+
+    Args:
+        data: the file's bytes; an image.
+        file: what errors call it.
+        max_pixels: see `read_image`.
+
+    Returns:
+        See `read_samples`.
+
+    Raises:
+        ImageError: see `read_image`.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(file, image, max_pixels)
@@ -186,7 +202,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _check_size(file: Source, image: Image.Image, max_pixels: int) -> None:
+def _check_size(file: str | Source, image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(f"{file}: {width} x {height} pixels exceed the limit of {max_pixels:,}; scale it down first.")

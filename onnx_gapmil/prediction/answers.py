@@ -17,6 +17,7 @@ from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.prediction.head_answer import HeadPrediction
+from onnx_gapmil.prediction.notebook import prediction_html
 from onnx_gapmil.show.drawing.overlay import overlay
 
 if TYPE_CHECKING:
@@ -145,6 +146,14 @@ class ImagePrediction:
             "npz": str(self.npz) if self.npz is not None else None,
             **({"note": self.note} if self.note else {}),
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the photo under the map of its best class, small, and the best classes."""
+        head = self.heads[0]
+        known = head.arranged and self.geometry is not None and self.photo is not None
+        seen = self.geometry_of(head) if known else None
+        name = self.image.name if self.image is not None else "pixels" if self.geometry is not None else "arrays"
+        return prediction_html(head, name, self.photo, seen)
 
     def __repr__(self) -> str:
         size = f"{self.geometry.image_size[1]} x {self.geometry.image_size[0]}" if self.geometry is not None else ""

@@ -231,6 +231,11 @@ class Classifier:
         return self.names
 
     @property
+    def names_of_heads(self) -> tuple[Sequence[str] | None, ...]:
+        """Of the `heads`, the names of the classes; None where nothing names them."""
+        return tuple(self._names[place].names for place in self._chosen)
+
+    @property
     def named_heads(self) -> tuple[str, ...]:
         """The outputs of the session's heads whose classes have names."""
         pairs = zip(self.session.heads, self._names, strict=True)
@@ -277,6 +282,20 @@ class Classifier:
         if isinstance(images, str | Path | np.ndarray | Mapping):
             return self._one(images, describers)
         return [self._one(image, describers) for image in images]
+
+    def predict_samples(self, samples: npt.NDArray[Any], *, top: int = 5) -> ImagePrediction:
+        """What the model says of a photo that was decoded already.
+
+        Args:
+            samples: as `onnx_gapmil.images.decode.decode_samples` gives them: a photo, whatever the model takes.
+            top: classes listed at image level.
+
+        Raises:
+            ImageError: the photo has no size that the preprocessing can make an input of.
+            PreprocessError: the model takes no photos.
+            ModelError: the model cannot be run, or does not give the prediction grid.
+        """
+        return self._of_samples(samples, None, self._describers(top, None))
 
     def stream(
         self,
@@ -406,6 +425,11 @@ class Classifier:
             samples = check_samples(only)
         else:
             samples = check_samples(image) if isinstance(image, np.ndarray) else read_samples(Path(image))
+        return self._of_samples(samples, path, describers)
+
+    def _of_samples(
+        self, samples: npt.NDArray[Any], path: Path | None, describers: Sequence[tuple[int, Describer]]
+    ) -> ImagePrediction:
         used = self.preprocess.preprocess
         prepared = np.empty(used.input_shape, used.input_dtype)
         geometry = used.prepare(samples, prepared, path if path is not None else "the image")

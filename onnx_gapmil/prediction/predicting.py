@@ -25,6 +25,8 @@ from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import REPORT, holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
+from onnx_gapmil.prediction.page.content import page_model
+from onnx_gapmil.prediction.page.written import PageWish, WrittenPage
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import JOURNAL, PredictJournal, settings_of
@@ -71,6 +73,7 @@ class PredictionRun:
         no_guess: refuse a preprocessing that would be a guess.
         size: (height, width) of the input in pixels, where it is not to be the model's own; see `at_size`.
         stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs (`StitchedSession`).
+        page: write one page of all photos; None writes none. A run with a page begins anew.
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
         class_token: see `Classifier`.
         tables: what is written of all photos beside ``predictions.json``: of `TABLES`.
@@ -87,6 +90,7 @@ class PredictionRun:
         older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
         class_token: as it was asked for.
+        page: the page of the photos; None where none is written.
 
     Raises:
         InputError: model, images, preprocessing, names, provider or folder will not do; see their errors.
@@ -118,6 +122,7 @@ class PredictionRun:
         stitch: int = 1,
         tables: Collection[str] = (),
         shard: Shard | None = None,
+        page: PageWish | None = None,
     ) -> None:
         self.class_token, self._shard = class_token, shard
         if output is None and (shard is not None or tables):
@@ -130,9 +135,16 @@ class PredictionRun:
         if self.of_arrays:
             if preprocess is not None:
                 raise InputError("Arrays go into the model as they are; a preprocessing is for photos.")
+            if page is not None:
+                raise InputError("A page shows photos, and arrays are none: leave --page, or give photos.")
             pictures, arrays = False, arrays if arrays is not None or output is None else Emit(features=False)
         if self.of_arrays and "coco" in tables:
             raise InputError("Arrays are no photos, so that there are no boxes to save as COCO.")
+        if page is not None and (shard is not None or stitch > 1):
+            raise InputError(
+                "A page shows all photos of a run and the model's own cells: leave --page, or --shard and --stitch."
+            )
+        shown = page is not None and output is not None
         self.results = None
         if output is not None:
             _require_division(output, shard)
@@ -143,7 +155,7 @@ class PredictionRun:
             require_stitchable(arrays)
         accelerated = choose_providers(provider).used != "cpu"
         # A stitched grid is put together here, and nothing can be reduced in the graph before.
-        plan = OutputPlan(arrays, pictures, accelerated=accelerated and stitch == 1)
+        plan = OutputPlan(arrays, pictures or shown, accelerated=accelerated and stitch == 1)
         self.classifier = Classifier(
             loaded,
             preprocess=preprocess,
@@ -168,6 +180,20 @@ class PredictionRun:
         self._chosen = self.classifier.choose(classes)  # said before anything is run
         self._classes = classes
         self._batch, self._top, self._pictures, self._arrays = batch, top, pictures, arrays
+        self.page: WrittenPage | None = None
+        if page is not None and output is not None:
+            asked = {
+                "preprocess": preprocess,
+                "names": names,
+                "head": head,
+                "thresholds": thresholds,
+                "class_token": class_token,
+                "size": size,
+            }
+            chosen = {index for some in self._chosen if some is not None for index in some}
+            told = page_model(self.classifier, asked)
+            self.page = WrittenPage(output, told, page, sorted(chosen), photos=len(self.paths))
+            resume = False
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
         self.total = len(self.paths)
@@ -191,7 +217,8 @@ class PredictionRun:
                 yield from answers
             return
         try:
-            with closing(self.results.write(self.classifier, self.paths, answers, self._places)) as written:
+            shown = None if self.page is None else self.page.add
+            with closing(self.results.write(self.classifier, self.paths, answers, self._places, shown)) as written:
                 yield from written
         except (KeyboardInterrupt, GeneratorExit, GapmilError):
             with suppress(GapmilError):  # what ended the run is told; that the report fails too is no news
@@ -266,7 +293,7 @@ class PredictionRun:
             top=self._top,
             outputs=self._outputs,
             saved=self._arrays,
-            keep_photos=self._pictures,
+            keep_photos=self._pictures or self.page is not None,
             classes=self._classes,
         )
 
@@ -301,6 +328,8 @@ class PredictionRun:
         if written is not None:
             report, tables = self.results.report, self.results.tables
             write_tables(self.results.folder, tables, report, summary, interrupted=interrupted)
+        if self.page is not None and not interrupted:
+            self.page.save()
         if self.results.journal is not None and not interrupted:
             self.results.journal.clear()
         return written

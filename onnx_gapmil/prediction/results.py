@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -123,6 +123,7 @@ class Results:
         paths: Sequence[Source],
         answers: Generator[ImagePrediction | ImageError, None, None],
         places: Sequence[int] | None = None,
+        show: Callable[[int, ImagePrediction], None] | None = None,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Write what was asked for of each photo, in threads, while the next ones are computed.
 
@@ -133,6 +134,7 @@ class Results:
             paths: of all photos, as in `plan`.
             answers: to the photos at `places`, in the same order; closed at the end.
             places: of those that are answered; by default all.
+            show: is called with each answer, while it has its photo, by the threads.
 
         Yields:
             The answers, in order, with the paths of what was written.
@@ -142,9 +144,9 @@ class Results:
         """
         if not self._stems:
             self.plan([PurePath(path.name) for path in paths])
-        threads = thread_count() if self._pictures else 1
+        threads = thread_count() if self._pictures or show is not None else 1
         written = ordered_map(
-            partial(self._write, classifier),
+            partial(self._write, classifier, show),
             self._staged(paths, range(len(paths)) if places is None else places, answers),
             workers=threads,
             ahead=max(4, 2 * threads),
@@ -164,7 +166,9 @@ class Results:
             for place, found in zip(places, answers, strict=True):
                 yield _Staged(place, paths[place], self._stems[place], found)
 
-    def _write(self, classifier: Classifier, staged: _Staged) -> ImagePrediction | ImageError:
+    def _write(
+        self, classifier: Classifier, show: Callable[[int, ImagePrediction], None] | None, staged: _Staged
+    ) -> ImagePrediction | ImageError:
         found = staged.found
         if isinstance(found, ImageError):
             failed = FailedImage(staged.path, found, self._names[staged.place])
@@ -173,6 +177,8 @@ class Results:
         make_folder((self.folder / staged.stem).parent)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
+        if show is not None:
+            show(staged.place, found)
         done = replace(found, picture=picture, npz=npz, name=self._names[staged.place])
         self._note(staged, "images", done.to_json())
         return done

@@ -28,6 +28,7 @@ class Document:
         data: by the id of its script element, JSON types that the scripts read.
         styles: names of files in ``assets/``, in order.
         scripts: the same; they share one scope.
+        connects: whether the page may speak to the server that it comes from; to others never.
     """
 
     title: str
@@ -38,6 +39,7 @@ class Document:
     data: Mapping[str, Any]
     styles: Sequence[str]
     scripts: Sequence[str]
+    connects: bool = False
 
 
 def render_document(document: Document) -> str:
@@ -46,15 +48,14 @@ def render_document(document: Document) -> str:
     Its content security policy allows the page's own style and script by their hashes, pictures as ``data:`` and
     nothing else, so that a hostile name in the data could not do anything even if it were not escaped.
     """
-    style = "".join(_asset(name) for name in document.styles)
-    script = '"use strict";\n(() => {\n' + "".join(_asset(name) for name in document.scripts) + "})();\n"
+    style, script = _style(document), _script(document)
     data = [
         tag("script", Markup(script_json(value)), type="application/json", id=name)
         for name, value in document.data.items()
     ]
     parts = {
         "title": join(document.title),
-        "policy": _policy(style, script),
+        "policy": content_policy(document),
         "skip": document.skip,
         "header": document.header,
         "main": document.main,
@@ -86,10 +87,20 @@ def _asset(name: str) -> str:
     return resources.files("onnx_gapmil.show.html").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _policy(style: str, script: str) -> str:
-    """A content security policy that knows this page's style and script by their SHA-256."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+def content_policy(document: Document) -> str:
+    """A content security policy that knows the page's style and script by their SHA-256."""
+    texts = (_style(document), _script(document))
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+    connects = "connect-src 'self'; " if document.connects else ""
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"{connects}base-uri 'none'; form-action 'none'"
     )
+
+
+def _style(document: Document) -> str:
+    return "".join(_asset(name) for name in document.styles)
+
+
+def _script(document: Document) -> str:
+    return '"use strict";\n(() => {\n' + "".join(_asset(name) for name in document.scripts) + "})();\n"

@@ -1,8 +1,9 @@
 // What the reader looks at stands in the address, after the #: a reload, the back button and a link that is sent on all
 // show the same. Addresses without "=" are the page's own sections.
 const address = (() => {
-  const KEYS = ["outcome", "class", "pair", "slice", "find", "map", "image"];
-  const DEFAULTS = { outcome: "all", class: null, pair: null, slice: null, find: "", map: null, image: null };
+  const REPORT = { outcome: "all", class: null, pair: null, slice: null, find: "", map: null, image: null };
+  const DEFAULTS = data.address || REPORT; // what a page may say there, the first of it always
+  const KEYS = Object.keys(DEFAULTS);
   const listeners = [];
 
   const decoded = (text) => {
@@ -24,7 +25,7 @@ const address = (() => {
   };
   const written = (state) => {
     const parts = KEYS.filter((key) => state[key] !== null && state[key] !== "" && state[key] !== DEFAULTS[key]);
-    return `#${parts.map((key) => `${key}=${encodeURIComponent(state[key])}`).join("&") || "outcome=all"}`;
+    return `#${parts.map((key) => `${key}=${encodeURIComponent(state[key])}`).join("&") || `${KEYS[0]}=${DEFAULTS[KEYS[0]]}`}`;
   };
 
   let state = read();

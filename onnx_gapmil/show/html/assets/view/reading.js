@@ -1,0 +1,65 @@
+// A list of classes with logits and scores: of the image, of a cell, of a rectangle.
+const LISTED = 5;
+
+class Reading {
+  constructor(title, onClass) {
+    this.title = make("h2", { class: "reading-title" }, title);
+    this.note = make("p", { class: "soft reading-note" });
+    this.list = make("ol", { class: "ranking" });
+    this.after = make("p", { class: "soft reading-after" });
+    this.element = make("section", { class: "reading" }, this.title, this.note, this.list, this.after);
+    this.rows = Array.from({ length: LISTED }, () => this.row(onClass));
+  }
+
+  row(onClass) {
+    const row = { name: isolated("", { class: "name" }), mark: make("span", { class: "truth-mark" }, "present"), logit: make("span", { class: "logit" }), score: make("span", { class: "score" }), fill: make("span", { class: "fill" }), index: null };
+    row.button = make("button", { type: "button", "aria-pressed": "false" }, make("span", { class: "label" }, row.name, row.mark), make("span", { class: "numbers" }, row.logit, row.score), make("span", { class: "track" }, row.fill));
+    row.button.addEventListener("click", () => onClass(row.index));
+    row.item = make("li", {}, row.button);
+    this.list.append(row.item);
+    return row;
+  }
+
+  // `title` and `note` are text or nodes; `ranking` is shown as far as it goes; `after` says what follows.
+  fill(answer, { title, note = "", ranking = [], after = "" }) {
+    this.title.replaceChildren(...[title].flat());
+    this.note.replaceChildren(...[note].flat());
+    this.after.replaceChildren(...[after].flat());
+    this.list.hidden = !ranking.length;
+    const scored = ranking.length > 0 && ranking[0].score !== null && ranking[0].score !== undefined;
+    this.element.classList.toggle("unscored", !scored);
+    // Without scores a bar is as long as its logit is above 0.
+    const most = ranking.slice(0, LISTED).reduce((top, entry) => Math.max(top, Math.abs(entry.logit) || 0), 0) || 1;
+    this.rows.forEach((row, place) => {
+      const entry = ranking[place];
+      row.item.hidden = !entry;
+      row.index = entry ? entry.index : null;
+      if (!entry) return;
+      row.name.textContent = shortIn(answer.head, entry.index);
+      row.name.title = answer.name(entry.index);
+      row.mark.hidden = answer.head.reading !== "multi-label" || !(entry.above > 0);
+      row.logit.textContent = shown(entry.logit);
+      row.score.textContent = scored ? percent(entry.score) : "";
+      row.fill.style.width = `${100 * (scored ? entry.score : Math.max(0, entry.logit || 0) / most)}%`;
+      row.button.disabled = !answer.has(entry.index) || !answer.head.arranged;
+      row.button.title = row.button.disabled ? "" : `Show the map of ${answer.name(entry.index)}`;
+    });
+  }
+
+  press(index) {
+    for (const row of this.rows) row.button.setAttribute("aria-pressed", String(row.index !== null && row.index === index));
+  }
+}
+
+// What passes its threshold, of a head of which several classes may be present; "" of others.
+function presentText(answer, ranking) {
+  if (answer.head.reading !== "multi-label") return "";
+  const present = ranking.filter((entry) => entry.above > 0);
+  if (!present.length) return "No class passes its threshold.";
+  const rest = present.length > 12 ? ` and ${present.length - 12} more` : "";
+  const names = present.slice(0, 12).flatMap((entry, place) => [place ? ", " : "", isolated(shortIn(answer.head, entry.index))]);
+  return [`${plural(present.length, "class passes its threshold", "classes pass their threshold")}: `, ...names, `${rest}.`];
+}
+
+// Of a page that has not all classes, which it has.
+const keptText = (answer) => (answer.isWhole ? "" : `Among the ${answer.classes.length.toLocaleString("en")} of ${answer.head.classes.toLocaleString("en")} classes whose cells this page keeps.`);

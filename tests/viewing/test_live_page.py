@@ -1,0 +1,149 @@
+"""The page of the server in a real Chromium: photos that are dropped, pasted and chosen, and two models together."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, expect
+
+from onnx_gapmil import Classifier
+from onnx_gapmil.viewing.server import ViewServer
+from onnx_gapmil.viewing.view import make_server
+from tests.helpers.view_pages import DIGITS, KERAS, SCENES, Shown, expect_ranking, point
+
+OTHER = Path(SCENES[0]).with_name("scene_05.png")
+DROP = """async ([text, name, event]) => {
+    const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const data = new DataTransfer();
+    data.items.add(new File([bytes], name, {type: 'image/png'}));
+    const carried = event === 'paste' ? {clipboardData: data} : {dataTransfer: data};
+    const kind = event === 'paste' ? ClipboardEvent : DragEvent;
+    document.body.dispatchEvent(new kind(event, {bubbles: true, cancelable: true, ...carried}));
+}"""
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Shown]]:
+    """Open the page of a server."""
+    contexts = []
+
+    def open_(server: ViewServer, address: str = "", **options: Any) -> Shown:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
+        contexts.append(context)
+        shown = Shown(context.new_page(), [Classifier(DIGITS, provider="cpu").predict(scene) for scene in SCENES])
+        shown.page.on("console", lambda message: shown.complaints.append(f"{message.type}: {message.text}"))
+        shown.page.on("pageerror", lambda error: shown.complaints.append(str(error)))
+        shown.page.on("request", lambda request: shown.requests.append(request.url))
+        shown.page.goto(server.url + address)
+        return shown
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+def give(shown: Shown, event: str, data: bytes, name: str = "given.png") -> None:
+    shown.page.evaluate(DROP, [base64.b64encode(data).decode(), name, event])
+
+
+def test_the_photos_that_it_was_started_with_come_by_themselves(
+    visit: Callable[..., Shown], served: ViewServer
+) -> None:
+    shown = visit(served)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    expect_ranking(shown.whole, shown.found[0], np.asarray(shown.found[0].logits, np.float64), within=1e-4)
+    assert shown.complaints == []
+    own = [url for url in shown.requests if not url.startswith("data:")]
+    assert all(url.startswith(served.url) for url in own)
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_photo_that_is_dropped_or_pasted_is_answered_and_shown(
+    visit: Callable[..., Shown], served: ViewServer, event: str
+) -> None:
+    shown = visit(served)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    give(shown, event, OTHER.read_bytes())
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES) + 1)
+    found = Classifier(DIGITS, provider="cpu").predict(str(OTHER))
+    expect_ranking(shown.whole, found, np.asarray(found.logits, np.float64), within=1e-4)
+    expect(shown.page.locator(".strip button").last).to_have_attribute("aria-current", "true")
+    assert found.grid is not None
+    point(shown, (4, 4))
+    expect_ranking(shown.here, found, np.asarray(found.grid, np.float64)[:, 4, 4], within=1e-3)
+    assert shown.complaints == []
+
+
+def test_a_photo_that_is_chosen_is_answered(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served)
+    shown.page.locator("#file").set_input_files(OTHER)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES) + 1)
+    expect(shown.page.locator(".strip .file").get_by_text("scene_05.png")).to_be_visible()
+
+
+def test_what_is_no_photo_is_said_and_nothing_else_changes(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    name = '<img src=x onerror="alert(1)">.png'
+    give(shown, "drop", b"no image", name)
+    expect(shown.page.locator("#live-status")).to_contain_text(f"{name}: no image in a format that is read")
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    assert shown.page.locator("img[src='x']").count() == 0
+
+
+def test_without_photos_the_page_says_what_to_do(visit: Callable[..., Shown], served: ViewServer, serve: Any) -> None:
+    with serve(make_server([(DIGITS, {})], provider="cpu")) as server:
+        shown = visit(server)
+        expect(shown.page.locator("#welcome")).to_be_visible()
+        assert Axe().run(shown.page).response["violations"] == []
+        give(shown, "drop", OTHER.read_bytes())
+        expect(shown.page.locator("#welcome")).to_be_hidden()
+        expect(shown.stage).to_be_visible()
+        assert Axe().run(shown.page).response["violations"] == []
+        assert shown.complaints == []
+
+
+def test_a_server_that_is_gone_is_said(visit: Callable[..., Shown], serve: Any) -> None:
+    with serve(make_server([(DIGITS, {})], provider="cpu")) as server:
+        shown = visit(server)
+        expect(shown.page.locator("#welcome")).to_be_visible()
+        shown.page.context.set_offline(True)
+        give(shown, "drop", OTHER.read_bytes())
+        expect(shown.page.locator("#live-status")).to_contain_text("the server does not answer")
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: Any, width: int) -> None:
+    with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
+        shown = visit(server, viewport={"width": width, "height": 1000})
+        expect(shown.page.locator(".view-title")).to_have_text([DIGITS.name, KERAS.name])
+        other = Classifier(KERAS, provider="cpu").predict(SCENES[0])
+        assert other.places is not None
+        assert other.grid is not None
+        point(shown, (4, 4))
+        left, top, right, bottom = shown.found[0].places[4, 4]  # type: ignore[index]
+        x, y = (left + right) / 2, (top + bottom) / 2
+        inside = (other.places[..., 0] <= x) & (x < other.places[..., 2]) & (other.places[..., 1] <= y)
+        ((row, column),) = np.argwhere(inside & (y < other.places[..., 3]))
+        theirs = shown.page.locator(".view").nth(1).locator(".reading").first
+        expect(theirs.locator(".reading-title")).to_have_text(f"Cell in row {row}, column {column}")
+        expect_ranking(theirs, other, np.asarray(other.grid, np.float64)[:, row, column], within=1e-3)
+        shown.page.locator("#kinds [data-value='winners']").click()
+        expect(shown.page.locator(".view").nth(1).locator(".winner").first).to_be_visible()
+        assert Axe().run(shown.page).response["violations"] == []
+        assert shown.page.evaluate("document.documentElement.scrollWidth") == width
+        assert shown.complaints == []
+
+
+def test_a_link_holds_what_is_shown_while_its_photos_come(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served, "#photo=1&cell=2,3")
+    expect(shown.page.locator(".strip button").nth(1)).to_have_attribute("aria-current", "true")
+    expect(shown.here.locator(".reading-title")).to_have_text("Cell in row 2, column 3")
+    assert shown.found[1].grid is not None
+    expect_ranking(shown.here, shown.found[1], np.asarray(shown.found[1].grid, np.float64)[:, 2, 3], within=1e-3)
