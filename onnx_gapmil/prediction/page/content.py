@@ -332,5 +332,5 @@ def _python(value: object, key: str) -> str:
     """An argument as Python; a path by its name alone, a long list by the argument's own name."""
     if isinstance(value, Path) or (isinstance(value, str) and key in _FILES):
         return repr(Path(value).name)
-    text = repr(list(value) if isinstance(value, tuple) else value)
+    text = repr(list(value) if isinstance(value, tuple) and key != "size" else value)
     return text if len(text) <= _SHORT else key
