@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.aggregator import Aggregator, parse_aggregator
+from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.writing import reserved_file
@@ -40,7 +41,7 @@ _MEAN = "mean"
 
 def repool(
     model: ModelSource,
-    aggregator: Aggregator | str,
+    aggregator: Aggregator | FittedPool | str,
     output: str | Path | None = None,
     *,
     write: bool = True,
@@ -57,6 +58,7 @@ def repool(
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already: a vendor's, a rewritten or a
             repooled one. New outputs of a rewrite are left out.
         aggregator: an `Aggregator` or its text, such as ``max`` or ``lse=10``; ``mean`` gives the vendor's graph back.
+            Or a pool that was fitted.
         output: where to write; ``MODEL.repooled.onnx`` beside the model if None. A ModelProto is only written if this
             is given.
         write: False leaves the disk alone.
@@ -72,7 +74,7 @@ def repool(
         ProofError: the proof failed, and nothing is written; or a record of the file is not true.
         InputError: there is no such aggregator or head; or the place to write to will not do.
     """
-    wish = aggregator if isinstance(aggregator, Aggregator) else parse_aggregator(aggregator)
+    wish = parse_aggregator(aggregator) if isinstance(aggregator, str) else aggregator
     mode = mode_of(class_token)
     with watched_reads(), limited_for(model), ExitStack() as held:
         source = load_model(model)
@@ -89,7 +91,9 @@ def repool(
         return result
 
 
-def _repooled(source: LoadedModel, aggregator: Aggregator, mode: ClassTokenMode | None, head: str | None) -> Repool:
+def _repooled(
+    source: LoadedModel, aggregator: Aggregator | FittedPool, mode: ClassTokenMode | None, head: str | None
+) -> Repool:
     """The model in memory, proved."""
     vendor, pools, mode = _vendors(source, mode)
     analysis = analyse(vendor, class_token=mode)
