@@ -45,7 +45,7 @@ class FittedPool:
 
     fit: str
     aggregators: tuple[Aggregator, ...]
-    arrays: Mapping[str, npt.NDArray[np.float32]]
+    arrays: Mapping[str, npt.NDArray[Any]]
 
     def __post_init__(self) -> None:
         held = {name: np.asarray(array, dtype=np.float32) for name, array in self.arrays.items()}
@@ -164,7 +164,7 @@ def takes_probabilities(pool: Aggregator | FittedPool) -> bool:
     return pool.of_probabilities if isinstance(pool, FittedPool) else pool.name in OF_PROBABILITIES
 
 
-def _fault(arrays: Mapping[str, npt.NDArray[np.float32]], aggregators: int) -> str:
+def _fault(arrays: Mapping[str, npt.NDArray[Any]], aggregators: int) -> str:
     """Why arrays are those of no fit; "" where they are."""
     unknown = [name for name, array in arrays.items() if array.ndim not in _AXES.get(name, ())]
     missing = {"scale", "bias"} - arrays.keys()
@@ -177,7 +177,9 @@ def _fault(arrays: Mapping[str, npt.NDArray[np.float32]], aggregators: int) -> s
     weight, offset, positions = (arrays.get(name) for name in ("weight", "offset", "positions"))
     if len(arrays["scale"]) != terms or ("positions" in arrays and aggregators):
         return f"{len(arrays['scale'])} scales are of {terms} terms"
-    if (weight is None) != (offset is None) or (weight is not None and (len(weight), len(arrays["offset"])) != (classes,) * 2):
+    if (weight is None) != (offset is None) or (
+        weight is not None and (len(weight), len(arrays["offset"])) != (classes,) * 2
+    ):
         return "its linear layer is not of its classes"
     if positions is not None and positions.ndim == 3 and (weight is None or positions.shape[0] != weight.shape[1]):
         return "its weights by channel are not of its channels"

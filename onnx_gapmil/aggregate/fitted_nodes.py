@@ -94,7 +94,5 @@ class FittedNodes:
             kernel = build.reshape(rows, [*pool.arrays["weight"].shape, 1, 1])
             grid = build.node("Conv", [self._wide(), kernel, self._array("offset", pool.arrays["offset"])])
             dtype = self._dtype
-        cells = CellNodes(
-            build, grid, channels=pool.classes, dtype=dtype, cells=self._cells, alone=self._alone
-        )
+        cells = CellNodes(build, grid, channels=pool.classes, dtype=dtype, cells=self._cells, alone=self._alone)
         return [cells.logits(entry) for entry in pool.aggregators]

@@ -32,7 +32,9 @@ from onnx_gapmil.rewriting.saving import require_place, save_proto
 from onnx_gapmil.rewriting.verbs import proof_of
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.tokens.modes import ClassTokenMode, ClassTokenWish
+    from onnx_gapmil.rewriting.analysis import Analysis
     from onnx_gapmil.rewriting.proof.report import ProofReport
 
 #: The vendor's own pool.
@@ -89,6 +91,30 @@ def repool(
             save_proto(source, result.model, path, "repooled")
             result = result.written(path)
         return result
+
+
+def head_to_fit(
+    source: LoadedModel, head: str, class_token: ClassTokenMode | None = None
+) -> tuple[Analysis, LiftedHead]:
+    """The vendor's graph within a model, and one of its heads: what a pool is fitted for.
+
+    Args:
+        source: a vendor's model, a rewritten or a repooled one.
+        head: the head's output.
+        class_token: how far heads that read a class token are lifted.
+
+    Raises:
+        ProofError: a record of the file is not true.
+        ModelError: the model cannot be read or run.
+        UnsupportedHeadError: the head cannot be lifted.
+        InputError: there is no such head.
+    """
+    with limited_for(source):
+        vendor, _, mode = _vendors(source, class_token)
+        analysis = analyse(vendor, class_token=mode)
+        search = analysis.search
+        named = [(entry.output, entry.outputs) for entry in search.heads]
+        return analysis, search.heads[chosen_place(head, named, search.refusals, source.name)]
 
 
 def _repooled(

@@ -149,9 +149,7 @@ def class_heads(analysis: Analysis) -> list[LiftedHead]:
     return found or list(search.heads)
 
 
-def _refused(
-    analysis: Analysis, heads: Sequence[LiftedHead], aggregator: Aggregator | FittedPool
-) -> Refusal | None:
+def _refused(analysis: Analysis, heads: Sequence[LiftedHead], aggregator: Aggregator | FittedPool) -> Refusal | None:
     """Why these logits cannot be made by another pool; None where they can."""
     first, graph = heads[0], analysis.graph
     tensor = first.logits.tensor

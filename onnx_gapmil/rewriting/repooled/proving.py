@@ -121,7 +121,8 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
         rounded = expected.astype(entry.dtype).astype(np.float64) if entry.dtype.itemsize < 8 else expected
     # Whether classes that are no numbers may be is a question to the grid's own proof.
     if isinstance(pool, FittedPool):
-        nowhere = np.broadcast_to(np.isnan(cells.reshape(len(cells), -1)).any(axis=-1)[:, None], expected.shape)
+        unknown = np.asarray(np.isnan(cells.reshape(len(cells), -1)).any(axis=1))
+        nowhere = np.repeat(unknown[:, None], expected.shape[1], axis=1)
         return _gap(found, rounded, pool.reach(cells), nowhere)
     name = pool.name
     no_numbers = np.asarray(np.isnan(cells.reshape(*expected.shape, -1)).any(axis=-1))
