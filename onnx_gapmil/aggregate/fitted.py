@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES, Aggregator
+from onnx_gapmil.aggregate.aggregator import LINEAR, OF_PROBABILITIES, Aggregator
 from onnx_gapmil.aggregate.pooled import pooled_logits
 from onnx_gapmil.errors import InputError
 
@@ -130,16 +130,22 @@ class FittedPool:
         return np.asarray(found, dtype=np.float64)
 
     def reach(self, grid: npt.NDArray[np.floating]) -> float:
-        """The largest value that its sums pass through, by which rounding is measured; of a grid as `logits`."""
-        cells = np.abs(np.asarray(grid, dtype=np.float64)).reshape(*grid.shape[:2], -1)
-        gain = float(np.abs(self.arrays["scale"]).sum())
-        if "positions" in self.arrays:
-            weights = np.abs(self.arrays["positions"].astype(np.float64)).reshape(-1, cells.shape[-1])
-            cells = (cells * weights).sum(axis=-1, keepdims=True)
+        """The largest sum of sizes of what a logit is added up from, by which rounding is measured.
+
+        The size of an aggregator's term is that of the largest cell of its class, of one of exponentials the unit of
+        their exponent too; of one of probabilities that of the largest cell of all classes.
+        """
+        sizes = np.abs(np.asarray(grid, dtype=np.float64)).reshape(*grid.shape[:2], -1)
+        held = {name: np.abs(array.astype(np.float64)) for name, array in self.arrays.items()}
+        if "positions" in held:
+            weights = held["positions"].reshape(*held["positions"].shape[:-2], -1)
+            sizes = (sizes * weights).sum(axis=-1, keepdims=True)
         if self.of_features:
-            cells = np.abs(self.arrays["weight"].astype(np.float64)) @ cells
-        sharp = [min(entry.parameter or 1.0, 1.0) for entry in self.aggregators if entry.name != "topk"]
-        return gain * max(float(cells.max(initial=0.0)), 1.0) / min(sharp, default=1.0)
+            sizes = held["weight"] @ sizes + held["offset"][:, None]
+        own, all_classes = sizes.max(axis=-1), sizes.max(axis=(1, 2))[:, None]
+        terms = [own] if not self.aggregators else [_size(entry, own, all_classes) for entry in self.aggregators]
+        total = sum(scale * term for scale, term in zip(held["scale"], terms, strict=True)) + held["bias"]
+        return float(np.max(total))
 
     def to_json(self) -> dict[str, Any]:
         """The pool as reports write it: its small arrays in full, the large ones by their shape."""
@@ -148,6 +154,12 @@ class FittedPool:
             for name, array in self.arrays.items()
         }
         return {"fit": self.fit, "aggregators": [entry.key for entry in self.aggregators], **held}
+
+
+def _size(aggregator: Aggregator, own: Array, all_classes: Array) -> Array:
+    if aggregator.name in OF_PROBABILITIES:
+        return 2 * all_classes + 1.0
+    return own if aggregator.name in LINEAR else own + 1.0 / (aggregator.parameter or 1.0)
 
 
 #: Numbers of an array that a report has in full.

@@ -140,12 +140,12 @@ class Mix:
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
         scores = self._scores[rows].astype(np.float64)
-        found = np.einsum("m,nmk->nk", self._weights(values), scores)
+        found = np.matmul(self._weights(values), scores)
         return found + self._bias + self._biases.spread(values[len(self._base) :]), scores
 
     def slope(self, rows: Rows, values: Array, way: Any, slope: Array) -> Array:
         """See `Fit`."""
-        by_weight = np.einsum("nk,nmk->m", slope, way) / self._deviations
+        by_weight = np.matmul(way, slope[:, :, None]).sum(axis=(0, 2)) / self._deviations
         return np.append(by_weight, self._biases.gathered(slope.sum(axis=0)))
 
     def penalty(self, values: Array) -> tuple[float, Array]:
@@ -197,7 +197,7 @@ class Flex:
 
     def slope(self, rows: Rows, values: Array, way: Any, slope: Array) -> Array:
         """See `Fit`."""
-        return np.asarray(self._scale * self._unit * np.einsum("nk,nkp->p", slope, way, optimize=True))
+        return np.asarray(self._scale * self._unit * np.matmul(slope[:, None], way).sum(axis=(0, 1)))
 
     def penalty(self, values: Array) -> tuple[float, Array]:
         """None."""
@@ -259,15 +259,12 @@ class FlexByChannel:
         self.width = channels * positions
 
     def _weights(self, values: Array) -> Array:
-        free = values.reshape(len(self._units), -1)
-        positions = free.shape[1]
+        change = self._units[:, None] * values.reshape(len(self._units), -1)
+        positions = change.shape[1]
         if not self._softmax:
-            return 1.0 / positions + self._units[:, None] * free
-        # A weight moves by d/P where u moves by d.
-        parts = np.exp(
-            positions * self._units[:, None] * free
-            - (positions * self._units[:, None] * free).max(axis=1, keepdims=True)
-        )
+            return np.asarray(1.0 / positions + change)
+        exponents = positions * change  # a weight moves by d/P where its exponent moves by d
+        parts = np.exp(exponents - exponents.max(axis=1, keepdims=True))
         return np.asarray(parts / parts.sum(axis=1, keepdims=True))
 
     def _by_values(self, weights: Array, slope: Array) -> Array:
@@ -376,7 +373,7 @@ class Head:
         features, slopes = way
         by_cell = self._scale * slope[:, self._classes, None] * slopes
         by_shift = by_cell.sum(axis=(0, 2))
-        by_change = np.einsum("njp,ncp->jc", by_cell, features, optimize=True) - by_shift[:, None] * self._means
+        by_change = np.matmul(by_cell, features.transpose(0, 2, 1)).sum(axis=0) - by_shift[:, None] * self._means
         return np.asarray(self._unit * np.column_stack([by_change / self._deviations, by_shift])).ravel()
 
     def penalty(self, values: Array) -> tuple[float, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,6 +132,8 @@ class Learner:
             ridge, costs = tuned(make, material.likelihood, rows, folds)
         fit = make(rows)
         solution = solve(fit, material.likelihood, rows, ridge)
+        if not np.isfinite(ridge):  # then it is what is calibrated, which is the simpler pool
+            fit, solution = base[0], replace(base[1], ridge=ridge)
         return Learned(fit.pool(solution.values), fit, solution, base[0], base[1], under, costs)
 
     def _calibration(self, aggregator: Aggregator, rows: Rows) -> Calibration:

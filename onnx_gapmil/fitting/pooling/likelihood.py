@@ -15,8 +15,8 @@ Rows = npt.NDArray[np.intp]
 class Likelihood:
     """The labels of images, and how logits speak of them.
 
-    By a softmax an image costs ``-log sum_{k in labels} softmax(z)_k``: any of its labels is right. By sigmoids it costs
-    ``sum_k log(1 + exp(-z_k))`` over its labels and ``log(1 + exp(z_k))`` over the other classes that are judged.
+    By a softmax an image costs ``-log sum_{k in labels} softmax(z)_k``: any of its labels is right. By sigmoids it
+    costs ``log(1 + exp(-z_k))`` for each of its labels and ``log(1 + exp(z_k))`` for each other class that is judged.
 
     Attributes:
         truth: (N, K) bool, which class labels which image.

@@ -1,1 +1,1 @@
-"""A pool fitted on labelled images: read as an audit reads them, fitted on one half, judged on the other, written or not."""
+"""A pool fitted on one half of labelled images, judged on the other, and written where it holds."""
