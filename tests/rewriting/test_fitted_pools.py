@@ -154,7 +154,7 @@ def test_a_head_that_is_no_layer_is_refused() -> None:
         "p = GlobalAveragePool(x)\n f = Flatten(p)\n r = Relu(f)\n z = Gemm<transB=1>(r, w, b)\n y = Softmax<axis=1>(z)"
     )
     gated = text_model(body, init={"w": WEIGHT, "b": OFFSET})
-    with pytest.raises(InputError, match="no last linear layer to be read off: .*not linear"):
+    with pytest.raises(InputError, match=r"no last linear layer to be read off: .*not linear"):
         layer_of(*head_to_fit(load_model(gated), "y"))
     with pytest.raises(InputError, match="not linear"):
         repool(gated, POOLS["head"])
