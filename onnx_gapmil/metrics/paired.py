@@ -92,6 +92,22 @@ def interval_of_equal(value: float, images: int, least: float, most: float) -> I
     return max(least, value - share * (value - least)), min(most, value + share * (most - value))
 
 
+def images_to_resolve(difference: float, interval: Interval, images: int) -> int | None:
+    """How many images it takes until the 95 % interval of such a difference no longer holds 0; None where it is 0.
+
+    The interval narrows with the root of the number of images: ``N (half / difference)^2`` with half the interval's
+    half width. It is what the difference would need if it were as large as was measured.
+
+    Args:
+        difference: as measured.
+        interval: of it.
+        images: of how many.
+    """
+    if difference == 0:
+        return None
+    return math.ceil(images * ((interval[1] - interval[0]) / 2 / difference) ** 2)
+
+
 def mirrored_mean(values: npt.ArrayLike, *, seed: int = 0) -> Interval:
     """`bootstrap_mean` of differences in -1..1, such that the negative values have the negative interval.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.aggregate.aggregator import Aggregator
+    from onnx_gapmil.aggregate.fitted import FittedPool
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.lift.verdict import Refusal
     from onnx_gapmil.rewriting.proof.checks import Figure
@@ -41,7 +42,7 @@ class Repool:
 
     model: onnx.ModelProto
     source: LoadedModel
-    aggregator: Aggregator
+    aggregator: Aggregator | FittedPool
     pools: PoolRecord | None
     refusals: dict[str, Refusal]
     unchanged: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.aggregator import Aggregator, parse_aggregator
+from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.writing import reserved_file
@@ -31,7 +32,9 @@ from onnx_gapmil.rewriting.saving import require_place, save_proto
 from onnx_gapmil.rewriting.verbs import proof_of
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.tokens.modes import ClassTokenMode, ClassTokenWish
+    from onnx_gapmil.rewriting.analysis import Analysis
     from onnx_gapmil.rewriting.proof.report import ProofReport
 
 #: The vendor's own pool.
@@ -40,7 +43,7 @@ _MEAN = "mean"
 
 def repool(
     model: ModelSource,
-    aggregator: Aggregator | str,
+    aggregator: Aggregator | FittedPool | str,
     output: str | Path | None = None,
     *,
     write: bool = True,
@@ -57,6 +60,7 @@ def repool(
         model: path of an ``.onnx`` file, a ModelProto, or a model that was read already: a vendor's, a rewritten or a
             repooled one. New outputs of a rewrite are left out.
         aggregator: an `Aggregator` or its text, such as ``max`` or ``lse=10``; ``mean`` gives the vendor's graph back.
+            Or a pool that was fitted.
         output: where to write; ``MODEL.repooled.onnx`` beside the model if None. A ModelProto is only written if this
             is given.
         write: False leaves the disk alone.
@@ -72,7 +76,7 @@ def repool(
         ProofError: the proof failed, and nothing is written; or a record of the file is not true.
         InputError: there is no such aggregator or head; or the place to write to will not do.
     """
-    wish = aggregator if isinstance(aggregator, Aggregator) else parse_aggregator(aggregator)
+    wish = parse_aggregator(aggregator) if isinstance(aggregator, str) else aggregator
     mode = mode_of(class_token)
     with watched_reads(), limited_for(model), ExitStack() as held:
         source = load_model(model)
@@ -89,7 +93,33 @@ def repool(
         return result
 
 
-def _repooled(source: LoadedModel, aggregator: Aggregator, mode: ClassTokenMode | None, head: str | None) -> Repool:
+def head_to_fit(
+    source: LoadedModel, head: str, class_token: ClassTokenMode | None = None
+) -> tuple[Analysis, LiftedHead]:
+    """The vendor's graph within a model, and one of its heads: what a pool is fitted for.
+
+    Args:
+        source: a vendor's model, a rewritten or a repooled one.
+        head: the head's output.
+        class_token: how far heads that read a class token are lifted.
+
+    Raises:
+        ProofError: a record of the file is not true.
+        ModelError: the model cannot be read or run.
+        UnsupportedHeadError: the head cannot be lifted.
+        InputError: there is no such head.
+    """
+    with limited_for(source):
+        vendor, _, mode = _vendors(source, class_token)
+        analysis = analyse(vendor, class_token=mode)
+        search = analysis.search
+        named = [(entry.output, entry.outputs) for entry in search.heads]
+        return analysis, search.heads[chosen_place(head, named, search.refusals, source.name)]
+
+
+def _repooled(
+    source: LoadedModel, aggregator: Aggregator | FittedPool, mode: ClassTokenMode | None, head: str | None
+) -> Repool:
     """The model in memory, proved."""
     vendor, pools, mode = _vendors(source, mode)
     analysis = analyse(vendor, class_token=mode)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
+from onnx_gapmil.aggregate.fitted import FittedPool, takes_probabilities
+from onnx_gapmil.aggregate.fitted_nodes import FittedNodes
 from onnx_gapmil.aggregate.nodes import CellNodes
+from onnx_gapmil.errors import InputError
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.verdict import ADVICE, Refusal, UnsupportedHeadError
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
@@ -71,7 +73,7 @@ class RepooledGraph:
 
 def repool_graph(
     vendor: LoadedModel,
-    wishes: Mapping[str, Aggregator],
+    wishes: Mapping[str, Aggregator | FittedPool],
     *,
     class_token: ClassTokenMode | None = None,
     analysis: Analysis | None = None,
@@ -80,19 +82,20 @@ def repool_graph(
 
     Args:
         vendor: the model as its vendor wrote it.
-        wishes: by head's output, the aggregator that is to give its logits; none is ``mean``.
+        wishes: by head's output, the aggregator or fitted pool that is to give its logits; none is ``mean``.
         class_token: how far heads that read a class token are lifted.
         analysis: of the model, where there is one already.
 
     Raises:
         UnsupportedHeadError: none of these heads can be repooled.
-        InputError: an output has no head; or an aggregator sorts cells, which the operator set cannot.
+        InputError: an output has no head; an aggregator sorts cells, which the operator set cannot; or a fitted pool
+            is for another head.
         ModelError: the model cannot be read or run.
     """
     analysis = analyse(vendor, class_token=class_token) if analysis is None else analysis
     search, build = analysis.search, analysis.build
     named = [(head.output, head.outputs) for head in search.heads]
-    groups: dict[str, list[tuple[LiftedHead, Aggregator]]] = {}
+    groups: dict[str, list[tuple[LiftedHead, Aggregator | FittedPool]]] = {}
     for output, aggregator in wishes.items():
         head = search.heads[chosen_place(output, named, search.refusals, vendor.name)]
         groups.setdefault(head.logits.tensor, []).append((head, aggregator))
@@ -146,7 +149,7 @@ def class_heads(analysis: Analysis) -> list[LiftedHead]:
     return found or list(search.heads)
 
 
-def _refused(analysis: Analysis, heads: Sequence[LiftedHead], aggregator: Aggregator) -> Refusal | None:
+def _refused(analysis: Analysis, heads: Sequence[LiftedHead], aggregator: Aggregator | FittedPool) -> Refusal | None:
     """Why these logits cannot be made by another pool; None where they can."""
     first, graph = heads[0], analysis.graph
     tensor = first.logits.tensor
@@ -167,7 +170,7 @@ def _refused(analysis: Analysis, heads: Sequence[LiftedHead], aggregator: Aggreg
         what = "its logits leave as integers, whose range is that of a mean over cells"
     elif made:
         what = f"output '{made[0]}' is made of these logits too, in a way that is not followed"
-    elif aggregator.name in OF_PROBABILITIES and len({_alone(head) for head in heads}) > 1:
+    elif takes_probabilities(aggregator) and len({_alone(head) for head in heads}) > 1:
         what = "its logits go through a softmax and a sigmoid, so that they have no one probability"
     else:
         return None
@@ -181,20 +184,24 @@ def _alone(head: LiftedHead) -> bool:
     return head.logits.activation == "sigmoid" or head.scores.channels == 1
 
 
-def _pooling(analysis: Analysis, tensor: str, heads: tuple[LiftedHead, ...], aggregator: Aggregator) -> Pooling:
+def _pooling(
+    analysis: Analysis, tensor: str, heads: tuple[LiftedHead, ...], aggregator: Aggregator | FittedPool
+) -> Pooling:
     build, trace, lifted = analysis.build, analysis.trace, heads[0].scores
     dtype = trace.dtypes.get(tensor, lifted.dtype)
     open_size = any(entry.space_is_open for entry in trace.inputs)
     alone = _alone(heads[0])
-    cells = CellNodes(
-        build,
-        lifted.name,
-        channels=lifted.channels,
-        dtype=lifted.dtype,
-        cells=None if open_size else math.prod(lifted.size),
-        alone=alone,
-    )
-    scores = cells.logits(aggregator)
+    known = None if open_size else math.prod(lifted.size)
+    grid, constants = lifted.name, {}
+    if isinstance(aggregator, FittedPool):
+        _check_fits(aggregator, heads[0], analysis)
+        if aggregator.of_features:
+            grid = lifted.features[0].name
+        nodes = FittedNodes(build, grid, aggregator, dtype=lifted.dtype, cells=known, alone=alone)
+        scores, constants = nodes.logits(), nodes.constants
+    else:
+        cells = CellNodes(build, grid, channels=lifted.channels, dtype=lifted.dtype, cells=known, alone=alone)
+        scores = cells.logits(aggregator)
     shaped = _as_logits(analysis, heads[0], tensor, scores)
     mean = build.unique(f"{tensor}/gapmil_mean")
     # A Cast also where nothing is to be cast, so that the tensor has a name of its own.
@@ -207,8 +214,44 @@ def _pooling(analysis: Analysis, tensor: str, heads: tuple[LiftedHead, ...], agg
         logits=tensor,
         mean=mean,
         alone=alone,
+        constants=constants,
     )
-    return Pooling(head, heads, lifted.name, lifted.channels, dtype, scores)
+    return Pooling(head, heads, grid, lifted.channels, dtype, scores)
+
+
+def _check_fits(pool: FittedPool, head: LiftedHead, analysis: Analysis) -> None:
+    """Whether a fitted pool is for such a head.
+
+    Raises:
+        InputError: it is not.
+    """
+    lifted, size = head.scores, pool.size
+    what = ""
+    if pool.classes != lifted.channels:
+        what = f"it is of {pool.classes} logits, and the head has {lifted.channels}"
+    elif size is not None and (size != lifted.size or any(entry.space_is_open for entry in analysis.trace.inputs)):
+        what = f"it weighs a grid of {size[0]} x {size[1]} cells, and the model's is another, or of open size"
+    elif pool.of_features and (why := unlike_a_layer(head, analysis)):
+        what = why
+    elif pool.of_features and pool.arrays["weight"].shape[1] != lifted.features[0].channels:
+        what = "its layer has another number of features than the head pools"
+    if what:
+        raise InputError(f"the pool '{pool.key}' does not fit output '{head.outputs[0]}': {what}.")
+
+
+def unlike_a_layer(head: LiftedHead, analysis: Analysis) -> str:
+    """Why a head is more than one linear layer on the cells of one feature grid; "" where it is that."""
+    if head.lifted.conditional:
+        return "what stands between its pool and its logits is not linear"
+    if len(head.features) != 1 or head.class_token is not None:
+        return "it pools several feature grids"
+    if head.position_dependent or head.pool_weights:
+        return "its weights depend on the position"
+    if head.quantized or head.features[0].cells or head.features[0].prefix:
+        return "it rounds to integers, or its cells are more than rows and columns"
+    if not analysis.trace.measured:
+        return "its weights exceed what a trial run may read"
+    return ""
 
 
 def _as_logits(analysis: Analysis, head: LiftedHead, tensor: str, scores: str) -> str:

@@ -15,7 +15,7 @@ import onnx
 
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.aggregator import LINEAR, OF_PROBABILITIES
-from onnx_gapmil.aggregate.pooled import pooled_logits
+from onnx_gapmil.aggregate.fitted import FittedPool, pool_logits
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.inputs import random_input
 from onnx_gapmil.graph.light import light_copy
@@ -106,10 +106,10 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
     Args:
         entry: which aggregator makes them.
         logits: the repooled logits in any shape, one row for each image but for how the vendor's graph has them.
-        grid: (N, K, H, W).
+        grid: (N, K, H, W); (N, C, H, W) where a fitted pool reads the feature grid.
     """
-    cells = np.asarray(grid, dtype=np.float64)
-    expected = pooled_logits(entry.head.aggregator, cells, alone=entry.head.alone)
+    cells, pool = np.asarray(grid, dtype=np.float64), entry.head.aggregator
+    expected = pool_logits(pool, cells, alone=entry.head.alone)
     axis = entry.lifted[0].scores.batch_axis
     found = np.asarray(logits)
     if axis is not None and axis > 0:
@@ -119,8 +119,12 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
     found = found.reshape(expected.shape).astype(np.float64)
     with np.errstate(over="ignore"):
         rounded = expected.astype(entry.dtype).astype(np.float64) if entry.dtype.itemsize < 8 else expected
-    name = entry.head.aggregator.name
     # Whether classes that are no numbers may be is a question to the grid's own proof.
+    if isinstance(pool, FittedPool):
+        unknown = np.asarray(np.isnan(cells.reshape(len(cells), -1)).any(axis=1))
+        nowhere = np.repeat(unknown[:, None], expected.shape[1], axis=1)
+        return _gap(found, rounded, pool.reach(cells), nowhere)
+    name = pool.name
     no_numbers = np.asarray(np.isnan(cells.reshape(*expected.shape, -1)).any(axis=-1))
     if name in OF_PROBABILITIES:
         gap = _largest(np.abs(_probabilities(found, entry) - _probabilities(rounded, entry)))
@@ -128,7 +132,7 @@ def pool_gap(entry: Pooling, logits: np.ndarray, grid: np.ndarray) -> float:
         return gap if entry.head.alone else max(gap, _gap(found, rounded, 1.0, no_numbers))
     scale = float(np.abs(cells[np.isfinite(cells)]).max(initial=0.0))
     if name not in LINEAR:
-        scale = max(scale, 1.0) / min(entry.head.aggregator.parameter or 1.0, 1.0)
+        scale = max(scale, 1.0) / min(pool.parameter or 1.0, 1.0)
     return _gap(found, rounded, scale, no_numbers)
 
 

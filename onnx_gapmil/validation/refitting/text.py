@@ -1,0 +1,98 @@
+"""Text for a terminal: what a fit found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.wording import column_percent, count, percent, points, points_range
+from onnx_gapmil.show.terminal.repool_note import repool_note
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from onnx_gapmil.fitting.pooling.judging import Difference, Judgement
+    from onnx_gapmil.validation.refitting.result import PoolFit
+
+_SAID = {"accuracy": "accuracy", "log_likelihood": "log-likelihood", "mean_average_precision": "mAP"}
+
+
+def fit_note(found: PoolFit) -> RenderableType:
+    """What a fit found, and what became of it."""
+    data = found.data
+    lines: list[RenderableType] = [
+        _line(
+            f"Fitted '{found.fit}' to {count(data.fitted, 'image')}; its ridge is "
+            f"{'infinite: nothing moves' if found.ridge == float('inf') else f'{found.ridge:g}'}, "
+            f"{'found by folds of these' if found.costs else 'as given'}."
+        )
+    ]
+    if not found.converged:
+        lines.append(_line("Note: L-BFGS stopped at its last step, before there was nothing to gain."))
+    if data.without_images:
+        lines.append(
+            _line(
+                f"{len(data.without_images):,} of {count(data.logits, 'class', 'classes')} have no image there: they "
+                "keep what the vendor gave them."
+            )
+        )
+    lines += [_line(f"Kept out: {text}") for text in data.unreadable[:_SHOWN]]
+    lines += _judged(found, found.held_out, "the other half, which neither fit nor tuning saw")
+    if found.folds is not None:
+        lines += _judged(found, found.folds, f"{found.fold_count} folds, each by a fit to the others")
+    if found.unseen is not None:
+        unseen = found.unseen
+        lines.append(
+            _line(
+                f"Of classes that a fit has seen no image of ({count(unseen.images, 'image')}): vendor "
+                f"{percent(unseen.vendor)}, fitted {percent(unseen.fitted)}, {points(unseen.difference)} points "
+                f"[{points_range(unseen.interval)}]."
+            )
+        )
+    if found.reason:
+        lines.append(Text.assemble(("Not written", "bold red"), visible(f": {found.reason}.")))
+    if found.repool is not None:
+        lines.append(repool_note(found.repool))
+    return Group(*lines)
+
+
+#: Images that are named.
+_SHOWN = 5
+
+
+def _line(text: str) -> Text:
+    return Text(visible(text))
+
+
+def _judged(found: PoolFit, judgement: Judgement, what: str) -> list[RenderableType]:
+    several = judgement.classes is not None
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(f"{count(judgement.images, 'image')}: {what}", overflow="fold")
+    for title in ("accuracy", "log-likelihood", *(["mAP"] if several else [])):
+        table.add_column(title, justify="right", no_wrap=True)
+    named = {"vendor": "vendor", "calibrated": f"calibrated only ({found.under})", "fitted": f"fitted ({found.fit})"}
+    for name, said in named.items():
+        row = judgement.figures[name]
+        cells = [column_percent(row.accuracy), f"{row.log_likelihood:.3f}"]
+        if several:
+            cells.append(column_percent(row.mean_average_precision))
+        table.add_row(visible(said), *cells)
+    lines = [_line(_difference(entry)) for entry in judgement.differences if entry.new == "fitted"]
+    return [Text(), table, *lines]
+
+
+def _difference(found: Difference) -> str:
+    if found.figure == "log_likelihood":
+        value, span = f"{found.value:+.3f}", f"{found.interval[0]:+.3f} to {found.interval[1]:+.3f}"
+    else:
+        value, span = f"{points(found.value)} points", points_range(found.interval)
+    needed = found.images_to_resolve
+    less = {"vendor": "vendor", "calibrated": "calibrated only"}[found.old]
+    text = f"fitted less {less}: {_SAID[found.figure]} {value} [{span}]"
+    if needed is not None and found.interval[0] <= 0 <= found.interval[1]:
+        text += f"; some {needed:,} images would tell such a difference from 0"
+    return text
