@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.errors import DataError, ModelError
-from onnx_gapmil.files.hashing import hash_file
+from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood
 from onnx_gapmil.fitting.pooling.splitting import deal, joined
+from onnx_gapmil.images.decode import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +126,7 @@ def fit_images(samples: Sequence[Sample], reading: Reading, classes: int, group:
 def _content(sample: Sample) -> str:
     """The digest of an image's file: the same picture twice would be seen and judge."""
     try:
-        return hash_file(sample.image)
-    except ModelError:  # it is kept out when it is read
+        data = read_bytes(sample.image, ImageError, expected="an image", limit=MAX_FILE_BYTES)
+    except ImageError:  # it is kept out when it is measured
         return str(sample.image)
+    return hashlib.sha256(data).hexdigest()
