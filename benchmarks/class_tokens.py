@@ -124,6 +124,35 @@ def pointing(maps: np.ndarray, found: list[Any]) -> tuple[float, float]:
     return float(np.mean(hits)), float(np.mean(chance))
 
 
+def misses(maps: np.ndarray, logits: np.ndarray, found: list[Any]) -> list[str]:
+    """In per cent of the digits: whose best cell lies in their box, at most one cell off it, in another digit's box.
+
+    And of those whose class the model ranks first, and of those that it ranks behind the third, how many lie in theirs.
+    """
+    step = 96 / maps.shape[2]
+    ranks = (-logits).argsort(axis=1).argsort(axis=1)
+    rows = []
+    for each, scene, rank in zip(against_mean(maps), found, ranks, strict=True):
+        for item in scene.objects:
+            row, column = np.divmod(each[item.label].argmax(), maps.shape[3])
+            point = ((column + 0.5) * step, (row + 0.5) * step)
+            gap, *others = (
+                _gap(point, other.box) for other in (item, *(other for other in scene.objects if other is not item))
+            )
+            rows.append((gap == 0, gap <= step, 0 in others, rank[item.label]))
+    table = np.asarray(rows, np.float64)
+    hit, near, other, place = table.T
+    figures = [hit.mean(), near.mean(), other.mean(), hit[place == 0].mean(), hit[place > 2].mean()]
+    return [f"{100 * figure:.1f}" for figure in figures]
+
+
+def _gap(point: tuple[float, float], box: tuple[int, int, int, int]) -> float:
+    """How far a point lies outside of a box, along the worse axis; in pixels."""
+    (x, y), (x0, y0, x1, y1) = point, box
+    inside = x0 <= x < x1 and y0 <= y < y1
+    return 0.0 if inside else max(x0 - x, x - x1, y0 - y, y - y1, 1e-9)
+
+
 def boxes(maps: np.ndarray, found: list[Any]) -> float:
     """MaxBoxAccV2: the largest part above a threshold of the map drawn at full size, against each digit's box."""
     import cv2
@@ -296,6 +325,17 @@ def main() -> int:
             ],
             rows,
         ),
+        "",
+    ]
+    logits = tool.logits(inputs_of(images))
+    heads = ["lift", "in its box %", "at most a cell off %", "in another digit's box %", "class ranked first %"]
+    heads.append("class ranked fourth or lower %")
+    lines += [
+        "## Where the best cell lies",
+        "",
+        "Of all digits; in the last two columns, how many of those whose class the model ranks so lie in their box.",
+        "",
+        *pages.table(heads, [[mode, *misses(maps[mode], logits, found)] for mode in ("direct", "through")]),
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:

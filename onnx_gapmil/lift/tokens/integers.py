@@ -107,7 +107,8 @@ def _scale_of(own: Unrolling, node: gs.Node, tensor: str) -> _Scale:
     while maker is not None and maker.op in (*MOVERS, "Identity"):
         maker = own.walk.graph.producer(maker.inputs[0].name)
     if maker is None or maker.op not in ("QuantizeLinear", _DYNAMIC):
-        raise own.refuse(node, f"what made the integers of '{tensor}' has no scale")
+        made = f"by {own.walk.describe(maker)}" if maker is not None else "outside of the graph"
+        raise own.refuse(node, f"its integers are made {made}, and not by a QuantizeLinear of real numbers")
     return _scale(own, maker)
 
 
