@@ -15,12 +15,11 @@ from onnx_gapmil.validation.refitting.images import FitImages, fit_images
 
 def samples(labels: list[tuple[int, ...]], **columns: list[str]) -> list[Sample]:
     """Images that are not there, each a group of its own."""
-    return [
-        Sample(
-            Path(f"{place}.png"), f"{place}.png", own, columns=tuple((name, of[place]) for name, of in columns.items())
-        )
-        for place, own in enumerate(labels)
-    ]
+    found = []
+    for place, own in enumerate(labels):
+        named = tuple((name, of[place]) for name, of in columns.items())
+        found.append(Sample(Path(f"{place}.png"), f"{place}.png", own, columns=named))
+    return found
 
 
 def split(labels: list[tuple[int, ...]], reading: Reading, classes: int, **columns: list[str]) -> FitImages:
@@ -55,6 +54,6 @@ def test_a_column_called_group_groups_by_itself() -> None:
 
 
 def test_each_half_needs_two_classes() -> None:
-    with pytest.raises(DataError, match="to fit by are all of one class|to judge by are all of one class"):
+    with pytest.raises(DataError, match=r"are all of one class"):
         split([(0,)] * 40, ONE_OF_MANY, 3).require_enough()
     split([(0,), (1,)] * 20, ONE_OF_MANY, 3).require_enough()
