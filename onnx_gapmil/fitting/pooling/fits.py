@@ -59,6 +59,21 @@ def spread_of(values: npt.NDArray[Any], alone: bool) -> float:
     return max(float(numbers.std()), 1e-6)
 
 
+class _Reader:
+    """Rows of what is stored, in float64; the last ones are kept, since a fit to few images asks for the same again."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._rows: Rows | None = None
+        self._held = np.empty(0)
+
+    def __call__(self, rows: Rows) -> Array:
+        if self._rows is None or not np.array_equal(self._rows, rows):
+            self._held = self._stored[rows].astype(np.float64)
+            self._rows = rows
+        return self._held
+
+
 class Calibration:
     """``z = exp(t) S + b``: temperature and class biases of one aggregator. The biases alone are tied."""
 
@@ -70,13 +85,13 @@ class Calibration:
             aggregator: which.
             biases: the classes with one.
         """
-        self._scores, self._aggregator, self._biases = scores, aggregator, biases
+        self._scores, self._aggregator, self._biases = _Reader(scores), aggregator, biases
         self.tied = np.append(0.0, np.ones(len(biases)))
         self.width = scores.shape[1]
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
-        scaled = self.scale(values) * self._scores[rows].astype(np.float64)
+        scaled = self.scale(values) * self._scores(rows)
         return scaled + self._biases.spread(values[1:]), scaled
 
     def slope(self, rows: Rows, values: Array, way: Any, slope: Array) -> Array:
@@ -126,7 +141,7 @@ class Mix:
             bias: (K,) of the calibrated mean.
             alone: each class is read by itself.
         """
-        self._scores, self._aggregators, self._biases = scores, tuple(aggregators), biases
+        self._scores, self._aggregators, self._biases = _Reader(scores), tuple(aggregators), biases
         self._deviations = np.array([spread_of(scores[rows, place], alone) for place in range(len(aggregators))])
         self._base = np.zeros(len(aggregators))
         self._base[0] = scale
@@ -139,7 +154,7 @@ class Mix:
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
-        scores = self._scores[rows].astype(np.float64)
+        scores = self._scores(rows)
         found = np.matmul(self._weights(values), scores)
         return found + self._bias + self._biases.spread(values[len(self._base) :]), scores
 
@@ -181,7 +196,7 @@ class Flex:
             bias: (K,) of the calibrated mean.
             alone: each class is read by itself.
         """
-        self._grids, self._size, self._scale, self._bias = grids, size, scale, bias
+        self._grids, self._size, self._scale, self._bias = _Reader(grids), size, scale, bias
         sample = grids[rows[:_SAMPLED]]
         self._unit = 1.0 / (scale * spread_of(sample, alone))
         self.tied = np.ones(grids.shape[2])
@@ -192,7 +207,7 @@ class Flex:
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
-        cells = self._grids[rows].astype(np.float64)
+        cells = self._grids(rows)
         return self._scale * (cells @ self._weights(values)) + self._bias, cells
 
     def slope(self, rows: Rows, values: Array, way: Any, slope: Array) -> Array:
@@ -248,7 +263,7 @@ class FlexByChannel:
             bias: (K,) of the calibrated mean.
             by_softmax: the code's reading, and not the paper's.
         """
-        self._features, self._size, self._scale, self._bias = features, size, scale, bias
+        self._features, self._size, self._scale, self._bias = _Reader(features), size, scale, bias
         self._weight, self._offset = layer
         self._softmax = by_softmax
         channels, positions = features.shape[1:]
@@ -276,7 +291,7 @@ class FlexByChannel:
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
-        features = self._features[rows].astype(np.float64)
+        features = self._features(rows)
         weights = self._weights(values)
         pooled = np.einsum("ncp,cp->nc", features, weights)
         return self._scale * (pooled @ self._weight.T + self._offset) + self._bias, (features, weights)
@@ -338,7 +353,7 @@ class Head:
             scale: of the calibrated aggregator.
             bias: (K,) of the calibrated aggregator.
         """
-        self._features, self._scores, self._aggregator = features, scores, aggregator
+        self._features, self._scores, self._aggregator = _Reader(features), scores, aggregator
         self._weight, self._offset = layer
         self._classes = biases.classes
         self._scale, self._bias = scale, bias
@@ -359,7 +374,7 @@ class Head:
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
         """See `Fit`."""
-        features = self._features[rows].astype(np.float64)
+        features = self._features(rows)
         change, shift = self._change(values)
         weight, offset = self._weight[self._classes] + change, self._offset[self._classes] + shift
         cells = weight @ features + offset[:, None]

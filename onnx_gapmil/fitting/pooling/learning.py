@@ -35,6 +35,7 @@ class Material:
     Attributes:
         aggregators: M of them, the mean first.
         scores: (N, M, K), their logits.
+        vendor: (N, K), the vendor's logits as its graph gives them: of a head that rounds not quite the mean's.
         likelihood: of the labels.
         groups: (N,), images of one group stay together.
         strata: (N,), the class by which they are dealt.
@@ -46,6 +47,7 @@ class Material:
 
     aggregators: tuple[Aggregator, ...]
     scores: Stored
+    vendor: Stored
     likelihood: Likelihood
     groups: npt.NDArray[np.intp]
     strata: npt.NDArray[np.intp]
@@ -84,7 +86,7 @@ class Learned:
     def answers(self, material: Material, rows: Rows) -> dict[str, Array]:
         """Logits (n, K) of some images: the vendor's, calibrated only, and fitted."""
         return {
-            "vendor": material.scores[rows, 0].astype(np.float64),
+            "vendor": material.vendor[rows].astype(np.float64),
             "calibrated": logits_of(self.calibration, rows, self.calibrated.values),
             "fitted": logits_of(self.fit, rows, self.solution.values),
         }

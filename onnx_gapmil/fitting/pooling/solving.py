@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 #: Steps of L-BFGS, at the most.
 _STEPS = 300
 #: Numbers that are held at a time.
-_CHUNK = 1 << 25
+_CHUNK = 1 << 23
 #: Strengths of the ridge that are tried, from the strongest; before them stands the one that moves nothing.
 RIDGES = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)
 

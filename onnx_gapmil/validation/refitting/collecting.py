@@ -160,7 +160,10 @@ class _Keeper:
         classes, cells = grid.shape[1], int(np.prod(grid.shape[2:]))
         self._size = (int(np.prod(grid.shape[2:-1])), int(grid.shape[-1]))
         self._aggregators, self._trunk = aggregators, trunk
-        shapes = {"scores": (number, len(aggregators), classes)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "scores": (number, len(aggregators), classes),
+            "vendor": (number, classes),
+        }
         if wish.needs_grid:
             shapes["grids"] = (number, classes, cells)
         if wish.needs_features:
@@ -176,6 +179,9 @@ class _Keeper:
             raise DataError(f"{name}: its grid has {grid.shape[1:]} cells, and those before it {self._size}.")
         scores = [pooled_logits(entry, grid[None], alone=self._trunk.alone)[0] for entry in self._aggregators]
         self._arrays["scores"][place] = np.stack(scores)
+        # The logits of a file that was repooled before are not its vendor's.
+        own = self._trunk.classifier.head.pool == "mean"
+        self._arrays["vendor"][place] = np.asarray(grids.logits)[row].reshape(-1) if own else scores[0]
         if "grids" in self._arrays:
             self._arrays["grids"][place] = grid.reshape(len(grid), -1)
         if "features" in self._arrays:
@@ -208,6 +214,7 @@ class _Keeper:
         return Material(
             self._aggregators,
             arrays["scores"],
+            arrays["vendor"],
             images.likelihood,
             images.groups,
             images.strata,

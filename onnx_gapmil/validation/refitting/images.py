@@ -15,6 +15,7 @@ from onnx_gapmil.files.wording import count
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood
 from onnx_gapmil.fitting.pooling.splitting import deal, joined
 from onnx_gapmil.images.decode import MAX_FILE_BYTES
+from onnx_gapmil.metrics.multilabel import truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,11 +110,9 @@ def fit_images(samples: Sequence[Sample], reading: Reading, classes: int, group:
         found = ", ".join(sorted(columns)[:8]) or "none"
         raise DataError(f"no image has a column '{group}' to be grouped by; the data set's columns are: {found}.")
     column = group if group is not None else _GROUP if _GROUP in columns else ""
-    truth = np.zeros((len(samples), classes), dtype=np.bool_)
-    for row, sample in enumerate(samples):
-        # Of one logit's two classes the second is the one that it is for.
-        own = [0] if reading.kind == "two-classes" and 1 in sample.labels else sample.labels
-        truth[row, [] if reading.kind == "two-classes" and 1 not in sample.labels else list(own)] = True
+    truth = truth_of([sample.labels for sample in samples], range(max(2, classes)))
+    if reading.kind == "two-classes":
+        truth = truth[:, 1:]  # the one that the logit is for
     keys = [[dict(sample.columns).get(column, f"image {row}") for row, sample in enumerate(samples)]] if column else []
     groups = joined([_content(sample) for sample in samples], *keys)
     strata = np.array([sample.labels[0] if sample.labels else -1 for sample in samples], dtype=np.intp)

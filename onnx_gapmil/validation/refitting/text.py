@@ -55,6 +55,10 @@ def fit_note(found: PoolFit) -> RenderableType:
         )
     if found.reason:
         lines.append(Text.assemble(("Not written", "bold red"), visible(f": {found.reason}.")))
+    decides = found.held_out.difference(found.held_out.main)
+    if not found.reason and decides.value < 0:
+        why = "which --force overrules" if decides.interval[1] < 0 else "by less than these images tell from 0"
+        lines.append(_line(f"Note: its {_SAID[decides.figure]} is below the vendor's, {why}."))
     if found.repool is not None:
         lines.append(repool_note(found.repool))
     return Group(*lines)
