@@ -16,12 +16,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks import pages
+
+if TYPE_CHECKING:
+    from sample_models.scenes import Scene, SceneSet
 
 SCENES, SEED = 1000, 2
 SINGLE_SEED = 3
@@ -58,9 +61,10 @@ ACCURACY = """\
 ### Accuracy
 
 {scenes} held-out scenes of one to four digits, and {scenes} of one, in percent: the first class is in the scene, is its
-one digit, is the label (which chance decides among the digits present). Log loss is that of the label, in nats. Then
-the differences to the plain mean, which is the paper's comparison, and to the control, which differs by one thing
-alone; in points and nats, paired by seed."""
+one digit, is the label (which chance decides among the digits present). Log loss is that of the label, in nats."""
+DIFFERENCES = """\
+Differences paired by seed, in points and nats: to the control, which differs by one thing alone, and to the plain mean,
+which is the paper's comparison. An interval that holds 0 shows no difference."""
 RECOVERY = """\
 ### Foreground recovery
 
@@ -86,6 +90,16 @@ Found = dict[str, dict[int, dict[str, Any]]]
 Pick = Callable[[dict[str, Any]], float]
 
 
+def together(scenes: Sequence[Scene]) -> SceneSet:
+    """Scenes as arrays."""
+    from sample_models.scenes import CLASS_NAMES, SceneSet
+
+    present = np.zeros((len(scenes), len(CLASS_NAMES)), np.bool_)
+    for row, scene in zip(present, scenes, strict=True):
+        row[list(scene.present)] = True
+    return SceneSet(np.stack([scene.image for scene in scenes]), np.array([scene.label for scene in scenes]), present)
+
+
 def answers(model: Path, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
     """The logits (N, 10) of every output for RGB scenes (N, 96, 96, 3)."""
     import onnxruntime
@@ -106,7 +120,7 @@ def answers(model: Path, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray
 
 
 def accuracy(
-    logits: npt.NDArray[np.float32], single: npt.NDArray[np.float32], mixed: Any, alone: Any
+    logits: npt.NDArray[np.float32], single: npt.NDArray[np.float32], mixed: SceneSet, alone: SceneSet
 ) -> dict[str, float]:
     """Figures of one output, on scenes of one to four digits, and on scenes of one."""
     exact = logits.astype(np.float64)
@@ -145,7 +159,7 @@ def audited(model: Path, scenes: Path, output: str) -> dict[str, Any]:
     }
 
 
-def measure(model: Path, scenes: Path, mixed: Any, alone: Any) -> dict[str, Any]:
+def measure(model: Path, scenes: Path, mixed: SceneSet, alone: SceneSet) -> dict[str, Any]:
     """All figures of one net, by output; kept beside it, and read from there if net and scenes are the same."""
     key = f"{hashlib.sha256(model.read_bytes()).hexdigest()} {len(mixed.labels)}"
     kept = model.parent / "figures" / f"{model.stem}.json"
@@ -196,23 +210,22 @@ def accuracy_table(found: Found) -> list[str]:
         row = [VARIANTS[variant]]
         for key in ("present", "single", "label"):
             row.append(over_seeds(values_of(found, variant, lambda net, key=key: net[key])))
-        row.append(over_seeds(values_of(found, variant, lambda net: net["loss"]), 1.0, digits=3))
-        for other in (PLAIN, CONTROLS.get(variant)):
-            row += _beside(found, variant, other) if other in found and other != variant else ["–"] * 3
-        rows.append([*row, VARIANTS[CONTROLS[variant]] if variant in CONTROLS else "–"])
-    heads = ["pool and training", "is present", "one digit", "is the label", "log loss"]
-    for other in ("mean", "control"):
-        heads += [f"- {other}: is present", f"- {other}: one digit", f"- {other}: log loss"]
-    return pages.table([*heads, "control"], rows)
+        rows.append([*row, over_seeds(values_of(found, variant, lambda net: net["loss"]), 1.0, digits=2)])
+    return pages.table(["pool and training", "is present", "one digit", "is the label", "log loss"], rows)
 
 
-def _beside(found: Found, variant: str, other: str) -> list[str]:
-    """Differences to another variant: present, one digit, log loss."""
-    return [
-        over_seeds(differences(found, variant, other, lambda net: net["present"]), sign="+"),
-        over_seeds(differences(found, variant, other, lambda net: net["single"]), sign="+"),
-        over_seeds(differences(found, variant, other, lambda net: net["loss"]), 1.0, "+", 3),
-    ]
+def difference_table(found: Found) -> list[str]:
+    """Each net less its control, and less the plain mean."""
+    rows = []
+    for variant in found:
+        others = dict.fromkeys(other for other in (CONTROLS.get(variant), PLAIN) if other in found and other != variant)
+        for other in others:
+            row = [VARIANTS[variant], VARIANTS[other]]
+            for key in ("present", "single"):
+                row.append(over_seeds(differences(found, variant, other, lambda net, key=key: net[key]), sign="+"))
+            row.append(over_seeds(differences(found, variant, other, lambda net: net["loss"]), 1.0, "+", 2))
+            rows.append(row)
+    return pages.table(["pool and training", "less", "is present", "one digit", "log loss"], rows, numbers_from=2)
 
 
 def recovery_table(found: Found) -> list[str]:
@@ -286,6 +299,7 @@ def page(found: Found, scenes: int, command: str) -> list[str]:
     centre = {"pointing": 100 * some["pointing_centre"], "boxes": 100 * some["boxes_centre"]}
     sections = [
         (ACCURACY.format(scenes=scenes), accuracy_table(found)),
+        (DIFFERENCES, difference_table(found)),
         (RECOVERY, recovery_table(found)),
         (PLACES.format(**centre), places_table(found)),
         (WEIGHTS, weights_table(found)),
@@ -302,17 +316,17 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"held-out scenes of each kind (default {SCENES})")
     parser.add_argument("--markdown", type=Path, help="write the tables into this page, between its marks")
     options = parser.parse_args()
-    from benchmarks.paper_claims import make_scenes
-    from sample_models.scenes import make_scene_set
+    from sample_models.scenes import iter_scenes, write_scenes
 
     nets = {variant: sorted(options.study.glob(f"{variant}_[0-9]*.onnx")) for variant in VARIANTS}
     if not any(nets.values()):
         print(f"{options.study} holds no nets: python sample_models/train_flexpooling.py --study DIR", file=sys.stderr)
         return 2
-    mixed = make_scene_set("held_out", SEED, options.scenes)
-    alone = make_scene_set("held_out", SINGLE_SEED, options.scenes, count=1)
+    several = list(iter_scenes("held_out", SEED, options.scenes))
+    mixed, alone = together(several), together(list(iter_scenes("held_out", SINGLE_SEED, options.scenes, count=1)))
     with tempfile.TemporaryDirectory() as scratch:
-        scenes = make_scenes(Path(scratch), options.scenes)
+        write_scenes(iter(several), Path(scratch))
+        scenes = Path(scratch) / "scenes.json"
         found = {
             variant: {int(path.stem.rsplit("_", 1)[1]): measure(path, scenes, mixed, alone) for path in paths}
             for variant, paths in nets.items()

@@ -20,7 +20,7 @@ SAMPLES = Path(__file__).resolve().parents[2] / "sample_models"
 ONE_HEAD = ("digits_torch_flex_position", "digits_torch_flex_channel")
 WITH_SAC = "digits_torch_flex_channel_sac"
 #: By output, the cells of a side.
-SIDES = {"logits": 12, "stage1": 48, "stage2": 24}
+SIDES = {"logits": 12, "stage1": 24, "stage2": 12}
 #: How their scenes are prepared, by the file beside them.
 MEAN, DEVIATION = (0.25, 0.2, 0.25), 0.2
 HEADS = [*((name, "logits") for name in ONE_HEAD), *((WITH_SAC, output) for output in SIDES)]
