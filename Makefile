@@ -14,10 +14,10 @@ PIP := $(RUN) -m pip --quiet --disable-pip-version-check
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-extras lint format docs release samples zoo zoo-table clean
+.PHONY: help demo test test-extras lint format docs release samples flexpooling zoo zoo-table clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## Find, lift and look: a small digit classifier, its scenes, pictures in demo_output/.
 	@$(RUN) -m tools.demo
@@ -50,14 +50,25 @@ format: $(LINTERS) ## Format the code and mend what ruff can mend.
 	@$(RUN) -m ruff check --fix-only --quiet .
 	@$(RUN) -m ruff format .
 
-samples: $(addprefix samples-,torch keras paddle jax) ## Train and export the sample models again (fetches four frameworks).
+samples: $(addprefix samples-,torch flexpooling keras paddle jax) ## Train and export the sample models again (fetches four frameworks).
 
 # Each framework in an environment of its own: their pins contradict each other.
-samples-%: $(READY)
-	@echo "Training with $* ..."
+.PRECIOUS: $(VENV)/samples-%/.ready
+$(VENV)/samples-%/.ready: sample_models/requirements-%.txt $(READY)
 	@test -e $(VENV)/samples-$*/pyvenv.cfg || $(PYTHON) -m venv $(VENV)/samples-$*
-	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(PIP)) install --requirement sample_models/requirements-$*.txt
+	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(PIP)) install --requirement $<
+	@touch $@
+
+samples-%: $(VENV)/samples-%/.ready
+	@echo "Training with $* ..."
 	@$(subst $(VENV)/,$(VENV)/samples-$*/,$(RUN)) sample_models/train_$*.py
+
+samples-flexpooling: $(VENV)/samples-torch/.ready
+	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py
+
+flexpooling: $(VENV)/samples-torch/.ready ## Train FlexPooling's nets, audit them, write docs/flexpooling.md (an hour).
+	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py --study build/flexpooling
+	@$(RUN) -m benchmarks.flexpooling build/flexpooling --markdown docs/flexpooling.md
 
 zoo-table: $(READY) ## Lift every model of the shared zoo and count, by exporter and class.
 	@$(RUN) -m benchmarks.zoo_table

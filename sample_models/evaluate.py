@@ -92,12 +92,18 @@ def finish(name: str, preprocess: Preprocess, origin: Origin, reference: Callabl
     """
     path = FOLDER / f"{name}.onnx"
     difference = check_export(path, preprocess, reference)
-    preprocess.write(FOLDER / f"{name}.preprocess.json")
-    (FOLDER / f"{name}.labels.txt").write_text("\n".join(CLASS_NAMES) + "\n", encoding="utf-8")
+    write_companions(FOLDER / name, preprocess)
     card = {**asdict(origin), **describe(path), "held_out": measure(path, preprocess)}
     (FOLDER / f"{name}.card.json").write_text(_json(card), encoding="utf-8")
     print(f"{path.name}: differs from the framework by {difference:.1e}")
     print(_json(card))
+
+
+def write_companions(stem: Path, preprocess: Preprocess) -> None:
+    """Writes STEM.preprocess.json and STEM.labels.txt, which the tool finds beside STEM.onnx."""
+    preprocess.write(stem.with_name(f"{stem.name}.preprocess.json"))
+    names = "\n".join(CLASS_NAMES) + "\n"
+    stem.with_name(f"{stem.name}.labels.txt").write_text(names, encoding="utf-8")
 
 
 def check_export(path: Path, preprocess: Preprocess, reference: Callable[[FloatArray], FloatArray]) -> float:
