@@ -56,6 +56,7 @@ class Identity:
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
         class_token: how far heads that read one are lifted; as it was asked for.
+        fast_decode: whether large JPEGs are decoded smaller than they are.
         form: of its records; those of another form hold other measures.
     """
 
@@ -79,6 +80,7 @@ class Identity:
     libraries: str
     thresholds: str
     class_token: str | None = None
+    fast_decode: bool = False
     form: int = 1
 
 

@@ -131,7 +131,8 @@ def measure(
     total = sum(len(earlier.of(place)) for place in own)
     announce(prepared, done, total)
     places = [place for place in own if place not in batches]
-    measured = _measured(classifier, prepared, [earlier.of(place) for place in places], earlier.size)
+    parts = [earlier.of(place) for place in places]
+    measured = _measured(classifier, prepared, parts, earlier.size, fast_decode=request.fast_decode)
     try:
         for place, (new, files) in zip(places, measured, strict=True):
             journal.add(new, files)
@@ -150,7 +151,7 @@ def _failures(records: Sequence[Record]) -> int:
 
 
 def _measured(
-    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int
+    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int, *, fast_decode: bool
 ) -> Generator[tuple[list[Record], list[FileIdentity]], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
     batches = iterate_batches(
@@ -159,6 +160,7 @@ def _measured(
         [sample.image for part in parts for sample in part],
         batch=size,
         outputs=("grid",),
+        fast_decode=fast_decode,
     )
 
     judged = judged_classes(prepared.samples)

@@ -48,6 +48,7 @@ class Request:
         batch: images at a time; see `onnx_gapmil.running.pipeline.batch_size`.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         class_token: how far heads that read a class token are lifted; None refuses them.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
     """
 
     model: Path
@@ -63,6 +64,7 @@ class Request:
     batch: int | None = None
     no_guess: bool = False
     class_token: ClassTokenWish | None = None
+    fast_decode: bool = False
 
 
 def classifier_of(request: Request) -> Classifier:

@@ -10,6 +10,7 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    fast_decode_option,
     head_option,
     json_option,
     model_argument,
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
         show_default=True,
         help="Images to show in report.html, the most telling first.",
     ),
+    fast_decode_option,
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished audit could go on."),
     json_option,
@@ -107,6 +109,7 @@ def command(
     thresholds: str | None,
     batch: int | None,
     gallery: int,
+    fast_decode: bool,
     shard: Shard | None,
     restart: bool,
     as_json: bool,
@@ -141,6 +144,7 @@ def command(
         batch=batch,
         no_guess=no_guess,
         class_token=class_token,
+        fast_decode=fast_decode,
     )
     teller = _Teller()
     teller.begin_in(output, RESULTS)

@@ -11,6 +11,7 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    fast_decode_option,
     head_option,
     json_option,
     model_argument,
@@ -98,6 +99,7 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str,
     click.option("--no-pictures", is_flag=True, help="Write no PNG."),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
+    fast_decode_option,
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
@@ -122,6 +124,7 @@ def command(
     no_pictures: bool,
     allow_tf32: bool,
     cuda_graph: bool,
+    fast_decode: bool,
     shard: Shard | None,
     restart: bool,
     as_json: bool,
@@ -166,6 +169,7 @@ def command(
         class_token=class_token,
         tables=save - {"npz"},
         shard=shard,
+        fast_decode=fast_decode,
     )
     with closing(run):
         _announce(run)
