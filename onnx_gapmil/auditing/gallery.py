@@ -173,6 +173,7 @@ def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
         batch=run.request.batch,
         keep_photos=True,
         outputs=("grid",),
+        fast_decode=run.request.fast_decode,
     )
     for batch in batches:
         for row, photo in enumerate(batch.photos):

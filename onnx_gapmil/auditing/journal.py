@@ -7,7 +7,9 @@ the data set by place alone, so that a resumed run feeds the model the very batc
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import json
 import os
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from onnx_gapmil.files.checked_lines import checked_line, content_of
 from onnx_gapmil.files.identity import FileIdentity
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import from_json, to_json
-from onnx_gapmil.files.writing import open_to_append, write_whole
+from onnx_gapmil.files.writing import open_to_append, whole_file, write_whole
 from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Identity:
         libraries: versions of those that decode, resize and run.
         thresholds: fingerprint of those above which classes are present.
         class_token: how far heads that read one are lifted; as it was asked for.
+        fast_decode: whether large JPEGs are decoded smaller than they are.
         form: of its records; those of another form hold other measures.
         size: (height, width) of the input that was asked for.
         stitch: how many times as fine as the model's own the grids are.
@@ -82,6 +85,7 @@ class Identity:
     libraries: str
     thresholds: str
     class_token: str | None = None
+    fast_decode: bool = False
     form: int = 1
     size: tuple[int, int] | None = None
     stitch: int = 1
@@ -157,7 +161,7 @@ class BatchJournal(Generic[S, R]):
         self.folder = folder
         self._kind, self._read, self._what = settings, read, what
         self._stream: IO[bytes] | None = None
-        self._lines: list[bytes] | None = None
+        self._starts: list[int] | None = None
 
     def find(self) -> FoundRun[S, R] | None:
         """Read what an earlier run left; None if there is nothing.
@@ -197,12 +201,16 @@ class BatchJournal(Generic[S, R]):
 
     def keep(self, batches: Iterable[int]) -> None:
         """Keep some of the batches that `find` gave, by their places, and nothing else."""
-        if self._lines is None:
+        if self._starts is None:
             self._whole_batches()
-        found = self._lines or []
-        lines = [found[place] for place in batches if place < len(found)]
-        if lines or (self.folder / _BATCHES).is_file():
-            write_whole(self.folder / _BATCHES, b"".join(line + b"\n" for line in lines))
+        starts, path = self._starts or [], self.folder / _BATCHES
+        kept = [starts[place] for place in batches if place < len(starts)]
+        if not path.is_file():
+            return
+        with path.open("rb") as old, whole_file(path) as new:
+            for start in kept:
+                old.seek(start)
+                new.write(old.readline())
 
     def add(self, records: Sequence[R], files: Sequence[FileIdentity] = ()) -> None:
         """Append the records of the next batch, and wait until they are on the disk.
@@ -257,17 +265,20 @@ class BatchJournal(Generic[S, R]):
         path = self.folder / _BATCHES
         batches: list[tuple[R, ...]] = []
         files: list[tuple[FileIdentity, ...]] = []
-        lines: list[bytes] = []
-        # What follows the last line break was being written when the run was killed.
-        for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
-            try:
-                records, identities = self._batch(line)
-            except (ValueError, TypeError, RecursionError):
-                continue
-            batches.append(records)
-            files.append(identities)
-            lines.append(line)
-        self._lines = lines
+        starts: list[int] = []
+        start = 0
+        with path.open("rb") if path.is_file() else io.BytesIO() as stream:
+            for line in stream:  # one at a time: of a million images they are gigabytes
+                with contextlib.suppress(ValueError, TypeError, RecursionError):
+                    # What follows the last line break was being written when the run was killed.
+                    if not line.endswith(b"\n"):
+                        raise ValueError("a line is cut short")
+                    records, identities = self._batch(line[:-1])
+                    batches.append(records)
+                    files.append(identities)
+                    starts.append(start)
+                start += len(line)
+        self._starts = starts
         return batches, files
 
     def _batch(self, line: bytes) -> tuple[tuple[R, ...], tuple[FileIdentity, ...]]:

@@ -50,21 +50,15 @@ class Measured:
 
     Attributes:
         prepared: the data set.
-        batches: the records of each, by place.
+        batches: the records of each, by place; of a shard none, which nobody needs before all are put together.
+        images: how many they have together.
+        failed: how many of these were kept out.
     """
 
     prepared: PreparedData
     batches: Mapping[int, tuple[Record, ...]]
-
-    @property
-    def images(self) -> int:
-        """How many they have together."""
-        return sum(len(batch) for batch in self.batches.values())
-
-    @property
-    def failed(self) -> int:
-        """How many of these were kept out."""
-        return sum(_failures(batch) for batch in self.batches.values())
+    images: int
+    failed: int
 
 
 @dataclass(frozen=True)
@@ -125,33 +119,35 @@ def measure(
     """
     earlier = earlier_batches(request, classifier, journal, found, note, shard)
     prepared, batches = earlier.prepared, earlier.batches
-    failed = sum(_failures(batch) for batch in batches.values())
+    failed = sum(map(failures, batches.values()))
     done = sum(len(batch) for batch in batches.values())
     own = earlier.places
     total = sum(len(earlier.of(place)) for place in own)
     announce(prepared, done, total)
     places = [place for place in own if place not in batches]
     parts = [earlier.of(place) for place in places]
-    measured = _measured(classifier, prepared, parts, earlier.size, by_size=request.by_size)
+    measured = _measured(request, classifier, prepared, parts, earlier.size)
     try:
         for place, (new, files) in zip(places, measured, strict=True):
             journal.add(new, files)
-            batches[place] = tuple(new)
+            if shard is None:
+                batches[place] = tuple(new)
             done += len(new)
-            failed += _failures(new)
+            failed += failures(new)
             progress(Progress(done, total, failed))
     finally:
         measured.close()
         journal.close()
-    return Measured(prepared, batches)
+    return Measured(prepared, batches if shard is None else {}, done, failed)
 
 
-def _failures(records: Sequence[Record]) -> int:
+def failures(records: Sequence[Record]) -> int:
+    """How many images were kept out."""
     return sum(isinstance(record, Failure) for record in records)
 
 
 def _measured(
-    classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int, *, by_size: bool
+    request: Request, classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int
 ) -> Generator[tuple[list[Record], list[FileIdentity]], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
     batches = iterate_batches(
@@ -160,6 +156,7 @@ def _measured(
         [sample.image for part in parts for sample in part],
         batch=size,
         outputs=("grid",),
+        fast_decode=request.fast_decode,
     )
 
     judged = judged_classes(prepared.samples)
@@ -174,7 +171,7 @@ def _measured(
             arranged=classifier.arranged,
             places=classifier.head.places,
             stitched=classifier.session.stitch > 1,
-            by_size=by_size,
+            by_size=request.by_size,
         )
         return records, files
 

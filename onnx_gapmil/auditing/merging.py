@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.audit import require_places, write_results
 from onnx_gapmil.auditing.journal import Journal
-from onnx_gapmil.auditing.measuring import Measured, run_of
+from onnx_gapmil.auditing.measuring import Measured, failures, run_of
 from onnx_gapmil.auditing.preparation import classifier_of, prepare
 from onnx_gapmil.auditing.resuming import Earlier
 from onnx_gapmil.auditing.sharding import identity_of, request_of
@@ -62,7 +62,9 @@ def merge_audit(
         batches: dict[int, tuple[Record, ...]] = {}
         for each in shards:
             batches |= _batches(each, whole)
-        summary = write_results(run_of(request, classifier, Measured(prepared, batches)), output, gallery)
+        images, failed = sum(map(len, batches.values())), sum(map(failures, batches.values()))
+        measured = Measured(prepared, batches, images, failed)
+        summary = write_results(run_of(request, classifier, measured), output, gallery)
     return summary, classifier.class_names.names or ()
 
 

@@ -52,6 +52,7 @@ class Request:
         stitch: 2 for grids twice as fine, of shifted runs.
         by_size: keep what sizes are compared by (`onnx_gapmil.metrics.temperature`).
         class_token: how far heads that read a class token are lifted; None refuses them.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
     """
 
     model: Path
@@ -70,6 +71,7 @@ class Request:
     size: Size | None = None
     stitch: int = 1
     by_size: bool = False
+    fast_decode: bool = False
 
 
 def classifier_of(request: Request) -> Classifier:

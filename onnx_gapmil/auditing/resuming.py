@@ -148,6 +148,7 @@ def identity(request: Request, classifier: Classifier) -> Identity:
         class_names=_digest(classifier.class_names.names),
         class_table=_content(request.class_map) if request.class_map is not None else None,
         class_token=request.class_token,
+        fast_decode=request.fast_decode,
         preprocessing=None if request.preprocess == AUTO else _digest(classifier.preprocess.preprocess.to_json()),
         libraries=library_versions(),
         thresholds=_digest([classifier.reading.kind, classifier.reading.said_thresholds]),

@@ -30,6 +30,7 @@ _WORDS = IDENTITY_WORDS | {
     "provider": "provider asked for",
     "batch": "number of images in a batch (--batch N makes it the same on all machines)",
     "class_token": "way to lift class tokens",
+    "fast_decode": "way to decode (--fast-decode)",
 }
 
 

@@ -138,6 +138,7 @@ def _conditions(run: Run) -> Conditions:
         preprocess_source=prepared.preprocess.source,
         preprocess_assumed=prepared.preprocess.assumed,
         preprocess_guessed=prepared.preprocess.guessed,
+        fast_decode=run.request.fast_decode,
         class_map=from_json(LabelMapping, prepared.class_map.to_json()),
         names_source=classifier.class_names.source,
         provider=from_json(ProviderUse, classifier.session.provider),

@@ -192,6 +192,7 @@ class Conditions:
         preprocess_source: where that comes from.
         preprocess_assumed: whether it was guessed.
         preprocess_guessed: which parts of it nothing states.
+        fast_decode: whether large JPEGs were decoded smaller than they are.
         class_map: how labels became classes.
         names_source: where the classes' names come from.
         provider: what the model ran on.
@@ -217,6 +218,7 @@ class Conditions:
     preprocess_source: str
     preprocess_assumed: bool
     preprocess_guessed: tuple[str, ...] = ()
+    fast_decode: bool = False
     class_map: LabelMapping
     names_source: str
     provider: ProviderUse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.files.serial import to_json
-from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.files.writing import whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from onnx_gapmil.auditing.records import ImageRecord, Record
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     NameOf = Callable[[int], str]
 
+#: Rows that are in memory at a time; a group of the file.
+_ROWS = 1 << 14
 _IMAGES: Mapping[str, pa.DataType] = {
     "image": pa.string(),
     "error": pa.string(),
@@ -84,15 +86,7 @@ def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standin
     Raises:
         InputError: the file cannot be written.
     """
-    rows = [_image_row(record, name_of) for record in records]
-    if standing is not None:
-        known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
-        for row, slices in zip(known, standing.slices.by_image(len(known)), strict=True):
-            row["slices"] = list(slices.items())
-            row["suspect"] = None if standing.suspects is None else False
-        for place in standing.suspects or ():
-            known[place]["suspect"] = True
-    write_table(path, rows, _IMAGES)
+    write_table(path, _image_rows(records, name_of, standing), _IMAGES)
 
 
 def write_classes(
@@ -123,8 +117,21 @@ def write_classes(
     write_table(path, table, _CLASSES)
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> None:
-    """Write rows as Parquet, whole or not at all.
+def _image_rows(records: Sequence[Record], name_of: NameOf, standing: Standing | None) -> Iterator[dict[str, Any]]:
+    measured = sum(not isinstance(record, Failure) for record in records)
+    slices = iter(() if standing is None else standing.slices.by_image(measured))
+    suspects = frozenset(() if standing is None else standing.suspects or ())
+    places = itertools.count()
+    for record in records:
+        row = _image_row(record, name_of)
+        if standing is not None and not isinstance(record, Failure):
+            row["slices"] = list(next(slices).items())
+            row["suspect"] = None if standing.suspects is None else next(places) in suspects
+        yield row
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> None:
+    """Write rows as Parquet, some thousands at a time, whole or not at all.
 
     Args:
         path: the file.
@@ -134,10 +141,11 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[
     Raises:
         InputError: the file cannot be written.
     """
-    arrays = [pa.array([row.get(name) for row in rows], type=kind) for name, kind in columns.items()]
-    stream = io.BytesIO()
-    pq.write_table(pa.table(arrays, names=list(columns)), stream, compression="zstd")
-    write_whole(path, stream.getvalue())
+    schema, left = pa.schema(list(columns.items())), iter(rows)
+    with whole_file(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        while part := list(itertools.islice(left, _ROWS)):
+            arrays = [pa.array([row.get(name) for row in part], type=kind) for name, kind in columns.items()]
+            writer.write_table(pa.table(arrays, schema=schema))
 
 
 def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:

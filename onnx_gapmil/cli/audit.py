@@ -11,6 +11,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
     data_place,
+    fast_decode_option,
     head_option,
     json_option,
     model_argument,
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         show_default=True,
         help="Images to show in report.html, the most telling first.",
     ),
+    fast_decode_option,
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished audit could go on."),
     json_option,
@@ -118,6 +120,7 @@ def command(
     stitch: str,
     batch: int | None,
     gallery: int,
+    fast_decode: bool,
     shard: Shard | None,
     restart: bool,
     as_json: bool,
@@ -155,6 +158,7 @@ def command(
         no_guess=no_guess,
         class_token=class_token,
         stitch=int(stitch),
+        fast_decode=fast_decode,
     )
     sizes = parse_sizes(size)
     teller = _Teller()

@@ -11,6 +11,7 @@ import click
 from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
+    fast_decode_option,
     head_option,
     json_option,
     model_argument,
@@ -116,6 +117,7 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str,
     ),
     click.option("--allow-tf32", is_flag=True, help="Let CUDA round factors to 10 bits: quicker, numbers differ."),
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
+    fast_decode_option,
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
@@ -144,6 +146,7 @@ def command(
     page_classes: int | None,
     allow_tf32: bool,
     cuda_graph: bool,
+    fast_decode: bool,
     shard: Shard | None,
     restart: bool,
     as_json: bool,
@@ -193,6 +196,7 @@ def command(
         tables=save - {"npz"},
         shard=shard,
         page=PageWish(page_classes) if page or page_classes is not None else None,
+        fast_decode=fast_decode,
     )
     with closing(run):
         _announce(run)

@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.arrays import is_array_file, read_array
 from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import read_bytes
+from onnx_gapmil.images.jpeg import decode_reduced, decode_rgb
 
 MAX_PIXELS = 2**27
 """Pixels (width x height) above which an image is refused: 134 million, 403 MB once decoded."""
@@ -31,6 +33,8 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "J
 DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k", ".npy", ".npz"})
 """Endings of files that may hold samples of more than 8 bits."""
 
+_ON_SIDE = frozenset({5, 6, 7, 8})
+_JPEG = frozenset({"JPEG", "MPO"})
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -108,10 +112,7 @@ def read_samples(path: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDA
     Raises:
         ImageError: see `read_image`.
     """
-    file = path if isinstance(path, Path | Blob) else Path(path)
-    if is_array_file(file):
-        return _of_array(file, max_pixels)
-    return decode_samples(_read_bytes(file), file, max_pixels=max_pixels)
+    return _read(path if isinstance(path, Path | Blob) else Path(path), max_pixels)[0]
 
 
 def decode_samples(data: bytes, file: str | Source, *, max_pixels: int = MAX_PIXELS) -> npt.NDArray[Any]:
@@ -128,14 +129,34 @@ def decode_samples(data: bytes, file: str | Source, *, max_pixels: int = MAX_PIX
     Raises:
         ImageError: see `read_image`.
     """
+    return _decoded(data, file, max_pixels)[0]
+
+
+def _read(
+    file: Source, max_pixels: int, least: Callable[[tuple[int, int]], tuple[int, int]] | None = None
+) -> tuple[npt.NDArray[Any], tuple[int, int] | None]:
+    """The samples; and where they were reduced, the photo's own upright (H, W)."""
+    if is_array_file(file):
+        return _of_array(file, max_pixels), None
+    return _decoded(_read_bytes(file), file, max_pixels, least)
+
+
+def _decoded(
+    data: bytes,
+    file: str | Source,
+    max_pixels: int,
+    least: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+) -> tuple[npt.NDArray[Any], tuple[int, int] | None]:
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             _check_size(file, image, max_pixels)
+            if image.format in _JPEG and image.mode == "RGB" and (found := _of_jpeg(image, data, least)) is not None:
+                return found
             image.load()  # says what is damaged, whoever decodes
             deep = _deep_colours(image, data)
             if deep is not None:
-                return _turned(deep, _orientation(image))
-            return _samples(_upright(image))
+                return _turned(deep, _orientation(image)), None
+            return _samples(_upright(image)), None
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -149,6 +170,28 @@ def decode_samples(data: bytes, file: str | Source, *, max_pixels: int = MAX_PIX
     except _DECODER_ERRORS as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise ImageError(f"{file}: the image is damaged or cut short ({reason}); fetch or export it again.") from error
+
+
+def read_reduced(
+    path: str | Source, least: Callable[[tuple[int, int]], tuple[int, int]], *, max_pixels: int = MAX_PIXELS
+) -> tuple[npt.NDArray[Any], tuple[int, int]]:
+    """As `read_samples`, but a large JPEG is decoded at a half, a quarter or an eighth of its sides.
+
+    Quicker, and not exact: averaging blocks of pixels is not the filter that the photo is made small by afterwards.
+
+    Args:
+        path: the file.
+        least: from the photo's upright (H, W) to what is needed; no side gets smaller than that.
+        max_pixels: see `read_image`.
+
+    Returns:
+        The samples, and the photo's own upright (H, W).
+
+    Raises:
+        ImageError: see `read_image`.
+    """
+    samples, size = _read(path if isinstance(path, Path | Blob) else Path(path), max_pixels, least)
+    return samples, size or (samples.shape[0], samples.shape[1])
 
 
 def is_image_array(array: npt.NDArray[Any]) -> bool:
@@ -220,6 +263,25 @@ def _of_array(file: Source, max_pixels: int) -> npt.NDArray[Any]:
     return samples
 
 
+def _of_jpeg(
+    image: Image.Image, data: bytes, least: Callable[[tuple[int, int]], tuple[int, int]] | None
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int] | None] | None:
+    """`_read` of a JPEG of three colours; None where Pillow has to do it."""
+    turn = _orientation(image)
+    size = image.size if turn in _ON_SIDE else image.size[::-1]
+    part = 1 if least is None else _part(size, least(size))
+    pixels = decode_rgb(data) if part == 1 else decode_reduced(data, image.size, part)
+    if pixels is None:
+        return None
+    return (pixels if turn == 1 else _turned(pixels, turn)), (None if part == 1 else size)
+
+
+def _part(size: tuple[int, int], least: tuple[int, int]) -> int:
+    """By how much each side may be divided: 8, 4, 2 or 1."""
+    fits = (part for part in (8, 4, 2) if all(side // part >= needed for side, needed in zip(size, least, strict=True)))
+    return next(fits, 1)
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF's number; unreadable EXIF counts as none, as in every viewer."""
     try:
@@ -237,7 +299,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _turned(samples: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """`_upright` of an array."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _ON_SIDE:
         samples = samples.swapaxes(0, 1)
     rows, columns = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}.get(orientation, (1, 1))
     return np.ascontiguousarray(samples[::rows, ::columns])

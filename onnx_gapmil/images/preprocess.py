@@ -204,12 +204,27 @@ class Preprocess:
         array = np.empty(self.input_shape, self.input_dtype)
         return array, self.apply_into(image, array)
 
-    def apply_into(self, image: npt.NDArray[Any], out: npt.NDArray[Any]) -> Geometry:
+    def least_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) below which a photo is not to be decoded: twice what it is then made small to.
+
+        Args:
+            image_size: (H, W) of the photo.
+        """
+        try:
+            height, width = Geometry.plan(image_size, self.size, self.resize, self.crop).resized_size
+        except ImageError:  # whoever prepares it says what is wrong
+            return image_size
+        return 2 * height, 2 * width
+
+    def apply_into(
+        self, image: npt.NDArray[Any], out: npt.NDArray[Any], size: tuple[int, int] | None = None
+    ) -> Geometry:
         """Prepare one photo as `apply` does, into an array that is there already, such as a row of a batch.
 
         Args:
             image: as for `apply`.
             out: of `input_shape` and `input_dtype`, C-contiguous; its content is overwritten.
+            size: (H, W) of the photo itself, where ``image`` was decoded smaller; that of ``image`` if None.
 
         Raises:
             ImageError: as `apply`; `out` is as it was.
@@ -219,8 +234,8 @@ class Preprocess:
         if 0 in image.shape:
             raise TypeError(f"an image has pixels, and this one is {image.shape}")
         if image.dtype != np.uint8 or image.ndim != 3 or self._is_window_of_bytes:
-            return self._apply_samples(image, out)
-        geometry = Geometry.plan((image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
+            return self._apply_samples(image, out, size)
+        geometry = Geometry.plan(size or (image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
         coloured = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if self.color == "GRAY" else image
         window = self._window(resize(coloured, geometry.resized_size, self.interpolation), geometry)
         if self.color == "BGR":
@@ -228,20 +243,22 @@ class Preprocess:
         self._normalize(window, out)
         return geometry
 
-    def prepare(self, image: npt.NDArray[Any], out: npt.NDArray[Any], path: object) -> Geometry:
+    def prepare(
+        self, image: npt.NDArray[Any], out: npt.NDArray[Any], path: object, size: tuple[int, int] | None = None
+    ) -> Geometry:
         """`apply_into`, with errors that name the file.
 
         Raises:
             ImageError: as `apply`, with the file's name.
         """
         try:
-            return self.apply_into(image, out)
+            return self.apply_into(image, out, size)
         except ImageError as error:
             raise ImageError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
-    def _apply_samples(self, image: npt.NDArray[Any], out: npt.NDArray[Any]) -> Geometry:
+    def _apply_samples(self, image: npt.NDArray[Any], out: npt.NDArray[Any], size: tuple[int, int] | None) -> Geometry:
         """Samples of any depth: in single precision up to the network, nothing rounded on the way."""
-        geometry = Geometry.plan((image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
+        geometry = Geometry.plan(size or (image.shape[0], image.shape[1]), self.size, self.resize, self.crop)
         levels = to_levels(image, self.full_scale)
         if self.color == "GRAY" and levels.ndim == 3:
             levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)

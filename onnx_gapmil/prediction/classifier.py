@@ -307,6 +307,7 @@ class Classifier:
         saved: Emit | None = None,
         keep_photos: bool = False,
         classes: Sequence[str | int] | None = None,
+        fast_decode: bool = False,
     ) -> Generator[ImagePrediction | ImageError, None, None]:
         """Run photos in batches, in order; one that cannot be read gives its error in its place.
 
@@ -320,6 +321,7 @@ class Classifier:
             saved: arrays that each prediction is to hold for a file; None for none.
             keep_photos: keep the pixels, which `render` and overlays need.
             classes: see `predict`.
+            fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
 
         Raises:
             InputError: there is no such class.
@@ -333,6 +335,7 @@ class Classifier:
             batch=batch,
             keep_photos=keep_photos,
             outputs=outputs,
+            fast_decode=fast_decode,
         )
         with closing(answers):
             for found in answers:

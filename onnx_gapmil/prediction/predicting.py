@@ -79,6 +79,7 @@ class PredictionRun:
         tables: what is written of all photos beside ``predictions.json``: of `TABLES`.
         shard: the part of the run that this one is: its batches are answered, and put together with those of the other
             shards by `onnx_gapmil.prediction.merging`.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
 
     Attributes:
         classifier: the model.
@@ -123,7 +124,9 @@ class PredictionRun:
         tables: Collection[str] = (),
         shard: Shard | None = None,
         page: PageWish | None = None,
+        fast_decode: bool = False,
     ) -> None:
+        self._fast_decode = fast_decode
         self.class_token, self._shard = class_token, shard
         if output is None and (shard is not None or tables):
             raise InputError("A shard or a table needs a folder of results.")
@@ -295,6 +298,7 @@ class PredictionRun:
             saved=self._arrays,
             keep_photos=self._pictures or self.page is not None,
             classes=self._classes,
+            fast_decode=self._fast_decode,
         )
 
     def all(self) -> Predictions:
@@ -387,6 +391,7 @@ class PredictionRun:
             "preprocess_guessed": list(used.guessed) if used is not None else [],
             "preprocess_parts": dict(used.parts) if used is not None else {},
             "preprocess_notes": list(used.notes) if used is not None else [],
+            "fast_decode": self._fast_decode,
             "labels_source": model.names.source,
             "older_results": self.older,
         }

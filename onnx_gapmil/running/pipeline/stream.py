@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
-from onnx_gapmil.images.decode import read_samples
+from onnx_gapmil.images.decode import read_reduced, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline.ordered import ordered_map
@@ -99,6 +100,7 @@ def iterate(
     workers: int | None = None,
     keep_photos: bool = False,
     outputs: Collection[str] | None = None,
+    fast_decode: bool = False,
 ) -> Generator[Answered | ImageError, None, None]:
     """Run photos through a model, one answer for each path, in order.
 
@@ -114,6 +116,7 @@ def iterate(
         keep_photos: hand the decoded pixels on, for drawing or cropping.
         outputs: what to fetch of each head beside its logits: names of `PredictionGrid`'s arrays, such as "grid". None
             fetches all that the session emits, features only where its ``emit`` names them.
+        fast_decode: decode large JPEGs smaller than they are; see `read_reduced`.
 
     Yields:
         An `Answered`, or the `ImageError` of a photo that cannot be read, in its place.
@@ -122,7 +125,14 @@ def iterate(
         ModelError: the model cannot be run.
     """
     batches = iterate_batches(
-        session, preprocess, paths, batch=batch, workers=workers, keep_photos=keep_photos, outputs=outputs
+        session,
+        preprocess,
+        paths,
+        batch=batch,
+        workers=workers,
+        keep_photos=keep_photos,
+        outputs=outputs,
+        fast_decode=fast_decode,
     )
     with closing(batches):
         for answered in batches:
@@ -140,6 +150,7 @@ def iterate_batches(
     workers: int | None = None,
     keep_photos: bool = False,
     outputs: Collection[str] | None = None,
+    fast_decode: bool = False,
 ) -> Generator[BatchAnswered, None, None]:
     """As `iterate`, a batch at a time: for work that is quicker on whole arrays.
 
@@ -153,7 +164,11 @@ def iterate_batches(
     buffers = _Buffers(preprocess, size)
     ahead = max(_AHEAD * size, 2 * threads)
     decoded = ordered_map(
-        partial(_prepare, preprocess, keep_photos), buffers.assign(paths), workers=threads, ahead=ahead, name="decode"
+        partial(_prepare, preprocess, keep_photos, fast_decode),
+        buffers.assign(paths),
+        workers=threads,
+        ahead=ahead,
+        name="decode",
     )
     padded = session.provider["used"] != "cpu"
     answer = partial(_answer, session, buffers, padded, outputs)
@@ -215,16 +230,27 @@ class _Buffers:
         self._free.append(buffer)
 
 
-def _prepare(preprocess: Preprocess, keep_photo: bool, task: _Task) -> _Prepared:
+def _prepare(preprocess: Preprocess, keep_photo: bool, fast_decode: bool, task: _Task) -> _Prepared:
     """Decode a photo and write its input into its row."""
+    size: tuple[int, int] | None = None
     try:
-        samples = read_samples(task.path)
-        geometry = preprocess.prepare(samples, task.buffer[task.row], task.path)
+        if fast_decode:
+            samples, size = read_reduced(task.path, preprocess.least_size)
+        else:
+            samples = read_samples(task.path)
+        geometry = preprocess.prepare(samples, task.buffer[task.row], task.path, size)
     except ImageError as error:
         return _Prepared(task, error)
-    pixels = preprocess.shown(samples) if keep_photo else None
+    pixels = _whole(preprocess.shown(samples), size) if keep_photo else None
     note = depth_note(samples, preprocess.full_scale)
     return _Prepared(task, Photo(task.path, task.place, geometry, pixels, note))
+
+
+def _whole(pixels: npt.NDArray[np.uint8], size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
+    """A photo that was decoded smaller, as large as it is."""
+    if size is None or pixels.shape[:2] == size:
+        return pixels
+    return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def _batches(decoded: Generator[_Prepared, None, None], size: int) -> Iterator[list[_Prepared]]:
