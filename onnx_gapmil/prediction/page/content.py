@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.prediction.drawing import in_short, origin
+from onnx_gapmil.prediction.drawing import in_short, origin, without_folders
 from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, ShortGrid, photo_address, short_grid
 from onnx_gapmil.rewriting.proved_record import read_proof
 
@@ -186,10 +186,10 @@ def page_model(model: Classifier, asked: Mapping[str, Any] | None = None) -> Pag
             for head, names, reading in zip(model.heads, model.names_of_heads, model.readings, strict=True)
         ),
         preprocess=in_short(used.preprocess),
-        preprocess_source=origin(used) if model.path is None else origin(used).replace(f"{model.path.parent}/", ""),
+        preprocess_source=without_folders(origin(used), model.path),
         guess=used.guess,
-        warnings=used.notes,
-        names_source=model.names.source if model.path is None else _local(model.names.source, model.path),
+        warnings=tuple(without_folders(note, model.path) for note in used.notes),
+        names_source=without_folders(model.names.source, model.path),
         provider=str(model.session.provider["used"]),
         version=__version__,
         imports=("Preprocess",) if any(isinstance(value, Preprocess) for value in given.values()) else (),
@@ -321,11 +321,6 @@ def _line(name: str, figure: Figure | None) -> ProofLine:
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(["N", *map(str, shape[1:])]) if shape else ""
-
-
-def _local(text: str, path: Path) -> str:
-    """Folders of a machine are no matter of a page that goes elsewhere."""
-    return text.replace(f"{path.parent}/", "")
 
 
 def _python(value: object, key: str) -> str:
