@@ -78,7 +78,6 @@ def draw_prediction(
 def _caption(
     found: ImagePrediction, head: HeadPrediction, model: str, path: Path | None, used: ResolvedPreprocess
 ) -> Caption:
-    folder = f"{path.parent}{os.sep}" if path is not None else "\0"
     several = f" · output {head.output}" if len(found.heads) > 1 else ""
     notes = [_CONDITIONAL] if head.verdict == "conditional" and head.pool == "mean" else []
     notes += [_CONDITIONAL_CELLS] if head.verdict == "conditional" and head.pool != "mean" else []
@@ -88,11 +87,22 @@ def _caption(
     return Caption(
         title=found.image.name if found.image is not None else "Photo",
         model=f"{model}{several} · {head.said_verdict} head{head.said_placeless}",
-        preprocessing=f"{in_short(used.preprocess)} · {_FOLDERS.sub('', origin(used).replace(folder, ''))}",
+        preprocessing=f"{in_short(used.preprocess)} · {without_folders(origin(used), path)}",
         guessed=f"{', '.join(used.guessed)} guessed".strip() if used.assumed else "",
         notes=tuple(notes),
         pool=head.pool,
     )
+
+
+def without_folders(text: str, path: Path | None) -> str:
+    """A text in which files stand by their names alone: what goes elsewhere says nothing of the machine.
+
+    Args:
+        text: of a source.
+        path: where the model lies; None for one in memory.
+    """
+    folder = f"{path.parent}{os.sep}" if path is not None else "\0"
+    return _FOLDERS.sub("", text.replace(folder, ""))
 
 
 def in_short(used: Preprocess) -> str:

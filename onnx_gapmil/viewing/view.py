@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +39,12 @@ def make_server(
     return ViewServer(Answering(made, [options for _, options in models], photos), port)
 
 
+def _has_display() -> bool:
+    """Whether a browser can be opened in a window: one in a terminal would take it from the server."""
+    named = any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))
+    return named or sys.platform in ("win32", "darwin")
+
+
 def serve(server: ViewServer, *, browser: bool = True, ready: Callable[[str], None] | None = None) -> None:
     """Serve until the process is interrupted, which is the way to end it.
 
@@ -51,6 +59,6 @@ def serve(server: ViewServer, *, browser: bool = True, ready: Callable[[str], No
     with server:
         if ready is not None:
             ready(server.url)
-        if browser:  # which may wait for the page before it returns
+        if browser and _has_display():  # which may wait for the page before it returns
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         server.serve_forever(poll_interval=0.2)

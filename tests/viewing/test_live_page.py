@@ -136,6 +136,20 @@ def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: A
         expect_ranking(theirs, other, np.asarray(other.grid, np.float64)[:, row, column], within=1e-3)
         shown.page.locator("#kinds [data-value='winners']").click()
         expect(shown.page.locator(".view").nth(1).locator(".winner").first).to_be_visible()
+        colours = [
+            shown.page.locator(".view")
+            .nth(place)
+            .locator(".winner")
+            .evaluate_all(
+                "all => all.filter(one => one.querySelector('bdi')).map(one => "
+                "[one.querySelector('bdi').textContent, one.querySelector('.swatch').style.background])"
+            )
+            for place in (0, 1)
+        ]
+        first, second = map(dict, colours)
+        assert first.keys() & second.keys()
+        assert all(first[name] == second[name] for name in first.keys() & second.keys())
+        assert len(set(second.values())) == len(second)
         assert Axe().run(shown.page).response["violations"] == []
         assert shown.page.evaluate("document.documentElement.scrollWidth") == width
         assert shown.complaints == []

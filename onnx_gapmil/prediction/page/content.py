@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.prediction.drawing import in_short, origin
+from onnx_gapmil.prediction.drawing import in_short, origin, without_folders
 from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, ShortGrid, photo_address, short_grid
 from onnx_gapmil.rewriting.proved_record import read_proof
 
@@ -61,6 +61,7 @@ class PageHead:
     """What a page says of a head.
 
     Attributes:
+        place: among the heads of the library's answer.
         output: the vendor's output.
         verdict: as it is said.
         conditional: whether a cell's logits depend on the whole photo too.
@@ -80,6 +81,7 @@ class PageHead:
         chain: from the pool to the logits.
     """
 
+    place: int
     output: str
     verdict: str
     conditional: bool
@@ -182,14 +184,14 @@ def page_model(model: Classifier, asked: Mapping[str, Any] | None = None) -> Pag
     return PageModel(
         name=model.path.name if model.path is not None else model.name,
         heads=tuple(
-            _page_head(model, head, names, reading)
-            for head, names, reading in zip(model.heads, model.names_of_heads, model.readings, strict=True)
+            _page_head(model, place, model.heads[place], model.names_of_heads[place], model.readings[place])
+            for place in _shown([head.features_of != () for head in model.heads])
         ),
         preprocess=in_short(used.preprocess),
-        preprocess_source=origin(used) if model.path is None else origin(used).replace(f"{model.path.parent}/", ""),
+        preprocess_source=without_folders(origin(used), model.path),
         guess=used.guess,
-        warnings=used.notes,
-        names_source=model.names.source if model.path is None else _local(model.names.source, model.path),
+        warnings=tuple(without_folders(note, model.path) for note in used.notes),
+        names_source=without_folders(model.names.source, model.path),
         provider=str(model.session.provider["used"]),
         version=__version__,
         imports=("Preprocess",) if any(isinstance(value, Preprocess) for value in given.values()) else (),
@@ -229,10 +231,18 @@ def page_photo(
         full=(width, height),
         note=first.note,
         answers=tuple(
-            tuple(_answer(one, head, most, chosen, None if live else GRID_BUDGET) for head in one.heads)
+            tuple(
+                _answer(one, one.heads[place], most, chosen, None if live else GRID_BUDGET)
+                for place in _shown([head.features_of != () for head in one.heads])
+            )
             for one in found
         ),
     )
+
+
+def _shown(features: Sequence[bool]) -> list[int]:
+    """Which heads a page shows: those of classes, or features where there is nothing else."""
+    return [place for place, made in enumerate(features) if not made] or list(range(len(features)))
 
 
 def _answer(
@@ -255,12 +265,15 @@ def _answer(
     )
 
 
-def _page_head(model: Classifier, head: HeadRecord, names: Sequence[str] | None, reading: Reading) -> PageHead:
+def _page_head(
+    model: Classifier, place: int, head: HeadRecord, names: Sequence[str] | None, reading: Reading
+) -> PageHead:
     grids = [
         f"{grid.channels} channels, {' × '.join(map(str, grid.shape))} cells, of {grid.source!r}, kept as {grid.layout}"
         for grid in head.feature_grids
     ]
     return PageHead(
+        place=place,
         output=head.output,
         verdict=head.said_verdict,
         conditional=head.verdict == "conditional",
@@ -321,11 +334,6 @@ def _line(name: str, figure: Figure | None) -> ProofLine:
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(["N", *map(str, shape[1:])]) if shape else ""
-
-
-def _local(text: str, path: Path) -> str:
-    """Folders of a machine are no matter of a page that goes elsewhere."""
-    return text.replace(f"{path.parent}/", "")
 
 
 def _python(value: object, key: str) -> str:

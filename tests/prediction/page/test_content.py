@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from onnx_gapmil import Classifier, Preprocess, rewrite
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.prediction.page.content import page_model, page_photo
+from tests.helpers.support import text_model, weights
 from tests.helpers.view_pages import DIGITS, KERAS, pixel_model, pixels
 
 
@@ -67,3 +69,21 @@ def test_the_window_is_where_the_cells_lie_in_the_photo() -> None:
     rows, columns = answer.grid
     left, top = 96 * (x0 + (x1 - x0) * 3 / columns), 96 * (y0 + (y1 - y0) * 5 / rows)
     np.testing.assert_allclose(places[5, 3, :2], [left, top], atol=1e-3)
+
+
+def test_features_are_left_out_beside_classes() -> None:
+    """An output that another is made of has no classes; Python counts it all the same."""
+    body = "f = GlobalAveragePool(x)  q = Flatten(f)  e = Gemm<transB=1>(q, v)  y = Gemm<transB=1>(e, w, b)"
+    init = {"v": weights(6, 3, seed=2), "w": weights(4, 6), "b": weights(4)}
+    model = text_model(body, x="float[N,3,5,5] x", y="float[N,6] e, float[N,4] y", init=init)
+    plain = Preprocess("NCHW", "RGB", (5, 5), "squash", 1.0, "nearest", 1.0, (0.0,) * 3, (1.0,) * 3, "float32")
+    classifier = Classifier(model, preprocess=plain)
+    found = classifier.predict(pixels(5))
+    of_classes = [head.output for head in found.heads if not head.features_of]
+    assert of_classes == ["y"]
+    (head,) = page_model(classifier).heads
+    assert (head.output, found.heads[head.place].output) == ("y", "y")
+    (answer,) = page_photo([found], "x").answers[0]
+    np.testing.assert_array_equal(
+        np.frombuffer(base64.b64decode(answer.values.logits), "<f4"), found.heads[head.place].logits
+    )

@@ -128,7 +128,7 @@ function arraysOf(view) {
 // Python that gives what is shown: texts as JSON, whose escapes are Python's, too.
 function linesOf(view) {
   const { answer, model, photo, state } = view;
-  const place = model.heads.indexOf(answer.head);
+  const { place } = answer.head;
   const grid = place ? `found.heads[${place}].grid` : "found.grid";
   const [name, parameter] = (state.pool || "mean").split("=");
   const pooled = state.pool ? `Aggregator(${JSON.stringify(name)}${parameter ? `, ${parameter}` : ""})(${grid})` : place ? `found.heads[${place}].logits` : "found.logits";

@@ -1,9 +1,9 @@
 // What can lie on a photo: a class's map, the difference of two, or who wins each cell. And how it is painted.
 
-// `wanted` is { index }, { first, second } or { winners: true }; null where the answer has not got it.
+// `wanted` is { index }, { first, second } or { winners: true, colours }, the colours that classes have beside it; null where the answer has not got it.
 function overlayOf(answer, wanted) {
   if (!wanted || !answer.head.arranged) return null;
-  if (wanted.winners) return winnersMap(answer);
+  if (wanted.winners) return winnersMap(answer, wanted.colours);
   // By one logit "not x" is 0 everywhere: what speaks for either class is its logit less the other's.
   if (answer.head.reading === "two-classes" && wanted.index !== undefined) return differenceMap(answer, wanted.index, 1 - wanted.index);
   return wanted.index === undefined ? differenceMap(answer, wanted.first, wanted.second) : classMap(answer, wanted.index);
@@ -31,9 +31,12 @@ function differenceMap(answer, first, second) {
   return { kind: "differences", classes: [first, second], plane, low: -most, high: most };
 }
 
-function winnersMap(answer) {
+function winnersMap(answer, given = new Map()) {
   answer.best; // counts them
-  const colours = new Map(answer.won.slice(0, data.colours.length).map(([index], place) => [index, data.colours[place]]));
+  const most = answer.won.slice(0, data.colours.length).map(([index]) => index);
+  const colours = new Map(answer.won.filter(([index]) => given.has(index)).map(([index]) => [index, given.get(index)]));
+  const free = data.colours.filter((colour) => ![...given.values()].includes(colour));
+  for (const index of most) if (!colours.has(index) && free.length) colours.set(index, free.shift());
   return { kind: "winners", classes: [], plane: answer.winners, colours };
 }
 

@@ -89,11 +89,12 @@ class ModelView {
       swatch.style.background = colour;
       return make("span", { class: "winner" }, swatch, name, make("span", { class: "soft" }, ` ${plural(cells, "cell")}`));
     };
-    const coloured = answer.won.slice(0, data.colours.length);
-    const others = answer.won.slice(data.colours.length);
+    const { colours } = this.map;
+    const coloured = answer.won.filter(([index]) => colours.has(index));
+    const others = answer.won.filter(([index]) => !colours.has(index));
     const rest = others.reduce((sum, [, cells]) => sum + cells, 0);
     return [
-      ...coloured.map(([index, cells], at) => item(data.colours[at], isolated(shortIn(answer.head, index)), cells)),
+      ...coloured.map(([index, cells]) => item(colours.get(index), isolated(shortIn(answer.head, index)), cells)),
       others.length ? item(data.other, plural(others.length, "other class", "other classes"), rest) : null,
       answer.unwon ? item("transparent", "nobody", answer.unwon) : null,
     ].filter(Boolean);

@@ -55,7 +55,12 @@
   };
   // The same of another model: its classes, its cells.
   const translated = (wanted, link) => {
-    if (!wanted || wanted.winners) return wanted;
+    if (!wanted) return wanted;
+    if (wanted.winners) {
+      // A class has one colour on the whole page.
+      const given = views[0].map ? [...views[0].map.colours].map(([index, colour]) => [link(index), colour]) : [];
+      return { winners: true, colours: new Map(given.filter(([index]) => index !== null)) };
+    }
     return wanted.index === undefined ? { first: link(wanted.first), second: link(wanted.second) } : { index: link(wanted.index) };
   };
   const cellIn = (view, other, cell) => (cell === null || !view.stage.grid || !other.stage.grid ? null : view === other ? cell : other.stage.cellAt(...view.stage.middleOf(cell)));
@@ -240,7 +245,7 @@
     if (fresh) views.forEach((view, place) => view.show(now.photo, now.answers[place]));
     views.forEach((view, place) => {
       const { pool: key, smooth, opacity: seen, cut: level } = now;
-      view.render({ wanted: translated(now.wanted, now.linked[place]), rectangle: rectangleIn(first, view, now.rectangle), cell: cellIn(first, view, now.cell), pool: key, smooth, opacity: seen, cut: level, selecting });
+      view.render({ wanted: place ? translated(now.wanted, now.linked[place]) : now.wanted, rectangle: rectangleIn(first, view, now.rectangle), cell: cellIn(first, view, now.cell), pool: key, smooth, opacity: seen, cut: level, selecting });
     });
     renderControls(state);
     renderStanding();
