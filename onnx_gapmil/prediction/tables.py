@@ -230,7 +230,7 @@ def _annotations(report: Report, offsets: Mapping[str, int]) -> Iterator[dict[st
                     "bbox": [x0, y0, width, height],
                     "area": round(width * height, 2),
                     "iscrowd": 0,
-                    "segmentation": [],
+                    "segmentation": [],  # CVAT wants the key, and takes an empty list for a box
                     "score": box["score"],
                 }
 

@@ -65,7 +65,9 @@ def test_the_folder_has_the_promised_files_and_keys(tmp_path: Path) -> None:
     promised = (
         "schema_version model model_sha256 model_weights verdict head proof data images failed failures preprocess"
     )
-    promised += " preprocess_source preprocess_assumed preprocess_guessed class_map names_source provider versions"
+    promised += (
+        " preprocess_source preprocess_assumed preprocess_guessed fast_decode class_map names_source provider versions"
+    )
     promised += " aggregators size stitch"
     promised += " top1 top5 macro foreground recoverable error_causes background_reliance background edges"
     promised += " pointing_game pointing_game_centre pointing_game_excess maxboxacc_v2 maxboxacc_v1 top1_localization"

@@ -58,6 +58,7 @@ def test_the_boxes_are_those_of_the_report(out: Path) -> None:
         x, y, width, height = each["bbox"]
         assert 0 <= x <= x + width <= images[each["image_id"]]["width"] + 0.01
         assert 0 <= y <= y + height <= images[each["image_id"]]["height"] + 0.01
+        assert (each["iscrowd"], each["segmentation"]) == (0, [])
         assert each["area"] == pytest.approx(width * height, abs=0.01)
         corners = [x, y, round(x + width, 2), round(y + height, 2)]
         found.append((images[each["image_id"]]["file_name"], names[each["category_id"]], corners, each["score"]))
