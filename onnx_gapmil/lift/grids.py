@@ -150,8 +150,13 @@ def _told_by_coordinates(
     """
     placed = {axis for axis in range(len(roles)) if walk.holds_places(source, axis)}
     if placed.intersection(axes):
-        # A product with a matrix over positions reads like a layer over channels.
-        return tuple("space" if axis in placed.intersection(axes) else role for axis, role in enumerate(roles))
+        # A product with a matrix over positions reads like a layer over channels; also along the other axis of the map,
+        # which has two axes of channels then.
+        channels = [axis for axis in wide if roles[axis] == "channel"]
+        space = placed.intersection(axes)
+        if len(channels) > 1:
+            space = space.union(axis for axis in channels if walk.holds_places(source, axis, beside=axes))
+        return tuple("space" if axis in space else role for axis, role in enumerate(roles))
     elsewhere = [axis for axis in wide if axis in placed]
     if elsewhere and any(roles[axis] == "channel" for axis in axes):
         shape = list(walk.shape(source))
@@ -282,7 +287,9 @@ def _axis_map(walk: Lifting, node: gs.Node, before: tuple[int, ...], after: tupl
 def _is_whole_mean(walk: Lifting, node: gs.Node, layout: Layout, reduced: tuple[int, ...]) -> bool:
     """Whether a step averages whole spatial axes with equal weights."""
     source = node.inputs[0].name
-    if any(layout.roles(source)[axis] == "channel" for axis in reduced):
+    channels = [axis for axis, role in enumerate(layout.roles(source)) if role == "channel"]
+    misread = len(channels) > 1  # of two, one is of a product with a matrix over positions
+    if any(axis in channels and not (misread and walk.holds_places(source, axis)) for axis in reduced):
         return False
     if node.op == "ReduceMean":
         return True

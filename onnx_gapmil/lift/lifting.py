@@ -104,13 +104,23 @@ class Lifting:
                     return float(places.min()) - half, float(places.max()) + half
         return None
 
-    def holds_places(self, tensor: str, axis: int) -> bool:
-        """Whether what lies along an axis of a vendor's tensor are places of an input, told by its coordinates."""
+    def holds_places(self, tensor: str, axis: int, beside: tuple[int, ...] = ()) -> bool:
+        """Whether what lies along an axis of a vendor's tensor are places of an input, told by its coordinates.
+
+        Args:
+            tensor: the tensor.
+            axis: of it.
+            beside: axes that do not tell these places apart, as those of a map and the channels of its patches do.
+        """
         looks = self.coordinates.get(tensor)
         views = looks.views if looks is not None and axis < looks.rank else ()
         sizes = {entry.name: entry.traced for entry in self.trace.inputs}
         return any(
-            of > 0 and sizes[name][of] > COLOURS and found.has_numbers and found.varies(axis)
+            of > 0
+            and sizes[name][of] > COLOURS
+            and found.has_numbers
+            and found.varies(axis)
+            and not any(found.varies(other) for other in beside)
             for view in views
             for (name, of), found in view.items()
         )

@@ -267,3 +267,16 @@ def test_rows_that_are_added_up_one_by_one_leave_columns_with_places() -> None:
     (head,) = rewrite_model(model).heads
     assert head.feature_grids[0].size == (1, 6)
     assert (head.places.known, head.places.columns) == (True, AxisPlaces(2.0, 4.0))
+
+
+@pytest.mark.parametrize("first", [2, 3])
+def test_a_map_that_a_matrix_mirrors_is_pooled_along_both_axes(first: int) -> None:
+    """A product with a matrix over columns reads like a layer over channels, and they are none."""
+    model = model_of(
+        f"m = MatMul(k, mirror)\n r = ReduceMean<axes=[{first}], keepdims=0>(m)\n"
+        " p = ReduceMean<axes=[2], keepdims=0>(r)\n y = Gemm<transB=1>(p, w)",
+        mirror=np.eye(SIZE[1], dtype=np.float32)[::-1].copy(),
+    )
+    (head,) = rewrite_model(model).heads
+    assert (head.feature_grids[0].size, head.feature_grids[0].channels) == (SIZE, 6)
+    assert head.places.columns == AxisPlaces.tiling(SIZE[1], SIZE[1] * PATCH)
