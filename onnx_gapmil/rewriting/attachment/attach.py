@@ -5,8 +5,8 @@ vendor's: the maps that are pooled, constants, and the logits. After a lift was 
 the rules wrote:
 
 1. every other pooled value (a gate, a norm's root, ``z`` of a frozen slope) is recomputed from a pool of our own
-   (`values`; a class token's row is read where that is safe, `rows`): a reader of a float between operator and QuantizeLinear, or within a spelled LayerNormalization or Gelu,
-   would stop its fusion;
+   (`values`; a class token's row is read where that is safe, `rows`): a reader of a float between operator and
+   QuantizeLinear, or within a spelled LayerNormalization or Gelu, would stop its fusion;
 2. constants behind a DequantizeLinear are made from the integers (`constants`): a second DequantizeLinear of one
    constant does not load under ``session.x64quantprecision``;
 3. fp16 weights go through a Reshape: on a CPU the runtime casts them, and folds that Cast only for one reader. What is
