@@ -75,7 +75,7 @@ class _Reader:
 
 
 class Calibration:
-    """``z = exp(t) S + b``: temperature and class biases of one aggregator. The biases alone are tied."""
+    """``z = exp(t) S + b``: temperature and class biases of one aggregator. The classes' own biases alone are tied."""
 
     def __init__(self, scores: Stored, aggregator: Aggregator, biases: Biases) -> None:
         """Nothing is read yet.
@@ -86,7 +86,7 @@ class Calibration:
             biases: the classes with one.
         """
         self._scores, self._aggregator, self._biases = _Reader(scores), aggregator, biases
-        self.tied = np.append(0.0, np.ones(len(biases)))
+        self.tied = np.append(0.0, biases.tied)
         self.width = scores.shape[1]
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
@@ -146,7 +146,7 @@ class Mix:
         self._base = np.zeros(len(aggregators))
         self._base[0] = scale
         self._bias = bias
-        self.tied = np.ones(len(aggregators) + len(biases))
+        self.tied = np.append(np.ones(len(aggregators)), biases.tied)
         self.width = scores.shape[1] * scores.shape[2]
 
     def _weights(self, values: Array) -> Array:

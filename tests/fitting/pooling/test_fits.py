@@ -153,6 +153,15 @@ def test_a_fit_begins_at_what_it_is_tied_to(name: str) -> None:
     assert solve(fit, labels(False), ROWS, float("inf")).values.tolist() == [0.0] * len(fit.tied)
 
 
+def test_what_another_aggregator_moves_all_logits_by_is_not_tied() -> None:
+    high = (scores(True)[:, 0] + 9).astype(np.float32)
+    fit = Calibration(high, AGGREGATORS[0], Biases.of(labels(True), ROWS))
+    tied = solve(fit, labels(True), ROWS, 1000.0)
+    lower = fit.bias(tied.values)[:3]
+    assert np.ptp(lower) < 0.05
+    assert lower.max() < -0.5
+
+
 def test_the_sum_penalty_of_the_paper() -> None:
     fit = FITS["flex:channel"](False)
     at = np.random.default_rng(3).normal(size=len(fit.tied))
@@ -232,7 +241,8 @@ def test_classes_without_images_keep_their_bias_and_those_with_gain_nothing_on_t
     spread = biases.spread(np.array([1.0, 2.0, 6.0]))
     assert spread.tolist() == [-2.0, -1.0, 3.0, 0.0]
     alone = Biases.of(labels(True), ROWS)
-    assert alone.spread(np.array([1.0, 2.0, 6.0])).tolist() == [1.0, 2.0, 6.0, 0.0]
+    assert alone.spread(np.array([0.5, 1.0, 2.0, 6.0])).tolist() == [1.5, 2.5, 6.5, 0.0]
+    assert alone.tied.tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_of_sigmoids_a_class_that_labels_every_image_has_no_bias() -> None:
