@@ -44,7 +44,7 @@ def scores(alone: bool) -> np.ndarray:
 
 
 def calibration(alone: bool) -> Fit:
-    return Calibration(scores(alone)[:, 1], AGGREGATORS[1], Biases.of(labels(alone), ROWS))
+    return Calibration(scores(alone)[:, 1], AGGREGATORS[1], Biases.of(labels(alone), ROWS), N)
 
 
 def mix(alone: bool) -> Fit:
@@ -155,7 +155,7 @@ def test_a_fit_begins_at_what_it_is_tied_to(name: str) -> None:
 
 def test_what_another_aggregator_moves_all_logits_by_is_not_tied() -> None:
     high = (scores(True)[:, 0] + 9).astype(np.float32)
-    fit = Calibration(high, AGGREGATORS[0], Biases.of(labels(True), ROWS))
+    fit = Calibration(high, AGGREGATORS[0], Biases.of(labels(True), ROWS), N)
     tied = solve(fit, labels(True), ROWS, 1000.0)
     lower = fit.bias(tied.values)[:3]
     assert np.ptp(lower) < 0.05
@@ -195,12 +195,22 @@ def test_a_calibration_finds_the_temperature_and_biases_that_made_the_labels() -
     truth &= truth.cumsum(axis=1) == 1
     likelihood = Likelihood(truth, False, np.ones(5, dtype=np.bool_))
     rows = np.arange(6000)
-    fit = Calibration(logits.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows))
+    fit = Calibration(logits.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows), len(rows))
     found = solve(fit, likelihood, rows, 0.0)
     assert found.converged
     assert fit.scale(found.values) == pytest.approx(0.5, rel=0.05)
     np.testing.assert_allclose(fit.bias(found.values), [1.0, 0.0, -0.5, -0.5, 0.0], atol=0.12)
     assert np.abs(objective(fit, likelihood, rows, 0.0)(found.values)[1]).max() < 1e-5
+
+
+def test_images_without_an_error_do_not_make_a_calibration_sure() -> None:
+    truth = np.eye(3, dtype=np.bool_)[np.arange(12) % 3]
+    likelihood = Likelihood(truth, False, np.ones(3, dtype=np.bool_))
+    rows = np.arange(12)
+    fit = Calibration(truth.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows), 12)
+    found = solve(fit, likelihood, rows, 0.01)
+    assert found.converged
+    assert 3 < fit.scale(found.values) < 12
 
 
 def test_parts_of_the_images_are_one_sum(monkeypatch: pytest.MonkeyPatch) -> None:
