@@ -17,7 +17,8 @@ class Biases:
     """One bias for each class that labels images of the fit; the others keep theirs.
 
     Where classes are ranked against each other the mean of the biases is 0: else a fit would learn that the classes
-    of its images are likelier than those that it has no image of, which is a property of the data set alone.
+    of its images are likelier than those that it has no image of, which is a property of the data set alone. Where each
+    is read by itself they have a part in common, which is free: another aggregator moves all logits alike.
 
     Attributes:
         classes: (J,), those with a bias.
@@ -38,17 +39,22 @@ class Biases:
             known &= ~truth.all(axis=0)
         return cls(np.flatnonzero(known), truth.shape[1], not likelihood.alone)
 
-    def __len__(self) -> int:
-        return len(self.classes)
+    @property
+    def tied(self) -> Array:
+        """(J,), or (1 + J,) with the part in common first: 1 for each parameter that a ridge ties to 0."""
+        own = np.ones(len(self.classes))
+        return own if self.centred else np.append(0.0, own)
 
     def spread(self, values: Array) -> Array:
-        """(J,) parameters as (K,) biases."""
+        """Parameters as (K,) biases."""
         found = np.zeros(self.total)
-        if len(self):
-            found[self.classes] = values - (values.mean() if self.centred else 0.0)
+        if len(self.classes):
+            found[self.classes] = values - values.mean() if self.centred else values[0] + values[1:]
         return found
 
     def gathered(self, slope: Array) -> Array:
-        """The slope by the parameters, (J,), from that by the biases, (K,)."""
+        """The slope by the parameters from that by the biases, (K,)."""
         own = slope[self.classes]
-        return own - own.mean() if self.centred and len(own) else own
+        if not self.centred:
+            return np.append(own.sum(), own)
+        return own - own.mean() if len(own) else own

@@ -75,18 +75,24 @@ class _Reader:
 
 
 class Calibration:
-    """``z = exp(t) S + b``: temperature and class biases of one aggregator. The biases alone are tied."""
+    """``z = exp(t) S + b``: temperature and class biases of one aggregator.
 
-    def __init__(self, scores: Stored, aggregator: Aggregator, biases: Biases) -> None:
+    The classes' own biases are tied; the temperature is, to 1, by as much as one image weighs: of few images that the
+    scores tell apart without an error it would go to 0.
+    """
+
+    def __init__(self, scores: Stored, aggregator: Aggregator, biases: Biases, images: int) -> None:
         """Nothing is read yet.
 
         Args:
             scores: (N, K), the aggregator's logits.
             aggregator: which.
             biases: the classes with one.
+            images: of the fit.
         """
+        self._firm = 1.0 / images
         self._scores, self._aggregator, self._biases = _Reader(scores), aggregator, biases
-        self.tied = np.append(0.0, np.ones(len(biases)))
+        self.tied = np.append(0.0, biases.tied)
         self.width = scores.shape[1]
 
     def logits(self, rows: Rows, values: Array) -> tuple[Array, Any]:
@@ -99,8 +105,10 @@ class Calibration:
         return np.append((slope * way).sum(), self._biases.gathered(slope.sum(axis=0)))
 
     def penalty(self, values: Array) -> tuple[float, Array]:
-        """None."""
-        return 0.0, np.zeros_like(values)
+        """``t^2 / 2`` of the temperature's logarithm, spread over the images."""
+        slope = np.zeros_like(values)
+        slope[0] = self._firm * values[0]
+        return 0.5 * self._firm * float(values[0]) ** 2, slope
 
     def scale(self, values: Array) -> float:
         """What the scores are multiplied by: 1 over the temperature."""
@@ -146,7 +154,7 @@ class Mix:
         self._base = np.zeros(len(aggregators))
         self._base[0] = scale
         self._bias = bias
-        self.tied = np.ones(len(aggregators) + len(biases))
+        self.tied = np.append(np.ones(len(aggregators)), biases.tied)
         self.width = scores.shape[1] * scores.shape[2]
 
     def _weights(self, values: Array) -> Array:

@@ -140,7 +140,7 @@ class Learner:
 
     def _calibration(self, aggregator: Aggregator, rows: Rows) -> Calibration:
         material = self._material
-        return Calibration(material.of(aggregator), aggregator, Biases.of(material.likelihood, rows))
+        return Calibration(material.of(aggregator), aggregator, Biases.of(material.likelihood, rows), len(rows))
 
     def _calibrated(
         self, aggregator: Aggregator, rows: Rows, folds: npt.NDArray[np.intp], ridge: float | None

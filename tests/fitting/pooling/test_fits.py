@@ -44,7 +44,7 @@ def scores(alone: bool) -> np.ndarray:
 
 
 def calibration(alone: bool) -> Fit:
-    return Calibration(scores(alone)[:, 1], AGGREGATORS[1], Biases.of(labels(alone), ROWS))
+    return Calibration(scores(alone)[:, 1], AGGREGATORS[1], Biases.of(labels(alone), ROWS), N)
 
 
 def mix(alone: bool) -> Fit:
@@ -153,6 +153,15 @@ def test_a_fit_begins_at_what_it_is_tied_to(name: str) -> None:
     assert solve(fit, labels(False), ROWS, float("inf")).values.tolist() == [0.0] * len(fit.tied)
 
 
+def test_what_another_aggregator_moves_all_logits_by_is_not_tied() -> None:
+    high = (scores(True)[:, 0] + 9).astype(np.float32)
+    fit = Calibration(high, AGGREGATORS[0], Biases.of(labels(True), ROWS), N)
+    tied = solve(fit, labels(True), ROWS, 1000.0)
+    lower = fit.bias(tied.values)[:3]
+    assert np.ptp(lower) < 0.05
+    assert lower.max() < -0.5
+
+
 def test_the_sum_penalty_of_the_paper() -> None:
     fit = FITS["flex:channel"](False)
     at = np.random.default_rng(3).normal(size=len(fit.tied))
@@ -186,12 +195,22 @@ def test_a_calibration_finds_the_temperature_and_biases_that_made_the_labels() -
     truth &= truth.cumsum(axis=1) == 1
     likelihood = Likelihood(truth, False, np.ones(5, dtype=np.bool_))
     rows = np.arange(6000)
-    fit = Calibration(logits.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows))
+    fit = Calibration(logits.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows), len(rows))
     found = solve(fit, likelihood, rows, 0.0)
     assert found.converged
     assert fit.scale(found.values) == pytest.approx(0.5, rel=0.05)
     np.testing.assert_allclose(fit.bias(found.values), [1.0, 0.0, -0.5, -0.5, 0.0], atol=0.12)
     assert np.abs(objective(fit, likelihood, rows, 0.0)(found.values)[1]).max() < 1e-5
+
+
+def test_images_without_an_error_do_not_make_a_calibration_sure() -> None:
+    truth = np.eye(3, dtype=np.bool_)[np.arange(12) % 3]
+    likelihood = Likelihood(truth, False, np.ones(3, dtype=np.bool_))
+    rows = np.arange(12)
+    fit = Calibration(truth.astype(np.float32), Aggregator("mean"), Biases.of(likelihood, rows), 12)
+    found = solve(fit, likelihood, rows, 0.01)
+    assert found.converged
+    assert 3 < fit.scale(found.values) < 12
 
 
 def test_parts_of_the_images_are_one_sum(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +251,8 @@ def test_classes_without_images_keep_their_bias_and_those_with_gain_nothing_on_t
     spread = biases.spread(np.array([1.0, 2.0, 6.0]))
     assert spread.tolist() == [-2.0, -1.0, 3.0, 0.0]
     alone = Biases.of(labels(True), ROWS)
-    assert alone.spread(np.array([1.0, 2.0, 6.0])).tolist() == [1.0, 2.0, 6.0, 0.0]
+    assert alone.spread(np.array([0.5, 1.0, 2.0, 6.0])).tolist() == [1.5, 2.5, 6.5, 0.0]
+    assert alone.tied.tolist() == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_of_sigmoids_a_class_that_labels_every_image_has_no_bias() -> None:
