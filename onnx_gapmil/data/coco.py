@@ -46,7 +46,10 @@ def image_folders(file: Place, data_folder: Place) -> list[Place]:
     above = file.parent.parent if file.parent.name == "annotations" else file.parent
     tops = dict.fromkeys([data_folder, file.parent, above])
     return [
-        folder for top in tops for name in (".", split, f"images/{split}", "images") if (folder := top / name).is_dir()
+        folder
+        for top in tops
+        for name in (".", split, f"images/{split}", "images", "data")
+        if (folder := top / name).is_dir()
     ]
 
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import io
 import posixpath
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 
-class Blob(ABC):
+class Blob:
     """Bytes inside something else, read when they are asked for; equal to another of the same place.
 
     ``str`` gives the place as a user knows it, such as ``/data/train.parquet#17``: for messages, journals and results.
     """
 
+    # No ABC: a million times somebody asks of a path whether it is a blob, and an ABC takes its time over the answer.
     __slots__ = ()
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """The last part of its place: the title of a picture."""
+        raise NotImplementedError
 
     @property
     def suffix(self) -> str:
@@ -32,11 +32,10 @@ class Blob(ABC):
         return posixpath.splitext(self.name)[1]
 
     @property
-    @abstractmethod
     def holder(self) -> Path | None:
         """The local file that holds it; None of what is not on this machine."""
+        raise NotImplementedError
 
-    @abstractmethod
     def read(self, limit: int) -> bytes:
         """All of its bytes.
 
@@ -46,6 +45,7 @@ class Blob(ABC):
         Raises:
             OSError, ValueError: it cannot be read, or is too large; says why, without its place.
         """
+        raise NotImplementedError
 
     def read_part(self, start: int, size: int) -> bytes:
         """Some of its bytes; fewer where it ends before.
@@ -57,13 +57,13 @@ class Blob(ABC):
             stream.seek(start)
             return stream.read(size)
 
-    @abstractmethod
     def stamp(self) -> tuple[int, int, int]:
         """Size, and two numbers that move when it changes: of what holds it, so that nothing has to be read.
 
         Raises:
             OSError, ValueError: it is not there any more.
         """
+        raise NotImplementedError
 
     def exists(self) -> bool:
         """Whether it is there; what was listed in something that was read is."""

@@ -114,3 +114,22 @@ def test_an_annotation_without_a_box_keeps_its_label(lay, images):
     )
     assert data.samples[1].labels == ("dog", "person")
     assert data.notes[0] == "1 annotations without a box keep their label."
+
+
+@pytest.mark.parametrize(
+    ("labels", "image", "written"),
+    [
+        ("labels.json", "data/1.png", "1.png"),  # FiftyOne
+        ("annotations/instances_default.json", "images/default/1.png", "1.png"),  # CVAT
+        ("result.json", "images/1.png", "images/1.png"),  # Label Studio
+    ],
+)
+def test_what_annotation_tools_export(tmp_path, photo, lay, labels, image, written):
+    photo(image, 60, 50)
+    content = {
+        "images": [{"id": 1, "file_name": written}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 30, 40]}],
+        "categories": [{"id": 0, "name": "cat"}],
+    }
+    lay(labels, content)
+    assert open_data(tmp_path).samples[0].image == tmp_path / image
