@@ -41,15 +41,16 @@ VARIANTS = {
     "channel_sac": "by position and channel, penalty, dropout, SAC",
 }
 PLAIN = "mean"
-#: The net that is trained in the same way, by one thing less: dropout, or the pool's weights, or SAC.
+#: The nets that are trained in the same way, by one thing less: dropout, or the pool's weights, or SAC.
 CONTROLS = {
-    "mean_dropout": PLAIN,
-    "channel_alone": PLAIN,
-    "position": "mean_dropout",
-    "channel": "mean_dropout",
-    "softmax": "mean_dropout",
-    "mean_sac": "mean_dropout",
-    "channel_sac": "mean_sac",
+    "mean": (),
+    "mean_dropout": (PLAIN,),
+    "channel_alone": (PLAIN,),
+    "position": ("mean_dropout",),
+    "channel": ("mean_dropout",),
+    "softmax": ("mean_dropout",),
+    "mean_sac": ("mean_dropout",),
+    "channel_sac": ("channel", "mean_sac"),
 }
 LAST = "logits"
 STAGES = ("stage1", "stage2", LAST)
@@ -63,7 +64,7 @@ ACCURACY = """\
 {scenes} held-out scenes of one to four digits, and {scenes} of one, in percent: the first class is in the scene, is its
 one digit, is the label (which chance decides among the digits present). Log loss is that of the label, in nats."""
 DIFFERENCES = """\
-Differences paired by seed, in points and nats: to the control, which differs by one thing alone, and to the plain mean,
+Differences paired by seed, in points and nats: to a control, which differs by one thing alone, and to the plain mean,
 which is the paper's comparison. An interval that holds 0 shows no difference."""
 RECOVERY = """\
 ### Foreground recovery
@@ -215,11 +216,11 @@ def accuracy_table(found: Found) -> list[str]:
 
 
 def difference_table(found: Found) -> list[str]:
-    """Each net less its control, and less the plain mean."""
+    """Each net less its controls, and less the plain mean."""
     rows = []
     for variant in found:
-        others = dict.fromkeys(other for other in (CONTROLS.get(variant), PLAIN) if other in found and other != variant)
-        for other in others:
+        others = dict.fromkeys((*CONTROLS[variant], PLAIN))
+        for other in (other for other in others if other in found and other != variant):
             row = [VARIANTS[variant], VARIANTS[other]]
             for key in ("present", "single"):
                 row.append(over_seeds(differences(found, variant, other, lambda net, key=key: net[key]), sign="+"))
