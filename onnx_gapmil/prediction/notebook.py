@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.show.drawing.palette import opacity, sequential
+from onnx_gapmil.show.html.formatting import short_names
 from onnx_gapmil.show.html.markup import Markup, bdi, join, tag
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SIDE, _QUALITY = 360, 80
 #: Classes that a cell names under the pointer, and cells above which none does: texts would be longer than all else.
 _OF_A_CELL, _MOST_CELLS = 5, 400
+_HARD = "image-rendering: pixelated;"
 _CELL = "padding: 2px 12px 2px 0; text-align: left;"
 _NUMBER = "padding: 2px 0 2px 12px; text-align: right;"
 
@@ -54,6 +56,7 @@ def _drawing(
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     level = np.nan_to_num((plane - low) / ((high - low) or 1.0))
     address, (width, height) = _small(photo)
+    scaled_down = width <= photo.shape[1]
     across, down = width / photo.shape[1], height / photo.shape[0]
     colours, shares = sequential(level), opacity(level)
     cells = []
@@ -79,7 +82,7 @@ def _drawing(
         "figure",
         tag(
             "svg",
-            tag("image", href=address, width=width, height=height),
+            tag("image", href=address, width=width, height=height, style=None if scaled_down else _HARD),
             cells,
             xmlns="http://www.w3.org/2000/svg",
             viewBox=f"0 0 {width} {height}",
@@ -88,7 +91,7 @@ def _drawing(
             role="img",
             aria_label=f"Map of {head.top[0].label}",
         ),
-        tag("figcaption", "Map of ", bdi(head.top[0].label), f": {ends}"),
+        tag("figcaption", "Map of ", bdi(_short(head)[best]), f": {ends}"),
         style="margin: 0;",
     )
 
@@ -111,15 +114,24 @@ def _table(head: HeadPrediction, name: str) -> Markup:
 
     titles = ["class", "logit", *(["score"] if scored else [])]
     heads = [tag("th", text, style=_NUMBER if place else _CELL) for place, text in enumerate(titles)]
-    cells = [f"{entry.label} {entry.cells}" for entry in head.winners[:3]]
-    won = [", ".join(cells) if cells else "no class"]
+    short = _short(head)
+    won = [
+        join(", " if place else "", bdi(short[one.index]), f" {one.cells}")
+        for place, one in enumerate(head.winners[:3])
+    ]
     return tag(
         "div",
         tag("div", tag("b", bdi(name)), style="margin-bottom: 4px;"),
         tag("table", tag("thead", tag("tr", heads)), tag("tbody", [line(entry) for entry in head.top])),
-        tag("div", f"{head.size_text} cells, won by ", join(*won), f" · {head.output}, {head.said_verdict}"),
+        tag("div", f"{head.size_text} cells, won by ", won or "no class", f" · {head.output}, {head.said_verdict}"),
         tag("div", head.said_placeless.removeprefix(", ")) if head.said_placeless else None,
     )
+
+
+def _short(head: HeadPrediction) -> dict[int, str]:
+    """The names that are told beside the table, of synonyms the first."""
+    named = {entry.index: entry.label for entry in head.top}
+    return short_names(named | {entry.index: entry.label for entry in head.winners})
 
 
 def _small(photo: npt.NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:
