@@ -7,6 +7,7 @@ it. Its rule mends it (`onnx_gapmil.rewriting.sizing.rules`), or refuses the siz
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import onnx.shape_inference
 from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.graph.subgraphs import bodies, captured
 from onnx_gapmil.ort.cpu import evaluate
+from onnx_gapmil.ort.limits import require_elements
 from onnx_gapmil.rewriting.sizing.record import Size, said_size
 from onnx_gapmil.rewriting.sizing.regrouping import Dim, Parts, whole
 
@@ -287,6 +289,8 @@ class SizeWalk:
 
     def _measured(self, node: onnx.NodeProto) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """By the runtime, which runs the node alone on zeros."""
+        count = sum(math.prod(self.shape(name)) for name in node.input if name)
+        require_elements(count, f"{said_node(node)} at {said_size(self._size)}")
         feeds = {}
         for name in dict.fromkeys(node.input):
             if name:
