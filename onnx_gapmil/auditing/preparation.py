@@ -18,12 +18,12 @@ from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 from onnx_gapmil.prediction.classifier import Classifier
 from onnx_gapmil.rewriting.emission.emit import Emit
+from onnx_gapmil.rewriting.sizing.record import Size  # a request is read back by its types
 
 if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
-    from onnx_gapmil.rewriting.sizing.record import Size
 
 #: `--preprocess` word that asks for the preprocessing to be found out from labelled images.
 AUTO = "auto"

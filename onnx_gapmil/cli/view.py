@@ -77,6 +77,7 @@ def command(
     """
     from onnx_gapmil.api import view
     from onnx_gapmil.files.json_text import json_text
+    from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 
     new = photos[0] if photos and photos[0].lower().endswith(".onnx") else None
     if new is None and (names_new or preprocess_new or head_new):
@@ -84,7 +85,7 @@ def command(
 
     def ready(url: str) -> None:
         if as_json:
-            say_document([json_text({"url": url}, compact=True) + "\n"])
+            say_document([json_text({"schema_version": SCHEMA_VERSION, "url": url}, compact=True) + "\n"])
         else:
             say(url)
             tell("Ctrl-C ends it.")

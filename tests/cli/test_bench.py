@@ -44,7 +44,7 @@ def test_json_on_stdout_and_in_a_file_are_the_same(tmp_path: Path, capsys: pytes
         ((MODEL, "--batch", "x"), "'x' is no whole number"),
         ((MODEL, "--batch", "0"), "--batch 0"),
         ((MODEL, "--size", "big"), "--size 'big'"),
-        ((MODEL, "--size", "224"), "fixes its input to 96x96"),
+        ((MODEL, "--size", "0"), "--size"),
         ((MODEL, "--precision", "int4"), "'int4' is not known"),
         ((MODEL, "--seconds", "-1"), "--seconds -1"),
         ((MODEL, "--emit", "nonsense"), "nonsense"),

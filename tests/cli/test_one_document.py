@@ -15,6 +15,7 @@ import pytest
 
 from onnx_gapmil.cli import VERBS, main
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.viewing.server import ViewServer
 from tests.helpers.held import held_at, wait_until
 from tests.helpers.verbs import SAMPLES, SCENES, run
 
@@ -188,8 +189,9 @@ def policy_of(folder: Path) -> Path:
 @pytest.mark.parametrize("verb", list(VERBS))
 @pytest.mark.parametrize("as_json", [True, False])
 def test_quiet_says_only_the_result(
-    verb: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    verb: str, as_json: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ViewServer, "serve_forever", lambda server, poll_interval: None)
     out = tmp_path / "out"
     arguments: dict[str, list[object]] = {
         "inspect": [MODEL],
@@ -202,6 +204,7 @@ def test_quiet_says_only_the_result(
         "repool": [MODEL, "--with", "max", "-o", tmp_path / "max.onnx"],
         "bench": [MODEL, "--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--no-memory", "--emit", "grid"],
         "merge": [tmp_path / "part", "-o", out],
+        "view": [MODEL, "--provider", "cpu", "--no-browser"],
         "doctor": [],
     }
     if verb == "merge":

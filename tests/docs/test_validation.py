@@ -33,7 +33,7 @@ def test_the_keys_of_the_page_are_those_of_a_comparison(tmp_path: Path) -> None:
     for name in named:
         part: object = content
         for key in name.split("."):
-            parents = (part, content.get("flips"), content.get("drift"), content["grids"]["moved"])
+            parents = (part, content.get("flips"), content.get("drift"), content["grids"]["moved"], content["models"])
             part = next(place[key] for place in parents if isinstance(place, dict) and key in place)
 
 
