@@ -33,24 +33,18 @@ CHUNK = 100
 VARIANTS = {
     "mean": "mean",
     "mean_dropout": "mean, dropout",
-    "channel_alone": "by position and channel",
     "position": "by position, penalty, dropout",
     "channel": "by position and channel, penalty, dropout",
-    "softmax": "softmax over positions by channel, dropout",
-    "mean_sac": "mean, dropout, SAC",
     "channel_sac": "by position and channel, penalty, dropout, SAC",
 }
 PLAIN = "mean"
-#: The nets that are trained in the same way, by one thing less: dropout, or the pool's weights, or SAC.
+#: What a net is compared with: one that differs by dropout alone, or by the pool's weights, or by SAC.
 CONTROLS = {
     "mean": (),
     "mean_dropout": (PLAIN,),
-    "channel_alone": (PLAIN,),
     "position": ("mean_dropout",),
     "channel": ("mean_dropout",),
-    "softmax": ("mean_dropout",),
-    "mean_sac": ("mean_dropout",),
-    "channel_sac": ("channel", "mean_sac"),
+    "channel_sac": ("channel",),
 }
 LAST = "logits"
 STAGES = ("stage1", "stage2", LAST)
@@ -188,7 +182,8 @@ def over_seeds(values: Sequence[float], scale: float = 100.0, sign: str = "", di
     """A mean over seeds and its interval: "96.1 ± 0.5"."""
     numbers = [scale * value for value in values]
     spread = f" ± {half_width(numbers):.{digits}f}" if len(numbers) > 1 else ""
-    return f"{np.mean(numbers):{sign}.{digits}f}{spread}"
+    mean = round(float(np.mean(numbers)), digits) + 0.0  # no "-0.0"
+    return f"{mean:{sign}.{digits}f}{spread}"
 
 
 def values_of(found: Found, variant: str, pick: Pick, output: str = LAST) -> list[float]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from training import PEAK_LEARNING_RATE, TRAIN_SEED, WEIGHT_DECAY, learning_rate
 
 CLASSES = len(CLASS_NAMES)
-SCENES = 4000  # few enough that naming the digits is not learned to the end, and a pool could help
+SCENES = 4000  # few, so that there is something left for a pool to gain
 EPOCHS = 12
 BATCH = 32
 SEEDS = (0, 1, 2)
@@ -37,16 +37,16 @@ STAGES = (((8, 2), (16, 2)), ((32, 2), (32, 1)), ((48, 1),))
 STAGE_LOSSES = (0.1, 0.2, 0.7)  # the paper's; its code has 0.01, 0.11, 0.88
 PREPROCESS = Preprocess(layout="NCHW", scale=1 / 255, mean=(0.25, 0.2, 0.25), std=(0.2, 0.2, 0.2))
 
-Weights = Literal["mean", "position", "channel", "softmax"]
+Weights = Literal["mean", "position", "channel"]
 
 
 @dataclass(frozen=True)
 class Variant:
     """A net of the study.
 
-    `weights` are those of its pools: all alike, one for each position, one for each position and channel, or the same
-    made by a softmax over positions. `penalty` and `dropout` are those of the training. With `auxiliary` each stage
-    has a classifier. A `sample` is kept in this folder.
+    `weights` are those of its pools: all alike, one for each position, or one for each position and channel. `penalty`
+    and `dropout` are those of the training. With `auxiliary` each stage has a classifier. A `sample` is kept in this
+    folder.
     """
 
     name: str
@@ -64,9 +64,6 @@ VARIANTS = (
     Variant("position", "position", SUM_PENALTY, DROPOUT, sample=True),
     Variant("channel", "channel", SUM_PENALTY, DROPOUT, sample=True),
     Variant("channel_sac", "channel", SUM_PENALTY, DROPOUT, auxiliary=True, sample=True),
-    Variant("mean_sac", "mean", SUM_PENALTY, DROPOUT, auxiliary=True),
-    Variant("softmax", "softmax", SUM_PENALTY, DROPOUT),
-    Variant("channel_alone", "channel"),
 )
 
 
@@ -75,16 +72,12 @@ class FlexPool(nn.Module):
 
     def __init__(self, channels: int, side: int, weights: Weights) -> None:
         super().__init__()
-        self.by_softmax = weights == "softmax"
-        # Free weights are learned in units of a mean's 1 / (H * W): Adam's steps have one size for all parameters,
-        # and would toss weights of 0.007 about.
-        start = torch.zeros if self.by_softmax else torch.ones
-        self.learned = nn.Parameter(start(1 if weights == "position" else channels, side, side))
+        # In units of a mean's 1 / (H * W): Adam's steps have one size for all parameters, and would toss weights of
+        # 0.007 about.
+        self.learned = nn.Parameter(torch.ones(1 if weights == "position" else channels, side, side))
 
     def weights(self) -> Tensor:
         """Returns the weights, (1 or C, H, W)."""
-        if self.by_softmax:
-            return self.learned.flatten(1).softmax(1).reshape(self.learned.shape)
         return self.learned / self.learned[0].numel()
 
     def forward(self, maps: Tensor) -> Tensor:
