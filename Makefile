@@ -38,9 +38,9 @@ lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-
 	@$(BIN)/lint-imports --no-logo
 
 docs: $(SITE) ## Build the site in docs/_build: warnings are errors, and every verb, flag, name and link is there.
-	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build
-	@$(RUN) -m tools.check_site docs/_build
-	@echo "Open docs/_build/index.html"
+	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@$(RUN) -m tools.check_site docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 release: $(READY) ## Build sdist and wheel, try the wheel in a fresh environment, write SBOM and SHA-256 into dist/.
 	@$(PIP) install --group release

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -15,12 +16,16 @@ author = "The authors of onnx-gapmil"
 version = release = __version__
 html_title = f"onnx-gapmil {__version__}"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 smartquotes = False  # two hyphens are a flag
 default_role = "code"
 
 # Headings are linked to as GitHub does it, so that the pages read there too.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block", "substitution"]
 
@@ -38,6 +43,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {"source_directory": "docs/", "navigation_with_keys": True}
 
+_OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[a-z_]+/README\.md\)")  # of the source alone: its name stays
 #: Pages that stand at the repository's root, by their names in the site.
 _ROOT_PAGES = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
 
@@ -47,6 +53,7 @@ def _lead_to_own_pages(_app: Sphinx, docname: str, source: list[str]) -> None:
     if "/" not in docname:
         for name, page in _ROOT_PAGES.items():
             source[0] = source[0].replace(f"](../{name}", f"](project/{page}")
+        source[0] = _OUTSIDE.sub(r"\1", source[0])
 
 
 def _copy_pictures(app: Sphinx, error: Exception | None) -> None:

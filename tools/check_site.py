@@ -1,6 +1,6 @@
 """Hold the built site against the code: every verb, flag and public name has its entry, and every link leads somewhere.
 
-``python -m tools.check_site docs/_build`` is the second half of ``make docs``; the first is Sphinx, warnings as errors.
+``python -m tools.check_site docs/_build/html`` follows Sphinx in ``make docs``, where warnings are errors.
 """
 
 from __future__ import annotations
@@ -84,9 +84,16 @@ def missing_entries(site: Path) -> Iterator[str]:
             yield f"reference/library: no entry of '{name}'"
 
 
+def missing_outputs(site: Path) -> Iterator[str]:
+    """The notebook, run anew for the site, shows a prediction as a notebook does."""
+    text = (site / "notebook.html").read_text("utf-8")
+    if "<image href=\"data:image/" not in text:
+        yield "notebook: the prediction does not show itself"
+
+
 def main(site: Path) -> int:
     """Print what is wrong; 1 if anything is."""
-    found = [*missing_entries(site), *broken_links(site)]
+    found = [*missing_entries(site), *missing_outputs(site), *broken_links(site)]
     print("\n".join(found) or f"{len(read_pages(site))} pages: every verb, flag, name and link is there.")
     return int(bool(found))
 

@@ -31,7 +31,11 @@ def test_the_python_of_the_first_pages_runs_and_its_comments_are_true(
 def test_every_page_is_in_the_sites_index() -> None:
     index = (DOCS / "index.md").read_text("utf-8")
     listed = set(re.findall(r"^[a-z/-]+$", index, re.MULTILINE))
-    pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md") if "_build" not in path.parts}
+    pages = {
+        str(path.relative_to(DOCS).with_suffix(""))
+        for path in [*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")]
+        if "_build" not in path.parts
+    }
     unlisted = {page for page in pages - listed - {"index"} if not page.startswith("benchmarks/")}
     assert not unlisted
     assert listed <= pages
