@@ -23,7 +23,7 @@ class Classes {
       this.fill();
     });
     const bar = make("div", { class: "class-bar controls" }, make("span", {}, make("label", { for: "find" }, "Find a class "), this.search), make("span", {}, make("label", { for: "sort" }, "Sort by "), this.order));
-    this.element = make("section", { class: "classes", "aria-label": "Classes" }, make("h2", {}, "Classes"), bar, this.pins, this.count, this.list, this.more);
+    this.element = make("section", { class: "classes", "aria-label": "Classes" }, make("h2", {}, "Classes"), make("p", { class: "soft" }, "Each small map has a scale of its own, from the lowest cell of its class to the highest."), bar, this.pins, this.count, this.list, this.more);
   }
 
   // `answers` by model, `linked[m](index)` the class of model m that is the first one's `index`.
