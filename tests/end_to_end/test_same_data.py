@@ -135,7 +135,7 @@ def resumed(folder: Path, place: Path, change: Callable[[], None]) -> tuple[list
     change()
     told: list[str] = []
     counts: list[int] = []
-    audit(request, folder / "out", note=told.append, announce=lambda _, __, count: counts.append(count))
+    audit(request, folder / "out", note=told.append, announce=lambda _, __, count, ___: counts.append(count))
     audit(request, folder / "whole")
     for name in ("summary.json", "images.parquet", "report.html"):
         assert (folder / "out" / name).read_bytes() == (folder / "whole" / name).read_bytes()

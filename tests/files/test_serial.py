@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,9 +103,13 @@ def test_a_whole_number_is_a_float_where_one_is_expected() -> None:
     assert type(found.shares.mean) is float
 
 
+def test_a_path_is_its_text() -> None:
+    assert to_json({"path": Path("a") / "b.txt"}) == {"path": str(Path("a") / "b.txt")}
+
+
 def test_what_has_no_json_form_is_no_silent_text() -> None:
     with pytest.raises(TypeError, match="has no JSON form"):
-        to_json({"path": Path("x")})
+        to_json({"array": np.zeros(2)})
 
 
 @given(
