@@ -26,6 +26,7 @@ from benchmarks.as_deployed import inputs, session
 from onnx_gapmil import repool, rewrite
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.ort.limits import set_seconds
 from onnx_gapmil.rewriting.repooled.record import RepooledHead
 from tests.references.zoo import ZOO
 
@@ -165,6 +166,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path, help="default: the sample models, the zoo and the real models")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
+    set_seconds(600)  # a busy machine is slow, and no model here is endless
     folders = [pages.ROOT / "sample_models", ZOO, ZOO.parent / "real" / "models"]
     expects = {}
     if (catalog := ZOO / "catalog.jsonl").exists():
