@@ -224,5 +224,5 @@ def test_an_object_that_changed_is_measured_again(tmp_path: Path, data: dict[str
     bucket.put_object(Bucket="photos", Key="resumed/00_scene_00.png", Body=last)
     told: list[str] = []
     counts: list[int] = []
-    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count: counts.append(count))
+    audit(request, tmp_path / "out", note=told.append, announce=lambda _, __, count, ___: counts.append(count))
     assert (told, counts) == (["Measured again, since they changed: 00_scene_00.png."], [4])
