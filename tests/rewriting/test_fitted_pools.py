@@ -14,11 +14,10 @@ from onnx_gapmil import inspect, repool, rewrite
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.graph.loading import POOL_KEY, load_model
 from onnx_gapmil.rewriting import repooling
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.repooled.layer import layer_of
-from onnx_gapmil.rewriting.repooled.record import POOL_KEY
 from onnx_gapmil.rewriting.repooling import head_to_fit
 from tests.helpers.support import cell_by_cell, images, run, text_model, weights
 
