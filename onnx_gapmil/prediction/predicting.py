@@ -52,6 +52,18 @@ SCHEMA_VERSION = 1
 VERB = "predict"
 #: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
 _NO_CONDITION = ("proof", "older_results")
+#: Conditions that say where files lie; what these hold is a condition of its own.
+_OF_PLACES = ("model", "preprocess_source", "preprocess_parts", "labels_source")
+#: How a condition is called for people, by the beginning of its key.
+_CONDITIONS = {
+    "size": "input size",
+    "stitch": "stitching",
+    "class_token": "lift of a class token",
+    "provider": "provider",
+    "preprocess": "preprocessing",
+    "fast_decode": "decoding of large photos",
+    "labels_source": "source of class names",
+}
 #: What is said of arrays where photos have their preprocessing.
 AS_THEY_ARE = "none: arrays go into the model as they are"
 
@@ -194,8 +206,8 @@ class PredictionRun:
                 "size": size,
             }
             chosen = {index for some in self._chosen if some is not None for index in some}
-            told = page_model(self.classifier, asked)
-            self.page = WrittenPage(output, told, page, sorted(chosen), photos=len(self.paths))
+            told = page_model(self.classifier, asked, fast_decode=fast_decode)
+            self.page = WrittenPage(output, told, page, sorted(chosen), photos=self.paths)
             resume = False
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
@@ -263,11 +275,12 @@ class PredictionRun:
         files = zip(self.results.names if shared else map(str, self.paths), self.results.stems, strict=True)
         conditions = {key: value for key, value in self.summary().items() if key not in _NO_CONDITION}
         if shared:
+            conditions = {key: value for key, value in conditions.items() if key not in _OF_PLACES}
             conditions["provider"] = self.classifier.session.provider["used"]
         settings = {
             "photos": [list(each) for each in files],
             "model file": self.classifier.rewrite.source.sha256,
-            "conditions of the model": conditions,
+            **_by_what(conditions),
             "class names": self.classifier.names.names,
             "choice of results": [
                 self._top,
@@ -410,6 +423,15 @@ class PredictionRun:
             if self.results.journal is not None:
                 self.results.journal.close()
         self._held.close()
+
+
+def _by_what(conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Conditions by what people call them."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in conditions.items():
+        what = next((said for begin, said in _CONDITIONS.items() if key.startswith(begin)), "reading of the model")
+        found.setdefault(what, {})[key] = value
+    return found
 
 
 def _require_division(folder: Path, shard: Shard | None) -> None:

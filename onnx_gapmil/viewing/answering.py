@@ -14,6 +14,7 @@ from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.decode import decode_samples, read_samples
 from onnx_gapmil.images.sources import locate_images
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.naming import telling_names
 from onnx_gapmil.prediction.page.content import page_model, page_photo
 from onnx_gapmil.prediction.page.page import Live, page_document
 from onnx_gapmil.show.html.document import content_policy, render_document
@@ -51,7 +52,8 @@ class Answering:
             if is_array_file(path):
                 raise InputError(f"{path} holds an array, and a page shows photos.")
         told = [page_model(model, options) for model, options in zip(models, asked, strict=True)]
-        document = page_document(told, [], Live(MOST_BYTES, tuple(visible(path.name) for path in self.photos)))
+        self._names = [visible(name) for name in telling_names(self.photos)]
+        document = page_document(told, [], Live(MOST_BYTES, tuple(self._names)))
         self.page = render_document(document).encode("utf-8", "replace")
         self.policy = content_policy(document)
 
@@ -61,8 +63,7 @@ class Answering:
         Raises:
             GapmilError: it cannot be read, or not be run.
         """
-        path = self.photos[place]
-        return self._answers(read_samples(path), path.name)
+        return self._answers(read_samples(self.photos[place]), self._names[place])
 
     def of_bytes(self, data: bytes, name: str) -> bytes:
         """The answers to the bytes of an image file, as JSON.
