@@ -282,7 +282,7 @@ def predict(
         save: what an NPZ for each photo in ``output`` holds beside logits and cell rectangles, such as ``"grid"``;
             None writes none.
         no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
-        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten or repooled file decides by itself.
         size: of the input, where it is not to be the model's own; see `rewrite`. Photos are resized and cropped by the
             same rule, to this size.
         stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs; the answer stays that of the
@@ -504,7 +504,7 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
-        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten or repooled file decides by itself.
         size: of the input, where it is not to be the model's own; several as a list, or as ``"224,448"``: the results
             are those of the first, with a row for each, and those of the others lie in folders below.
         stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
@@ -671,7 +671,8 @@ def compare(  # type: ignore[misc]  # of a shard, the other options are those of
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
-        class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten or repooled file decides by
+            itself.
         size: of the input, where it is not to be the model's own; see `rewrite`.
         size_new: of the new model's.
         stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.

@@ -26,6 +26,7 @@ from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import REPORT, holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.page.content import page_model
+from onnx_gapmil.prediction.page.page import PAGE
 from onnx_gapmil.prediction.page.written import PageWish, WrittenPage
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
@@ -100,7 +101,8 @@ class PredictionRun:
         total: how many of them are answered: all, or the shard's.
         done: how many of these an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
-        older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
+        older: pictures, arrays, tables and a page in the folder that are not of this run, by their paths in it; known
+            once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
         class_token: as it was asked for.
         page: the page of the photos; None where none is written.
@@ -340,6 +342,8 @@ class PredictionRun:
         if self.results is None or self._shard is not None:
             return None
         self.older = self.results.older(self.paths)
+        if self.page is None and (self.results.folder / PAGE).is_file():
+            self.older.append(PAGE)
         summary = self.summary()
         written = self.results.report.save(summary, interrupted=interrupted)
         if written is not None:

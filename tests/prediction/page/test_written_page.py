@@ -61,6 +61,15 @@ def test_photos_in_shards_are_named_with_them_and_are_no_files(tmp_path: Path) -
     assert [photo["within"] for photo in photos] == [True, True, False]
 
 
+def test_a_page_of_an_earlier_run_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", str(DIGITS), SCENES[0], "-o", str(tmp_path), "--no-pictures"]
+    assert main([*arguments, "--page"]) == 0
+    assert "not of this run" not in capsys.readouterr().err
+    assert main([*arguments, "--size", "64"]) == 0
+    assert "not of this run: predictions.html." in capsys.readouterr().err
+    assert json.loads((tmp_path / "predictions.json").read_text())["older_results"] == ["predictions.html"]
+
+
 def test_a_page_of_photos_decoded_small_says_so(tmp_path: Path) -> None:
     for fast in (False, True):
         predict(DIGITS, SCENES[0], tmp_path / "out", page=True, pictures=False, fast_decode=fast)
