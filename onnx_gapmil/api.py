@@ -258,6 +258,7 @@ def predict(
     tables: Sequence[str] = (),
     shard: Shard | str | None = None,
     page: bool = False,
+    fast_decode: bool = False,
 ) -> Predictions:
     """Say which part of each photo speaks for which class.
 
@@ -281,7 +282,7 @@ def predict(
         save: what an NPZ for each photo in ``output`` holds beside logits and cell rectangles, such as ``"grid"``;
             None writes none.
         no_guess: refuse a preprocessing that, in whole or in part, would be a guess.
-        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten or repooled file decides by itself.
         size: of the input, where it is not to be the model's own; see `rewrite`. Photos are resized and cropped by the
             same rule, to this size.
         stitch: 2 makes the grids twice as fine at the model's own size, of shifted runs; the answer stays that of the
@@ -290,6 +291,7 @@ def predict(
             ``parquet``, a row a photo in ``predictions.parquet``.
         shard: the part to do, as ``"0/4"``, into a folder of its own; `merge` then makes the whole of all parts.
         page: write ``predictions.html``, all photos on one page to point at, into ``output``.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
 
     Returns:
         One `ImagePrediction` for each photo that could be read, in order, with logits (K,) and grid (K, rows,
@@ -324,6 +326,7 @@ def predict(
                 tables=tables,
                 shard=shard_of(shard),
                 page=PageWish() if page else None,
+                fast_decode=fast_decode,
             )
         ) as run,
     ):
@@ -452,6 +455,7 @@ def audit(
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
     stitch: int = 1,
+    fast_decode: bool = False,
 ) -> AuditSummary: ...
 
 
@@ -476,6 +480,7 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
     stitch: int = 1,
+    fast_decode: bool = False,
     shard: Shard | str | None = None,
 ) -> AuditSummary | ShardResult:
     """Measure what a model sees in labelled images, and write a report.
@@ -499,10 +504,11 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
-        class_token: lift heads that read a class token; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token; see `rewrite`. A rewritten or repooled file decides by itself.
         size: of the input, where it is not to be the model's own; several as a list, or as ``"224,448"``: the results
             are those of the first, with a row for each, and those of the others lie in folders below.
         stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
         shard: the part to measure, as ``"0/4"``: whole batches of this very audit, into a folder of its own; `merge`
             then makes the whole of all parts.
 
@@ -528,6 +534,7 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
         no_guess=no_guess,
         class_token=class_token,
         stitch=stitch,
+        fast_decode=fast_decode,
     )
     told = progress if progress is not None else lambda _done, _total: None
     if (part := shard_of(shard)) is not None:
@@ -664,7 +671,8 @@ def compare(  # type: ignore[misc]  # of a shard, the other options are those of
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
-        class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten file decides by itself.
+        class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten or repooled file decides by
+            itself.
         size: of the input, where it is not to be the model's own; see `rewrite`.
         size_new: of the new model's.
         stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Key of `metadata_props` that a rewritten model has and a vendor's has not: the record of its heads.
 HEADS_KEY = "gapmil.heads"
+#: Key of `metadata_props` that holds what a repooled file says of its pools.
+POOL_KEY = "gapmil.pool"
 #: Protobuf cannot hold a larger message; larger models keep their weights in external data.
 MAX_PROTO_BYTES = 2**31 - 1
 #: From this size on the memory that a file will take is compared with what is free.

@@ -17,6 +17,7 @@ from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.reading import open_regular
 from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
 from onnx_gapmil.prediction.naming import require_places, results_in
+from onnx_gapmil.prediction.page.page import PAGE
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import picture_name
 from onnx_gapmil.prediction.resuming import DoneLines
@@ -115,7 +116,9 @@ class _Copied:
 
     def __init__(self, output: Path) -> None:
         self._output = output
-        self.before = frozenset(results_in(output)) | {name for name in TABLES.values() if (output / name).is_file()}
+        self.before = frozenset(results_in(output)) | {
+            name for name in (*TABLES.values(), PAGE) if (output / name).is_file()
+        }
         self.names: set[str] = set()
         self._kinds: set[str] = set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
@@ -30,6 +31,26 @@ def result_stems(inside: Iterable[PurePath]) -> list[str]:
         return stem if count == 1 else unique(f"{stem}_{count}")
 
     return [unique(path.with_suffix("").as_posix() if ".." not in path.parts else path.stem) for path in inside]
+
+
+def telling_names(places: Sequence[Source]) -> list[str]:
+    """A name for people for each photo: of its file, and of as many folders as tell it from the others.
+
+    Args:
+        places: where the photos lie.
+    """
+    parts = [str(place).replace("\\", "/").split("/") for place in places]
+    lengths = [1] * len(parts)
+    while True:
+        names = ["/".join(path[-length:]) for path, length in zip(parts, lengths, strict=True)]
+        counts = Counter(names)
+        longer = [
+            length + (counts[name] > 1 and length < len(path))
+            for name, path, length in zip(names, parts, lengths, strict=True)
+        ]
+        if longer == lengths:
+            return names
+        lengths = longer
 
 
 def require_places(folder: Path, stems: Sequence[str], endings: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import REPORT, holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
 from onnx_gapmil.prediction.page.content import page_model
+from onnx_gapmil.prediction.page.page import PAGE
 from onnx_gapmil.prediction.page.written import PageWish, WrittenPage
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import Results
@@ -52,6 +53,18 @@ SCHEMA_VERSION = 1
 VERB = "predict"
 #: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
 _NO_CONDITION = ("proof", "older_results")
+#: Conditions that say where files lie; what these hold is a condition of its own.
+_OF_PLACES = ("model", "preprocess_source", "preprocess_parts", "labels_source")
+#: How a condition is called for people, by the beginning of its key.
+_CONDITIONS = {
+    "size": "input size",
+    "stitch": "stitching",
+    "class_token": "lift of a class token",
+    "provider": "provider",
+    "preprocess": "preprocessing",
+    "fast_decode": "decoding of large photos",
+    "labels_source": "source of class names",
+}
 #: What is said of arrays where photos have their preprocessing.
 AS_THEY_ARE = "none: arrays go into the model as they are"
 
@@ -88,7 +101,8 @@ class PredictionRun:
         total: how many of them are answered: all, or the shard's.
         done: how many of these an earlier run has done.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
-        older: pictures and arrays in the folder that are not of this run, by their paths in it; known once it is saved.
+        older: pictures, arrays, tables and a page in the folder that are not of this run, by their paths in it; known
+            once it is saved.
         results: the folder, and what was done so far; None where nothing is written.
         class_token: as it was asked for.
         page: the page of the photos; None where none is written.
@@ -194,8 +208,8 @@ class PredictionRun:
                 "size": size,
             }
             chosen = {index for some in self._chosen if some is not None for index in some}
-            told = page_model(self.classifier, asked)
-            self.page = WrittenPage(output, told, page, sorted(chosen), photos=len(self.paths))
+            told = page_model(self.classifier, asked, fast_decode=fast_decode)
+            self.page = WrittenPage(output, told, page, sorted(chosen), photos=self.paths)
             resume = False
         self.older: list[str] = []
         self._places, self.done, self.note = list(range(len(self.paths))), 0, ""
@@ -263,11 +277,12 @@ class PredictionRun:
         files = zip(self.results.names if shared else map(str, self.paths), self.results.stems, strict=True)
         conditions = {key: value for key, value in self.summary().items() if key not in _NO_CONDITION}
         if shared:
+            conditions = {key: value for key, value in conditions.items() if key not in _OF_PLACES}
             conditions["provider"] = self.classifier.session.provider["used"]
         settings = {
             "photos": [list(each) for each in files],
             "model file": self.classifier.rewrite.source.sha256,
-            "conditions of the model": conditions,
+            **_by_what(conditions),
             "class names": self.classifier.names.names,
             "choice of results": [
                 self._top,
@@ -327,6 +342,8 @@ class PredictionRun:
         if self.results is None or self._shard is not None:
             return None
         self.older = self.results.older(self.paths)
+        if self.page is None and (self.results.folder / PAGE).is_file():
+            self.older.append(PAGE)
         summary = self.summary()
         written = self.results.report.save(summary, interrupted=interrupted)
         if written is not None:
@@ -410,6 +427,15 @@ class PredictionRun:
             if self.results.journal is not None:
                 self.results.journal.close()
         self._held.close()
+
+
+def _by_what(conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Conditions by what people call them."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in conditions.items():
+        what = next((said for begin, said in _CONDITIONS.items() if key.startswith(begin)), "reading of the model")
+        found.setdefault(what, {})[key] = value
+    return found
 
 
 def _require_division(folder: Path, shard: Shard | None) -> None:

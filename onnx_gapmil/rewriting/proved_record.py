@@ -17,6 +17,7 @@ import onnx
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.ort.quiet import onnxruntime_module
 from onnx_gapmil.rewriting.proof.inputs import proof_inputs
+from onnx_gapmil.rewriting.sizing.record import SIZE_KEY
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
@@ -91,12 +92,15 @@ def graph_digest(proto: onnx.ModelProto) -> str:
 
 
 def without_records(model: LoadedModel) -> LoadedModel:
-    """A model without what we wrote into its metadata.
+    """A model without what we wrote into its metadata of what we appended.
+
+    The size that its graph was opened for stays: that is of the graph, whatever is appended to it.
 
     Args:
         model: whose proto is ours to change.
     """
-    kept = [(entry.key, entry.value) for entry in model.proto.metadata_props if not entry.key.startswith(_OURS)]
+    entries = [(entry.key, entry.value) for entry in model.proto.metadata_props]
+    kept = [(key, value) for key, value in entries if key == SIZE_KEY or not key.startswith(_OURS)]
     del model.proto.metadata_props[:]
     for key, value in kept:
         model.proto.metadata_props.add(key=key, value=value)

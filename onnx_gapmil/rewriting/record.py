@@ -316,7 +316,7 @@ def _head(entry: Mapping[str, Any], source_sha256: str) -> HeadRecord:
         placeless_share=_share(entry.get("placeless_share")),
         as_deployed=dict(entry["as_deployed"]) if entry.get("as_deployed") is not None else None,
         features_of=tuple(text_of(name) for name in entry.get("features_of") or ()),
-        pool=parse_aggregator(text_of(entry.get("pool", "mean"))).key,
+        pool=_pool(text_of(entry.get("pool", "mean"))),
     )
 
 
@@ -384,3 +384,8 @@ def _damaged(what: str, why: str) -> ModelError:
     return ModelError(
         f"{what}: its record of lifted heads ({HEADS_KEY}) is damaged: {why}. Rewrite the original again."
     )
+
+
+def _pool(text: str) -> str:
+    """What a head's logits are pooled by; of a fitted pool its text, which the file's own has to be equal to."""
+    return text if text.startswith("fitted ") else parse_aggregator(text).key

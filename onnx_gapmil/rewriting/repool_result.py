@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
+from onnx_gapmil.rewriting.sizing.record import size_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.checks import Figure
     from onnx_gapmil.rewriting.proof.report import ProofReport
     from onnx_gapmil.rewriting.repooled.record import PoolRecord, RepooledHead
+    from onnx_gapmil.rewriting.sizing.record import SizeRecord
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Repool:
         """Whether the model is the vendor's graph again, node by node."""
         return self.pools is None
 
+    @property
+    def size(self) -> SizeRecord | None:
+        """The input size that the vendor's graph was opened for before; None of the vendor's own."""
+        return size_of(self.source.metadata)
+
     def figure(self, output: str) -> Figure | None:
         """What the proof of the pool measured of a head; None where it was not run."""
         if self.proof is None:
@@ -79,6 +86,7 @@ class Repool:
             "model": self.source.name,
             "output_path": str(self.output_path) if self.output_path is not None else None,
             "aggregator": self.aggregator.key,
+            "size": self.size.to_json() if self.size is not None else None,
             "heads": [self._head_json(head) for head in self.heads],
             "refused_outputs": [{"output": name, **refusal.to_json()} for name, refusal in self.refusals.items()],
             "already_repooled": self.unchanged,

@@ -122,7 +122,8 @@ def _rewrite_vendors(
     vendor = source
     if pools is not None:
         vendor = replace(source, proto=vendors_view(source.proto, pools.heads))
-        class_token = class_token if class_token is not None else pools.class_token
+        # Its answers are pooled of the cells of that lift, and of no other.
+        class_token = pools.class_token if pools.class_token is not None else class_token
     analysis = analyse(vendor, readout=readout, class_token=class_token)
     if head is not None:
         analysis = _only(analysis, head)

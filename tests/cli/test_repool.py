@@ -27,8 +27,8 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run("repool", MODEL, "--with", "lse=10", "-o", out, "--json") == 0
     found = said(capsys)
     assert list(found) == [
-        "schema_version", "model", "output_path", "aggregator", "heads", "refused_outputs", "already_repooled",
-        "vendors_graph", "functions_inlined", "source_sha256", "proof",
+        "schema_version", "model", "output_path", "aggregator", "size", "heads", "refused_outputs",
+        "already_repooled", "vendors_graph", "functions_inlined", "source_sha256", "proof",
     ]  # fmt: skip
     assert (found["aggregator"], found["output_path"]) == ("lse=10", str(out))
     (head,) = found["heads"]

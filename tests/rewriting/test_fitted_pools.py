@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnx_gapmil import inspect, repool, rewrite
+from onnx_gapmil import inspect, repool, rewrite, verify
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.graph.loading import HEADS_KEY, POOL_KEY, load_model
 from onnx_gapmil.rewriting import repooling
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.repooled.layer import layer_of
-from onnx_gapmil.rewriting.repooled.record import POOL_KEY
 from onnx_gapmil.rewriting.repooling import head_to_fit
 from tests.helpers.support import cell_by_cell, images, run, text_model, weights
 
@@ -126,6 +126,22 @@ def test_inspect_and_rewrite_say_what_the_file_answers_by(name: str) -> None:
     first, pooled, mean = run(rewrite(made).model, x, ["y", str(head.pooled), str(head.logits)])
     np.testing.assert_allclose(np.exp(pooled) / np.exp(pooled).sum(axis=1, keepdims=True), first, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(mean, run(bare(model()), x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(POOLS))
+def test_a_rewritten_file_of_a_fitted_pool_is_read_again(name: str, tmp_path: Path) -> None:
+    """Its record named a pool that reading it did not know."""
+    pooled, rewritten = tmp_path / "pooled.onnx", tmp_path / "rewritten.onnx"
+    onnx.save(repool(model(), POOLS[name]).model, pooled)
+    rewrite(pooled, rewritten)
+    assert verify(pooled, rewritten).passed
+    assert rewrite(rewritten).heads[0].pool == POOLS[name].key
+    assert repool(rewritten, "mean").is_vendors
+    proto = onnx.load(rewritten)
+    entry = next(entry for entry in proto.metadata_props if entry.key == HEADS_KEY)
+    entry.value = entry.value.replace(POOLS[name].key, "fitted otherwise")
+    with pytest.raises(ProofError):
+        rewrite(proto)
 
 
 def test_without_its_record_a_flexpool_is_a_weighted_pool_that_lifts() -> None:

@@ -12,15 +12,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from onnx_gapmil import GridSession, inspect, repool, rewrite
+from onnx_gapmil import Classifier, GridSession, inspect, repool, rewrite
 from onnx_gapmil.aggregate.nodes import CellNodes
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.graph.loading import POOL_KEY, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting import repooling
 from onnx_gapmil.rewriting.analysis import Analysis, analyse
 from onnx_gapmil.rewriting.proof.report import ProofError
-from onnx_gapmil.rewriting.repooled.record import POOL_KEY
 from tests.helpers.support import cell_by_cell, images, run, text_model, weights
 
 if TYPE_CHECKING:
@@ -589,3 +588,15 @@ def test_a_pool_that_another_version_spelled_otherwise_is_held_against_its_answe
         made.graph.node.insert(place, onnx.helper.make_node("Neg", [source], [name]))
     assert inspect(made).repooled[0].aggregator.key == "max"
     assert graph_bytes(repool(made, "mean").model) == graph_bytes(softmax())
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_a_repooled_class_token_keeps_the_lift_that_its_pool_is_of(mode: ClassTokenMode, tmp_path: Path) -> None:
+    """Cells of another lift were shown as those that the model answers by."""
+    path = tmp_path / "pooled.onnx"
+    repool(SAMPLES / "digits_torch_vit.onnx", "max", path, class_token=mode)
+    other: ClassTokenMode = "direct" if mode == "through" else "through"
+    model = Classifier(path, class_token=other)
+    assert model.head.class_token == mode
+    found = model.predict(SAMPLES / "scenes" / "scene_03.png")
+    np.testing.assert_allclose(found.logits, found.grid.max(axis=(1, 2)), rtol=1e-4, atol=1e-4)

@@ -204,11 +204,34 @@ def test_predictions_in_shards_are_the_whole(data: Path, tmp_path: Path) -> None
         merge(folders, tmp_path / "again")
 
 
-def test_a_prediction_with_other_options_is_no_part(tmp_path: Path) -> None:
-    predict(MODEL, str(SCENES), tmp_path / "0", batch=2, pictures=False, shard="0/2")
-    predict(MODEL, str(SCENES), tmp_path / "1", batch=2, pictures=False, top=3, shard="1/2")
-    with pytest.raises(InputError, match="another choice of results"):
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"top": 3}, "another choice of results"),
+        ({"size": 64}, "another input size and preprocessing"),
+        ({"fast_decode": True}, "another decoding of large photos"),
+        ({"stitch": 2}, "another stitching"),
+    ],
+)
+def test_a_prediction_with_other_options_is_no_part(other: dict[str, Any], named: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"batch": 2, "pictures": False}
+    predict(MODEL, str(SCENES), tmp_path / "0", **settings, shard="0/2")
+    predict(MODEL, str(SCENES), tmp_path / "1", **(settings | other), shard="1/2")
+    with pytest.raises(InputError, match=named):
         merge([tmp_path / "0", tmp_path / "1"], tmp_path / "merged")
+
+
+def test_a_machine_may_keep_model_and_photos_elsewhere(tmp_path: Path) -> None:
+    shutil.copytree(SCENES, tmp_path / "elsewhere")
+    for path in MODEL.parent.glob(f"{MODEL.stem}.*"):
+        shutil.copy(path, tmp_path)
+    settings: dict[str, Any] = {"batch": 2, "pictures": False}
+    predict(MODEL, SCENES, tmp_path / "0", **settings, shard="0/2")
+    predict(tmp_path / MODEL.name, tmp_path / "elsewhere", tmp_path / "1", **settings, shard="1/2")
+    found = merge([tmp_path / "1", tmp_path / "0"], tmp_path / "merged")
+    assert isinstance(found, MergedPredictions)
+    assert found.done == found.images
+    assert json.loads((tmp_path / "merged" / "predictions.json").read_text())["model"] == str(MODEL)
 
 
 def test_the_command_line_names_what_is_missing_and_ends_with_2(

@@ -6,11 +6,14 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +54,21 @@ def own(server: ViewServer) -> dict[str, str]:
 def test_it_listens_on_this_machine_alone(served: ViewServer) -> None:
     assert served.server_address[0] == "127.0.0.1"
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32}/", served.url)
+
+
+def test_photos_of_shards_and_of_one_name_are_shown(serve: Any, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        shard.add(SCENES[1], "0.png")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(SCENES[0], tmp_path / folder / "p.png")
+    photos = [str(tmp_path / name) for name in ("a", "b", "s.tar")]
+    with serve(make_server([(DIGITS, {})], photos, provider="cpu")) as server:
+        shown = [json.loads(ask(server, f"photo/{place}", **own(server))[2]) for place in range(3)]
+    assert [photo["name"] for photo in shown] == ["a/p.png", "b/p.png", "s.tar#0.png"]
+    assert [photo["within"] for photo in shown] == [False, False, True]
+    found = Classifier(DIGITS).predict(SCENES[1])
+    np.testing.assert_array_equal(floats(shown[2]["answers"][0][0]["values"]["logits"]), found.logits)
 
 
 def test_two_servers_have_two_tokens(served: ViewServer) -> None:

@@ -30,6 +30,11 @@ def conditions_section(summary: AuditSummary) -> Markup:
         ("Images", _images(summary)),
         *([("Size", _size(summary))] if summary.size is not None or summary.stitch > 1 else []),
         ("Preprocessing", preprocess),
+        *(
+            [("Decoding", "large JPEGs smaller than they are (--fast-decode): not exact")]
+            if summary.fast_decode
+            else []
+        ),
         ("Classes", join(prose(summary.class_map.source), tag("small", prose(summary.names_source)))),
         ("Ran on", _provider(summary.provider)),
         ("Written by", f"onnx-gapmil {summary.versions['onnx-gapmil']}"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.blob import Blob
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.prediction.drawing import in_short, origin, without_folders
 from onnx_gapmil.prediction.page.encoding import GRID_BUDGET, PHOTO_BUDGET, ShortGrid, photo_address, short_grid
@@ -26,6 +27,10 @@ _NOT_CLAIMED = "not claimed of such a head"
 _LIVE_SIDE = 1600
 #: Characters of an argument above which it is not repeated in three lines.
 _SHORT = 400
+_FAST = (
+    "Large JPEGs were decoded smaller than they are (--fast-decode), so that numbers differ a little from those of the "
+    "whole photo, which the Python lines give."
+)
 #: Arguments whose text may be a path.
 _FILES = frozenset({"preprocess", "names", "thresholds"})
 
@@ -158,6 +163,7 @@ class PagePhoto:
         thumb: itself, as a ``data:`` address.
         size: (width, height) of that in pixels.
         full: (width, height) of the photo as it is stored, upright.
+        within: whether it lies in something else, a shard or behind a URL, and is no file of that name.
         note: what is to be said of its samples.
         answers: by model, by head.
     """
@@ -167,15 +173,17 @@ class PagePhoto:
     size: tuple[int, int]
     full: tuple[int, int]
     note: str
+    within: bool = False
     answers: tuple[tuple[PageAnswer, ...], ...] = field(default=())
 
 
-def page_model(model: Classifier, asked: Mapping[str, Any] | None = None) -> PageModel:
+def page_model(model: Classifier, asked: Mapping[str, Any] | None = None, *, fast_decode: bool = False) -> PageModel:
     """What is said of a model.
 
     Args:
         model: whose photos are shown.
         asked: what it was made with beside the file, by `Classifier`'s arguments; None values are left out.
+        fast_decode: large JPEGs were decoded smaller than they are.
     """
     from onnx_gapmil.version import __version__
 
@@ -190,7 +198,7 @@ def page_model(model: Classifier, asked: Mapping[str, Any] | None = None) -> Pag
         preprocess=in_short(used.preprocess),
         preprocess_source=without_folders(origin(used), model.path),
         guess=used.guess,
-        warnings=tuple(without_folders(note, model.path) for note in used.notes),
+        warnings=(*(without_folders(note, model.path) for note in used.notes), *([_FAST] if fast_decode else [])),
         names_source=without_folders(model.names.source, model.path),
         provider=str(model.session.provider["used"]),
         version=__version__,
@@ -230,6 +238,7 @@ def page_photo(
         size=size,
         full=(width, height),
         note=first.note,
+        within=isinstance(first.image, Blob),
         answers=tuple(
             tuple(
                 _answer(one, one.heads[place], most, chosen, None if live else GRID_BUDGET)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import require_replaceable
+from onnx_gapmil.prediction.naming import telling_names
 from onnx_gapmil.prediction.page.content import PageModel, PagePhoto, page_photo
 from onnx_gapmil.prediction.page.page import PAGE, write_page
 
 if TYPE_CHECKING:
+    from onnx_gapmil.files.blob import Source
     from onnx_gapmil.prediction.answers import ImagePrediction
 
 #: At 300 kB each, more would make a page that no browser opens with pleasure.
@@ -38,29 +40,30 @@ class WrittenPage:
         model: what is said of the model.
         wish: what to keep.
         chosen: classes to keep in any case.
-        photos: how many there will be.
+        photos: where they lie.
 
     Raises:
         InputError: they are too many, or there is something in the page's place that must not be written over.
     """
 
     def __init__(
-        self, folder: Path, model: PageModel, wish: PageWish, chosen: Sequence[int] = (), *, photos: int
+        self, folder: Path, model: PageModel, wish: PageWish, chosen: Sequence[int] = (), *, photos: Sequence[Source]
     ) -> None:
-        if photos > MOST_PHOTOS:
+        if len(photos) > MOST_PHOTOS:
             raise InputError(
-                f"A page holds {MOST_PHOTOS} photos at the most, and {photos:,} were given; give fewer, or leave "
+                f"A page holds {MOST_PHOTOS} photos at the most, and {len(photos):,} were given; give fewer, or leave "
                 "--page."
             )
         self.path = folder / PAGE
         if folder.is_dir():
             require_replaceable(self.path)
+        self._names = telling_names(photos)
         self._model, self._wish, self._chosen = model, wish, chosen
         self._photos: dict[int, PagePhoto] = {}
 
     def add(self, place: int, found: ImagePrediction) -> None:
         """Take a photo with its answer, while it has its pixels; by any thread."""
-        name = found.image.name if found.image is not None else f"photo {place}"
+        name = self._names[place]
         self._photos[place] = page_photo([found], name, most=self._wish.classes, chosen=self._chosen)
 
     def save(self) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.loading import POOL_KEY
 from onnx_gapmil.graph.subgraphs import captured
-from onnx_gapmil.rewriting.repooled.record import POOL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -11,6 +11,7 @@ from onnx_gapmil.aggregate.aggregator import Aggregator, parse_aggregator
 from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.graph.loading import POOL_KEY
 from onnx_gapmil.graph.tensors import tensor_array
 from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 from onnx_gapmil.rewriting.emission.names import text_of
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import onnx
 
     from onnx_gapmil.graph.loading import LoadedModel
-
-#: Key of `metadata_props` that holds the record.
-POOL_KEY = "gapmil.pool"
 
 
 @dataclass(frozen=True)

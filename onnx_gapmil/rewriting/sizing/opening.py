@@ -10,7 +10,7 @@ import onnx
 from onnx_gapmil.errors import InputError, ModelError, PreprocessError
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
-from onnx_gapmil.graph.loading import LoadedModel, limited_for
+from onnx_gapmil.graph.loading import POOL_KEY, LoadedModel, limited_for
 from onnx_gapmil.graph.trace import trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.input_spec import image_spec
@@ -40,14 +40,14 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
 
     Raises:
         ModelError: the graph cannot be brought to that size; names the node and the tensor that forbid it. Or it was
-            rewritten before.
+            rewritten or repooled before.
         InputError: the model has no image input.
         ProofError: the opened graph does not give the vendor's outputs at the original size.
     """
     if size is None:
         return source
-    if source.is_rewritten:
-        found = size_of(source.metadata)
+    found = size_of(source.metadata)
+    if source.is_rewritten or found is not None:
         if found is not None and found.size == size:
             return source
         raise ModelError(
@@ -82,6 +82,11 @@ def _opened(source: LoadedModel, size: Size) -> LoadedModel:
     fixed = spec.size()
     if fixed == size:
         return source
+    if POOL_KEY in source.metadata:
+        raise ModelError(
+            f"--size {said_size(size)}: {source.name} was repooled for the size that it has; rewrite the vendor's "
+            "original with --size, and repool what that writes."
+        )
     if fixed == (None, None):
         return _declared(source, source.proto, entry, spec, SizeRecord(size, None))
     if has_functions(source.proto):

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.rewriting.repool_result import said_logits
+from onnx_gapmil.rewriting.sizing.record import said_size
 from onnx_gapmil.show.terminal.left_behind import left_behind_note
 from onnx_gapmil.show.terminal.notes import proof_note
 
@@ -26,7 +27,10 @@ def repool_note(result: Repool) -> RenderableType:
     if result.unchanged:
         lines.append(Text(f"{name} answers by '{result.aggregator.key}' already; nothing was done."))
     elif result.is_vendors:
-        lines.append(Text("It is the vendor's graph again, node by node, and answers as that does, bit for bit."))
+        opened = "" if result.size is None else f", opened for {said_size(result.size.size)} pixels,"
+        lines.append(
+            Text(f"It is the vendor's graph{opened} again, node by node, and answers as that does, bit for bit.")
+        )
     for head in result.heads:
         line = f"output {', '.join(map(repr, head.outputs))}: {said_logits(head)} by '{head.aggregator.key}'"
         figure = result.figure(head.output)

@@ -285,6 +285,11 @@ def test_what_was_not_measured_is_no_value(calm: Report) -> None:
     assert "None" not in shown(report)
 
 
+def test_photos_that_were_decoded_small_are_told_of(calm: Report) -> None:
+    assert "--fast-decode" not in shown(calm)
+    assert "large JPEGs smaller than they are (--fast-decode)" in shown(with_summary(calm, fast_decode=True))
+
+
 def test_the_page_holds_the_summary(digits: Report, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", digits)
     assert read_report(tmp_path / "report.html") == digits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import tarfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from onnx_gapmil import predict
 from onnx_gapmil.aggregate.aggregator import parse_aggregator
 from onnx_gapmil.show.drawing.palette import opacity, sequential
 from tests.helpers.view_pages import DIGITS, SCENES, Show, Shown
@@ -115,6 +117,15 @@ def test_three_lines_of_python_give_the_same_numbers(
     np.testing.assert_allclose(names["here"].ravel(), shown.grid[:, part[0], part[1]].mean(axis=(1, 2)), atol=1e-4)
     expected = shown.found[0].logits if key == "mean" else parse_aggregator(key)(shown.grid)
     np.testing.assert_allclose(names["image"], expected, atol=1e-4)
+
+
+def test_the_lines_say_that_a_photo_in_a_shard_is_no_file(show: Show, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as shard:
+        shard.add(SCENES[0], "0.png")
+    predict(DIGITS, tmp_path / "s.tar", tmp_path, page=True, pictures=False)
+    shown = show(((tmp_path / "predictions.html").read_text("utf-8"), []))
+    expect(shown.page.locator("#code")).to_contain_text("# The photo lies in a shard or behind a URL")
+    compile(shown.page.locator("#code").text_content() or "", "lines", "exec")
 
 
 def test_a_link_is_copied(show: Show) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,48 @@ def test_the_command_line_writes_all_photos_in_order(tmp_path: Path, capsys: pyt
     assert [photo["name"] for photo in data["photos"]] == [Path(scene).name for scene in SCENES]
     assert data["live"] is None
     assert str(DIGITS.parent) not in (out / "predictions.html").read_text("utf-8")
+
+
+def test_photos_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "in" / folder).mkdir(parents=True)
+        shutil.copy(SCENES[0], tmp_path / "in" / folder / "p.png")
+    shutil.copy(SCENES[0], tmp_path / "in" / "q.png")
+    for given in ([tmp_path / "in"], sorted((tmp_path / "in").rglob("*.png"))):
+        predict(DIGITS, given, tmp_path / "out", page=True, pictures=False)
+        text = (tmp_path / "out" / "predictions.html").read_text("utf-8")
+        assert [photo["name"] for photo in data_of(tmp_path / "out" / "predictions.html")["photos"]] == [
+            "a/p.png",
+            "b/p.png",
+            "q.png",
+        ]
+        assert str(tmp_path) not in text
+
+
+def test_photos_in_shards_are_named_with_them_and_are_no_files(tmp_path: Path) -> None:
+    for place, scene in enumerate(SCENES[:2]):
+        with tarfile.open(tmp_path / f"s-{place}.tar", "w") as shard:
+            shard.add(scene, "0.png")
+    predict(DIGITS, [*sorted(tmp_path.glob("*.tar")), SCENES[0]], tmp_path / "out", page=True, pictures=False)
+    photos = data_of(tmp_path / "out" / "predictions.html")["photos"]
+    assert [photo["name"] for photo in photos] == ["s-0.tar#0.png", "s-1.tar#0.png", Path(SCENES[0]).name]
+    assert [photo["within"] for photo in photos] == [True, True, False]
+
+
+def test_a_page_of_an_earlier_run_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", str(DIGITS), SCENES[0], "-o", str(tmp_path), "--no-pictures"]
+    assert main([*arguments, "--page"]) == 0
+    assert "not of this run" not in capsys.readouterr().err
+    assert main([*arguments, "--size", "64"]) == 0
+    assert "not of this run: predictions.html." in capsys.readouterr().err
+    assert json.loads((tmp_path / "predictions.json").read_text())["older_results"] == ["predictions.html"]
+
+
+def test_a_page_of_photos_decoded_small_says_so(tmp_path: Path) -> None:
+    for fast in (False, True):
+        predict(DIGITS, SCENES[0], tmp_path / "out", page=True, pictures=False, fast_decode=fast)
+        (model,) = data_of(tmp_path / "out" / "predictions.html")["models"]
+        assert any("decoded smaller" in warning for warning in model["warnings"]) is fast
 
 
 def test_a_number_of_classes_implies_a_page(tmp_path: Path) -> None:

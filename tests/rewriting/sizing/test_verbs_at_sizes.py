@@ -10,9 +10,10 @@ import onnx
 import pytest
 from PIL import Image
 
-from onnx_gapmil import Classifier, GridSession, Preprocess, predict, rewrite, verify
+from onnx_gapmil import Classifier, GridSession, Preprocess, predict, repool, rewrite, verify
 from onnx_gapmil.errors import InputError, ModelError
-from onnx_gapmil.rewriting.sizing.record import SIZE_KEY
+from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.rewriting.sizing.record import SIZE_KEY, size_of
 from tests.helpers import sized
 from tests.helpers.verbs import run, run_json
 
@@ -83,6 +84,44 @@ def test_a_rewritten_file_of_a_size_takes_the_vendors_preprocessing(vendor: Path
     rewrite(vendor, vendor.with_name("vendor.gapmil.onnx"), size=NEW)
     used = Classifier(vendor.with_name("vendor.gapmil.onnx")).preprocess.preprocess
     assert (used.size, used.crop) == (NEW, 0.5)
+
+
+def test_a_file_of_a_size_is_repooled_and_keeps_it(
+    vendor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large, pooled, back = (tmp_path / f"{name}.onnx" for name in ("large", "pooled", "back"))
+    rewrite(vendor, large, size=NEW)
+    record = size_of(load_model(large).metadata)
+    assert record is not None
+    assert repool(large, "max", pooled).to_json()["size"] == record.to_json()
+    given = Preprocess.from_json({"layout": "NCHW", "color": "BGR", "size": list(OLD), "scale": 1, "dtype": "float32"})
+    assert Classifier(pooled, preprocess=given).preprocess.preprocess.size == NEW
+    x = sized.photos(*NEW)
+    cells = GridSession(large).run(x)[0].grid
+    assert cells is not None
+    np.testing.assert_allclose(GridSession(pooled).run(x)[0].logits, cells.max((2, 3)), rtol=1e-5, atol=1e-6)
+    assert run("repool", pooled, "--with", "mean", "-o", back) == 0
+    assert "the vendor's graph, opened for 32x48 pixels, again" in capsys.readouterr().out
+    assert size_of(load_model(back).metadata) == record
+    rewrite(back, tmp_path / "again.onnx")
+    assert verify(vendor, tmp_path / "again.onnx").passed
+
+
+@pytest.mark.parametrize("aggregator", ["max", "mean"])
+def test_a_repooled_file_is_not_opened(vendor: Path, tmp_path: Path, aggregator: str) -> None:
+    """It was refused as a forgery, or opened as if its size were the vendor's."""
+    small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
+    repool(vendor, "max", small)
+    with pytest.raises(ModelError, match="repooled for the size that it has; rewrite the vendor's original"):
+        Classifier(small, size=NEW)
+    assert Classifier(small, size=OLD).rewrite.size is None
+    rewrite(vendor, large, size=NEW)
+    repool(large, "max", tmp_path / "max.onnx")
+    kept = tmp_path / "kept.onnx"
+    repool(large if aggregator == "max" else tmp_path / "max.onnx", aggregator, kept)
+    with pytest.raises(ModelError, match="give the vendor's original"):
+        Classifier(kept, size=(48, 48))
+    assert Classifier(kept, size=NEW).head.grid_shape[2:] == (8, 12)
 
 
 def test_predict_says_the_size_and_gives_its_grid(

@@ -136,6 +136,7 @@ function linesOf(view) {
   const here = state.cell !== null ? `${grid}[:, ${Math.floor(state.cell / answer.columns)}, ${state.cell % answer.columns}]` : state.rectangle ? `${grid}[:, ${row0}:${row1 + 1}, ${column0}:${column1 + 1}].mean(axis=(1, 2))` : null;
   const imports = ["Classifier", ...(state.pool ? ["Aggregator"] : []), ...model.imports].sort().join(", ");
   return [
+    ...(photo.within ? ["# The photo lies in a shard or behind a URL: save its bytes as a file, and name that."] : []),
     `from onnx_gapmil import ${imports}`,
     `found = Classifier(${[JSON.stringify(model.name), ...model.arguments].join(", ")}).predict(${JSON.stringify(photo.name)})`,
     `image, here = ${pooled}, ${here ?? "None"}`,
