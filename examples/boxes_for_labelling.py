@@ -27,6 +27,8 @@ def main(model: str, photos: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except GapmilError as error:

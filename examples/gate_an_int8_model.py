@@ -29,6 +29,8 @@ def main(candidate: str, current: str, data: str, output: str) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     try:
         sys.exit(main(*sys.argv[1:]))
     except GapmilError as error:

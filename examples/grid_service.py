@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from onnx_gapmil import Classifier, ImagePrediction
+from onnx_gapmil import Classifier, GapmilError, ImagePrediction
 
 
 def evidence(found: ImagePrediction) -> list[dict[str, object]]:
@@ -36,4 +36,9 @@ def service(model: str, port: int) -> ThreadingHTTPServer:
 
 
 if __name__ == "__main__":
-    service(sys.argv[1], int(sys.argv[2])).serve_forever()
+    if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
+        sys.exit(__doc__)
+    try:
+        service(sys.argv[1], int(sys.argv[2])).serve_forever()
+    except GapmilError as error:
+        sys.exit(str(error))

@@ -24,6 +24,8 @@ def main(model: str, aggregator: str, data: str, output: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     try:
         main(*sys.argv[1:])
     except GapmilError as error:

@@ -87,7 +87,7 @@ def missing_entries(site: Path) -> Iterator[str]:
 def missing_outputs(site: Path) -> Iterator[str]:
     """The notebook, run anew for the site, shows a prediction as a notebook does."""
     text = (site / "notebook.html").read_text("utf-8")
-    if "<image href=\"data:image/" not in text:
+    if '<image href="data:image/' not in text:
         yield "notebook: the prediction does not show itself"
 
 

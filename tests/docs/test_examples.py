@@ -32,7 +32,16 @@ def called(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_short(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) < 40
+    assert len(path.read_text("utf-8").splitlines()) < 45
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("arguments", [(), ("model.onnx", "photos", "out", "more", "and more")], ids=["none", "many"])
+def test_an_example_that_is_called_wrongly_says_how(path: Path, arguments: tuple[str, ...]) -> None:
+    done = called(path.name, *arguments)
+    assert done.returncode == 1
+    assert f"python examples/{path.name} " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_there_are_five() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
 from onnx_gapmil.auditing.page.cautions import cautions_of
 from onnx_gapmil.auditing.page.multi_label import multi_label_bar, multi_label_sentences, multi_label_tiles
-from onnx_gapmil.auditing.page.wording import points, within
+from onnx_gapmil.auditing.page.wording import FOUND_ON_IMAGES, points, within
 from onnx_gapmil.auditing.sentences import swap_sentence
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
@@ -102,22 +102,19 @@ def _guess(summary: AuditSummary) -> Markup | None:
     """Loud, and before every figure: with other preprocessing all of them are others."""
     if not summary.preprocess_assumed:
         return None
+    guessed = summary.preprocess_guessed
+    said, what = (f"guessed ({', '.join(guessed)})", "guess") if guessed else (FOUND_ON_IMAGES, "finding")
     return tag(
         "p",
-        tag("b", f"Preprocessing was guessed{_guessed_parts(summary)}."),
+        tag("b", f"Preprocessing was {said}."),
         " ",
         summary.preprocess_source,
-        " Every figure on this page holds for that guess alone; ",
+        f" Every figure on this page holds for that {what} alone; ",
         tag("code", "--preprocess"),
         " takes what the vendor says.",
         class_="guess",
         role="note",
     )
-
-
-def _guessed_parts(summary: AuditSummary) -> str:
-    """Which parts nothing states, where some are stated."""
-    return f" ({', '.join(summary.preprocess_guessed)})" if summary.preprocess_guessed else ""
 
 
 def _swap(swap: LikelySwap, names: Mapping[int, str]) -> Markup:

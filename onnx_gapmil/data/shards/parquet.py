@@ -121,7 +121,7 @@ class _Reading:
         except DataError as error:
             raise DataError(f"{name}: {error}") from error
         if found is None or (found.label is None and found.objects is None):
-            lacks = "images" if found is None else "labels"
+            lacks = "images" if found is None else "labels; --labels names one"
             self.kept_out.add("shard", f"no column of {lacks}", f"{name} (its columns are {_columns(file)})")
             return None
         if self.features is None:

@@ -148,6 +148,15 @@ def tuned(
     return best, {("none moves" if np.isinf(ridge) else f"{ridge:g}"): cost for ridge, cost in costs.items()}
 
 
+def require_solver() -> None:
+    """Refuse a fit before any image is run for it, where what solves it is not there.
+
+    Raises:
+        InputError: SciPy or threadpoolctl is not installed.
+    """
+    _scipy()
+
+
 def _scipy() -> tuple[Any, Any]:
     """SciPy's minimize, and what limits the threads of the BLAS that comes with it.
 

@@ -108,7 +108,8 @@ class PictureLayout:
         y -= line_step(34) - 34
         y += self.page.paragraph((_MARGIN, y), caption.model, 19, color=MUTED, room=_CONTENT)
         if caption.preprocessing:
-            text = f"Preprocessing{', ' if caption.guessed else ''}{caption.guessed}: {caption.preprocessing}"
+            how = f" ({caption.guessed})" if caption.guessed else ""
+            text = f"Preprocessing{how}: {caption.preprocessing}"
             color = CAUTION if caption.guessed else MUTED
             y += self.page.paragraph((_MARGIN, y), text, 19, color=color, room=_CONTENT)
         y += 12 + self.page.paragraph((_MARGIN, y + 12), finding(self.scores), 23, room=_CONTENT)

@@ -148,7 +148,11 @@ class ModelFacts:
             if isinstance(found, str):
                 return _Found("not_judged", None, found)
             source, assumed = found
-        return _Found("failed", "guessed", f"it was guessed: {source}") if assumed else _Found("passed", "stated")
+        if not assumed:
+            return _Found("passed", "stated")
+        if self._is_measured:
+            return _Found("failed", "found on images", f"nothing states it; it was found on labelled images: {source}")
+        return _Found("failed", "guessed", f"it was guessed: {source}")
 
     def require_stated(self) -> None:
         """Refuse a preprocessing that was guessed in the audit, or would be; found on labelled images is not guessed.
@@ -156,11 +160,14 @@ class ModelFacts:
         Raises:
             PreprocessError: it was.
         """
-        audit = self._audit
-        measured = audit is not None and audit.get("preprocess_guessed") == []
         found = self._preprocessing(None)
-        if found.state == "failed" and not measured:
+        if found.state == "failed" and not self._is_measured:
             raise PreprocessError(f"--no-guess forbids a preprocessing that is guessed: {found.reason}")
+
+    @property
+    def _is_measured(self) -> bool:
+        """Whether the audit found the preprocessing out on its images (`--preprocess auto`), or it was stated."""
+        return self._audit is not None and self._audit.get("preprocess_guessed") == []
 
     @property
     def _audit(self) -> Mapping[str, Any] | None:

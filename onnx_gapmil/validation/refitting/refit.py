@@ -15,6 +15,7 @@ from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.wording import points_range
 from onnx_gapmil.fitting.pooling.judging import judge
 from onnx_gapmil.fitting.pooling.learning import Learner
+from onnx_gapmil.fitting.pooling.solving import require_solver
 from onnx_gapmil.fitting.pooling.splitting import deal
 from onnx_gapmil.lift.tokens.modes import mode_of
 from onnx_gapmil.metrics.paired import paired_difference
@@ -71,6 +72,7 @@ def refit(
         UnsupportedHeadError: the head cannot be lifted or repooled.
         ProofError: the proof failed, and nothing is written.
     """
+    require_solver()
     with watched_reads():
         asked = request.data
         protect(path for path in (asked.data, asked.labels, asked.names, asked.class_map) if path is not None)

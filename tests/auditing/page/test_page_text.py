@@ -220,7 +220,10 @@ def background(report: Report, share: float, random: float) -> Report:
     ("change", "warning"),
     [
         (lambda r: with_summary(r, failed=3), "3 images could not be measured."),
-        (lambda r: with_summary(r, preprocess_assumed=True), "Preprocessing was guessed."),
+        (
+            lambda r: with_summary(r, preprocess_assumed=True, preprocess_guessed=("color",)),
+            "Preprocessing was guessed (color).",
+        ),
         (lambda r: with_summary(r, verdict="conditional"), "The head is conditional."),
         (
             lambda r: with_summary(r, head=replace(r.summary.head, quantized=True)),
@@ -385,16 +388,24 @@ def test_a_page_tells_nothing_of_where_files_lie(digits: Report, digits_folder: 
     assert not re.search(r"/home|/srv|some one|Users", render_report(moved))
 
 
+def test_preprocessing_that_was_found_on_images_is_not_called_a_guess(digits: Report) -> None:
+    source = "caffe, BGR, squash: right on 37 of 48 labelled images."
+    text = shown(with_summary(digits, preprocess_assumed=True, preprocess_guessed=(), preprocess_source=source))
+    assert f"Preprocessing was found on labelled images, not stated. {source} Every figure" in text
+    assert "found on labelled images, not stated: squash" in text
+    assert "guess" not in text
+
+
 def test_a_guess_is_said_before_every_figure(digits: Report) -> None:
     source = "A guess: nothing states it."
-    guessed = with_summary(digits, preprocess_assumed=True, preprocess_source=source)
+    guessed = with_summary(
+        digits, preprocess_assumed=True, preprocess_guessed=("color", "values"), preprocess_source=source
+    )
     text = shown(guessed)
-    assert text.index(f"Preprocessing was guessed. {source} Every figure") < text.index(
+    assert text.index(f"Preprocessing was guessed (color, values). {source} Every figure") < text.index(
         "The model names the right class"
     )
     assert "guessed: squash" in text
-    some = shown(with_summary(guessed, preprocess_guessed=("mean", "std")))
-    assert f"Preprocessing was guessed (mean, std). {source}" in some
     assert "guessed" not in shown(with_summary(digits, preprocess_assumed=False))
 
 

@@ -210,7 +210,7 @@ def test_shards_that_do_not_belong_are_left_out_and_named(tmp_path: Path) -> Non
     assert keys(data) == ["s0.parquet#0", "s0.parquet#1", "s5.parquet#0"]
     assert data.notes[0] == "1 shard is left out (other names of classes than the first one's): s1.parquet."
     assert data.notes[1].startswith(
-        "1 shard is left out (no column of labels): s2.parquet (its columns are 'image', 'sp"
+        "1 shard is left out (no column of labels; --labels names one): s2.parquet (its columns are 'image', 'sp"
     )
     assert data.notes[2].startswith("1 shard is left out (no Parquet file, or a damaged one): s4.parquet (")
     assert data.notes[3] == "Column 'camera' is not in one shard of 5: images there have no value."

@@ -321,6 +321,19 @@ def test_rules_on_the_file_are_judged_by_its_audit_without_running_it(bench: Ben
     assert [(rule.state, rule.line) for rule in report.rules] == [("failed", 3), ("failed", 4), ("failed", 5)]
 
 
+@pytest.mark.parametrize(
+    ("guessed", "value"), [(["color"], "guessed"), ([], "found on images")], ids=["guessed", "auto"]
+)
+def test_preprocessing_that_was_found_on_images_is_not_stated_and_not_guessed(
+    bench: Bench, guessed: list[str], value: str
+) -> None:
+    bench.write("audit/summary.json", changed(SUMMARY, preprocess_assumed=True, preprocess_guessed=guessed))
+    report = check(bench.model, bench.policy('[model]\npreprocessing = "stated"'), audit=bench.audit)
+    (rule,) = report.rules
+    assert (rule.state, rule.value) == ("failed", value)
+    assert ("guessed" in rule.reason) is bool(guessed)
+
+
 def test_a_slice_nobody_judged_keeps_the_worst_from_passing(bench: Bench) -> None:
     bench.write("audit/summary.json", changed(SUMMARY, slice_columns__camera__unjudged={"dusk": 16}))
     for where in ("worst:camera", "camera=dusk"):

@@ -318,10 +318,14 @@ def test_images_that_cannot_be_read_are_kept_out_and_said(scenes: Scenes, tmp_pa
     assert "torn.png" in found.data.unreadable[0]
 
 
-def test_without_scipy_the_extra_is_named(scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_scipy_the_extra_is_named_before_any_image_is_run(
+    scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    ran: list[int] = []
     with pytest.raises(InputError, match=r"pip install 'onnx-gapmil\[fit\]'"):
-        refit(asked(scenes.one, "mix", tmp_path / "m.onnx", several=False))
+        refit(asked(scenes.one, "mix", tmp_path / "m.onnx", several=False), progress=ran.append)
+    assert not ran
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a signal is another thing there")
