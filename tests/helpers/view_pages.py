@@ -106,6 +106,12 @@ def rendered(
     return render_page([page_model(model)], shown), found
 
 
+def drawn(part: Page | Locator) -> None:
+    """Wait until what was asked for is drawn: the page does that in the next frame."""
+    frames = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(null))))"
+    (part if isinstance(part, Page) else part.page).evaluate(frames)
+
+
 def number(text: str) -> float:
     """A logit as the page prints it."""
     return float(text.replace("\u2212", "-"))
@@ -123,6 +129,7 @@ def expect_ranking(part: Locator, found: ImagePrediction, logits: np.ndarray, *,
     head = found.heads[0]
     order = np.argsort(-head.reading.above(logits), kind="stable")[:count]
     names = [re.escape(head.name(int(index)).split(", ")[0]) for index in order]
+    drawn(part)
     expect(part.locator(".ranking li:not([hidden]) .name")).to_have_text([re.compile(f"^{name}") for name in names])
     shown = [logit for _, logit in ranking(part)]
     np.testing.assert_allclose(shown, logits[order], atol=within + 0.0051)
@@ -168,5 +175,6 @@ def set_slider(shown: Shown, name: str, value: int) -> None:
 
 def canvas(part: Locator) -> np.ndarray:
     """A map's canvas, (rows, columns, RGBA)."""
+    drawn(part)
     values = part.evaluate("c => [c.height, c.width, ...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
     return np.array(values[2:], np.uint8).reshape(values[0], values[1], 4)

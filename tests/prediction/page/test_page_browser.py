@@ -18,6 +18,7 @@ from tests.helpers.view_pages import (
     Shown,
     canvas,
     drag,
+    drawn,
     expect_ranking,
     number,
     point,
@@ -41,6 +42,7 @@ def state(shown: Shown) -> dict[str, str]:
 
 def expect_state(shown: Shown, text: str) -> None:
     expect(shown.page).to_have_url(re.compile(f"#.*{re.escape(text)}(&|$)"))
+    drawn(shown.page)
 
 
 @pytest.mark.parametrize("kind", ["digits", "thousand", "sigmoids", "one-logit", "class-token"])
