@@ -19,11 +19,11 @@ from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summarising import summarise_run
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.auditing.tables import write_classes, write_images
-from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
+from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
-from onnx_gapmil.files.writing import require_writable, write_whole
-from onnx_gapmil.running.shards import MARK, require_no_shard, require_no_whole
+from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.running.shards import MARK, require_division
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ def measure_audit(
     """
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
-        require_places(output)
+        require_division(output, RESULTS)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
             journal, found = open_journal(request, classifier, output, restart=restart, note=note)
@@ -147,9 +147,7 @@ def audit_shard(
     """
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
-        require_writable(output)
-        require_replaceable(output / MARK)
-        require_no_whole(output, RESULTS)
+        require_division(output, RESULTS, shard)
         classifier = classifier_of(request)
         with locked_folder(output, "another audit"):
             journal, found = open_journal(request, classifier, output, restart=restart, note=note, shard=shard)
@@ -160,18 +158,6 @@ def audit_shard(
             result = shard_result(request, classifier, measured, shard, output)
             result.save(output)
     return result
-
-
-def require_places(output: Path) -> None:
-    """Make sure, before any work is done, that the results can be written.
-
-    Raises:
-        InputError: they cannot, or the folder holds a shard.
-    """
-    require_writable(output)
-    require_no_shard(output)
-    for name in RESULTS:
-        require_replaceable(output / name)
 
 
 def _files(request: Request) -> list[Path | str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.auditing.audit import require_places, write_results
+from onnx_gapmil.auditing.audit import RESULTS, write_results
 from onnx_gapmil.auditing.journal import Journal
 from onnx_gapmil.auditing.measuring import Measured, failures, run_of
 from onnx_gapmil.auditing.preparation import classifier_of, prepare
@@ -13,7 +13,7 @@ from onnx_gapmil.auditing.sharding import identity_of, request_of
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.running.pipeline import batch_size
-from onnx_gapmil.running.shards import MARK, require_same, unreadable
+from onnx_gapmil.running.shards import MARK, require_division, require_same, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ def merge_audit(
     """
     request = request_of(shards[0].result, model, data)
     protect(each.folder / MARK for each in shards)
-    require_places(output)
+    require_division(output, RESULTS)
     classifier = classifier_of(request)
     with locked_folder(output, "another audit"):
         found = Journal(shards[0].journal).find()

@@ -12,17 +12,17 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.files.guarding import protect, require_replaceable
+from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.reading import open_regular
-from onnx_gapmil.files.writing import make_folder, require_writable, whole_file
-from onnx_gapmil.prediction.naming import require_places, results_in
+from onnx_gapmil.files.writing import make_folder, whole_file
+from onnx_gapmil.prediction.naming import REPORT, results_in
 from onnx_gapmil.prediction.page.page import PAGE
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.results import picture_name
 from onnx_gapmil.prediction.resuming import DoneLines
 from onnx_gapmil.prediction.tables import TABLES, write_tables
-from onnx_gapmil.running.shards import MARK, FinishedShard, require_no_shard, unreadable
+from onnx_gapmil.running.shards import MARK, FinishedShard, require_division, unreadable
 
 #: The keys of an entry that name files, and what they are called.
 _FILES = {"picture": "pictures", "npz": "arrays"}
@@ -64,13 +64,9 @@ def merge_predictions(shards: Sequence[FinishedShard], output: Path) -> MergedPr
         InputError: a photo's entry or a result of it is not there, or the folder will not do.
     """
     protect(each.folder / MARK for each in shards)
-    require_writable(output)
-    require_no_shard(output)
     details = shards[0].result.details
     tables = [kind for kind in details.get("tables", ()) if kind in TABLES]
-    require_places(output, [], [])
-    for kind in tables:
-        require_replaceable(output / TABLES[kind])
+    require_division(output, (REPORT, *(TABLES[kind] for kind in tables)))
     with locked_folder(output, "another run"), ExitStack() as held:
         lines = [_opened(each, held) for each in shards]
         report = held.enter_context(closing(Report(output)))

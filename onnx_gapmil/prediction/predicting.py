@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.data.photos import locate_photos
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
-from onnx_gapmil.files.guarding import protect, require_replaceable
+from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.writing import make_folder
@@ -36,7 +36,7 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
-from onnx_gapmil.running.shards import ShardResult, require_no_shard, require_no_whole
+from onnx_gapmil.running.shards import ShardResult, require_division
 from onnx_gapmil.running.stitching import require_stitchable, stitch_json
 from onnx_gapmil.version import __version__
 
@@ -164,7 +164,8 @@ class PredictionRun:
         shown = page is not None and output is not None
         self.results = None
         if output is not None:
-            _require_division(output, shard)
+            written = tables if shard is None else TABLES  # a shard's folder has none of them
+            require_division(output, (REPORT, *(TABLES[kind] for kind in written)), shard)
             self.results = Results(output, pictures=pictures, arrays=arrays is not None, tables=tables)
             self.results.plan([image.inside for image in found])
         loaded = at_size(load_model(model), size)
@@ -436,19 +437,6 @@ def _by_what(conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
         what = next((said for begin, said in _CONDITIONS.items() if key.startswith(begin)), "reading of the model")
         found.setdefault(what, {})[key] = value
     return found
-
-
-def _require_division(folder: Path, shard: Shard | None) -> None:
-    """Make sure that a shard's results and those of a whole run do not get into one folder.
-
-    Raises:
-        InputError: the folder holds the other.
-    """
-    if shard is None:
-        require_no_shard(folder)
-    else:
-        require_no_whole(folder, (REPORT, *TABLES.values()))
-        require_replaceable(folder / shards.MARK)
 
 
 def _are_arrays(paths: Sequence[Source], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:

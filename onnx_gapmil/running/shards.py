@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.serial import from_json
-from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.files.writing import require_writable, write_whole
 
 SCHEMA_VERSION = 1
 #: What a finished shard says of itself, in its result folder.
@@ -80,7 +81,22 @@ def shard_of(shard: Shard | str | None) -> Shard | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShardResult:
+class _Facts:
+    """What every verb's shard says, each of its own type."""
+
+    schema_version: int = SCHEMA_VERSION
+    verb: str
+    shard: str
+    images: int
+    done: int
+    failed: int
+    folder: str
+    machine: str
+    identity: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult(_Facts):
     """What a finished shard says of itself: ``shard.json`` in its folder.
 
     Attributes:
@@ -96,21 +112,11 @@ class ShardResult:
         schema_version: of the file.
     """
 
-    verb: str
-    shard: str
-    images: int
-    done: int
-    failed: int
-    folder: str
-    machine: str
-    identity: Mapping[str, str]
     details: Mapping[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
-        content: dict[str, Any] = {"schema_version": self.schema_version}
-        return content | {key: value for key, value in vars(self).items() if key not in content}
+        return dict(vars(self))
 
     def save(self, folder: Path) -> None:
         """Write it: the shard is finished.
@@ -213,25 +219,25 @@ def unreadable(shard: FinishedShard) -> InputError:
     )
 
 
-def require_no_shard(folder: Path) -> None:
-    """Make sure that a whole run does not write its results beside a shard's.
+def require_division(folder: Path, results: Sequence[str], shard: Shard | None = None) -> None:
+    """Make sure, before any work is done, that a run can write its results, and that it is of the folder's kind.
+
+    Args:
+        folder: of the results.
+        results: names of what a whole run writes there.
+        shard: the part that the run is; None of a whole one.
 
     Raises:
-        InputError: the folder holds a shard.
+        InputError: the results cannot be written; or a shard would lie beside a whole run's, or that beside a shard's.
     """
-    if (folder / MARK).exists() or (folder / JOURNAL).is_dir():
-        raise InputError(f"{folder} holds a shard of another run; choose another folder.")
-
-
-def require_no_whole(folder: Path, results: Sequence[str]) -> None:
-    """Make sure that a shard is not written beside the results of a whole run.
-
-    Raises:
-        InputError: the folder holds some.
-    """
-    there = next((name for name in results if (folder / name).exists()), None)
-    if there is not None:
+    require_writable(folder)
+    if shard is None:
+        if (folder / MARK).exists() or (folder / JOURNAL).is_dir():
+            raise InputError(f"{folder} holds a shard of another run; choose another folder.")
+    elif there := next((name for name in results if (folder / name).exists()), None):
         raise InputError(f"{folder} holds the results of a whole run ({there}); choose another folder for a shard.")
+    for name in results if shard is None else (MARK,):
+        require_replaceable(folder / name)
 
 
 def _read(folder: Path) -> FinishedShard:
@@ -243,7 +249,7 @@ def _read(folder: Path) -> FinishedShard:
     try:
         value = json.loads(read_bytes(path, InputError, expected="a shard", limit=_LARGEST_FILE))
         details = value.pop("details", {})
-        found = from_json(_Plain, value)
+        found = from_json(_Facts, value)
         Shard.parse(found.shard)
         result = ShardResult(**{**vars(found), "details": details})
     except (ValueError, TypeError, AttributeError, RecursionError, InputError) as error:
@@ -251,21 +257,6 @@ def _read(folder: Path) -> FinishedShard:
     if result.schema_version != SCHEMA_VERSION:
         raise InputError(f"{path} is of another version of onnx-gapmil; run the shard anew.")
     return FinishedShard(folder, result)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plain:
-    """`ShardResult` but for the details, whose keys are free."""
-
-    schema_version: int
-    verb: str
-    shard: str
-    images: int
-    done: int
-    failed: int
-    folder: str
-    machine: str
-    identity: Mapping[str, str]
 
 
 def _require_kin(first: FinishedShard, other: FinishedShard) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.sharding import machine
 from onnx_gapmil.data.slices import slices_of, with_unjudged
-from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
+from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.serial import to_json
-from onnx_gapmil.files.writing import require_writable, write_whole
-from onnx_gapmil.running.shards import MARK, ShardResult, require_no_shard, require_no_whole
+from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.running.shards import MARK, ShardResult, require_division
 from onnx_gapmil.validation.comparing.dividing import places_of, shots_of, unit_of
 from onnx_gapmil.validation.comparing.gallery import build_gallery
 from onnx_gapmil.validation.comparing.page.report import Report, write_report
@@ -70,7 +70,7 @@ def compare(
     """
     with watched_reads():
         _protect(request)
-        require_places(output)
+        require_division(output, RESULTS)
         old, new = open_sides(request)
         with locked_folder(output, "another comparison"):
             sides = prepare_sides(request, old, new)
@@ -111,9 +111,7 @@ def compare_shard(
     """
     with watched_reads():
         _protect(request)
-        require_writable(output)
-        require_replaceable(output / MARK)
-        require_no_whole(output, RESULTS)
+        require_division(output, RESULTS, shard)
         old, new = open_sides(request)
         with locked_folder(output, "another comparison"):
             sides = prepare_sides(request, old, new)
@@ -138,18 +136,6 @@ def compare_shard(
             )
             result.save(output)
     return result
-
-
-def require_places(output: Path) -> None:
-    """Make sure, before any work is done, that the results can be written.
-
-    Raises:
-        InputError: they cannot, or the folder holds a shard.
-    """
-    require_writable(output)
-    require_no_shard(output)
-    for name in RESULTS:
-        require_replaceable(output / name)
 
 
 def write_results(

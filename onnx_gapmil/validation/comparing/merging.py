@@ -9,8 +9,8 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.serial import from_json
-from onnx_gapmil.running.shards import MARK, require_same, unreadable
-from onnx_gapmil.validation.comparing.compare import require_places, write_results
+from onnx_gapmil.running.shards import MARK, require_division, require_same, unreadable
+from onnx_gapmil.validation.comparing.compare import RESULTS, write_results
 from onnx_gapmil.validation.comparing.dividing import places_of, unit_of
 from onnx_gapmil.validation.comparing.request import CompareRequest
 from onnx_gapmil.validation.comparing.resuming import Journal, identity, lines_of
@@ -45,7 +45,7 @@ def merge_comparison(
     request = _request_of(shards[0])
     request = replace(request, data=data or request.data)
     protect(each.folder / MARK for each in shards)
-    require_places(output)
+    require_division(output, RESULTS)
     old, new = open_sides(request)
     with locked_folder(output, "another comparison"):
         sides = prepare_sides(request, old, new)
