@@ -231,15 +231,18 @@ def test_arrays_and_absent_photos_are_told_before_it_listens(tmp_path: Path) -> 
 def test_the_verb_says_its_address_in_one_line_and_stops_when_asked(signal_: signal.Signals, code: int) -> None:
     command = [sys.executable, "-m", "onnx_gapmil", "view", str(DIGITS), "--no-browser", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        port = int(url.split(":")[2].split("/")[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-        connection.request("GET", "/" + url.split("/", 3)[3])
-        assert connection.getresponse().status == 200
-        connection.close()
-        process.send_signal(signal_)
-        rest, errors = process.communicate(timeout=30)
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["url"]
+            port = int(url.split(":")[2].split("/")[0])
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", "/" + url.split("/", 3)[3])
+            assert connection.getresponse().status == 200
+            connection.close()
+            process.send_signal(signal_)
+            rest, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()  # a failure must not wait for it
     assert process.returncode == code
     assert rest == ""
     assert "Traceback" not in errors
