@@ -116,6 +116,10 @@ class GraphBuilder:
             if tensor.name == old:
                 node.inputs[place] = gs.Variable(new)
 
+    def redirect_at(self, node: gs.Node, place: int, new: str) -> None:
+        """Have a new node read another tensor as one of its inputs."""
+        node.inputs[place] = gs.Variable(new)
+
     def needed_nodes(self, outputs: Iterable[str]) -> list[gs.Node]:
         """The new nodes that the given tensors need, each after those that make what it reads."""
         found: dict[int, gs.Node] = {}

@@ -20,6 +20,8 @@ from onnx_gapmil.rewriting.attachment.rungs import Attachment
 from onnx_gapmil.rewriting.claim import check_claim
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
+from onnx_gapmil.rewriting.emission.shapes import traced_tensors
+from onnx_gapmil.rewriting.emission.sums import collect_sums
 from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_heads, write_heads
@@ -133,6 +135,10 @@ def _rewrite_vendors(
             raise ModelError(f"{source.name}: all of its outputs are constants, whatever the image.")
         raise UnsupportedHeadError(_worst(search.refusals), search.refusals)
     several = len(search.heads) > 1
+    for lifted in (found.lifted for found in search.heads if found.class_token is not None):
+        shape = (lifted.batch, lifted.channels, *lifted.size)
+        tensors = traced_tensors(analysis.build, analysis.trace, lifted.name, shape, lifted.dtype)
+        collect_sums(analysis.build, tensors.shapes, lifted.name)
     emitted = [
         emit_head(
             analysis.build,

@@ -268,9 +268,38 @@ def test_the_lowest_rung_reads_sums_of_branches_and_no_weights_of_the_mlps() -> 
 
     plain, named = (_read_by_new_nodes(model, rung) for rung in RUNGS[:2])
     assert branches(plain) == [2, 2, 2]  # the last of four has one reader, and may be fused with it
-    assert {"up0", "down0"}.isdisjoint(plain)
+    assert {f"{layer}{block}" for layer in ("qkv", "up", "down") for block in (0, 1)}.isdisjoint(plain)
     assert branches(named) == []
     assert {"up0", "down0", "out0"} <= named
+
+
+def test_of_a_fixed_batch_no_product_is_read_that_the_runtime_makes_a_gemm_of() -> None:
+    for batch, expected in ((None, {"down1"}), (2, set[str]())):
+        model = Vit(batch=batch).model()
+        factors = {node.output[0]: node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+        read = {factors[name] for name in _read_by_new_nodes(model, "plain") & factors.keys()}
+        assert read == expected
+
+
+def test_a_transpose_of_a_row_stands_behind_one_fence() -> None:
+    model = Vit().model()
+    nodes = rewrite_model(model, class_token=DIRECT).model.graph.node[len(model.graph.node) :]
+    made = {name: node for node in nodes for name in node.output}
+    vendors = {name for node in model.graph.node for name in node.output}
+
+    def fences(name: str) -> set[int]:
+        """How many Flattens stand on the ways from the vendor's tensors to one."""
+        if name not in made:
+            return {0} if name in vendors else set()
+        return {
+            count + (made[name].op_type == "Flatten")
+            for read in made[name].input
+            for count in fences(read)
+            if read not in made or made[read].op_type != "Shape"
+        }
+
+    found = [fences(node.output[0]) for node in nodes if node.op_type == "Transpose"]
+    assert {frozenset(each) for each in found if each} == {frozenset({1})}
 
 
 def test_no_new_tensor_has_a_number_for_each_pair_of_tokens() -> None:

@@ -44,14 +44,13 @@ def lift_attended(node: gs.Node, walk: Lifting) -> Lifted:
     dtype = walk.dtype(found.values, np.dtype(np.float32))
     cells = math.prod(size)
     # Each cell stands for all of them; what has no place is added up.
-    scale = np.full((1, 1, tokens), cells, dtype)
+    scale = np.full((1, 1, 1, tokens), cells, dtype)
     scale[..., :prefix] = 1
-    weights = build.node("Mul", [build.reshape(found.weights, [-1, groups, tokens]), build.constant(scale)])
-    weights = build.reshape(build.node("Transpose", [weights], perm=[0, 2, 1]), [-1, tokens, groups, 1])
-    values = build.reshape(found.values, [0, tokens, groups, found.channels])
     channels = groups * found.channels
-    brought = build.reshape(build.node("Mul", [weights, values]), [0, tokens, channels])
-    flat = build.node("Transpose", [brought], perm=[0, 2, 1])
+    weights = build.node("Mul", [build.reshape(found.weights, [-1, groups, 1, tokens]), build.constant(scale)])
+    values = build.node("Transpose", [found.values], perm=[0, 2, 1])  # the larger of the two, but once
+    values = build.reshape(values, [0, groups, found.channels, tokens])
+    flat = build.reshape(build.node("Mul", [values, weights]), [0, channels, tokens])
     body = build.slice_last(flat, prefix, tokens) if prefix else flat
     name = build.reshape(body, [0, channels, *size])
     own.placed[name] = channels

@@ -130,6 +130,12 @@ class Program:
             row = self._made[row].input[0]
         return fixed is not None and row in self.rounded and self.rounded[row].fixed == fixed
 
+    def before_reshapes(self, row: str) -> str:
+        """What a row was before it was only laid out anew."""
+        while row in self._made and self._made[row].op_type == "Reshape" and self._made[row].domain == "":
+            row = self._made[row].input[0]
+        return row
+
     def attended_by(self, graph: ModelGraph, row: str) -> list[str]:
         """The attentions that a row is made of, by their results, in order."""
         found = set(ancestors(graph, row, lambda node, read: node.op == ATTEND or read in self.frozen))

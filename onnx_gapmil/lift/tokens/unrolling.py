@@ -247,7 +247,8 @@ class Unrolling:
         return name if self.shape(name) == size else self.reshaped(name, size)
 
     def reshaped(self, row: str, size: tuple[int, ...]) -> str:
-        """``Reshape``, the batch as open as the vendor leaves it."""
+        """``Reshape``, the batch as open as the vendor leaves it; of several in a row the last says all."""
+        row = self.program.before_reshapes(row)
         target = list(size)
         if self._open:
             wide = next((axis for axis, dim in enumerate(size) if dim != 1), 0)

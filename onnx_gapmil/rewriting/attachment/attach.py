@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.rewriting.attachment.constants import Constants
-from onnx_gapmil.rewriting.attachment.fences import fence
+from onnx_gapmil.rewriting.attachment.fences import fence, is_fence
 from onnx_gapmil.rewriting.attachment.halves import Halves
 from onnx_gapmil.rewriting.attachment.shadow import Shadow
 from onnx_gapmil.rewriting.attachment.values import Values
@@ -66,11 +66,28 @@ def attach(
     halves = Halves(walk)
     for node in build.needed_nodes(outputs):
         _redirect(walk, node, {name: halves.safe(name) for name in _reads(walk, node, fixed=False)})
-    for node in build.needed_nodes(outputs):
-        if node.op == "Transpose" and not build.is_constant(node.inputs[0].name):
-            data = str(node.inputs[0].name)
-            _redirect(walk, node, {data: fence(build, data, len(node.attrs["perm"]))})
+    _fence_transposes(walk, outputs)
     return shadow.nodes
+
+
+def _fence_transposes(walk: Lifting, outputs: Sequence[str]) -> None:
+    """Fence what our Transposes read; in a class token's rows, which have three a block, only where none is before."""
+    build = walk.build
+    behind: set[str] = set()
+    for node in build.needed_nodes(outputs):
+        names = [str(read.name) for read in node.inputs if read.name]
+        if node.op == "Transpose" and not build.is_constant(names[0]) and names[0] not in behind:
+            _redirect(walk, node, {names[0]: fence(build, names[0], len(node.attrs["perm"]))})
+            behind.add(str(node.outputs[0].name))
+        if isinstance(walk, TokenWalk) and (
+            is_fence(build, node) or all(_is_behind(walk, name, behind) for name in names)
+        ):
+            behind |= {str(out.name) for out in node.outputs}
+
+
+def _is_behind(walk: TokenWalk, name: str, behind: set[str]) -> bool:
+    """Whether nothing of the vendor's that depends on the image comes to a tensor but over a fence."""
+    return name in behind or walk.build.value(name) is not None or walk.base.is_fixed(name)
 
 
 def _reads(walk: Lifting, node: gs.Node, *, fixed: bool) -> list[str]:

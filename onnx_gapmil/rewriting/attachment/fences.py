@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
     from onnx_gapmil.graph.builder import GraphBuilder
 
 
@@ -23,3 +25,9 @@ def fence(build: GraphBuilder, tensor: str, rank: int) -> str:
         return tensor
     shape = build.node("Shape", [tensor])
     return build.node("Reshape", [build.node("Flatten", [tensor], axis=rank - 1), shape])
+
+
+def is_fence(build: GraphBuilder, node: gs.Node) -> bool:
+    """Whether a new node is the last of a fence's three."""
+    makers = [build.maker(str(read.name)) for read in node.inputs] if node.op == "Reshape" else []
+    return [maker.op if maker is not None else "" for maker in makers] == ["Flatten", "Shape"]

@@ -1,12 +1,14 @@
 """A class token's row, read from the vendor's tensors where that costs the vendor's outputs nothing.
 
-A row that is computed anew reads every weight of the trunk once more for a single token. Two kinds of tensors may be
+A row that is computed anew reads every weight of the trunk once more for a single token. Three kinds of tensors may be
 read instead:
 
 1. what an attention reads the keys or values of all tokens from, which is read anyway: it holds the query, too;
 2. the sums that the trunk's branches are added to. Two of the vendor's operators read such a sum already, so that the
    runtime fuses nothing away that a third could miss. That is true of the runtimes that were tried and no promise of
-   theirs; the ladder goes up where it fails (`onnx_gapmil.rewriting.attachment.rungs`).
+   theirs; the ladder goes up where it fails (`onnx_gapmil.rewriting.attachment.rungs`);
+3. what a dense layer of floats makes of all tokens before its bias is added, where the batch is open: there ONNX
+   Runtime leaves product and sum apart. Of a fixed batch it makes a Gemm of both, which rounds otherwise.
 
 A branch between two such sums is their difference.
 """
@@ -16,6 +18,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from onnx_gapmil.lift.quantization import FLOAT
+from onnx_gapmil.rewriting.attachment.fences import fence
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.builder import GraphBuilder
@@ -28,15 +33,19 @@ def read_rows(walk: TokenWalk, *, sums: bool) -> dict[str, str]:
 
     Args:
         walk: the walk, with the program of rows.
-        sums: read the second kind, too.
+        sums: read the second and the third kind, too.
     """
     program, build = walk.program, walk.build
     found: dict[str, str] = {}
     for row, (tensor, box) in program.origins.items():
-        if not program.holds(row) or row in program.fixed or not _is_static(walk, box):
+        # What is the same for all images is folded where their number is known.
+        folded = row in program.fixed and not walk.batch_is_open
+        if not program.holds(row) or folded or not _is_static(walk, box):
             continue
-        if tensor in program.sources or (sums and _is_sum(walk, tensor)):
-            taken = _part(build, tensor, box)
+        if tensor in program.sources or (sums and (_is_sum(walk, tensor) or _is_product(walk, tensor))):
+            # Beside the keys, which are read behind a fence, so that the scores of both need none of their own.
+            source = fence(build, tensor, len(box.shape)) if tensor in program.sources else tensor
+            taken = _part(build, source, box)
             shape = walk.shape(row)
             if box.size != shape:
                 taken = build.reshape(taken, [-1 if walk.batch_is_open else shape[0], *shape[1:]])
@@ -67,6 +76,17 @@ def _is_sum(walk: TokenWalk, tensor: str) -> bool:
     names = [str(read.name) for read in node.inputs]
     shape = walk.shape(tensor)
     return all(not walk.base.is_fixed(name) and walk.trace.shapes.get(name) == shape for name in names)
+
+
+def _is_product(walk: TokenWalk, tensor: str) -> bool:
+    """Whether a tensor is a dense layer's product that a bias is added to, of three axes and an open batch."""
+    graph = walk.base.graph
+    node, readers = graph.producer(tensor), graph.consumers.get(tensor, ())
+    if node is None or node.op != "MatMul" or node.domain not in (None, "", "ai.onnx") or not walk.batch_is_open:
+        return False
+    if walk.program.rounded or walk.dtype(tensor, FLOAT) != FLOAT or len(walk.shape(tensor)) < 3:
+        return False  # half precision is cast, and what stands before a QuantizeLinear is fused with it
+    return walk.base.is_fixed(str(node.inputs[1].name)) and [reader.op for reader in readers] == ["Add"]
 
 
 def _part(build: GraphBuilder, tensor: str, box: Box) -> str:

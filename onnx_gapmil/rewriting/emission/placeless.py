@@ -35,7 +35,7 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
     tensors = traced_tensors(build, trace, lifted.name, traced, lifted.dtype)
     instead: dict[str, str] = {}
     for name, channels in placed.items():
-        instead[name] = _nothing(build, name, channels, lifted)
+        instead[name] = build.constant(np.zeros((1, channels, 1, 1), lifted.dtype))
     for node in build.needed_nodes([lifted.name]):
         names = [str(tensor.name) for tensor in node.inputs]
         out = str(node.outputs[0].name)
@@ -49,16 +49,12 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
         instead[out] = made
     if lifted.name not in instead:
         return None
-    return build.reshape(instead[lifted.name], [-1, lifted.channels])
-
-
-def _nothing(build: GraphBuilder, placed: str, channels: int, lifted: Lifted) -> str:
-    """Zeros (N, C, 1, 1), for as many images as a tensor on the grid has."""
-    zeros = build.constant(np.zeros((1, channels, 1, 1), lifted.dtype))
-    if lifted.batch == 1:
-        return zeros
-    images = build.node("Gather", [build.node("Shape", [placed]), build.ints([0])], axis=0)
-    return build.node("Expand", [zeros, build.node("Concat", [images, build.ints([channels, 1, 1])], axis=0)])
+    part = build.reshape(instead[lifted.name], [-1, lifted.channels])
+    if lifted.batch == 1 or not build.is_constant(part):
+        return part
+    # Nothing on its way depends on the image: it is the same for all.
+    images = build.node("Gather", [build.node("Shape", [lifted.name]), build.ints([0])], axis=0)
+    return build.node("Expand", [part, build.node("Concat", [images, build.ints([lifted.channels])], axis=0)])
 
 
 def _is_pooled(node: gs.Node, tensors: Tensors) -> bool:
