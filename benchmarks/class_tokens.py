@@ -9,10 +9,12 @@ rollout (arXiv 2005.00928), and the head applied to the patch tokens.
 - replacement: each cell's patch in turn is replaced by the scene's mean colour; Spearman's correlation of the predicted
   class's logit that is lost with the cell's value;
 - deletion and insertion (arXiv 1806.07421): the area under the predicted class's probability while cells are replaced,
-  or put back, from the highest on.
+  or put back, in 36 steps from the highest on.
 
-Recovery with its control, and the rest of an audit, come from ``audit`` itself. The cost is counted and measured on
-transformers of the common sizes, with random weights.
+Differences of the two lifts have intervals: scenes are drawn with replacement, the same for both.
+
+Recovery with its control, and the rest of an audit, come from ``audit`` itself. What the lifts cost:
+`benchmarks.class_tokens_cost`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import argparse
 import json
 import sys
 import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +36,8 @@ from benchmarks import pages
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "sample_models" / "digits_torch_vit.onnx"
 COMMAND = "python -m benchmarks.class_tokens --scenes {scenes} --markdown docs/benchmarks/class_tokens.md"
-#: Width, layers, heads of the common sizes at 224 pixels with patches of 16.
-SHAPES = {"ViT-Ti/16": (192, 12, 3), "ViT-S/16": (384, 12, 6), "ViT-B/16": (768, 12, 12)}
+#: In how many steps cells are replaced or put back.
+_STEPS = 36
 _MAPS = ("direct", "through", "last attention", "mean attention", "rollout", "head on patch tokens")
 
 
@@ -48,7 +50,9 @@ def scenes(count: int) -> list[Any]:
 
 def inputs_of(images: np.ndarray) -> np.ndarray:
     """Pixels (N, 96, 96, 3) as the model takes them."""
-    return ((images.astype(np.float32) / 255 - 0.5) / 0.5).transpose(0, 3, 1, 2).copy()
+    said = json.loads(MODEL.with_suffix(".preprocess.json").read_text("utf-8"))
+    values = (images.astype(np.float32) * said["scale"] - said["mean"]) / said["std"]
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), np.float32)
 
 
 class Maps:
@@ -110,18 +114,18 @@ def against_mean(maps: np.ndarray) -> np.ndarray:
     return maps if np.allclose(other, 0) else other
 
 
-def pointing(maps: np.ndarray, found: list[Any]) -> tuple[float, float]:
-    """Share of digits whose best cell has its centre in their box, and what a cell drawn at random has."""
+def pointing(maps: np.ndarray, found: list[Any]) -> tuple[np.ndarray, float]:
+    """Of each scene the digits whose best cell has its centre in their box, and the share that a drawn cell has."""
     step = 96 / maps.shape[2]
     centres = (np.arange(maps.shape[2]) + 0.5) * step
-    hits, chance = [], []
-    for each, scene in zip(against_mean(maps), found, strict=True):
+    hits, chance = np.zeros(len(found)), []
+    for place, (each, scene) in enumerate(zip(against_mean(maps), found, strict=True)):
         for item in scene.objects:
             x0, y0, x1, y1 = item.box
             inside = ((centres >= y0) & (centres < y1))[:, None] & ((centres >= x0) & (centres < x1))[None]
-            hits.append(inside.ravel()[each[item.label].argmax()])
+            hits[place] += inside.ravel()[each[item.label].argmax()]
             chance.append(inside.mean())
-    return float(np.mean(hits)), float(np.mean(chance))
+    return hits, float(np.mean(chance))
 
 
 def misses(maps: np.ndarray, logits: np.ndarray, found: list[Any]) -> list[str]:
@@ -153,19 +157,19 @@ def _gap(point: tuple[float, float], box: tuple[int, int, int, int]) -> float:
     return 0.0 if inside else max(x0 - x, x - x1, y0 - y, y - y1, 1e-9)
 
 
-def boxes(maps: np.ndarray, found: list[Any]) -> float:
-    """MaxBoxAccV2: the largest part above a threshold of the map drawn at full size, against each digit's box."""
+def boxes(maps: np.ndarray, found: list[Any]) -> np.ndarray:
+    """Of each scene how many digits' boxes overlap enough with the largest part above a threshold, (N, 3 IoUs, 34)."""
     import cv2
 
-    thresholds = np.linspace(0, 0.99, 34)
-    overlaps = []
-    for each, scene in zip(against_mean(maps), found, strict=True):
+    thresholds, ious = np.linspace(0, 0.99, 34), np.asarray([0.3, 0.5, 0.7])
+    counts = np.zeros((len(found), len(ious), len(thresholds)))
+    for place, (each, scene) in enumerate(zip(against_mean(maps), found, strict=True)):
         for item in scene.objects:
             drawn = cv2.resize(each[item.label], (96, 96), interpolation=cv2.INTER_LINEAR)
             drawn = (drawn - drawn.min()) / max(np.ptp(drawn), 1e-12)
-            overlaps.append([_overlap(drawn >= threshold, item.box) for threshold in thresholds])
-    shares = np.asarray(overlaps)
-    return float(np.mean([(shares >= iou).mean(axis=0).max() for iou in (0.3, 0.5, 0.7)]))
+            shares = np.asarray([_overlap(drawn >= threshold, item.box) for threshold in thresholds])
+            counts[place] += shares >= ious[:, None]
+    return counts
 
 
 def _overlap(mask: np.ndarray, box: tuple[int, int, int, int]) -> float:
@@ -181,8 +185,8 @@ def _overlap(mask: np.ndarray, box: tuple[int, int, int, int]) -> float:
     return shared / (width * height + (x1 - x0) * (y1 - y0) - shared)
 
 
-def faithfulness(tool: Maps, maps: dict[str, np.ndarray], images: np.ndarray, count: int) -> dict[str, list[float]]:
-    """By map: rank correlation with what replacing a cell loses, deletion and insertion areas."""
+def faithfulness(tool: Maps, maps: dict[str, np.ndarray], images: np.ndarray, count: int) -> dict[str, np.ndarray]:
+    """By map, for each scene: rank correlation with what replacing a cell loses, deletion and insertion areas."""
     result: dict[str, list[list[float]]] = {name: [] for name in maps}
     rows, columns = maps["direct"].shape[2:]
     cells, size = rows * columns, 96 // rows
@@ -202,16 +206,59 @@ def faithfulness(tool: Maps, maps: dict[str, np.ndarray], images: np.ndarray, co
         for name, every in maps.items():
             values = against_mean(every[place : place + 1])[0, best].ravel()
             order = np.argsort(-values, kind="stable")
-            gone = np.zeros((cells + 1, cells))
-            for at, cell in enumerate(order):
-                gone[at + 1 :, cell] = 1
+            gone = np.zeros((_STEPS + 1, cells))
+            for at, some in enumerate(np.array_split(order, _STEPS)):
+                gone[at + 1 :, some] = 1
             series = [np.stack([without(row) for row in masks]) for masks in (gone, 1 - gone)]
             answers = tool.logits(inputs_of(np.concatenate(series)))
             grown = np.exp(answers - answers.max(axis=1, keepdims=True))
             chance = (grown / grown.sum(axis=1, keepdims=True))[:, best]
             areas = [float(part.mean()) for part in np.split(chance, 2)]
             result[name].append([_ranks(values, lost), *areas])
-    return {name: np.mean(rows_, axis=0).tolist() for name, rows_ in result.items()}
+    return {name: np.asarray(rows) for name, rows in result.items()}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a map was found to be worth, scene by scene.
+
+    Attributes:
+        digits: how many a scene has, (N,).
+        hits: `pointing`.
+        boxes: `boxes`.
+        faithful: `faithfulness`, of the first scenes.
+    """
+
+    digits: np.ndarray
+    hits: np.ndarray
+    boxes: np.ndarray
+    faithful: np.ndarray
+
+    def figures(self, draws: np.ndarray) -> np.ndarray:
+        """Pointing and boxes in per cent, rank correlation, deletion, insertion: (R, 5).
+
+        Args:
+            draws: how often each scene counts, (R, N); a scene's faithfulness counts as often as the scene.
+        """
+        digits, few = draws @ self.digits, draws[:, : len(self.faithful)]
+        shares = (draws @ self.boxes.reshape(len(self.digits), -1)).reshape(-1, *self.boxes.shape[1:])
+        found = (shares / digits[:, None, None]).max(axis=2).mean(axis=1)  # one threshold for all, for each IoU
+        means = few @ self.faithful / few.sum(axis=1, keepdims=True)
+        return np.column_stack([100 * (draws @ self.hits) / digits, 100 * found, means])
+
+
+def difference(one: Measured, other: Measured) -> list[str]:
+    """``other - one`` of the same scenes with 95 % intervals: percentiles of 2,000 draws of as many scenes."""
+    count = len(one.digits)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=2000)
+    whole = np.ones((1, count))
+    means = (other.figures(whole) - one.figures(whole))[0]
+    ends = np.percentile(other.figures(drawn) - one.figures(drawn), [2.5, 97.5], axis=0)
+    digits = (1, 1, 3, 3, 3)
+    return [
+        f"{mean:+.{places}f} [{low:+.{places}f}, {high:+.{places}f}]"
+        for mean, low, high, places in zip(means, *ends, digits, strict=True)
+    ]
 
 
 def _ranks(one: np.ndarray, two: np.ndarray) -> float:
@@ -220,8 +267,10 @@ def _ranks(one: np.ndarray, two: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1])
 
 
-def audited(mode: str, folder: Path, count: int) -> dict[str, Any]:
-    """What ``audit`` says of the same model under one lift."""
+def audited(mode: str, folder: Path, count: int) -> tuple[dict[str, Any], dict[str, float]]:
+    """What ``audit`` says of the same model under one lift, and how far each wrong image is above its control."""
+    import pyarrow.parquet as pq
+
     from benchmarks.paper_claims import make_scenes
     from onnx_gapmil import audit
 
@@ -229,58 +278,13 @@ def audited(mode: str, folder: Path, count: int) -> dict[str, Any]:
     if not data.is_dir():
         make_scenes(data, count)
     summary = audit(MODEL, data, folder / mode, labels=data / "scenes.json", class_token=mode, gallery=0)  # type: ignore[arg-type]
-    return dict(summary.to_json())
-
-
-def vit(width: int, layers: int, heads: int, classes: int = 1000) -> onnx.ModelProto:
-    """A transformer of a common size, with random weights."""
-    from tests.references.class_token_vit import timing_model
-
-    return timing_model(width, layers, heads, classes)
-
-
-def cost(name: str, shape: tuple[int, int, int], runs: int) -> list[list[str]]:
-    """Rows of the cost table: multiply-adds counted, and the least processor time of runs in turn, on one thread."""
-    from onnx_gapmil.ort.limits import set_seconds
-    from onnx_gapmil.rewriting.rewriter import rewrite_model
-
-    set_seconds(600)  # a machine that others use traces a large model slowly
-    width, layers, _ = shape
-    tokens, classes = 197, 1000
-    block = 12 * width * width * tokens + 2 * width * tokens * tokens
-    whole = layers * block + tokens * 768 * width + width * classes
-    model = vit(*shape)
-    plans = {
-        "direct": ("direct", "grid", layers * width * width * 196 + 196 * width * classes),
-        "direct, topk:5": ("direct", "topk:5", layers * (5 * width * width + 5 * width * 196)),
-        "through": (
-            "through",
-            "grid",
-            layers * 9 * width * width * 196 + 196 * width * classes,
-        ),
+    rows = pq.read_table(folder / mode / "images.parquet").to_pylist()
+    excess = {
+        row["image"]: row["any_top1"] - row["control"]
+        for row in rows
+        if not row["right"] and None not in (row["any_top1"], row["control"])
     }
-    data = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
-    plain, rows = _timed(model), []
-    for title, (mode, emit, added) in plans.items():
-        # Two sessions at a time, run in turn: a large one is a third of a gigabyte.
-        made = _timed(rewrite_model(model, class_token=mode, emit=emit).model)  # type: ignore[arg-type]
-        least = [float("inf")] * 2
-        for _ in range(runs):
-            for place, session in enumerate((plain, made)):
-                start = time.process_time()  # of one thread: others on the machine cost none
-                session.run(None, {"x": data})
-                least[place] = min(least[place], time.process_time() - start)
-        del made
-        counted, measured = 100 * added / whole, 100 * (least[1] / least[0] - 1)
-        figures = [f"{whole / 1e9:.2f}", f"{counted:+.1f} %", f"{1e3 * least[0]:.0f}", f"{measured:+.1f} %"]
-        rows.append([name, title, *figures])
-    return rows
-
-
-def _timed(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    return dict(summary.to_json()), excess
 
 
 def main() -> int:
@@ -288,7 +292,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=300)
     parser.add_argument("--faithful", type=int, default=60, help="scenes for replacement, deletion and insertion")
-    parser.add_argument("--runs", type=int, default=9, help="timed runs for each size; 0 leaves the cost out")
     parser.add_argument("--markdown", type=Path)
     chosen = parser.parse_args()
     found = scenes(chosen.scenes)
@@ -296,15 +299,17 @@ def main() -> int:
     tool = Maps(MODEL)
     maps, shares = tool.of(inputs_of(images))
     faithful = faithfulness(tool, maps, images, chosen.faithful)
-    rows = []
+    counts = np.asarray([len(scene.objects) for scene in found])
+    measured, rows = {}, []
     for name in _MAPS:
         hits, chance = pointing(maps[name], found)
-        figures = [100 * hits, 100 * boxes(maps[name], found)]
+        measured[name] = Measured(counts, hits, boxes(maps[name], found), faithful[name])
         share = f"{shares[name].mean():.2f}" if name in shares else "–"
         adds = "yes" if name in shares else "no"
-        rows.append(
-            [name, adds, *(f"{figure:.1f}" for figure in figures), *(f"{part:.3f}" for part in faithful[name]), share]
-        )
+        figures = measured[name].figures(np.ones((1, len(found))))[0]
+        parts = (f"{figure:.{1 if place < 2 else 3}f}" for place, figure in enumerate(figures))
+        rows.append([name, adds, *parts, share])
+    rows.append(["through - direct, 95 %", "", *difference(measured["direct"], measured["through"]), ""])
     digits = sum(len(scene.objects) for scene in found)
     lines = [
         "# Class tokens: which map is worth most",
@@ -341,19 +346,9 @@ def main() -> int:
         "",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        summaries = {mode: audited(mode, Path(folder), chosen.scenes) for mode in ("direct", "through")}
-    lines += ["## The audit of the same model", "", *pages.table(*_audit_rows(summaries)), ""]
-    if chosen.runs:
-        timed = [row for name, shape in SHAPES.items() for row in cost(name, shape, chosen.runs)]
-        heads = ["model", "lift", "GMAC", "counted", "ms", "measured"]
-        lines += [
-            "## Cost",
-            "",
-            "One image of 224 pixels, 1,000 classes; processor time of one thread, the least of "
-            f"{chosen.runs} runs in turn.",
-            "",
-            *pages.table(heads, timed),
-        ]
+        audits = {mode: audited(mode, Path(folder), chosen.scenes) for mode in ("direct", "through")}
+    lines += ["## The audit of the same model", "", *pages.table(*_audit_rows(audits)), ""]
+    lines += _excess_difference(*(excess for _, excess in audits.values()))
     text = "\n".join(lines).rstrip() + "\n"
     sys.stdout.write(text)
     if chosen.markdown is not None:
@@ -361,7 +356,17 @@ def main() -> int:
     return 0
 
 
-def _audit_rows(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def _excess_difference(direct: dict[str, float], through: dict[str, float]) -> list[str]:
+    from onnx_gapmil.metrics.intervals import bootstrap_mean
+
+    both = [through[name] - direct[name] for name in direct.keys() & through.keys()]
+    if not both:
+        return []
+    low, high = bootstrap_mean(sorted(both))
+    return [f"Excess, through - direct on the same images: {np.mean(both):+.3f} [{low:+.3f}, {high:+.3f}].", ""]
+
+
+def _audit_rows(audits: dict[str, tuple[dict[str, Any], dict[str, float]]]) -> tuple[list[str], list[list[str]]]:
     heads = [
         "lift",
         "wrong images",
@@ -373,7 +378,7 @@ def _audit_rows(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], list[l
         "placeless",
     ]
     rows = []
-    for mode, summary in summaries.items():
+    for mode, (summary, _) in audits.items():
         wrong = summary["foreground"]["wrong"]
         interval = summary["intervals"].get("foreground.wrong.excess")
         rows.append(

@@ -29,11 +29,16 @@ def steps_per_epoch(scenes: SceneSet) -> int:
     return len(scenes.labels) // BATCH
 
 
-def batches(scenes: SceneSet, preprocess: Preprocess, epoch: int) -> Iterator[tuple[FloatArray, NDArray[np.int64]]]:
-    """Yields an epoch's whole batches in a new order: model inputs and labels (64,)."""
+def orders(scenes: SceneSet, epoch: int) -> Iterator[NDArray[np.int64]]:
+    """Yields an epoch's whole batches in a new order: the scenes' numbers (64,)."""
     order = np.random.default_rng([TRAIN_SEED, epoch]).permutation(len(scenes.labels))
     for step in range(steps_per_epoch(scenes)):
-        chosen = order[step * BATCH : (step + 1) * BATCH]
+        yield order[step * BATCH : (step + 1) * BATCH]
+
+
+def batches(scenes: SceneSet, preprocess: Preprocess, epoch: int) -> Iterator[tuple[FloatArray, NDArray[np.int64]]]:
+    """Yields an epoch's whole batches in a new order: model inputs and labels (64,)."""
+    for chosen in orders(scenes, epoch):
         yield preprocess.apply(scenes.images[chosen]), scenes.labels[chosen]
 
 

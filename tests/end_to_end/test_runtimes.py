@@ -198,7 +198,7 @@ def test_sample_model_has_the_same_grid_in_each_runtime(path: Path, runtime: str
     _require(runtime)
     row = runtimes.check_file(path, path.name, (runtime,))
     if row.verdict == "refused":
-        assert path.stem == "digits_torch_vit"
+        assert "_vit" in path.stem
         return
     answer = row.answers[runtime]
     if answer.state.startswith("original"):

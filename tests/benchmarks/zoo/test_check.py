@@ -29,6 +29,7 @@ VERDICTS = {
     "digits_torch_flex_position": "exact",
     "digits_torch_legacy": "exact",
     "digits_torch_vit": "refused",
+    "digits_torch_vit_dynamo": "refused",
 }
 ROW = {"framework": "timm", "exporter": "torch legacy", "model": "m", "head": "avg pool, Linear", "pools": True}
 
