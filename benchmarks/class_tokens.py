@@ -291,7 +291,7 @@ def main() -> int:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scenes", type=int, default=300)
-    parser.add_argument("--faithful", type=int, default=60, help="scenes for replacement, deletion and insertion")
+    parser.add_argument("--faithful", type=int, default=40, help="scenes for replacement, deletion and insertion")
     parser.add_argument("--markdown", type=Path)
     chosen = parser.parse_args()
     found = scenes(chosen.scenes)

@@ -199,7 +199,7 @@ RECIPES = {
         (Export("digits_torch_vit", 17, dynamo=False), Export("digits_torch_vit_dynamo", 20, dynamo=True)),
         ClassTokenVit,
         LEGACY_SCENES,  # what its stem was trained on
-        epochs=6,
+        epochs=2,
         peak=2e-3,
     ),
 }

@@ -41,8 +41,8 @@ def test_pointing_counts_the_digits_whose_best_cell_lies_in_their_box() -> None:
 def test_boxes_are_those_of_the_largest_part_at_the_best_threshold() -> None:
     counts = boxes(maps_of([[(0, 0), (3, 3)], [(1, 1), (3, 0)]]), SCENES)
     # A peak in a corner cell is drawn down to nothing at the next cell's centre, 36 pixels from the edge: at one
-    # threshold it is 24 pixels wide, as two of the boxes are. The third is 48 pixels wide, (36 / 48)^2 = 0.56 at most, and
-    # not at that threshold: there are two of the first scene for an IoU of 0.3 alone.
+    # threshold it is 24 pixels wide, as two of the boxes are. The third is 48 pixels wide, (36 / 48)^2 = 0.56 at most,
+    # and not at that threshold: there are two of the first scene for an IoU of 0.3 alone.
     assert counts.max(axis=2).tolist() == [[2, 1, 1], [1, 1, 1]]
 
 
