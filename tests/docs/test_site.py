@@ -29,8 +29,8 @@ def test_the_python_of_the_first_pages_runs_and_its_comments_are_true(
 
 
 def test_every_page_is_in_the_sites_index() -> None:
-    index = (DOCS / "index.md").read_text("utf-8")
-    listed = set(re.findall(r"^[a-z/-]+$", index, re.MULTILINE))
+    trees = [(DOCS / name).read_text("utf-8") for name in ("index.md", "measures.md")]
+    listed = set(re.findall(r"^[a-z/-]+$", "\n".join(trees), re.MULTILINE))
     pages = {
         str(path.relative_to(DOCS).with_suffix(""))
         for path in [*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")]
