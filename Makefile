@@ -39,6 +39,7 @@ lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-
 
 docs: $(SITE) ## Build the site in docs/_build: warnings are errors, and every verb, flag, name and link is there.
 	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@$(RUN) -m tools.gallery docs/_build/html/gallery
 	@$(RUN) -m tools.check_site docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 

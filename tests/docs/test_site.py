@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
-@pytest.mark.parametrize("page", ["start.md", "howto/look.md"])
+@pytest.mark.parametrize("page", ["start.md", "howto/look.md", "howto/rewrite.md"])
 def test_the_python_of_the_first_pages_runs_and_its_comments_are_true(
     page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
