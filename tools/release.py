@@ -2,8 +2,8 @@
 
 Into ``dist/`` come the sdist, the wheel, a bill of materials (CycloneDX) of an environment that holds the wheel
 and what it needs, and SHA-256 sums. The wheel is tried in a fresh environment without the checkout and without a
-development package: every verb's help, the main job on a sample model, and the first example of every page as it is printed.
-Nothing is uploaded.
+development package: every verb's help, the main job on a sample model, and the first example of every page as it is
+printed. Nothing is uploaded.
 """
 
 from __future__ import annotations
