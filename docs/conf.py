@@ -44,7 +44,7 @@ copybutton_prompt_text = "$ "
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_search_scorer = "_static/scorer.js"
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_show_sourcelink = False
 html_theme_options = {"source_directory": "docs/", "navigation_with_keys": True}
 
