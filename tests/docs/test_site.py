@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def test_every_page_is_in_the_sites_index() -> None:
     unlisted = {page for page in pages - listed - {"index"} if not page.startswith("benchmarks/")}
     assert not unlisted
     assert listed <= pages
+
+
+def test_every_extra_has_its_size() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    listed = re.findall(r"^\| `onnx-gapmil\[(\w+)\]` \|", (DOCS / "start.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
 
 
 def test_every_public_name_has_its_place_in_the_library() -> None:
