@@ -1,0 +1,236 @@
+"""Runs on a Ray cluster of several workers are those of one process, byte by byte, also where workers are killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnx_gapmil import InputError, MergedPredictions, ModelError, audit, compare, predict
+from onnx_gapmil.auditing import Request
+from onnx_gapmil.ort import cpu
+from onnx_gapmil.validation.cluster.jobs import AuditJob
+from onnx_gapmil.validation.cluster.running import Reporter, run_on_ray
+from tests.helpers.compared import changed_model
+from tests.helpers.dying import DyingJob
+from tests.helpers.folders import contents, same
+from tests.helpers.held import wait_until
+from tests.helpers.scene_data import MODEL, SAMPLES, write_scenes
+from tests.helpers.verbs import run_json
+
+# Ray's own threads and sockets warn as they go.
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+
+WORKERS = 3
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster of this machine, of as many worker processes, which the runs of this process use."""
+    import ray
+
+    ray.init(num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole run here has as many threads as a worker there."""
+    monkeypatch.setattr(cpu, "_told", 1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """96 scenes, one of which is damaged."""
+    path = write_scenes(tmp_path_factory.mktemp("data"), copies=12, camera="a")
+    (path.parent / "01_scene_03.png").write_bytes(b"no image")
+    return path
+
+
+def listen(notes: list[str], counts: list[tuple[int, int, int]] | None = None) -> Reporter:
+    return Reporter(note=notes.append, progress=lambda *now: counts.append(now) if counts is not None else None)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_audit_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
+    whole = audit(MODEL, data, tmp_path / "whole", batch=2)
+    told: list[tuple[int, int]] = []
+    found = audit(
+        MODEL, data, tmp_path / "ray", batch=2, ray="auto", ray_cores=1, progress=lambda *now: told.append(now)
+    )
+    assert found == whole
+    assert told[-1] == (96, 96)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert sorted(contents(tmp_path / "ray")) == ["classes.parquet", "images.parquet", "report.html", "summary.json"]
+    assert same(tmp_path / "whole", tmp_path / "ray")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_comparison_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
+    other = changed_model(tmp_path)
+    whole = compare(MODEL, other, data, tmp_path / "whole", batch=4)
+    assert compare(MODEL, other, data, tmp_path / "ray", batch=4, ray="auto", ray_cores=1) == whole
+    assert same(tmp_path / "whole", tmp_path / "ray")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_prediction_is_that_of_one_process(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its results lie among the photos, and are none; its paths are relative."""
+    for name in ("whole", "ray"):
+        shutil.copytree(data.parent, tmp_path / name)
+    monkeypatch.chdir(tmp_path / "whole")
+    predict(MODEL, ".", "out", batch=4, save="grid", tables=["coco", "parquet"])
+    monkeypatch.chdir(tmp_path / "ray")
+    wanted = ["--save", "npz,coco,parquet", "--batch", 4, "--ray", "--ray-cores", 1]
+    for _ in range(2):  # the second time the first one's pictures lie there
+        code, report = run_json(capsys, "predict", MODEL, ".", "-o", "out", *wanted)
+        assert (code, len(report["images"]), len(report["failed"])) == (2, 95, 1)
+    assert same(tmp_path / "whole" / "out", tmp_path / "ray" / "out")
+    found = predict(MODEL, data.parent, tmp_path / "again", batch=4, pictures=False, ray="auto", ray_cores=1)
+    assert isinstance(found, MergedPredictions)
+    assert (found.done, found.failed) == (95, 1)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_killed_in_the_middle_change_nothing(data: Path, tmp_path: Path) -> None:
+    graves, notes = tmp_path / "graves", list[str]()
+    graves.mkdir()
+    job = DyingJob(Request(model=MODEL, data=data, batch=2), tmp_path / "ray", graves=graves, deaths=2, after=6)
+    counts: list[tuple[int, int, int]] = []
+    found = run_on_ray(job, "auto", cores=1, reporter=listen(notes, counts))
+    assert len(list(graves.iterdir())) >= 2
+    assert sum("A worker died at shard" in note and "another one goes on with it" in note for note in notes) >= 2
+    assert counts[-1][:2] == (96, 96)
+    assert found.result == audit(MODEL, data, tmp_path / "whole", batch=2)
+    assert same(tmp_path / "whole", tmp_path / "ray")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_shard_that_kills_every_worker_is_given_up_and_what_is_done_is_kept(data: Path, tmp_path: Path) -> None:
+    graves, counts = tmp_path / "graves", list[tuple[int, int, int]]()
+    graves.mkdir()
+    request = Request(model=MODEL, data=data, batch=2)
+    job = DyingJob(request, tmp_path / "ray", graves=graves, deaths=1000, after=4)
+    with pytest.raises(
+        ModelError, match=r"3 workers died of shard \d/6, one after the other.*the same command goes on"
+    ):
+        run_on_ray(job, "auto", cores=1)
+    assert list((tmp_path / "ray").iterdir()) == [tmp_path / "ray" / ".ray"]
+    found = run_on_ray(AuditJob(request, tmp_path / "ray"), "auto", cores=1, reporter=listen([], counts))
+    assert counts[-1][2] >= 4  # images that the first run had done
+    assert found.result == audit(MODEL, data, tmp_path / "whole", batch=2)
+    assert same(tmp_path / "whole", tmp_path / "ray")
+
+
+class StoppedError(Exception):
+    """Stands for whatever stops a run."""
+
+
+def test_a_run_that_is_stopped_stops_its_workers_and_goes_on(cluster: Any, data: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done >= total // 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        audit(MODEL, data, tmp_path / "ray", batch=1, ray="auto", ray_cores=1, progress=stop)
+    assert not [each for each in contents(tmp_path / "ray") if not each.startswith(".ray/")]
+    counts: list[tuple[int, int, int]] = []
+    job = AuditJob(Request(model=MODEL, data=data, batch=1), tmp_path / "ray")
+    # With fewer workers: the shards are those of the unfinished run.
+    found = run_on_ray(job, "auto", cores=WORKERS, reporter=listen([], counts))
+    assert counts[-1][2] >= 40
+    assert found.result == audit(MODEL, data, tmp_path / "whole", batch=1)
+    assert cluster.available_resources().get("CPU") is not None
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_unfinished_run_of_another_model_is_not_gone_on_with(data: Path, tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        audit(MODEL, data, tmp_path / "ray", ray="auto", ray_cores=1, progress=stop)
+    other = changed_model(tmp_path)
+    settings: dict[str, Any] = {"ray": "auto", "ray_cores": 1}
+    with pytest.raises(InputError, match="another model.*begin anew with --restart"):
+        audit(other, data, tmp_path / "ray", **settings)
+    assert audit(other, data, tmp_path / "ray", restart=True, **settings).images == 96
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_worker_refuses_is_told_as_by_the_verb(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vit = SAMPLES / "digits_torch_vit.onnx"
+    code, document = run_json(capsys, "audit", vit, data, "-o", tmp_path / "out", "--ray", "auto", "--ray-cores", 1)
+    assert (code, document["refusal"]["code"]) == (3, "class-token")
+    code, document = run_json(capsys, "audit", MODEL, tmp_path / "none", "-o", tmp_path / "out", "--ray", "auto")
+    assert code == 2
+    assert f"it does not see {tmp_path / 'none'}" in document["error"]["message"]
+    code, document = run_json(
+        capsys, "audit", MODEL, data, "-o", tmp_path / "out", "--ray", "auto", "--ray-cores", WORKERS + 1
+    )
+    assert (code, document["error"]["message"]) == (
+        2,
+        f"Error: No machine of the Ray cluster has the {WORKERS + 1} cores of a worker; {WORKERS} at most.",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
+    def again(done: int, total: int) -> None:
+        if done:
+            with pytest.raises(InputError, match="another run on Ray is writing into this folder"):
+                audit(MODEL, data, tmp_path / "out", ray="auto")
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        audit(MODEL, data, tmp_path / "out", ray="auto", ray_cores=1, progress=again)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "onnx_gapmil", *map(str, arguments)]
+
+
+def test_an_address_where_nobody_answers(data: Path, tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        asked = command("audit", MODEL, data, "-o", tmp_path / "out", "--ray", address)
+        done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"Error: No Ray cluster answers at {address} (")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_leaves_nothing_running_and_what_goes_on(data: Path, tmp_path: Path) -> None:
+    """Also with a cluster that is started for the run: it ends with it."""
+    asked = command("audit", MODEL, data, "-o", tmp_path / "out", "--ray", "local", "--ray-cores", 1, "--batch", 1)
+    temporary = tmp_path / "t"
+    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        journals = tmp_path / "out" / ".ray"
+        wait_until(lambda: any(each.stat().st_size for each in journals.glob("*/shard/batches.jsonl")), process)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert not temporary.exists()
+    assert not [each for each in (tmp_path / "out").iterdir() if each.name != ".ray"]
+    done = subprocess.run([*asked, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["images"] == 96
+    audit(MODEL, data, tmp_path / "whole", batch=1)
+    assert same(tmp_path / "whole", tmp_path / "out")
