@@ -95,6 +95,7 @@ def run_job(
     """
     if shard is not None:
         raise click.UsageError("--ray makes shards of its own: give --ray or --shard, not both.")
+    from onnx_gapmil.running.shards import CLUSTER
     from onnx_gapmil.validation.cluster.running import Reporter, run_on_ray
 
     teller = Teller()
@@ -113,5 +114,7 @@ def run_job(
     except KeyboardInterrupt:
         if teller.done:
             tell(f"{of_are(teller.done, teller.total, 'image')} {done}: the same command goes on.")
+        elif (job.output / CLUSTER).is_dir():
+            tell("What the workers had done is kept: the same command goes on.")
         raise
     return say_merged(merged, job.output, as_json=as_json)

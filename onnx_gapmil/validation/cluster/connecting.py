@@ -19,6 +19,8 @@ AUTO, LOCAL = "auto", "local"
 _HOST = re.compile(r"(?:ray://)?\[?(?P<host>[^\s/\]]+)\]?:(?P<port>\d{1,5})")
 #: Seconds in which a cluster's head answers.
 _PATIENCE = 10.0
+#: Bytes for what travels between processes, which are no images.
+_STORE = 128 * 2**20
 
 
 def require_ray() -> Any:
@@ -100,7 +102,13 @@ def _connect(ray: Any, address: str) -> None:
                     raise
             else:
                 return
-        ray.init(address=LOCAL, num_cpus=thread_count(), include_dashboard=False, **quiet)
+        ray.init(
+            address=LOCAL,
+            num_cpus=thread_count(),
+            include_dashboard=False,
+            object_store_memory=_STORE,
+            **quiet,
+        )
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         ray.shutdown()
         where = os.environ.get("RAY_ADDRESS", "") if address == AUTO else "" if address == LOCAL else address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 #: Characters in a line of what a worker announces.
 _WIDTH = 110
+_MAGIC = re.compile(r"[*?\[]")
 
 
 @dataclass
@@ -125,7 +127,7 @@ class AuditJob:
     @property
     def files(self) -> tuple[Path, ...]:
         """See `Job`."""
-        return _paths(self.request.model, self.request.data, self.request.labels, self.request.names)
+        return _paths(self.request.model, self.request.data)
 
     def images(self) -> int:
         """See `Job`."""
@@ -173,9 +175,7 @@ class CompareJob:
     @property
     def files(self) -> tuple[Path, ...]:
         """See `Job`."""
-        sides = (self.request.old, self.request.new)
-        given = [path for side in sides for path in (side.model, side.names, side.class_map)]
-        return _paths(*given, self.request.data if not self.request.unlabelled else None, self.request.labels)
+        return _paths(self.request.old.model, self.request.new.model, self.request.data)
 
     def images(self) -> int:
         """See `Job`."""
@@ -260,8 +260,8 @@ class PredictJob:
 
 
 def _paths(*given: Path | str | None) -> tuple[Path, ...]:
-    """Those that are paths: URLs are reached by their own means."""
-    return tuple(path for path in given if isinstance(path, Path))
+    """Those that are paths: URLs are reached by their own means, and what a pattern stands for is not known here."""
+    return tuple(path for path in given if isinstance(path, Path) and not _MAGIC.search(str(path)))
 
 
 def _tell(told: Told, before: int, conditions: RenderableType) -> None:

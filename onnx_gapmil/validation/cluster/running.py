@@ -19,7 +19,7 @@ from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.files.writing import make_folder, write_whole
 from onnx_gapmil.ort.limits import limits_set
-from onnx_gapmil.running.shards import CLUSTER, Shard, require_division
+from onnx_gapmil.running.shards import CLUSTER, JOURNAL, Shard, require_division
 from onnx_gapmil.validation.cluster.connecting import connected, machines_of, require_address, require_ray, said_address
 from onnx_gapmil.validation.cluster.layout import lay_out
 from onnx_gapmil.validation.cluster.worker import SEEN, Answer, Terms, Worker, versions_here
@@ -88,16 +88,19 @@ def run_on_ray(
             with locked_folder(home, "another run on Ray"):
                 if restart:
                     _clear(home)
-                with connected(address) as ray:
-                    layout = lay_out(machines_of(ray), job.provider, cores)
-                    merged = _Run(ray, job, home, layout, reporter or Reporter()).all()
+                try:
+                    with connected(address) as ray:
+                        layout = lay_out(machines_of(ray), job.provider, cores)
+                        merged = _Run(ray, job, home, layout, reporter or Reporter()).all()
+                except BaseException:
+                    if not any((folder / JOURNAL).is_dir() for folder in home.iterdir()):
+                        _clear(home)  # there is nothing to go on with
+                    raise
                 _clear(home)
         finally:
-            if new:
-                with suppress(OSError):  # it holds results, or what a later run goes on with
-                    job.output.rmdir()
-    with suppress(OSError):
-        home.rmdir()
+            for folder in (home, job.output) if new else (home,):
+                with suppress(OSError):  # it holds results or what a later run goes on with, or is gone
+                    folder.rmdir()
     return merged
 
 
