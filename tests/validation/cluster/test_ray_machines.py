@@ -33,7 +33,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scenes(tmp_path_factory.mktemp("data"), copies=6)
+    return write_scenes(tmp_path_factory.mktemp("data"), copies=30)
 
 
 def started(cluster: Any, data: Path, folder: Path, *options: object) -> subprocess.Popen[str]:
