@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
 import signal
 import socket
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import IO, Any, cast
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.validation.cluster.layout import Machine
 
 AUTO, LOCAL = "auto", "local"
-_HOST = re.compile(r"(?:ray://)?\[?(?P<host>[^\s/\]]+)\]?:(?P<port>\d{1,5})")
+_HOST = re.compile(r"\[?(?P<host>[^\s/\]]+)\]?:(?P<port>\d{1,5})")
 #: Seconds in which a cluster's head answers.
 _PATIENCE = 10.0
 #: Bytes for what travels between processes, which are no images.
@@ -53,28 +56,51 @@ def require_address(address: str) -> str:
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Ray, connected to a cluster while the block runs. One that is started for it ends with it, however that ends; a
-    connection that this process has already is used, and stays.
+    connection that this process has already is used, where it is to that cluster, and stays.
 
     Args:
         address: see `require_address`.
 
     Raises:
-        InputError: Ray is not installed, or no cluster can be reached or started.
+        InputError: Ray is not installed, or no cluster can be reached or started, or this process is connected to
+            another one.
     """
     ray = require_ray()
     require_address(address)
     if ray.is_initialized():
+        if address not in (AUTO, said_address(ray)):
+            raise InputError(
+                f"This process is connected to Ray at {said_address(ray)} and not to {address}; ask for auto, or call "
+                "ray.shutdown() before."
+            )
         yield ray
         return
     before = _signals()
     try:
-        _connect(ray, address)
-        _restore(before)  # Ray would end this process by its own means
-        yield ray
+        with redirect_stdout(cast("IO[str]", _WithoutRay(sys.stdout))):
+            _connect(ray, address)
+            _restore(before)  # Ray would end this process by its own means
+            yield ray
     finally:
-        with suppress(Exception):  # what the run said is said
+        # What the run said is said; Ray prints what it has held back.
+        with suppress(Exception), redirect_stdout(io.StringIO()):
             ray.shutdown()
         _restore(before)
+
+
+class _WithoutRay:
+    """A stream without what Ray's own threads print: each worker that died, on stdout, whatever it was asked for."""
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if self._stream is None or threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def machines_of(ray: Any) -> list[Machine]:
@@ -90,7 +116,6 @@ def said_address(ray: Any) -> str:
 
 def _connect(ray: Any, address: str) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to anybody
     if address not in (AUTO, LOCAL):
         _require_answer(address)
     try:
@@ -102,6 +127,7 @@ def _connect(ray: Any, address: str) -> None:
                     raise
             else:
                 return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a run is told to anybody
         ray.init(
             address=LOCAL,
             num_cpus=thread_count(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import uuid
@@ -36,6 +37,7 @@ _SMALLEST = 16
 #: A shard that so many workers died of is given up.
 _MOST_DEATHS = 3
 _PLAN = "plan.json"
+_DETAIL = re.compile(r"exit detail: (.*?)(?= Some common causes|$)")
 #: Seconds between two looks, and without a worker until that is said.
 _LOOK, _LONG = 0.5, 30.0
 
@@ -174,8 +176,9 @@ class _Run:
                 for answer in ready:
                     self._take(answer)
                 self._look()
-                alone = all(task is _READY for _, task in self._running.values()) and not self._idle
-                if alone and not told and time.monotonic() - since > _LONG:
+                if self._idle or any(task is not _READY for _, task in self._running.values()):
+                    since = time.monotonic()
+                elif not told and time.monotonic() - since > _LONG:
                     told = True
                     self._reporter.note(f"Waiting for {self._layout.describe()}: the cluster is busy, or is starting.")
             return self._merged
@@ -209,7 +212,7 @@ class _Run:
         try:
             found = self._ray.get(answer)
         except errors.RayTaskError as error:  # what no worker raises on purpose
-            raise error.cause from error
+            raise (error.cause or error) from error
         except errors.RayError as error:
             self._died(task, error)
             return
@@ -308,7 +311,7 @@ class _Run:
 
 
 def _reason(error: Exception) -> str:
-    """The line of what Ray tells that says why."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in lines if "cause" in line.lower() or "error" in line.lower()), "".join(lines[:1]))
-    return (told or type(error).__name__).rstrip(".")[:300]
+    """Of what Ray tells, the sentence that says why."""
+    text = " ".join(str(error).split())
+    detail = _DETAIL.search(text)
+    return (detail[1] if detail else text or type(error).__name__).rstrip(". ")[:300]

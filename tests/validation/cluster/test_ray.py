@@ -22,6 +22,7 @@ from onnx_gapmil.auditing import Request
 from onnx_gapmil.ort import cpu
 from onnx_gapmil.validation.cluster.jobs import AuditJob
 from onnx_gapmil.validation.cluster.running import Reporter, run_on_ray
+from tests.conftest import REPOSITORY
 from tests.helpers.compared import changed_model
 from tests.helpers.dying import DyingJob
 from tests.helpers.folders import contents, same
@@ -190,6 +191,14 @@ def test_what_a_worker_refuses_is_told_as_by_the_verb(
     assert not (tmp_path / "out").exists()
 
 
+def test_another_cluster_than_that_of_this_process_is_refused(cluster: Any, data: Path, tmp_path: Path) -> None:
+    here = cluster.get_runtime_context().gcs_address
+    for other in ("local", "127.0.0.1:1"):
+        with pytest.raises(InputError, match=f"connected to Ray at {here} and not to {other}"):
+            audit(MODEL, data, tmp_path / "out", ray=other)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.usefixtures("cluster")
 def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
     def again(done: int, total: int) -> None:
@@ -200,6 +209,23 @@ def test_two_runs_do_not_share_a_folder(data: Path, tmp_path: Path) -> None:
 
     with pytest.raises(StoppedError):
         audit(MODEL, data, tmp_path / "out", ray="auto", ray_cores=1, progress=again)
+
+
+def test_what_ray_prints_is_not_on_stdout(data: Path, tmp_path: Path) -> None:
+    """Of each worker that died Ray's thread prints lines of advice, where JSON is meant to be alone."""
+    (tmp_path / "graves").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from onnx_gapmil.auditing import Request\n"
+        "from onnx_gapmil.validation.cluster.running import run_on_ray; from tests.helpers.dying import DyingJob\n"
+        "model, data, folder = map(Path, sys.argv[1:])\n"
+        "job = DyingJob(Request(model=model, data=data, batch=2), folder / 'out', graves=folder / 'graves', deaths=1, "
+        "after=4)\n"
+        "print(run_on_ray(job, 'local', cores=1).result.images)\n"
+    )
+    asked = [sys.executable, "-c", program, str(MODEL), str(data), str(tmp_path)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert list((tmp_path / "graves").iterdir())
+    assert done.stdout == "47\n"
 
 
 def command(*arguments: object) -> list[str]:

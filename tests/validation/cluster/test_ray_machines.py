@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def started(cluster: Any, data: Path, folder: Path, *options: object) -> subproc
         [sys.executable, "-m", "onnx_gapmil", "audit", *map(str, arguments)],
         cwd=folder,
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -53,14 +54,15 @@ def test_a_machine_that_is_lost_changes_nothing(
     cluster: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = cluster.add_node(num_cpus=1)
-    with started(cluster, data, tmp_path, "--batch", 1) as process:
+    with started(cluster, data, tmp_path, "--batch", 1, "--json") as process:
         journals = tmp_path / "out" / ".ray"
         wait_until(
             lambda: len([each for each in journals.glob("*/shard/batches.jsonl") if each.stat().st_size]) > 1, process
         )
         cluster.remove_node(other, allow_graceful=False)
-        said = process.communicate()[1]
+        document, said = process.communicate()
     assert process.returncode == 0, said
+    assert json.loads(document)["images"] == 240  # Ray tells nothing on stdout
     assert f"Ray at {cluster.address}: 2 workers, each of 1 core." in said
     assert "another one goes on with it" in said
     monkeypatch.setattr(cpu, "_told", 1)
