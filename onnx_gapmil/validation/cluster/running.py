@@ -168,8 +168,7 @@ class _Run:
         self._reporter.note(f"Ray at {said_address(self._ray)}: {self._layout.describe()}.")
         since, told = time.monotonic(), False
         try:
-            for _ in range(self._layout.workers):
-                self._start()
+            self._start()  # the others when it is known how many have something to do
             while self._merged is None:
                 self._hand_out()
                 ready, _ = self._ray.wait(list(self._running), timeout=_LOOK)
@@ -217,6 +216,7 @@ class _Run:
             self._died(task, error)
             return
         self._idle.append(worker)
+        self._deaths[task] = 0
         if task is _READY:
             if found:
                 raise InputError(f"Worker on {self._host(worker)}: {found}.")
@@ -224,7 +224,6 @@ class _Run:
         self._heard(found.told, task.shard)
         if found.error is not None:
             raise found.error
-        self._deaths[task] = 0
         self._finish(task, found)
 
     def _finish(self, task: _Task, found: Answer) -> None:
@@ -234,6 +233,8 @@ class _Run:
             self._total = found.value
             self._shards = self._plan(found.value)
             self._waiting.extend(_Task("shard", shard) for shard in self._shards)
+            for _ in range(min(self._layout.workers, len(self._shards)) - 1):
+                self._start()
         elif task.shard is not None:
             self._finished[task.shard] = self._under_way[task.shard] = found.value.done
             self._tell_progress()
