@@ -28,7 +28,8 @@ COMMAND = "python -m benchmarks.ray_overhead --markdown docs/benchmarks/ray.md"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 HEADER = ["model", "images", "way", "ms an image", "of one process", "from-to", "CPU ms an image"]
 HEADER += ["start and end, s", "start and end, CPU s"]
-_FEW = 16
+#: So many that all workers have a shard, and are started.
+_FEW = 16 * thread_count()
 #: Seconds between two looks at the processes.
 _LOOK = 0.2
 

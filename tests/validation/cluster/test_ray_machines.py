@@ -34,7 +34,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_scenes(tmp_path_factory.mktemp("data"), copies=30)
+    return write_scenes(tmp_path_factory.mktemp("data"), copies=100)
 
 
 def started(cluster: Any, data: Path, folder: Path, *options: object) -> subprocess.Popen[str]:
@@ -54,15 +54,20 @@ def test_a_machine_that_is_lost_changes_nothing(
     cluster: Any, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = cluster.add_node(num_cpus=1)
+    home = tmp_path / "out" / ".ray"
+    home.mkdir(parents=True)
+    (home / "plan.json").write_text('{"shards": 2}')  # large ones: neither is done before the machine is lost
+
+    def both_begun() -> bool:
+        begun = [each for each in home.glob("*/shard/batches.jsonl") if each.stat().st_size]
+        return len(begun) == 2 and not list(home.glob("*/shard.json"))
+
     with started(cluster, data, tmp_path, "--batch", 1, "--json") as process:
-        journals = tmp_path / "out" / ".ray"
-        wait_until(
-            lambda: len([each for each in journals.glob("*/shard/batches.jsonl") if each.stat().st_size]) > 1, process
-        )
+        wait_until(both_begun, process)
         cluster.remove_node(other, allow_graceful=False)
         document, said = process.communicate()
     assert process.returncode == 0, said
-    assert json.loads(document)["images"] == 240  # Ray tells nothing on stdout
+    assert json.loads(document)["images"] == 800  # Ray tells nothing on stdout
     assert f"Ray at {cluster.address}: 2 workers, each of 1 core." in said
     assert "another one goes on with it" in said
     monkeypatch.setattr(cpu, "_told", 1)
