@@ -28,8 +28,8 @@ test: $(READY) ## Run the tests.
 test-extras: $(READY) ## Run the tests of the extras, in an environment of its own (fetches their packages).
 	@test -e $(VENV)/extras/pyvenv.cfg || $(PYTHON) -m venv $(VENV)/extras
 	@$(subst $(VENV)/,$(VENV)/extras/,$(PIP)) install --upgrade 'pip>=25.1'
-	@$(subst $(VENV)/,$(VENV)/extras/,$(PIP)) install --editable '.[remote]' --group extras
-	@$(subst $(VENV)/,$(VENV)/extras/,$(RUN)) -m pytest -q -n $(JOBS) -m remote
+	@$(subst $(VENV)/,$(VENV)/extras/,$(PIP)) install --editable '.[remote,ray]' --group extras
+	@$(subst $(VENV)/,$(VENV)/extras/,$(RUN)) -m pytest -q -n $(JOBS) --dist loadfile -m "remote or ray"
 
 lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-linter.
 	@$(RUN) -m ruff check .
