@@ -151,6 +151,9 @@ def test_groups_stay_in_one_half(scenes: Scenes, tmp_path: Path) -> None:
     request = asked(scenes.one, "mix", tmp_path / "m.onnx", several=False, group="camera", ridge=1.0)
     found = refit(request)
     assert (found.data.groups, found.data.group_column) == (30, "camera")
+    assert found.held_out.groups == found.to_json()["held_out"]["groups"] == 15
+    said = console_text(fit_note(found))
+    assert "The intervals draw the 15 groups of column 'camera', and not the images." in said
     with pytest.raises(DataError, match=r"no image has a column 'lens'.*columns are: camera"):
         refit(replace(request, group="lens"))
 
