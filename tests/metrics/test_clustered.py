@@ -1,4 +1,4 @@
-"""Intervals by groups of images, against drawing groups in a plain loop, and against what copies of images must give."""
+"""Intervals by groups of images, against drawing groups in a plain loop, and against what copies must give."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_it_is_what_drawing_whole_groups_gives() -> None:
     means = []
     for _ in range(4000):
         drawn = rng.integers(40, size=40)
-        means.append(np.concatenate([VALUES[GROUPS == group] for group in drawn]).mean())
+        means.append(np.concatenate([VALUES[group == GROUPS] for group in drawn]).mean())
     np.testing.assert_allclose(clustered_mean(VALUES, GROUPS), np.quantile(means, [0.025, 0.975]), atol=0.03)
 
 

@@ -99,6 +99,9 @@ def add_finer_output(
         head: one of its heads.
         layers: classifiers on finer maps, the finest first.
         scores: whether the maps count in the scores.
+
+    Raises:
+        InputError: the operator set is too old for an input of open size.
     """
     build = analysis.build
     finest = layers[0].map
@@ -106,10 +109,13 @@ def add_finer_output(
     grid = _floats(build, head.scores.name, head.scores.dtype)
     known = [_classified(build, layer, maps[layer.map.tensor]) for layer in layers]
     classes = head.scores.channels
+    opened = any(entry.space_is_open for entry in analysis.trace.inputs)
     beside = known[0]
     for layer, answers in zip(layers[1:], known[1:], strict=True):
-        beside = build.node("Add", [beside, add_finer(build, answers, classes, *finer_axes(layer.map, finest))])
-    total = build.node("Add", [add_finer(build, grid, classes, *finer_axes(head, finest)), beside])
+        read = add_finer(build, answers, classes, *finer_axes(layer.map, finest), open_size=opened)
+        beside = build.node("Add", [beside, read])
+    read = add_finer(build, grid, classes, *finer_axes(head, finest), open_size=opened)
+    total = build.node("Add", [read, beside])
     fine = build.node("Sub", [total, build.node("GlobalAveragePool", [total])])
     fine = build.node("Add", [fine, build.node("GlobalAveragePool", [grid])])
     if scores:

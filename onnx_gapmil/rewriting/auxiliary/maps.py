@@ -10,6 +10,7 @@ import numpy as np
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.ancestors import ancestors
 from onnx_gapmil.lift.layout import Layout
+from onnx_gapmil.rewriting.auxiliary.lattice import Finer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,6 +177,9 @@ def _placed(
                 f"its cells lie {line.step:g} pixels apart and the head's {own.step:g}, which is no whole number of "
                 "times as many"
             )
+    for line, own, cells, finer in zip((rows, columns), _lines(head), head.scores.size, size, strict=True):
+        if not Finer.of(own, cells, line, finer).reaches:
+            return "its outermost cells look a whole cell of the head's beyond the head's"
     return AuxiliaryMap(name, axes, analysis.trace.shapes[name][axes[1]], size, rows, columns)
 
 
