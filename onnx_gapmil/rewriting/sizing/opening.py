@@ -11,7 +11,7 @@ from onnx_gapmil.errors import InputError, ModelError, PreprocessError
 from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
-from onnx_gapmil.graph.loading import POOL_KEY, LoadedModel, limited_for
+from onnx_gapmil.graph.loading import LoadedModel, limited_for
 from onnx_gapmil.graph.open_dimensions import OpenDimensions
 from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
@@ -46,7 +46,7 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
 
     Raises:
         ModelError: the graph cannot be brought to that size; names the node and the tensor that forbid it. Or it was
-            rewritten or repooled before.
+            rewritten before.
         InputError: the model has no image input.
         ProofError: the opened graph does not give the vendor's outputs at the original size.
     """
@@ -64,35 +64,12 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
         return _opened(source, size)
 
 
-def sized_alike(original: LoadedModel, rewritten: LoadedModel) -> LoadedModel:
-    """The vendor's model at the input size that a rewritten file says it was opened for.
-
-    Raises:
-        ModelError: it cannot be brought to that size, or the file says otherwise what was changed for it.
-    """
-    said = size_of(rewritten.metadata)
-    if said is None or not rewritten.is_rewritten:
-        return original
-    opened = at_size(original, said.size)
-    if size_of(opened.metadata) != said:
-        raise ModelError(
-            f"{rewritten.name}: what it says of its input size is not what opening {original.name} for it gives; "
-            "rewrite the vendor's original again."
-        )
-    return opened
-
-
 def _opened(source: LoadedModel, size: Size) -> LoadedModel:
     graph = ModelGraph(source.proto, source.folder)
     entry, spec = _image(graph, source)
     fixed = spec.size()
     if fixed == size:
         return source
-    if POOL_KEY in source.metadata:
-        raise ModelError(
-            f"--size {said_size(size)}: {source.name} was repooled for the size that it has; rewrite the vendor's "
-            "original with --size, and repool what that writes."
-        )
     if fixed == (None, None):
         return _declared(source, source.proto, entry, spec, SizeRecord(size, None))
     if has_functions(source.proto):
