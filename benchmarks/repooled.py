@@ -8,7 +8,8 @@ fp16. Of a file with several heads the first is repooled.
 Exit code 1 if a model that could be repooled fails its own proof, or differs by more than its type allows. What the
 program refuses with a documented reason is counted by that reason, and is no failure.
 
-``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped goes on from there.
+``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped goes on from there. With ``--kept``
+nothing is run, and the page is of what was kept; it says of how many files.
 """
 
 from __future__ import annotations
@@ -175,10 +176,18 @@ def _as(source: LoadedModel, proto: onnx.ModelProto) -> LoadedModel:
     return LoadedModel(proto, source.path, source.sha256, source.size)
 
 
-def report(rows: list[Row], command: str = COMMAND) -> list[str]:
-    """The page."""
-    lines = ["# Repooled models against textbook formulas", "", *pages.made_by(command), ""]
+def report(rows: list[Row], absent: int = 0) -> list[str]:
+    """The page.
+
+    Args:
+        rows: of all files.
+        absent: files that were not run.
+    """
+    lines = ["# Repooled models against textbook formulas", "", *pages.made_by(COMMAND), ""]
     lines += [line for text in (__doc__ or "").split("\n\n")[1:3] for line in (*text.splitlines(), "")][:-1]
+    if absent:
+        files = len({row.file for row in rows})
+        lines += ["", f"**{files} of {files + absent} files were run; the others have yet to be.**"]
     by_group: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.key:
@@ -220,6 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, help="default: the sample models, the zoo and the real models")
     parser.add_argument("--rows", type=Path, help="keep what became of each file, and go on from there")
+    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what --rows has")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     set_seconds(600)  # a busy machine is slow, and no model here is endless
@@ -230,12 +240,15 @@ def main() -> int:
         expects = {entry["file"]: entry["expect"] for entry in entries}
     paths = options.files or [path for folder in folders for path in sorted(folder.rglob("*.onnx"))]
     before = kept(options.rows)
-    rows = []
+    rows, absent = [], 0
     for number, path in enumerate(paths, 1):
         base = next((folder.parent for folder in folders if path.is_relative_to(folder)), path.parent)
         name = str(path.relative_to(base))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         own = before.get(digest)
+        if own is None and options.kept:
+            absent += 1
+            continue
         if own is None:
             own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))
             if options.rows is not None:
@@ -248,7 +261,7 @@ def main() -> int:
         for row in own:
             if row.wrong:
                 print(f"{row.file} {row.key}: {row.gap:.2g} {row.why}", flush=True)
-    lines = report(rows)
+    lines = report(rows, absent)
     print("\n".join(lines))
     pages.write(options.markdown, lines)
     return int(any(row.wrong for row in rows))

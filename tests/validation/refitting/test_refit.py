@@ -74,9 +74,9 @@ def test_what_is_written_answers_as_was_judged(
     judged: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
     real = module.judge
 
-    def judge(given: dict[str, np.ndarray], likelihood: Any, rows: np.ndarray, reading: Any) -> Any:
+    def judge(given: dict[str, np.ndarray], likelihood: Any, rows: np.ndarray, *others: Any) -> Any:
         judged.append((given, rows))
-        return real(given, likelihood, rows, reading)
+        return real(given, likelihood, rows, *others)
 
     monkeypatch.setattr(module, "judge", judge)
     out = tmp_path / "m.onnx"
