@@ -147,8 +147,12 @@ def _found(analysis: Analysis, head: LiftedHead, layout: Layout) -> list[Auxilia
 def _axes_of_map(analysis: Analysis, layout: Layout, name: str) -> tuple[int, int, int, int] | None:
     """Batch, channels, rows and columns of a tensor of floats that is a map; None if it is none."""
     trace, walk = analysis.trace, analysis.search.walk
-    shape, dtype = trace.shapes.get(name, ()), trace.dtypes.get(name, np.dtype(np.float32))
-    if len(shape) != 4 or dtype.kind != "f" or analysis.graph.producer(name) is None:
+    shape, node = trace.shapes.get(name, ()), analysis.graph.producer(name)
+    if len(shape) != 4 or node is None:
+        return None
+    # Inference knows no types of ONNX Runtime's own operators; those that are called so give integers.
+    unknown = np.dtype(np.uint8 if node.op.startswith("QLinear") else np.float32)
+    if trace.dtypes.get(name, unknown).kind != "f":
         return None
     batch = walk.batch_axis(name)
     space = [axis for axis in range(4) if axis != batch and walk.holds_places(name, axis)]

@@ -214,3 +214,40 @@ def test_a_grid_that_is_turned_is_not_proved(monkeypatch: pytest.MonkeyPatch) ->
     proto.graph.node.insert(place + 1, turned)
     with pytest.raises(Exception, match=r"different-views|not confirmed|failed its proof"):
         prove_auxiliary(analysis.source, made, layers, scores=False)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "file",
+    [
+        "post/keras__custom_gap_keepdims_conv1x1_flatten.tf2onnx.qoperator.onnx",  # its maps are integers
+        "post/torch__gap_view_linear.legacy-op11-dynb.qoperator.onnx",
+    ],
+)
+def test_maps_of_integers_are_none(file: str, shared: Path) -> None:
+    model = load_model(shared / "zoo" / file)
+    analysis, head = head_to_fit(model, model.proto.graph.output[0].name)
+    with pytest.raises(InputError, match="no map before its head is finer"):
+        auxiliary_maps(analysis, head, ())
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "file",
+    [
+        "jax/linen_resnet.dynb.onnx",
+        "keras/custom_gap_rescale_dense_nobias.tf2onnx.onnx",  # 31 cells over 15
+        "post/jax__linen_resnet.static.fp16-keepio.onnx",
+        "torch/gap_conv1x1_squeeze_softmax.dynamo-dynb.onnx",
+        "torch/fc_conv8x8.legacy-op11-dynb.onnx",
+        "torch/token_mean_ln_before.dynamo.onnx",
+    ],
+)
+def test_models_of_others_get_a_finer_grid_that_is_proved(file: str, shared: Path) -> None:
+    model = load_model(shared / "zoo" / file)
+    analysis, head = head_to_fit(model, model.proto.graph.output[0].name)
+    layers = layers_of(analysis, head)
+    proof = prove_auxiliary(analysis.source, add_finer_output(analysis, head, layers, scores=True), layers, scores=True)
+    assert proof.grid.passed
+    assert proof.head.grid_shape[2:] == layers[0].map.size
+    assert proof.head.activation == head.logits.activation
