@@ -122,6 +122,7 @@ def refit_auxiliary(
             heads=tuple(_head(entry, fit, images, pooled, classifier, judgement) for entry, fit in fits.items()),
             cells=(head.scores.size, layers[0].map.size if layers else head.scores.size),
             held_out=judgement,
+            source=source.path,
         )
         if not layers:
             return replace(found, reason="no earlier map tells the classes of these images apart by its mean")

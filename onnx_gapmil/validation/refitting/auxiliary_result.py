@@ -97,6 +97,7 @@ class AuxiliaryFit:
         output: the new output's name; "" where no classifier knows anything.
         proof: of the model; None where it was not built.
         output_path: where it was written; None where it was not.
+        source: where the vendor's model lies.
     """
 
     model: str
@@ -111,6 +112,7 @@ class AuxiliaryFit:
     output: str = ""
     proof: AuxiliaryProof | None = None
     output_path: Path | None = None
+    source: Path | None = None
 
     @property
     def written(self) -> bool:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import column_percent, count, percent, points, points_range
+from onnx_gapmil.show.terminal.left_behind import left_behind_note
 from onnx_gapmil.validation.refitting.text import SAID, SHOWN, judged_lines, line_of
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def auxiliary_note(found: AuxiliaryFit) -> RenderableType:
         lines += _proved(found)
     if found.output_path is not None:
         lines.append(Text.assemble("Written: ", (visible(str(found.output_path)), "bold")))
+        if found.source is not None and (note := left_behind_note(found.source, found.output_path)):
+            lines.append(Text(note))
     return Group(*lines)
 
 

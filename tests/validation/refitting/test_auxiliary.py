@@ -74,6 +74,10 @@ def test_the_vendors_outputs_stay_and_the_finer_grid_gives_the_same_scores(boxed
     assert (found.localized.images, found.localized.objects) == (30, 30)
     assert found.proof is not None
     assert found.proof.grid.passed
+    said = said_of(auxiliary_note(found))
+    assert "30 objects in 30 held-out images" in said
+    assert "finer, 24 x 24 cells" in said
+    assert "digits_torch_legacy.preprocess.json" in said, "what lies beside the vendor's model and not beside this one"
 
 
 def test_with_scores_the_file_answers_as_was_judged(
