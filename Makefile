@@ -67,7 +67,7 @@ samples-%: $(VENV)/samples-%/.ready
 samples-flexpooling: $(VENV)/samples-torch/.ready
 	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py
 
-flexpooling: $(VENV)/samples-torch/.ready ## Train FlexPooling's nets, audit them, write docs/flexpooling.md (an hour).
+flexpooling: $(VENV)/samples-torch/.ready ## Train FlexPooling's nets, audit them, write docs/flexpooling.md (hours).
 	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py --study build/flexpooling
 	@$(RUN) -m benchmarks.flexpooling build/flexpooling --markdown docs/flexpooling.md
 
