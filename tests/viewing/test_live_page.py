@@ -122,7 +122,7 @@ def test_a_server_that_is_gone_is_said(visit: Callable[..., Shown], serve: Any) 
 def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: Any, width: int) -> None:
     with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
         shown = visit(server, viewport={"width": width, "height": 1000})
-        expect(shown.page.locator(".view-title")).to_have_text([DIGITS.name, KERAS.name])
+        expect(shown.page.locator(".view-title")).to_have_text([f"Old {DIGITS.name}", f"New {KERAS.name}"])
         other = Classifier(KERAS, provider="cpu").predict(SCENES[0])
         assert other.places is not None
         assert other.grid is not None

@@ -14,7 +14,7 @@ class Classes {
     const orders = [["rank", "image rank"], ["best", "best cell"], ["won", "share of cells won"]];
     this.order = make("select", { id: "sort" }, ...orders.map(([value, text]) => make("option", { value }, text)));
     this.order.addEventListener("change", () => on.sort(this.order.value));
-    this.count = make("p", { class: "soft", role: "status", id: "class-count" });
+    this.count = make("p", { class: "soft", role: "status", id: "listed-count" });
     this.pins = make("p", { class: "pins", id: "pins" });
     this.list = make("ul", { class: "class-cards" });
     this.more = make("button", { type: "button", class: "quiet", id: "more" }, "Show more");

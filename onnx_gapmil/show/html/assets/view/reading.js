@@ -20,8 +20,9 @@ class Reading {
     return row;
   }
 
-  // `title` and `note` are text or nodes; `ranking` is shown as far as it goes; `after` says what follows.
-  fill(answer, { title, note = "", ranking = [], after = "" }) {
+  // `title` and `note` are text or nodes; `ranking` is shown as far as it goes; `after` says what follows. `signed` shows
+  // the sign of every number, as of differences, and how far each is from 0.
+  fill(answer, { title, note = "", ranking = [], after = "", signed = false }) {
     this.title.replaceChildren(...[title].flat());
     this.note.replaceChildren(...[note].flat());
     this.after.replaceChildren(...[after].flat());
@@ -38,9 +39,10 @@ class Reading {
       row.name.textContent = shortIn(answer.head, entry.index);
       row.name.title = answer.name(entry.index);
       row.mark.hidden = answer.head.reading !== "multi-label" || !(entry.above > 0);
-      row.logit.textContent = shown(entry.logit);
+      row.logit.textContent = `${signed && entry.logit > 0 ? "+" : ""}${shown(entry.logit)}`;
       row.score.textContent = scored ? percent(entry.score) : "";
-      row.fill.style.width = `${100 * (scored ? entry.score : Math.max(0, entry.logit || 0) / most)}%`;
+      row.fill.style.width = `${100 * (scored ? entry.score : Math.max(0, (signed ? Math.abs(entry.logit) : entry.logit) || 0) / most)}%`;
+      row.fill.className = signed ? `fill ${entry.logit < 0 ? "less" : "more"}` : "fill";
       row.button.disabled = !answer.has(entry.index) || !answer.head.arranged;
       row.button.title = row.button.disabled ? "" : `Show the map of ${answer.name(entry.index)}`;
     });
