@@ -338,6 +338,7 @@ def merge(
     output: str | Path,
     *,
     gallery: int | None = None,
+    page_classes: int | None = None,
     model: str | Path | None = None,
     data: str | Path | None = None,
 ) -> AuditSummary | Comparison | MergedPredictions:
@@ -347,6 +348,7 @@ def merge(
         folders: the result folders of all shards, in any order.
         output: the folder for the results of the whole.
         gallery: images to show in the report; None for as many as the verb shows.
+        page_classes: of each of these the classes whose cells the report keeps; None for as many as the verb keeps.
         model: of an audit, where the model lies, if it is not where the shards had it.
         data: of an audit or a comparison, where the images lie, if they are not where the shards had them.
 
@@ -358,7 +360,12 @@ def merge(
             do.
     """
     merged = run_merge(
-        [Path(folder) for folder in folders], Path(output), gallery=gallery, model=_path(model), data=_path(data)
+        [Path(folder) for folder in folders],
+        Path(output),
+        gallery=gallery,
+        page_classes=page_classes,
+        model=_path(model),
+        data=_path(data),
     )
     return merged.result
 
@@ -449,6 +456,7 @@ def audit(
     thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -474,6 +482,7 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
     thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -501,6 +510,8 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
         thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
+        page_classes: of each of these the classes whose cells the report keeps, to be touched there; the most telling
+            32 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
@@ -550,6 +561,7 @@ def audit(  # type: ignore[misc]  # of a shard, the other options are those of t
         parse_sizes(size),
         Path(output),
         gallery=gallery,
+        page_classes=page_classes,
         restart=restart,
         progress=lambda found: told(found.done, found.total),
     )
@@ -593,6 +605,7 @@ def compare(
     provider: str = "auto",
     batch: int | None = None,
     gallery: int = 60,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -629,6 +642,7 @@ def compare(  # type: ignore[misc]  # of a shard, the other options are those of
     provider: str = "auto",
     batch: int | None = None,
     gallery: int = 60,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -668,6 +682,8 @@ def compare(  # type: ignore[misc]  # of a shard, the other options are those of
         provider: where to run.
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
+        page_classes: of each of these, and of either model, the classes whose cells the report keeps, to be touched
+            there; the most telling 12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
@@ -728,7 +744,12 @@ def compare(  # type: ignore[misc]  # of a shard, the other options are those of
             request, Path(output), part, restart=restart, progress=lambda found: told(found.done, found.total)
         )
     return run_compare(
-        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+        request,
+        Path(output),
+        gallery=gallery,
+        page_classes=page_classes,
+        restart=restart,
+        progress=lambda found: told(found.done, found.total),
     )
 
 

@@ -98,6 +98,12 @@ _FILE = click.Path(path_type=Path)
         show_default=True,
         help="Images to show in report.html, those that changed most.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images and either model in report.html. Default: of the label, of the best and of the best of each cell, 12 at the most.",
+    ),
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished comparison could go on."),
     json_option,
@@ -132,6 +138,7 @@ def command(
     stitch_new: str | None,
     batch: int | None,
     gallery: int,
+    page_classes: int | None,
     shard: Shard | None,
     restart: bool,
     as_json: bool,
@@ -197,7 +204,13 @@ def command(
                 )
                 return say_shard(part, "compared", as_json=as_json)
             found = compare(
-                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+                request,
+                output,
+                gallery=gallery,
+                page_classes=page_classes,
+                restart=restart,
+                announce=teller.announce,
+                progress=teller.update,
             )
     except KeyboardInterrupt:
         if teller.done:

@@ -47,6 +47,12 @@ TOUCH_ADDRESS = {
     "find": "",
     "sort": "rank",
 }
+#: The same in the address of a report, which has a map and words to find of its own.
+WITHIN_ADDRESS = {
+    **{key: value for key, value in TOUCH_ADDRESS.items() if key not in ("head", "map", "find")},
+    "over": "",
+    "among": "",
+}
 
 
 def touch_colours() -> dict[str, Any]:

@@ -24,7 +24,6 @@ class ChangeView extends ModelView {
   }
 
   show(photo, answer) {
-    this.element.hidden = answer === null;
     if (answer === null) this.answer = null;
     else super.show(photo, answer);
   }

@@ -45,6 +45,7 @@ function keptOfMaps(image, own = (index) => index) {
   const step = (image.high - image.low) / (image.depth === 16 ? 65535 : 255);
   return {
     classes: image.classes.map(own),
+    labels: (image.labels ?? []).map(own),
     values: logitsOf(levels, 1, () => image.low, () => step, false),
     error: step / 2,
     bestKept: Boolean(image.best_kept),
@@ -64,6 +65,7 @@ class Answer {
     this.classes = kept.classes ?? Array.from({ length: head.classes }, (_, index) => index);
     this.slots = new Map(this.classes.map((index, slot) => [index, slot]));
     this.ranks = new Map();
+    this.labels = kept.labels ?? []; // of the image, where it has any
   }
 
   // As a page of photos keeps it: each class's cells between its own lowest and highest.

@@ -30,7 +30,7 @@ const keyOk = (key) => /^(mean|max|lse=[\d.]+|topk=\d+)$/.test(key);
 
 // `models` as the page's data have them; `address` has state and set(changes, options); `answerOf(photo, model, head)`
 // gives an Answer, `linkOf(head, head)` the class of the other that is one's; `usual(photo)` the map that is on where
-// the address says none, undefined for that of the best class; `change`, of two models, {title, of(photo, answers)};
+// the address says none, undefined for that of the best class; `change`, of two models, {of(photo), evidence}: a ChangeAnswer, null where it is not known, and what it is of;
 // `cutAt` the threshold at which boxes begin; `rendered` is called with the views after each change.
 function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = () => undefined, change = null, cutAt = 0.5, rendered = () => {} }) {
   const several = models.length > 1;
@@ -274,9 +274,11 @@ function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = ()
     const [first] = views;
     const fresh = !before || before.photo !== now.photo || before.answers.some((answer, place) => answer !== now.answers[place]);
     if (fresh) {
+      const gap = changed ? change.of(now.photo) : null;
+      body.classList.toggle("three", gap !== null); // photos are fitted to their columns
+      if (changed) changed.element.hidden = gap === null;
       views.forEach((view, place) => view.show(now.photo, now.answers[place]));
-      if (changed) changed.show(now.photo, change.of(now.photo, now.answers));
-      body.classList.toggle("three", Boolean(changed && changed.answer));
+      if (changed) changed.show(now.photo, gap);
     }
     const { pool: key, smooth, opacity: strength, cut: level } = now;
     for (const [place, view] of seen().entries()) {
