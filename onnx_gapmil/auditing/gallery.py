@@ -330,8 +330,8 @@ def telling_classes(
         most: so many are kept, with the image's next ones behind these; None for 32 at the most, and no others.
 
     Returns:
-        At most 32 or so many, or all labels if they are more; true ones and the image's first before the others, which come by
-        their highest logit.
+        At most 32 or so many, or all labels if they are more; true ones and the image's first before the others,
+        which come by their highest logit.
     """
     room = _CLASSES if most is None else most
     if len(grid) <= room:

@@ -96,9 +96,7 @@ def audit_sizes(
     rows = wanted if request.stitch == 1 else [(wanted[0][0], 1), *wanted]
     if len(rows) == 1:
         only = alone(request, sizes)
-        return measure_audit(
-            only, output, gallery, restart, announce, progress, note, page_classes=page_classes
-        )[0]
+        return measure_audit(only, output, gallery, restart, announce, progress, note, page_classes=page_classes)[0]
     source = load_model(request.model)
     for size, _ in wanted:
         at_size(source, size)

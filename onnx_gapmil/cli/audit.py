@@ -101,7 +101,8 @@ if TYPE_CHECKING:
         "--page-classes",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Keep the cells of N classes of each of these images in report.html. Default: of the label, of the best and of the best of each cell, 32 at the most.",
+        help="Keep the cells of N classes of each of these images in report.html, to be touched there. Default: the "
+        "label's, the image's best and the best of each cell, 32 at the most.",
     ),
     fast_decode_option,
     shard_option,

@@ -102,7 +102,8 @@ _FILE = click.Path(path_type=Path)
         "--page-classes",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Keep the cells of N classes of each of these images and either model in report.html. Default: of the label, of the best and of the best of each cell, 12 at the most.",
+        help="Keep the cells of N classes of each of these images, and of either model, in report.html, to be touched "
+        "there. Default: the label's, the image's best and the best of each cell, 12 at the most.",
     ),
     shard_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished comparison could go on."),

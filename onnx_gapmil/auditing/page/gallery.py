@@ -74,8 +74,8 @@ def _hint(gallery: Gallery) -> Markup:
     else:
         text = (
             "On each photo lies the map of its label: how strongly each cell speaks for it. Point at a cell "
-            "or use the arrow keys to see its classes; click to open the photo at large, with that cell kept and all that "
-            "can be touched. A class's name shows its map instead."
+            "or use the arrow keys to see its classes; click to open the photo at large with that cell kept, and all "
+            "that can be touched. A class's name shows its map instead."
         )
     return tag("p", text, class_="hint")
 

@@ -21,7 +21,8 @@ class TouchedAnswer:
     Attributes:
         shape: (rows, columns) of the grid, also where it is not known where they lie.
         best_kept: whether the five best classes of every cell are among those whose cells are kept.
-        logits: of the image, all K, little-endian float32, in Base64.
+        logits: of the image, of the classes whose cells are kept, little-endian float32, in Base64.
+        sum: the log-sum-exp of the image's logits of all classes.
         winners: of each cell the class that wins it, -1 for nobody, little-endian int32, in Base64.
         placeless: the share of the answer that no place brings; None of a head without a class token.
     """
@@ -29,6 +30,7 @@ class TouchedAnswer:
     shape: tuple[int, int]
     best_kept: bool
     logits: str
+    sum: float
     winners: str
     placeless: float | None
 
@@ -49,11 +51,12 @@ def touched_answer(
         classes: whose cells are kept.
         placeless: see `placeless_of`.
     """
-    cells = np.asarray(grid, dtype=np.float64)
+    cells, whole = np.asarray(grid, dtype=np.float64), np.asarray(logits, dtype=np.float64)
     return TouchedAnswer(
         shape=(int(cells.shape[1]), int(cells.shape[2])),
         best_kept=set(best_of_cells(cells, reading)) <= set(classes),
-        logits=text_of(np.asarray(logits).astype("<f4")),
+        logits=text_of(whole[list(classes)].astype("<f4")),
+        sum=float(np.logaddexp.reduce(whole)),
         winners=text_of(reading.winners(cells).astype("<i4")),
         placeless=placeless,
     )

@@ -279,14 +279,10 @@ class _Told:
         """What is kept beside the maps."""
         model, found = self.side.classifier, self.answered.grids[self.side.classifier.place]
         placeless = placeless_of(found, 0, independent=model.head.activation == "sigmoid")
-        return touched_answer(
-            self.seen.grid, with_two_classes(found.logits[0]), model.reading, self.classes, placeless
-        )
+        return touched_answer(self.seen.grid, with_two_classes(found.logits[0]), model.reading, self.classes, placeless)
 
 
-def _classes(
-    sides: Sides, record: PairRecord, old: Seen, new: Seen, most: int | None
-) -> tuple[list[int], list[int]]:
+def _classes(sides: Sides, record: PairRecord, old: Seen, new: Seen, most: int | None) -> tuple[list[int], list[int]]:
     """The telling classes of both, in their own numbers: each has the partners of the other's."""
     room = _CLASSES if most is None else most
     mine = telling_classes(old.grid, [index for index, _ in record.old.top], record.old.labels, most)[:room]

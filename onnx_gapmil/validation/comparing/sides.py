@@ -60,7 +60,7 @@ class OpenedSide:
         aggregator: what its answer is made of its cells by.
         preprocess: how photos become its inputs, where that comes from, and whether it was guessed.
         preprocess_source: where that comes from.
-        preprocess_assumed: whether it was guessed.
+        preprocess_assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         labels_source: how the data's labels became its classes; "" without labels.
         preprocess_guessed: which parts of the preprocessing nothing states.
     """

@@ -28,8 +28,8 @@ def images_section(gallery: Gallery) -> Markup | None:
         tag(
             "p",
             "Point at a cell: the same place lights up in both models and in the change, each with its classes there. "
-            "Click to open the photo at large, with that cell kept and all that can be touched. A class's name shows its "
-            "map.",
+            "Click to open the photo at large with that cell kept, and all that can be touched. A class's name shows "
+            "its map.",
             class_="hint",
         ),
         tag("noscript", tag("p", NO_SCRIPT)),

@@ -106,7 +106,7 @@ function overlaySvg(view, options) {
 
 const bytesIn = (array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
-// logits (K,), grid (classes, rows, columns), classes, and cells (rows, columns, 4) in pixels of the photo as stored; of
+// logits (K,), or in a report those of `classes`, grid (classes, rows, columns), classes, and cells (rows, columns, 4) in pixels of the photo as stored; of
 // what changed between two models `change` in place of the first two.
 function arraysOf(view) {
   const { answer, photo } = view;

@@ -140,7 +140,7 @@ class ModelView {
       title: "Whole image",
       note: [by, ...(pool ? [". ", ...ownText(answer, ranking, own)] : [])],
       ranking: ranking.slice(0, LISTED),
-      after: [...[presentText(answer, ranking)].flat(), pool ? ` ${keptText(answer)}` : ""],
+      after: [...[presentText(answer, ranking)].flat(), pool || !answer.hasAll ? ` ${keptText(answer)}` : ""],
     });
   }
 

@@ -49,7 +49,8 @@ function keptOfMaps(image, own = (index) => index) {
     values: logitsOf(levels, 1, () => image.low, () => step, false),
     error: step / 2,
     bestKept: Boolean(image.best_kept),
-    logits: floatsOf(image.logits),
+    logits: floatsOf(image.logits), // of these classes alone, with the sum of all
+    sum: image.sum,
     sums: floatsOf(image.lse),
     winners: new Int32Array(bytesOf(image.winners).buffer),
   };
@@ -57,13 +58,14 @@ function keptOfMaps(image, own = (index) => index) {
 
 class Answer {
   // `kept` has what a page keeps of the grid, decoded: classes (null for all), values, error, bestKept, logits, sums,
-  // winners.
+  // winners; where logits are of these classes alone, `sum` is the log-sum-exp of all.
   constructor(head, { grid, window, placeless }, kept) {
     Object.assign(this, { head, window, placeless }, kept);
     [this.rows, this.columns] = grid;
     this.cells = this.rows * this.columns;
     this.classes = kept.classes ?? Array.from({ length: head.classes }, (_, index) => index);
     this.slots = new Map(this.classes.map((index, slot) => [index, slot]));
+    this.sum = kept.sum ?? null;
     this.ranks = new Map();
     this.labels = kept.labels ?? []; // of the image, where it has any
   }
@@ -90,6 +92,11 @@ class Answer {
 
   get isWhole() {
     return this.classes.length === this.head.classes;
+  }
+
+  // Whether the image's own logits are those of all classes, and not of those alone whose cells are kept.
+  get hasAll() {
+    return this.sum === null || this.isWhole;
   }
 
   has(index) {
@@ -158,8 +165,8 @@ class Answer {
   ranking(key, cells = null) {
     if (!key && cells === null) {
       if (!this.ranks.has("")) {
-        const all = Array.from(this.logits, (_, index) => index);
-        this.ranks.set("", this.withScores(this.ranked(all, (index) => this.logits[index]), this.imageSum()));
+        const all = this.sum === null ? Array.from(this.logits, (_, index) => index) : this.classes;
+        this.ranks.set("", this.withScores(this.ranked(all, (_, slot) => this.logits[slot]), this.imageSum()));
       }
       return this.ranks.get("");
     }
@@ -178,6 +185,7 @@ class Answer {
   }
 
   imageSum() {
+    if (this.sum !== null) return this.sum;
     const top = this.logits.reduce((most, value) => Math.max(most, value), -Infinity);
     return top + Math.log(this.logits.reduce((sum, value) => sum + Math.exp(value - top), 0));
   }
