@@ -151,11 +151,23 @@ def photo_address(
     for longest, quality in trials:
         scale = min(1.0, longest / max(height, width))
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = pixels if scale == 1.0 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        small = pixels if scale == 1.0 else _shrunk(pixels, size, exact=budget is not None)
         text = _address(small, "jpeg", [cv2.IMWRITE_JPEG_QUALITY, quality])
         if budget is None or len(text) <= budget:
             break
     return text, size
+
+
+def _shrunk(pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, exact: bool) -> npt.NDArray[np.uint8]:
+    """Made smaller, to (width, height): by area, or in less than half of the time by a whole factor of that and bilinear."""
+    if exact:
+        return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    height, width = pixels.shape[:2]
+    factor = max(1, min(height // size[1], width // size[0]))
+    whole = (size[0] * factor, size[1] * factor)
+    near = pixels if factor == 1 else cv2.resize(pixels, whole, interpolation=cv2.INTER_LINEAR)
+    kind = cv2.INTER_LINEAR if factor == 1 else cv2.INTER_AREA
+    return np.asarray(cv2.resize(near, size, interpolation=kind), np.uint8)
 
 
 def _address(pixels: npt.NDArray[np.uint8], kind: str, settings: Sequence[int]) -> str:

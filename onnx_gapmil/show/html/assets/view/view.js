@@ -6,14 +6,16 @@
   const touch = touchOf({ models, address, answerOf: answersAsKept(models) });
 
   const strip = make("ul", { class: "strip", "aria-label": "Photos" });
+  // Those that are there stay: their pictures would be decoded anew.
   const fillStrip = () => {
     strip.hidden = photos.length < 2;
     const item = (photo, place) => {
-      const button = make("button", { type: "button", title: photo.name }, make("img", { src: String(photo.thumb).startsWith("data:image/") ? photo.thumb : null, alt: "" }), isolated(photo.name, { class: "file" }));
+      const button = make("button", { type: "button", title: photo.name }, make("img", { src: String(photo.thumb).startsWith("data:image/") ? photo.thumb : null, alt: "", decoding: "async" }), isolated(photo.name, { class: "file" }));
       button.addEventListener("click", () => address.set({ photo: String(place), cell: "", rect: "", map: /^\d+$/.test(address.state.map) ? "" : address.state.map }));
       return make("li", {}, button);
     };
-    strip.replaceChildren(...photos.map(item));
+    const known = strip.children.length;
+    strip.append(...photos.slice(known).map((photo, place) => item(photo, known + place)));
   };
 
   function render(state) {
