@@ -159,7 +159,7 @@ def photo_address(
 
 
 def _shrunk(pixels: npt.NDArray[np.uint8], size: tuple[int, int], *, exact: bool) -> npt.NDArray[np.uint8]:
-    """Made smaller, to (width, height): by area, or in less than half of the time by a whole factor of that and bilinear."""
+    """Made smaller, to (width, height): by area, or, in less than half of the time, bilinear and by a whole factor."""
     if exact:
         return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     height, width = pixels.shape[:2]

@@ -173,7 +173,7 @@ class PictureLayout:
         return [region for layer in layers for region in regions(layer)]
 
     def _worth_a_box(self, region: Region) -> bool:
-        return least_boxed(self.scores.cells) <= region.cells < self.scores.cells
+        return bool(least_boxed(self.scores.cells) <= region.cells < self.scores.cells)
 
     def _legend(self, x: int, y: int, width: int) -> int:
         """Returns where it ends."""
