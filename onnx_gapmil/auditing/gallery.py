@@ -298,10 +298,11 @@ def told_model(classifier: Classifier, request: Request, chosen: ResolvedPreproc
     Args:
         classifier: the model.
         request: what was asked for of it.
-        chosen: how photos became its inputs.
+        chosen: how photos became its inputs, where labelled images told.
     """
+    found = request.preprocess == AUTO
     asked = {
-        "preprocess": chosen.preprocess if request.preprocess == AUTO else request.preprocess,
+        "preprocess": chosen.preprocess if found else request.preprocess,
         "names": request.names,
         "head": request.head,
         "thresholds": request.thresholds,
@@ -309,7 +310,9 @@ def told_model(classifier: Classifier, request: Request, chosen: ResolvedPreproc
         "size": request.size,
         "stitch": request.stitch if request.stitch > 1 else None,
     }
-    return page_model(classifier, asked, fast_decode=request.fast_decode, used=chosen, only=True)
+    # What a run that goes on takes over of an earlier one says less of where it comes from than the model itself.
+    used = chosen if found else classifier.preprocess
+    return page_model(classifier, asked, fast_decode=request.fast_decode, used=used, only=True)
 
 
 def fractions(box: Fractions, width: int, height: int) -> Fractions:

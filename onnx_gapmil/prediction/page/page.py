@@ -96,6 +96,7 @@ def _guesses(models: Sequence[PageModel]) -> list[Markup]:
         told += list(model.warnings)
         if told:
             beside = tag("b", bdi(model.name), ": ") if len(models) > 1 else None
-            wrong = " If it is wrong, every number here is." if model.guess else ""
-            found.append(tag("p", beside, tag("b", told[0]), f"{wrong} ", " ".join(told[1:]), class_="guess"))
+            wrong = " If it is wrong, every number here is; --preprocess takes what the vendor says. "
+            told_so = wrong if model.guess else " "
+            found.append(tag("p", beside, tag("b", told[0]), told_so, " ".join(told[1:]), class_="guess"))
     return found

@@ -60,12 +60,12 @@ class ChangeExplorer extends LinkedExplorer {
     const gaps = this.grid.classes.map((index, slot) => ({ index, gap: this.grid.logit(slot, cell) }));
     gaps.sort((a, b) => Math.abs(b.gap) - Math.abs(a.gap));
     const reach = this.grid.high || 1;
-    const shown = gaps.slice(0, this.count).map(({ index, gap }) => ({ index, gap, share: Math.abs(gap) / reach }));
-    this.panel.fill(this.title(cell), shown, null);
+    const listed = gaps.slice(0, this.count).map(({ index, gap }) => ({ index, gap, share: Math.abs(gap) / reach }));
+    this.panel.fill(this.title(cell), listed, null);
     this.panel.rows.forEach((row, place) => {
-      if (!shown[place]) return;
-      const { gap } = shown[place];
-      row.value.textContent = `${gap > 0 ? "+" : ""}${gap.toFixed(2)}`;
+      if (!listed[place]) return;
+      const { gap } = listed[place];
+      row.value.textContent = `${gap > 0 ? "+" : ""}${shown(gap)}`;
       row.fill.classList.toggle("less", gap < 0);
     });
   }

@@ -89,8 +89,8 @@ class Explorer {
     this.legendName.replaceChildren(...classes.flatMap((index, place) => (place ? [" − ", isolated(nameOf(index))] : [isolated(nameOf(index))])));
     this.legendName.title = classes.map(nameOf).join(" − ");
     if (map === null) return;
-    this.ends[0].textContent = map.low.toFixed(1);
-    this.ends[1].textContent = map.high.toFixed(1);
+    this.ends[0].textContent = map.low.toFixed(1).replace("-", "−");
+    this.ends[1].textContent = map.high.toFixed(1).replace("-", "−");
     this.zero.hidden = map.low >= 0 || map.high <= 0;
     this.zero.style.left = `${(-100 * map.low) / (map.high - map.low)}%`;
   }
