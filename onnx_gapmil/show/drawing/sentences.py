@@ -33,7 +33,7 @@ _BY_SIGN = (
     "connected areas of a class{boxed}."
 )
 #: Which areas have a box in the picture; the results list the smaller ones, too.
-_BOXED = ", at most one a class, of {least} cells or more"
+_BOXED = ": one a class, of {least} cells or more"
 #: The share of all cells that an area with a box has at the least.
 _LEAST = 0.03
 
