@@ -13,6 +13,7 @@ added to that.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -113,7 +114,7 @@ def _schema() -> Any:
     )
 
 
-class Stop(Exception):
+class StopError(Exception):
     """The run is stopped here."""
 
 
@@ -132,14 +133,12 @@ def stopped(model: str, data: str, output: str, images: int) -> dict[str, Any]:
 
     def until(progress: Any) -> None:
         if progress.done >= min(MEASURED, images):
-            raise Stop
+            raise StopError
 
     BatchJournal.add = kept  # type: ignore[method-assign]
     start = time.perf_counter()
-    try:
+    with contextlib.suppress(StopError):
         audit(Request(Path(model), Path(data), preprocess="unit", offset=0), Path(output), gallery=0, progress=until)
-    except Stop:
-        pass
     seconds = time.perf_counter() - start
     BatchJournal.add = real  # type: ignore[method-assign]
     records = [record for batch, _ in batches for record in batch]
@@ -149,9 +148,7 @@ def stopped(model: str, data: str, output: str, images: int) -> dict[str, Any]:
     with Journal(Path(output) / ".audit") as journal:
         for place in range(len(records), images, size):
             rows = range(place, min(place + size, images))
-            again = [
-                replace(records[row % MEASURED], image=records[0].image.replace("#0", f"#{row}")) for row in rows
-            ]
+            again = [replace(records[row % MEASURED], image=records[0].image.replace("#0", f"#{row}")) for row in rows]
             journal.add(again, [identity] * len(again))
     return {"seconds": seconds, "measured": len(records)}
 

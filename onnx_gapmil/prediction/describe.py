@@ -111,7 +111,7 @@ class Describer:
         return class_label(index, self._names, features=self._head.features_of != ())
 
     def _best(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...]:
-        return self._scored(_highest(reading.above(logits), self._top), logits, reading)
+        return self._scored(highest_places(reading.above(logits), self._top), logits, reading)
 
     def _present(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...] | None:
         if not reading.multi_label:
@@ -195,7 +195,7 @@ class Describer:
         return tuple(boxes)
 
 
-def _highest(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+def highest_places(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
     """Where the highest values are, best first, of equal ones the first; only what may be among them is sorted."""
     if not 0 < count < len(values) or np.isnan(values).any():
         return np.argsort(-values, kind="stable")[:count]
