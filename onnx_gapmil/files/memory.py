@@ -58,7 +58,7 @@ def shared(values: tuple[T, ...]) -> tuple[T, ...]:
     """The same values in a tuple that equal ones have too: of a million images few have ranks or cells of their own.
 
     Args:
-        values: numbers of one type, or texts.
+        values: whole numbers, texts, or tuples of such.
     """
     found = _known.get(values)
     if found is None:
