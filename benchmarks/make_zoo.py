@@ -172,7 +172,7 @@ def key(row: dict[str, Any]) -> str:
     return f"{row['framework']}/{row['exporter']}/{row['group']}/{row['model']}"
 
 
-def run_framework(framework: str, results: Results, again: str, only: str, limit: float) -> None:
+def run_framework(framework: str, results: Results, again: str, only: str, limit: float, check_limit: float) -> None:
     """Export and check every case that has no result yet; the next export runs while the last one is checked."""
     python = environment(framework)
     script = f"benchmarks.zoo.export_{framework}"
@@ -196,7 +196,9 @@ def run_framework(framework: str, results: Results, again: str, only: str, limit
             exported = exporter.ask(case, limit)
             if waiting is not None:
                 waiting.result()
-            waiting = pool.submit(_finish, case, exported, checker, Path(folder), results, f"{number}/{len(cases)}")
+            waiting = pool.submit(
+                _finish, case, exported, checker, check_limit, Path(folder), results, f"{number}/{len(cases)}"
+            )
         if waiting is not None:
             waiting.result()
 
@@ -210,7 +212,13 @@ def _due(row: dict[str, Any] | None, again: str) -> bool:
 
 
 def _finish(
-    case: dict[str, Any], exported: dict[str, Any], checker: Worker, folder: Path, results: Results, count: str
+    case: dict[str, Any],
+    exported: dict[str, Any],
+    checker: Worker,
+    check_limit: float,
+    folder: Path,
+    results: Results,
+    count: str,
 ) -> None:
     """Check one export, write its line, delete its files."""
     row = {
@@ -223,7 +231,7 @@ def _finish(
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])
     else:
-        checked = checker.ask({**case, "file": exported["file"]}, CHECK_TIMEOUT)
+        checked = checker.ask({**case, "file": exported["file"]}, check_limit)
         if "error" in checked:
             checked.update(got="crashed", why=checked.pop("error"))
         checked["check_seconds"] = checked.pop("seconds", None)
@@ -256,6 +264,12 @@ def main() -> int:
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT, help=f"seconds for one export (default {TIMEOUT:.0f})"
     )
+    parser.add_argument(
+        "--check-timeout",
+        type=float,
+        default=CHECK_TIMEOUT,
+        help=f"seconds for lifting and checking one model (default {CHECK_TIMEOUT:.0f})",
+    )
     parser.add_argument("--report", action="store_true", help="only write the page from the results so far")
     options = parser.parse_args()
     unknown = set(options.frameworks) - set(FRAMEWORKS)
@@ -267,7 +281,7 @@ def main() -> int:
     if not options.report:
         for framework in options.frameworks or FRAMEWORKS:
             try:
-                run_framework(framework, results, options.again, options.only, options.timeout)
+                run_framework(framework, results, options.again, options.only, options.timeout, options.check_timeout)
             except subprocess.CalledProcessError as error:  # an environment that does not install spoils no other
                 broken.append(f"{framework}: {' '.join(map(str, error.cmd))} ended with exit code {error.returncode}")
     rows = list(results.read().values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -74,3 +75,14 @@ def test_no_folder_hides_a_public_function() -> None:
     names = {path.stem for path in package.iterdir()}
     assert not names & set(api.__all__)
     assert (package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(("verb", "options"), [("audit", "AuditOptions"), ("compare", "CompareOptions")])
+def test_the_options_of_a_shard_are_those_of_the_whole(verb: str, options: str) -> None:
+    """What a type checker reads (the overloads' options) and what Python reads (the function) are the same."""
+    module = importlib.import_module(f"onnx_gapmil.api.{verb}")
+    told = inspect.signature(getattr(module, verb)).parameters
+    keywords = {name: each.annotation for name, each in told.items() if each.kind is each.KEYWORD_ONLY}
+    assert keywords.pop("shard") == "Shard | str | None"
+    read = {name: kind.__forward_arg__ for name, kind in getattr(module, options).__annotations__.items()}
+    assert keywords == read

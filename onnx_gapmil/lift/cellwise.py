@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.frames import frames_along
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -37,6 +38,7 @@ def in_each_cell(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, detail
     if lifted.batch_axis is None or lifted.batch_axis < 0 or lifted.quantization is not None:
         raise walk.refuse("unknown-operator", node, "its input has no batch axis of its own, or holds integers")
     inner, axis = _trial(node, walk, lifted, data)
+    _keep_frames_apart(node, walk, lifted, data)
     build, before = walk.build, lifted.batch_axis
     cells = build.node("Transpose", [lifted.name], perm=[0, 2, 3, 1])
     rows = build.reshape(cells, [-1, *lifted.inner_shape])
@@ -89,10 +91,33 @@ def _trial(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> tuple[tup
     if np.abs(answers[2] - (answers[0] + answers[1]) / 2).max(initial=0) > limit:
         raise walk.refuse("unknown-operator", node, "it does not commute with averaging")
     moved = np.abs(other - answers[0]) > limit
-    for axis, dim in enumerate(moved.shape):
-        if dim == _TRIAL and not np.delete(moved, 1, axis).any():
-            return tuple(np.delete(moved.shape, axis).tolist()), axis
-    raise walk.refuse("spatial-mixing-after-pool", node, "it mixes the images of a batch")
+    axis = _only_along(moved, _TRIAL)
+    if axis is None:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it mixes the images of a batch")
+    return tuple(np.delete(moved.shape, axis).tolist()), axis
+
+
+def _only_along(moved: np.ndarray, extent: int) -> int | None:
+    """The axis of an extent along which nothing moved but at its second place; None if there is none."""
+    fits = (axis for axis, dim in enumerate(moved.shape) if dim == extent)
+    return next((axis for axis in fits if not np.delete(moved, 1, axis).any()), None)
+
+
+def _keep_frames_apart(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> None:
+    """Pooled frames of a clip become cells of the grid, with a place each.
+
+    Raises:
+        HeadRefused: the operator brings one frame's numbers to another.
+    """
+    for axis, extent in enumerate(lifted.shape):
+        if axis == lifted.batch_axis or extent < 2 or frames_along(walk, data, axis) is None:
+            continue
+        values = np.random.default_rng(0).standard_normal(lifted.shape).astype(lifted.dtype)
+        changed = values.copy()
+        changed[(slice(None),) * axis + (1,)] += 1
+        before, after = (walk.run_node(node, {data: each})[0] for each in (values, changed))
+        if _only_along(before != after, extent) is None:
+            raise walk.refuse("spatial-mixing-after-pool", node, "it works over pooled frames, and mixes them")
 
 
 def _moved(rank: int, source: int, target: int) -> list[int]:

@@ -272,6 +272,12 @@ def test_open_number_of_frames(frames: int) -> None:
             id="convolution_over_frames",
         ),
         pytest.param(
+            POOL + "g = Reshape(f, clip)  l = CumSum(g, one)  a = ReduceMean<axes=[1], keepdims=0>(l)"
+            "  y = Gemm<transB=1>(a, k, b)",
+            "spatial-mixing-after-pool",
+            id="running_sum_over_frames",
+        ),
+        pytest.param(
             POOL + "g = Reshape(f, clip)  a = ReduceMax<axes=[1], keepdims=0>(g)  y = Gemm<transB=1>(a, k, b)",
             "spatial-mixing-after-pool",
             id="largest_frame",

@@ -71,6 +71,13 @@ def lift_einsum(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_linear(node: gs.Node, walk: Lifting) -> Lifted:
     """Sums of channels by fixed numbers, such as the running sum of an ordinal head: the same in every cell."""
     data = node.inputs[0].name
+    found = walk.try_lift(data)
+    order = walk.value(node.inputs[1].name) if node.op == "CumSum" else None
+    if isinstance(found, Refusal) and found.code == "no-spatial-pool" and order is not None:
+        axis = int(order.reshape(-1)[0]) % len(walk.shape(data))
+        if walk.holds_places(data, axis):
+            what = "it adds up places one after the other, and what is read of it is not their whole sum"
+            raise walk.refuse("unknown-operator", node, what)
     lifted = walk.lift(data)
     if not all(walk.is_fixed(read.name) for read in node.inputs[1:] if read.name):
         raise walk.refuse("unknown-operator", node, "its other operands depend on the image")

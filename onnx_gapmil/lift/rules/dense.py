@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.cellwise import in_each_cell
 from onnx_gapmil.lift.rules.activations import fused_activation
 from onnx_gapmil.lift.rules.affine import lift_companion
@@ -157,9 +158,14 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     # The trunk's last convolution, from which the walk learns that nothing pooled its map; or a fully connected layer
     # spelled as a convolution as large as the map (MATLAB).
     if math.prod(shape[2:]) != 1:
+        if places_are_lost(walk, data):
+            return _over_channels(node, walk, data)
         out = walk.shape(walk.output)
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             return lift_whole_map_conv(node, walk)
+        # CoaT weighs the class tokens of three scales. Behind a map the walk ends: what comes before is the trunk.
+        if len(shape) == 3 and not any(walk.holds_places(data, axis) for axis in (1, 2)):
+            return _over_channels(node, walk, data)
         raise walk.no_rule(node)
     if not walk.is_fixed(weight):
         raise walk.refuse("unknown-operator", node, "its weights depend on the image")
@@ -179,6 +185,13 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.value(weight)
         rounding = through_dense(lifted, None if value is None else value.reshape(kernel[:2]), transposed=True)
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
+
+
+def _over_channels(node: gs.Node, walk: Lifting, data: str) -> Lifted:
+    """A convolution along what are channels of a pooled tensor (ECA), or over vectors side by side."""
+    if not all(walk.is_fixed(read.name) for read in node.inputs[1:] if read.name):
+        raise walk.refuse("unknown-operator", node, "its weights depend on the image")
+    return in_each_cell(node, walk, walk.lift(data), data, "a convolution over channels, in every cell")
 
 
 def _acting_tap(node: gs.Node, walk: Lifting, weight: str, kernel: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:

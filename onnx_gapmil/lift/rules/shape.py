@@ -11,6 +11,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.frames import split_frames
 from onnx_gapmil.lift.lifted import MERGED
+from onnx_gapmil.lift.rules.pools import end_at_pool
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
@@ -82,8 +83,31 @@ def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
     """Chooses elements: run the operator on their numbers and see which ones it takes."""
     # What they choose: all channels (dynamo's channels-last residue, Gather by arange), classes in another order or
     # fewer (GatherND by dynamo, Slice), or a norm repeated for each channel (Expand in a cosine head).
+    total = _total(node, walk)
+    if total is not None:
+        return total
     lifted = _lift_or_class_token(node, walk)
     return select(node, walk, lifted, _run_on_index(node, walk, lifted))
+
+
+def _total(node: gs.Node, walk: Lifting) -> Lifted | None:
+    """The last element of a running sum over places is their sum: a pool. None for all else that is taken."""
+    running = walk.graph.producer(node.inputs[0].name)
+    if running is None or running.op != "CumSum" or running.attrs.get("exclusive", 0):
+        return None
+    data, order = running.inputs[0].name, walk.value(running.inputs[1].name)
+    shape = walk.shape(data)
+    if order is None:
+        return None
+    axis = int(order.reshape(-1)[0]) % len(shape)
+    if not walk.holds_places(data, axis):
+        return None
+    index = np.arange(math.prod(shape)).reshape(shape)
+    taken = walk.run_node(node, {node.inputs[0].name: index})[0]
+    whole = np.take(index, 0 if running.attrs.get("reverse", 0) else -1, axis=axis)
+    if taken.size != whole.size or (taken.reshape(-1) != whole.reshape(-1)).any():
+        return None
+    return end_at_pool(node, walk, data, (axis,), "sum over all positions, the last of a running sum", summed=True)
 
 
 @rule("Split")

@@ -118,6 +118,30 @@ def test_one_dimensional_convolution_of_pooled_tokens() -> None:
     check_exact(model, layout="NCT", size=(1, 15))
 
 
+@pytest.mark.parametrize(
+    ("body", "init"),
+    [
+        pytest.param(
+            "u = Unsqueeze(f, i)\n k = Conv<pads=[1, 1]>(u, e, d)\n g = Squeeze(k, i)\n y = Gemm<transB=1>(g, w, b)",
+            {"i": ints(1), "w": W, "b": B, "e": weights(1, 1, 3), "d": weights(1)},
+            id="over_neighbouring_channels",
+        ),
+        pytest.param(
+            "u = Reshape(f, s)\n k = Conv(u, e, d)\n y = Flatten(k)",
+            {"s": ints(0, 2, 3), "e": weights(5, 2, 3), "d": B},
+            id="over_two_vectors",
+        ),
+        pytest.param(
+            "g = Gemm(f, q)\n r = Reshape(g, s)\n v = Conv(r, e)\n y = Flatten(v)",
+            {"q": weights(6, 32), "s": ints(0, 8, 2, 2), "e": weights(5, 8, 2, 2)},
+            id="over_a_vector_that_was_given_a_shape",
+        ),
+    ],
+)
+def test_convolution_over_channels_is_done_in_every_cell(body: str, init: dict[str, np.ndarray]) -> None:
+    check_exact(after_pool(body, **init))
+
+
 def test_product_of_two_pooled_matrices_is_refused() -> None:
     body = (
         "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = MatMul(c, a)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)"

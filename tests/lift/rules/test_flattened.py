@@ -391,15 +391,6 @@ def test_layer_between_that_mixes_places_is_refused(body: str, init: dict[str, n
         rewrite_model(model)
 
 
-def test_convolution_over_a_vector_that_was_given_a_shape_is_refused() -> None:
-    model = text_model(
-        f"{TRUNK}\n p = GlobalAveragePool(k)\n f = Flatten(p)\n g = Gemm(f, q)\n r = Reshape(g, s)\n v = Conv(r, e)\n"
-        " y = Flatten(v)",
-        init={"c": CONV, "q": weights(6, 32), "s": ints(0, 8, 2, 2), "e": weights(5, 8, 2, 2)},
-    )
-    check_refused(model, "spatial-mixing-after-pool", "'v'")
-
-
 # --- at random -----------------------------------------------------------------------------------------------------
 
 

@@ -99,6 +99,18 @@ def ints(*values: int) -> np.ndarray:
             id="reduce_sum_scaled",
         ),
         pytest.param(13, "f = ReduceSum<keepdims=0>(x, a)", {"a": ints(2, 3)}, id="plain_sum"),
+        pytest.param(
+            17,
+            "r = Reshape(x, s)\n c = CumSum(r, two)\n e = Gather<axis=2>(c, end)\n f = Div(e, n)",
+            {"s": ints(0, 6, -1), "two": np.int64(2), "end": np.int64(-1), "n": np.float32(15)},
+            id="last_of_a_running_sum",
+        ),
+        pytest.param(
+            17,
+            "r = Reshape(x, s)\n c = CumSum<reverse=1>(r, two)\n e = Slice(c, zero, one, two)\n f = Flatten(e)",
+            {"s": ints(0, 6, -1), "two": ints(2), "zero": ints(0), "one": ints(1)},
+            id="first_of_a_running_sum_backwards",
+        ),
         pytest.param(17, 'e = Einsum<equation="nchw -> nc">(x)\n f = Identity(e)', {}, id="einsum_plain_sum"),
         pytest.param(
             17,
@@ -316,6 +328,19 @@ def test_open_columns_of_a_mean_over_rows_are_counted_at_run_time() -> None:
     )
     x = weights(2, 6, 3, 7)
     assert_close(lift(model, x).grid, LINEAR(x.astype(np.float64) * 7))
+
+
+@pytest.mark.parametrize(
+    ("running", "element"),
+    [("", -2), ("", 0), ("<exclusive=1>", -1), ("<reverse=1>", -1)],
+    ids=["last_but_one", "first", "without_the_last", "last_backwards"],
+)
+def test_what_is_not_the_whole_of_a_running_sum_is_refused_as_what_it_is(running: str, element: int) -> None:
+    model = text_model(
+        f"r = Reshape(x, s)\n c = CumSum{running}(r, two)\n f = Gather<axis=2>(c, end)\n {HEAD}",
+        init=INIT | {"s": ints(0, 6, -1), "two": np.int64(2), "end": np.int64(element)},
+    )
+    assert "not their whole sum" in check_refused(model, "unknown-operator", "'c'").message
 
 
 def test_the_norm_of_means_is_partial() -> None:
