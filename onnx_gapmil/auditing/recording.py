@@ -80,8 +80,9 @@ def record_batch(
                 stitched=stitched,
                 by_size=by_size,
             )
-            share = None if shares is None or not np.isfinite(shares[row]) else float(shares[row])
-            records.append(replace(found, measures=replace(found.measures, placeless_share=share)))
+            if shares is not None and np.isfinite(shares[row]):
+                found = replace(found, measures=replace(found.measures, placeless_share=float(shares[row])))
+            records.append(found)
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1
