@@ -148,7 +148,7 @@ def audit(
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:
-        job = AuditJob(alone(request, parse_sizes(size)), Path(output), gallery)
+        job = AuditJob(alone(request, parse_sizes(size)), Path(output), gallery, page_classes)
         return cast("AuditSummary", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return audit_shard(

@@ -212,7 +212,7 @@ def compare(
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:
-        job = CompareJob(request, Path(output), gallery)
+        job = CompareJob(request, Path(output), gallery, page_classes)
         return cast("Comparison", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return compare_shard(

@@ -178,7 +178,7 @@ def command(
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import AuditJob
 
-        job = AuditJob(alone(request, sizes), output, gallery)
+        job = AuditJob(alone(request, sizes), output, gallery, page_classes)
         return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="measured", as_json=as_json)
     teller = _Teller()
     teller.begin_in(output, RESULTS)

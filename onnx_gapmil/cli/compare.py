@@ -204,7 +204,7 @@ def command(
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import CompareJob
 
-        job = CompareJob(request, output, gallery)
+        job = CompareJob(request, output, gallery, page_classes)
         return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="compared", as_json=as_json)
     teller = CompareTeller()
     teller.begin_in(output, RESULTS)
