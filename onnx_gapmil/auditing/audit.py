@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +122,19 @@ def measure_audit(
             return summary, done
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Model and data of a request, opened by one shard for the next ones in the same process.
+
+    Attributes:
+        classifier: the model.
+        prepared: the data set.
+    """
+
+    classifier: Classifier
+    prepared: PreparedData
+
+
 def audit_shard(
     request: Request,
     output: Path,
@@ -131,7 +144,8 @@ def audit_shard(
     announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
-) -> ShardResult:
+    opened: Opened | None = None,
+) -> tuple[ShardResult, Opened]:
     """Measure a part of a data set: whole batches of the very audit that `audit` would run.
 
     The folder gets the records of the shard's images, in ``shard/``, and at the end ``shard.json``. A shard that was
@@ -145,6 +159,10 @@ def audit_shard(
         announce: see `audit`; the images are the shard's.
         progress: is told after every batch.
         note: see `audit`.
+        opened: what an earlier shard of the same request opened in this process, where one did.
+
+    Returns:
+        What ``shard.json`` says, and what was opened.
 
     Raises:
         InputError: as `audit` does; or the folder holds another shard, or a whole audit.
@@ -152,16 +170,17 @@ def audit_shard(
     with watched_reads():
         protect(path for path in _files(request) if path is not None)
         require_division(output, RESULTS, shard)
-        classifier = classifier_of(request)
+        classifier = classifier_of(request) if opened is None else opened.classifier
+        given = None if opened is None else opened.prepared
         with locked_folder(output, "another audit"):
             journal, found = open_journal(request, classifier, output, restart=restart, note=note, shard=shard)
             (output / MARK).unlink(missing_ok=True)  # until it is finished again
             with journal:
                 told = partial(announce, classifier)
-                measured = measure(request, classifier, journal, found, told, progress, note, shard)
+                measured = measure(request, classifier, journal, found, told, progress, note, shard, given)
             result = shard_result(request, classifier, measured, shard, output)
             result.save(output)
-    return result
+    return result, Opened(classifier, measured.prepared)
 
 
 def _files(request: Request) -> list[Path | str | None]:

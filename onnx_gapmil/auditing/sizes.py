@@ -13,8 +13,8 @@ from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import JOURNAL
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.rewriting.sizing.edges import edge_note
-from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.rewriting.sizing.record import Size, parse_size, said_size
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from onnx_gapmil.cli.options import json_option, print_json, verb_options
-from onnx_gapmil.cli.output import say, say_document, tell
-from onnx_gapmil.files.wording import count
+from onnx_gapmil.cli.options import json_option, verb_options
+from onnx_gapmil.cli.output import tell
+from onnx_gapmil.cli.sharding import say_merged
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -58,12 +58,7 @@ def command(
 
     Of an audit or a comparison the images that the report shows are run once more, so model and images must be there.
     """
-    from onnx_gapmil.auditing.summary import AuditSummary
-    from onnx_gapmil.auditing.text import audit_note
-    from onnx_gapmil.prediction.merging import MergedPredictions
     from onnx_gapmil.running.pipeline.tuning import tune_process
-    from onnx_gapmil.show.terminal.notes import console
-    from onnx_gapmil.validation.comparing.text import compare_note
     from onnx_gapmil.validation.merging import merge
 
     tune_process()
@@ -76,17 +71,4 @@ def command(
         data=data,
         note=lambda said: tell(f"Note: {said}"),
     )
-    found = merged.result
-    if isinstance(found, MergedPredictions):
-        if as_json:
-            say_document(found.text())
-        else:
-            say(f"{found.done:,} of {count(found.images, 'photo')} done; in {output}/: {', '.join(found.written)}")
-        return 2 if found.failed else 0
-    if as_json:
-        print_json(found.to_json())
-    elif isinstance(found, AuditSummary):
-        console().print(audit_note(found, output, dict(enumerate(merged.names))))
-    else:
-        console().print(compare_note(found, output))
-    return 0
+    return say_merged(merged, output, as_json=as_json)

@@ -96,7 +96,8 @@ def compare_shard(
     restart: bool = False,
     announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
-) -> ShardResult:
+    opened: Sides | None = None,
+) -> tuple[ShardResult, Sides]:
     """Compare two models on a part of the images: whole batches of the very comparison that `compare` would run.
 
     The folder gets the records of the shard's images, in ``shard/``, and at the end ``shard.json``.
@@ -108,6 +109,10 @@ def compare_shard(
         restart: begin anew, whatever is there.
         announce: see `compare`; the images are the shard's.
         progress: is told now and then how far it is.
+        opened: what an earlier shard of the same request opened in this process, where one did.
+
+    Returns:
+        What ``shard.json`` says, and what was opened.
 
     Raises:
         InputError: as `compare` does; or the folder holds another shard, or a whole comparison.
@@ -115,9 +120,8 @@ def compare_shard(
     with watched_reads():
         _protect(request)
         require_division(output, RESULTS, shard)
-        old, new = open_sides(request)
         with locked_folder(output, "another comparison"):
-            sides = prepare_sides(request, old, new)
+            sides = prepare_sides(request, *open_sides(request)) if opened is None else opened
             unit = unit_of(sides, request.batch)
             journal, earlier, why = open_journal(output, sides, unit, restart=restart, shard=shard)
             (output / MARK).unlink(missing_ok=True)  # until it is finished again
@@ -138,7 +142,7 @@ def compare_shard(
                 details={"request": to_json(request)},
             )
             result.save(output)
-    return result
+    return result, sides
 
 
 def write_results(
