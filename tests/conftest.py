@@ -56,6 +56,13 @@ def _no_remote() -> str | None:
     return f"NO EXTRA [remote]: {', '.join(lacking)} not installed; run make test-extras" if lacking else None
 
 
+@functools.cache
+def _no_ray() -> str | None:
+    """Why tests of runs on a Ray cluster cannot run; None if the extra is there."""
+    lacking = importlib.util.find_spec("ray") is None
+    return "NO EXTRA [ray]: ray not installed; run make test-extras" if lacking else None
+
+
 def pytest_report_header() -> list[str]:
     """Say at the top which tests this machine cannot run: a silent skip looks like a pass."""
     missing = _no_shared_zoo()
@@ -73,7 +80,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, reason in (("shared", _no_shared_zoo), ("gpu", _no_cuda), ("remote", _no_remote)):
+    for marker, reason in (
+        ("shared", _no_shared_zoo),
+        ("gpu", _no_cuda),
+        ("remote", _no_remote),
+        ("ray", _no_ray),
+    ):
         if item.get_closest_marker(marker) and (missing := reason()) is not None:
             pytest.skip(missing)
 

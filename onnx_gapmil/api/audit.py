@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import path_of, place_of, text_of
+from onnx_gapmil.api.on_ray import run_job
 from onnx_gapmil.auditing.audit import audit_shard
 from onnx_gapmil.auditing.preparation import Request
 from onnx_gapmil.auditing.sizes import alone, parse_sizes
 from onnx_gapmil.auditing.sizes import audit_sizes as run_audit
 from onnx_gapmil.files.remote import given_place
 from onnx_gapmil.running.shards import shard_of
+from onnx_gapmil.validation.cluster.jobs import AuditJob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +37,7 @@ class AuditOptions(TypedDict, total=False):
     thresholds: float | str | Path | None
     batch: int | None
     gallery: int
+    page_classes: int | None
     restart: bool
     no_guess: bool
     progress: Callable[[int, int], None] | None
@@ -42,6 +45,8 @@ class AuditOptions(TypedDict, total=False):
     size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None
     stitch: int
     fast_decode: bool
+    ray: str | None
+    ray_cores: int | None
 
 
 @overload
@@ -71,6 +76,7 @@ def audit(
     thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -78,6 +84,8 @@ def audit(
     size: tuple[int, int] | int | str | list[tuple[int, int] | int | str] | None = None,
     stitch: int = 1,
     fast_decode: bool = False,
+    ray: str | None = None,
+    ray_cores: int | None = None,
     shard: Shard | str | None = None,
 ) -> AuditSummary | ShardResult:
     """Measure what a model sees in labelled images, and write a report.
@@ -98,6 +106,8 @@ def audit(
         thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
+        page_classes: of each of these the classes whose cells the report keeps, to be touched there; the most telling
+            32 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
@@ -106,6 +116,9 @@ def audit(
             are those of the first, with a row for each, and those of the others lie in folders below.
         stitch: 2 makes the grids twice as fine, of shifted runs; the model's own are measured beside them.
         fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
+        ray: run on a Ray cluster and put the parts together: ``auto`` (one that runs here, else one of this machine
+            alone), ``local`` or ``HOST:PORT``; needs ``onnx-gapmil[ray]``, and paths that all machines see.
+        ray_cores: of each worker there; those of a machine, or its share of each GPU, if None.
         shard: the part to measure, as ``"0/4"``: whole batches of this very audit, into a folder of its own; `merge`
             then makes the whole of all parts.
 
@@ -134,6 +147,9 @@ def audit(
         fast_decode=fast_decode,
     )
     told = progress if progress is not None else lambda _done, _total: None
+    if ray is not None:
+        job = AuditJob(alone(request, parse_sizes(size)), Path(output), gallery, page_classes)
+        return cast("AuditSummary", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return audit_shard(
             alone(request, parse_sizes(size)),
@@ -141,12 +157,13 @@ def audit(
             part,
             restart=restart,
             progress=lambda found: told(found.done, found.total),
-        )
+        )[0]
     return run_audit(
         request,
         parse_sizes(size),
         Path(output),
         gallery=gallery,
+        page_classes=page_classes,
         restart=restart,
         progress=lambda found: told(found.done, found.total),
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import key_of, path_of, place_of, text_of
+from onnx_gapmil.api.on_ray import run_job
 from onnx_gapmil.files.remote import given_place
 from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.running.shards import shard_of
+from onnx_gapmil.validation.cluster.jobs import CompareJob
 from onnx_gapmil.validation.comparing.compare import compare as run_compare
 from onnx_gapmil.validation.comparing.compare import compare_shard
 from onnx_gapmil.validation.comparing.request import CompareRequest, Side
@@ -45,6 +47,7 @@ class CompareOptions(TypedDict, total=False):
     provider: str
     batch: int | None
     gallery: int
+    page_classes: int | None
     restart: bool
     no_guess: bool
     progress: Callable[[int, int], None] | None
@@ -53,6 +56,8 @@ class CompareOptions(TypedDict, total=False):
     size_new: tuple[int, int] | int | str | None
     stitch: int
     stitch_new: int | None
+    ray: str | None
+    ray_cores: int | None
 
 
 @overload
@@ -104,6 +109,7 @@ def compare(
     provider: str = "auto",
     batch: int | None = None,
     gallery: int = 60,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -112,6 +118,8 @@ def compare(
     size_new: tuple[int, int] | int | str | None = None,
     stitch: int = 1,
     stitch_new: int | None = None,
+    ray: str | None = None,
+    ray_cores: int | None = None,
     shard: Shard | str | None = None,
 ) -> Comparison | ShardResult:
     """Compare two models, or two heads or aggregators of one, on the same images, and write a report.
@@ -143,6 +151,8 @@ def compare(
         provider: where to run.
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
+        page_classes: of each of these, and of either model, the classes whose cells the report keeps, to be touched
+            there; the most telling 12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
@@ -152,6 +162,9 @@ def compare(
         size_new: of the new model's.
         stitch: 2 makes the grids twice as fine, of shifted runs; see `predict`.
         stitch_new: of the new model's.
+        ray: run on a Ray cluster and put the parts together: ``auto`` (one that runs here, else one of this machine
+            alone), ``local`` or ``HOST:PORT``; needs ``onnx-gapmil[ray]``, and paths that all machines see.
+        ray_cores: of each worker there; those of a machine, or its share of each GPU, if None.
         shard: the part to compare; see `audit`.
 
     Returns:
@@ -198,10 +211,18 @@ def compare(
         no_guess=no_guess,
     )
     told = progress if progress is not None else lambda _done, _total: None
+    if ray is not None:
+        job = CompareJob(request, Path(output), gallery, page_classes)
+        return cast("Comparison", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return compare_shard(
             request, Path(output), part, restart=restart, progress=lambda found: told(found.done, found.total)
-        )
+        )[0]
     return run_compare(
-        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+        request,
+        Path(output),
+        gallery=gallery,
+        page_classes=page_classes,
+        restart=restart,
+        progress=lambda found: told(found.done, found.total),
     )

@@ -100,7 +100,7 @@ class Decisions:
     Attributes:
         preprocess: how photos become inputs.
         source: where that comes from.
-        assumed: whether it was guessed.
+        assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         guessed: which parts of it were.
         offset: class = label + offset; None where labels are no numbers.
         class_map_source: how labels became classes.

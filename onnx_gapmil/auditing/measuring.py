@@ -100,6 +100,7 @@ def measure(
     progress: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
     shard: Shard | None = None,
+    given: PreparedData | None = None,
 ) -> Measured:
     """Measure every image of the run, or of a shard of it, that is not measured yet.
 
@@ -113,11 +114,12 @@ def measure(
         progress: is told after every batch.
         note: is told what changed since an earlier run.
         shard: the part of the run that is measured; all of it if None.
+        given: the data set, where it is prepared already.
 
     Raises:
         InputError: data set, labels, preprocessing or disk will not do.
     """
-    earlier = earlier_batches(request, classifier, journal, found, note, shard)
+    earlier = earlier_batches(request, classifier, journal, found, note, shard, given)
     prepared, batches = earlier.prepared, earlier.batches
     failed = sum(map(failures, batches.values()))
     done = sum(len(batch) for batch in batches.values())

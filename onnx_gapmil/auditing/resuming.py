@@ -166,6 +166,7 @@ def earlier_batches(
     found: Found | None,
     note: Callable[[str], None] = lambda _: None,
     shard: Shard | None = None,
+    given: PreparedData | None = None,
 ) -> Earlier:
     """Prepare the data set, and the journal for the next batch, with what an earlier run knows already.
 
@@ -179,6 +180,7 @@ def earlier_batches(
         found: what an earlier run left in it, or None.
         note: is told what has changed.
         shard: the part of the run that this one is.
+        given: the data set, where it is prepared already; not asked for where an earlier run is gone on with.
 
     Raises:
         InputError: data set, labels or preprocessing will not do.
@@ -193,7 +195,7 @@ def earlier_batches(
                 return dataclasses.replace(earlier, shard=shard)
         else:
             note(f"The audit begins anew, since the data set has changed: {changed}.")
-    prepared = prepare(classifier, request)
+    prepared = given if given is not None else prepare(classifier, request)
     settings = Settings(identity(request, classifier), _decisions(prepared), None if shard is None else str(shard))
     journal.start(settings, [_entry(sample) for sample in prepared.samples])
     return Earlier(prepared, {}, size, shard)

@@ -19,6 +19,8 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    ray_cores_option,
+    ray_option,
     shard_option,
     stitch_option,
     thresholds_option,
@@ -26,7 +28,7 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
-from onnx_gapmil.cli.sharding import say_shard
+from onnx_gapmil.cli.sharding import run_job, say_shard
 from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
@@ -97,8 +99,17 @@ if TYPE_CHECKING:
         show_default=True,
         help="Images to show in report.html, the most telling first.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images in report.html, to be touched there. Default: the "
+        "label's, the image's best and the best of each cell, 32 at the most.",
+    ),
     fast_decode_option,
     shard_option,
+    ray_option,
+    ray_cores_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished audit could go on."),
     json_option,
 )
@@ -120,8 +131,11 @@ def command(
     stitch: str,
     batch: int | None,
     gallery: int,
+    page_classes: int | None,
     fast_decode: bool,
     shard: Shard | None,
+    ray: str | None,
+    ray_cores: int | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -161,12 +175,17 @@ def command(
         fast_decode=fast_decode,
     )
     sizes = parse_sizes(size)
+    if ray is not None:
+        from onnx_gapmil.validation.cluster.jobs import AuditJob
+
+        job = AuditJob(alone(request, sizes), output, gallery, page_classes)
+        return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="measured", as_json=as_json)
     teller = _Teller()
     teller.begin_in(output, RESULTS)
     try:
         with teller:
             if shard is not None:
-                part = audit_shard(
+                part, _ = audit_shard(
                     alone(request, sizes),
                     output,
                     shard,
@@ -181,6 +200,7 @@ def command(
                 sizes,
                 output,
                 gallery=gallery,
+                page_classes=page_classes,
                 restart=restart,
                 announce=teller.announce,
                 progress=teller.update,

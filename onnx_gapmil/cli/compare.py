@@ -15,6 +15,8 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     print_json,
     provider_option,
+    ray_cores_option,
+    ray_option,
     shard_option,
     size_option,
     stitch_option,
@@ -23,7 +25,7 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.progress import Teller
-from onnx_gapmil.cli.sharding import say_shard
+from onnx_gapmil.cli.sharding import run_job, say_shard
 from onnx_gapmil.files.wording import of_are
 
 if TYPE_CHECKING:
@@ -98,7 +100,16 @@ _FILE = click.Path(path_type=Path)
         show_default=True,
         help="Images to show in report.html, those that changed most.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images, and of either model, in report.html, to be touched "
+        "there. Default: the label's, the image's best and the best of each cell, 12 at the most.",
+    ),
     shard_option,
+    ray_option,
+    ray_cores_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if an unfinished comparison could go on."),
     json_option,
 )
@@ -132,7 +143,10 @@ def command(
     stitch_new: str | None,
     batch: int | None,
     gallery: int,
+    page_classes: int | None,
     shard: Shard | None,
+    ray: str | None,
+    ray_cores: int | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -187,17 +201,28 @@ def command(
         batch=batch,
         no_guess=no_guess,
     )
+    if ray is not None:
+        from onnx_gapmil.validation.cluster.jobs import CompareJob
+
+        job = CompareJob(request, output, gallery, page_classes)
+        return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="compared", as_json=as_json)
     teller = CompareTeller()
     teller.begin_in(output, RESULTS)
     try:
         with teller:
             if shard is not None:
-                part = compare_shard(
+                part, _ = compare_shard(
                     request, output, shard, restart=restart, announce=teller.announce, progress=teller.update
                 )
                 return say_shard(part, "compared", as_json=as_json)
             found = compare(
-                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+                request,
+                output,
+                gallery=gallery,
+                page_classes=page_classes,
+                restart=restart,
+                announce=teller.announce,
+                progress=teller.update,
             )
     except KeyboardInterrupt:
         if teller.done:

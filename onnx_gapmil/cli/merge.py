@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from onnx_gapmil.cli.options import json_option, print_json, verb_options
-from onnx_gapmil.cli.output import say, say_document, tell
-from onnx_gapmil.files.wording import count
+from onnx_gapmil.cli.options import json_option, verb_options
+from onnx_gapmil.cli.output import tell
+from onnx_gapmil.cli.sharding import say_merged
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -31,6 +31,12 @@ _FOLDER = click.Path(path_type=Path)
         metavar="N",
         help="Images to show in report.html. Default: as audit and compare do.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images in report.html. Default: as audit and compare do.",
+    ),
     click.option("--model", type=_FOLDER, metavar="FILE", help="Of an audit, the model, if it lies elsewhere now."),
     click.option("--data", type=_FOLDER, metavar="DATA", help="The labelled images, if they lie elsewhere now."),
     json_option,
@@ -39,6 +45,7 @@ def command(
     folders: tuple[Path, ...],
     output: Path,
     gallery: int | None,
+    page_classes: int | None,
     model: Path | None,
     data: Path | None,
     as_json: bool,
@@ -51,27 +58,17 @@ def command(
 
     Of an audit or a comparison the images that the report shows are run once more, so model and images must be there.
     """
-    from onnx_gapmil.auditing.summary import AuditSummary
-    from onnx_gapmil.auditing.text import audit_note
-    from onnx_gapmil.prediction.merging import MergedPredictions
     from onnx_gapmil.running.pipeline.tuning import tune_process
-    from onnx_gapmil.show.terminal.notes import console
-    from onnx_gapmil.validation.comparing.text import compare_note
     from onnx_gapmil.validation.merging import merge
 
     tune_process()
-    merged = merge(folders, output, gallery=gallery, model=model, data=data, note=lambda said: tell(f"Note: {said}"))
-    found = merged.result
-    if isinstance(found, MergedPredictions):
-        if as_json:
-            say_document(found.text())
-        else:
-            say(f"{found.done:,} of {count(found.images, 'photo')} done; in {output}/: {', '.join(found.written)}")
-        return 2 if found.failed else 0
-    if as_json:
-        print_json(found.to_json())
-    elif isinstance(found, AuditSummary):
-        console().print(audit_note(found, output, dict(enumerate(merged.names))))
-    else:
-        console().print(compare_note(found, output))
-    return 0
+    merged = merge(
+        folders,
+        output,
+        gallery=gallery,
+        page_classes=page_classes,
+        model=model,
+        data=data,
+        note=lambda said: tell(f"Note: {said}"),
+    )
+    return say_merged(merged, output, as_json=as_json)

@@ -117,6 +117,36 @@ shard_option = click.option(
     help="Do part i of N, from 0: 0/4, 1/4, 2/4, 3/4, on as many machines, each into a folder of its own; then "
     "merge makes the whole of them.",
 )
+
+
+def _address(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Of a Ray cluster."""
+    if value is None:
+        return None
+    from onnx_gapmil.validation.cluster.connecting import require_address
+
+    try:
+        return require_address(value)
+    except InputError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+ray_option = click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="auto",
+    callback=_address,
+    metavar="ADDRESS|auto",
+    help="Run on a Ray cluster, a worker for each GPU or group of cores, and put the parts together: auto is one that "
+    "runs here, else one of this machine alone. Models, data and FOLDER lie where all machines see them. Needs "
+    "onnx-gapmil[ray].",
+)
+ray_cores_option = click.option(
+    "--ray-cores",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cores of each worker of --ray. Default: all of a machine, or its share of each GPU.",
+)
 readout_option = click.option(
     "--readout",
     type=click.Choice(["contribution", "instance"]),

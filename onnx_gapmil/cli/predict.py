@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,6 +19,8 @@ from onnx_gapmil.cli.options import (
     no_guess_option,
     preprocess_option,
     provider_option,
+    ray_cores_option,
+    ray_option,
     shard_option,
     size_option,
     stitch_option,
@@ -27,7 +29,7 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import say, say_document, tell
 from onnx_gapmil.cli.progress import PhotoProgress
-from onnx_gapmil.cli.sharding import say_shard
+from onnx_gapmil.cli.sharding import run_job, say_shard
 from onnx_gapmil.files.wording import are, count, of_are, of_were, percent
 
 if TYPE_CHECKING:
@@ -119,6 +121,8 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str,
     click.option("--cuda-graph", is_flag=True, help="Record a run's CUDA kernels once and replay them."),
     fast_decode_option,
     shard_option,
+    ray_option,
+    ray_cores_option,
     click.option("--restart", is_flag=True, help="Begin anew, even if a run that was stopped could go on."),
     json_option,
 )
@@ -148,6 +152,8 @@ def command(
     cuda_graph: bool,
     fast_decode: bool,
     shard: Shard | None,
+    ray: str | None,
+    ray_cores: int | None,
     restart: bool,
     as_json: bool,
 ) -> int:
@@ -172,32 +178,33 @@ def command(
 
     tune_process()
     saved = "npz" in save or bool(emit)
-    run = PredictionRun(
-        model,
-        images,
-        output,
-        preprocess=preprocess,
-        names=_names(names, labels),
-        head=head,
-        classes=classes or None,
-        thresholds=thresholds,
-        provider=provider,
-        batch=batch,
-        top=top,
-        pictures=not no_pictures,
-        arrays=Emit.parse(*(emit or ("grid",))) if saved else None,
-        allow_tf32=allow_tf32,
-        cuda_graph=cuda_graph,
-        resume=not restart,
-        no_guess=no_guess,
-        class_token=class_token,
-        size=parse_size(size),
-        stitch=int(stitch),
-        tables=save - {"npz"},
-        shard=shard,
-        page=PageWish(page_classes) if page or page_classes is not None else None,
-        fast_decode=fast_decode,
-    )
+    options: dict[str, Any] = {
+        "preprocess": preprocess,
+        "names": _names(names, labels),
+        "head": head,
+        "classes": classes or None,
+        "thresholds": thresholds,
+        "provider": provider,
+        "batch": batch,
+        "top": top,
+        "pictures": not no_pictures,
+        "arrays": Emit.parse(*(emit or ("grid",))) if saved else None,
+        "allow_tf32": allow_tf32,
+        "cuda_graph": cuda_graph,
+        "no_guess": no_guess,
+        "class_token": class_token,
+        "size": parse_size(size),
+        "stitch": int(stitch),
+        "tables": save - {"npz"},
+        "page": PageWish(page_classes) if page or page_classes is not None else None,
+        "fast_decode": fast_decode,
+    }
+    if ray is not None:
+        from onnx_gapmil.validation.cluster.jobs import PredictJob
+
+        job = PredictJob(model, images, output, options)
+        return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="done", as_json=as_json)
+    run = PredictionRun(model, images, output, resume=not restart, shard=shard, **options)
     with closing(run):
         _announce(run)
         _follow(run, quiet=as_json or run.total > _TOLD_ONE_BY_ONE)

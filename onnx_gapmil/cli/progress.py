@@ -61,6 +61,11 @@ class PhotoProgress:
         elif self._shown:
             self._tell_tenth()
 
+    def take_over(self, before: int) -> None:
+        """So many of all that are done were done by an earlier run, which says nothing of how quick this one is."""
+        more, self._before = before - self._before, before
+        self.advance(more)
+
     def say(self, message: str) -> None:
         """A line on stderr, above the bar if there is one."""
         if self._bar is not None:
@@ -106,6 +111,7 @@ class Teller(contextlib.ExitStack):
         self._bar: PhotoProgress | None = None
         self.done = 0
         self.total = 0
+        self._taken = 0
 
     def begin_in(self, folder: Path, names: Sequence[str]) -> None:
         """Say what an earlier run left in the result folder, which stays there until this one ends."""
@@ -125,6 +131,13 @@ class Teller(contextlib.ExitStack):
     def note(self, text: str) -> None:
         """What has changed since an earlier run."""
         tell(text)
+
+    def take_over(self, before: int) -> None:
+        """So many are known to be done by an earlier run."""
+        if self._bar is not None and before > self._taken:
+            self._bar.take_over(before)
+            self.done += before - self._taken
+            self._taken = before
 
     def reach(self, done: int) -> None:
         """After every batch."""

@@ -189,6 +189,10 @@ def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
     return Slices(members, found)
 
 
+#: Why a slice that the label file has was not judged.
+UNJUDGED = "not judged: all its images failed or have no label"
+
+
 def unjudged_sentences(columns: Mapping[str, SlicedColumn]) -> list[str]:
     """For each column with slices that were not judged: which, and why; as the label file has them, not yet visible."""
     lines = []

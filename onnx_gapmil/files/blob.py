@@ -8,8 +8,16 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
+
+_ONCE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+:/+[^/]")
+
+
+def was_url(path: Path) -> bool:
+    """Whether a path was made of a URL: ``s3://bucket/out``, of whose two slashes `Path` leaves one."""
+    return _ONCE_A_URL.match(path.as_posix()) is not None
 
 
 class Blob:

@@ -8,7 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
-from onnx_gapmil.files.blob import Blob, Source, TooLargeError
+from onnx_gapmil.files.blob import Blob, Source, TooLargeError, was_url
 from onnx_gapmil.files.guarding import kind_of, note_read
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def read_bytes(
                 if len(data) > limit:
                     raise error(_too_large(path, len(data), expected, limit))
     except FileNotFoundError as cause:
+        if was_url(path):
+            raise error(f"{path} is a URL, and {expected} is read from a file of this machine; fetch it.") from cause
         raise error(f"{path}: no such file, and {expected} was expected; check the path.") from cause
     except IsADirectoryError as cause:  # what Windows says, and Linux to those that want to write
         raise error(_no_file(path, "a folder", expected)) from cause

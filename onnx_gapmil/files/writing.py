@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.blob import was_url
 from onnx_gapmil.files.guarding import require_replaceable
 from onnx_gapmil.files.locking import BusyError, is_current, lock_file
 from onnx_gapmil.files.undisturbed import undisturbed
@@ -112,6 +113,11 @@ def require_writable(folder: Path) -> None:
     Raises:
         InputError: it cannot, and why.
     """
+    if was_url(folder) and not folder.is_dir():
+        raise InputError(
+            f"{folder} is a URL, and a run is resumed, and kept from writing over what it reads, by files and locks of "
+            "this machine; name a folder, and upload it when the run is done."
+        )
     try:
         status = folder.stat()
     except (OSError, ValueError):

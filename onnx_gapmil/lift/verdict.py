@@ -99,6 +99,10 @@ class UnsupportedHeadError(GapmilError):
         self.refusal = refusal
         self.refusals = refusals if refusals is not None else {}
 
+    def __reduce__(self) -> tuple[type[UnsupportedHeadError], tuple[Refusal, dict[str, Refusal]]]:
+        """It can be sent from one process to another."""
+        return type(self), (self.refusal, self.refusals)
+
 
 class HeadRefused(Exception):  # noqa: N818 - a walk that ends is an answer, not an error; it never leaves the package
     """Raised by rules to end the walk with a `Refusal`."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+#: Threads that this process was told to use; None stands for all its cores.
+_told: int | None = None
 EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -123,8 +125,16 @@ def cpu_name() -> str:
     return next(named, "") or platform.processor() or platform.machine()
 
 
+def use_threads(count: int | None) -> None:
+    """Say how many threads this process may use, where it shares its cores with others; None stands for all cores."""
+    global _told
+    _told = count
+
+
 def thread_count() -> int:
     """Cores that this process may use."""
+    if _told is not None:
+        return _told
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

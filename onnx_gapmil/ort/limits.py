@@ -89,6 +89,11 @@ def set_memory(memory: int | None) -> None:
     _settings.memory = memory
 
 
+def limits_set() -> tuple[float | None, int | None]:
+    """What was set: seconds and bytes; None each where nothing was."""
+    return _settings.seconds, _settings.memory
+
+
 def set_process(follow: Callable[[float], None]) -> None:
     """Say that this process does nothing else: the system enforces its memory, and somebody follows its deadlines.
 

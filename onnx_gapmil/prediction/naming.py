@@ -94,7 +94,8 @@ def _names_in(folder: Path, parent: str) -> frozenset[str]:
 
 def holds_results(folder: Path) -> bool:
     """Whether a folder is one of an earlier run, finished or not."""
-    return (folder / REPORT).is_file() or (folder / ".predict").is_dir() or (folder / shards.JOURNAL).is_dir()
+    kept = (".predict", shards.JOURNAL, shards.CLUSTER)
+    return (folder / REPORT).is_file() or any((folder / name).is_dir() for name in kept)
 
 
 def results_in(folder: Path) -> Iterator[str]:

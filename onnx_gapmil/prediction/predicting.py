@@ -33,7 +33,7 @@ from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import JOURNAL, PredictJournal, settings_of
 from onnx_gapmil.prediction.tables import TABLES, write_tables
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.running.shards import ShardResult, require_division
@@ -90,6 +90,7 @@ class PredictionRun:
         resume: go on with a run into the same folder that was stopped: only what it has not done is answered.
         class_token: see `Classifier`.
         tables: what is written of all photos beside ``predictions.json``: of `TABLES`.
+        whole: of a shard whose folder lies in that of the whole run, that folder: its results are no photos.
         shard: the part of the run that this one is: its batches are answered, and put together with those of the other
             shards by `onnx_gapmil.prediction.merging`.
         fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
@@ -137,6 +138,7 @@ class PredictionRun:
         stitch: int = 1,
         tables: Collection[str] = (),
         shard: Shard | None = None,
+        whole: Path | None = None,
         page: PageWish | None = None,
         fast_decode: bool = False,
     ) -> None:
@@ -144,7 +146,8 @@ class PredictionRun:
         self.class_token, self._shard = class_token, shard
         if output is None and (shard is not None or tables):
             raise InputError("A shard or a table needs a folder of results.")
-        own = output if output is not None and holds_results(output) else None
+        results = output if whole is None else whole
+        own = results if results is not None and holds_results(results) else None
         found = locate_photos(images, others=ARRAY_SUFFIXES, without=own)
         self.paths = [image.path for image in found]
         protect(self.paths)

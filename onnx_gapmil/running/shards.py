@@ -29,6 +29,8 @@ SCHEMA_VERSION = 1
 MARK = "shard.json"
 #: Where its journal lies, in its result folder.
 JOURNAL = "shard"
+#: Where the shards of a run on a cluster lie until they are put together, in the result folder of the whole.
+CLUSTER = ".ray"
 _LARGEST_FILE = 2**26
 _NAMED = 8
 _FORM = re.compile(r"(0|[1-9]\d{0,6})/([1-9]\d{0,6})")

@@ -32,6 +32,7 @@ def test_a_byte_more_is_not_read(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_a_folder_or_is_no_path(tmp_path: Path) -> None:
     assert said(tmp_path / "a") == f"{tmp_path / 'a'}: no such file, and an image was expected; check the path."
+    assert said(Path("s3://b/a")) == "s3:/b/a is a URL, and an image is read from a file of this machine; fetch it."
     folder = f"{tmp_path}: this is a folder, and an image was expected; name the file in it."
     assert said(tmp_path, LabelsError) == folder
     assert "cannot be read" in said(tmp_path / "a\0b")

@@ -59,6 +59,16 @@ def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/out", "gs://bucket/out", "memory://out", "zip://out::s3://bucket/a.zip"])
+def test_a_url_is_no_folder(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"is a URL, and a run is resumed.*upload it when the run is done"):
+        require_writable(Path(url))
+    require_writable(Path("C:/out"))  # a drive
+    require_writable(Path("a:b/c"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_existing_file_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")

@@ -15,6 +15,7 @@ from onnx_gapmil import InputError, MergedPredictions, audit, compare, merge, pr
 from onnx_gapmil.cli import main
 from onnx_gapmil.running.shards import Shard
 from tests.helpers.compared import changed_model
+from tests.helpers.folders import contents, same
 from tests.helpers.held import held_at, wait_until
 from tests.helpers.scene_data import MODEL, SCENES, write_scenes
 
@@ -34,24 +35,6 @@ def parts(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     for index in (1, 2, 0):
         audit(MODEL, data, folder / str(index), batch=2, shard=f"{index}/3")
     return [folder / str(index) for index in range(3)]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def same(first: Path, second: Path) -> bool:
-    """Whether two folders hold the same files, but for how long a proof took and where they lie."""
-    mine, theirs = contents(first), contents(second)
-    if mine.keys() == theirs.keys() and "predictions.json" in mine:
-        for found in (mine, theirs):
-            report = json.loads(found.pop("predictions.json"))
-            del report["proof"]
-            found["report"] = json.dumps(report).encode()
-            found.pop("predictions.parquet", None)  # has the proof in its metadata; its rows are looked at below
-    return {name: text.replace(str(first).encode(), b"out") for name, text in mine.items()} == {
-        name: text.replace(str(second).encode(), b"out") for name, text in theirs.items()
-    }
 
 
 def test_an_audit_in_shards_is_the_whole_audit(data: Path, parts: list[Path], tmp_path: Path) -> None:

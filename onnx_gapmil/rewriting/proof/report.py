@@ -243,3 +243,7 @@ class ProofError(GapmilError):
     def __init__(self, message: str, report: ProofReport) -> None:
         super().__init__(message)
         self.report = report
+
+    def __reduce__(self) -> tuple[type[ProofError], tuple[str, ProofReport]]:
+        """It can be sent from one process to another."""
+        return type(self), (str(self), self.report)
