@@ -39,6 +39,7 @@ lint: $(LINTERS) ## Check style, types and imports: ruff, mypy --strict, import-
 
 docs: $(SITE) ## Build the site in docs/_build: warnings are errors, and every verb, flag, name and link is there.
 	@$(RUN) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@$(RUN) -m tools.gallery docs/_build/html/gallery
 	@$(RUN) -m tools.check_site docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
@@ -66,7 +67,7 @@ samples-%: $(VENV)/samples-%/.ready
 samples-flexpooling: $(VENV)/samples-torch/.ready
 	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py
 
-flexpooling: $(VENV)/samples-torch/.ready ## Train FlexPooling's nets, audit them, write docs/flexpooling.md (an hour).
+flexpooling: $(VENV)/samples-torch/.ready ## Train FlexPooling's nets, audit them, write docs/flexpooling.md (hours).
 	@$(subst $(VENV)/,$(VENV)/samples-torch/,$(RUN)) sample_models/train_flexpooling.py --study build/flexpooling
 	@$(RUN) -m benchmarks.flexpooling build/flexpooling --markdown docs/flexpooling.md
 

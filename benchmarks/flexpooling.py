@@ -35,16 +35,20 @@ VARIANTS = {
     "mean_dropout": "mean, dropout",
     "position": "by position, penalty, dropout",
     "channel": "by position and channel, penalty, dropout",
+    "softmax": "by position and channel, softmax, dropout",
+    "mean_sac": "mean, dropout, SAC",
     "channel_sac": "by position and channel, penalty, dropout, SAC",
 }
 PLAIN = "mean"
-#: What a net is compared with: one that differs by dropout alone, or by the pool's weights, or by SAC.
+#: What a net is compared with: ones that differ by dropout alone, or by the pool's weights, or by SAC.
 CONTROLS = {
     "mean": (),
     "mean_dropout": (PLAIN,),
     "position": ("mean_dropout",),
     "channel": ("mean_dropout",),
-    "channel_sac": ("channel",),
+    "softmax": ("mean_dropout", "channel"),
+    "mean_sac": ("mean_dropout",),
+    "channel_sac": ("channel", "mean_sac"),
 }
 LAST = "logits"
 STAGES = ("stage1", "stage2", LAST)

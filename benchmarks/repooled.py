@@ -2,18 +2,24 @@
 
 The grid is that of ``rewrite`` on the vendor's file; the formulas are SciPy's, in float64, and share nothing with the
 package's. Both files run without optimization on N(0, 1) inputs and three times that. A difference is of the logits,
-relative to the largest cell or logit; where probabilities p are pooled, of p itself.
+relative to the largest cell or logit; where probabilities p are pooled, of p itself. It may be 5e-5 in float32, 5e-3 in
+fp16. Of a file with several heads the first is repooled.
 
-Exit code 1 if a model that could be repooled fails its own proof, or differs by more than its type allows.
+Exit code 1 if a model that could be repooled fails its own proof, or differs by more than its type allows. What the
+program refuses with a documented reason is counted by that reason, and is no failure.
+
+``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped goes on from there. With ``--kept``
+nothing is run, and the page is of what was kept; it says of how many files.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +30,13 @@ from scipy import special
 from benchmarks import pages
 from benchmarks.as_deployed import inputs, session
 from onnx_gapmil import repool, rewrite
-from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.errors import GapmilError, InputError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.limits import set_seconds
+from onnx_gapmil.rewriting.record import HeadRecord
 from onnx_gapmil.rewriting.repooled.record import RepooledHead
+from onnx_gapmil.version import __version__
 from tests.references.zoo import ZOO
 
 COMMAND = "python -m benchmarks.repooled --markdown docs/benchmarks/repooled.md"
@@ -39,7 +48,16 @@ ALLOWED = {2: 5e-3, 4: 5e-5, 8: 1e-9}
 
 @dataclass
 class Row:
-    """One file by one aggregator: its group, the largest difference, what is allowed, or why there is none."""
+    """One file by one aggregator.
+
+    Attributes:
+        file: its path below its folder.
+        group: its kind of head; or what became of it, where no aggregator was tried.
+        key: the aggregator; "" where none was tried.
+        gap: the largest difference.
+        allowed: of it.
+        why: it was refused, or failed; "" where it was repooled.
+    """
 
     file: str
     group: str
@@ -47,6 +65,36 @@ class Row:
     gap: float = 0.0
     allowed: float = 0.0
     why: str = ""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it counts against the program."""
+        return self.why.startswith(_FAILED) or self.gap > self.allowed
+
+
+_FAILED = "failed: "
+#: By the words of `GROUPS`, in the order of the page.
+GROUPS = ("exact", "conditional", "flattened", "quantized")
+
+
+def why_not(error: GapmilError) -> str:
+    """Why a model was not repooled: refused for a documented reason, or failed."""
+    if isinstance(error, UnsupportedHeadError):
+        said = error.refusal.message.rpartition("cannot be repooled: ")[2]
+        return f"refused, `{error.refusal.code}`" + (f": {said}" if error.refusal.code == "not-repoolable" else "")
+    # Not one of its kinds: a model that cannot be read or run was read and run a moment before.
+    if type(error) is InputError:
+        return f"refused: {error}"
+    return f"{_FAILED}{error}"
+
+
+def kind_of(head: HeadRecord, expect: str) -> str:
+    """One of `GROUPS`."""
+    if head.quantized or expect == "quantized":
+        return "quantized"
+    if head.position_dependent and not head.pool_weights:
+        return "flattened"
+    return head.verdict
 
 
 def textbook(key: str, cells: np.ndarray, alone: bool) -> np.ndarray:
@@ -96,10 +144,12 @@ def rows_of(path: Path, name: str, expect: str) -> list[Row]:
     try:
         source = load_model(path)
         lifted = rewrite(source, write=False)
+    except UnsupportedHeadError as error:
+        return [Row(name, f"their heads are refused, `{error.refusal.code}`", "")]
     except GapmilError as error:
-        return [Row(name, "refused" if error.exit_code == 3 else "not rewritten", "", why=str(error)[:200])]
+        return [Row(name, f"not rewritten ({type(error).__name__})", "", why=str(error)[:200])]
     head = lifted.heads[0]
-    kind = expect if expect in ("quantized", "flatten") else head.verdict
+    kind = kind_of(head, expect)
     grid = session(_as(source, lifted.model), "none")
     feeds = inputs(source, grid, 1)
     feeds = [feeds[0], feeds[2]] if feeds else []
@@ -111,7 +161,7 @@ def rows_of(path: Path, name: str, expect: str) -> list[Row]:
         try:
             made = repool(source, key, write=False, head=head.output)
         except GapmilError as error:
-            row.why = ("refused: " if error.exit_code == 3 else "FAILED: ") + str(error)[:200]
+            row.why = why_not(error)
             continue
         own = made.heads[0]
         run = session(_as(source, with_outputs(made.model, [own.logits])), "none")
@@ -126,44 +176,60 @@ def _as(source: LoadedModel, proto: onnx.ModelProto) -> LoadedModel:
     return LoadedModel(proto, source.path, source.sha256, source.size)
 
 
-def report(rows: list[Row]) -> list[str]:
-    """The page."""
+def report(rows: list[Row], absent: int = 0) -> list[str]:
+    """The page.
+
+    Args:
+        rows: of all files.
+        absent: files that were not run.
+    """
     lines = ["# Repooled models against textbook formulas", "", *pages.made_by(COMMAND), ""]
-    lines += (__doc__ or "").split("\n\n")[1].splitlines()
-    ran = [row for row in rows if row.key]
+    lines += [line for text in (__doc__ or "").split("\n\n")[1:3] for line in (*text.splitlines(), "")][:-1]
+    if absent:
+        files = len({row.file for row in rows})
+        lines += ["", f"**{files} of {files + absent} files were run; the others have yet to be.**"]
     by_group: dict[str, list[Row]] = defaultdict(list)
-    for row in ran:
-        by_group[row.group].append(row)
-    for group, own in sorted(by_group.items()):
-        files = len({row.file for row in own})
-        lines += ["", f"## {group}, {files} files", ""]
-        table = []
-        for key in KEYS:
-            cells = [row for row in own if row.key == key]
-            good = [row for row in cells if not row.why]
-            worst = max(good, key=lambda row: row.gap, default=None)
-            table.append(
-                [
-                    f"`{key}`",
-                    str(len(good)),
-                    str(sum(row.gap <= row.allowed for row in good)),
-                    *(
-                        [f"{np.median([row.gap for row in good]):.1e}", f"{worst.gap:.1e}", f"`{worst.file}`"]
-                        if worst
-                        else ["", "", ""]
-                    ),
-                ]
-            )
-        lines += pages.table(["`--with`", "repooled", "equal", "median", "largest", "in"], table)
-        others = Counter(row.why for row in own if row.why)
-        lines += ["", *(f"- {count}: {why}" for why, count in others.items())] if others else []
+    for row in rows:
+        if row.key:
+            by_group[row.group].append(row)
+    for group in GROUPS:
+        own = by_group.get(group, [])
+        if own:
+            lines += ["", f"## {group.capitalize()}: {len({row.file for row in own})} files", "", *_table(own)]
+            refused = Counter(row.why for row in own if row.why)
+            lines += ["", *(f"- {count}: {why}" for why, count in refused.items())] if refused else []
     left = Counter(row.group for row in rows if not row.key)
-    return [*lines, "", *(f"Not tried, {count} files: {group}." for group, count in left.items())]
+    lines += ["", "## Not lifted, and so not repooled", ""] if left else []
+    return [*lines, *(f"- {count} files: {group}" for group, count in left.items())]
+
+
+def _table(own: list[Row]) -> list[str]:
+    rows = []
+    for key in KEYS:
+        cells = [row for row in own if row.key == key]
+        good = [row for row in cells if not row.why]
+        worst = max(good, key=lambda row: row.gap, default=None)
+        found = [f"{np.median([row.gap for row in good]):.1e}", f"{worst.gap:.1e}", f"`{worst.file}`"] if worst else []
+        counts = [len(good), sum(not row.wrong for row in good), sum(bool(row.why) and not row.wrong for row in cells)]
+        rows.append([f"`{key}`", *map(str, counts), *(found or ["", "", ""])])
+    return pages.table(["`--with`", "repooled", "equal", "refused", "median", "largest", "in"], rows)
+
+
+def kept(path: Path | None) -> dict[str, list[Row]]:
+    """What an earlier run of this version found, by the digest of the file."""
+    if path is None or not path.is_file():
+        return {}
+    entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return {
+        entry["sha256"]: [Row(**row) for row in entry["rows"]] for entry in entries if entry["version"] == __version__
+    }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", nargs="*", type=Path, help="default: the sample models, the zoo and the real models")
+    parser.add_argument("--rows", type=Path, help="keep what became of each file, and go on from there")
+    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what --rows has")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     set_seconds(600)  # a busy machine is slow, and no model here is endless
@@ -173,19 +239,32 @@ def main() -> int:
         entries: list[dict[str, Any]] = [json.loads(line) for line in catalog.read_text("utf-8").splitlines()]
         expects = {entry["file"]: entry["expect"] for entry in entries}
     paths = options.files or [path for folder in folders for path in sorted(folder.rglob("*.onnx"))]
-    rows = []
-    for path in paths:
+    before = kept(options.rows)
+    rows, absent = [], 0
+    for number, path in enumerate(paths, 1):
         base = next((folder.parent for folder in folders if path.is_relative_to(folder)), path.parent)
         name = str(path.relative_to(base))
-        own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        own = before.get(digest)
+        if own is None and options.kept:
+            absent += 1
+            continue
+        if own is None:
+            own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))
+            if options.rows is not None:
+                entry = {"sha256": digest, "version": __version__, "rows": [asdict(row) for row in own]}
+                with options.rows.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
+        own = [replace(row, file=name) for row in own]
         rows += own
+        print(f"{number} of {len(paths)}: {name}", file=sys.stderr, flush=True)
         for row in own:
-            if row.why.startswith("FAILED") or row.gap > row.allowed:
+            if row.wrong:
                 print(f"{row.file} {row.key}: {row.gap:.2g} {row.why}", flush=True)
-    lines = report(rows)
+    lines = report(rows, absent)
     print("\n".join(lines))
     pages.write(options.markdown, lines)
-    return int(any(row.why.startswith("FAILED") or row.gap > row.allowed for row in rows))
+    return int(any(row.wrong for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""How many suspect labels are wrong ones, where wrong ones were planted; ``docs/measures.md`` has the table.
+"""How many suspect labels are wrong ones, where wrong ones were planted: the table of
+``docs/measures/suspect-labels.md``.
 
 Of the digit scenes of ``sample_models/`` and, where they lie beside the checkout, 400 photos with boxes, a tenth of the
 labels is replaced, 20 times anew: by any other class (*any*), or by one that the model itself ranks high, 2nd to about

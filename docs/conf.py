@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 from onnx_gapmil.version import __version__
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the tools of the checkout
+from tools.messages import messages_page
 
 project = "onnx-gapmil"
 author = "The authors of onnx-gapmil"
@@ -40,6 +44,7 @@ copybutton_prompt_text = "$ "
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "scorer.js")
 html_show_sourcelink = False
 html_theme_options = {"source_directory": "docs/", "navigation_with_keys": True}
 
@@ -56,6 +61,12 @@ def _lead_to_own_pages(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] = _OUTSIDE.sub(r"\1", source[0])
 
 
+def _list_messages(_app: Sphinx, docname: str, source: list[str]) -> None:
+    """The page of all messages is made from the code, so that it cannot be another version's."""
+    if docname == "reference/messages":
+        source[0] = source[0].replace("<!-- messages -->", messages_page())
+
+
 def _copy_pictures(app: Sphinx, error: Exception | None) -> None:
     """Pictures within HTML of a page, for light and for dark, are not seen by Sphinx."""
     if error is None and app.builder.format == "html":
@@ -66,4 +77,5 @@ def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("build-finished", _copy_pictures)
     app.connect("source-read", _lead_to_own_pages)
+    app.connect("source-read", _list_messages)
     app.add_lexer("csv", TextLexer)  # Pygments has none

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.api import (
         Aggregator,
         AuditSummary,
+        AuxiliaryFit,
         BenchPlan,
         BenchReport,
         CheckReport,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         check,
         compare,
         diagnose,
+        fit_auxiliary,
         fit_pool,
         inspect,
         load_preprocess,
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregator",
     "AuditSummary",
+    "AuxiliaryFit",
     "BenchPlan",
     "BenchReport",
     "CheckReport",
@@ -110,6 +113,7 @@ __all__ = [
     "check",
     "compare",
     "diagnose",
+    "fit_auxiliary",
     "fit_pool",
     "inspect",
     "load_preprocess",

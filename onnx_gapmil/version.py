@@ -1,3 +1,3 @@
 """What the program is: its version, which nothing else may have to import the package for."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -37,16 +37,16 @@ STAGES = (((8, 2), (16, 2)), ((32, 2), (32, 1)), ((48, 1),))
 STAGE_LOSSES = (0.1, 0.2, 0.7)  # the paper's; its code has 0.01, 0.11, 0.88
 PREPROCESS = Preprocess(layout="NCHW", scale=1 / 255, mean=(0.25, 0.2, 0.25), std=(0.2, 0.2, 0.2))
 
-Weights = Literal["mean", "position", "channel"]
+Weights = Literal["mean", "position", "channel", "softmax"]
 
 
 @dataclass(frozen=True)
 class Variant:
     """A net of the study.
 
-    `weights` are those of its pools: all alike, one for each position, or one for each position and channel. `penalty`
-    and `dropout` are those of the training. With `auxiliary` each stage has a classifier. A `sample` is kept in this
-    folder.
+    `weights` are those of its pools: all alike, one for each position, or one for each position and channel, free or by
+    a softmax over positions. `penalty` and `dropout` are those of the training. With `auxiliary` each stage has a
+    classifier. A `sample` is kept in this folder.
     """
 
     name: str
@@ -63,6 +63,9 @@ VARIANTS = (
     Variant("mean_dropout", "mean", SUM_PENALTY, DROPOUT),
     Variant("position", "position", SUM_PENALTY, DROPOUT, sample=True),
     Variant("channel", "channel", SUM_PENALTY, DROPOUT, sample=True),
+    # The published code's reading. Weights of a softmax sum to 1, so that their penalty is 0.
+    Variant("softmax", "softmax", SUM_PENALTY, DROPOUT),
+    Variant("mean_sac", "mean", SUM_PENALTY, DROPOUT, auxiliary=True),
     Variant("channel_sac", "channel", SUM_PENALTY, DROPOUT, auxiliary=True, sample=True),
 )
 
@@ -89,6 +92,18 @@ class FlexPool(nn.Module):
         return (self.weights().sum((1, 2)) - 1).square().sum()
 
 
+class SoftmaxPool(FlexPool):
+    """The same with a softmax over each channel's positions, so that no weight is below 0 and each sum is 1."""
+
+    def weights(self) -> Tensor:
+        """Returns the weights, (C, H, W): 1 / (H * W) at first, as the parameters are all alike."""
+        return self.learned.flatten(1).softmax(1).view_as(self.learned)
+
+    def penalty(self) -> Tensor:
+        """Returns 0: the weights of a softmax sum to 1."""
+        return torch.zeros(())
+
+
 class MeanPool(nn.Module):
     """Global average pooling: maps (N, C, H, W) to vectors (N, C)."""
 
@@ -106,8 +121,11 @@ class Classifier(nn.Module):
 
     def __init__(self, channels: int, side: int, variant: Variant) -> None:
         super().__init__()
-        mean = variant.weights == "mean"
-        self.pool = MeanPool() if mean else FlexPool(channels, side, variant.weights)
+        if variant.weights == "mean":
+            self.pool: nn.Module = MeanPool()
+        else:
+            pool = SoftmaxPool if variant.weights == "softmax" else FlexPool
+            self.pool = pool(channels, side, variant.weights)
         self.dropout = nn.Dropout(variant.dropout)
         self.linear = nn.Linear(channels, CLASSES)
 

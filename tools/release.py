@@ -2,7 +2,8 @@
 
 Into ``dist/`` come the sdist, the wheel, a bill of materials (CycloneDX) of an environment that holds the wheel
 and what it needs, and SHA-256 sums. The wheel is tried in a fresh environment without the checkout and without a
-development package: every verb's help, and the main job on a sample model. Nothing is uploaded.
+development package: every verb's help, the main job on a sample model, and the first example of every page as it is
+printed. Nothing is uploaded.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import sys
 import tarfile
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 from onnx_gapmil.version import __version__
+from tools.first_examples import run_all
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
@@ -34,6 +37,11 @@ def main() -> int:
         shutil.rmtree(DIST, ignore_errors=True)
         run(sys.executable, "-m", "build", "--outdir", DIST, ROOT)
         wheel, sdist = only(DIST.glob("*.whl")), only(DIST.glob("*.tar.gz"))
+        with zipfile.ZipFile(wheel) as unpacked:
+            licences = {Path(name).name for name in unpacked.namelist() if ".dist-info/licenses/" in name}
+        require(
+            licences >= {"LICENSE", "OFL.txt", "licences.md"}, f"the wheel has the licences {sorted(licences)} alone"
+        )
         with tarfile.open(sdist) as packed:
             names = set(packed.getnames())
         for file in ("LICENSE", "SECURITY.md", "CITATION.cff", "docs/conf.py", "tests/conftest.py"):
@@ -43,9 +51,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             tried_in = installed(wheel, Path(folder) / "venv")
             try_it(tried_in, Path(folder))
+            failed = run_all(tried_in, lambda line: print(line, flush=True))
+            require(not failed, "first examples of pages fail:\n" + "\n".join(failed))
             bill = DIST / f"{wheel.stem}.cdx.json"
             run(sys.executable, "-m", "cyclonedx_py", "environment", "--output-file", bill, tried_in)
         write_sums([wheel, sdist, bill])
+        print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {sdist.name}: {sdist.stat().st_size:,} bytes")
     except ReleaseError as error:
         print(f"Not releasable: {error}.", file=sys.stderr)
         return 1

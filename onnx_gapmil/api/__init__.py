@@ -11,6 +11,7 @@ from onnx_gapmil.api.audit import audit
 from onnx_gapmil.api.bench import bench
 from onnx_gapmil.api.check import check
 from onnx_gapmil.api.compare import compare
+from onnx_gapmil.api.fit_auxiliary import fit_auxiliary
 from onnx_gapmil.api.fit_pool import fit_pool
 from onnx_gapmil.api.merge import merge
 from onnx_gapmil.api.predict import predict
@@ -53,11 +54,13 @@ from onnx_gapmil.running.shards import ShardResult
 from onnx_gapmil.validation.checking.policy import Policy
 from onnx_gapmil.validation.checking.result import CheckReport
 from onnx_gapmil.validation.comparing.result import Comparison
+from onnx_gapmil.validation.refitting.auxiliary_result import AuxiliaryFit
 from onnx_gapmil.validation.refitting.result import PoolFit
 
 __all__ = [
     "Aggregator",
     "AuditSummary",
+    "AuxiliaryFit",
     "BenchPlan",
     "BenchReport",
     "CheckReport",
@@ -97,6 +100,7 @@ __all__ = [
     "check",
     "compare",
     "diagnose",
+    "fit_auxiliary",
     "fit_pool",
     "inspect",
     "load_preprocess",

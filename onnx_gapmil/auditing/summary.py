@@ -190,7 +190,7 @@ class Conditions:
         failures: each with its reason.
         preprocess: how photos became inputs.
         preprocess_source: where that comes from.
-        preprocess_assumed: whether it was guessed.
+        preprocess_assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         preprocess_guessed: which parts of it nothing states.
         fast_decode: whether large JPEGs were decoded smaller than they are.
         class_map: how labels became classes.
@@ -275,7 +275,7 @@ class AuditSummary(Figures, Conditions):
     """What an audit found: every key of ``summary.json`` is an attribute.
 
     Shares are in 0..1. What was not measured (no boxes, no masks, cells of unknown arrangement) is None. The formulas
-    are in ``docs/measures.md``; what was audited is described by `Conditions`, what was found by `Figures`:
+    are in ``docs/measures/``; what was audited is described by `Conditions`, what was found by `Figures`:
 
     - ``schema_version``, ``model``, ``model_sha256``, ``verdict``, ``head``: the model and the head that was measured;
     - ``proof``: what was proved of it;

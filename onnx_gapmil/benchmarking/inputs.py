@@ -9,7 +9,7 @@ from onnx_gapmil.errors import InputError, PreprocessError
 from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
 from onnx_gapmil.images.input_spec import InputSpec, image_spec
 from onnx_gapmil.images.resolve import resolve_preprocess
-from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.resized import at_size
 
 if TYPE_CHECKING:
     from onnx_gapmil.graph.loading import LoadedModel

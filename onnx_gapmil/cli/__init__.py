@@ -82,6 +82,18 @@ class LazyGroup(click.Group):
         """Name the verbs in the order in which they are used."""
         return list(VERBS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb that is called; one that there is not is answered with the nearest."""
+        if args[0] not in VERBS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # for which no help text should wait
+
+            near = get_close_matches(args[0].lower(), VERBS, n=1, cutoff=0.5)
+            if near:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a verb's command; None for a name that is no verb."""
         if cmd_name not in VERBS:

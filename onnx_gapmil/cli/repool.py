@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: Options that only a fit reads.
 _OF_A_FIT = (
     "data", "labels", "names", "class_map", "label_offset", "preprocess", "no_guess", "thresholds", "batch", "group",
-    "folds", "ridge", "seed", "require_better", "force",
+    "folds", "ridge", "seed", "require_better", "force", "scores",
 )  # fmt: skip
 _TAKES = "with --fit"
 
@@ -54,7 +54,8 @@ _TAKES = "with --fit"
         metavar="[FIT]",
         help="Fit the pool to labelled images instead: mix (the default: weights over aggregators), an aggregator "
         "calibrated alone (topk=0.05), flex (a weight for each position), flex:channel or flex:softmax (for each "
-        "position and channel), head or head:AGGREGATOR (the last linear layer).",
+        "position and channel), head or head:AGGREGATOR (the last linear layer), sac or sac:TENSOR,... (auxiliary "
+        "classifiers on earlier maps: a further output with a finer grid).",
     ),
     click.option(
         "--data", type=click.Path(path_type=Path), metavar="DATA", help=f"{_TAKES}: the labelled images, as for audit."
@@ -90,6 +91,12 @@ _TAKES = "with --fit"
         "--force",
         is_flag=True,
         help=f"{_TAKES}: write it also where the interval lies below 0, and fit by few images.",
+    ),
+    click.option(
+        "--scores",
+        is_flag=True,
+        help="With --fit sac: let the auxiliary classifiers count in the scores of their output, and not only in its "
+        "grid.",
     ),
     names_option,
     click.option(
@@ -127,6 +134,7 @@ def command(
 
     With --fit half of the labelled images choose the pool, the trunk staying as it is, and the other half judges it:
     vendor, calibrated only and fitted side by side. A model whose interval lies below 0 is not written (exit code 1).
+    --fit sac leaves the vendor's outputs alone and adds one whose grid is finer.
 
     Example: onnx-gapmil repool model.onnx --with lse=10 -o model.lse.onnx
     """
@@ -169,11 +177,15 @@ def _fit(
     from onnx_gapmil.fitting.pooling.wish import parse_fit
     from onnx_gapmil.running.pipeline.tuning import tune_process
     from onnx_gapmil.show.terminal.console import console
+    from onnx_gapmil.validation.refitting.auxiliary import refit_auxiliary
+    from onnx_gapmil.validation.refitting.auxiliary_text import auxiliary_note
     from onnx_gapmil.validation.refitting.refit import refit
     from onnx_gapmil.validation.refitting.request import FitRequest
     from onnx_gapmil.validation.refitting.text import fit_note
 
     wish = parse_fit(fit)
+    if given["scores"] and wish.kind != "sac":
+        raise click.UsageError("--scores is for --fit sac: all other fits are of the scores.")
     tune_process()
     data = Request(
         model=model,
@@ -200,7 +212,16 @@ def _fit(
         seed=given["seed"] or 0,
         require_better=given["require_better"],
         force=given["force"],
+        scores=given["scores"],
     )
+    if wish.kind == "sac":
+        with _Teller() as teller:
+            added = refit_auxiliary(request, announce=teller.announce, progress=teller.reach, note=teller.next)
+        if as_json:
+            print_json(added.to_json())
+        else:
+            console().print(auxiliary_note(added))
+        return 0 if added.written else 1
     with _Teller() as teller:
         found = refit(request, announce=teller.announce, progress=teller.reach, note=teller.next)
     if as_json:

@@ -191,9 +191,18 @@ def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
     return found, outcomes
 
 
+def held_out_hits(flags: Flags) -> Flags:
+    """(objects, IoUs): of each object, whether it is boxed at the threshold of the half that it is not in.
+
+    Args:
+        flags: (objects, IoUs, thresholds).
+    """
+    return _held_out(flags, _thresholds(flags))
+
+
 def _outcomes(flags: Flags) -> Outcomes:
     """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
-    shares: Outcomes = _held_out(flags, _thresholds(flags)).mean(axis=1)
+    shares: Outcomes = held_out_hits(flags).mean(axis=1)
     return shares
 
 

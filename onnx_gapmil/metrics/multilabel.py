@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.metrics.clustered import drawn_weights
 from onnx_gapmil.metrics.intervals import Interval
 
 Array = npt.NDArray[np.float64]
@@ -114,7 +115,7 @@ class MultiLabelFigures:
     by_class: Mapping[str, LabelFigures]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answered:
     """What a model says of one image, as far as classes that are judged go.
 
@@ -156,24 +157,24 @@ def mean_average_precision(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float
     return float(np.mean([average_precision(*pair) for pair in zip(numbers.T, positive.T, strict=True)]))
 
 
-def precision_difference(new: npt.ArrayLike, old: npt.ArrayLike, truth: npt.ArrayLike) -> Interval:
+def precision_difference(
+    new: npt.ArrayLike, old: npt.ArrayLike, truth: npt.ArrayLike, groups: npt.NDArray[np.intp] | None = None
+) -> Interval:
     """95 % interval of ``new - old`` mean average precision on the same images, drawn alike for both.
 
     Args:
         new: (N, C).
         old: (N, C).
         truth: (N, C), whether the class labels the image; at least once each.
+        groups: (N,), the group of each image, of which whole ones are drawn (`onnx_gapmil.metrics.clustered`); None
+            draws images.
     """
     positive = np.asarray(truth, dtype=np.bool_)
     images, classes = positive.shape
     resamples = int(min(_RESAMPLES, max(200, _WORK / (images * classes))))
-    rng = np.random.default_rng(_SEED)
     pair = [np.asarray(scores, dtype=np.float64) for scores in (new, old)]
     drawn: list[Array] = []
-    step = max(1, _CHUNK // images)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        weights = rng.multinomial(images, np.full(images, 1 / images), size=rows).astype(np.float64)
+    for weights in drawn_weights(np.arange(images) if groups is None else groups, resamples, _SEED):
         one, other = (
             np.array([_average_precisions(scores[:, at], positive[:, at], weights) for at in range(classes)])
             for scores in pair

@@ -15,7 +15,7 @@ The second is what the grid adds: a small object beside a large one makes a sure
 
 It is a suspicion and no proof. Models that learned the wrong labels by heart do not find them; a whole class that the
 model does not know is suspect though its labels are right. How many suspects are wrong labels where these were planted
-is in ``docs/measures.md``.
+is in ``docs/measures/suspect-labels.md``.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from onnx_gapmil.prediction.head_answer import HeadPrediction
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
+from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.rewriting.result import Rewrite
-from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.rewriting.sizing.record import Size, parse_size
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate

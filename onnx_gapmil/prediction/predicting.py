@@ -33,7 +33,7 @@ from onnx_gapmil.prediction.results import Results
 from onnx_gapmil.prediction.resuming import JOURNAL, PredictJournal, settings_of
 from onnx_gapmil.prediction.tables import TABLES, write_tables
 from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.sizing.opening import at_size
+from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.running.shards import ShardResult, require_division

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import ModelError
@@ -15,6 +15,7 @@ from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.class_tokens import lift_class_tokens
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from onnx_gapmil.rewriting.sizing.one_position import with_one_position
 from onnx_gapmil.rewriting.sizing.record import said_size, size_of
 
 if TYPE_CHECKING:
@@ -85,8 +86,13 @@ def _analysed(source: LoadedModel, readout: Readout, class_token: ClassTokenMode
     if opened is not source.proto:
         again = _analyse(source, opened, readout, class_token, inlined=True)
         if len(again.search.heads) > len(analysis.search.heads):
-            return again
-    return analysis
+            analysis = again
+    sized = size_of(source.metadata)
+    if sized is None or not analysis.search.refusals:
+        return analysis
+    search = analysis.search
+    refusals = with_one_position(analysis.graph, analysis.trace, search.refusals, sized.size)
+    return replace(analysis, search=replace(search, refusals=refusals))
 
 
 def _conditions(

@@ -20,9 +20,9 @@ from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.repooled.claim import vendors_model
 from onnx_gapmil.rewriting.repooled.record import RepooledHead, read_pools
+from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.rewriter import claimed_heads, claimed_pools
-from onnx_gapmil.rewriting.sizing.opening import at_size
 from onnx_gapmil.rewriting.sizing.record import Size, SizeRecord, parse_size, size_of
 from onnx_gapmil.rewriting.stated import StatedNote, stated_note
 

@@ -25,10 +25,10 @@ from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import write_proof
 from onnx_gapmil.rewriting.record import read_heads, token_mode
+from onnx_gapmil.rewriting.resized import at_size, sized_alike
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
 from onnx_gapmil.rewriting.saving import default_output_path, require_place, save_model
-from onnx_gapmil.rewriting.sizing.opening import at_size, sized_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

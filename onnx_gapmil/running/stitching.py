@@ -167,7 +167,10 @@ def _shifts(head: HeadRecord) -> Shifts:
     if head.position_dependent:
         raise InputError(f"{of} have weights of their own for each position, which a shifted image would not meet.")
     if head.pool != "mean":
-        raise InputError(f"{of} are pooled by '{head.pool}', of one run's: stitch the vendor's model.")
+        raise InputError(
+            f"{of} are pooled by '{head.pool}', an answer of one run's cells and not of stitched ones: stitch the "
+            "vendor's model, whose cells are the same."
+        )
     if head.resized_from is not None:
         raise InputError(f"{of} look at an image that the graph resizes itself: a shift is none of whole pixels.")
     return _halves(rows, of), _halves(columns, of)

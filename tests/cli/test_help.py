@@ -46,6 +46,8 @@ def test_python_dash_m_and_version():
     ("arguments", "said"),
     [
         (["nonsense"], "No such command 'nonsense'"),
+        (["audt", "m.onnx", "data"], "No such command 'audt'. Did you mean 'audit'?"),
+        (["Comparre", "--json"], "Did you mean 'compare'?"),
         (["doctor", "--nonsense"], "No such option"),
         (["--bad"], "--bad"),
     ],

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tools.readme import holds
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,12 +26,33 @@ def test_the_python_of_the_readme_runs_and_its_comments_are_true(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 1
     monkeypatch.chdir(ROOT)
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})  # noqa: S102 - our own README
         said = [line.split("  # ")[1].strip() for line in block.splitlines() if line.startswith("print(")]
         assert capsys.readouterr().out.splitlines() == said
+
+
+def test_an_output_in_parts_is_held_against_what_is_printed() -> None:
+    printed = "$ do\na 1\nb 20\nc 3\n"
+    assert holds(printed, "$ do\n...\nb 20\n", about=False)
+    assert holds(printed, "$ do\na 1\n...\nc 3\n", about=False)
+    assert not holds(printed, "$ do\n...\nb 21\n", about=False)
+    assert not holds(printed, "$ do\n...\nc 3\n...\na 1\n", about=False)
+    assert holds(printed, "$ do\n...\nb 21\n", about=True)
+    assert not holds(printed, "$ do\n...\nb 40\n", about=True)
+    assert not holds(printed, "$ do\n...\nd 20\n", about=True)
+
+
+def test_the_sentence_on_speed_is_what_was_measured_of_the_command_without_options() -> None:
+    (said,) = re.findall(r"<!-- speed: begin .*?-->\n(.*?)<!-- speed: end -->", README, re.DOTALL)
+    table = (ROOT / "docs" / "benchmarks" / "predict.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w-]+) \| (predict: [^|]+) \| [\d.]+ \| ([\d.]+) \|", table, re.MULTILINE)
+    measured = {(model, run): f"{float(share):.2f}" for model, run, share in rows}
+    runs = ("predict: pictures, NPZ and JSON", "predict: NPZ and JSON")
+    models = ("ResNet-50", "MobileNetV2")
+    assert re.findall(r"0\.\d\d", said) == [measured[model, run] for run in runs for model in models]
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
-@pytest.mark.parametrize("page", ["start.md", "howto/look.md"])
+@pytest.mark.parametrize("page", ["start.md", "howto/look.md", "howto/rewrite.md"])
 def test_the_python_of_the_first_pages_runs_and_its_comments_are_true(
     page: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,8 +30,8 @@ def test_the_python_of_the_first_pages_runs_and_its_comments_are_true(
 
 
 def test_every_page_is_in_the_sites_index() -> None:
-    index = (DOCS / "index.md").read_text("utf-8")
-    listed = set(re.findall(r"^[a-z/-]+$", index, re.MULTILINE))
+    trees = [(DOCS / name).read_text("utf-8") for name in ("index.md", "measures.md")]
+    listed = set(re.findall(r"^[a-z/-]+$", "\n".join(trees), re.MULTILINE))
     pages = {
         str(path.relative_to(DOCS).with_suffix(""))
         for path in [*DOCS.rglob("*.md"), *DOCS.glob("*.ipynb")]
@@ -39,6 +40,12 @@ def test_every_page_is_in_the_sites_index() -> None:
     unlisted = {page for page in pages - listed - {"index"} if not page.startswith("benchmarks/")}
     assert not unlisted
     assert listed <= pages
+
+
+def test_every_extra_has_its_size() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    listed = re.findall(r"^\| `onnx-gapmil\[(\w+)\]` \|", (DOCS / "start.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
 
 
 def test_every_public_name_has_its_place_in_the_library() -> None:

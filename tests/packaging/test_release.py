@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,28 @@ def test_the_citation_names_the_paper() -> None:
     assert cited["cff-version"] == "1.2.0"
     assert cited["references"][0]["url"] == "https://arxiv.org/abs/2606.14555"
     assert {"message", "title", "authors"} <= cited.keys()
+
+
+def test_the_citation_the_package_and_the_changelog_say_the_same() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["authors"] == cited["authors"]
+    assert set(project["urls"].values()) == {cited["references"][0]["url"]}
+    assert str(cited["version"]) == __version__
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"## [{__version__}] - {cited['date-released']}" in changelog
+    assert "version" in project["dynamic"]
+
+
+def test_every_licence_that_is_listed_is_there() -> None:
+    page = (ROOT / "docs" / "project" / "licences.md").read_text("utf-8")
+    places = re.findall(r"^\|[^|]*\| `([\w/]+/)` \|", page, re.MULTILINE)
+    assert len(places) == 5
+    assert all((ROOT / place).is_dir() for place in places)
+    fonts = [*(ROOT / places[0]).glob("Noto*")]
+    assert f"({len(fonts)} files)" in page
+    scripts = (ROOT / "onnx_gapmil" / "show" / "html" / "assets").rglob("*.*")
+    assert not [path for path in scripts if re.search(r"copyright|@license", path.read_text("utf-8"), re.IGNORECASE)]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml")), ids=lambda p: p.name)

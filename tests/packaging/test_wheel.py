@@ -143,6 +143,8 @@ def test_the_wheel_brings_the_fonts_and_their_licence_and_stays_small(installed:
         path.name for path in fonts.iterdir()
     }
     assert "SIL OPEN FONT LICENSE" in (fonts / "OFL.txt").read_text(encoding="utf-8")
+    (licences,) = installed.rglob("onnx_gapmil-*.dist-info/licenses")
+    assert {path.name for path in licences.rglob("*.*")} >= {"OFL.txt", "licences.md"}
     (metadata,) = installed.rglob("onnx_gapmil-*.dist-info/METADATA")
     assert "License-Expression: Apache-2.0 AND OFL-1.1" in metadata.read_text(encoding="utf-8")
     (wheel,) = installed.parent.glob("*.whl")

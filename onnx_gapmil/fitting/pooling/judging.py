@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.metrics.clustered import clustered_difference, clustered_mean, grouped
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_mean
 from onnx_gapmil.metrics.multilabel import mean_average_precision, precision_difference
 from onnx_gapmil.metrics.paired import images_to_resolve, paired_difference
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.fitting.pooling.likelihood import Likelihood, Rows
 
 Array = npt.NDArray[np.float64]
+Groups = npt.NDArray[np.intp]
 
 #: Which is compared with which.
 _PAIRS = (("calibrated", "vendor"), ("fitted", "vendor"), ("fitted", "calibrated"))
@@ -70,6 +72,7 @@ class Judgement:
         differences: of each pair, figure by figure.
         main: the figure that decides.
         classes: classes whose average precision is in the mean; None of others.
+        groups: how many groups of images the intervals draw; None where they are of images that are a group each.
     """
 
     images: int
@@ -77,6 +80,7 @@ class Judgement:
     differences: tuple[Difference, ...]
     main: str
     classes: int | None = None
+    groups: int | None = None
 
     def difference(self, figure: str, new: str = "fitted", old: str = "vendor") -> Difference:
         """One of the differences."""
@@ -88,12 +92,15 @@ class Judgement:
             "images": self.images,
             "main": self.main,
             "classes": self.classes,
+            "groups": self.groups,
             **{name: vars(found) for name, found in self.figures.items()},
             "differences": [{**vars(found), "interval": list(found.interval)} for found in self.differences],
         }
 
 
-def judge(answers: Mapping[str, Array], likelihood: Likelihood, rows: Rows, reading: Reading) -> Judgement:
+def judge(
+    answers: Mapping[str, Array], likelihood: Likelihood, rows: Rows, reading: Reading, groups: Groups | None = None
+) -> Judgement:
     """Compare.
 
     Args:
@@ -101,7 +108,10 @@ def judge(answers: Mapping[str, Array], likelihood: Likelihood, rows: Rows, read
         likelihood: of all images.
         rows: (n,), the images.
         reading: how logits are read.
+        groups: (n,), the group of each image: where some are of one group, the intervals draw groups and not images.
     """
+    if groups is not None and not grouped(groups):
+        groups = None
     truth = likelihood.truth[rows]
     judged = likelihood.judged & truth.any(axis=0) if reading.multi_label else None
     costs = {name: likelihood.cost(rows, logits) for name, logits in answers.items()}
@@ -116,22 +126,41 @@ def judge(answers: Mapping[str, Array], likelihood: Likelihood, rows: Rows, read
     }
     differences: list[Difference] = []
     for new, old in _PAIRS:
-        both, fixed = int((right[new] & right[old]).sum()), int((right[new] & ~right[old]).sum())
-        broken = int((~right[new] & right[old]).sum())
         spans = {
-            "accuracy": paired_difference(both, fixed, broken, len(rows) - both - fixed - broken),
-            "log_likelihood": _mean_interval(costs[old] - costs[new]),
+            "accuracy": share_difference(right[new], right[old], groups),
+            "log_likelihood": _mean_interval(costs[old] - costs[new], groups),
         }
         if judged is not None:
             spans["mean_average_precision"] = precision_difference(
-                answers[new][:, judged], answers[old][:, judged], truth[:, judged]
+                answers[new][:, judged], answers[old][:, judged], truth[:, judged], groups
             )
         for figure, interval in spans.items():
             value = float(getattr(figures[new], figure) - getattr(figures[old], figure))
             needed = images_to_resolve(value, interval, len(rows))
             differences.append(Difference(figure, new, old, value, interval, needed))
     main = "mean_average_precision" if judged is not None else "accuracy"
-    return Judgement(len(rows), figures, tuple(differences), main, int(judged.sum()) if judged is not None else None)
+    return Judgement(
+        len(rows),
+        figures,
+        tuple(differences),
+        main,
+        int(judged.sum()) if judged is not None else None,
+        len(np.unique(groups)) if groups is not None else None,
+    )
+
+
+def share_difference(new: npt.NDArray[np.bool_], old: npt.NDArray[np.bool_], groups: Groups | None) -> Interval:
+    """95 % interval of the share of images that are right, of one less another.
+
+    Args:
+        new: (n,).
+        old: (n,), of the same images.
+        groups: (n,), the group of each; None where each is a group of its own.
+    """
+    if groups is not None:
+        return clustered_difference(new, old, groups)
+    both, fixed, broken = int((new & old).sum()), int((new & ~old).sum()), int((~new & old).sum())
+    return paired_difference(both, fixed, broken, len(new) - both - fixed - broken)
 
 
 def _right(
@@ -146,7 +175,7 @@ def _right(
     return np.asarray(own > np.where(truth, -np.inf, logits).max(axis=1))
 
 
-def _mean_interval(values: Array) -> Interval:
+def _mean_interval(values: Array, groups: Groups | None) -> Interval:
     if (values == values[0]).all():
         return float(values[0]), float(values[0])
-    return bootstrap_mean(values)
+    return bootstrap_mean(values) if groups is None else clustered_mean(values, groups)

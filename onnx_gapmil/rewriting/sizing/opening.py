@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import onnx
 
 from onnx_gapmil.errors import InputError, ModelError, PreprocessError
+from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.inputs import InputShape, concrete_inputs
-from onnx_gapmil.graph.loading import POOL_KEY, LoadedModel, limited_for
-from onnx_gapmil.graph.trace import trace
+from onnx_gapmil.graph.loading import LoadedModel, limited_for
+from onnx_gapmil.graph.open_dimensions import OpenDimensions
+from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.input_spec import image_spec
 from onnx_gapmil.rewriting.sizing.original import residual_at_original
@@ -21,6 +23,10 @@ from onnx_gapmil.rewriting.sizing.walk import SizeWalk
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.input_spec import InputSpec
+
+
+#: Branches may hold branches, so many deep.
+_NESTED = 8
 
 
 def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
@@ -40,7 +46,7 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
 
     Raises:
         ModelError: the graph cannot be brought to that size; names the node and the tensor that forbid it. Or it was
-            rewritten or repooled before.
+            rewritten before.
         InputError: the model has no image input.
         ProofError: the opened graph does not give the vendor's outputs at the original size.
     """
@@ -58,41 +64,18 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
         return _opened(source, size)
 
 
-def sized_alike(original: LoadedModel, rewritten: LoadedModel) -> LoadedModel:
-    """The vendor's model at the input size that a rewritten file says it was opened for.
-
-    Raises:
-        ModelError: it cannot be brought to that size, or the file says otherwise what was changed for it.
-    """
-    said = size_of(rewritten.metadata)
-    if said is None or not rewritten.is_rewritten:
-        return original
-    opened = at_size(original, said.size)
-    if size_of(opened.metadata) != said:
-        raise ModelError(
-            f"{rewritten.name}: what it says of its input size is not what opening {original.name} for it gives; "
-            "rewrite the vendor's original again."
-        )
-    return opened
-
-
 def _opened(source: LoadedModel, size: Size) -> LoadedModel:
     graph = ModelGraph(source.proto, source.folder)
     entry, spec = _image(graph, source)
     fixed = spec.size()
     if fixed == size:
         return source
-    if POOL_KEY in source.metadata:
-        raise ModelError(
-            f"--size {said_size(size)}: {source.name} was repooled for the size that it has; rewrite the vendor's "
-            "original with --size, and repool what that writes."
-        )
     if fixed == (None, None):
         return _declared(source, source.proto, entry, spec, SizeRecord(size, None))
     if has_functions(source.proto):
         graph = ModelGraph(inline_functions(source.proto), source.folder)
     try:
-        traced = trace(graph)
+        graph, traced = _without_branches(graph, entry, spec)
     except ModelError as error:
         raise type(error)(f"{source.name}: {error}") from error
     before = next(found for found in traced.inputs if found.name == entry.name)
@@ -117,6 +100,47 @@ def _opened(source: LoadedModel, size: Size) -> LoadedModel:
     back = _declared(source, proto, entry, spec, replace(record, size=original))
     record = replace(record, residual=residual_at_original(source, back, size))
     return _declared(source, proto, entry, spec, record)
+
+
+def _without_branches(graph: ModelGraph, entry: InputShape, spec: InputSpec) -> tuple[ModelGraph, Trace]:
+    """The graph with each If that takes the same branch at any size opened up, and its trace.
+
+    PyTorch's legacy exporter squeezes an axis whose length it does not know by an If on its Shape. With the image's
+    height and width declared open, what is computed from the dimensions that stay fixed is the same at every size.
+
+    Raises:
+        ModelError: it cannot be run.
+    """
+    traced = trace(graph)
+    for _ in range(_NESTED):
+        if not any(node.op_type == "If" for node in graph.proto.graph.node):
+            break
+        loose = onnx.ModelProto()
+        loose.CopyFrom(graph.proto)
+        declared = next(value for value in loose.graph.input if value.name == entry.name)
+        for axis in _axes(entry, spec):
+            declared.type.tensor_type.shape.dim[axis].ClearField("dim_value")
+        opened = OpenDimensions(ModelGraph(loose, graph.folder), _declared_open(traced, entry, _axes(entry, spec)))
+        proto = splice_branches(graph.proto, opened.value)
+        if proto is graph.proto:
+            break
+        graph = ModelGraph(proto, graph.folder)
+        traced = trace(graph)
+    return graph, traced
+
+
+def _declared_open(traced: Trace, entry: InputShape, axes: tuple[int, int]) -> Trace:
+    """The same trace with these axes of the image said to be open."""
+    inputs = [
+        replace(
+            found,
+            declared=tuple(None if axis in axes else dim for axis, dim in enumerate(found.declared)),
+        )
+        if found.name == entry.name
+        else found
+        for found in traced.inputs
+    ]
+    return replace(traced, inputs=tuple(inputs))
 
 
 def _image(graph: ModelGraph, source: LoadedModel) -> tuple[InputShape, InputSpec]:

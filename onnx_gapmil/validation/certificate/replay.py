@@ -23,8 +23,8 @@ from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import graph_digest, inputs_digest, read_proof
 from onnx_gapmil.rewriting.record import SOURCE_KEY, read_heads, token_mode
+from onnx_gapmil.rewriting.resized import sized_alike
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
-from onnx_gapmil.rewriting.sizing.opening import sized_alike
 from onnx_gapmil.validation.certificate.content import content_of, read_certificate
 from onnx_gapmil.version import __version__
 

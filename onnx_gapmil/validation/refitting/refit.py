@@ -13,12 +13,12 @@ from onnx_gapmil.auditing.preparation import classifier_of, prepare
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.wording import points_range
-from onnx_gapmil.fitting.pooling.judging import judge
+from onnx_gapmil.fitting.pooling.judging import judge, share_difference
 from onnx_gapmil.fitting.pooling.learning import Learner
 from onnx_gapmil.fitting.pooling.solving import require_solver
 from onnx_gapmil.fitting.pooling.splitting import deal
 from onnx_gapmil.lift.tokens.modes import mode_of
-from onnx_gapmil.metrics.paired import paired_difference
+from onnx_gapmil.metrics.clustered import grouped
 from onnx_gapmil.rewriting.repooled.building import repool_graph
 from onnx_gapmil.rewriting.repooled.layer import layer_of
 from onnx_gapmil.rewriting.repooling import head_to_fit, repool
@@ -72,6 +72,8 @@ def refit(
         UnsupportedHeadError: the head cannot be lifted or repooled.
         ProofError: the proof failed, and nothing is written.
     """
+    if request.wish.kind == "sac":
+        raise InputError("auxiliary classifiers make a new output, and no pool: fit_auxiliary fits them.")
     require_solver()
     with watched_reads():
         asked = request.data
@@ -165,13 +167,14 @@ def _fitted(
     learner = Learner(request.wish, material, ridge=request.ridge, seed=request.seed + 1)
     note(f"Fitting '{request.wish.key}' to {len(seen):,} images.")
     learned = learner.learn(seen)
-    judgement = judge(learned.answers(material, others), material.likelihood, others, classifier.reading)
+    judgement = judge(
+        learned.answers(material, others), material.likelihood, others, classifier.reading, images.groups[others]
+    )
     folds = _by_folds(request, learner, material, classifier, note) if request.folds else None
     unseen = None
     if request.wish.kind == "head" and classifier.reading.kind == "one-of-many":
         note("Judging the head on classes that it has seen no image of.")
         unseen = _on_unseen_classes(request, learned, material, seen, others)
-    truth = material.likelihood.truth[seen]
     return PoolFit(
         model=classifier.name,
         fit=request.wish.key,
@@ -180,24 +183,30 @@ def _fitted(
         ridge=learned.solution.ridge,
         costs=learned.costs,
         converged=learned.solution.converged,
-        data=FitData(
-            source=prepared.data.source,
-            preprocess=f"{prepared.preprocess.preprocess.describe()}; {prepared.preprocess.source}",
-            class_map=prepared.class_map.source,
-            images=len(images.samples),
-            unreadable=tuple(failures),
-            groups=len(np.unique(images.groups)),
-            group_column=images.column,
-            seed=request.seed,
-            fitted=len(seen),
-            without_images=tuple(np.flatnonzero(~truth.any(axis=0)).tolist()),
-            logits=truth.shape[1],
-        ),
+        data=data_of(request, prepared, images, failures),
         held_out=judgement,
         folds=folds,
         fold_count=request.folds,
         unseen=unseen,
-        reason=_reason(request, judgement),
+        reason=unwanted(request, judgement),
+    )
+
+
+def data_of(request: FitRequest, prepared: PreparedData, images: FitImages, failures: list[str]) -> FitData:
+    """What a report says of the images."""
+    truth = images.likelihood.truth[~images.held_out]
+    return FitData(
+        source=prepared.data.source,
+        preprocess=f"{prepared.preprocess.preprocess.describe()}; {prepared.preprocess.source}",
+        class_map=prepared.class_map.source,
+        images=len(images.samples),
+        unreadable=tuple(failures),
+        groups=len(np.unique(images.groups)),
+        group_column=images.column,
+        seed=request.seed,
+        fitted=len(truth),
+        without_images=tuple(np.flatnonzero(~truth.any(axis=0)).tolist()),
+        logits=truth.shape[1],
     )
 
 
@@ -216,7 +225,7 @@ def _by_folds(
         own, others = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
         for name, logits in learner.learn(own).answers(material, others).items():
             answers.setdefault(name, np.empty((len(parts), logits.shape[1])))[others] = logits
-    return judge(answers, material.likelihood, np.arange(len(parts)), classifier.reading)
+    return judge(answers, material.likelihood, np.arange(len(parts)), classifier.reading, material.groups)
 
 
 def _on_unseen_classes(
@@ -231,6 +240,7 @@ def _on_unseen_classes(
     parts[known] = np.random.default_rng(request.seed).permutation(len(known)) % _CLASS_FOLDS
     learner = Learner(request.wish, material, ridge=learned.solution.ridge, seed=request.seed + 1)
     right: list[tuple[bool, bool]] = []
+    groups: list[int] = []
     for part in range(_CLASS_FOLDS):
         left_out = parts == part
         own = seen[~truth[seen][:, left_out].any(axis=1)]
@@ -240,11 +250,12 @@ def _on_unseen_classes(
         answers = learner.learn(own).answers(material, judges)
         hits = [_hits(answers[name], truth[judges]).tolist() for name in ("vendor", "fitted")]
         right += zip(*hits, strict=True)
+        groups += material.groups[judges].tolist()
     if not right:
         return None
     vendor, fitted = np.array(right, dtype=np.bool_).T
-    both, fixed, broken = int((vendor & fitted).sum()), int((~vendor & fitted).sum()), int((vendor & ~fitted).sum())
-    interval = paired_difference(both, fixed, broken, len(right) - both - fixed - broken)
+    own = np.array(groups, dtype=np.intp)
+    interval = share_difference(fitted, vendor, own if grouped(own) else None)
     old, new = float(vendor.mean()), float(fitted.mean())
     return Unseen(len(right), old, new, new - old, interval)
 
@@ -253,8 +264,8 @@ def _hits(logits: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) -> npt.
     return np.asarray(truth[np.arange(len(truth)), logits.argmax(axis=1)])
 
 
-def _reason(request: FitRequest, judgement: Judgement) -> str:
-    """Why the model is not written; "" where it is."""
+def unwanted(request: FitRequest, judgement: Judgement) -> str:
+    """Why a model is not written for what it answers; "" where it is."""
     found = judgement.difference(judgement.main)
     figure = judgement.main.replace("_", " ")
     what = f"{figure} of the fitted pool less the vendor's, {points_range(found.interval)} points"

@@ -27,6 +27,7 @@ class FitRequest:
         seed: of the split.
         require_better: write the model only where the interval of what decides lies above 0.
         force: write it whatever the interval says, and fit however few images there are for a weight.
+        scores: of auxiliary classifiers, whether they count in the scores of their output, and not only in its grid.
         budget: bytes that what is kept of the images may take in memory; a quarter of what is free if None.
     """
 
@@ -39,4 +40,5 @@ class FitRequest:
     seed: int = 0
     require_better: bool = False
     force: bool = False
+    scores: bool = False
     budget: int | None = None

@@ -54,7 +54,7 @@ class Unseen:
         vendor: share that the vendor's model answers rightly.
         fitted: share that the fit does.
         difference: ``fitted - vendor``.
-        interval: of the difference, 95 %, paired.
+        interval: of the difference, 95 %, paired, by groups of images where some are of one group.
     """
 
     images: int

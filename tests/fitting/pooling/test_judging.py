@@ -98,3 +98,21 @@ def test_images_that_resolve_a_difference() -> None:
     assert images_to_resolve(0.01, (-0.01, 0.03), 400) == 1600
     assert images_to_resolve(-0.02, (-0.04, 0.0), 400) == 400
     assert images_to_resolve(0.0, (-0.02, 0.02), 400) is None
+
+
+def test_images_of_one_group_count_once() -> None:
+    labels = RNG.integers(4, size=40)
+    twice = np.repeat(np.arange(40), 3)
+    truth = np.eye(4, dtype=np.bool_)[labels]
+    once = {name: RNG.normal(size=(40, 4)) + gain * truth for name, gain in zip(
+        ("vendor", "calibrated", "fitted"), (1.0, 1.5, 2.0), strict=True)}  # fmt: skip
+    copies = {name: logits[twice] for name, logits in once.items()}
+    likelihood, reading = Likelihood(truth[twice], False, np.ones(4, dtype=np.bool_)), Reading("one-of-many", "softmax")
+    rows = np.arange(120)
+    plain, found = judge(copies, likelihood, rows, reading), judge(copies, likelihood, rows, reading, twice)
+    assert (plain.groups, found.groups, found.to_json()["groups"]) == (None, 40, 40)
+    for figure in ("accuracy", "log_likelihood"):
+        narrow, wide = plain.difference(figure).interval, found.difference(figure).interval
+        assert wide[1] - wide[0] == pytest.approx(np.sqrt(3) * (narrow[1] - narrow[0]), rel=0.25)
+    # Groups of one image each are images.
+    assert judge(copies, likelihood, rows, reading, rows) == plain

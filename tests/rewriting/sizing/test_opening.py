@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import load_model
+from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.sizing import opening, original
 from onnx_gapmil.rewriting.sizing.opening import at_size
@@ -270,3 +271,67 @@ def test_random_reshapes_of_maps_are_regrouped_as_numpy_does() -> None:
         x = sized.photos(*NEW)
         expected = sized.by_reference(sized.built(chain(NEW[0] // 4, NEW[1] // 4), *NEW), x)
         np.testing.assert_allclose(run(opened.proto, x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def branching(condition: str, h: int, w: int) -> onnx.ModelProto:
+    """A window over the whole map in one branch, minus the map in the other."""
+    body = (
+        f"{condition}  g = If(yes) <"
+        f"then_branch = one () => (float q) {{ q = AveragePool<kernel_shape=[{h // 4},{w // 4}]>(m) }}, "
+        "else_branch = two () => (float q) { q = Neg(m) }>  p = GlobalAveragePool(g)  e = Flatten(p)  "
+        "y = Gemm<transB=1>(e, w)"
+    )
+    return text_model(
+        f"m = Conv<strides=[4,4]>(x, k)  {body}",
+        x=f"float[N,3,{h},{w}] x",
+        init={"k": weights(8, 3, 4, 4), "w": weights(5, 8)},
+    )
+
+
+BRANCHES = {
+    "a constant": "t = Constant<value_int=1>()  yes = Cast<to=9>(t)",
+    "the number of channels": (
+        "s = Shape(m)  i = Constant<value_int=1>()  c = Gather(s, i)  k8 = Constant<value_int=8>()  yes = Equal(c, k8)"
+    ),
+}
+
+
+@pytest.mark.parametrize("condition", BRANCHES.values(), ids=list(BRANCHES))
+def test_a_branch_that_any_size_takes_is_followed(condition: str) -> None:
+    opened = at_size(load_model(branching(condition, *OLD)), NEW)
+    x = sized.photos(*NEW)
+    expected = sized.by_reference(branching(condition, *NEW), x)
+    np.testing.assert_allclose(run(opened.proto, x)[0], expected, rtol=1e-4, atol=1e-5)
+    record = size_of(opened.metadata)
+    assert record is not None
+    assert record.residual is not None
+    assert record.residual < 2e-5
+
+
+def test_a_branch_that_the_size_decides_is_refused() -> None:
+    condition = (
+        "s = Shape(m)  i = Constant<value_int=2>()  r = Gather(s, i)  k8 = Constant<value_int=8>()  yes = Less(r, k8)"
+    )
+    with pytest.raises(ModelError, match="holds a graph of its own, which is not looked into"):
+        at_size(load_model(branching(condition, *OLD)), NEW)
+
+
+@pytest.mark.parametrize("kind", ["window", "flattened positions", "tokens"])
+def test_a_size_with_one_position_says_so(kind: str) -> None:
+    with pytest.raises(UnsupportedHeadError) as caught:
+        rewrite(sized.model(kind, *OLD), size=(4, 4))
+    refusal = caught.value.refusal
+    assert refusal.code == "no-spatial-pool"
+    assert "at --size 4x4 the map that it pools has one position" in refusal.message
+    assert refusal.advice.startswith("Choose a larger --size")
+
+
+def test_a_refusal_of_another_cause_stays_what_it_is_at_another_size() -> None:
+    body = "p = GlobalAveragePool(x)  e = Flatten(p)  q = Softmax<axis=0>(e)  y = Gemm<transB=1>(q, w)"
+    vendor = text_model(body, x="float[N,3,H,W] x", init={"w": weights(5, 3)})
+    said = []
+    for size in (None, NEW):
+        with pytest.raises(UnsupportedHeadError) as caught:
+            rewrite(vendor, size=size)
+        said.append(caught.value.refusal.message)
+    assert said[0] == said[1]

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil import Classifier, GridSession, Preprocess, predict, repool, rewrite, verify
+from onnx_gapmil.aggregate.aggregator import Aggregator
+from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.rewriting.sizing.record import SIZE_KEY, size_of
@@ -107,14 +109,50 @@ def test_a_file_of_a_size_is_repooled_and_keeps_it(
     assert verify(vendor, tmp_path / "again.onnx").passed
 
 
-@pytest.mark.parametrize("aggregator", ["max", "mean"])
-def test_a_repooled_file_is_not_opened(vendor: Path, tmp_path: Path, aggregator: str) -> None:
-    """It was refused as a forgery, or opened as if its size were the vendor's."""
+POOLS = {
+    "max": "max",
+    "prob_mean": "prob_mean",
+    "fitted topk": FittedPool(
+        "calibrated", (Aggregator("topk", 0.1),), {"scale": np.array([1.5]), "bias": np.arange(5)}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_repooled_file_is_opened_as_the_vendors_is_and_pooled_again(name: str, vendor: Path, tmp_path: Path) -> None:
+    """It was refused; opening the vendor's first and repooling that gives the same numbers."""
+    small, large, wanted = (tmp_path / f"{part}.onnx" for part in ("small", "large", "wanted"))
+    repool(vendor, POOLS[name], small)
+    rewrite(vendor, large, size=NEW)
+    repool(large, POOLS[name], wanted)
+    found = Classifier(small, size=NEW)
+    assert found.rewrite.size == size_of(load_model(large).metadata)
+    assert found.head.pool == GridSession(wanted).heads[0].pool
+    x = sized.photos(*NEW)
+    mine, theirs = found.session.run(x)[0], GridSession(wanted).run(x)[0]
+    np.testing.assert_array_equal(mine.logits, theirs.logits)
+    assert mine.grid is not None
+    np.testing.assert_array_equal(mine.grid, theirs.grid)
+    assert Classifier(small, size=OLD).rewrite.size is None
+
+
+def test_a_file_of_a_size_is_repooled_and_verified_against_the_repooled_file(vendor: Path, tmp_path: Path) -> None:
     small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
     repool(vendor, "max", small)
-    with pytest.raises(ModelError, match="repooled for the size that it has; rewrite the vendor's original"):
-        Classifier(small, size=NEW)
-    assert Classifier(small, size=OLD).rewrite.size is None
+    rewrite(small, large, size=NEW)
+    assert verify(small, large).passed
+
+
+def test_weights_that_were_fitted_to_positions_are_of_one_size(vendor: Path, tmp_path: Path) -> None:
+    arrays = {"scale": np.ones(1), "bias": np.zeros(5), "positions": np.full((OLD[0] // 4, OLD[1] // 4), 1 / 24)}
+    repool(vendor, FittedPool("flex", (), arrays), tmp_path / "flex.onnx")
+    with pytest.raises(InputError, match="it weighs a grid of 4 x 6 cells, and the model's is another"):
+        Classifier(tmp_path / "flex.onnx", size=NEW)
+
+
+@pytest.mark.parametrize("aggregator", ["max", "mean"])
+def test_a_file_of_a_size_is_not_opened_for_another(vendor: Path, tmp_path: Path, aggregator: str) -> None:
+    large = tmp_path / "large.onnx"
     rewrite(vendor, large, size=NEW)
     repool(large, "max", tmp_path / "max.onnx")
     kept = tmp_path / "kept.onnx"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 import pytest
+from rich.console import Console
 
 from onnx_gapmil import inspect
 from onnx_gapmil.auditing.preparation import Request
@@ -26,6 +27,7 @@ from onnx_gapmil.validation.refitting import collecting
 from onnx_gapmil.validation.refitting import refit as module
 from onnx_gapmil.validation.refitting.refit import refit
 from onnx_gapmil.validation.refitting.request import FitRequest
+from onnx_gapmil.validation.refitting.text import fit_note
 from tests.helpers.verbs import SAMPLES, run, run_json
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ def asked(data: Path, fit: str, output: Path | None, *, several: bool = True, **
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def said_of(note: Any) -> str:
+    screen = Console(width=400)
+    with screen.capture() as capture:
+        screen.print(note)
+    return capture.get()
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -65,9 +74,9 @@ def test_what_is_written_answers_as_was_judged(
     judged: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
     real = module.judge
 
-    def judge(given: dict[str, np.ndarray], likelihood: Any, rows: np.ndarray, reading: Any) -> Any:
+    def judge(given: dict[str, np.ndarray], likelihood: Any, rows: np.ndarray, *others: Any) -> Any:
         judged.append((given, rows))
-        return real(given, likelihood, rows, reading)
+        return real(given, likelihood, rows, *others)
 
     monkeypatch.setattr(module, "judge", judge)
     out = tmp_path / "m.onnx"
@@ -151,6 +160,9 @@ def test_groups_stay_in_one_half(scenes: Scenes, tmp_path: Path) -> None:
     request = asked(scenes.one, "mix", tmp_path / "m.onnx", several=False, group="camera", ridge=1.0)
     found = refit(request)
     assert (found.data.groups, found.data.group_column) == (30, "camera")
+    assert found.held_out.groups == found.to_json()["held_out"]["groups"] == 15
+    said = said_of(fit_note(found))
+    assert "The intervals draw the 15 groups of column 'camera', and not the images." in said
     with pytest.raises(DataError, match=r"no image has a column 'lens'.*columns are: camera"):
         refit(replace(request, group="lens"))
 
