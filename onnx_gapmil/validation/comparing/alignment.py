@@ -136,11 +136,10 @@ def align(old: ModelClasses, new: ModelClasses, *, map_new: Path | None = None) 
 
 
 def _doubted(labelled: Alignment, named: Alignment) -> Alignment:
-    """Labels decide where few names are the same, and that is said: either may be another model's, or in another order."""
+    """Labels decide where few names are the same, and that is said: either may be of another model or order."""
     same = len(set(labelled.pairs) & set(named.pairs))
-    pairs = len(labelled.pairs)
-    doubt = f"Only {same:,} of these {pairs:,} pairs have the same name in both models: see that names and labels are theirs."
-    return replace(labelled, source=f"{labelled.source} {doubt}")
+    doubt = f"Only {same:,} of these {len(labelled.pairs):,} pairs have the same name in both models"
+    return replace(labelled, source=f"{labelled.source} {doubt}: see that names and labels are theirs.")
 
 
 def _by_names(old: ModelClasses, new: ModelClasses) -> Alignment | None:
