@@ -5,7 +5,7 @@ Every function takes cells (..., K, P), float64, P >= 1 positions, and a paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,13 @@ def _finite(cells: Array) -> Array:
 
 def top_share_mean(cells: Array, share: float) -> Array:
     """Mean of the n highest of the P cells of each class (arXiv 1609.08677); see `top_count`."""
-    count = top_count(share, cells.shape[-1])
-    return np.asarray(np.partition(cells, cells.shape[-1] - count, axis=-1)[..., -count:].mean(axis=-1))
+    # Sorting all is quicker than `np.partition` where cells are few, as they are.
+    return top_mean_of_sorted(np.sort(cells, axis=-1), share)
+
+
+def top_mean_of_sorted(ordered: Array, share: float) -> Array:
+    """`top_share_mean` of cells in ascending order."""
+    return np.asarray(ordered[..., -top_count(share, ordered.shape[-1]) :].mean(axis=-1))
 
 
 def top_count(share: float, cells: int) -> int:
@@ -67,8 +72,18 @@ def noisy_or(cells: Array, _: float) -> Array:
     if cells.shape[-2] == 1:
         return np.asarray(np.logaddexp(0.0, cells).sum(axis=-1))
     shifted = cells - cells.max(axis=-2, keepdims=True)
+    return noisy_or_of(cells, shifted, np.exp(shifted))
+
+
+def noisy_or_of(cells: Array, shifted: Array, others: Array) -> Array:
+    """`noisy_or` of two classes or more, from what is at hand.
+
+    Args:
+        cells: (..., K, P).
+        shifted: these less the highest of each cell's classes.
+        others: the exponentials of that; written over.
+    """
     best = cells.argmax(axis=-2)[..., None, :]
-    others = np.exp(shifted)
     np.put_along_axis(others, best, 0.0, axis=-2)
     rest = others.sum(axis=-2, keepdims=True)  # the best one's part would be 1
     costs = -np.log1p(-others / (1.0 + rest))
@@ -92,9 +107,14 @@ def _log_of_rest(shifted: Array, best: npt.NDArray[np.intp], rest: Array) -> Arr
 
 def median(cells: Array, _: float) -> Array:
     """The middle cell; of an even number the mean of the two middle ones."""
-    middle = cells.shape[-1] // 2
-    ordered = np.sort(cells, axis=-1)  # which is quicker than `np.median`, and has NaN last
-    found = ordered[..., middle] if cells.shape[-1] % 2 else 0.5 * (ordered[..., middle - 1] + ordered[..., middle])
+    return median_of_sorted(np.sort(cells, axis=-1))  # which is quicker than `np.median`, and has NaN last
+
+
+def median_of_sorted(ordered: Array) -> Array:
+    """`median` of cells in ascending order."""
+    count = ordered.shape[-1]
+    middle = count // 2
+    found = ordered[..., middle] if count % 2 else 0.5 * (ordered[..., middle - 1] + ordered[..., middle])
     return np.where(np.isnan(ordered[..., -1]), np.nan, found)
 
 
@@ -114,3 +134,27 @@ def log_probability(cells: Array) -> Array:
         return -np.logaddexp(0.0, -cells)
     shifted = cells - cells.max(axis=-2, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-2, keepdims=True)))
+
+
+def all_defaults(cells: Array, parameters: Mapping[str, float]) -> dict[str, Array]:
+    """Every formula of cells of two classes or more, what several need computed once; the numbers are the same.
+
+    Args:
+        cells: (..., K, P) with K at least 2.
+        parameters: by the formula's name.
+    """
+    ordered = np.sort(cells, axis=-1)
+    shifted = cells - cells.max(axis=-2, keepdims=True)
+    powers = np.exp(shifted)
+    log_shares = shifted - np.log(powers.sum(axis=-2, keepdims=True))
+    return {
+        "mean": mean(cells, 0.0),
+        "max": maximum(cells, 0.0),
+        "lse": log_sum_exp(cells, parameters["lse"]),
+        "topk": top_mean_of_sorted(ordered, parameters["topk"]),
+        "softmax_weighted": softmax_weighted(cells, parameters["softmax_weighted"]),
+        "noisy_or": noisy_or_of(cells, shifted, powers),
+        "median": median_of_sorted(ordered),
+        "generalized_mean": np.exp(log_sum_exp(log_shares, parameters["generalized_mean"])),
+        "prob_mean": np.asarray(np.exp(log_shares).mean(axis=-1)),
+    }

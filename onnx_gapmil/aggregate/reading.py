@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import Activation, activate
-from onnx_gapmil.aggregate.aggregator import Aggregator
+from onnx_gapmil.aggregate.aggregator import AGGREGATORS, Aggregator, by_each_aggregator
 from onnx_gapmil.aggregate.cells import sure_cells, winning_classes
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.errors import InputError
@@ -131,6 +131,12 @@ class Reading:
             return np.asarray(aggregator(cells), dtype=np.float64)
         alone = np.expand_dims(cells, -3)  # one class each: where there is one, its probability is its sigmoid
         return np.asarray(aggregator(alone), dtype=np.float64)[..., 0]
+
+    def by_each_aggregator(self, grid: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float64]]:
+        """`pooled` by each of `AGGREGATORS`, by its name; what several of them need is computed once."""
+        if self.multi_label:
+            return {name: self.pooled(aggregator, grid) for name, aggregator in AGGREGATORS.items()}
+        return by_each_aggregator(np.asarray(grid, dtype=np.float64))
 
 
 def _levels(activation: Activation, logits: int, thresholds: Sequence[float]) -> tuple[float, ...]:

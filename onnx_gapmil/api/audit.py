@@ -37,6 +37,7 @@ class AuditOptions(TypedDict, total=False):
     thresholds: float | str | Path | None
     batch: int | None
     gallery: int
+    page_classes: int | None
     restart: bool
     no_guess: bool
     progress: Callable[[int, int], None] | None
@@ -75,6 +76,7 @@ def audit(
     thresholds: float | str | Path | None = None,
     batch: int | None = None,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -104,6 +106,8 @@ def audit(
         thresholds: probabilities above which a class of a multi-label head is present: a number or a file; 0.5 if None.
         batch: images at a time.
         gallery: images to show in the report, the most telling first.
+        page_classes: of each of these the classes whose cells the report keeps, to be touched there; the most telling
+            32 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called after every batch with the images done and all images.
@@ -144,7 +148,7 @@ def audit(
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:
-        job = AuditJob(alone(request, parse_sizes(size)), Path(output), gallery)
+        job = AuditJob(alone(request, parse_sizes(size)), Path(output), gallery, page_classes)
         return cast("AuditSummary", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return audit_shard(
@@ -159,6 +163,7 @@ def audit(
         parse_sizes(size),
         Path(output),
         gallery=gallery,
+        page_classes=page_classes,
         restart=restart,
         progress=lambda found: told(found.done, found.total),
     )

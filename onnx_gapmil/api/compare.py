@@ -47,6 +47,7 @@ class CompareOptions(TypedDict, total=False):
     provider: str
     batch: int | None
     gallery: int
+    page_classes: int | None
     restart: bool
     no_guess: bool
     progress: Callable[[int, int], None] | None
@@ -108,6 +109,7 @@ def compare(
     provider: str = "auto",
     batch: int | None = None,
     gallery: int = 60,
+    page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -149,6 +151,8 @@ def compare(
         provider: where to run.
         batch: images at a time.
         gallery: images to show in the report, those that changed most.
+        page_classes: of each of these, and of either model, the classes whose cells the report keeps, to be touched
+            there; the most telling 12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
         progress: called now and then with the images done and all images.
@@ -208,12 +212,17 @@ def compare(
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:
-        job = CompareJob(request, Path(output), gallery)
+        job = CompareJob(request, Path(output), gallery, page_classes)
         return cast("Comparison", run_job(job, ray, ray_cores, shard, restart=restart, progress=progress).result)
     if (part := shard_of(shard)) is not None:
         return compare_shard(
             request, Path(output), part, restart=restart, progress=lambda found: told(found.done, found.total)
         )[0]
     return run_compare(
-        request, Path(output), gallery=gallery, restart=restart, progress=lambda found: told(found.done, found.total)
+        request,
+        Path(output),
+        gallery=gallery,
+        page_classes=page_classes,
+        restart=restart,
+        progress=lambda found: told(found.done, found.total),
     )

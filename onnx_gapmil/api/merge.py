@@ -21,6 +21,7 @@ def merge(
     output: str | Path,
     *,
     gallery: int | None = None,
+    page_classes: int | None = None,
     model: str | Path | None = None,
     data: str | Path | None = None,
 ) -> AuditSummary | Comparison | MergedPredictions:
@@ -30,6 +31,7 @@ def merge(
         folders: the result folders of all shards, in any order.
         output: the folder for the results of the whole.
         gallery: images to show in the report; None for as many as the verb shows.
+        page_classes: of each of these the classes whose cells the report keeps; None for as many as the verb keeps.
         model: of an audit, where the model lies, if it is not where the shards had it.
         data: of an audit or a comparison, where the images lie, if they are not where the shards had them.
 
@@ -41,6 +43,11 @@ def merge(
             do.
     """
     merged = run_merge(
-        [Path(folder) for folder in folders], Path(output), gallery=gallery, model=path_of(model), data=path_of(data)
+        [Path(folder) for folder in folders],
+        Path(output),
+        gallery=gallery,
+        page_classes=page_classes,
+        model=path_of(model),
+        data=path_of(data),
     )
     return merged.result

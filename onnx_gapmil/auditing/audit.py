@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.confusions import confusions_of
-from onnx_gapmil.auditing.gallery import build_gallery
+from onnx_gapmil.auditing.gallery import build_gallery, told_model
 from onnx_gapmil.auditing.measuring import Progress, measure, run_of
 from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, classifier_of
@@ -46,6 +46,7 @@ def audit(
     output: Path,
     *,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -61,6 +62,7 @@ def audit(
         request: model, data and how to read them.
         output: the result folder; made if need be.
         gallery: images to show in the report.
+        page_classes: of each of these the classes whose cells the report keeps; the most telling 32 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         announce: is told what was decided (preprocessing, classes), how many images an earlier run has measured, and
             how many there are, before the next one is run.
@@ -71,7 +73,7 @@ def audit(
         InputError: model, data set, labels, preprocessing, provider or folder will not do.
         UnsupportedHeadError: the model has no head that can be lifted.
     """
-    return measure_audit(request, output, gallery, restart, announce, progress, note)[0]
+    return measure_audit(request, output, gallery, restart, announce, progress, note, page_classes=page_classes)[0]
 
 
 def measure_audit(
@@ -85,6 +87,7 @@ def measure_audit(
     *,
     by_size: Callable[[Run], tuple[SizeFigures, ...]] = lambda _: (),
     keep: bool = False,
+    page_classes: int | None = None,
 ) -> tuple[AuditSummary, Run]:
     """As `audit`, with what was measured.
 
@@ -98,6 +101,7 @@ def measure_audit(
         note: is told what has changed.
         by_size: of the run, the rows that compare it with others.
         keep: leave the journal, so that the same run is known again until the runs beside it are done.
+        page_classes: see `audit`.
 
     Raises:
         InputError: see `audit`.
@@ -112,7 +116,7 @@ def measure_audit(
                 told = partial(announce, classifier)
                 measured = measure(request, classifier, journal, found, told, progress, note)
                 done = run_of(request, classifier, measured)
-                summary = write_results(done, output, gallery, by_size(done))
+                summary = write_results(done, output, gallery, by_size(done), page_classes)
                 if not keep:
                     journal.clear()
             return summary, done
@@ -186,7 +190,9 @@ def _files(request: Request) -> list[Path | str | None]:
     return [request.data, request.labels, request.names, request.class_map, given]
 
 
-def write_results(done: Run, output: Path, gallery: int, sizes: tuple[SizeFigures, ...] = ()) -> AuditSummary:
+def write_results(
+    done: Run, output: Path, gallery: int, sizes: tuple[SizeFigures, ...] = (), page_classes: int | None = None
+) -> AuditSummary:
     """Write what an audit has found.
 
     Args:
@@ -194,18 +200,21 @@ def write_results(done: Run, output: Path, gallery: int, sizes: tuple[SizeFigure
         output: the result folder.
         gallery: images to show in the report.
         sizes: rows that compare it with audits at other sizes.
+        page_classes: see `audit`.
     """
     name_of = done.classifier.class_names.name
     standing = standing_of(done)
     summary = replace(summarise_run(done, standing), sizes=sizes)
     write_images(output / "images.parquet", done.records, name_of, standing)
     write_classes(output / "classes.parquet", summary.classes, name_of, summary.multi_label)
-    write_report(output / "report.html", report_of(done, summary, standing, gallery))
+    write_report(output / "report.html", report_of(done, summary, standing, gallery, page_classes))
     write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
     return summary
 
 
-def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) -> Report:
+def report_of(
+    run: Run, summary: AuditSummary, standing: Standing, most: int, page_classes: int | None = None
+) -> Report:
     """What ``report.html`` is made of.
 
     Args:
@@ -213,8 +222,9 @@ def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) ->
         summary: of it.
         standing: where its images stand among all.
         most: images in the gallery, at the most.
+        page_classes: see `audit`.
     """
-    gallery = build_gallery(run, most, standing)
+    gallery = build_gallery(run, most, standing, page_classes)
     named = {index for image in gallery.images for index in image.classes}
     for row in summary.classes:
         named |= {row.index, *(index for index, _ in row.most_confused)}
@@ -228,4 +238,5 @@ def report_of(run: Run, summary: AuditSummary, standing: Standing, most: int) ->
         names={index: run.classifier.class_names.name(index) for index in sorted(named)},
         activation="sigmoid" if run.classifier.independent else "softmax",
         gallery=gallery,
+        model=told_model(run.classifier, run.request, run.prepared.preprocess),
     )

@@ -12,11 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.preparation import AUTO
 from onnx_gapmil.auditing.records import ImageRecord, measured
 from onnx_gapmil.data import check_sample
+from onnx_gapmil.files.blob import Blob
 from onnx_gapmil.files.serial import FLAT
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.metrics.causes import Cause
+from onnx_gapmil.prediction.page.content import page_model
+from onnx_gapmil.prediction.page.touched import TouchedAnswer, placeless_of, touched_answer
 from onnx_gapmil.running.pipeline import iterate_batches
 from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
 
@@ -24,14 +28,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.auditing.measuring import Run
+    from onnx_gapmil.auditing.preparation import Request
     from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.auditing.standing import Standing
     from onnx_gapmil.data import Sample
     from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.images.resolve import ResolvedPreprocess
+    from onnx_gapmil.prediction.classifier import Classifier
+    from onnx_gapmil.prediction.page.content import PageModel
+    from onnx_gapmil.running.pipeline.stream import Photo
 
 #: Longer side of a thumbnail in pixels, and its JPEG quality.
 _SIDE, _QUALITY = 288, 80
-#: Classes of one image whose maps are kept, at the most.
+#: Classes of one image whose maps are kept, at the most, where no number is asked for.
 _CLASSES = 32
 #: A cell's first classes, which are among them.
 _CELL_TOP = 5
@@ -60,8 +69,12 @@ class GalleryImage:
         foreground: flat indices of the cells on the object.
         slices: of the data that it belongs to, as ``column=value``.
         suspect: whether its label is suspect.
+        full: (width, height) of the photo as it is stored, upright.
+        within: whether it lies in something else, a shard or behind a URL, and is no file of that name.
+        note: what is to be said of its samples.
         present: of a multi-label head, the classes above their thresholds; None of others.
         maps: of its telling classes.
+        answer: what else is said of it when it is touched.
     """
 
     name: str
@@ -78,8 +91,12 @@ class GalleryImage:
     foreground: tuple[int, ...]
     slices: tuple[str, ...] = ()
     suspect: bool = False
+    full: tuple[int, int]
+    within: bool = False
+    note: str = ""
     present: tuple[int, ...] | None = None
     maps: Annotated[EncodedMaps, FLAT]
+    answer: Annotated[TouchedAnswer, FLAT]
 
     @property
     def classes(self) -> set[int]:
@@ -153,13 +170,14 @@ def _telling(record: ImageRecord) -> float:
     return -share if share > 0 else -record.top[0][1]
 
 
-def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
+def build_gallery(run: Run, most: int, standing: Standing, classes: int | None = None) -> Gallery:
     """Choose at most so many images, run them once more, and make them small.
 
     Args:
         run: the audit.
         most: how many images at the most.
         standing: where its images stand among all.
+        classes: of each image whose maps are kept; see `telling_classes`.
     """
     marks = _marks(run.records, standing)
     places = [place for place, record in enumerate(run.records) if isinstance(record, ImageRecord)]
@@ -177,7 +195,8 @@ def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
     )
     for batch in batches:
         for row, photo in enumerate(batch.photos):
-            grid, record = batch.grids[run.classifier.place].grid, run.records[chosen[photo.place]]
+            found, record = batch.grids[run.classifier.place], run.records[chosen[photo.place]]
+            grid = found.grid
             if grid is None or photo.pixels is None or not isinstance(record, ImageRecord):
                 raise TypeError("a gallery needs pixels and grids of images that were measured")
             images.append(
@@ -185,16 +204,30 @@ def build_gallery(run: Run, most: int, standing: Standing) -> Gallery:
                     samples[photo.place],
                     record,
                     marks[chosen[photo.place]],
-                    photo.pixels,
+                    photo,
                     photo.geometry.of_cells(run.classifier.head.places, (grid.shape[2], grid.shape[3])),
-                    with_two_classes(grid[row]),
-                    arranged=run.classifier.arranged,
+                    _Told(
+                        with_two_classes(grid[row]),
+                        with_two_classes(found.logits[row]),
+                        placeless_of(found, row, independent=run.classifier.head.activation == "sigmoid"),
+                    ),
+                    run.classifier,
+                    classes,
                 )
             )
     total = len(measured(run.records))
     shown = f"The {len(images):,} most telling of {count(total, 'image')}; --gallery N shows more."
     note = "" if len(images) == total else shown
     return Gallery(total, len(images), note, tuple(images))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the head says of one: grid (K, rows, columns), logits (K,), and the share of them that has no place."""
+
+    grid: npt.NDArray[np.float64]
+    logits: npt.NDArray[np.float64]
+    placeless: float | None
 
 
 @dataclass(frozen=True)
@@ -219,16 +252,19 @@ def _entry(
     sample: Sample,
     record: ImageRecord,
     marks: _Marks,
-    pixels: npt.NDArray[np.uint8],
+    photo: Photo,
     geometry: Geometry,
-    grid: npt.NDArray[np.float64],
-    *,
-    arranged: bool,
+    told: _Told,
+    classifier: Classifier,
+    most: int | None,
 ) -> GalleryImage:
+    if photo.pixels is None:
+        raise TypeError("a gallery needs pixels")
     height, width = geometry.image_size
-    thumb, size = thumbnail(pixels)
+    thumb, size = thumbnail(photo.pixels)
     measures = record.measures
-    maps = encode_maps(grid, telling_classes(grid, [index for index, _ in record.top], measures.labels))
+    classes = telling_classes(told.grid, [index for index, _ in record.top], measures.labels, most)
+    maps = encode_maps(told.grid, classes)
     x0, y0 = geometry.to_image(0.0, 0.0)
     x1, y1 = geometry.to_image(float(geometry.input_size[1]), float(geometry.input_size[0]))
     boxes = check_sample(sample, (height, width)).boxes
@@ -247,9 +283,36 @@ def _entry(
         foreground=measures.foreground_cells or (),
         slices=marks.slices,
         suspect=marks.suspect,
+        full=(width, height),
+        within=isinstance(sample.image, Blob),
+        note=photo.note,
         present=record.answered.present if record.answered is not None else None,
-        maps=maps if arranged else replace(maps, grid=None),
+        maps=maps if classifier.arranged else replace(maps, grid=None),
+        answer=touched_answer(told.grid, told.logits, classifier.reading, classes, told.placeless),
     )
+
+
+def told_model(classifier: Classifier, request: Request, chosen: ResolvedPreprocess) -> PageModel:
+    """What a report says of a model where an image is touched.
+
+    Args:
+        classifier: the model.
+        request: what was asked for of it.
+        chosen: how photos became its inputs, where labelled images told.
+    """
+    found = request.preprocess == AUTO
+    asked = {
+        "preprocess": chosen.preprocess if found else request.preprocess,
+        "names": request.names,
+        "head": request.head,
+        "thresholds": request.thresholds,
+        "class_token": request.class_token,
+        "size": request.size,
+        "stitch": request.stitch if request.stitch > 1 else None,
+    }
+    # What a run that goes on takes over of an earlier one says less of where it comes from than the model itself.
+    used = chosen if found else classifier.preprocess
+    return page_model(classifier, asked, fast_decode=request.fast_decode, used=used, only=True)
 
 
 def fractions(box: Fractions, width: int, height: int) -> Fractions:
@@ -258,26 +321,32 @@ def fractions(box: Fractions, width: int, height: int) -> Fractions:
     return round(x0 / width, 5), round(y0 / height, 5), round(x1 / width, 5), round(y1 / height, 5)
 
 
-def telling_classes(grid: npt.NDArray[np.float64], top: Sequence[int], labels: Sequence[int]) -> list[int]:
+def telling_classes(
+    grid: npt.NDArray[np.float64], top: Sequence[int], labels: Sequence[int], most: int | None = None
+) -> list[int]:
     """The classes whose maps are worth keeping: true ones, the image's first, and the first of every cell.
 
     Args:
         grid: (K, H, W).
         top: the image's first classes.
         labels: the true ones.
+        most: so many are kept, with the image's next ones behind these; None for 32 at the most, and no others.
 
     Returns:
-        At most 32, or all labels if they are more; true ones and the image's first before the others, which come by
-        their highest logit.
+        At most 32 or so many, or all labels if they are more; true ones and the image's first before the others,
+        which come by their highest logit.
     """
-    if len(grid) <= _CLASSES:
+    room = _CLASSES if most is None else most
+    if len(grid) <= room:
         first = list(dict.fromkeys([*labels, *top]))
         return [*first, *(index for index in range(len(grid)) if index not in first)]
     cells = grid.reshape(len(grid), -1)
     leading = np.unique(np.argpartition(-cells, _CELL_TOP, axis=0)[:_CELL_TOP])
     by_best = leading[np.argsort(-cells[leading].max(axis=1), kind="stable")]
     kept = list(dict.fromkeys([*labels, *top, *(int(index) for index in by_best)]))
-    return kept[: max(_CLASSES, len(labels))]
+    if most is not None:
+        kept = list(dict.fromkeys([*kept, *np.argsort(-cells.mean(axis=1), kind="stable").tolist()]))
+    return kept[: max(room, len(labels))]
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8]) -> tuple[str, tuple[int, int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -99,7 +100,7 @@ class Decisions:
     Attributes:
         preprocess: how photos become inputs.
         source: where that comes from.
-        assumed: whether it was guessed.
+        assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         guessed: which parts of it were.
         offset: class = label + offset; None where labels are no numbers.
         class_map_source: how labels became classes.
@@ -301,6 +302,12 @@ class BatchJournal(Generic[S, R]):
 def _identity(values: Any) -> FileIdentity:
     if not isinstance(values, list) or len(values) != 4:
         raise ValueError(f"a file in a line of {_BATCHES} has not its four values")
+    return _same_identity(*values)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _same_identity(*values: Any) -> FileIdentity:
+    """Made once for all images of a shard."""
     return from_json(FileIdentity, dict(zip(("size", "modified", "changed", "sha256"), values, strict=True)))
 
 

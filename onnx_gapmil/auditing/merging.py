@@ -29,6 +29,7 @@ def merge_audit(
     output: Path,
     *,
     gallery: int = 300,
+    page_classes: int | None = None,
     model: Path | None = None,
     data: Path | None = None,
 ) -> tuple[AuditSummary, Sequence[str]]:
@@ -38,6 +39,7 @@ def merge_audit(
         shards: all of them, by number; see `find_shards`.
         output: the result folder; made if need be.
         gallery: images to show in the report.
+        page_classes: see `onnx_gapmil.auditing.audit.audit`.
         model: where the model lies, if it is not where the first shard had it.
         data: the same of the data set.
 
@@ -64,7 +66,7 @@ def merge_audit(
             batches |= _batches(each, whole)
         images, failed = sum(map(len, batches.values())), sum(map(failures, batches.values()))
         measured = Measured(prepared, batches, images, failed)
-        summary = write_results(run_of(request, classifier, measured), output, gallery)
+        summary = write_results(run_of(request, classifier, measured), output, gallery, page_classes=page_classes)
     return summary, classifier.class_names.names or ()
 
 

@@ -212,5 +212,7 @@ def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, pos
     if len(possible) > 1:
         class_map = _class_map(data, classifier, ranking.offset)
     best = replace(ranking.best, full_scale=classifier.preprocess.preprocess.full_scale)
-    found = _with_depth(ResolvedPreprocess(best, ranking.sentence, assumed=True), data)
+    # Where no candidate is better than guessing nothing was found: the default that is kept is a guess.
+    guessed = () if ranking.conclusive else ("color", "values", "resize")
+    found = _with_depth(ResolvedPreprocess(best, ranking.sentence, assumed=True, guessed=guessed), data)
     return PreparedData(data, _samples(data, class_map, classifier), found, class_map, ranking=ranking)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.auditing.multi_label import answered_by
 from onnx_gapmil.auditing.records import Failure, ImageRecord, Record
 from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.memory import shared
 from onnx_gapmil.metrics import measure_image
 from onnx_gapmil.metrics.accuracy import label_ranks
 
@@ -80,8 +80,9 @@ def record_batch(
                 stitched=stitched,
                 by_size=by_size,
             )
-            share = None if shares is None or not np.isfinite(shares[row]) else float(shares[row])
-            records.append(replace(found, measures=replace(found.measures, placeless_share=share)))
+            if shares is not None and np.isfinite(shares[row]):
+                found = replace(found, measures=replace(found.measures, placeless_share=float(shares[row])))
+            records.append(found)
         except DataError as error:
             records.append(Failure(sample.name, str(error)))
         row += 1
@@ -109,10 +110,9 @@ def _record(
     probabilities = activate(scores, "sigmoid" if reading.multi_label else "softmax")
     above, above_cells = reading.above(scores), reading.above(cells)
     order = np.argsort(-above, kind="stable")[:_TOP]
-    aggregated = {
-        name: label_ranks(reading.pooled(aggregator, above_cells), checked.labels)
-        for name, aggregator in AGGREGATORS.items()
-    }
+    pooled = reading.by_each_aggregator(above_cells)
+    ranks = label_ranks(np.stack(list(pooled.values())), checked.labels)
+    aggregated = dict(zip(pooled, ranks, strict=True))
     answered = answered_by(reading, scores, cells, judged)
     if stitched:  # the mean of the model's own cells is its answer, and not that of these
         aggregated["mean"] = label_ranks(above, checked.labels)
@@ -123,7 +123,7 @@ def _record(
         image=sample.name,
         size=(width, height),
         top=tuple((int(index), float(probabilities[index])) for index in order),
-        aggregators={name: tuple(int(rank) for rank in ranks) for name, ranks in aggregated.items()},
+        aggregators={name: shared(tuple(each.tolist())) for name, each in aggregated.items()},
         measures=measure_image(
             above,
             above_cells,

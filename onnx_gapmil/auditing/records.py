@@ -10,7 +10,7 @@ from onnx_gapmil.metrics import ImageMeasures
 from onnx_gapmil.metrics.multilabel import Answered
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """An image that was measured.
 
@@ -31,7 +31,7 @@ class ImageRecord:
     answered: Answered | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """An image that is kept out.
 

@@ -67,6 +67,7 @@ def audit_sizes(
     output: Path,
     *,
     gallery: int = 300,
+    page_classes: int | None = None,
     restart: bool = False,
     announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -82,6 +83,7 @@ def audit_sizes(
         sizes: (height, width) each; none stands for the model's own.
         output: the result folder.
         gallery: images to show in each report.
+        page_classes: see `audit`.
         restart: begin anew.
         announce: see `audit`, as for what follows; it is told of each run.
         progress: is told after every batch.
@@ -93,7 +95,8 @@ def audit_sizes(
     wanted: list[tuple[Size | None, int]] = [(size, request.stitch) for size in sizes or (None,)]
     rows = wanted if request.stitch == 1 else [(wanted[0][0], 1), *wanted]
     if len(rows) == 1:
-        return measure_audit(alone(request, sizes), output, gallery, restart, announce, progress, note)[0]
+        only = alone(request, sizes)
+        return measure_audit(only, output, gallery, restart, announce, progress, note, page_classes=page_classes)[0]
     source = load_model(request.model)
     for size, _ in wanted:
         at_size(source, size)
@@ -104,7 +107,9 @@ def audit_sizes(
             continue
         folder = _folder(size, stitch)
         own = replace(request, size=size, stitch=stitch, by_size=True, offset=offset)
-        _, run = measure_audit(own, output / folder, gallery, restart, announce, progress, note, keep=True)
+        _, run = measure_audit(
+            own, output / folder, gallery, restart, announce, progress, note, keep=True, page_classes=page_classes
+        )
         done[size, stitch] = _measured(run, folder)
         if request.class_map is None:  # found out once, so that all sizes are read alike
             offset = run.prepared.class_map.offset
@@ -114,7 +119,15 @@ def audit_sizes(
 
     main = replace(request, size=wanted[0][0], by_size=True, offset=offset)
     summary, _ = measure_audit(
-        main, output, gallery, restart, announce, progress, note, by_size=lambda run: figures_by_size(beside(run))
+        main,
+        output,
+        gallery,
+        restart,
+        announce,
+        progress,
+        note,
+        by_size=lambda run: figures_by_size(beside(run)),
+        page_classes=page_classes,
     )
     for measured_ in done.values():
         Journal(output / measured_.folder / JOURNAL).clear()

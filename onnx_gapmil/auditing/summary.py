@@ -190,7 +190,7 @@ class Conditions:
         failures: each with its reason.
         preprocess: how photos became inputs.
         preprocess_source: where that comes from.
-        preprocess_assumed: whether it was guessed.
+        preprocess_assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         preprocess_guessed: which parts of it nothing states.
         fast_decode: whether large JPEGs were decoded smaller than they are.
         class_map: how labels became classes.

@@ -119,7 +119,7 @@ def write_classes(
 
 def _image_rows(records: Sequence[Record], name_of: NameOf, standing: Standing | None) -> Iterator[dict[str, Any]]:
     measured = sum(not isinstance(record, Failure) for record in records)
-    slices = iter(() if standing is None else standing.slices.by_image(measured))
+    slices: Iterator[dict[str, str]] = iter(()) if standing is None else standing.slices.by_image(measured)
     suspects = frozenset(() if standing is None else standing.suspects or ())
     places = itertools.count()
     for record in records:

@@ -99,6 +99,13 @@ if TYPE_CHECKING:
         show_default=True,
         help="Images to show in report.html, the most telling first.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images in report.html, to be touched there. Default: the "
+        "label's, the image's best and the best of each cell, 32 at the most.",
+    ),
     fast_decode_option,
     shard_option,
     ray_option,
@@ -124,6 +131,7 @@ def command(
     stitch: str,
     batch: int | None,
     gallery: int,
+    page_classes: int | None,
     fast_decode: bool,
     shard: Shard | None,
     ray: str | None,
@@ -170,7 +178,7 @@ def command(
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import AuditJob
 
-        job = AuditJob(alone(request, sizes), output, gallery)
+        job = AuditJob(alone(request, sizes), output, gallery, page_classes)
         return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="measured", as_json=as_json)
     teller = _Teller()
     teller.begin_in(output, RESULTS)
@@ -192,6 +200,7 @@ def command(
                 sizes,
                 output,
                 gallery=gallery,
+                page_classes=page_classes,
                 restart=restart,
                 announce=teller.announce,
                 progress=teller.update,

@@ -100,6 +100,13 @@ _FILE = click.Path(path_type=Path)
         show_default=True,
         help="Images to show in report.html, those that changed most.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images, and of either model, in report.html, to be touched "
+        "there. Default: the label's, the image's best and the best of each cell, 12 at the most.",
+    ),
     shard_option,
     ray_option,
     ray_cores_option,
@@ -136,6 +143,7 @@ def command(
     stitch_new: str | None,
     batch: int | None,
     gallery: int,
+    page_classes: int | None,
     shard: Shard | None,
     ray: str | None,
     ray_cores: int | None,
@@ -196,7 +204,7 @@ def command(
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import CompareJob
 
-        job = CompareJob(request, output, gallery)
+        job = CompareJob(request, output, gallery, page_classes)
         return run_job(job, ray, cores=ray_cores, shard=shard, restart=restart, done="compared", as_json=as_json)
     teller = CompareTeller()
     teller.begin_in(output, RESULTS)
@@ -208,7 +216,13 @@ def command(
                 )
                 return say_shard(part, "compared", as_json=as_json)
             found = compare(
-                request, output, gallery=gallery, restart=restart, announce=teller.announce, progress=teller.update
+                request,
+                output,
+                gallery=gallery,
+                page_classes=page_classes,
+                restart=restart,
+                announce=teller.announce,
+                progress=teller.update,
             )
     except KeyboardInterrupt:
         if teller.done:

@@ -31,6 +31,12 @@ _FOLDER = click.Path(path_type=Path)
         metavar="N",
         help="Images to show in report.html. Default: as audit and compare do.",
     ),
+    click.option(
+        "--page-classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Keep the cells of N classes of each of these images in report.html. Default: as audit and compare do.",
+    ),
     click.option("--model", type=_FOLDER, metavar="FILE", help="Of an audit, the model, if it lies elsewhere now."),
     click.option("--data", type=_FOLDER, metavar="DATA", help="The labelled images, if they lie elsewhere now."),
     json_option,
@@ -39,6 +45,7 @@ def command(
     folders: tuple[Path, ...],
     output: Path,
     gallery: int | None,
+    page_classes: int | None,
     model: Path | None,
     data: Path | None,
     as_json: bool,
@@ -55,5 +62,13 @@ def command(
     from onnx_gapmil.validation.merging import merge
 
     tune_process()
-    merged = merge(folders, output, gallery=gallery, model=model, data=data, note=lambda said: tell(f"Note: {said}"))
+    merged = merge(
+        folders,
+        output,
+        gallery=gallery,
+        page_classes=page_classes,
+        model=model,
+        data=data,
+        note=lambda said: tell(f"Note: {said}"),
+    )
     return say_merged(merged, output, as_json=as_json)

@@ -18,10 +18,12 @@ import hashlib
 import json
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from onnx_gapmil.files.memory import shared
 from onnx_gapmil.files.wording import count, were
 
 #: Values of a column above which it is no slice as it stands.
@@ -93,14 +95,17 @@ class Slices:
     members: Mapping[str, Mapping[str, tuple[int, ...]]]
     columns: Mapping[str, SlicedColumn]
 
-    def by_image(self, images: int) -> list[dict[str, str]]:
-        """For each of so many images, the slices that it belongs to: the value by column."""
-        found: list[dict[str, str]] = [{} for _ in range(images)]
+    def by_image(self, images: int) -> Iterator[dict[str, str]]:
+        """For each of so many images, one after the other, the slices that it belongs to: the value by column."""
+        found = []
         for column, values in self.members.items():
-            for value, places in values.items():
+            own = array("i", [-1]) * images
+            for number, places in enumerate(values.values()):
                 for place in places:
-                    found[place][column] = value
-        return found
+                    own[place] = number
+            found.append((column, list(values), own))
+        for place in range(images):
+            yield {column: values[own[place]] for column, values, own in found if own[place] >= 0}
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for each column whose slices a reader would miss, or that was cut."""
@@ -148,7 +153,9 @@ def columns_of(columns: Columns, size: tuple[int, int], share: float | None) -> 
     found = {ASPECT: _aspect(*size)}
     if share is not None:
         found = {OBJECT_SIZE: SIZES[(share >= _SMALL) + (share >= _LARGE)], **found}
-    return tuple({**dict(columns), **{name: text for name, text in found.items() if name not in dict(columns)}}.items())
+    return shared(
+        tuple({**dict(columns), **{name: text for name, text in found.items() if name not in dict(columns)}}.items())
+    )
 
 
 def _aspect(width: int, height: int) -> str:
@@ -182,6 +189,10 @@ def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
     return Slices(members, found)
 
 
+#: Why a slice that the label file has was not judged.
+UNJUDGED = "not judged: all its images failed or have no label"
+
+
 def unjudged_sentences(columns: Mapping[str, SlicedColumn]) -> list[str]:
     """For each column with slices that were not judged: which, and why; as the label file has them, not yet visible."""
     lines = []
@@ -203,13 +214,13 @@ def with_unjudged(found: Slices, images: Iterable[Columns]) -> Slices:
         found: from `slices_of`.
         images: what the label file says of each image of the data set, judged or not.
     """
-    listed = [dict(columns) for columns in images]
-    named = {name for own in listed for name in own}
+    listed = list(images)
+    named = {name for own in listed for name, _ in own}
     columns = dict(found.columns)
     for name, parts in found.members.items():
         if name in named:
             column = columns[name]
-            lost = Counter(_value(own.get(name), parts, column, name) for own in listed)
+            lost = Counter(_value(dict(own).get(name), parts, column, name) for own in listed)
             more = {value: count for value, count in lost.items() if value is not None and value not in parts}
             columns[name] = replace(column, unjudged={**column.unjudged, **dict(sorted(more.items()))})
     return replace(found, columns=columns)

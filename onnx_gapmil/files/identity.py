@@ -10,7 +10,7 @@ from onnx_gapmil.files.blob import Blob, Source
 from onnx_gapmil.files.reading import open_regular
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileIdentity:
     """What a file was when it was read; all None of one that was not there.
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
+
+from onnx_gapmil.files.memory import shared
 
 T = TypeVar("T")
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -79,8 +82,106 @@ def from_json(kind: type[T], value: object) -> T:
     Raises:
         ValueError: it does not fit, and where.
     """
-    read: T = _read(kind, value, kind.__name__)
-    return read
+    # Nearly all values fit: only one that does not is walked again for the sentence on what is wrong with it.
+    hashable: Any = kind
+    try:
+        quick: T = _reader(hashable)(value)
+    except _MisfitError:
+        read: T = _read(kind, value, kind.__name__)
+        return read
+    return quick
+
+
+class _MisfitError(Exception):
+    """A value is not of its kind."""
+
+
+@functools.cache
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What reads values of a kind as `_read` does, or raises `_MisfitError`; worked out once for each kind."""
+    origin, parts = _generic(kind)
+    if kind is float:
+        return _float
+    if kind in _PLAIN:
+        return functools.partial(_of_type, kind)
+    if origin in (typing.Union, types.UnionType):
+        others = [part for part in parts if part is not type(None)]
+        if len(others) == 1:
+            return functools.partial(_none_or, _reader(others[0]))
+    elif origin is tuple and parts[-1] is Ellipsis:
+        return functools.partial(_listed, parts[0], _reader(parts[0]))
+    elif origin is tuple:
+        return functools.partial(_each, tuple(map(_reader, parts)))
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        return functools.partial(_mapped, _reader(parts[1]))
+    elif dataclasses.is_dataclass(kind):
+        made: Any = kind
+        own = _fields(made)
+        if not any(field.flat for field in own):
+            fields = tuple((field.key, field.name, _reader(field.kind), field.required) for field in own)
+            return functools.partial(_made, made, fields)
+    return functools.partial(_slowly, kind)
+
+
+def _float(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) is int:
+        return float(value)
+    raise _MisfitError
+
+
+def _of_type(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise _MisfitError
+    return value
+
+
+def _none_or(read: Callable[[Any], Any], value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _listed(kind: Any, read: Callable[[Any], Any], value: Any) -> tuple[Any, ...]:
+    if type(value) is not list and type(value) is not tuple:
+        raise _MisfitError
+    if kind in _PLAIN:
+        kinds = set(map(type, value))
+        if not kinds or kinds == {kind}:  # the journal's long lists of numbers
+            return tuple(value) if kind is float or kind is bool else shared(tuple(value))
+    return tuple(map(read, value))
+
+
+def _each(reads: tuple[Callable[[Any], Any], ...], value: Any) -> tuple[Any, ...]:
+    if (type(value) is not list and type(value) is not tuple) or len(value) != len(reads):
+        raise _MisfitError
+    return tuple([read(item) for read, item in zip(reads, value, strict=True)])
+
+
+def _mapped(read: Callable[[Any], Any], value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _MisfitError
+    return {sys.intern(key): read(item) for key, item in value.items()}
+
+
+def _made(kind: type, fields: tuple[tuple[str, str, Callable[[Any], Any], bool], ...], value: Any) -> Any:
+    if type(value) is not dict:
+        raise _MisfitError
+    given = {}
+    for key, name, read, required in fields:
+        if key in value:
+            given[name] = read(value[key])
+        elif required:
+            raise _MisfitError
+    if len(given) != len(value):
+        raise _MisfitError
+    return kind(**given)
+
+
+def _slowly(kind: Any, value: Any) -> Any:
+    try:
+        return _read(kind, value, "")
+    except ValueError as error:
+        raise _MisfitError from error
 
 
 def _read(kind: Any, value: object, where: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,18 @@ METADATA_KEY = "gapmil.preprocess"
 _CONFIGURATIONS = ("preprocessor_config", "preprocessor_config.json", "preprocess", "preprocessing", "pretrained_cfg")
 
 
+def said_assumption(assumed: bool, guessed: Sequence[str]) -> str:
+    """What is assumed of a preprocessing, in a few words that every page uses; "" where all is stated.
+
+    Args:
+        assumed: whether anything is not stated.
+        guessed: the parts that were guessed; none of them where ``--preprocess auto`` measured all on labelled images.
+    """
+    if not assumed:
+        return ""
+    return f"guessed: {', '.join(guessed)}" if guessed else "found on labelled images, not stated"
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedPreprocess:
     """A preprocessing with its history.
@@ -52,10 +64,9 @@ class ResolvedPreprocess:
 
     @property
     def guess(self) -> str:
-        """What was guessed, in a few words for a picture or a page; "" where nothing was."""
-        if not self.assumed:
-            return ""
-        return f"preprocessing guessed: {', '.join(self.guessed)}" if self.guessed else "preprocessing guessed"
+        """What was guessed, or found on labelled images, in a few words for a page; "" where all is stated."""
+        said = said_assumption(self.assumed, self.guessed)
+        return f"preprocessing {said}" if said else ""
 
     def require_stated(self) -> None:
         """Refuse what was guessed.

@@ -34,7 +34,7 @@ from onnx_gapmil.metrics.overlap import cell_areas, cell_edges, overlaps
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Background:
     """Where the evidence for one image's prediction lies.
 

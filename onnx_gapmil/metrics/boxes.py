@@ -22,11 +22,12 @@ THRESHOLDS: npt.NDArray[np.float64] = np.arange(0, 1, 0.01)
 """Shares of the map's range; of a centred box, the sides are these plus 0.01."""
 
 _LEVELS = (THRESHOLDS * 255).astype(int).tolist()
+_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 Flags = npt.NDArray[np.bool_]
 Boxes = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class BoxHits:
     """At which thresholds one object is boxed well enough.
 
@@ -53,43 +54,105 @@ def box_hits(score_map: npt.NDArray[np.float32], boxes: Boxes, *, answered: bool
         boxes: (n, 4) of the object, n > 0, from `boxes_on_map`.
         answered: whether the image's answer is a class of the object.
     """
-    found, level, largest = contour_boxes(score_map)
-    fits = intersection_over_union(found, boxes).max(axis=1)
-    best = np.zeros(len(_LEVELS))
-    np.maximum.at(best, level, fits)
+    best, by_largest = _fits(score_map, boxes)
     centred = intersection_over_union(_centred_boxes(), boxes).max(axis=1)
-    return BoxHits(_digits(best), _digits(centred), _packed(fits[largest] >= IOU), answered)
+    return BoxHits(_digits(best), _digits(centred), _packed(by_largest), answered)
 
 
-def contour_boxes(
-    score_map: npt.NDArray[np.float32],
-) -> tuple[Boxes, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """The boxes of all contours above each threshold.
+def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray[np.float64], Flags]:
+    """At each threshold the best overlap of a contour's box, 0 where none reaches the lowest of `IOUS`; and whether the
+    largest contour's box reaches `IOU`.
 
-    Returns:
-        (n, 4) boxes; for each the index of its threshold; and (thresholds,), for each threshold the place of the box of
-        its largest contour (by `cv2.contourArea`, the first of equal ones in the order of contours, as in the source).
-        A threshold above which nothing is left has (0, 0, 0, 0).
+    One sweep from the highest threshold down. The box around all that is above a threshold is known from the highest
+    value of each row and column. It says that no box can fit where too little of the object lies in it; and where what
+    is above the threshold is known to be one piece without holes (`_pieces`), it is the only contour's box. At the
+    other thresholds the contours are found and their boxes taken.
     """
     image = (score_map * 255).astype(np.uint8)
-    flat = not image.any()
-    found: list[tuple[int, int, int, int]] = []
-    level: list[int] = []
-    largest: list[int] = []
-    for place, value in enumerate(_LEVELS):
-        contours: Sequence[Any] = ()
-        if not flat:
-            cut = cv2.threshold(image, value, 255, cv2.THRESH_BINARY)[1]
-            contours = cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]
-        largest.append(len(found) + _largest(contours))
-        found.extend([cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)])
-        level.extend([place] * max(len(contours), 1))
-    boxes = np.array(found, dtype=np.int64)
+    around = _boxes_around(image)
+    shared = np.minimum(around[:, None, 2:], boxes[:, 2:]) - np.maximum(around[:, None, :2], boxes[:, :2]) + 1
+    most = np.maximum(shared, 0).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
+    possible = most.max(axis=1) >= IOUS[0]
+    alone = intersection_over_union(around, boxes).max(axis=1)
+    if not image.any():  # a flat class is above no threshold, for which the source has the box (0, 0, 0, 0)
+        return alone, alone >= IOU
+    peaks, euler = _pieces(score_map, image)
+    best = np.where(possible, alone, 0.0)
+    by_largest = best >= IOU
+    found: list[tuple[int, Sequence[Any]]] = []
+    pieces = 0  # at the most
+    for place in range(len(_LEVELS) - 1, -1, -1):
+        pieces += peaks[place]
+        if possible[place] and not (pieces == 1 and euler[place] == 1):
+            contours = _contours(image, _LEVELS[place], around[place])
+            pieces = (len(contours) + euler[place]) // 2  # contours are pieces and holes
+            found.append((place, contours))
+    if found:
+        fits = intersection_over_union(_boxes_of([each for _, some in found for each in some]), boxes).max(axis=1)
+        start = 0
+        for place, contours in found:
+            own = fits[start : start + len(contours)]
+            start += len(contours)
+            best[place] = own.max()
+            by_largest[place] = best[place] >= IOU and own[_largest(contours)] >= IOU
+    return best, by_largest
+
+
+def _boxes_around(image: npt.NDArray[np.uint8]) -> Boxes:
+    """For each threshold the box around all that is above it; (0, 0, 0, 0) where nothing is."""
+    levels = np.array(_LEVELS, dtype=np.uint8)[:, None]
+    low, high = [], []
+    for axis in (0, 1):
+        above = image.max(axis=axis) > levels
+        found = above.any(axis=1)
+        low.append(np.where(found, above.argmax(axis=1), 0))
+        high.append(np.where(found, SIDE - 1 - above[:, ::-1].argmax(axis=1), 0))
+    boxes = np.stack([*low, *high], axis=1).astype(np.int64)
+    boxes[:, 2:] = np.where(found[:, None], np.minimum(boxes[:, 2:] + 1, SIDE - 1), 0)
+    return boxes
+
+
+def _pieces(score_map: npt.NDArray[np.float32], image: npt.NDArray[np.uint8]) -> tuple[list[int], list[int]]:
+    """What tells how many pieces are above each threshold.
+
+    Returns:
+        For each threshold how many new pieces may begin between it and the next higher one, at the most: each has a
+        pixel that no neighbour exceeds. And Euler's number of what is above it: pieces, joined over corners too, less
+        holes. It is the corners of its pixels less their sides plus the pixels, each counted once; a corner is there
+        where the highest of the pixels around it is above the threshold, so that all thresholds are counted at once.
+    """
+    tops = image[score_map >= cv2.dilate(score_map, _NEIGHBOURS)]
+    begun = np.diff(_above(tops), append=0)
+    padded = cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    across, down = np.maximum(padded[:, 1:], padded[:, :-1]), np.maximum(padded[1:], padded[:-1])
+    corners = np.maximum(across[1:], across[:-1])
+    euler = _above(corners) - _above(across) - _above(down) + _above(image)
+    return (-begun).tolist(), euler.tolist()
+
+
+def _above(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """How many values are above each threshold."""
+    counts = cv2.calcHist([values.reshape(1, -1)], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    left: npt.NDArray[np.int64] = values.size - counts.cumsum()[_LEVELS]
+    return left
+
+
+def _contours(image: npt.NDArray[np.uint8], level: int, around: npt.NDArray[np.int64]) -> Sequence[Any]:
+    """The contours of what is above a level, which lies in the box ``around``."""
+    x0, y0, x1, y1 = around.tolist()
+    cut = cv2.threshold(image[y0 : y1 + 1, x0 : x1 + 1], level, 255, cv2.THRESH_BINARY)[1]
+    contours: Sequence[Any] = cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))[0]
+    return contours
+
+
+def _boxes_of(contours: Sequence[Any]) -> Boxes:
+    boxes = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
     boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], SIDE - 1)
-    return boxes, np.array(level), np.array(largest)
+    return boxes
 
 
 def _largest(contours: Sequence[Any]) -> int:
+    """The place of the contour of the largest area, the first of equal ones, as in the source."""
     if len(contours) < 2:
         return 0
     areas = [cv2.contourArea(contour) for contour in contours]

@@ -28,7 +28,7 @@ Cause = Literal["dilution", "distraction", "absent"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Margin:
     """By how much the true class lost, and where.
 

@@ -39,9 +39,12 @@ def rank_matched_control(
         0, 0.5 or 1; None where the label has no neighbour (two classes, one of them the answer).
     """
     order = np.argsort(-logits, kind="stable")  # of equal logits the lower class comes first
-    absent = [int(index) for index in order if index == label or int(index) not in present]
-    place = absent.index(label)
-    neighbours = [*absent[max(0, place - 1) : place], *absent[place + 1 : place + 2]]
+    left_out = np.zeros(len(logits), dtype=np.bool_)
+    left_out[list(present)] = True
+    left_out[label] = False
+    absent = order[~left_out[order]]
+    place = int(np.flatnonzero(absent == label)[0])
+    neighbours = [*absent[max(0, place - 1) : place].tolist(), *absent[place + 1 : place + 2].tolist()]
     if not neighbours:
         return None
     won = set(winners[foreground].tolist())

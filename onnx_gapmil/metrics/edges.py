@@ -21,7 +21,7 @@ from onnx_gapmil.images.geometry import Geometry
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Edges:
     """One image's ring.
 

@@ -21,7 +21,7 @@ from onnx_gapmil.aggregate.cells import winners_along
 Cells = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What the cells of one image know.
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.activation import activate
 from onnx_gapmil.aggregate.cells import winners_along
 from onnx_gapmil.data.slices import object_share
+from onnx_gapmil.files.memory import shared
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.accuracy import label_ranks
 from onnx_gapmil.metrics.background import Background, above_mean, background_reliance
@@ -43,7 +44,7 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageMeasures:
     """One image's measures; what could not be measured is None, and so is all that needs the objects' places.
 
@@ -242,7 +243,7 @@ def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags
     truths, allowed = _true_classes(scene, overlaps)
     found = replace(
         whole,
-        foreground_cells=tuple(np.flatnonzero(foreground).tolist()),
+        foreground_cells=shared(tuple(np.flatnonzero(foreground).tolist())),
         foreground=foreground_recovery(scene.cells, truths, foreground, allowed, scene.winners),
         background=background_reliance(speaking, won, overlap, foreground, scene.geometry),
         pointing=_pointing(scene, overlaps, overlap),

@@ -115,7 +115,7 @@ class MultiLabelFigures:
     by_class: Mapping[str, LabelFigures]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answered:
     """What a model says of one image, as far as classes that are judged go.
 

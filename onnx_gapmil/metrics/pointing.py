@@ -18,7 +18,7 @@ import numpy.typing as npt
 from onnx_gapmil.images.geometry import Geometry, Rectangle
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pointing:
     """The pointing games of one image, one for each object of its labels.
 

@@ -18,7 +18,7 @@ BINS = 101
 """[0, 0.01), ..., [0.99, 1) and the score 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PixelScores:
     """Counts of one image's pixels by score, the lowest bin first.
 

@@ -24,7 +24,7 @@ from onnx_gapmil.metrics.overlap import cell_overlaps, foreground_cells
 from onnx_gapmil.metrics.targets import Target
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Several:
     """How many objects of one photo are found.
 

@@ -111,8 +111,7 @@ class Describer:
         return class_label(index, self._names, features=self._head.features_of != ())
 
     def _best(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...]:
-        order = np.argsort(-reading.above(logits), kind="stable")[: self._top]
-        return self._scored(order, logits, reading)
+        return self._scored(highest_places(reading.above(logits), self._top), logits, reading)
 
     def _present(self, logits: npt.NDArray[np.float64], reading: Reading) -> tuple[ClassScore, ...] | None:
         if not reading.multi_label:
@@ -194,6 +193,14 @@ class Describer:
             label = self._label(region.value)
             boxes.append(CellBox(region.value, label, (x0, y0, x1, y1), region.cells, float(surest)))
         return tuple(boxes)
+
+
+def highest_places(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """Where the highest values are, best first, of equal ones the first; only what may be among them is sorted."""
+    if not 0 < count < len(values) or np.isnan(values).any():
+        return np.argsort(-values, kind="stable")[:count]
+    among = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    return np.asarray(among[np.argsort(-values[among], kind="stable")[:count]])
 
 
 _Best = tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.float64]]

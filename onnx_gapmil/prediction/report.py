@@ -37,13 +37,16 @@ class Report:
         self._places: dict[str, array[int]] = {}
         self.counts = {"images": 0, "failed": 0}
 
-    def add(self, place: int, part: str, entry: dict[str, Any]) -> None:
+    def add(self, place: int, part: str, entry: dict[str, Any]) -> str:
         """Add what is said of one photo.
 
         Args:
             place: the photo's, from 0.
             part: "images" or "failed".
             entry: JSON types; numbers that JSON has no word for become null.
+
+        Returns:
+            The entry's JSON text.
 
         Raises:
             InputError: the disk is full.
@@ -55,6 +58,7 @@ class Report:
             while (following := self._waiting.pop(self._next, None)) is not None:
                 self._spool(self._next, *following)
                 self._next += 1
+        return line
 
     def save(self, summary: dict[str, Any], *, interrupted: bool = False) -> Path | None:
         """Write ``predictions.json``, whole; None, and nothing written, if no photo was done.

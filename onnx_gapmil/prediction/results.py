@@ -185,12 +185,12 @@ class Results:
 
     def _note(self, staged: _Staged, part: str, entry: dict[str, Any]) -> None:
         """A photo is done: after its files, and before it is told."""
-        self.report.add(staged.place, part, entry)
+        text = self.report.add(staged.place, part, entry)
         if part == "images":
             self._done.add(staged.place)
         if self.journal is not None and (part == "images" or self.folder.is_dir()):
             with self._noting:
-                self.journal.add(staged.place, part, entry, staged.path)
+                self.journal.add(staged.place, part, text, staged.path)
 
     def _draw(self, classifier: Classifier, found: ImagePrediction, stem: str) -> Path | None:
         """A picture of each head; returns the first one's path. Features are drawn only where they were asked for."""

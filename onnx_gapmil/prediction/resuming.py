@@ -69,8 +69,14 @@ class PredictJournal:
                     found[place] = (part, entry)
         return found, ""
 
-    def add(self, place: int, part: str, entry: dict[str, Any], path: Source) -> None:
+    def add(self, place: int, part: str, entry: str, path: Source) -> None:
         """Note that a photo is done, after all that is written of it.
+
+        Args:
+            place: of the photo.
+            part: of the report.
+            entry: in it, as JSON text.
+            path: where the photo lies.
 
         Raises:
             InputError: the disk does not take it.
@@ -80,7 +86,8 @@ class PredictJournal:
         assert self._stream is not None  # noqa: S101  (begun above)
         known = stamp(path)
         identity = [known.size, known.modified, known.changed, known.sha256]
-        self._stream.write(checked_line(json_text([place, part, entry, identity], compact=True).encode()) + b"\n")
+        line = f"[{place},{json_text(part)},{entry},{json_text(identity)}]"
+        self._stream.write(checked_line(line.encode()) + b"\n")
         self._stream.flush()
 
     def clear(self) -> None:

@@ -41,6 +41,7 @@ def merge(
     output: Path,
     *,
     gallery: int | None = None,
+    page_classes: int | None = None,
     model: Path | None = None,
     data: Path | None = None,
     note: Callable[[str], None] = lambda _: None,
@@ -51,6 +52,7 @@ def merge(
         folders: the result folders of all shards, in any order.
         output: the result folder of the whole; made if need be.
         gallery: images in the report; None for as many as the verb shows by itself.
+        page_classes: of each of these the classes whose cells the report keeps; None for as many as the verb keeps.
         model: of an audit, where the model lies if it is not where the shards had it.
         data: of an audit or a comparison, the same of the images.
         note: is told what else is to be said.
@@ -68,10 +70,10 @@ def merge(
         verb = shards[0].result.verb
         if verb == AUDIT:
             most = 300 if gallery is None else gallery
-            return Merged(*merge_audit(shards, output, gallery=most, model=model, data=data))
+            return Merged(*merge_audit(shards, output, gallery=most, page_classes=page_classes, model=model, data=data))
         if verb == COMPARE:
             most = 60 if gallery is None else gallery
-            return Merged(merge_comparison(shards, output, gallery=most, data=data))
+            return Merged(merge_comparison(shards, output, gallery=most, page_classes=page_classes, data=data))
         if verb == PREDICT:
             return Merged(merge_predictions(shards, output))
         raise InputError(f"{shards[0].folder} is a shard of {verb}, which cannot be put together.")

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import special, stats
 
 from onnx_gapmil.aggregate import AGGREGATORS, Aggregator, parse_aggregator
+from onnx_gapmil.aggregate.aggregator import by_each_aggregator
 from onnx_gapmil.errors import InputError
 
 moderate = arrays(
@@ -237,3 +238,15 @@ def test_all_axes_of_the_cells_are_pooled(key: str, shape: tuple[int, ...]) -> N
 def test_a_grid_without_classes_or_cells_is_refused(shape: tuple[int, ...], axes: int) -> None:
     with pytest.raises(InputError, match="a prediction grid has"):
         AGGREGATORS["mean"](np.zeros(shape), cell_axes=axes)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 1, 1), (5, 3, 4), (7, 2, 2), (2, 6, 3, 3)])
+@pytest.mark.parametrize("special", [None, -np.inf, np.nan, 800.0])
+def test_all_at_once_are_each_by_itself_to_the_last_bit(shape, special):
+    grid = np.random.default_rng(sum(shape)).standard_normal(shape) * 4
+    if special is not None:
+        grid[..., 0, 0, 0] = special
+    found = by_each_aggregator(grid)
+    assert list(found) == list(AGGREGATORS)
+    for name, aggregator in AGGREGATORS.items():
+        np.testing.assert_array_equal(found[name], aggregator(grid), err_msg=name)

@@ -144,6 +144,14 @@ def test_a_slice_of_which_every_image_failed_or_has_no_label_is_said(tmp_path: P
     found = audited(tmp_path / "out", labels)
     assert list(found["slices"]["camera"]) == ["day", "dusk"]
     assert found["slice_columns"]["camera"]["unjudged"] == {"night": len(lines) // 4, "storm": len(lines) // 4}
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    for value in ("night", "storm"):
+        row = re.search(rf"<tr[^>]*><th[^>]*><bdi>{value}</bdi></th>(.*?)</tr>", page)
+        assert row is not None
+        assert re.findall(r">([^<>]+)</td>", row[1]) == [
+            f"{len(lines) // 4}",
+            "not judged: all its images failed or have no label",
+        ]
 
 
 def test_a_planted_label_is_suspect(tmp_path: Path) -> None:

@@ -68,3 +68,13 @@ def test_a_label_that_no_class_has_is_told(request_: Request) -> None:
     request = Request(request_.model, request_.data, offset=7)
     with pytest.raises(DataError):
         prepare(classifier_of(request), request)
+
+
+def test_what_labelled_images_do_not_tell_is_a_guess(request_: Request) -> None:
+    """By a model that answers at random no preprocessing is found: the default is kept, and that is guessed."""
+    request = Request(request_.model, request_.data, offset=-1, preprocess="auto")
+    prepared = prepare(classifier_of(request), request)
+    assert prepared.ranking is not None
+    assert not prepared.ranking.conclusive
+    assert prepared.preprocess.guessed == ("color", "values", "resize")
+    assert prepared.preprocess.guess == "preprocessing guessed: color, values, resize"

@@ -19,7 +19,7 @@ def test_few_values_are_a_slice_each_and_the_missing_one_of_their_own() -> None:
     found = sliced("night", "day", None, "day", "night", "day")
     assert found.members == {"c": {"day": (1, 3, 5), "night": (0, 4), MISSING: (2,)}}
     assert (found.columns["c"].values, found.columns["c"].missing, found.columns["c"].left_out) == (2, 1, None)
-    assert found.by_image(6)[2:4] == [{"c": MISSING}, {"c": "day"}]
+    assert list(found.by_image(6))[2:4] == [{"c": MISSING}, {"c": "day"}]
     assert found.notes() == ()
 
 

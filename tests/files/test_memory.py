@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from onnx_gapmil.files.memory import without_collection
+from onnx_gapmil.files.memory import shared, without_collection
 
 
 def test_collection_is_paused_and_goes_on() -> None:
@@ -20,3 +20,10 @@ def test_collection_is_paused_and_goes_on() -> None:
     with pytest.raises(ValueError, match="x"), without_collection():
         raise ValueError("x")
     assert gc.isenabled()
+
+
+def test_equal_tuples_are_one_and_stay_what_they_are() -> None:
+    first, second = shared((3, 1000, 7)), shared(tuple(map(int, ("3", "1000", "7"))))
+    assert first == (3, 1000, 7)
+    assert first is second
+    assert shared(("a", "b")) == ("a", "b")

@@ -19,6 +19,7 @@ from onnx_gapmil.auditing.gallery import Gallery
 from onnx_gapmil.auditing.page import Report
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.metrics.figures import ClassRow
+from onnx_gapmil.prediction.page.content import PageModel
 from sample_models.scenes import make_scene, write_scenes
 from tests.helpers.scene_data import MODEL, SCENES
 from tests.helpers.support import text_model, weights
@@ -105,4 +106,5 @@ def read_report(path: Path) -> Report:
         activation=data["activation"],
         gallery=from_json(Gallery, data["gallery"]),
         confusions=from_json(Confusions, data["confusions"]),
+        model=from_json(PageModel, data["models"][0]),
     )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def test_shares_of_the_ring():
     speaking = inner * 3 + ring((4, 4))  # 3 inside, 12 in the ring
     found = edge_artefacts(speaking.ravel(), won.ravel(), inner.ravel(), 5, (4, 4), SQUARE)
     assert found is not None
-    assert vars(found) == {
+    assert asdict(found) == {
         "ring_cells": 0.75,
         "evidence": 0.8,
         "winners": 0.25,

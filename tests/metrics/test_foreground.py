@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_cells_come_first_and_row_by_row():
 def test_three_of_four_foreground_cells_and_one_of_two_others():
     cells = cells_first(grid_of_winners([[2, 2, 5], [2, 1, 2]]))
     found = foreground_recovery(cells, [2], np.array([[True, True, False], [True, True, False]]))
-    assert vars(found) == {
+    assert asdict(found) == {
         "any_top1": True,
         "any_top5": True,
         "most_top1": True,

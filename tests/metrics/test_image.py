@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,10 +88,10 @@ def test_a_record_is_what_loops_over_cells_find(scene):
         return
     assert (found.prediction, found.cause) == (expected["prediction"], expected["cause"])
     assert found.foreground_cells == tuple(expected["foreground_cells"])
-    assert vars(found.foreground) == pytest.approx(expected["foreground"])
+    assert asdict(found.foreground) == pytest.approx(expected["foreground"])
     assert found.recoverable == (None if expected["cause"] is None else expected["cause"] != "absent")
     if expected["cause"] is not None:
-        assert vars(found.margin) == pytest.approx(expected["margin"], abs=1e-9)
+        assert asdict(found.margin) == pytest.approx(expected["margin"], abs=1e-9)
     assert found.pointing.hits == expected["pointing"]
     assert found.background.only_background == expected["only_background"]
     evidence = np.array(expected["evidence"])

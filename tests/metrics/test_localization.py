@@ -59,6 +59,83 @@ def test_one_box_is_that_of_the_largest_contour(seed, corners):
     assert not (unpack((found.largest,))[0] & ~unpack(found.grid)[1]).any()  # one of all contours
 
 
+def contours_of_each(image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The published search with OpenCV's contours at each threshold: (3, 100) and (100,) successes."""
+    hits, largest = np.zeros((3, 100), dtype=bool), np.zeros(100, dtype=bool)
+    for place, share in enumerate(THRESHOLDS):
+        cut = cv2.threshold(image, int(share * 255), 255, cv2.THRESH_BINARY)[1]
+        contours = cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]
+        rectangles = [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]
+        cornered = np.array([[x, y, min(x + w, 223), min(y + h, 223)] for x, y, w, h in rectangles], dtype=np.int64)
+        fits = intersection_over_union(cornered, boxes).max(axis=1)
+        hits[:, place] = [fits.max() >= iou for iou in IOUS]
+        areas = [cv2.contourArea(contour) for contour in contours] or [0.0]
+        largest[place] = fits[areas.index(max(areas))] >= 0.5
+    return hits, largest
+
+
+def rough_map(seed: int) -> np.ndarray:
+    """A map that no grid gives: noise, plateaus, rings, dots in corners; reaches 0 and 1."""
+    rng = np.random.default_rng(seed)
+    kind = seed % 4
+    plane = np.kron(rng.random((14, 14), dtype=np.float32), np.ones((16, 16), dtype=np.float32))
+    if kind == 1:
+        plane = cv2.GaussianBlur(plane, (0, 0), 9)
+    if kind == 2:
+        plane = np.round(9 * cv2.GaussianBlur(plane, (0, 0), 5) * rng.random()).astype(np.float32)
+    if kind == 3:
+        rows, columns = np.mgrid[:224, :224]
+        radius = np.hypot(rows - rng.integers(0, 224), columns - rng.integers(0, 224))
+        plane = (np.cos(radius / rng.integers(4, 30)) * np.exp(-radius / 90)).astype(np.float32)
+        plane[rng.integers(0, 2) * 223, rng.integers(0, 2) * 223] = 1.5
+    plane = plane - plane.min()
+    return (plane / max(float(plane.max()), 1e-6)).astype(np.float32)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(0, 223)] * 4))
+def test_one_sweep_finds_what_contours_at_each_threshold_find(seed, corners):
+    x0, y0, x1, y1 = corners
+    boxes = np.array([[min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]], dtype=np.int64)
+    own = rough_map(seed)
+    found = box_hits(own, boxes)
+    hits, largest = contours_of_each((own * 255).astype(np.uint8), boxes)
+    np.testing.assert_array_equal(unpack(found.grid), hits)
+    np.testing.assert_array_equal(unpack((found.largest,))[0], largest)
+
+
+def test_a_ring_and_a_dot_are_not_taken_for_one_piece():
+    """Two pieces less one hole are 1 as well; the dot is lower, so that the ring is alone above the high thresholds."""
+    own = np.zeros((224, 224), dtype=np.float32)
+    own[20:121, 20:121], own[21:120, 21:120] = 0.9, 0.0
+    own[20, 20] = 1.0
+    own[200:210, 200:210] = 0.5
+    boxes = np.array([[20, 20, 120, 120]], dtype=np.int64)
+    hits, largest = contours_of_each((own * 255).astype(np.uint8), boxes)
+    found = box_hits(own, boxes)
+    np.testing.assert_array_equal(unpack(found.grid), hits)
+    np.testing.assert_array_equal(unpack((found.largest,))[0], largest)
+    assert hits[2, 10]
+
+
+def test_of_one_piece_no_contour_is_looked_for(monkeypatch):
+    def none_wanted(*_: object, **__: object) -> None:
+        raise AssertionError("a contour was looked for")
+
+    plane = np.zeros((7, 7), dtype=np.float32)
+    plane[2:5, 3:6] = [[1, 2, 1.2], [2.1, 4, 2.4], [1, 2.2, 1.1]]
+    own = np.maximum(score_map(plane), 0.1) - 0.1  # without the ripples of the cubic kernel around it
+    own /= own.max()
+    boxes = np.array([[90, 60, 190, 160]], dtype=np.int64)
+    hits, largest = contours_of_each((own * 255).astype(np.uint8), boxes)
+    monkeypatch.setattr(cv2, "findContours", none_wanted)
+    found = box_hits(own, boxes)
+    np.testing.assert_array_equal(unpack(found.grid), hits)
+    np.testing.assert_array_equal(unpack((found.largest,))[0], largest)
+    assert hits.any()
+    assert not hits.all()
+
+
 def test_the_second_largest_blob_meets_nothing_by_one_box():
     plane = np.zeros((14, 14), np.float32)
     plane[1:9, 1:9], plane[11:13, 11:13] = 1.0, 1.0

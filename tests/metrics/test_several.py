@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_the_grid_names_what_one_answer_cannot():
     targets = targets_of([box(LEFT, 1), box(RIGHT, 2)], [1])
     found = several_objects(logits, winners.ravel(), targets, GEOMETRY, (4, 4))
     assert found is not None
-    assert vars(found) == {"objects": 2, "grid": 2, "top1": 1, "top5": 1, "top_m": 1}
+    assert asdict(found) == {"objects": 2, "grid": 2, "top1": 1, "top5": 1, "top_m": 1}
 
 
 def test_top_m_is_as_long_as_there_are_objects():

@@ -13,7 +13,7 @@ from scipy import ndimage, special
 
 from onnx_gapmil.aggregate.reading import Reading
 from onnx_gapmil.images.geometry import Geometry
-from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.prediction.describe import Describer, highest_places
 from onnx_gapmil.rewriting.record import HeadRecord
 from onnx_gapmil.running.prediction_grid import PredictionGrid
 
@@ -208,3 +208,11 @@ def test_features_have_no_boxes_and_are_called_features():
     assert found.boxes == ()
     assert found.winners[0].label == found.name(1) == "feature 1"
     assert found.to_json()["features_of"] == ["classes"]
+
+
+@given(st.lists(st.sampled_from([-2.0, -0.0, 0.0, 1.0, 1.5, np.inf, -np.inf, np.nan]), min_size=1, max_size=9))
+def test_the_highest_are_those_of_a_stable_sort(values):
+    logits = np.array(values)
+    for wanted in range(len(values) + 2):
+        expected = np.argsort(-logits, kind="stable")[:wanted]
+        np.testing.assert_array_equal(highest_places(logits, wanted), expected)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from playwright.sync_api import Browser, expect
 from onnx_gapmil import Classifier
 from onnx_gapmil.viewing.server import ViewServer
 from onnx_gapmil.viewing.view import make_server
-from tests.helpers.view_pages import DIGITS, KERAS, SCENES, Shown, expect_ranking, point
+from tests.helpers.view_pages import DIGITS, KERAS, SCENES, Shown, expect_ranking, middle, point
 
 OTHER = Path(SCENES[0]).with_name("scene_05.png")
 DROP = """async ([text, name, event]) => {
@@ -122,7 +125,7 @@ def test_a_server_that_is_gone_is_said(visit: Callable[..., Shown], serve: Any) 
 def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: Any, width: int) -> None:
     with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
         shown = visit(server, viewport={"width": width, "height": 1000})
-        expect(shown.page.locator(".view-title")).to_have_text([DIGITS.name, KERAS.name])
+        expect(shown.page.locator(".view-title")).to_have_text([f"Old {DIGITS.name}", f"New {KERAS.name}"])
         other = Classifier(KERAS, provider="cpu").predict(SCENES[0])
         assert other.places is not None
         assert other.grid is not None
@@ -153,6 +156,75 @@ def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: A
         assert Axe().run(shown.page).response["violations"] == []
         assert shown.page.evaluate("document.documentElement.scrollWidth") == width
         assert shown.complaints == []
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_either_model_s_picture_arrays_and_lines_can_be_taken_away(
+    visit: Callable[..., Shown], serve: Any, which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
+        shown = visit(server, "#cell=4,4")
+        model = (DIGITS, KERAS)[which]
+        found = Classifier(model, provider="cpu").predict(SCENES[0])
+        bar = shown.page.locator(".exports")
+        expect(bar.locator("option")).to_have_text([f"Old {DIGITS.name}", f"New {KERAS.name}"])
+        bar.locator("#export-of").select_option(index=which)
+        saved = {}
+        for ending in ("NPZ", "SVG", "PNG"):
+            with shown.page.expect_download() as download:
+                bar.get_by_role("button", name=ending).click()
+            assert download.value.suggested_filename == f"scene_06_{('old', 'new')[which]}.{ending.lower()}"
+            saved[ending] = Path(download.value.path()).read_bytes()
+        with np.load(io.BytesIO(saved["NPZ"])) as arrays:
+            np.testing.assert_array_equal(arrays["logits"], found.logits)
+            assert found.grid is not None
+            np.testing.assert_allclose(arrays["grid"], found.grid, atol=0.001)
+            np.testing.assert_allclose(arrays["cells"], found.places, atol=1e-3)
+        assert f"{model.name}, exact head" in saved["SVG"].decode()
+        assert saved["PNG"].startswith(b"\x89PNG")
+        code = shown.page.locator("#code" if which == 0 else "#code-2").text_content() or ""
+        for path in [*model.parent.glob(f"{model.stem}.*"), Path(SCENES[0])]:
+            shutil.copy(path, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        names: dict[str, np.ndarray] = {}
+        exec(code, names)  # noqa: S102  (what the page says is run as a reader would)
+        title = shown.page.locator(".view").nth(which).locator(".reading-title").first.text_content() or ""
+        row, column = map(int, re.findall(r"\d+", title))
+        np.testing.assert_allclose(names["here"], found.grid[:, row, column], atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("models", [1, 2])
+def test_axe_finds_no_violation(visit: Callable[..., Shown], serve: Any, width: int, scheme: str, models: int) -> None:
+    with serve(make_server([(DIGITS, {}), (KERAS, {})][:models], SCENES, provider="cpu")) as server:
+        view = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "reduced_motion": "reduce"}
+        shown = visit(server, "#rect=1,1,2,2&cut=50&smooth=1", **view)
+        expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+        shown.page.locator("#standing summary").first.click()
+        shown.page.locator("details.code summary").click()
+        found = Axe().run(shown.page).response["violations"]
+        assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found] == []
+        assert shown.page.evaluate("document.documentElement.scrollWidth") == width
+        assert shown.complaints == []
+
+
+def test_a_finger_keeps_a_cell_and_chooses_a_rectangle(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served, viewport={"width": 390, "height": 844}, has_touch=True)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    shown.page.touchscreen.tap(*middle(shown, (3, 4)))
+    expect(shown.here.locator(".reading-title")).to_have_text("Cell in row 3, column 4")
+    shown.page.locator("#select").tap()
+    expect(shown.stage).to_have_css("touch-action", "none")
+
+
+def test_on_paper_there_are_no_controls(visit: Callable[..., Shown], served: ViewServer) -> None:
+    shown = visit(served)
+    expect(shown.page.locator(".strip li")).to_have_count(len(SCENES))
+    shown.page.emulate_media(media="print")
+    for part in ("#kinds", "#pool", ".exports", "#find", "#theme", ".strip", ".live"):
+        expect(shown.page.locator(part).first).to_be_hidden()
+    expect(shown.whole).to_be_visible()
 
 
 def test_a_link_holds_what_is_shown_while_its_photos_come(visit: Callable[..., Shown], served: ViewServer) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from onnx_gapmil.aggregate.activation import said_probabilities
-from onnx_gapmil.auditing.page.wording import FOUND_ON_IMAGES
 from onnx_gapmil.auditing.summary import AuditedData, AuditSummary, ProviderUse
 from onnx_gapmil.images.preprocess import Preprocess
+from onnx_gapmil.images.resolve import said_assumption
 from onnx_gapmil.show.html.formatting import count, percent
 from onnx_gapmil.show.html.markup import Child, Markup, join, prose, tag
 
@@ -14,9 +14,9 @@ _SHOWN_FAILURES = 100
 
 def conditions_section(summary: AuditSummary) -> Markup:
     """A list of terms, and the images that failed."""
-    how = "guessed" if summary.preprocess_guessed else FOUND_ON_IMAGES
+    assumed = said_assumption(summary.preprocess_assumed, summary.preprocess_guessed)
     preprocess = join(
-        tag("b", f"{how}: ", class_="guessed") if summary.preprocess_assumed else None,
+        tag("b", f"{assumed}. ", class_="guessed") if assumed else None,
         _recipe(summary.preprocess),
         tag("small", summary.preprocess_source),
     )

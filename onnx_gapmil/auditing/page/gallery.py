@@ -73,8 +73,9 @@ def _hint(gallery: Gallery) -> Markup:
         text = "Where the cells of this model look is not known, so no maps are shown."
     else:
         text = (
-            "On each photo lies the map of its label: how strongly each cell speaks for it. Point at a cell, tap it, "
-            "or use the arrow keys to see its classes; click to keep it. A class's name shows its map instead."
+            "On each photo lies the map of its label: how strongly each cell speaks for it. Point at a cell "
+            "or use the arrow keys to see its classes; click to open the photo at large with that cell kept, and all "
+            "that can be touched. A class's name shows its map instead."
         )
     return tag("p", text, class_="hint")
 
@@ -87,7 +88,7 @@ def _controls(images: Sequence[GalleryImage], multi_label: bool) -> Markup:
     mapped = _mapped(images)
     switches: list[Child] = [
         _switch("grid", "Cells", on=True) if mapped else None,
-        _switch("boxes", "Boxes", on=True) if any(image.boxes for image in images) else None,
+        _switch("boxes", "Boxes of objects", on=True) if any(image.boxes for image in images) else None,
         _switch("foreground", "Cells on object", on=False) if any(image.foreground for image in images) else None,
         tag(
             "label",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from onnx_gapmil.auditing.page.aggregators import OWN, may_be_chance
 from onnx_gapmil.auditing.page.cautions import cautions_of
 from onnx_gapmil.auditing.page.multi_label import multi_label_bar, multi_label_sentences, multi_label_tiles
-from onnx_gapmil.auditing.page.wording import FOUND_ON_IMAGES, points, within
+from onnx_gapmil.auditing.page.wording import points, within
 from onnx_gapmil.auditing.sentences import swap_sentence
 from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.images.resolve import said_assumption
 from onnx_gapmil.lift.verdict import Verdict, said_verdict
 from onnx_gapmil.metrics.swaps import LikelySwap
 from onnx_gapmil.show.html.charts import stacked_bar
@@ -103,10 +104,10 @@ def _guess(summary: AuditSummary) -> Markup | None:
     if not summary.preprocess_assumed:
         return None
     guessed = summary.preprocess_guessed
-    said, what = (f"guessed ({', '.join(guessed)})", "guess") if guessed else (FOUND_ON_IMAGES, "finding")
+    what = "guess" if guessed else "finding"
     return tag(
         "p",
-        tag("b", f"Preprocessing was {said}."),
+        tag("b", f"Preprocessing {said_assumption(summary.preprocess_assumed, guessed)}."),
         " ",
         summary.preprocess_source,
         f" Every figure on this page holds for that {what} alone; ",

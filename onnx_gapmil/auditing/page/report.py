@@ -25,10 +25,11 @@ from onnx_gapmil.auditing.page.suspects import suspects_section
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
+from onnx_gapmil.prediction.page.content import PageModel
 from onnx_gapmil.show.html.document import Document, render_document
 from onnx_gapmil.show.html.formatting import short_names
-from onnx_gapmil.show.html.maps import colour_scale, difference_scale
 from onnx_gapmil.show.html.markup import Markup, join, tag
+from onnx_gapmil.show.html.touch import PHOTO_SCRIPTS, TOUCH_SCRIPTS, TOUCH_STYLES, WITHIN_ADDRESS, touch_colours
 
 _STYLES = (
     "base.css",
@@ -37,26 +38,34 @@ _STYLES = (
     "tables.css",
     "confusions.css",
     "gallery.css",
+    *TOUCH_STYLES,
     "viewer.css",
     "print.css",
 )
 _SCRIPTS = (
-    "elements.js",
-    "address.js",
-    "theme.js",
-    "grid_numbers.js",
-    "boxes.js",
-    "photo_grid.js",
+    *PHOTO_SCRIPTS,
+    *TOUCH_SCRIPTS,
     "panel.js",
     "explorer.js",
     "recycler.js",
     "selection.js",
-    "saving.js",
     "gallery.js",
     "viewer.js",
+    "gallery_viewer.js",
     "classes.js",
     "start.js",
 )
+#: What the address may say after the #, and what holds where it says nothing.
+_ADDRESS = {
+    "outcome": "all",
+    "class": None,
+    "pair": None,
+    "slice": None,
+    "find": "",
+    "map": None,
+    "image": None,
+    **WITHIN_ADDRESS,
+}
 #: Where the slider of boxes begins if no audit has chosen a threshold.
 _HALF = 0.5
 
@@ -70,6 +79,7 @@ class Report:
         names: of the classes that occur.
         activation: what turns the logits of cells into probabilities.
         gallery: the images to show.
+        model: what is said of the model where an image is touched.
         confusions: labels against answers.
     """
 
@@ -78,6 +88,7 @@ class Report:
     activation: Literal["softmax", "sigmoid"]
     gallery: Gallery
     confusions: Confusions
+    model: PageModel
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -100,10 +111,11 @@ def render_report(report: Report) -> str:
         "short": {index: name for index, name in short.items() if name != report.names[index]},
         "classes": with_label_figures(summary.classes, summary.multi_label),
         "gallery": gallery,
+        "models": [report.model],
         "confusions": report.confusions,
         "cuts": _cuts(report),
-        "scale": colour_scale(),
-        "difference": difference_scale(),
+        "address": _ADDRESS,
+        **touch_colours(),
     }
     confusions = confusions_section(report.confusions, short, gallery=bool(gallery.images))
     suspects = suspects_section(summary, {image.name for image in gallery.images})

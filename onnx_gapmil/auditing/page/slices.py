@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from onnx_gapmil.auditing.summary import AuditSummary
+from onnx_gapmil.data.slices import UNJUDGED
 from onnx_gapmil.metrics.figures import SliceFigures
 from onnx_gapmil.show.html.formatting import interval, table_percent
 from onnx_gapmil.show.html.markup import Child, Markup, bdi, join, prose, tag
@@ -26,6 +27,8 @@ def slices_section(summary: AuditSummary, *, gallery: bool) -> Markup | None:
     for column, values in summary.slices.items():
         rows.append(tag("tr", tag("th", bdi(_title(column)), scope="rowgroup", colspan=8), class_="group"))
         rows += [_row(summary, column, value, figures, gallery) for value, figures in values.items()]
+        lost = summary.slice_columns[column]
+        rows += [_unjudged_row(lost.said(value), images) for value, images in lost.unjudged.items()]
     return tag(
         "section",
         tag("h2", "Slices"),
@@ -91,6 +94,12 @@ def _row(summary: AuditSummary, column: str, value: str, figures: SliceFigures, 
         [tag("td", cell, class_="num") for cell in cells],
         class_="few" if figures.images < _FEW else None,
     )
+
+
+def _unjudged_row(value: str, images: int) -> Markup:
+    """A slice of the label file of which no image could be judged: no figure must not look like a good one."""
+    cells = [tag("td", f"{images:,}", class_="num"), tag("td", UNJUDGED, colspan=6)]
+    return tag("tr", tag("th", bdi(value), scope="row"), cells, class_="few")
 
 
 def _left_out(summary: AuditSummary) -> Markup | None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.show.html.formatting import interval
 
-#: Of a preprocessing that nothing states, and that ``--preprocess auto`` measured.
-FOUND_ON_IMAGES = "found on labelled images, not stated"
-
 
 def within(bounds: Interval) -> str:
     """``95 % interval 73 to 81``."""

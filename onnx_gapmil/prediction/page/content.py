@@ -15,6 +15,7 @@ from onnx_gapmil.rewriting.proved_record import read_proof
 
 if TYPE_CHECKING:
     from onnx_gapmil.aggregate.reading import Reading
+    from onnx_gapmil.images.resolve import ResolvedPreprocess
     from onnx_gapmil.prediction.answers import ImagePrediction
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.prediction.head_answer import HeadPrediction
@@ -177,23 +178,33 @@ class PagePhoto:
     answers: tuple[tuple[PageAnswer, ...], ...] = field(default=())
 
 
-def page_model(model: Classifier, asked: Mapping[str, Any] | None = None, *, fast_decode: bool = False) -> PageModel:
+def page_model(
+    model: Classifier,
+    asked: Mapping[str, Any] | None = None,
+    *,
+    fast_decode: bool = False,
+    used: ResolvedPreprocess | None = None,
+    only: bool = False,
+) -> PageModel:
     """What is said of a model.
 
     Args:
         model: whose photos are shown.
         asked: what it was made with beside the file, by `Classifier`'s arguments; None values are left out.
         fast_decode: large JPEGs were decoded smaller than they are.
+        used: how photos became its inputs, where that is not as the model was made with.
+        only: the model's own `Classifier.head` is shown, and no other.
     """
     from onnx_gapmil.version import __version__
 
-    used = model.preprocess
+    used = used or model.preprocess
+    shown = _shown([head.features_of != () for head in model.heads])
     given = {key: value for key, value in (asked or {}).items() if value is not None}
     return PageModel(
         name=model.path.name if model.path is not None else model.name,
         heads=tuple(
             _page_head(model, place, model.heads[place], model.names_of_heads[place], model.readings[place])
-            for place in _shown([head.features_of != () for head in model.heads])
+            for place in ([model.heads.index(model.head)] if only else shown)
         ),
         preprocess=in_short(used.preprocess),
         preprocess_source=without_folders(origin(used), model.path),

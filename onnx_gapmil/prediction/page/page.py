@@ -9,50 +9,16 @@ from pathlib import Path
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.prediction.page.content import PageModel, PagePhoto
-from onnx_gapmil.show.drawing.palette import CATEGORICAL, OTHER
 from onnx_gapmil.show.html.document import Document, render_document
-from onnx_gapmil.show.html.maps import colour_scale, difference_scale
 from onnx_gapmil.show.html.markup import Markup, bdi, join, tag
+from onnx_gapmil.show.html.touch import PHOTO_SCRIPTS, TOUCH_ADDRESS, TOUCH_SCRIPTS, TOUCH_STYLES, touch_colours
 
 PAGE = "predictions.html"
 
-_STYLES = ("base.css", "gallery.css", "print.css", "view/view.css")
-_SCRIPTS = (
-    "elements.js",
-    "address.js",
-    "theme.js",
-    "grid_numbers.js",
-    "boxes.js",
-    "photo_grid.js",
-    "saving.js",
-    "view/numbers.js",
-    "view/maps.js",
-    "view/stage.js",
-    "view/reading.js",
-    "view/classes.js",
-    "view/zip.js",
-    "view/exports.js",
-    "view/standing.js",
-    "view/model.js",
-    "view/live.js",
-    "view/view.js",
-)
+_STYLES = ("base.css", "gallery.css", "print.css", *TOUCH_STYLES, "view/page.css")
+_SCRIPTS = (*PHOTO_SCRIPTS, *TOUCH_SCRIPTS, "view/live.js", "view/view.js")
 #: What the address of a page may say after the #, and what holds where it says nothing.
-_ADDRESS = {
-    "photo": "0",
-    "head": "",
-    "map": "",
-    "pins": "",
-    "cell": "",
-    "rect": "",
-    "pool": "",
-    "family": "lse",
-    "smooth": "",
-    "opacity": "100",
-    "cut": "",
-    "find": "",
-    "sort": "rank",
-}
+_ADDRESS = {"photo": "0", **TOUCH_ADDRESS}
 
 
 @dataclass(frozen=True)
@@ -97,10 +63,7 @@ def page_document(models: Sequence[PageModel], photos: Sequence[PagePhoto], live
         "photos": list(photos),
         "live": live,
         "address": _ADDRESS,
-        "scale": colour_scale(),
-        "difference": difference_scale(),
-        "colours": [f"rgb({red} {green} {blue})" for red, green, blue in CATEGORICAL],
-        "other": "rgb({} {} {})".format(*OTHER),
+        **touch_colours(),
     }
     made = "Shown by" if live is not None else "Made by"
     ends = "It is served by this machine, to it alone." if live is not None else "One file; it loads nothing."
@@ -133,6 +96,7 @@ def _guesses(models: Sequence[PageModel]) -> list[Markup]:
         told += list(model.warnings)
         if told:
             beside = tag("b", bdi(model.name), ": ") if len(models) > 1 else None
-            wrong = " If it is wrong, every number here is." if model.guess else ""
-            found.append(tag("p", beside, tag("b", told[0]), f"{wrong} ", " ".join(told[1:]), class_="guess"))
+            wrong = " If it is wrong, every number here is; --preprocess takes what the vendor says. "
+            told_so = wrong if model.guess else " "
+            found.append(tag("p", beside, tag("b", told[0]), told_so, " ".join(told[1:]), class_="guess"))
     return found

@@ -17,6 +17,9 @@ _PIXELATE_FROM = 4.0
 
 _DARKEST, _LIGHTEST = 90, 250
 _FADED = 0.72
+_GREYS = np.arange(256, dtype=np.uint8)
+_LOOKED_UP_FROM = 400
+"""Pixels of a cell from which a table of its colours pays."""
 _HALVED_FROM = 4
 """A photo this many times larger than its panel is halved first, which is quicker than one step and as good."""
 
@@ -99,14 +102,30 @@ class Panel:
             lines: (h, w); between cells of different value there are white lines, where cells are large enough for
                 them. None for no lines.
         """
-        covered = self.spread((colors * strength[:, :, None] + 0.5).astype(np.float32))
-        left = self.spread((1 - strength).astype(np.float32))
-        window = self.grey[self._down, self._across]
-        inside = ((window * left)[:, :, None] + covered).astype(np.uint8)
+        grey = cv2.cvtColor(self.grey, cv2.COLOR_GRAY2RGB)
+        covered = (colors * strength[:, :, None] + 0.5).astype(np.float32)
+        inside = self._covered(grey[self._down, self._across], covered, (1 - strength).astype(np.float32))
         width = 0 if lines is None or self.cell_size < 12 else 1 if self.cell_size < 24 else 2
         if lines is not None and width:
             inside[borders(self.spread(lines), width)] = 255
-        return self._over(cv2.cvtColor(self.grey, cv2.COLOR_GRAY2RGB), inside)
+        return self._over(grey, inside)
+
+    def _covered(
+        self, window: npt.NDArray[np.uint8], covered: npt.NDArray[np.float32], left: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.uint8]:
+        """The window of cells with ``grey * left + covered`` of its cell for each pixel.
+
+        Of a cell all pixels of one grey become one colour. Where a cell has many pixels, that is looked up.
+        """
+        if covered.shape[0] * covered.shape[1] * _LOOKED_UP_FROM > window.shape[0] * window.shape[1]:
+            colours = window * self.spread(left)[:, :, None] + self.spread(covered)
+            return np.asarray(colours.astype(np.uint8))
+        inside = np.empty_like(window)
+        for row, down in _stretches(self._rows):
+            for col, across in _stretches(self._cols):
+                levels = ((_GREYS * left[row, col])[:, None] + covered[row, col]).astype(np.uint8)
+                inside[down, across] = cv2.LUT(window[down, across], levels[None])
+        return inside
 
     @cached_property
     def grey(self) -> npt.NDArray[np.uint8]:
@@ -148,6 +167,12 @@ class Panel:
         inside = (np.arange(length) + 0.5) * photo / length * scale - offset
         index = np.floor(inside * cells / window).astype(np.intp)
         return np.where((index < 0) | (index >= cells), -1, index)
+
+
+def _stretches(cells: npt.NDArray[np.intp]) -> list[tuple[int, slice]]:
+    """The cells along an axis, each with the lines of pixels that are in it."""
+    ends = [*(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(cells)] if len(cells) else []
+    return [(int(cells[start]), slice(start, end)) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def _stretch(cells: npt.NDArray[np.intp]) -> slice:

@@ -15,7 +15,7 @@ from onnx_gapmil.show.drawing.gridmap import Panel, Region, regions
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, CAUTION, HAIRLINE, MUTED, OTHER, PAPER, Color
 from onnx_gapmil.show.drawing.pool_weights import draw_pool_weights
 from onnx_gapmil.show.drawing.scores import Scores
-from onnx_gapmil.show.drawing.sentences import Caption, finding, how_to_read, percent
+from onnx_gapmil.show.drawing.sentences import Caption, finding, how_to_read, least_boxed, percent
 from onnx_gapmil.show.drawing.table import draw_table
 
 WIDTH = 1680
@@ -173,7 +173,7 @@ class PictureLayout:
         return [region for layer in layers for region in regions(layer)]
 
     def _worth_a_box(self, region: Region) -> bool:
-        return bool(max(2.0, 0.03 * self.scores.cells) <= region.cells < self.scores.cells)
+        return bool(least_boxed(self.scores.cells) <= region.cells < self.scores.cells)
 
     def _legend(self, x: int, y: int, width: int) -> int:
         """Returns where it ends."""

@@ -15,23 +15,32 @@ _MEAN = "their mean over the cells is the image's logit"
 _REPOOLED = "the image's logits are '{pool}' of the cells, and not their mean"
 _BY_SHARE = (
     "A cell has the colour of its highest class, the stronger the larger that class's share of the cell's softmax. "
-    "Boxes surround the largest connected areas where that share is at least half."
+    "Boxes surround the largest connected areas where that share is at least half{boxed}."
 )
 _BY_LEAD = (
     "Scores are logits, no probabilities: a cell has the colour of its highest class, the stronger the further "
     "that logit lies above the next class's (here by {lead:.2f} at the most). Boxes surround the largest connected "
-    "areas where one class outweighs all others together."
+    "areas where one class outweighs all others together{boxed}."
 )
 _BY_ITSELF = (
     "Each class has a probability of its own. A cell has the colour of the class that is furthest above its threshold"
     "{level}, the stronger the higher that class's probability; where no class is above its threshold it has no "
-    "colour. Boxes surround the largest connected areas where a class is above it."
+    "colour. Boxes surround the largest connected areas where a class is above it{boxed}."
 )
 _ONE_LOGIT = "The head has one logit: above 0 it speaks for one class, below 0 for the other. "
 _BY_SIGN = (
     "A cell has the colour of its class, the stronger the more probable that is there. Boxes surround the largest "
-    "connected areas of a class."
+    "connected areas of a class{boxed}."
 )
+#: Which areas have a box in the picture; the results list the smaller ones, too.
+_BOXED = ": one a class, of {least} cells or more"
+#: The share of all cells that an area with a box has at the least.
+_LEAST = 0.03
+
+
+def least_boxed(cells: int) -> int:
+    """How many of so many cells an area must have to get a box in the picture."""
+    return max(2, math.ceil(_LEAST * cells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,15 @@ def how_to_read(scores: Scores, pool: str = "mean") -> str:
         scores: what is drawn.
         pool: what makes the image's logits of the cells.
     """
+    boxed = _BOXED.format(least=least_boxed(scores.cells))
     cells = _CELLS.format(pooled=_MEAN if pool == "mean" else _REPOOLED.format(pool=pool))
     if scores.multi_label:
         level = f" (a probability of {scores.level:g})" if scores.level is not None else ""
-        return cells + _BY_ITSELF.format(level=level)
+        return cells + _BY_ITSELF.format(level=level, boxed=boxed)
     start = cells + (_ONE_LOGIT if scores.one_logit else "")
     if scores.largest_lead is not None:
-        return start + _BY_LEAD.format(lead=scores.largest_lead)
-    return start + (_BY_SIGN if scores.one_logit else _BY_SHARE)
+        return start + _BY_LEAD.format(lead=scores.largest_lead, boxed=boxed)
+    return start + (_BY_SIGN if scores.one_logit else _BY_SHARE).format(boxed=boxed)
 
 
 def finding(scores: Scores) -> str:

@@ -67,6 +67,10 @@ class Job(Protocol):
         """Images in the report; None where there is none."""
 
     @property
+    def page_classes(self) -> int | None:
+        """Of each of these the classes whose cells the report keeps; None for as many as the verb keeps."""
+
+    @property
     def provider(self) -> str:
         """Where to run."""
 
@@ -107,11 +111,13 @@ class AuditJob:
         request: what was asked for.
         output: the result folder.
         gallery: images in the report.
+        page_classes: see `Job`.
     """
 
     request: Request
     output: Path
     gallery: int | None = 300
+    page_classes: int | None = None
     _opened: Opened | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -155,11 +161,13 @@ class CompareJob:
         request: what was asked for.
         output: the result folder.
         gallery: images in the report.
+        page_classes: see `Job`.
     """
 
     request: CompareRequest
     output: Path
     gallery: int | None = 60
+    page_classes: int | None = None
     _opened: Sides | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -215,6 +223,7 @@ class PredictJob:
     output: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     gallery: int | None = None
+    page_classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.options.get("page") is not None:

@@ -123,7 +123,8 @@ class Worker:
         self._told = Told(notes=notes)
 
         def work() -> Merged:
-            return merge(folders, self._job.output, gallery=self._job.gallery, note=notes.append)
+            job = self._job
+            return merge(folders, job.output, gallery=job.gallery, page_classes=job.page_classes, note=notes.append)
 
         return self._answer(work)
 

@@ -44,6 +44,7 @@ def compare(
     output: Path,
     *,
     gallery: int = 60,
+    page_classes: int | None = None,
     restart: bool = False,
     announce: Announce = lambda *_: None,
     progress: Callable[[Progress], None] = lambda _: None,
@@ -58,6 +59,8 @@ def compare(
         request: both models and the images.
         output: the result folder; made if need be.
         gallery: images to show in the report, those that changed most.
+        page_classes: of each of these and of either model the classes whose cells the report keeps; the most telling
+            12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         announce: is told what was decided, how many images an earlier run has compared, how many there are, and why an
             earlier run is not gone on with, before the next image is run.
@@ -80,7 +83,7 @@ def compare(
                 announce(sides, sum(map(len, earlier.values())), len(sides.shots), why)
                 places = places_of(sides, unit, None)
                 lines = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
-                found = write_results(sides, records_of(lines), output, gallery, request.batch)
+                found = write_results(sides, records_of(lines), output, gallery, request.batch, page_classes)
                 journal.clear()
             return found
 
@@ -143,7 +146,12 @@ def compare_shard(
 
 
 def write_results(
-    sides: Sides, records: tuple[Record, ...], output: Path, gallery: int, batch: int | None
+    sides: Sides,
+    records: tuple[Record, ...],
+    output: Path,
+    gallery: int,
+    batch: int | None,
+    page_classes: int | None = None,
 ) -> Comparison:
     """Write what a comparison has found.
 
@@ -153,6 +161,7 @@ def write_results(
         output: the result folder.
         gallery: images to show in the report.
         batch: images at a time, as it was asked for.
+        page_classes: see `compare`.
     """
     good = compared(records)
     slices = slices_of([record.columns for record in good], [record.image for record in good])
@@ -163,7 +172,7 @@ def write_results(
         write_classes(output / "classes.parquet", found.classes)
     else:
         (output / "classes.parquet").unlink(missing_ok=True)
-    write_report(output / "report.html", Report(found, build_gallery(sides, records, gallery, batch)))
+    write_report(output / "report.html", Report(found, build_gallery(sides, records, gallery, batch, page_classes)))
     write_whole(output / "compare.json", f"{json_text(found.to_json(), indent=2)}\n".encode())
     return found
 

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.auditing.gallery import Fractions, fractions, telling_classes, thumbnail
+from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.gallery import Fractions, fractions, telling_classes, thumbnail, told_model
 from onnx_gapmil.data import check_sample
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.blob import Blob
 from onnx_gapmil.files.serial import FLAT
+from onnx_gapmil.images.resolve import ResolvedPreprocess
+from onnx_gapmil.prediction.page.touched import TouchedAnswer, placeless_of, touched_answer
 from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
 from onnx_gapmil.validation.comparing.measuring import lattice_of
 from onnx_gapmil.validation.comparing.records import PairRecord, compared
@@ -21,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.images.geometry import Geometry
+    from onnx_gapmil.prediction.page.content import PageModel
+    from onnx_gapmil.running.pipeline.stream import Answered
     from onnx_gapmil.validation.comparing.measuring import Seen
     from onnx_gapmil.validation.comparing.records import Record
-    from onnx_gapmil.validation.comparing.sides import Shot, Sides
+    from onnx_gapmil.validation.comparing.running import Both
+    from onnx_gapmil.validation.comparing.sides import OpenedSide, Shot, Sides
 
-#: Classes of one image whose maps are kept, at the most.
+#: Classes of one image and model whose maps are kept, at the most, where no number is asked for.
 _CLASSES = 12
 
 
@@ -38,12 +45,14 @@ class SideView:
         right: whether the first is a true one; None without labels.
         window: what its cells cover, in fractions of the photo.
         maps: of its telling classes, in joint numbers.
+        answer: what else is said of it when it is touched; logits and winners are in the model's own numbers.
     """
 
     prediction: tuple[tuple[int, float], ...]
     right: bool | None
     window: Fractions
     maps: Annotated[EncodedMaps, FLAT]
+    answer: Annotated[TouchedAnswer, FLAT]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +85,9 @@ class PairView:
         change: of the evidence; None where the common places are not known.
         moved: share of the evidence for the answer that lies in other cells.
         slices: what is known of it, by which slices are made.
+        full: (width, height) of the photo as it is stored, upright.
+        within: whether it lies in something else, a shard or behind a URL, and is no file of that name.
+        note: what is to be said of its samples.
     """
 
     name: str
@@ -90,6 +102,9 @@ class PairView:
     change: Change | None
     moved: float | None
     slices: tuple[tuple[str, str], ...]
+    full: tuple[int, int]
+    within: bool
+    note: str
 
 
 @dataclass(frozen=True)
@@ -101,12 +116,18 @@ class Gallery:
         images: those that changed most, first.
         names: of the classes that occur, by joint number.
         activations: what makes probabilities of a cell's logits, of the old and of the new model.
+        models: what is said of the old and of the new model where an image is touched.
+        joint: of each class of the new model its joint number; None where that is its own.
+        centred: whether the evidence that changes is a logit less the mean of its cell over classes.
     """
 
     total: int
     images: tuple[PairView, ...]
     names: dict[int, str]
     activations: tuple[str, str]
+    models: tuple[PageModel, PageModel]
+    joint: tuple[int, ...] | None
+    centred: bool
 
 
 def kind_of(record: PairRecord) -> str:
@@ -152,8 +173,18 @@ def choose(records: tuple[Record, ...], most: int) -> list[int]:
     return [*flipped[: max(0, most - kept)], *groups["same"][:kept]]
 
 
-def build_gallery(sides: Sides, records: tuple[Record, ...], most: int, batch: int | None) -> Gallery:
-    """Choose at most so many images, run them once more, and make them small."""
+def build_gallery(
+    sides: Sides, records: tuple[Record, ...], most: int, batch: int | None, classes: int | None = None
+) -> Gallery:
+    """Choose at most so many images, run them once more, and make them small.
+
+    Args:
+        sides: what was compared.
+        records: of all images, in order.
+        most: images.
+        batch: images at a time, as it was asked for.
+        classes: of each image and model whose maps are kept; see `telling_classes`.
+    """
     chosen = choose(records, most)
     shots = [sides.shots[place] for place in chosen]
     images: list[PairView] = []
@@ -163,13 +194,16 @@ def build_gallery(sides: Sides, records: tuple[Record, ...], most: int, batch: i
             raise first
         if first.pixels is None or not isinstance(record, PairRecord):
             raise TypeError("a gallery needs pixels of images that were compared")
-        old, new = both_seen(sides, shot, answers)
-        images.append(_view(sides, shot, record, first.pixels, old, new))
+        images.append(_view(sides, shot, record, answers, classes))
+    joint = tuple(int(index) for index in sides.alignment.of_new())
     return Gallery(
         total=len(compared(records)),
         images=tuple(images),
         names=_names(sides, images),
         activations=(_activation(sides.old.classifier.independent), _activation(sides.new.classifier.independent)),
+        models=(_told_model(sides.old), _told_model(sides.new)),
+        joint=None if joint == tuple(range(len(joint))) else joint,
+        centred=_centred(sides),
     )
 
 
@@ -189,15 +223,29 @@ def _names(sides: Sides, images: Sequence[PairView]) -> dict[int, str]:
     return {index: old.name(index) if index < count else new.name(back[index]) for index in sorted(used)}
 
 
-def _view(
-    sides: Sides, shot: Shot, record: PairRecord, pixels: npt.NDArray[np.uint8], old: Seen, new: Seen
-) -> PairView:
-    height, width = pixels.shape[:2]
-    thumb, size = thumbnail(pixels)
+def _told_model(side: OpenedSide) -> PageModel:
+    """What the report says of one of the models where an image is touched."""
+    used = ResolvedPreprocess(side.preprocess, side.preprocess_source, side.preprocess_assumed, side.preprocess_guessed)
+    return told_model(side.classifier, side.asked, used)
+
+
+def _centred(sides: Sides) -> bool:
+    """Whether classes are read against each other in both models, so that only a logit above its cell's mean speaks."""
+    return not (sides.old.classifier.independent or sides.new.classifier.independent)
+
+
+def _view(sides: Sides, shot: Shot, record: PairRecord, answers: Both, most: int | None) -> PairView:
+    first_answer, second_answer = answers
+    if isinstance(first_answer, ImageError) or isinstance(second_answer, ImageError) or first_answer.pixels is None:
+        raise TypeError("a gallery needs pixels of images that were compared")
+    old, new = both_seen(sides, shot, answers)
+    height, width = first_answer.pixels.shape[:2]
+    thumb, size = thumbnail(first_answer.pixels)
     joint = sides.alignment.of_new()
     boxes = check_sample(shot.old, (height, width)).boxes if shot.old is not None else ()
     placed = not sides.unplaced
-    first, second = _classes(sides, record, old, new)
+    first, second = _classes(sides, record, old, new, most)
+    known = _Told(old, first_answer, sides.old, first), _Told(new, second_answer, sides.new, second)
     return PairView(
         name=shot.name,
         labels=record.old.labels,
@@ -206,18 +254,39 @@ def _view(
         size=size,
         boxes=tuple(fractions(box.box, width, height) for box in boxes),
         box_classes=tuple(box.classes for box in boxes),
-        old=_side(old, record.old.top, record.old.right, first, None, placed),
-        new=_side(new, record.new.top, record.new.right, second, joint, placed),
+        old=_side(known[0], record.old.top, record.old.right, None, placed),
+        new=_side(known[1], record.new.top, record.new.right, joint, placed),
         change=_change(sides, old, new, first, second),
         moved=record.grids.moved if record.grids is not None else None,
         slices=record.columns,
+        full=(width, height),
+        within=isinstance(shot.image, Blob),
+        note=first_answer.note,
     )
 
 
-def _classes(sides: Sides, record: PairRecord, old: Seen, new: Seen) -> tuple[list[int], list[int]]:
+@dataclass(frozen=True)
+class _Told:
+    """What a model says of an image, and the classes whose maps are kept, in its own numbers."""
+
+    seen: Seen
+    answered: Answered
+    side: OpenedSide
+    classes: list[int]
+
+    @property
+    def answer(self) -> TouchedAnswer:
+        """What is kept beside the maps."""
+        model, found = self.side.classifier, self.answered.grids[self.side.classifier.place]
+        placeless = placeless_of(found, 0, independent=model.head.activation == "sigmoid")
+        return touched_answer(self.seen.grid, with_two_classes(found.logits[0]), model.reading, self.classes, placeless)
+
+
+def _classes(sides: Sides, record: PairRecord, old: Seen, new: Seen, most: int | None) -> tuple[list[int], list[int]]:
     """The telling classes of both, in their own numbers: each has the partners of the other's."""
-    mine = telling_classes(old.grid, [index for index, _ in record.old.top], record.old.labels)[:_CLASSES]
-    theirs = telling_classes(new.grid, [index for index, _ in record.new.top], record.new.labels)[:_CLASSES]
+    room = _CLASSES if most is None else most
+    mine = telling_classes(old.grid, [index for index, _ in record.old.top], record.old.labels, most)[:room]
+    theirs = telling_classes(new.grid, [index for index, _ in record.new.top], record.new.labels, most)[:room]
     partner = dict(sides.alignment.pairs)
     back = {two: one for one, two in sides.alignment.pairs}
     first = list(dict.fromkeys([*mine, *(back[index] for index in theirs if index in back)]))
@@ -226,13 +295,13 @@ def _classes(sides: Sides, record: PairRecord, old: Seen, new: Seen) -> tuple[li
 
 
 def _side(
-    seen: Seen,
+    told: _Told,
     top: Sequence[tuple[int, float]],
     right: bool | None,
-    classes: list[int],
     joint: npt.NDArray[np.intp] | None,
     placed: bool,
 ) -> SideView:
+    seen, classes = told.seen, told.classes
     maps = encode_maps(seen.grid, classes)
     number = (lambda index: int(joint[index])) if joint is not None else int
     maps = replace(maps, classes=tuple(number(index) for index in classes), grid=maps.grid if placed else None)
@@ -241,6 +310,7 @@ def _side(
         right=right,
         window=_window(seen.geometry),
         maps=maps,
+        answer=told.answer,
     )
 
 
@@ -251,7 +321,7 @@ def _change(sides: Sides, old: Seen, new: Seen, first: list[int], second: list[i
     partner = dict(sides.alignment.pairs)
     pairs = [(index, partner[index]) for index in first if index in partner and partner[index] in second]
     before, after = lattice.of_old(old.grid), lattice.of_new(new.grid)
-    if not (sides.old.classifier.independent or sides.new.classifier.independent):
+    if _centred(sides):
         before, after = before - before.mean(axis=0), after - after.mean(axis=0)
     if not pairs:
         return None

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def merge_comparison(
-    shards: Sequence[FinishedShard], output: Path, *, gallery: int = 60, data: Path | None = None
+    shards: Sequence[FinishedShard],
+    output: Path,
+    *,
+    gallery: int = 60,
+    page_classes: int | None = None,
+    data: Path | None = None,
 ) -> Comparison:
     """Write the whole comparison: all figures from the shards' records; the gallery's images are run once more.
 
@@ -36,6 +41,7 @@ def merge_comparison(
         shards: all of them, by number; see `find_shards`.
         output: the result folder; made if need be.
         gallery: images to show in the report.
+        page_classes: see `onnx_gapmil.validation.comparing.compare.compare`.
         data: where the images lie, if it is not where the first shard had them.
 
     Raises:
@@ -54,7 +60,7 @@ def merge_comparison(
         lines: dict[int, tuple[Record, ...]] = {}
         for each in shards:
             lines |= _lines(each, sides, unit)
-        return write_results(sides, records_of(lines), output, gallery, request.batch)
+        return write_results(sides, records_of(lines), output, gallery, request.batch, page_classes)
 
 
 def _lines(shard: FinishedShard, sides: Sides, unit: int) -> dict[int, tuple[Record, ...]]:

@@ -54,7 +54,7 @@ class ComparedModel:
         places: whether it is known where its cells look.
         preprocess: how photos became its inputs.
         preprocess_source: where that comes from.
-        preprocess_assumed: whether it was guessed.
+        preprocess_assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         labels_source: how the data's labels became its classes; "" without labels.
         names_source: where its classes' names come from.
         provider: what it ran on.

@@ -56,15 +56,17 @@ class OpenedSide:
 
     Attributes:
         classifier: the model.
+        asked: what was asked for of it, as an audit would be.
         aggregator: what its answer is made of its cells by.
         preprocess: how photos become its inputs, where that comes from, and whether it was guessed.
         preprocess_source: where that comes from.
-        preprocess_assumed: whether it was guessed.
+        preprocess_assumed: whether anything of it was guessed, or found on labelled images, rather than stated.
         labels_source: how the data's labels became its classes; "" without labels.
         preprocess_guessed: which parts of the preprocessing nothing states.
     """
 
     classifier: Classifier
+    asked: Request
     aggregator: Aggregator
     preprocess: Preprocess
     preprocess_source: str
@@ -173,6 +175,7 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
     sides = [
         OpenedSide(
             classifier,
+            _audit_request(request, side),
             aggregator,
             each.preprocess.preprocess,
             each.preprocess.source,
@@ -180,7 +183,9 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             each.class_map.source,
             each.preprocess.guessed,
         )
-        for classifier, aggregator, each in zip((old, new), aggregators, prepared, strict=True)
+        for classifier, side, aggregator, each in zip(
+            (old, new), (request.old, request.new), aggregators, prepared, strict=True
+        )
     ]
     return Sides(sides[0], sides[1], alignment, shots, data, (*data.notes, *said), same=request.same)
 
@@ -214,13 +219,14 @@ def _without_labels(
     sides = [
         OpenedSide(
             classifier,
+            _audit_request(request, side),
             aggregator,
             classifier.preprocess.preprocess,
             classifier.preprocess.source,
             classifier.preprocess.assumed,
             preprocess_guessed=classifier.preprocess.guessed,
         )
-        for classifier, aggregator in zip((old, new), aggregators, strict=True)
+        for classifier, side, aggregator in zip((old, new), (request.old, request.new), aggregators, strict=True)
     ]
     return Sides(sides[0], sides[1], alignment, shots, data, notes, same=request.same)
 

@@ -69,19 +69,19 @@ def test_a_link_opens_an_image_and_back_closes_it(open_report: Open, chinese: Re
     page, name = opened.page, chinese.gallery.images[7].name
     assert not name.isascii()
     page.goto(f"{page.url}#image={quote(name)}")
-    expect(page.locator("dialog h2")).to_have_text(name)
+    expect(page.locator("dialog > header h2")).to_have_text(name)
     page.reload()
-    expect(page.locator("dialog h2")).to_have_text(name)
+    expect(page.locator("dialog > header h2")).to_have_text(name)
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
     expect(page).not_to_have_url(re.compile("image="))  # a step back is no part of the key press
     page.locator("#gallery").scroll_into_view_if_needed()
     page.locator(".card[data-image='2'] .larger").click()
-    expect(page.locator("dialog h2")).to_have_text(chinese.gallery.images[2].name)
+    expect(page.locator("dialog > header h2")).to_have_text(chinese.gallery.images[2].name)
     page.go_back()
     expect(page.locator("dialog")).to_be_hidden()
     page.go_forward()
-    expect(page.locator("dialog h2")).to_have_text(chinese.gallery.images[2].name)
+    expect(page.locator("dialog > header h2")).to_have_text(chinese.gallery.images[2].name)
     assert opened.complaints == []
 
 
@@ -89,7 +89,7 @@ def test_arrow_keys_and_buttons_turn_to_the_next_image_of_the_choice(open_report
     page = open_report(latin).page
     names = [image.name for image in latin.gallery.images if not image.right]
     page.goto(f"{page.url}#outcome=wrong&image={quote(names[0])}")
-    title = page.locator("dialog h2")
+    title = page.locator("dialog > header h2")
     expect(title).to_have_text(names[0])
     for key, place in (("ArrowRight", 1), ("PageDown", 2), ("ArrowLeft", 1), ("ArrowLeft", 0), ("ArrowLeft", 0)):
         page.keyboard.press(key)
@@ -99,7 +99,7 @@ def test_arrow_keys_and_buttons_turn_to_the_next_image_of_the_choice(open_report
     page.locator("dialog .stage").focus()
     page.keyboard.press("ArrowRight")  # on the photo: the next cell
     expect(title).to_have_text(names[1])
-    expect(page.locator("dialog .panel-title")).to_contain_text("Cell in row 3, column 4")
+    expect(page.locator("dialog .reading-title").first).to_contain_text("Cell in row 3, column 4")
     page.go_back()
     expect(page.locator("dialog")).to_be_hidden()  # turning pages makes no steps
 

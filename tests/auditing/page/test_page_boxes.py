@@ -97,6 +97,6 @@ def test_the_slider_shows_the_boxes_of_the_map_at_its_threshold(open_report: Ope
     page.locator(".card[data-image='0'] .larger").click()
     expect(page.locator("dialog .overlap")).to_contain_text(f"{len(expected[80])} box")
     expect(page.locator("dialog .overlap")).to_contain_text("(intersection over union)")
-    page.locator("dialog input[type=range]").fill("50")
+    page.locator("dialog #cut").fill("50")
     expect(page.locator("#gallery-bar output")).to_have_text("0.50")  # one threshold for all
     assert json.loads(page.evaluate("JSON.stringify(document.querySelector('.cutter input').checked)"))

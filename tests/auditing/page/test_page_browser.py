@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +40,21 @@ def expect_ranking(part: Locator, wanted: list[tuple[str, str]]) -> None:
     expect(part.locator(".ranking li:not([hidden]) .value")).to_have_text([value for _name, value in wanted])
     expect(part.locator(".ranking li:not([hidden]) .name")).to_have_text([name for name, _value in wanted])
     assert ranking(part) == wanted  # to the kind of space
+
+
+def expect_here(opened: Opened, place: int, cell: int) -> None:
+    """The dialog comes to say of a cell what the report's maps do, by NumPy."""
+    image = opened.images[place]
+    assert image.maps.grid is not None
+    here = opened.page.locator("dialog .reading").first
+    row, column = divmod(cell, image.maps.grid[1])
+    expect(here.locator(".reading-title")).to_have_text(f"Cell in row {row}, column {column}")
+    logits, _ = decode(image.maps)
+    order = np.argsort(-logits[:, cell], kind="stable")[:5]
+    names = [opened.name(image.maps.classes[slot]) for slot in order]
+    expect(here.locator(".ranking li:not([hidden]) .name")).to_have_text(names)
+    said = [float(text.replace("\u2212", "-")) for text in here.locator(".logit").all_text_contents()]
+    np.testing.assert_allclose(said, logits[order, cell], atol=0.0051)
 
 
 def shown(share: float) -> str:
@@ -121,25 +137,24 @@ def test_the_rest_is_what_the_listed_classes_leave(open_report: Open, digits: Re
     expect(part.locator(".rest")).to_have_text(f"all other classes {shown(float(rest[cell]))}")
 
 
-def test_a_click_keeps_a_cell_and_another_click_lets_it_go(open_report: Open, digits: Report) -> None:
+def test_a_click_opens_the_photo_with_that_cell_kept(open_report: Open, digits: Report) -> None:
     opened = open_report(digits)
-    part, grid = card(opened, 0), opened.images[0].maps.grid
-    point_at(opened, part.locator(".stage"), 40, grid, click=True)
+    point_at(opened, card(opened, 0).locator(".stage"), 40, opened.images[0].maps.grid, click=True)
     opened.page.mouse.move(0, 0)
-    expect_ranking(part, expected(opened, 0, 40))
-    point_at(opened, part.locator(".stage"), 40, grid, click=True)
-    opened.page.mouse.move(0, 0)
-    expect(part.locator(".panel-title")).to_have_text("Whole image")
+    expect_here(opened, 0, 40)
+    expect(opened.page.locator("dialog .reading-note").first).to_have_text("kept; click it again to let go")
+    opened.page.keyboard.press("Escape")
+    expect(opened.page.locator("dialog")).to_be_hidden()
+    expect(opened.page).not_to_have_url(re.compile("cell="))
 
 
-def test_a_tap_shows_a_cell(open_report: Open, digits: Report) -> None:
+def test_a_tap_opens_the_photo_with_that_cell(open_report: Open, digits: Report) -> None:
     opened = open_report(digits, viewport={"width": 390, "height": 844}, has_touch=True)
     part = card(opened, 0)
     stage = part.locator(".stage")
     area = settled(stage)
     opened.page.touchscreen.tap(area["x"] + area["width"] * 6.5 / 12, area["y"] + area["height"] * 3.5 / 12)
-    expect(part.locator(".panel-title")).to_contain_text("Cell in row 3, column 6")
-    expect_ranking(part, expected(opened, 0, 3 * 12 + 6))
+    expect_here(opened, 0, 3 * 12 + 6)
 
 
 def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digits: Report) -> None:
@@ -165,8 +180,7 @@ def test_arrow_keys_move_the_cell_and_stop_at_the_border(open_report: Open, digi
     best = expected(opened, 2, cell)[0]
     expect(opened.page.locator("#announcer")).to_contain_text(f"{best[0]} {best[1]}")
     opened.page.keyboard.press("Enter")
-    opened.page.keyboard.press("Tab")
-    expect(title).to_contain_text("Cell in row 5, column 11")  # kept, though the focus has left
+    expect_here(opened, 2, 5 * 12 + 11)
 
 
 def test_a_class_name_switches_its_map_on_and_off(open_report: Open, digits: Report) -> None:
@@ -336,8 +350,8 @@ def test_hostile_names_do_nothing(open_report: Open, digits: Report) -> None:
     page = opened.page
     page.locator(".ranking button").first.click()
     card(opened, 0).locator(".larger").click()
-    expect(page.locator("dialog h2")).to_have_text(EVIL)
-    page.locator("dialog .map-button").first.click()
+    expect(page.locator("dialog > header h2")).to_have_text(EVIL)
+    page.locator("dialog .class-card").first.click()
     page.keyboard.press("Escape")
     page.locator("#class-rows .link").first.click()
     expect(page.locator("#gallery-chips button")).to_contain_text(EVIL)
@@ -358,20 +372,19 @@ def test_the_larger_view_shows_all_of_an_image(open_report: Open, digits: Report
     page = opened.page
     card(opened, 3).locator(".larger").click()
     dialog = page.locator("dialog")
-    expect(dialog.locator("h2")).to_have_text(opened.images[3].name)
+    expect(dialog.locator("> header h2")).to_have_text(opened.images[3].name)
     expect(dialog.locator(".close")).to_be_focused()
-    assert dialog.locator(".map-button").count() == len(opened.images[3].maps.classes)
+    expect(dialog.locator(".class-card")).to_have_count(len(opened.images[3].maps.classes))
     dialog.locator(".stage").focus()
     page.keyboard.press("ArrowRight")
-    expect(dialog.locator(".panel-title")).to_contain_text("Cell in row 5, column 6")
-    expect_ranking(dialog, expected(opened, 3, 5 * 12 + 6, 8))
-    button = dialog.locator(".map-button").nth(2)
+    expect_here(opened, 3, 5 * 12 + 6)
+    button = dialog.locator(".class-card").nth(2)
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
-    expect(dialog.locator("canvas")).to_be_visible()
+    expect(dialog.locator(".stage canvas")).to_be_visible()
 
     dialog.locator("[data-step='1']").click()
-    expect(dialog.locator("h2")).to_have_text(opened.images[4].name)
+    expect(dialog.locator("> header h2")).to_have_text(opened.images[4].name)
     expect(dialog.locator("[data-step='1']")).to_be_focused()
     dialog.get_by_text("Cells on object").click()
     expect(page.locator(".gallery-controls [data-layer='foreground']")).to_be_checked()

@@ -222,7 +222,7 @@ def background(report: Report, share: float, random: float) -> Report:
         (lambda r: with_summary(r, failed=3), "3 images could not be measured."),
         (
             lambda r: with_summary(r, preprocess_assumed=True, preprocess_guessed=("color",)),
-            "Preprocessing was guessed (color).",
+            "Preprocessing guessed: color.",
         ),
         (lambda r: with_summary(r, verdict="conditional"), "The head is conditional."),
         (
@@ -391,8 +391,8 @@ def test_a_page_tells_nothing_of_where_files_lie(digits: Report, digits_folder: 
 def test_preprocessing_that_was_found_on_images_is_not_called_a_guess(digits: Report) -> None:
     source = "caffe, BGR, squash: right on 37 of 48 labelled images."
     text = shown(with_summary(digits, preprocess_assumed=True, preprocess_guessed=(), preprocess_source=source))
-    assert f"Preprocessing was found on labelled images, not stated. {source} Every figure" in text
-    assert "found on labelled images, not stated: squash" in text
+    assert f"Preprocessing found on labelled images, not stated. {source} Every figure" in text
+    assert "found on labelled images, not stated. squash" in text
     assert "guess" not in text
 
 
@@ -402,10 +402,10 @@ def test_a_guess_is_said_before_every_figure(digits: Report) -> None:
         digits, preprocess_assumed=True, preprocess_guessed=("color", "values"), preprocess_source=source
     )
     text = shown(guessed)
-    assert text.index(f"Preprocessing was guessed (color, values). {source} Every figure") < text.index(
+    assert text.index(f"Preprocessing guessed: color, values. {source} Every figure") < text.index(
         "The model names the right class"
     )
-    assert "guessed: squash" in text
+    assert "guessed: color, values. squash" in text
     assert "guessed" not in shown(with_summary(digits, preprocess_assumed=False))
 
 

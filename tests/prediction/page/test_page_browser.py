@@ -295,7 +295,7 @@ def test_classes_are_sorted_by_rank_by_best_cell_and_by_share(show: Show, kind: 
     names = shown.page.locator(".class-card .name")
     table = shown.found[0].table().to_pylist()
     kept = min(24, len(table))
-    expect(shown.page.locator("#class-count")).to_contain_text(f"{kept} of {len(table):,} classes")
+    expect(shown.page.locator("#listed-count")).to_contain_text(f"{kept} of {len(table):,} classes")
     expect(names).to_have_text([row["name"] for row in table[:kept]])
     for key, column in (("best", "best_logit"), ("won", "cells")):
         shown.page.select_option("#sort", key)
@@ -317,7 +317,7 @@ def test_a_class_is_found_by_its_name_or_number(show: Show) -> None:
     shown = show("thousand")
     wins = shown.found[0].heads[0].winners[-1].index
     shown.page.locator("#find").fill(f"class {wins}")
-    expect(shown.page.locator("#class-count")).to_contain_text(" found; the page keeps the cells of ")
+    expect(shown.page.locator("#listed-count")).to_contain_text(" found; the page keeps the cells of ")
     card = shown.page.locator(f".class-card[data-index='{wins}']")
     expect(card.locator(".name")).to_have_text(f"class {wins}")
     card.click()
@@ -330,13 +330,13 @@ def test_a_class_is_found_by_its_name_or_number(show: Show) -> None:
     expect(shown.page.locator(f".class-card[data-index='{last}']")).to_be_disabled()
     expect(shown.page.locator(f".class-card[data-index='{last}']")).to_contain_text("cells not kept")
     shown.page.locator("#find").fill("no such class")
-    expect(shown.page.locator("#class-count")).to_contain_text("0 of 0 classes found")
+    expect(shown.page.locator("#listed-count")).to_contain_text("0 of 0 classes found")
 
 
 def test_more_classes_are_shown_when_asked_for(show: Show) -> None:
     shown = show("thousand")
     shown.page.locator("#more").click()
-    expect(shown.page.locator("#class-count")).to_contain_text("120 of 1,000 classes;")
+    expect(shown.page.locator("#listed-count")).to_contain_text("120 of 1,000 classes;")
     expect(shown.page.locator(".class-card")).to_have_count(120)
 
 

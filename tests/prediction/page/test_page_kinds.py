@@ -121,9 +121,9 @@ def test_of_several_heads_each_can_be_chosen(show: Show) -> None:
     model = text_model(body, x="float[N,3,5,5] x", y="float[N,4] y, float[N,7] z", init=init)
     plain = Preprocess("NCHW", "RGB", (5, 5), "squash", 1.0, "nearest", 1.0, (0.0,) * 3, (1.0,) * 3, "float32")
     shown = show(rendered(Classifier(model, preprocess=plain), [pixels(5)]))
-    expect(shown.page.locator("#class-count")).to_have_text("4 of 4 classes")
+    expect(shown.page.locator("#listed-count")).to_have_text("4 of 4 classes")
     shown.page.select_option("#head", "z")
-    expect(shown.page.locator("#class-count")).to_have_text("7 of 7 classes")
+    expect(shown.page.locator("#listed-count")).to_have_text("7 of 7 classes")
     head = shown.found[0].heads[1]
     best = int(np.argmax(head.logits))
     expect(shown.whole.locator(".name").first).to_have_text(f"class {best}")

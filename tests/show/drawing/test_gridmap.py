@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.show.drawing.gridmap import Panel, borders, regions
@@ -68,6 +69,23 @@ def test_a_tint_covers_its_cell_by_its_strength_and_nothing_else():
         cell = drawn[:40, 40 * column : 40 * column + 40]
         assert (np.abs(cell.astype(float) - color) <= 1).all()
     assert (np.abs(drawn[40:].astype(float) - ground) <= 1).all()
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (7, 7), (40, 40)])
+@pytest.mark.parametrize("rule", ["squash", "shortest", "letterbox"])
+def test_each_pixel_is_tinted_by_the_formula_however_large_its_cell(grid, rule):
+    rng = np.random.default_rng(4)
+    geometry = Geometry.plan((90, 140), (56, 56), rule)
+    drawn = Panel(rng.integers(0, 256, (90, 140, 3), dtype=np.uint8), geometry, grid, (180, 280))
+    colours, strength = rng.integers(0, 256, (*grid, 3)), rng.random(grid)
+    found = drawn.tinted(colours, strength, None)
+    cells = drawn.spread(np.arange(grid[0] * grid[1]).reshape(grid))
+    rows, columns = np.nonzero(drawn.seen)
+    for row, column in zip(rows[::97], columns[::97], strict=True):
+        cell = np.unravel_index(cells[row - rows[0], column - columns.min()], grid)
+        covered = np.float32(colours[cell] * strength[cell] + 0.5)
+        expected = np.float32(drawn.grey[row, column]) * np.float32(1 - strength[cell]) + covered
+        assert found[row, column].tolist() == expected.astype(np.uint8).tolist()
 
 
 def test_lines_stand_between_large_cells_and_not_between_small_ones():

@@ -100,3 +100,13 @@ def test_a_multi_label_finding_names_those_present_and_no_others():
 )
 def test_percentages_never_round_to_nothing_or_to_all(share, said):
     assert percent(share) == said
+
+
+@pytest.mark.parametrize(("side", "least"), [(3, 2), (8, 2), (9, 3), (14, 6)])
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "none"])
+def test_which_areas_get_a_box_is_said(side, least, activation):
+    """3 % of the cells, and two of them."""
+    said = how_to_read(scores_of(np.zeros((3, side, side)), activation))
+    assert "Boxes surround the largest connected areas where" in said
+    assert f": one a class, of {least} cells or more." in said
+    assert least >= 0.03 * side**2 > least - 1 or least == 2

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from onnx_gapmil import Comparison, compare, repool
+from onnx_gapmil import Classifier, Comparison, compare, repool
 from onnx_gapmil.show.html.maps import difference_scale, encode_maps
 from onnx_gapmil.validation.comparing.gallery import choose
+from onnx_gapmil.validation.comparing.page.conditions import conditions_section
+from onnx_gapmil.validation.comparing.page.headline import headline_section
 from onnx_gapmil.validation.comparing.records import Answer, Drift, PairRecord
 from onnx_gapmil.validation.comparing.sentences import guess_sentence, sentences, verdict_sentence
-from tests.helpers.compared import changed_model, write_data
-from tests.helpers.scene_data import MODEL
+from tests.helpers.compared import changed_model, lines_of, write_data
+from tests.helpers.scene_data import MODEL, SCENES
+from tests.helpers.view_pages import KERAS
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +185,157 @@ def test_axe_finds_no_violation(page: tuple[Page, list[str]]) -> None:
     dark = Axe().run(opened).response["violations"]
     assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in (*light, *dark)] == []
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models whose cells look at other places of a photo."""
+    folder = tmp_path_factory.mktemp("others")
+    compare(MODEL, KERAS, SCENES, folder / "out")
+    return folder / "out" / "report.html"
+
+
+@pytest.fixture
+def at_large(browser: Browser, others: Path) -> Iterator[Callable[..., tuple[Page, list[str]]]]:
+    """Open the first image of that comparison."""
+    contexts = []
+
+    def open_(more: str = "", **options: Any) -> tuple[Page, list[str]]:
+        context = browser.new_context(**{"viewport": {"width": 1440, "height": 1000}, **options})
+        contexts.append(context)
+        opened, complaints = context.new_page(), []
+        opened.on("console", lambda message: complaints.append(message.text))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.goto(others.as_uri())
+        name = opened.locator(".pair .file").first.text_content()
+        opened.evaluate(f"location.hash = 'image={name}{more}'")
+        expect(opened.locator("dialog > header h2")).to_have_text(str(name))
+        return opened, complaints
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+def logits_of(part: Locator) -> list[float]:
+    texts = part.locator(".ranking li:not([hidden]) .logit").all_text_contents()
+    return [float(text.replace("\u2212", "-")) for text in texts]
+
+
+def test_at_large_both_models_and_the_change_look_at_one_place(
+    at_large: Callable[..., tuple[Page, list[str]]],
+) -> None:
+    """The change is new less old on the common places, worked out here cell by cell."""
+    page, complaints = at_large()
+    name = page.locator("dialog > header h2").text_content() or ""
+    found = [Classifier(model, provider="cpu").predict(str(SCENES / name)) for model in (MODEL, KERAS)]
+    views = page.locator("dialog .view")
+    expect(views).to_have_count(3)
+    expect(page.locator("dialog .view-title")).to_have_text(
+        [f"Old {MODEL.name}", f"New {KERAS.name}", "Change new less old"]
+    )
+    area = views.nth(2).locator("canvas.map").bounding_box()
+    assert area is not None
+    rows, columns = views.nth(2).locator("canvas.map").evaluate("map => [map.height, map.width]")
+    page.mouse.move(area["x"] + area["width"] * 5.5 / columns, area["y"] + area["height"] * 4.5 / rows)
+    expect(views.nth(2).locator(".reading-title").first).to_have_text("Cell in row 4, column 5")
+    expect(views.first.locator(".reading-title").first).to_contain_text("Cell in row")
+    for place, model in enumerate(found):
+        title = views.nth(place).locator(".reading-title").first.text_content() or ""
+        row, column = map(int, re.findall(r"\d+", title))
+        assert model.grid is not None
+        wanted = np.sort(np.asarray(model.grid, np.float64)[:, row, column])[::-1][:5]
+        np.testing.assert_allclose(logits_of(views.nth(place).locator(".reading").first), wanted, atol=0.0061)
+    shown = logits_of(views.nth(2).locator(".reading").first)
+    with page.expect_download() as download:
+        page.locator("dialog #export-of").select_option(index=2)
+        page.locator("dialog .exports").get_by_role("button", name="NPZ").click()
+    assert download.value.suggested_filename.endswith("_change.npz")
+    with np.load(io.BytesIO(Path(download.value.path()).read_bytes())) as arrays:
+        change, classes, cells = arrays["change"], arrays["classes"], arrays["cells"]
+    order = np.argsort(-np.abs(change[:, 4, 5]), kind="stable")[:5]
+    np.testing.assert_allclose(shown, change[order, 4, 5], atol=0.0061)
+    expected = []
+    for model in found:
+        assert model.grid is not None
+        assert model.places is not None
+        grid = np.asarray(model.grid, np.float64)
+        expected.append(mean_within(grid - grid.mean(axis=0), model.places, cells[4, 5]))
+    gap = (expected[1] - expected[0])[classes]
+    np.testing.assert_allclose(change[:, 4, 5], gap, atol=0.03 * np.abs(gap).max())
+    assert complaints == []
+
+
+def mean_within(grid: np.ndarray, places: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """(K,): the mean of a grid over a rectangle of the photo, each cell by the area that lies in it."""
+    across = np.minimum(places[..., 2], box[2]) - np.maximum(places[..., 0], box[0])
+    down = np.minimum(places[..., 3], box[3]) - np.maximum(places[..., 1], box[1])
+    area = np.clip(across, 0, None) * np.clip(down, 0, None)
+    mean: np.ndarray = (grid * area).sum(axis=(1, 2)) / area.sum()
+    return mean
+
+
+def test_a_click_opens_the_pair_with_that_place_kept(page: tuple[Page, list[str]]) -> None:
+    opened, complaints = page
+    card = opened.locator(".pair[data-pair='0']")
+    card.scroll_into_view_if_needed()
+    card.locator(".stage").nth(1).click()
+    expect(opened.locator("dialog .reading-note").first).to_have_text("kept; click it again to let go")
+    titles = opened.locator("dialog .view .readings > .reading:first-of-type .reading-title").all_text_contents()
+    assert len(titles) == 3
+    assert len(set(titles)) == 1
+    opened.locator("dialog [data-step='1']").click()
+    expect(opened.locator("dialog > header")).to_contain_text("2 of 24")
+    opened.keyboard.press("Escape")
+    expect(opened.locator("dialog")).to_be_hidden()
+    expect(opened.locator(".pair[data-pair='1'] .larger")).to_be_focused()
+    assert complaints == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_at_large(
+    at_large: Callable[..., tuple[Page, list[str]]], width: int, scheme: str
+) -> None:
+    opened, complaints = at_large(
+        "&rect=1,1,3,3&cut=50&smooth=1",
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        reduced_motion="reduce",
+    )
+    opened.locator("dialog #standing summary").first.click()
+    opened.locator("dialog details.code summary").click()
+    found = Axe().run(opened).response["violations"]
+    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found] == []
+    assert opened.evaluate("document.querySelector('dialog').scrollWidth") <= width
+    assert complaints == []
+
+
+def test_slices_of_which_nothing_was_judged_stand_in_the_table(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data")
+    for line in lines_of(data):
+        if line["light"] == "night":
+            (data / line["image"]).write_bytes(b"no image")
+    compare(MODEL, MODEL, data, tmp_path / "out")
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    row = re.search(r"<tr[^>]*><th[^>]*><bdi>night</bdi></th>(.*?)</tr>", text)
+    assert row is not None
+    assert "8" in row[1]
+    assert "not judged: all its images failed or have no label" in row[1]
+
+
+@pytest.mark.parametrize(
+    ("guessed", "said"),
+    [(("color",), "guessed: color"), ((), "found on labelled images, not stated")],
+)
+def test_what_is_assumed_of_preprocessing_is_said_as_it_is(
+    made: tuple[Comparison, Path], guessed: tuple[str, ...], said: str
+) -> None:
+    models = made[0].models
+    new = replace(models.new, preprocess_assumed=True, preprocess_guessed=guessed)
+    found = replace(made[0], models=replace(models, new=new))
+    assert f"Preprocessing of the new model {said}." in headline_section(found)
+    assert conditions_section(found).count(f"{said}. ") == 1
 
 
 def test_the_page_tells_nothing_of_where_files_lie(made: tuple[Comparison, Path]) -> None:

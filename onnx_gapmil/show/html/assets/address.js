@@ -1,8 +1,7 @@
 // What the reader looks at stands in the address, after the #: a reload, the back button and a link that is sent on all
 // show the same. Addresses without "=" are the page's own sections.
 const address = (() => {
-  const REPORT = { outcome: "all", class: null, pair: null, slice: null, find: "", map: null, image: null };
-  const DEFAULTS = data.address || REPORT; // what a page may say there, the first of it always
+  const DEFAULTS = data.address; // what a page may say there, the first of it always
   const KEYS = Object.keys(DEFAULTS);
   const listeners = [];
 

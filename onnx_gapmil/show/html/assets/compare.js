@@ -29,7 +29,7 @@ class LinkedExplorer extends Explorer {
 
 class ChangeExplorer extends LinkedExplorer {
   makeStage(image, room) {
-    return new ChangeStage(image, room);
+    return new ChangeStage(image, room, OPENS);
   }
 
   setLegend(map) {
@@ -39,7 +39,7 @@ class ChangeExplorer extends LinkedExplorer {
 
   look(cell) {
     this.report(cell);
-    if (this.grid) this.stage.mark(cell, cell !== null && cell === this.kept);
+    if (this.grid) this.stage.mark(cell, false);
     if (this.told) this.told(this, cell);
   }
 
@@ -60,12 +60,12 @@ class ChangeExplorer extends LinkedExplorer {
     const gaps = this.grid.classes.map((index, slot) => ({ index, gap: this.grid.logit(slot, cell) }));
     gaps.sort((a, b) => Math.abs(b.gap) - Math.abs(a.gap));
     const reach = this.grid.high || 1;
-    const shown = gaps.slice(0, this.count).map(({ index, gap }) => ({ index, gap, share: Math.abs(gap) / reach }));
-    this.panel.fill(this.title(cell), shown, null);
+    const listed = gaps.slice(0, this.count).map(({ index, gap }) => ({ index, gap, share: Math.abs(gap) / reach }));
+    this.panel.fill(this.title(cell), listed, null);
     this.panel.rows.forEach((row, place) => {
-      if (!shown[place]) return;
-      const { gap } = shown[place];
-      row.value.textContent = `${gap > 0 ? "+" : ""}${gap.toFixed(2)}`;
+      if (!listed[place]) return;
+      const { gap } = listed[place];
+      row.value.textContent = `${gap > 0 ? "+" : ""}${shown(gap)}`;
       row.fill.classList.toggle("less", gap < 0);
     });
   }
@@ -78,16 +78,18 @@ class ChangeExplorer extends LinkedExplorer {
 
 // The three of one image, tied together.
 class Comparison {
-  constructor(pair, room) {
+  // `onOpen(place)` is told where in the photo a click was, null for nowhere.
+  constructor(pair, room, onOpen) {
     this.pair = pair;
     this.busy = true; // while they are made, none tells the others
     const shared = { name: pair.name, thumb: pair.thumb, size: pair.size, boxes: pair.boxes, box_classes: pair.box_classes, labels: pair.labels };
     const side = (view, activation) => ({ ...shared, ...view, activation });
     const onMap = (index) => this.setMap(index);
-    this.old = new LinkedExplorer(side(pair.old, data.activations[0]), { room, count: 4, onMap });
-    this.new = new LinkedExplorer(side(pair.new, data.activations[1]), { room, count: 4, onMap });
+    const options = (which) => ({ room, count: 4, onMap, onOpen: (cell) => onOpen(cell === null ? null : this[which].middleOf(cell)) });
+    this.old = new LinkedExplorer(side(pair.old, data.activations[0]), options("old"));
+    this.new = new LinkedExplorer(side(pair.new, data.activations[1]), options("new"));
     const change = { ...shared, ...(pair.change || { grid: null, classes: [], window: pair.old.window }), moved: pair.moved, activation: "none" };
-    this.change = new ChangeExplorer(change, { room, count: 4, onMap });
+    this.change = new ChangeExplorer(change, options("change"));
     this.all = [this.old, this.new, this.change];
     this.busy = false;
     for (const explorer of this.all) explorer.told = (one, cell) => this.told(one, cell);
@@ -145,8 +147,16 @@ if (byId("pairs")) {
   const cardOf = (place) => {
     if (cards.has(place)) return cards.get(place);
     const pair = pairs[place];
-    const comparison = new Comparison(pair, 304);
+    // It opens with the old model's cell of that place, as the address counts them.
+    const open = (spot) => {
+      const { old } = comparison;
+      const cell = spot === null || !old.grid ? null : old.stage.cellAt(...spot);
+      address.set({ image: pair.name, cell: cellText(cell, old.grid) });
+    };
+    const comparison = new Comparison(pair, 304, open);
     comparison.setMap(wanted(pair));
+    const larger = make("button", { type: "button", class: "quiet larger", "aria-label": `Larger view of ${pair.name}` }, "Larger view");
+    larger.addEventListener("click", () => open(null));
     const change = pair.change ? "new less old" : "not known: no common places";
     const element = make(
       "li",
@@ -157,6 +167,7 @@ if (byId("pairs")) {
         make("span", { class: `kind ${pair.kind}` }, KINDS[pair.kind]),
         pair.labels.length ? make("span", {}, make("span", { class: "soft" }, "label "), make("b", {}, ...namesOf(pair.labels))) : null,
         isolated(pair.name, { class: "file soft", title: pair.name }),
+        larger,
       ),
       make(
         "div",
@@ -181,8 +192,14 @@ if (byId("pairs")) {
     const text = [pair.name, ...pair.labels.map(nameOf), answer(pair.old), answer(pair.new), ...pair.slices.map((one) => one.join("="))];
     return text.join("\n").toLowerCase().includes(words);
   };
-  const render = () => {
-    const words = filter.value.trim().toLowerCase();
+  let last = null;
+  const render = (state) => {
+    const key = JSON.stringify([state.outcome, state.find]);
+    if (key === last) return;
+    last = key;
+    kind = Object.hasOwn(KINDS, state.outcome) ? state.outcome : "all";
+    if (filter.value !== state.find) filter.value = state.find;
+    const words = state.find.trim().toLowerCase();
     found = [...pairs.keys()].filter((place) => matches(pairs[place], words));
     shown = 0;
     list.replaceChildren();
@@ -190,32 +207,74 @@ if (byId("pairs")) {
     for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
     byId("pairs-count").textContent = found.length === pairs.length ? "" : plural(found.length, "image");
   };
-  for (const button of buttons) {
-    button.addEventListener("click", () => {
-      kind = button.dataset.kind;
-      render();
-    });
-  }
+  for (const button of buttons) button.addEventListener("click", () => address.set({ outcome: button.dataset.kind }));
   for (const link of document.querySelectorAll("[data-find]")) {
     link.addEventListener("click", () => {
-      kind = "all";
-      filter.value = link.dataset.find;
-      render();
+      address.set({ outcome: "all", find: link.dataset.find });
       byId("images").scrollIntoView();
     });
   }
-  filter.addEventListener("input", render);
+  filter.addEventListener("input", () => address.set({ find: filter.value }, { replace: true, later: true }));
   mapOf.addEventListener("change", () => {
     for (const [place, { comparison }] of cards) comparison.setMap(wanted(pairs[place]));
   });
   for (const layer of document.querySelectorAll("[data-layer]")) {
-    const apply = () => document.body.classList.toggle(`without-${layer.dataset.layer}`, !layer.checked);
-    layer.addEventListener("change", apply);
-    apply();
+    layer.addEventListener("change", () => setLayer(layer.dataset.layer, layer.checked));
+    setLayer(layer.dataset.layer, layer.checked);
   }
   more.addEventListener("click", grow);
   new IntersectionObserver((entries) => {
     if (entries.some((entry) => entry.isIntersecting) && !more.hidden) grow();
   }, { rootMargin: "600px" }).observe(more);
-  render();
+  address.listen(render);
+
+  // ---- one image at large: both models, and the change between them
+
+  const answers = new WeakMap();
+  const back = data.joint && new Map(data.joint.map((joint, own) => [joint, own]));
+  const own = [(index) => index, (index) => (back ? back.get(index) : index)];
+  const answerOf = (pair, place) => {
+    const view = place ? pair.new : pair.old;
+    if (!answers.has(view)) answers.set(view, Answer.ofMaps(data.models[place].heads[0], { ...view, labels: pair.labels.filter((index) => own[place](index) !== undefined) }, own[place]));
+    return answers.get(view);
+  };
+  const changes = new WeakMap();
+  const changeOf = (pair) => {
+    if (!pair.change) return null;
+    if (!changes.has(pair)) changes.set(pair, ChangeAnswer.of(data.models[0].heads[0], { ...pair.change, labels: pair.labels, moved: pair.moved }));
+    return changes.get(pair);
+  };
+  // A class of the new model alone is not the old one's to show.
+  const usual = (pair) => {
+    const index = wanted(pair);
+    return index === null ? null : index < data.models[0].heads[0].classes ? { index } : undefined;
+  };
+  const linkOf = (from, to) => (from === to ? (index) => index : (index) => own[1](index) ?? null);
+  const side = (title, view, right) => make("p", {}, make("span", { class: "soft" }, `${title} `), make("b", { class: right === false ? "is-wrong" : right === true ? "is-right" : null }, ...answered(view)));
+  const said = make("div", { class: "story pair-story" });
+  const below = make("div", { class: "below" });
+  new Viewer({
+    dialog: byId("viewer"),
+    images: pairs,
+    touch: (within) => touchOf({ models: data.models, address: within, answerOf, linkOf, usual, change: { of: changeOf, evidence: data.evidence } }),
+    order: () => found,
+    story: (pair) => [
+      make("p", {}, make("span", { class: `kind ${pair.kind}` }, KINDS[pair.kind])),
+      pair.labels.length ? make("p", {}, make("span", { class: "soft" }, "Label "), make("b", {}, ...namesOf(pair.labels))) : null,
+      side("Old", pair.old, pair.old.right),
+      side("New", pair.new, pair.new.right),
+      pair.change ? null : make("p", { class: "soft" }, "The change is not known: the grids have no common places."),
+    ].filter(Boolean),
+    tell(touch, nodes) {
+      said.replaceChildren(...nodes);
+      touch.element.prepend(said);
+      below.replaceChildren(layerSwitches());
+      touch.element.querySelector(".shared").append(below);
+    },
+    closed(place) {
+      const button = cards.get(place)?.element.querySelector(".larger");
+      if (button) button.focus();
+    },
+  });
+  address.start();
 }

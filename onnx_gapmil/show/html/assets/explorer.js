@@ -1,6 +1,10 @@
-// A photo and its panel: which cell is looked at, which one is kept, whose map is on.
+const OPENS = "Enter opens the photo with that cell kept.";
+
+// A photo and its panel in a list of many: which cell is looked at, whose map is on. A click opens it at large.
 class Explorer {
-  constructor(image, { room, count, onMap = () => {} }) {
+  // `onOpen(cell)` is called by a click, with null where there is no cell.
+  constructor(image, { room, count, onOpen, onMap = () => {} }) {
+    this.onOpen = onOpen;
     this.stage = this.makeStage(image, room);
     this.element = this.stage.element;
     this.panel = new Panel(image, count, (index) => this.toggleMap(index));
@@ -12,7 +16,7 @@ class Explorer {
   }
 
   makeStage(image, room) {
-    return new Stage(image, room);
+    return new Stage(image, room, OPENS);
   }
 
   // Show another image: nothing of the last one stays.
@@ -21,7 +25,6 @@ class Explorer {
     if (this.stage.image !== image) this.stage.bind(image);
     this.grid = this.stage.grid;
     this.panel.image = image;
-    this.kept = null;
     this.map = null;
     this.cut = null;
     this.maps = new Map();
@@ -49,7 +52,7 @@ class Explorer {
       this.panel.fill(this.title(cell), ranking, rest);
     }
     this.panel.press(this.map);
-    if (this.grid) this.stage.mark(cell, cell !== null && cell === this.kept);
+    if (this.grid) this.stage.mark(cell, false);
   }
 
   title(cell) {
@@ -62,11 +65,6 @@ class Explorer {
     const best = this.grid.ranking(cell).slice(0, 3);
     const words = best.map((entry) => `${nameOf(entry.index)} ${percent(entry.share)}`).join(", ");
     announce(`${this.panel.title.textContent}: ${words}`);
-  }
-
-  keep(cell) {
-    this.kept = cell === this.kept ? null : cell;
-    this.look(cell);
   }
 
   toggleMap(index) {
@@ -91,8 +89,8 @@ class Explorer {
     this.legendName.replaceChildren(...classes.flatMap((index, place) => (place ? [" − ", isolated(nameOf(index))] : [isolated(nameOf(index))])));
     this.legendName.title = classes.map(nameOf).join(" − ");
     if (map === null) return;
-    this.ends[0].textContent = map.low.toFixed(1);
-    this.ends[1].textContent = map.high.toFixed(1);
+    this.ends[0].textContent = map.low.toFixed(1).replace("-", "−");
+    this.ends[1].textContent = map.high.toFixed(1).replace("-", "−");
     this.zero.hidden = map.low >= 0 || map.high <= 0;
     this.zero.style.left = `${(-100 * map.low) / (map.high - map.low)}%`;
   }
@@ -120,19 +118,18 @@ class Explorer {
   listen() {
     const element = this.element;
     element.addEventListener("pointermove", (event) => {
-      if (this.grid && event.pointerType !== "touch") this.look(this.stage.at(event.clientX, event.clientY) ?? this.kept);
+      if (!this.grid || event.pointerType === "touch") return;
+      const cell = this.stage.at(event.clientX, event.clientY);
+      if (cell !== this.stage.cell) this.look(cell);
     });
     element.addEventListener("pointerleave", (event) => {
-      if (this.grid && event.pointerType !== "touch") this.look(this.kept);
+      if (this.grid && event.pointerType !== "touch") this.look(null);
     });
-    element.addEventListener("click", (event) => {
-      const cell = this.grid && this.stage.at(event.clientX, event.clientY);
-      if (cell !== null) this.keep(cell);
-    });
+    element.addEventListener("click", (event) => this.onOpen(this.grid && this.stage.at(event.clientX, event.clientY)));
     element.addEventListener("focus", () => {
-      if (this.grid && element.matches(":focus-visible") && this.stage.cell === null) this.look(this.kept ?? this.middle());
+      if (this.grid && element.matches(":focus-visible") && this.stage.cell === null) this.look(this.middle());
     });
-    element.addEventListener("blur", () => this.look(this.kept));
+    element.addEventListener("blur", () => this.look(null));
     element.addEventListener("keydown", (event) => {
       if (this.grid) this.key(event);
     });
@@ -159,13 +156,8 @@ class Explorer {
       const target = moves[event.key]();
       this.look(target);
       this.say(target);
-    } else if (event.key === "Enter" || event.key === " ") {
-      this.keep(cell);
-      announce(this.kept === null ? "Cell no longer kept" : "Cell kept");
-    } else if (event.key === "Escape" && this.kept !== null) {
-      this.kept = null;
-      this.look(null);
-    } else return;
+    } else if (event.key === "Enter" || event.key === " ") this.onOpen(cell);
+    else return;
     event.preventDefault();
     event.stopPropagation();
   }

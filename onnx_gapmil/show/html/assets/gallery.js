@@ -1,12 +1,6 @@
 // The gallery: which images are chosen, and the cards that show them.
 const gallery = { found: [...images.keys()], map: "label", cut: null };
 
-// What lies over the photos; a switch in the dialog and the one above the gallery are one.
-function setLayer(name, on) {
-  document.body.classList.toggle(`without-${name}`, !on);
-  for (const layer of document.querySelectorAll(`[data-layer="${name}"]`)) layer.checked = on;
-}
-
 // The cause of an error; at large also that its label wins a cell on the object, as in all causes but "absent".
 function chipOf(image, all = false) {
   const kinds = [];
@@ -29,12 +23,12 @@ function chipOf(image, all = false) {
 
 class Card {
   constructor() {
-    this.explorer = new Explorer(images[0], { room: innerWidth <= 640 ? 292 : 232, count: 5 });
+    this.explorer = new Explorer(images[0], { room: innerWidth <= 640 ? 292 : 232, count: 5, onOpen: (cell) => this.open(cell) });
     this.label = make("span", { class: "label-name" });
     this.chips = make("span", { class: "chips" });
     this.file = isolated("", { class: "file soft" });
     this.larger = make("button", { type: "button", class: "quiet larger" }, "Larger view");
-    this.larger.addEventListener("click", () => address.set({ image: images[this.place].name }));
+    this.larger.addEventListener("click", () => this.open(null));
     this.element = make(
       "li",
       { class: "card" },
@@ -44,6 +38,10 @@ class Card {
       this.explorer.panel.element,
       make("div", { class: "card-foot" }, this.file, this.larger),
     );
+  }
+
+  open(cell) {
+    address.set({ image: images[this.place].name, cell: cellText(cell, this.explorer.grid) });
   }
 
   fill(place) {
@@ -91,6 +89,7 @@ if (byId("gallery")) {
       mapOfAll.value = gallery.map = kind;
       for (const { explorer } of recycler.cards) explorer.setMap(mapFor(explorer.image, kind));
     }
+    cutAll(state);
     if (key === last) return;
     last = key;
     const test = testOf(state);
@@ -116,36 +115,25 @@ if (byId("gallery")) {
     setLayer(layer.dataset.layer, layer.checked);
   }
 
-  // Boxes cut at a threshold: one switch and one slider, here and in the dialog.
-  const cutters = [];
-  gallery.cutter = (after = () => {}) => {
-    if (!data.cuts) return null;
-    const on = make("input", { type: "checkbox" });
-    const slider = make("input", { type: "range", min: 0, max: 99, "aria-label": "Threshold of the boxes, in percent of the map’s range" });
-    const said = make("output", {});
-    const take = () => {
-      on.checked = gallery.cut !== null;
-      slider.value = Math.round(100 * (gallery.cut ?? data.cuts.threshold));
-      said.textContent = (slider.value / 100).toFixed(2);
-      after();
-    };
-    const give = () => {
-      gallery.cut = on.checked ? slider.value / 100 : null;
-      for (const { explorer } of recycler.cards) explorer.cutBoxes(gallery.cut);
-      for (const other of cutters) other();
-    };
-    on.addEventListener("change", give);
-    slider.addEventListener("input", () => {
-      on.checked = true;
+  // Boxes cut at a threshold: one for all photos, here and in the dialog.
+  const cutter = data.cuts && { on: make("input", { type: "checkbox" }), slider: make("input", { type: "range", min: 0, max: 99, "aria-label": "Threshold of the boxes, in percent of the map’s range" }), said: make("output", {}) };
+  const cutAll = ({ cut }) => {
+    gallery.cut = /^\d+$/.test(cut) ? Math.min(99, Number(cut)) / 100 : null;
+    if (!cutter) return;
+    cutter.on.checked = gallery.cut !== null;
+    cutter.slider.value = Math.round(100 * (gallery.cut ?? data.cuts.threshold));
+    cutter.said.textContent = (cutter.slider.value / 100).toFixed(2);
+    for (const { explorer } of recycler.cards) if (explorer.cut !== gallery.cut) explorer.cutBoxes(gallery.cut);
+  };
+  if (cutter) {
+    const give = () => address.set({ cut: cutter.on.checked ? cutter.slider.value : "" }, { replace: true, later: true });
+    cutter.on.addEventListener("change", give);
+    cutter.slider.addEventListener("input", () => {
+      cutter.on.checked = true;
       give();
     });
-    cutters.push(take);
-    take();
-    return make("span", { class: "cutter" }, make("label", { class: "switch" }, on, "Boxes cut from the map at"), slider, said);
-  };
-  const cutter = gallery.cutter();
-  if (cutter) byId("gallery-bar").append(cutter);
-  gallery.dropCutter = () => cutters.splice(1);
+    byId("gallery-bar").append(make("span", { class: "cutter" }, make("label", { class: "switch" }, cutter.on, "Boxes cut from the map at"), cutter.slider, cutter.said));
+  }
 
   byId("gallery-tools").append(
     actionButton("Copy names", "Copied", () => copyText(gallery.found.map((place) => images[place].name).join("\n"))),

@@ -1,9 +1,9 @@
 // A photo with its grid: cells, boxes, the network's window, and the map of a class. One stage shows many images in
 // turn: its elements are made once and filled anew.
 class Stage {
-  // `room` is the side in CSS pixels that the photo may take.
-  constructor(image, room) {
-    this.room = room;
+  // `room` is the side in CSS pixels that the photo may take, `enter` what the key of that name does.
+  constructor(image, room, enter = "Enter keeps one.") {
+    Object.assign(this, { room, enter });
     this.element = make("div", { class: "stage" });
     this.canvas = make("canvas", { class: "map", width: 1, height: 1, hidden: true, "aria-hidden": "true" });
     this.svg = draw("svg", { preserveAspectRatio: "none", "aria-hidden": "true", class: "over" });
@@ -89,7 +89,7 @@ class Stage {
       attributes.tabindex = "0";
       attributes.role = "application";
       attributes["aria-roledescription"] = "prediction grid";
-      attributes["aria-label"] = `${this.image.name}, ${rows} by ${columns} cells. Arrow keys move from cell to cell, Enter keeps one.`;
+      attributes["aria-label"] = `${this.image.name}, ${rows} by ${columns} cells. Arrow keys move from cell to cell. ${this.enter}`;
     }
     for (const [key, value] of Object.entries(attributes)) {
       if (value === null) this.element.removeAttribute(key);

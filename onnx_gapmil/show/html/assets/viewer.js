@@ -1,157 +1,136 @@
-// One image at large, in a dialog: the same explorer with more room, all its classes, the images before and after.
-if (byId("viewer")) {
-  const dialog = byId("viewer");
-  const state = { place: -1, focus: 0 };
+// One image of a report at large, in a dialog, where it can be touched as on the page of photos; the images before and
+// after it. What is chosen there stands in the address too, and is no step for the back button, which closes it.
+const cellText = (cell, grid) => (cell === null || !grid ? "" : `${Math.floor(cell / grid.columns)},${cell % grid.columns}`);
 
-  const room = () => {
-    const narrow = window.innerWidth < 800;
-    return Math.max(200, Math.min(640, narrow ? window.innerWidth - 48 : 0.56 * window.innerWidth, window.innerHeight - 190));
-  };
-  const classButtons = (explorer) => {
-    const { grid } = explorer;
-    if (!grid) return null;
-    const best = (slot) => Math.max(...Array.from({ length: grid.cells }, (_, cell) => grid.share(slot, cell)));
-    const listed = grid.classes.map((index, slot) => ({ index, share: best(slot) })).sort((a, b) => b.share - a.share);
-    const buttons = listed.map(({ index, share }) => {
-      const button = make(
-        "button",
-        { type: "button", class: "map-button", "data-class": index, "aria-pressed": "false" },
-        isolated(nameOf(index)),
-        make("span", { class: "soft" }, percent(share)),
-      );
-      button.addEventListener("click", () => explorer.toggleMap(index));
-      return button;
+class Viewer {
+  // `touch(address)` makes what is touched, once; `order()` are the places of the images that are turned through;
+  // `story(image)` what the report says of one, put where `tell(touch, nodes)` puts it; `closed(place)` has the focus.
+  constructor({ dialog, images, touch, order, tell, story, closed }) {
+    Object.assign(this, { dialog, images, make: touch, order, tell, story, closed, place: -1, focus: 0, touch: null });
+    address.listen((state) => this.follow(state));
+    dialog.addEventListener("close", () => this.onClose());
+    dialog.addEventListener("click", (event) => {
+      if (event.target === dialog) dialog.close(); // the backdrop
     });
-    return make(
-      "div",
-      { class: "all-maps" },
-      make("h3", {}, "Maps"),
-      make("p", { class: "soft" }, grid.activation === "sigmoid" ? "Each class with its best cell’s probability, each by itself." : "Each class with its best cell’s share among all classes."),
-      make("div", { class: "map-buttons" }, ...buttons),
-    );
-  };
-  const switches = () => {
-    const copies = [...document.querySelectorAll(".gallery-controls .switch:has([data-layer])")].map((one) => {
-      const copy = one.cloneNode(true);
-      const layer = copy.querySelector("input");
-      layer.checked = one.querySelector("input").checked;
-      layer.addEventListener("change", () => setLayer(layer.dataset.layer, layer.checked));
-      return copy;
+    // On the photo the arrows move from cell to cell, and keep that for themselves.
+    dialog.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
+      const by = { ArrowLeft: -1, PageUp: -1, ArrowRight: 1, PageDown: 1 }[event.key];
+      if (!by) return;
+      this.step(by);
+      event.preventDefault();
     });
-    return make("div", { class: "bar" }, ...copies);
-  };
-  const heading = (image) => {
-    const place = order().indexOf(state.place);
+    let width = window.innerWidth;
+    window.addEventListener("resize", () => {
+      if (window.innerWidth === width || !dialog.open) return; // a phone's bars come and go
+      width = window.innerWidth;
+      this.touch.fit();
+    });
+  }
+
+  // The report's address in the words of what is touched.
+  get within() {
+    const named = { map: "over", find: "among" };
+    return {
+      get state() {
+        return { ...address.state, head: "", map: address.state.over, find: address.state.among };
+      },
+      set(changes, options) {
+        const own = Object.fromEntries(Object.entries(changes).map(([key, value]) => [named[key] ?? key, value]));
+        address.set(own, { ...options, replace: true });
+      },
+    };
+  }
+
+  follow({ image }) {
+    const place = image === null ? -1 : this.images.findIndex((one) => one.name === image);
+    if (place < 0) {
+      if (this.dialog.open) this.dialog.close();
+      return;
+    }
+    if (!this.dialog.open) {
+      this.focus = 0;
+      this.place = -1;
+      this.dialog.showModal();
+    }
+    this.touch ??= this.make(this.within);
+    if (place !== this.place) this.turn(place);
+    this.touch.render(this.within.state);
+  }
+
+  turn(place) {
+    const image = this.images[place];
+    this.place = place;
+    this.touch.show(image);
+    this.dialog.replaceChildren(this.heading(image), make("div", { class: "viewer-body" }, this.touch.element));
+    this.tell(this.touch, this.story(image));
+    this.dialog.scrollTop = 0;
+    const target = this.focus && this.dialog.querySelector(`[data-step="${this.focus}"]:not(:disabled)`);
+    (target || this.dialog.querySelector(".close")).focus();
+  }
+
+  // The images before and after are those of the gallery's choice.
+  get listed() {
+    const order = this.order();
+    return order.includes(this.place) ? order : [...this.images.keys()];
+  }
+
+  step(by, byButton = false) {
+    const next = this.listed[this.listed.indexOf(this.place) + by];
+    if (next === undefined) return;
+    this.focus = byButton ? by : 0;
+    const { over } = address.state;
+    address.set({ image: this.images[next].name, cell: "", rect: "", over: /^\d+$/.test(over) ? "" : over }, { replace: true });
+  }
+
+  heading(image) {
+    const { listed } = this;
+    const place = listed.indexOf(this.place);
     const go = (text, by, key) => {
       const button = make("button", { type: "button", class: "quiet", "data-step": by, "aria-keyshortcuts": key, title: key }, text);
-      button.disabled = !order()[place + by] && order()[place + by] !== 0;
-      button.addEventListener("click", () => step(by, true));
+      button.disabled = listed[place + by] === undefined;
+      button.addEventListener("click", () => this.step(by, true));
       return button;
     };
     const close = make("button", { type: "button", class: "quiet close" }, "Close");
-    close.addEventListener("click", () => dialog.close());
+    close.addEventListener("click", () => this.dialog.close());
     return make(
       "header",
       {},
       make("h2", { title: image.name }, isolated(image.name)),
-      make("span", { class: "soft" }, `${(place + 1).toLocaleString("en")} of ${order().length.toLocaleString("en")}`),
+      make("span", { class: "soft" }, `${(place + 1).toLocaleString("en")} of ${listed.length.toLocaleString("en")}`),
       go("Previous", -1, "ArrowLeft"),
       go("Next", 1, "ArrowRight"),
-      actionButton("Copy link", "Copied", () => copyText(location.href)),
       close,
     );
-  };
-  const story = (image) => {
-    const answer = answerOf(image);
-    return make(
-      "div",
-      { class: "story" },
-      make("p", {}, make("span", { class: "soft" }, "Label "), make("b", {}, ...(image.labels.length ? namesOf(image.labels) : ["none"]))),
-      isSeveral(image) ? make("p", {}, make("span", { class: "soft" }, "Present "), make("b", {}, ...(image.present.length ? namesOf(image.present) : ["none"]))) : answer === null ? null : make("p", {}, make("span", { class: "soft" }, "Answer "), make("b", {}, isolated(nameOf(answer))), ` ${percent(image.prediction[0][1])}`),
-      make("p", {}, chipOf(image, true)),
-      image.cause ? make("p", { class: "soft" }, CAUSES[image.cause] || "") : null,
-    );
-  };
+  }
 
-  // The images before and after are those of the gallery's choice.
-  const order = () => (gallery.found.includes(state.place) ? gallery.found : [...images.keys()]);
-  const step = (by, byButton = false) => {
-    const next = order()[order().indexOf(state.place) + by];
-    if (next === undefined) return;
-    state.focus = byButton ? by : 0;
-    address.set({ image: images[next].name }, { replace: true });
-  };
-
-  const render = () => {
-    const image = images[state.place];
-    const maps = [];
-    const overlap = make("p", { class: "soft overlap" });
-    const explorer = new Explorer(image, {
-      room: room(),
-      count: 8,
-      onMap: (index) => {
-        for (const button of maps) button.setAttribute("aria-pressed", String(Number(button.dataset.class) === index));
-      },
-    });
-    const all = classButtons(explorer);
-    if (all) maps.push(...all.querySelectorAll("button"));
-    if (gallery.dropCutter) gallery.dropCutter();
-    const cutter = explorer.grid && gallery.cutter ? gallery.cutter(() => {
-      explorer.cutBoxes(gallery.cut);
-      overlap.textContent = overlapText(explorer);
-    }) : null;
-    dialog.replaceChildren(
-      heading(image),
-      make(
-        "div",
-        { class: "viewer-body" },
-        make("div", { class: "viewer-photo" }, explorer.element, explorer.legend, switches(), cutter && make("div", { class: "bar" }, cutter), overlap),
-        make("div", { class: "viewer-side" }, story(image), explorer.panel.element, all),
-      ),
-    );
-    explorer.setMap(mapFor(image, gallery.map));
-    overlap.textContent = overlapText(explorer);
-    const target = state.focus && dialog.querySelector(`[data-step="${state.focus}"]:not(:disabled)`);
-    (target || dialog.querySelector(".close")).focus();
-  };
-  const overlapText = (explorer) => {
-    if (gallery.cut === null || !explorer.grid) return "";
-    const count = plural(explorer.found.length, "box", "boxes");
-    const best = explorer.bestOverlap();
-    return `${count} at this threshold${best === null ? "" : `; the best overlaps a box of the label by ${best.toFixed(2)} (intersection over union)`}.`;
-  };
-
-  // The address opens the dialog, turns its pages and closes it.
-  const follow = ({ image }) => {
-    const place = image === null ? -1 : images.findIndex((one) => one.name === image);
-    if (place < 0) {
-      if (dialog.open) dialog.close();
-      return;
+  onClose() {
+    this.dialog.replaceChildren();
+    if (address.state.image !== null) {
+      // The step before knows nothing of a threshold that was chosen since, which holds for all photos.
+      const { cut } = address.state;
+      window.addEventListener("popstate", () => address.set({ cut }, { replace: true }), { once: true });
+      address.back({ image: null, cell: "", rect: "", over: "", pins: "", among: "" });
     }
-    if (dialog.open && place === state.place) return;
-    state.place = place;
-    if (!dialog.open) {
-      state.focus = 0;
-      dialog.showModal();
-    }
-    render();
-  };
-  address.listen(follow);
-  dialog.addEventListener("close", () => {
-    dialog.replaceChildren();
-    if (address.state.image !== null) address.back({ image: null });
-    const card = gallery.bring ? gallery.bring(state.place) : null;
-    if (card) card.larger.focus();
+    this.closed(this.place);
+  }
+}
+
+// The switches of what lies over the photos, once more.
+function layerSwitches() {
+  const copies = [...document.querySelectorAll(".gallery-controls .switch:has([data-layer])")].map((one) => {
+    const copy = one.cloneNode(true);
+    const layer = copy.querySelector("input");
+    layer.checked = one.querySelector("input").checked;
+    layer.addEventListener("change", () => setLayer(layer.dataset.layer, layer.checked));
+    return copy;
   });
-  dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close(); // the backdrop
-  });
-  // On the photo the arrows move from cell to cell, and keep that for themselves.
-  dialog.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input, select")) return;
-    const by = { ArrowLeft: -1, PageUp: -1, ArrowRight: 1, PageDown: 1 }[event.key];
-    if (!by) return;
-    step(by);
-    event.preventDefault();
-  });
+  return make("div", { class: "bar layers" }, ...copies);
+}
+
+// What lies over the photos; a switch in the dialog and the one above the gallery are one.
+function setLayer(name, on) {
+  document.body.classList.toggle(`without-${name}`, !on);
+  for (const layer of document.querySelectorAll(`[data-layer="${name}"]`)) layer.checked = on;
 }

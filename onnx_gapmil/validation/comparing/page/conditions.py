@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.aggregate.activation import said_probabilities
+from onnx_gapmil.images.resolve import said_assumption
 from onnx_gapmil.lift.verdict import said_verdict
 from onnx_gapmil.show.html.formatting import count
 from onnx_gapmil.show.html.markup import Child, Markup, tag
@@ -47,12 +48,20 @@ def conditions_section(found: Comparison) -> Markup:
 def _model(model: ComparedModel) -> list[tuple[str, Child]]:
     cells = " x ".join(map(str, model.grid_shape[2:]))
     said = said_verdict(model.verdict, position_dependent=model.position_dependent)
+    assumed = said_assumption(model.preprocess_assumed, model.preprocess_guessed)
     probabilities = said_probabilities(model.activation, independent=model.thresholds is not None)
     return [
         ("File", [model.path, tag("small", f"SHA-256 {model.sha256}")]),
         ("Head", f"output {model.output}: {said}, grid {cells}, pooled by {model.pooled_by}"),
         *([("Probabilities", probabilities)] if probabilities else []),
-        ("Preprocessing", [model.preprocess.describe(), tag("small", model.preprocess_source)]),
+        (
+            "Preprocessing",
+            [
+                tag("b", f"{assumed}. ", class_="guessed") if assumed else None,
+                model.preprocess.describe(),
+                tag("small", model.preprocess_source),
+            ],
+        ),
         ("Labels", model.labels_source or "none"),
         ("Names", model.names_source),
         ("Ran on", f"{model.provider.used}: {model.provider.reason}"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.data.slices import unjudged_sentences
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.images.resolve import said_assumption
 from onnx_gapmil.rewriting.sizing.record import said_size
 from onnx_gapmil.show.html.charts import stacked_bar
 from onnx_gapmil.show.html.formatting import count, interval, percent
@@ -108,10 +109,12 @@ def _cautions(found: Comparison) -> list[tuple[str, str]]:
     cautions = []
     for which, model in (("old", found.models.old), ("new", found.models.new)):
         if model.preprocess_assumed:
+            said = said_assumption(model.preprocess_assumed, model.preprocess_guessed)
+            what = "guess" if model.preprocess_guessed else "finding"
             cautions.append(
                 (
-                    f"Preprocessing of the {which} model was guessed.",
-                    f"{model.preprocess_source} A wrong guess shows up as drift.",
+                    f"Preprocessing of the {which} model {said}.",
+                    f"{model.preprocess_source} A wrong {what} shows up as drift.",
                 )
             )
     classes = found.aligned_classes

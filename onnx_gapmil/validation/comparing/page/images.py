@@ -28,7 +28,8 @@ def images_section(gallery: Gallery) -> Markup | None:
         tag(
             "p",
             "Point at a cell: the same place lights up in both models and in the change, each with its classes there. "
-            "Click to keep it, or use the arrow keys. A class's name shows its map.",
+            "Click to open the photo at large with that cell kept, and all that can be touched. A class's name shows "
+            "its map.",
             class_="hint",
         ),
         tag("noscript", tag("p", NO_SCRIPT)),
@@ -36,6 +37,7 @@ def images_section(gallery: Gallery) -> Markup | None:
         tag("p", "", id="pairs-count", class_="soft", role="status"),
         tag("ul", id="pairs", class_="pairs"),
         tag("button", "Show more", type="button", id="pairs-more", class_="quiet controls", hidden=True),
+        tag("dialog", id="viewer", aria_label="One image"),
         id="images",
         aria_label="Images",
     )
@@ -50,7 +52,7 @@ def _controls(gallery: Gallery) -> Markup:
             "label", "Map of ", tag("select", [tag("option", text, value=key) for key, text in options], id="pairs-map")
         ),
         _switch("grid", "Cells"),
-        _switch("boxes", "Boxes") if any(image.boxes for image in gallery.images) else None,
+        _switch("boxes", "Boxes of objects") if any(image.boxes for image in gallery.images) else None,
     ]
     return tag(
         "div",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.show.html.document import Document, render_document
-from onnx_gapmil.show.html.maps import colour_scale, difference_scale
 from onnx_gapmil.show.html.markup import Markup, join, tag
+from onnx_gapmil.show.html.touch import PHOTO_SCRIPTS, TOUCH_SCRIPTS, TOUCH_STYLES, WITHIN_ADDRESS, touch_colours
 from onnx_gapmil.validation.comparing.page.conditions import conditions_section
 from onnx_gapmil.validation.comparing.page.headline import headline_section
 from onnx_gapmil.validation.comparing.page.images import images_section
@@ -21,17 +21,22 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.gallery import Gallery
     from onnx_gapmil.validation.comparing.result import Comparison
 
-_STYLES = ("base.css", "plots.css", "classes.css", "tables.css", "gallery.css", "compare.css", "print.css")
-_SCRIPTS = (
-    "elements.js",
-    "theme.js",
-    "grid_numbers.js",
-    "boxes.js",
-    "photo_grid.js",
-    "panel.js",
-    "explorer.js",
-    "compare.js",
+_STYLES = (
+    "base.css",
+    "plots.css",
+    "classes.css",
+    "tables.css",
+    "gallery.css",
+    *TOUCH_STYLES,
+    "viewer.css",
+    "compare.css",
+    "print.css",
 )
+_SCRIPTS = (*PHOTO_SCRIPTS, *TOUCH_SCRIPTS, "panel.js", "explorer.js", "viewer.js", "compare.js")
+#: What the address may say after the #, and what holds where it says nothing.
+_ADDRESS = {"outcome": "all", "find": "", "image": None, **WITHIN_ADDRESS}
+_CENTRED = "New less old, of each class's evidence: its logit less the mean of the cell over classes."
+_LOGITS = "New less old, of each class's logit."
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,11 @@ def render_report(report: Report) -> str:
         "activations": gallery.activations,
         "names": gallery.names,
         "pairs": gallery.images,
-        "scale": colour_scale(),
-        "difference": difference_scale(),
+        "models": gallery.models,
+        "joint": gallery.joint,
+        "evidence": _CENTRED if gallery.centred else _LOGITS,
+        "address": _ADDRESS,
+        **touch_colours(),
     }
     new = Path(found.models.new.path).name
     return render_document(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.data.slices import UNJUDGED
 from onnx_gapmil.show.html.formatting import table_percent
 from onnx_gapmil.show.html.markup import Child, Markup, bdi, tag
 
@@ -28,6 +29,8 @@ def classes_section(found: Comparison) -> Markup | None:
         link = tag("button", bdi(row.name), type="button", class_="link", data_find=row.name, title="Show its images")
         rows.append(_row(link, row.figures, now))
     left = len(ordered) - len(rows)
+    unjudged = found.slice_columns["class"].unjudged if "class" in found.slice_columns else {}
+    rows += [_unjudged_row(name, images, last=True) for name, images in list(unjudged.items())[:_MOST]]
     return tag(
         "section",
         tag("h2", "By class"),
@@ -54,6 +57,8 @@ def slices_section(found: Comparison) -> Markup | None:
         values = sorted(found.slices[column].items(), key=lambda entry: (*_order(entry[1]), entry[0]))
         said = found.slice_columns[column].said
         rows += [_row(said(value), figures, None) for value, figures in values]
+        lost = found.slice_columns[column].unjudged
+        rows += [_unjudged_row(said(value), images) for value, images in lost.items()]
     return tag(
         "section",
         tag("h2", "By slice"),
@@ -61,6 +66,12 @@ def slices_section(found: Comparison) -> Markup | None:
         id="slices",
         aria_label="Slices",
     )
+
+
+def _unjudged_row(value: str, images: int, *, last: bool = False) -> Markup:
+    """A slice of the label file of which no image could be judged."""
+    cells = [tag("td", f"{images:,}", class_="num"), tag("td", UNJUDGED, colspan=7 if last else 6)]
+    return tag("tr", tag("th", bdi(value), scope="row"), cells, class_="few")
 
 
 def _order(figures: PairFigures) -> tuple[float, float]:

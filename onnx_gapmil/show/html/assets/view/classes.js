@@ -1,6 +1,13 @@
 // All classes with small maps: searched, sorted, one of them laid over the photo, two of them pinned.
 const PORTION = 24;
 
+// Of a page that has not all classes, or not their cells, how many it has.
+function keptNote(answer) {
+  if (answer.isWhole) return "";
+  const [kept, all] = [answer.classes.length, answer.head.classes].map((count) => count.toLocaleString("en"));
+  return answer.hasAll ? `; the page keeps the cells of ${kept}` : `; the page keeps ${kept} of the model’s ${all}`;
+}
+
 class Classes {
   // `on` has: map(index), pin(index), find(text), sort(key).
   constructor(on) {
@@ -14,7 +21,7 @@ class Classes {
     const orders = [["rank", "image rank"], ["best", "best cell"], ["won", "share of cells won"]];
     this.order = make("select", { id: "sort" }, ...orders.map(([value, text]) => make("option", { value }, text)));
     this.order.addEventListener("change", () => on.sort(this.order.value));
-    this.count = make("p", { class: "soft", role: "status", id: "class-count" });
+    this.count = make("p", { class: "soft", role: "status", id: "listed-count" });
     this.pins = make("p", { class: "pins", id: "pins" });
     this.list = make("ul", { class: "class-cards" });
     this.more = make("button", { type: "button", class: "quiet", id: "more" }, "Show more");
@@ -53,7 +60,7 @@ class Classes {
     const listed = this.listed;
     const shownNow = listed.slice(0, this.most);
     this.list.replaceChildren(...shownNow.map((entry) => this.card(entry)));
-    this.count.textContent = `${shownNow.length.toLocaleString("en")} of ${plural(listed.length, "class", "classes")}${this.find ? " found" : ""}${this.answers[0].isWhole ? "" : `; the page keeps the cells of ${this.answers[0].classes.length.toLocaleString("en")}`}`;
+    this.count.textContent = `${shownNow.length.toLocaleString("en")} of ${plural(listed.length, "class", "classes")}${this.find ? " found" : ""}${keptNote(this.answers[0])}`;
     this.more.hidden = listed.length <= this.most;
   }
 

@@ -2,11 +2,11 @@
 
 // What a picture of the photo says below itself.
 function captionOf(view, { smooth }) {
-  const { answer, map, model, photo } = view;
+  const { answer, map, photo } = view;
   const names = map ? map.classes.map((index) => shortIn(answer.head, index)).join(" − ") : "";
   const what = !map ? "" : map.kind === "winners" ? "the class that wins each cell" : `${names}: ${shown(map.low)} to ${shown(map.high)}`;
-  const doubts = [smooth && map ? "interpolated, not measured" : "", model.guess].filter(Boolean);
-  return [[photo.name, what].filter(Boolean).join(" · "), [`${model.name}, ${answer.head.verdict} head`, ...doubts].join(" · ")];
+  const said = [...view.origin, smooth && map ? "interpolated, not measured" : ""].filter(Boolean);
+  return [[photo.name, what].filter(Boolean).join(" · "), said.join(" · ")];
 }
 
 // Boxes, the chosen rectangle and the kept cell, in fractions of the photo: [shape, colour].
@@ -106,13 +106,15 @@ function overlaySvg(view, options) {
 
 const bytesIn = (array) => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 
-// logits (K,), grid (classes, rows, columns), classes, and cells (rows, columns, 4) in pixels of the photo as stored.
+// logits (K,), or in a report those of `classes`, grid (classes, rows, columns), classes, and cells (rows, columns, 4) in pixels of the photo as stored; of
+// what changed between two models `change` in place of the first two.
 function arraysOf(view) {
   const { answer, photo } = view;
   const { rows, columns, classes } = answer;
+  const values = { type: "<f4", shape: [classes.length, rows, columns], bytes: bytesIn(Float32Array.from(answer.values)) };
+  const logits = answer.logits && { type: "<f4", shape: [answer.logits.length], bytes: bytesIn(answer.logits) };
   const arrays = {
-    logits: { type: "<f4", shape: [answer.logits.length], bytes: bytesIn(answer.logits) },
-    grid: { type: "<f4", shape: [classes.length, rows, columns], bytes: bytesIn(Float32Array.from(answer.values)) },
+    ...(logits ? { logits, grid: values } : { change: values }),
     classes: { type: "<i4", shape: [classes.length], bytes: bytesIn(Int32Array.from(classes)) },
   };
   if (answer.head.arranged) {
@@ -145,22 +147,41 @@ function linesOf(view) {
 
 const stemOf = (photo) => String(photo.name).replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "_") || "photo";
 
-// The bar of what can be taken away; `get` gives the view and how it is shown.
-function exportBar(get) {
+// The bar of what can be taken away; `views()` are those that are shown, `options()` how. Of several, which one is chosen.
+function exportBar(views, options) {
+  const of = make("select", { id: "export-of", "aria-label": "Of which" });
+  const chosen = () => views()[of.selectedIndex] ?? views()[0];
   const save = (ending, make_) => async () => {
-    const { view, options } = get();
-    saveAs(`${stemOf(view.photo)}${ending}`, await make_(view, options));
+    const view = chosen();
+    saveAs(`${stemOf(view.photo)}${view.part}${ending}`, await make_(view, options()));
   };
-  const code = make("pre", { id: "code", tabindex: "0", role: "region", "aria-label": "Python that gives the same numbers" });
-  const details = make("details", { class: "code" }, make("summary", {}, "The same numbers from Python"), code, actionButton("Copy", "Copied", () => copyText(code.textContent)));
+  const blocks = make("div");
+  const details = make("details", { class: "code" }, make("summary", {}, "The same numbers from Python"), blocks);
+  const block = (view, place, several) => {
+    const name = several ? `: ${view.model.name}` : "";
+    const code = make("pre", { id: place ? `code-${place + 1}` : "code", tabindex: "0", role: "region", "aria-label": `Python that gives the same numbers${name}` });
+    code.textContent = linesOf(view);
+    const title = several ? make("p", { class: "code-title" }, ...view.titleNodes()) : null;
+    return make("div", {}, title, code, actionButton("Copy", "Copied", () => copyText(code.textContent)));
+  };
   const bar = make(
     "div",
     { class: "exports controls" },
     make("span", { class: "soft" }, "Save "),
+    of,
     actionButton("PNG", "Saved", save(".png", overlayPng)),
-    actionButton("SVG", "Saved", save(".svg", (view, options) => new Blob([overlaySvg(view, options)], { type: "image/svg+xml" }))),
+    actionButton("SVG", "Saved", save(".svg", (view, how) => new Blob([overlaySvg(view, how)], { type: "image/svg+xml" }))),
     actionButton("NPZ", "Saved", save(".npz", (view) => npzOf(arraysOf(view)))),
     actionButton("Link", "Copied", () => copyText(location.href)),
   );
-  return { bar, details, render: (view) => (code.textContent = linesOf(view)) };
+  const render = () => {
+    const all = views();
+    const runs = all.filter((view) => view.answer.logits); // no three lines give a change
+    of.hidden = all.length < 2;
+    if (of.options.length !== all.length) of.replaceChildren(...all.map((view) => make("option", {}, view.called)));
+    // What is made once is only filled anew: a reader may have marked a line.
+    if (blocks.children.length !== runs.length) blocks.replaceChildren(...runs.map((view, place) => block(view, place, runs.length > 1)));
+    else for (const [place, part] of [...blocks.children].entries()) part.querySelector("pre").textContent = linesOf(runs[place]);
+  };
+  return { bar, details, render };
 }

@@ -1,20 +1,30 @@
 // One model's view of the photo: the photo itself, what is said of the place that is pointed at, and of the whole.
 class ModelView {
-  // `on` has what the page does: point(place), keep(cell), choose(rectangle), toggle(index).
-  constructor(place, on) {
-    this.place = place;
-    this.model = data.models[place];
-    this.on = on;
+  // `on` has what the page does: point(place), keep(cell), choose(rectangle), toggle(index); `columns` is how many views
+  // lie beside each other, `title` [word, name] that this one is called, null where there is no other, `part` what its files end in.
+  constructor(model, on, { columns, title, part = "" }) {
+    Object.assign(this, { model, on, columns, part, words: title });
+    this.answer = null;
     this.here = new Reading("", on.toggle);
     this.whole = new Reading("", on.toggle);
     this.frame = make("div", { class: "photo-frame" });
     this.makeLegend();
-    this.title = data.models.length > 1 ? make("p", { class: "view-title" }, isolated(this.model.name)) : null;
+    this.title = title && make("p", { class: "view-title" }, ...this.titleNodes());
     this.note = make("p", { class: "soft photo-note" });
     this.line = make("p", { class: "line" });
     this.photoSide = make("div", { class: "photo-side" }, this.title, this.frame, this.legend, this.line, this.note);
     this.readings = make("div", { class: "readings" }, this.here.element, this.whole.element);
     this.element = make("div", { class: "view" }, this.photoSide, this.readings);
+  }
+
+  titleNodes() {
+    const [word, name] = this.words;
+    return [make("span", { class: "soft" }, `${word} `), isolated(name)];
+  }
+
+  // The same as one text, for a list to choose from.
+  get called() {
+    return this.words ? this.words.join(" ") : this.model.name;
   }
 
   makeLegend() {
@@ -28,14 +38,13 @@ class ModelView {
   // The room for a photo: the width of its column, and what a window has below the header.
   get room() {
     const width = this.frame.clientWidth - 2 * parseFloat(getComputedStyle(this.frame).paddingLeft) || 640;
-    return Math.max(160, Math.min(width, data.models.length > 1 ? 560 : 760, Math.max(380, window.innerHeight - 300)));
+    return Math.max(160, Math.min(width, this.columns > 1 ? 560 : 760, Math.max(380, window.innerHeight - 300)));
   }
 
   show(photo, answer) {
     this.photo = photo;
     this.answer = answer;
-    this.note.textContent = answer.head.arranged ? photo.note : `Where the cells of this head look is not known, so nothing is drawn on the photo. ${photo.note}`;
-    this.line.replaceChildren(...lineOf(this.model, answer));
+    this.describe();
     if (this.stage) this.stage.show(photo, answer);
     else {
       this.stage = new Photo(photo, answer, this.room);
@@ -45,10 +54,27 @@ class ModelView {
     this.stage.fit(this.room);
   }
 
+  // What stands below the photo, whatever is pointed at.
+  describe() {
+    const { answer, photo } = this;
+    const note = photo.note ?? "";
+    this.note.textContent = answer.head.arranged ? note : `Where the cells of this head look is not known, so nothing is drawn on the photo. ${note}`;
+    this.line.replaceChildren(...lineOf(this.model, answer));
+  }
+
+  // What a picture of it says of its origin.
+  get origin() {
+    return [`${this.model.name}, ${this.answer.head.verdict} head`, this.model.guess];
+  }
+
+  mapOf(wanted) {
+    return overlayOf(this.answer, wanted);
+  }
+
   // Everything that follows from the page's state.
   render({ wanted, rectangle, cell, pool, smooth, opacity, cut, selecting }) {
     this.state = { rectangle, cell, pool };
-    this.map = overlayOf(this.answer, wanted);
+    this.map = this.mapOf(wanted);
     this.stage.lay_(this.map, { smooth, opacity });
     this.stage.element.classList.toggle("selecting", selecting);
     this.stage.choose(rectangle);
@@ -65,8 +91,7 @@ class ModelView {
     const { map, answer } = this;
     this.legend.classList.toggle("signed", map !== null && map.kind === "differences");
     if (map === null) {
-      const missing = wanted && answer.head.arranged ? "This page does not keep that class's cells." : "";
-      this.legend.replaceChildren(make("span", { class: "legend-name" }, missing));
+      this.legend.replaceChildren(make("span", { class: "legend-name" }, wanted && answer.head.arranged ? this.missing(wanted) : ""));
       return;
     }
     if (map.kind === "winners") {
@@ -80,6 +105,11 @@ class ModelView {
     this.zero.style.left = `${(-100 * map.low) / (map.high - map.low || 1)}%`;
     this.scale.title = map.kind === "differences" ? "difference of the logits" : "logit";
     this.legend.replaceChildren(this.legendName, this.ends[0], this.scale, this.ends[1]);
+  }
+
+  // Why a map that is wanted is not there.
+  missing() {
+    return "This page does not keep that class's cells.";
   }
 
   winnersLegend() {
@@ -110,7 +140,7 @@ class ModelView {
       title: "Whole image",
       note: [by, ...(pool ? [". ", ...ownText(answer, ranking, own)] : [])],
       ranking: ranking.slice(0, LISTED),
-      after: [...[presentText(answer, ranking)].flat(), pool ? ` ${keptText(answer)}` : ""],
+      after: [...[presentText(answer, ranking)].flat(), pool || !answer.hasAll ? ` ${keptText(answer)}` : ""],
     });
   }
 
@@ -167,15 +197,32 @@ class ModelView {
       start = { cell: at(event), x: event.clientX, y: event.clientY, moved: false };
       element.setPointerCapture(event.pointerId);
     });
-    element.addEventListener("pointermove", (event) => {
+    const move = (event) => {
       if (!this.stage.grid) return;
       if (start) {
         start.moved ||= Math.hypot(event.clientX - start.x, event.clientY - start.y) > 6;
         const cell = nearest(event);
         if (start.moved && cell !== null) this.dragged = this.drag(start.cell, cell);
-      } else if (event.pointerType !== "touch") this.on.point(this, at(event));
+      } else if (event.pointerType !== "touch") {
+        const cell = at(event);
+        if (cell === null || cell !== this.looked) this.on.point(this, cell);
+      }
+    };
+    // A mouse may send many moves in one frame, of which the last is what is seen: where it is, is read before anything
+    // is written, and once.
+    let next = null;
+    element.addEventListener("pointermove", (event) => {
+      const asked = next !== null;
+      next = event;
+      if (!asked) requestAnimationFrame(moveNow);
     });
+    const moveNow = () => {
+      const event = next;
+      next = null;
+      if (event !== null) move(event);
+    };
     element.addEventListener("pointerup", () => {
+      moveNow();
       if (start && start.moved && this.dragged) this.on.choose(this, this.dragged);
       this.suppress = Boolean(start && start.moved);
       start = this.dragged = null;
@@ -184,6 +231,7 @@ class ModelView {
       start = this.dragged = null;
     });
     element.addEventListener("pointerleave", (event) => {
+      next = null;
       if (this.stage.grid && !start && event.pointerType !== "touch") this.on.point(this, null);
     });
     element.addEventListener("click", (event) => {

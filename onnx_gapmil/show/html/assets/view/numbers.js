@@ -27,30 +27,76 @@ function poolName(key) {
   return `${POOL_NAMES[name] ?? name}${parameter ? `, r = ${parameter}` : ""}`;
 }
 
+// The logits of all cells, (classes, cells), of 16 bits each: `low` and `step` give those of a class, and the last level
+// is no number where `gaps` says so.
+function logitsOf(levels, cells, low, step, gaps) {
+  const values = new Float64Array(levels.length);
+  for (let at = 0; at < levels.length; at += 1) {
+    const slot = Math.floor(at / cells);
+    values[at] = gaps && levels[at] === 65535 ? NaN : low(slot) + step(slot) * levels[at];
+  }
+  return values;
+}
+
+// What a report keeps of an image: some classes' cells between the lowest and the highest of all of them.
+function keptOfMaps(image, own = (index) => index) {
+  const bytes = bytesOf(image.maps);
+  const levels = image.depth === 16 ? new Uint16Array(bytes.buffer) : bytes;
+  const step = (image.high - image.low) / (image.depth === 16 ? 65535 : 255);
+  return {
+    classes: image.classes.map(own),
+    labels: (image.labels ?? []).map(own),
+    values: logitsOf(levels, 1, () => image.low, () => step, false),
+    error: step / 2,
+    bestKept: Boolean(image.best_kept),
+    logits: floatsOf(image.logits), // of these classes alone, with the sum of all
+    sum: image.sum,
+    sums: floatsOf(image.lse),
+    winners: new Int32Array(bytesOf(image.winners).buffer),
+  };
+}
+
 class Answer {
-  constructor(head, answer) {
-    Object.assign(this, { head, answer, window: answer.window, placeless: answer.placeless });
-    [this.rows, this.columns] = answer.grid;
+  // `kept` has what a page keeps of the grid, decoded: classes (null for all), values, error, bestKept, logits, sums,
+  // winners; where logits are of these classes alone, `sum` is the log-sum-exp of all.
+  constructor(head, { grid, window, placeless }, kept) {
+    Object.assign(this, { head, window, placeless }, kept);
+    [this.rows, this.columns] = grid;
     this.cells = this.rows * this.columns;
-    const { values } = answer;
-    this.classes = values.classes ?? Array.from({ length: head.classes }, (_, index) => index);
+    this.classes = kept.classes ?? Array.from({ length: head.classes }, (_, index) => index);
     this.slots = new Map(this.classes.map((index, slot) => [index, slot]));
-    this.error = values.error;
-    this.bestKept = values.best_kept;
-    this.logits = floatsOf(values.logits);
-    this.sums = floatsOf(values.lse);
-    this.winners = new Int32Array(bytesOf(values.winners).buffer);
-    // 16 bits a cell, between the lowest and the highest of its class; the last level is no number.
-    const [levels, low, step] = [new Uint16Array(bytesOf(values.levels).buffer), floatsOf(values.low), floatsOf(values.step)];
-    this.values = Float64Array.from(levels, (level, at) => {
-      const slot = Math.floor(at / this.cells);
-      return level === 65535 ? NaN : low[slot] + step[slot] * level;
-    });
+    this.sum = kept.sum ?? null;
     this.ranks = new Map();
+    this.labels = kept.labels ?? []; // of the image, where it has any
+  }
+
+  // As a page of photos keeps it: each class's cells between its own lowest and highest.
+  static ofShort(head, answer) {
+    const { values } = answer;
+    const [levels, low, step] = [new Uint16Array(bytesOf(values.levels).buffer), floatsOf(values.low), floatsOf(values.step)];
+    return new Answer(head, answer, {
+      classes: values.classes,
+      values: logitsOf(levels, answer.grid[0] * answer.grid[1], (slot) => low[slot], (slot) => step[slot], true),
+      error: values.error,
+      bestKept: values.best_kept,
+      logits: floatsOf(values.logits),
+      sums: floatsOf(values.lse),
+      winners: new Int32Array(bytesOf(values.winners).buffer),
+    });
+  }
+
+  // As a report keeps it, see `keptOfMaps`; `own` gives the head's number of a class of the report.
+  static ofMaps(head, image, own) {
+    return new Answer(head, { ...image, grid: image.shape }, keptOfMaps(image, own));
   }
 
   get isWhole() {
     return this.classes.length === this.head.classes;
+  }
+
+  // Whether the image's own logits are those of all classes, and not of those alone whose cells are kept.
+  get hasAll() {
+    return this.sum === null || this.isWhole;
   }
 
   has(index) {
@@ -119,8 +165,8 @@ class Answer {
   ranking(key, cells = null) {
     if (!key && cells === null) {
       if (!this.ranks.has("")) {
-        const all = Array.from(this.logits, (_, index) => index);
-        this.ranks.set("", this.withScores(this.ranked(all, (index) => this.logits[index]), this.imageSum()));
+        const all = this.sum === null ? Array.from(this.logits, (_, index) => index) : this.classes;
+        this.ranks.set("", this.withScores(this.ranked(all, (_, slot) => this.logits[slot]), this.imageSum()));
       }
       return this.ranks.get("");
     }
@@ -139,6 +185,7 @@ class Answer {
   }
 
   imageSum() {
+    if (this.sum !== null) return this.sum;
     const top = this.logits.reduce((most, value) => Math.max(most, value), -Infinity);
     return top + Math.log(this.logits.reduce((sum, value) => sum + Math.exp(value - top), 0));
   }

@@ -8,11 +8,12 @@ class Reading {
     this.list = make("ol", { class: "ranking" });
     this.after = make("p", { class: "soft reading-after" });
     this.element = make("section", { class: "reading" }, this.title, this.note, this.list, this.after);
+    this.pressed = null; // the class whose map is on
     this.rows = Array.from({ length: LISTED }, () => this.row(onClass));
   }
 
   row(onClass) {
-    const row = { name: isolated("", { class: "name" }), mark: make("span", { class: "truth-mark" }, "present"), logit: make("span", { class: "logit" }), score: make("span", { class: "score" }), fill: make("span", { class: "fill" }), index: null };
+    const row = { name: isolated("", { class: "name" }), mark: make("span", { class: "truth-mark" }), logit: make("span", { class: "logit" }), score: make("span", { class: "score" }), fill: make("span", { class: "fill" }), index: null, answer: null };
     row.button = make("button", { type: "button", "aria-pressed": "false" }, make("span", { class: "label" }, row.name, row.mark), make("span", { class: "numbers" }, row.logit, row.score), make("span", { class: "track" }, row.fill));
     row.button.addEventListener("click", () => onClass(row.index));
     row.item = make("li", {}, row.button);
@@ -20,11 +21,12 @@ class Reading {
     return row;
   }
 
-  // `title` and `note` are text or nodes; `ranking` is shown as far as it goes; `after` says what follows.
-  fill(answer, { title, note = "", ranking = [], after = "" }) {
-    this.title.replaceChildren(...[title].flat());
-    this.note.replaceChildren(...[note].flat());
-    this.after.replaceChildren(...[after].flat());
+  // `title` and `note` are text or nodes; `ranking` is shown as far as it goes; `after` says what follows. `signed` shows
+  // the sign of every number, as of differences, and how far each is from 0.
+  fill(answer, { title, note = "", ranking = [], after = "", signed = false }) {
+    this.write(this.title, title);
+    this.write(this.note, note);
+    this.write(this.after, after);
     this.list.hidden = !ranking.length;
     const scored = ranking.length > 0 && ranking[0].score !== null && ranking[0].score !== undefined;
     this.element.classList.toggle("unscored", !scored);
@@ -33,21 +35,42 @@ class Reading {
     this.rows.forEach((row, place) => {
       const entry = ranking[place];
       row.item.hidden = !entry;
-      row.index = entry ? entry.index : null;
+      const index = entry ? entry.index : null;
+      if (entry) {
+        this.write(row.logit, `${signed && entry.logit > 0 ? "+" : ""}${shown(entry.logit)}`);
+        this.write(row.score, scored ? percent(entry.score) : "");
+        const present = answer.head.reading === "multi-label" && entry.above > 0;
+        this.write(row.mark, [answer.labels.includes(index) ? "label" : "", present ? "present" : ""].filter(Boolean).join(", "));
+        row.mark.hidden = !row.mark.textContent;
+        row.fill.style.width = `${(100 * (scored ? entry.score : Math.max(0, (signed ? Math.abs(entry.logit) : entry.logit) || 0) / most)).toFixed(2)}%`;
+        if (signed) row.fill.className = `fill ${entry.logit < 0 ? "less" : "more"}`;
+      }
+      if (row.index === index && row.answer === answer) return;
+      Object.assign(row, { index, answer });
       if (!entry) return;
-      row.name.textContent = shortIn(answer.head, entry.index);
-      row.name.title = answer.name(entry.index);
-      row.mark.hidden = answer.head.reading !== "multi-label" || !(entry.above > 0);
-      row.logit.textContent = shown(entry.logit);
-      row.score.textContent = scored ? percent(entry.score) : "";
-      row.fill.style.width = `${100 * (scored ? entry.score : Math.max(0, entry.logit || 0) / most)}%`;
-      row.button.disabled = !answer.has(entry.index) || !answer.head.arranged;
-      row.button.title = row.button.disabled ? "" : `Show the map of ${answer.name(entry.index)}`;
+      row.name.textContent = shortIn(answer.head, index);
+      row.name.title = answer.name(index);
+      row.button.disabled = !answer.has(index) || !answer.head.arranged;
+      row.button.title = row.button.disabled ? "" : `Show the map of ${answer.name(index)}`;
     });
+    this.press(this.pressed);
+  }
+
+  // Only what is another than before: a pointer that moves over cells asks for this many times a second.
+  write(element, content) {
+    const parts = [content].flat();
+    const text = parts.every((part) => typeof part === "string") ? parts.join("") : null;
+    if (text !== null && element.textContent === text) return;
+    if (text !== null) element.textContent = text;
+    else element.replaceChildren(...parts);
   }
 
   press(index) {
-    for (const row of this.rows) row.button.setAttribute("aria-pressed", String(row.index !== null && row.index === index));
+    this.pressed = index;
+    for (const row of this.rows) {
+      const pressed = String(row.index !== null && row.index === index);
+      if (row.button.getAttribute("aria-pressed") !== pressed) row.button.setAttribute("aria-pressed", pressed);
+    }
   }
 }
 

@@ -11,7 +11,7 @@ class Photo extends Stage {
 
   static imageOf(photo, answer) {
     const known = answer.head.arranged;
-    const image = { ...photo, labels: [], window: answer.window, grid: known ? [answer.rows, answer.columns] : null, classes: answer.classes };
+    const image = { ...photo, labels: photo.labels ?? [], window: answer.window, grid: known ? [answer.rows, answer.columns] : null, classes: answer.classes };
     if (known) grids.set(image, answer);
     return image;
   }

@@ -11,7 +11,7 @@ function crcOf(bytes) {
   return (value ^ 0xffffffff) >>> 0;
 }
 
-// https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html, version 1.0
+// As `numpy.lib.format` describes it, version 1.0.
 function npyOf({ type, shape, bytes }) {
   const size = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
   const text = `{'descr': '${type}', 'fortran_order': False, 'shape': (${size}), }`;
