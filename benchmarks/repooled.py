@@ -200,7 +200,7 @@ def report(rows: list[Row], absent: int = 0) -> list[str]:
             lines += ["", *(f"- {count}: {why}" for why, count in refused.items())] if refused else []
     left = Counter(row.group for row in rows if not row.key)
     lines += ["", "## Not lifted, and so not repooled", ""] if left else []
-    return [*lines, *(f"- {count} files: {group}" for group, count in left.items())]
+    return [*lines, *(f"- {count} {'file' if count == 1 else 'files'}: {group}" for group, count in left.items())]
 
 
 def _table(own: list[Row]) -> list[str]:

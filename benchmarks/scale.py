@@ -4,7 +4,7 @@ The images are rows of one Parquet file: a few small pictures, each again and ag
 for slices. A tiny model measures the first of them; the journal of the whole audit is then made of these records under
 the names of all rows, as a run that was stopped after its last image would have left it. What is measured is the rest,
 in a fresh process: to open the data, to go on (to read the journal), and to write the summary, the tables and the page.
-So a million images can be had in minutes; what their decoding and inference take is in `predict_end_to_end`.
+So many images can be had in minutes; what their decoding and inference take is in `predict_end_to_end`.
 
 Memory is the most that the process ever had resident. *Bytes an image* is what each image more than the row before it
 added to that. It is not flat: the names and labels of a data set, and what was measured on each image, are in memory
@@ -247,7 +247,7 @@ def rows_of(found: list[dict[str, Any]]) -> list[list[str]]:
                 f"{row['MB at most']:,.0f}",
                 more,
                 f"{row['journal']:,.1f}",
-                f"{row['parquet']:,.1f}",
+                f"{row['parquet']:,.2f}",
                 f"{row['page']:,.1f}",
             ]
         )

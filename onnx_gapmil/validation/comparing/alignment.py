@@ -8,7 +8,7 @@ that the other model lacks has no partner, and models whose classes cannot be to
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,7 @@ def align(old: ModelClasses, new: ModelClasses, *, map_new: Path | None = None) 
         return named
     labelled = _by_labels(old, new)
     if labelled is not None:
-        return labelled
+        return labelled if named is None else _doubted(labelled, named)
     background = _by_background(old, new)
     if background is not None:
         return background
@@ -133,6 +133,13 @@ def align(old: ModelClasses, new: ModelClasses, *, map_new: Path | None = None) 
         )
     pairs = tuple((index, index) for index in range(old.count))
     return Alignment(pairs, f"Classes are taken for the same by number, {old.count:,} in both.", old.count, new.count)
+
+
+def _doubted(labelled: Alignment, named: Alignment) -> Alignment:
+    """Labels decide where few names are the same, and that is said: either may be of another model or order."""
+    same = len(set(labelled.pairs) & set(named.pairs))
+    doubt = f"Only {same:,} of these {len(labelled.pairs):,} pairs have the same name in both models"
+    return replace(labelled, source=f"{labelled.source} {doubt}: see that names and labels are theirs.")
 
 
 def _by_names(old: ModelClasses, new: ModelClasses) -> Alignment | None:

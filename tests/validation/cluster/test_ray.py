@@ -66,10 +66,17 @@ def listen(notes: list[str], counts: list[tuple[int, int, int]] | None = None) -
 
 @pytest.mark.usefixtures("cluster")
 def test_an_audit_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
-    whole = audit(MODEL, data, tmp_path / "whole", batch=2)
+    whole = audit(MODEL, data, tmp_path / "whole", batch=2, gallery=3)
     told: list[tuple[int, int]] = []
     found = audit(
-        MODEL, data, tmp_path / "ray", batch=2, ray="auto", ray_cores=1, progress=lambda *now: told.append(now)
+        MODEL,
+        data,
+        tmp_path / "ray",
+        batch=2,
+        gallery=3,
+        ray="auto",
+        ray_cores=1,
+        progress=lambda *now: told.append(now),
     )
     assert found == whole
     assert told[-1] == (48, 48)
@@ -81,8 +88,8 @@ def test_an_audit_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_a_comparison_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
     other = changed_model(tmp_path)
-    whole = compare(MODEL, other, data, tmp_path / "whole", batch=4)
-    assert compare(MODEL, other, data, tmp_path / "ray", batch=4, ray="auto", ray_cores=1) == whole
+    whole = compare(MODEL, other, data, tmp_path / "whole", batch=4, gallery=2)
+    assert compare(MODEL, other, data, tmp_path / "ray", batch=4, gallery=2, ray="auto", ray_cores=1) == whole
     assert same(tmp_path / "whole", tmp_path / "ray")
 
 

@@ -37,6 +37,16 @@ def test_names_decide_whatever_the_order() -> None:
     assert mirrored(found) == set(align(new, old).pairs)
 
 
+def test_labels_that_names_do_not_bear_out_decide_and_it_is_said() -> None:
+    """darknet's order of ImageNet's classes under the numbers of another's."""
+    names = [f"thing {index}" for index in range(20)]
+    found = align(
+        named(*names, labels=numbers(20, 0)), named("thing 0", *(f"n{n}" for n in range(19)), labels=numbers(20, 0))
+    )
+    assert found.pairs == tuple((index, index) for index in range(20))
+    assert "Only 1 of these 20 pairs have the same name in both models" in found.source
+
+
 def test_exchanged_sides_pair_the_same_classes() -> None:
     old = named("tench, Tinca tinca", "crane", "grey crane", "bee")
     new = named("crane bird, crane", "Tinca tinca", "bee", "crane, lifting machine")
