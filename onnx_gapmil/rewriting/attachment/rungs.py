@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import onnx
 
-#: ``plain``: new nodes read maps, constants and logits alone; of a class token also the sums of the trunk's branches and
-#: products of its dense layers (`rows`).
+#: ``plain``: new nodes read maps, constants and logits alone; of a class token also the sums of the trunk's branches
+#: and products of its dense layers (`rows`).
 #: ``named``: not those, and logits that are an output of the vendor's are that output, and nothing of ours reads it.
 #: ``shadow``: beside that, nothing of ours reads int8
 #: activations; the part of the trunk that makes a map is repeated.
