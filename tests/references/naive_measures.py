@@ -129,6 +129,18 @@ def maxboxacc_successes(plane: np.ndarray, boxes: np.ndarray, interval: float = 
     return np.array(flags).T
 
 
+def boxes_above(score_map: np.ndarray, share: float) -> list[tuple[int, int, int, int]]:
+    """Boxes [x0, y0, x1, y1] of all contours above a share of the range, as wsolevaluation cuts them (see above).
+
+    Args:
+        score_map: (224, 224), 0 to 1.
+        share: of the range.
+    """
+    cut = cv2.threshold((score_map * 255).astype(np.uint8), int(share * 255), 255, cv2.THRESH_BINARY)[1]
+    found = [cv2.boundingRect(contour) for contour in cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)[0]]
+    return [(x, y, min(x + w, 223), min(y + h, 223)) for x, y, w, h in found]
+
+
 def maxboxacc_one_box(plane: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """(100,): what wsolevaluation's MaxBoxAcc does for one image at an IoU of 0.5: the contour of the largest area.
 

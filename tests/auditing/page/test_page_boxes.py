@@ -10,9 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from onnx_gapmil.auditing.page import Report
-from onnx_gapmil.metrics.boxes import THRESHOLDS, contour_boxes, intersection_over_union
+from onnx_gapmil.metrics.boxes import THRESHOLDS, intersection_over_union
 from onnx_gapmil.metrics.scoremap import score_map
 from tests.helpers.report_pages import Open, decode
+from tests.references.naive_measures import boxes_above
 
 SCRIPT = resources.files("onnx_gapmil.show.html").joinpath("assets", "boxes.js").read_text("utf-8")
 
@@ -27,13 +28,8 @@ def page(open_report: Open, digits: Report) -> Page:
 
 
 def program(plane: np.ndarray) -> list[set[tuple[int, ...]]]:
-    """By threshold, the boxes of the program; none where nothing is left."""
-    boxes, level = contour_boxes(score_map(plane))[:2]
-    found: list[set[tuple[int, ...]]] = [set() for _ in THRESHOLDS]
-    for box, place in zip(boxes.tolist(), level.tolist(), strict=True):
-        if any(box):
-            found[place].add(tuple(box))
-    return found
+    """By threshold, the boxes as they are published; none where nothing is left."""
+    return [set(boxes_above(score_map(plane), share)) for share in THRESHOLDS]
 
 
 def cut(page: Page, plane: np.ndarray) -> list[set[tuple[int, ...]]]:

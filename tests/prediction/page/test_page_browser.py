@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from onnx_gapmil.aggregate.aggregator import AGGREGATORS, parse_aggregator
-from onnx_gapmil.metrics.boxes import THRESHOLDS, contour_boxes
+from onnx_gapmil.metrics.boxes import THRESHOLDS
 from onnx_gapmil.metrics.scoremap import score_map
 from onnx_gapmil.show.drawing.palette import CATEGORICAL, OTHER, diverging, opacity, sequential
 from tests.helpers.view_pages import (
@@ -25,6 +25,7 @@ from tests.helpers.view_pages import (
     ranking,
     set_slider,
 )
+from tests.references.naive_measures import boxes_above
 
 #: By how much the page's 16 bits a cell move the logits of these models at the most.
 ROUNDING = 0.001
@@ -278,10 +279,9 @@ def test_boxes_at_a_threshold_are_the_library_s(show: Show) -> None:
     expect(found).to_have_attribute("d", "")
     shown.page.locator("#boxes").click()
     plane = shown.grid[shown.found[0].heads[0].top[0].index]
-    boxes, level = contour_boxes(score_map(plane))[:2]
     for value in (50, 30):
         set_slider(shown, "cut", value)
-        wanted = [box for box, place in zip(boxes.tolist(), level.tolist(), strict=True) if any(box) and place == value]
+        wanted = boxes_above(score_map(plane), THRESHOLDS[value])
         assert THRESHOLDS[value] == pytest.approx(value / 100)
         expect(shown.page.locator("output[for='cut']")).to_contain_text(f"range: {len(wanted)} box")
         expect(found).to_have_attribute("d", re.compile(rf"^(M[^M]+Z){{{len(wanted)}}}$"))
