@@ -164,7 +164,7 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         if math.prod(out[2:]) == 1 and math.prod(kernel[2:]) > 1:
             return lift_whole_map_conv(node, walk)
         # CoaT weighs the class tokens of three scales. Behind a map the walk ends: what comes before is the trunk.
-        if len(shape) == 3 and not any(walk.holds_places(data, axis) for axis in (1, 2)):
+        if _is_stack(walk, data):
             return _over_channels(node, walk, data)
         raise walk.no_rule(node)
     if not walk.is_fixed(weight):
@@ -185,6 +185,13 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.value(weight)
         rounding = through_dense(lifted, None if value is None else value.reshape(kernel[:2]), transposed=True)
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
+
+
+def _is_stack(walk: Lifting, tensor: str) -> bool:
+    """Whether vectors were laid side by side, each a row of its own: (N, vectors, C)."""
+    joined = walk.graph.producer(tensor)
+    shape = walk.shape(tensor)
+    return joined is not None and joined.op == "Concat" and len(shape) == 3 and shape[1] == len(joined.inputs)
 
 
 def _over_channels(node: gs.Node, walk: Lifting, data: str) -> Lifted:

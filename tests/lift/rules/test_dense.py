@@ -142,6 +142,17 @@ def test_convolution_over_channels_is_done_in_every_cell(body: str, init: dict[s
     check_exact(after_pool(body, **init))
 
 
+def test_convolution_over_class_tokens_is_refused_as_what_it_reads() -> None:
+    """CoaT: the first tokens of several scales, side by side, weighed by a convolution."""
+    model = text_model(
+        "a = Slice(x, zero, one, one)\n b = Slice(z, zero, one, one)\n c = Concat<axis=1>(a, b)\n k = Conv(c, e)\n"
+        " f = Squeeze(k, one)\n y = Gemm<transB=1>(f, w)",
+        x="float[N,17,6] x, float[N,5,6] z",
+        init={"w": W, "e": weights(1, 2, 1), "zero": ints(0), "one": ints(1)},
+    )
+    assert "it takes one of 17 tokens" in check_refused(model, "class-token").message
+
+
 def test_product_of_two_pooled_matrices_is_refused() -> None:
     body = (
         "a = Unsqueeze(f, one)\n c = Unsqueeze(f, two)\n o = MatMul(c, a)\n g = Flatten(o)\n y = Gemm<transB=1>(g, w)"
