@@ -18,7 +18,7 @@ from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.wording import count
-from onnx_gapmil.files.writing import make_folder, write_whole
+from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.ort.limits import limits_set
 from onnx_gapmil.running.shards import CLUSTER, JOURNAL, Shard, require_division
 from onnx_gapmil.validation.cluster.connecting import connected, machines_of, require_address, require_ray, said_address
@@ -307,7 +307,6 @@ class _Run:
         except (OSError, ValueError, KeyError, TypeError):
             total = max(1, min(_EACH * self._layout.workers, -(-images // _SMALLEST)))
             write_whole(path, json.dumps({"shards": total}).encode())
-        make_folder(self._home)
         return tuple(Shard(index, total) for index in range(total))
 
 
