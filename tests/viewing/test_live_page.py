@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
@@ -125,7 +126,9 @@ def test_a_server_that_is_gone_is_said(visit: Callable[..., Shown], serve: Any) 
 def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: Any, width: int) -> None:
     with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
         shown = visit(server, viewport={"width": width, "height": 1000})
-        expect(shown.page.locator(".view-title")).to_have_text([f"Old {DIGITS.name}", f"New {KERAS.name}"])
+        expect(shown.page.locator(".view-title").filter(visible=True)).to_have_text(
+            [f"Old {DIGITS.name}", f"New {KERAS.name}"]
+        )
         other = Classifier(KERAS, provider="cpu").predict(SCENES[0])
         assert other.places is not None
         assert other.grid is not None
@@ -156,6 +159,43 @@ def test_two_models_look_at_the_same_place(visit: Callable[..., Shown], serve: A
         assert Axe().run(shown.page).response["violations"] == []
         assert shown.page.evaluate("document.documentElement.scrollWidth") == width
         assert shown.complaints == []
+
+
+def test_two_models_on_the_same_cells_have_a_signed_change(
+    visit: Callable[..., Shown], serve: Any, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.onnx"
+    proto = onnx.load(DIGITS)
+    weight = next(entry for entry in proto.graph.initializer if len(entry.dims) == 2)
+    noise = np.random.default_rng(0).normal(scale=0.2, size=weight.dims).astype(np.float32)
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + noise, weight.name))
+    onnx.save(proto, other)
+    for ending in (".preprocess.json", ".labels.txt"):
+        shutil.copy(DIGITS.with_suffix(ending), other.with_suffix(ending))
+    with serve(make_server([(DIGITS, {}), (other, {})], SCENES[:1], provider="cpu")) as server:
+        shown = visit(server, "#cell=4,4")
+        grids = [Classifier(model, provider="cpu").predict(SCENES[0]).grid for model in (DIGITS, other)]
+        assert grids[0] is not None
+        assert grids[1] is not None
+        gaps = (np.asarray(grids[1], np.float64) - np.asarray(grids[0], np.float64))[:, 4, 4]
+        change = shown.page.locator(".view.change")
+        expect(change).to_be_visible()
+        listed = change.locator(".reading").first.locator("li")
+        names = DIGITS.with_suffix(".labels.txt").read_text("utf-8").split()
+        for place, index in enumerate(np.argsort(-np.abs(gaps))[:3]):
+            expect(listed.nth(place)).to_contain_text(names[index])
+            said = listed.nth(place).inner_text().replace("\u2212", "-").replace("+", "")
+            assert float(said.split()[-1]) == pytest.approx(gaps[index], abs=0.02)
+        expect(shown.page.locator("#no-change")).to_be_hidden()
+        assert Axe().run(shown.page).response["violations"] == []
+        assert shown.complaints == []
+
+
+def test_two_models_on_other_cells_have_no_change_and_it_is_said(visit: Callable[..., Shown], serve: Any) -> None:
+    with serve(make_server([(DIGITS, {}), (KERAS, {})], SCENES[:1], provider="cpu")) as server:
+        shown = visit(server)
+        expect(shown.page.locator(".view.change")).to_be_hidden()
+        expect(shown.page.locator("#no-change")).to_contain_text("look at other places")
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -1,9 +1,30 @@
-// What changed between two models' evidence on the places that both see: new less old, as a report keeps it.
+// Share of a cell by which the edges of two models' cells may differ and be the same, as in `compare`.
+const SAME_CELLS = 0.02;
+
+// What changed between two models' evidence on the places that both see: new less old, as a report keeps it or as two
+// answers say it.
 class ChangeAnswer extends Answer {
   // The head is the old model's, whose numbers the classes have.
   static of(head, image) {
     const found = new ChangeAnswer({ ...head, arranged: true, reading: "change" }, { ...image, placeless: null }, keptOfMaps(image));
     return Object.assign(found, { logits: null, moved: image.moved });
+  }
+
+  // Of two answers on the same cells; null where their cells are others. `link` gives the new one's class of the old one's.
+  static between(before, after, link) {
+    const arranged = before.head.arranged && after.head.arranged;
+    if (!arranged || before.rows !== after.rows || before.columns !== after.columns) return null;
+    const cell = [before.columns, before.rows].map((count, axis) => (before.window[axis + 2] - before.window[axis]) / count);
+    if (before.window.some((edge, place) => Math.abs(edge - after.window[place]) > SAME_CELLS * cell[place % 2])) return null;
+    const classes = before.classes.filter((index) => link(index) !== null && after.has(link(index)));
+    if (!classes.length) return null;
+    const values = new Float32Array(classes.length * before.cells);
+    classes.forEach((index, slot) => {
+      const [one, other] = [before.plane(index), after.plane(link(index))];
+      for (let at = 0; at < before.cells; at += 1) values[slot * before.cells + at] = other[at] - one[at];
+    });
+    const kept = { classes, values, error: before.error + after.error, bestKept: false, logits: null, sum: null, sums: new Float32Array(0), winners: new Int32Array(0) };
+    return new ChangeAnswer({ ...before.head, reading: "change" }, { grid: [before.rows, before.columns], window: before.window, placeless: null }, kept);
   }
 
   // Classes by how far their evidence moved in these cells, whichever way.
@@ -57,7 +78,9 @@ class ChangeView extends ModelView {
 
   renderWhole() {
     const { moved } = this.answer;
-    const said = moved === null || moved === undefined ? "How much of it moved is not known." : `${percent(moved)} of the evidence for the answer lies in other cells.`;
+    this.whole.element.hidden = moved === undefined; // two answers alone do not say
+    if (moved === undefined) return;
+    const said = moved === null ? "How much of it moved is not known." : `${percent(moved)} of the evidence for the answer lies in other cells.`;
     this.whole.fill(this.answer, { title: "Whole image", note: said });
   }
 

@@ -30,7 +30,8 @@ const keyOk = (key) => /^(mean|max|lse=[\d.]+|topk=\d+)$/.test(key);
 
 // `models` as the page's data have them; `address` has state and set(changes, options); `answerOf(photo, model, head)`
 // gives an Answer, `linkOf(head, head)` the class of the other that is one's; `usual(photo)` the map that is on where
-// the address says none, undefined for that of the best class; `change`, of two models, {of(photo), evidence}: a ChangeAnswer, null where it is not known, and what it is of;
+// the address says none, undefined for that of the best class; `change`, of two models, {of(photo, answers, link), evidence, absent}: a
+// ChangeAnswer, null where it is not known; what it is of; and what is said where there is none;
 // `cutAt` the threshold at which boxes begin; `rendered` is called with the views after each change.
 function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = () => undefined, change = null, cutAt = 0.5, rendered = () => {} }) {
   const several = models.length > 1;
@@ -153,6 +154,7 @@ function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = ()
   const views = models.map((model, place) => new ModelView(model, { ...actions, toggle: (index) => actions.toggle(place, index) }, several ? { columns, title: [named[place], model.name], part: `_${named[place].toLowerCase()}` } : { columns, title: null }));
   // Beside the models' what changed between them, of photos of which that is known.
   const changed = change ? new ChangeView(models, { ...actions, toggle: (index) => actions.toggle(0, index) }, { columns, evidence: change.evidence }) : null;
+  const absent = make("p", { class: "soft", id: "no-change", hidden: true }, change && change.absent);
   const seen = () => (changed && changed.answer ? [...views, changed] : views);
   const classes = new Classes(actions);
   const exported = exportBar(seen, () => now);
@@ -274,9 +276,10 @@ function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = ()
     const [first] = views;
     const fresh = !before || before.photo !== now.photo || before.answers.some((answer, place) => answer !== now.answers[place]);
     if (fresh) {
-      const gap = changed ? change.of(now.photo) : null;
+      const gap = changed ? change.of(now.photo, now.answers, now.linked[1]) : null;
       body.classList.toggle("three", gap !== null); // photos are fitted to their columns
       if (changed) changed.element.hidden = gap === null;
+      absent.hidden = !changed || gap !== null || !change.absent;
       views.forEach((view, place) => view.show(now.photo, now.answers[place]));
       if (changed) changed.show(now.photo, gap);
     }
@@ -303,7 +306,7 @@ function touchOf({ models, address, answerOf, linkOf = linksByName(), usual = ()
     views[0].readings.prepend(pooling);
   }
   const shared = several ? make("div", { class: "shared" }, bar, tools, pooling) : null;
-  const body = make("div", { class: "touch" }, ...(shared ? [shared] : []), make("div", { class: several ? "views two" : "views" }, ...views.map((view) => view.element), ...(changed ? [changed.element] : [])), exported.details, classes.element, standing);
+  const body = make("div", { class: "touch" }, ...(shared ? [shared] : []), make("div", { class: several ? "views two" : "views" }, ...views.map((view) => view.element), ...(changed ? [changed.element] : [])), absent, exported.details, classes.element, standing);
 
   return {
     element: body,

@@ -3,7 +3,13 @@
   const { models, photos } = data;
   const main = byId("main");
   const photoOf = (state) => photos[Math.min(photos.length - 1, Math.max(0, Math.trunc(Number(state.photo)) || 0))];
-  const touch = touchOf({ models, address, answerOf: answersAsKept(models) });
+  // Two models on the same cells have a difference; on others only `compare` puts both on common places.
+  const change = models.length > 1 && {
+    of: (_, [before, after], link) => ChangeAnswer.between(before, after, link),
+    evidence: "New less old, of each class's logit.",
+    absent: "No change is shown: the cells of the two models look at other places. The report of compare puts both on common ones.",
+  };
+  const touch = touchOf({ models, address, answerOf: answersAsKept(models), change: change || null });
 
   const strip = make("ul", { class: "strip", "aria-label": "Photos" });
   // Those that are there stay: their pictures would be decoded anew.
