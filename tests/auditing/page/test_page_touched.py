@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from onnx_gapmil import Classifier, audit
@@ -177,3 +178,15 @@ def test_so_many_classes_are_kept_as_were_asked_for(tmp_path: Path, asked: int |
         assert set(image.labels) <= set(image.maps.classes)
         assert image.prediction[0][0] in image.maps.classes
         assert len(np.frombuffer(base64.b64decode(image.answer.logits), "<f4")) == kept
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation_at_large(open_report: Open, scenes: Report, width: int, scheme: str) -> None:
+    opened = open_report(scenes, viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+    page = touched(opened, 0, "&rect=1,1,3,3&cut=50&smooth=1")
+    page.locator("dialog #standing summary").first.click()
+    page.locator("dialog details.code summary").click()
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"][:160] for node in rule["nodes"][:3]]) for rule in found] == []
+    assert page.evaluate("document.querySelector('dialog').scrollWidth") <= width
