@@ -113,17 +113,10 @@ def judge(
     if groups is not None and not grouped(groups):
         groups = None
     truth = likelihood.truth[rows]
-    judged = likelihood.judged & truth.any(axis=0) if reading.multi_label else None
+    judged = _judged(likelihood, truth, reading)
     costs = {name: likelihood.cost(rows, logits) for name, logits in answers.items()}
     right = {name: _right(logits, truth, reading, likelihood.judged) for name, logits in answers.items()}
-    figures = {
-        name: Figures(
-            float(right[name].mean()),
-            -float(costs[name].mean()),
-            mean_average_precision(logits[:, judged], truth[:, judged]) if judged is not None else None,
-        )
-        for name, logits in answers.items()
-    }
+    figures = {name: figures_of(logits, likelihood, rows, reading) for name, logits in answers.items()}
     differences: list[Difference] = []
     for new, old in _PAIRS:
         spans = {
@@ -147,6 +140,29 @@ def judge(
         int(judged.sum()) if judged is not None else None,
         len(np.unique(groups)) if groups is not None else None,
     )
+
+
+def figures_of(logits: Array, likelihood: Likelihood, rows: Rows, reading: Reading) -> Figures:
+    """The figures of one set of answers.
+
+    Args:
+        logits: (n, K).
+        likelihood: of all images.
+        rows: (n,), the images.
+        reading: how logits are read.
+    """
+    truth = likelihood.truth[rows]
+    judged = _judged(likelihood, truth, reading)
+    return Figures(
+        float(_right(logits, truth, reading, likelihood.judged).mean()),
+        -float(likelihood.cost(rows, logits).mean()),
+        mean_average_precision(logits[:, judged], truth[:, judged]) if judged is not None else None,
+    )
+
+
+def _judged(likelihood: Likelihood, truth: npt.NDArray[np.bool_], reading: Reading) -> npt.NDArray[np.bool_] | None:
+    """(K,): of several labels the classes whose precision is averaged, those that an image has."""
+    return likelihood.judged & truth.any(axis=0) if reading.multi_label else None
 
 
 def share_difference(new: npt.NDArray[np.bool_], old: npt.NDArray[np.bool_], groups: Groups | None) -> Interval:

@@ -17,7 +17,7 @@ from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.wording import points_range
 from onnx_gapmil.files.writing import reserved_file
 from onnx_gapmil.fitting.pooling.auxiliary import fit_auxiliary
-from onnx_gapmil.fitting.pooling.judging import judge
+from onnx_gapmil.fitting.pooling.judging import figures_of, judge
 from onnx_gapmil.fitting.pooling.learning import Learner, Material
 from onnx_gapmil.fitting.pooling.solving import require_solver
 from onnx_gapmil.fitting.pooling.wish import FitWish
@@ -330,10 +330,7 @@ def _head(
     logits = fit.logits(pooled[entry][others])
     unknown = np.setdiff1d(np.arange(logits.shape[1]), fit.classes)
     logits[:, unknown] = logits.min(axis=1, keepdims=True) - 1.0  # it says nothing of them
-    alone = judge(
-        dict.fromkeys(("vendor", "calibrated", "fitted"), logits), images.likelihood, others, classifier.reading
-    )
-    figure = getattr(alone.figures["fitted"], judgement.main)
+    figure = getattr(figures_of(logits, images.likelihood, others, classifier.reading), judgement.main)
     return AuxiliaryHead(entry.tensor, entry.size, entry.channels, fit.ridge, fit.costs, fit.converged, float(figure))
 
 
