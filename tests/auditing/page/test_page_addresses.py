@@ -85,6 +85,27 @@ def test_a_link_opens_an_image_and_back_closes_it(open_report: Open, chinese: Re
     assert opened.complaints == []
 
 
+def test_a_step_forward_that_overtakes_the_end_of_the_dialog_keeps_it(open_report: Open, chinese: Report) -> None:
+    """A browser tells that a dialog was closed in a later task, when a quick step forward has opened it again."""
+    opened = open_report(chinese)
+    page, name = opened.page, chinese.gallery.images[2].name
+    page.goto(f"{page.url}#image={quote(name)}")
+    title = page.locator("dialog > header h2")
+    expect(title).to_have_text(name)
+    closings = """name => new Promise(done => {
+        const dialog = document.querySelector("dialog");
+        dialog.addEventListener("close", () => setTimeout(() => done(dialog.open), 0));
+        for (const address of ["#outcome=all", `#image=${encodeURIComponent(name)}`]) {
+            history.replaceState(null, "", address);
+            window.dispatchEvent(new PopStateEvent("popstate"));
+        }
+    })"""
+    assert page.evaluate(closings, name) is True
+    expect(title).to_have_text(name)
+    expect(page).to_have_url(re.compile("image="))
+    assert opened.complaints == []
+
+
 def test_arrow_keys_and_buttons_turn_to_the_next_image_of_the_choice(open_report: Open, latin: Report) -> None:
     page = open_report(latin).page
     names = [image.name for image in latin.gallery.images if not image.right]

@@ -60,10 +60,15 @@ const address = (() => {
       else write();
       tell();
     },
-    // Undo the last step, if this page made it; the reader's own links stay.
-    back(changes) {
-      if (history.state && history.state.made) history.back();
-      else this.set(changes, { replace: true });
+    // Undo the last step, if this page made it; the reader's own links stay. The step before knows nothing of what was
+    // chosen since and is `kept`.
+    back(changes, kept) {
+      if (!(history.state && history.state.made)) {
+        this.set(changes, { replace: true });
+        return;
+      }
+      window.addEventListener("popstate", () => this.set(kept, { replace: true }), { once: true });
+      history.back();
     },
     start: tell,
   };

@@ -106,12 +106,11 @@ class Viewer {
   }
 
   onClose() {
+    if (this.dialog.open) return; // the browser says so in a later task: a step forward may have opened it again
     this.dialog.replaceChildren();
     if (address.state.image !== null) {
-      // The step before knows nothing of a threshold that was chosen since, which holds for all photos.
-      const { cut } = address.state;
-      window.addEventListener("popstate", () => address.set({ cut }, { replace: true }), { once: true });
-      address.back({ image: null, cell: "", rect: "", over: "", pins: "", among: "" });
+      const { cut } = address.state; // a threshold holds for all photos
+      address.back({ image: null, cell: "", rect: "", over: "", pins: "", among: "" }, { cut });
     }
     this.closed(this.place);
   }
