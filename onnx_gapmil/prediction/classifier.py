@@ -6,14 +6,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
 from onnx_gapmil.aggregate.reading import Reading
-from onnx_gapmil.data.choosing import choose_classes, read_thresholds
 from onnx_gapmil.data.class_names import ClassNames
 from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.data.stated_names import stated_names
@@ -24,13 +23,15 @@ from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
-from onnx_gapmil.images.resolve import ResolvedPreprocess, resolve_preprocess, resolved_of
+from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.prediction.answers import ImagePrediction
 from onnx_gapmil.prediction.array_photos import is_photo
 from onnx_gapmil.prediction.describe import Describer
+from onnx_gapmil.prediction.described_heads import DescribedHead, channels, choose_of_heads, reading_of
 from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.prediction.head_answer import HeadPrediction
+from onnx_gapmil.prediction.photo_input import photo_input
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
@@ -136,21 +137,25 @@ class Classifier:
             allow_tf32=allow_tf32,
             cuda_graph=cuda_graph,
         )
-        self._place = self._place_of(head)
-        self._preprocess = self._resolve(preprocess)
-        resolved = self._preprocess
+        self._place = 0 if head is None else place_of_head(self.rewrite, head)
+        resolved = self._preprocess = photo_input(self.rewrite, self.session, preprocess)
         # Where the graph resizes for itself, cells lie in proportion to what it is given.
-        self._records = tuple(
+        records = [
             entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
             for entry in self.session.heads
-        )
-        self._chosen = range(len(self._records)) if head is None else range(self._place, self._place + 1)
-        self.heads = tuple(self._records[place] for place in self._chosen)
-        named = [NamedHead(found.output, _channels(found), found.features_of != ()) for found in self.session.heads]
+        ]
+        named = [NamedHead(found.output, channels(found), found.features_of != ()) for found in records]
         stated = stated_names(self.rewrite.source.proto)
-        self._names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
-        self.names = self._names[self._place]
-        self._readings = self._read(thresholds)
+        all_names = names_by_head(self.path, named, asked=names, stated=stated, wanted=head)
+        self._all = tuple(
+            DescribedHead(
+                place, record, of_classes, reading_of(record, of_classes, thresholds if place == self._place else None)
+            )
+            for place, (record, of_classes) in enumerate(zip(records, all_names, strict=True))
+        )
+        self._asked = self._all if head is None else (self._all[self._place],)
+        self.heads = tuple(head.record for head in self._asked)
+        self.names = self._all[self._place].names
 
     @property
     def path(self) -> Path | None:
@@ -184,7 +189,7 @@ class Classifier:
     @property
     def head(self) -> HeadRecord:
         """The head that was asked for, or the first."""
-        return self._records[self._place]
+        return self._all[self._place].record
 
     def require_classes(self) -> None:
         """Make sure that the head is of classes, whose answers can be right or wrong.
@@ -208,7 +213,7 @@ class Classifier:
     @property
     def logits(self) -> int:
         """K, the number of logits."""
-        return _channels(self.head)
+        return channels(self.head)
 
     @property
     def classes(self) -> int:
@@ -218,12 +223,12 @@ class Classifier:
     @property
     def reading(self) -> Reading:
         """How the head's logits are read: one of many classes, two by one logit, or multi-label with its thresholds."""
-        return self._readings[self._place]
+        return self._all[self._place].reading
 
     @property
     def readings(self) -> tuple[Reading, ...]:
         """Of the `heads`."""
-        return tuple(self._readings[place] for place in self._chosen)
+        return tuple(head.reading for head in self._asked)
 
     @property
     def class_names(self) -> ClassNames:
@@ -233,13 +238,12 @@ class Classifier:
     @property
     def names_of_heads(self) -> tuple[Sequence[str] | None, ...]:
         """Of the `heads`, the names of the classes; None where nothing names them."""
-        return tuple(self._names[place].names for place in self._chosen)
+        return tuple(head.names.names for head in self._asked)
 
     @property
     def named_heads(self) -> tuple[str, ...]:
         """The outputs of the session's heads whose classes have names."""
-        pairs = zip(self.session.heads, self._names, strict=True)
-        return tuple(head.output for head, names in pairs if names.names is not None)
+        return tuple(head.record.output for head in self._all if head.names.names is not None)
 
     @property
     def arranged(self) -> bool:
@@ -476,99 +480,15 @@ class Classifier:
         Raises:
             InputError: no head has all of them.
         """
-        if classes is None:
-            return tuple(None for _ in self._chosen)
-        chosen: list[tuple[int, ...] | None] = []
-        errors: list[InputError] = []
-        for place in self._chosen:
-            head = self._records[place]
-            named, count = self._names[place].names, max(2, _channels(head))
-            try:
-                chosen.append(choose_classes(classes, count, named, f"output '{head.output}'"))
-            except InputError as error:
-                chosen.append(None)
-                errors.append(error)
-        if len(errors) == len(self._chosen):
-            raise errors[0]
-        return tuple(chosen)
+        return choose_of_heads(self._asked, classes)
 
     def _describers(
         self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
     ) -> list[tuple[int, Describer]]:
         return [
-            (
-                place,
-                Describer(
-                    self._records[place],
-                    self._names[place].names,
-                    max(1, top),
-                    saved,
-                    reading=self._readings[place],
-                    chosen=chosen,
-                ),
-            )
-            for place, chosen in zip(self._chosen, self.choose(classes), strict=True)
+            (head.place, head.describer(top, saved, chosen))
+            for head, chosen in zip(self._asked, self.choose(classes), strict=True)
         ]
-
-    def _read(self, thresholds: float | str | Path | Sequence[float] | None) -> tuple[Reading, ...]:
-        """How the logits of each head are read; thresholds are those of `head`."""
-        readings = [Reading.of(head.activation, _channels(head)) for head in self.session.heads]
-        if thresholds is not None:
-            levels: Sequence[float]
-            if isinstance(thresholds, str | Path | int | float):
-                of = f"output '{self.head.output}'"
-                levels = read_thresholds(thresholds, self.classes, self.names.names, of)
-            else:
-                levels = thresholds
-            try:
-                readings[self._place] = Reading.of(self.head.activation, self.logits, levels)
-            except InputError as error:
-                raise InputError(f"{self.name}, output '{self.head.output}': {error}") from error
-        return tuple(readings)
-
-    def _place_of(self, output: str | None) -> int:
-        return 0 if output is None else place_of_head(self.rewrite, output)
-
-    def _resolve(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess | PreprocessError:
-        """How photos become inputs, or why the model takes none, which is no matter where it is given arrays."""
-        error = self._no_photos()
-        if error is not None and asked is not None:
-            raise error
-        return error if error is not None else self._resolve_photos(asked)
-
-    def _no_photos(self) -> PreprocessError | None:
-        inputs = self.session.inputs
-        if len(inputs.by_name) > 1:
-            return PreprocessError(
-                f"{self.name} takes {len(inputs.by_name)} inputs, {inputs.text}, and a photo is one: give an .npz file "
-                "that holds an array of each by its name."
-            )
-        try:
-            self.session.input.channels()
-        except PreprocessError as error:
-            return PreprocessError(f"{error} Photos cannot be given to it; an array (.npy) of that shape can.")
-        return None
-
-    def _resolve_photos(self, asked: Preprocess | str | Path | None) -> ResolvedPreprocess:
-        source = self.rewrite.source
-        if isinstance(asked, Preprocess):
-            return resolved_of(
-                asked,
-                "As given",
-                input_spec=self.session.input,
-                metadata=source.metadata,
-                proto=source.proto,
-                folder=source.folder,
-                sized=self.rewrite.size is not None,
-            )
-        return resolve_preprocess(
-            self.session.input,
-            request=str(asked) if asked is not None else None,
-            model_path=self.path,
-            metadata=source.metadata,
-            proto=source.proto,
-            sized=self.rewrite.size is not None,
-        )
 
     def __repr__(self) -> str:
         how = "none: arrays go in as they are"
@@ -597,11 +517,6 @@ def _session_kind(stitch: int) -> type[GridSession]:
             f"--stitch {stitch}: grids are stitched to be {FACTOR} times as fine, or left as they are (1)."
         )
     return GridSession if stitch == 1 else StitchedSession
-
-
-def _channels(head: HeadRecord) -> int:
-    """K, the number of a head's logits."""
-    return int(cast("int", head.grid_shape[1]))
 
 
 def _rewritten(loaded: LoadedModel, emit: Emit | str | None, class_token: ClassTokenWish | None) -> Rewrite:
