@@ -59,7 +59,8 @@ _PRELOADED = (
         "onnx_gapmil.cli.audit",
         "onnx_gapmil.cli.verify",
         "onnx_gapmil.auditing.text",
-        "onnx_gapmil.show.terminal.notes",
+        "onnx_gapmil.show.terminal.inspection_note",
+        "onnx_gapmil.show.terminal.rewrite_note",
     ),
     *(
         "onnx_gapmil.ort.quiet",

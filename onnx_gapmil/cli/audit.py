@@ -154,7 +154,7 @@ def command(
     from onnx_gapmil.auditing.sizes import alone, audit_sizes, parse_sizes
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.running.pipeline.tuning import tune_process
-    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.show.terminal.console import console
 
     tune_process()
     request = Request(

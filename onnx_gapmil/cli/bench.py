@@ -100,7 +100,7 @@ def command(
         print_json(report.to_json())
     else:
         from onnx_gapmil.benchmarking.text import bench_note
-        from onnx_gapmil.show.terminal.notes import console
+        from onnx_gapmil.show.terminal.console import console
 
         console().print(bench_note(report))
     if report.interrupted:

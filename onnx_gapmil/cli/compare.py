@@ -160,7 +160,7 @@ def command(
     """
     from onnx_gapmil.rewriting.sizing.record import parse_size
     from onnx_gapmil.running.pipeline.tuning import tune_process
-    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.show.terminal.console import console
     from onnx_gapmil.validation.comparing.compare import RESULTS, compare, compare_shard
     from onnx_gapmil.validation.comparing.request import CompareRequest, Side
     from onnx_gapmil.validation.comparing.text import compare_note

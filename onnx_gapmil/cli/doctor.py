@@ -41,7 +41,7 @@ def _print(diagnosis: Diagnosis) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.show.terminal.console import console
 
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)

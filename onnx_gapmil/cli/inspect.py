@@ -46,7 +46,8 @@ def command(
         print_json(found.to_json())
     else:
         from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
-        from onnx_gapmil.show.terminal.notes import console, inspection_note
+        from onnx_gapmil.show.terminal.console import console
+        from onnx_gapmil.show.terminal.inspection_note import inspection_note
 
         console().print(inspection_note(found))
         if class_token is not None and found.heads and all(head.class_token is None for head in found.heads):

@@ -121,7 +121,7 @@ class Teller(contextlib.ExitStack):
 
     def begin(self, conditions: RenderableType, done: int, total: int) -> None:
         """Before the first image."""
-        from onnx_gapmil.show.terminal.notes import console
+        from onnx_gapmil.show.terminal.console import console
 
         if not is_quiet():
             console(stderr=True).print(conditions)

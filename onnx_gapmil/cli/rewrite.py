@@ -98,7 +98,8 @@ def command(
         print_json(result.to_json())
     else:
         from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
-        from onnx_gapmil.show.terminal.notes import console, rewrite_note
+        from onnx_gapmil.show.terminal.console import console
+        from onnx_gapmil.show.terminal.rewrite_note import rewrite_note
 
         console().print(rewrite_note(result))
         if class_token is not None and all(head.class_token is None for head in result.heads):

@@ -54,7 +54,7 @@ def say_merged(merged: Merged, output: Path, *, as_json: bool) -> int:
     from onnx_gapmil.auditing.summary import AuditSummary
     from onnx_gapmil.auditing.text import audit_note
     from onnx_gapmil.prediction.merging import MergedPredictions
-    from onnx_gapmil.show.terminal.notes import console
+    from onnx_gapmil.show.terminal.console import console
     from onnx_gapmil.validation.comparing.text import compare_note
 
     found = merged.result

@@ -91,7 +91,8 @@ def _print(report: ProofReport, original: Path | None, rewritten: Path | None, a
         about = {name: str(path) if path is not None else None for name, path in names.items()}
         print_json({"schema_version": 1, **about, **found, "proof": proof})
     else:
-        from onnx_gapmil.show.terminal.notes import console, proof_note
+        from onnx_gapmil.show.terminal.console import console
+        from onnx_gapmil.show.terminal.rewrite_note import proof_note
 
         console().print(proof_note(report))
     return 0 if report.passed else 1

@@ -16,7 +16,7 @@ from rich.console import Console
 from onnx_gapmil import inspect
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.saving import save_model
-from onnx_gapmil.show.terminal.notes import inspection_note
+from onnx_gapmil.show.terminal.inspection_note import inspection_note
 from tests.helpers.support import text_model, weights
 
 HEAD = "p = GlobalAveragePool(f)  q = Flatten(p)  y = Gemm<transB=1>(q, d, b)"

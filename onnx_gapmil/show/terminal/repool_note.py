@@ -12,7 +12,7 @@ from onnx_gapmil.files.printable import visible
 from onnx_gapmil.rewriting.repool_result import said_logits
 from onnx_gapmil.rewriting.sizing.record import said_size
 from onnx_gapmil.show.terminal.left_behind import left_behind_note
-from onnx_gapmil.show.terminal.notes import proof_note
+from onnx_gapmil.show.terminal.rewrite_note import proof_note
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,7 +16,7 @@ from onnx_gapmil.rewriting.proof.as_deployed import Deployed, DeploymentProof, c
 from onnx_gapmil.rewriting.proof.graph_digest import output_digests
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
-from onnx_gapmil.show.terminal.notes import proof_note
+from onnx_gapmil.show.terminal.rewrite_note import proof_note
 from tests.helpers.deployed import deployed, quantized
 from tests.helpers.support import text_model, weights
 

@@ -13,7 +13,7 @@ from onnx_gapmil.rewriting.proof.algebra import WideGraph
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
-from onnx_gapmil.show.terminal.notes import proof_note
+from onnx_gapmil.show.terminal.rewrite_note import proof_note
 from tests.helpers.support import text_model, weights
 
 W, B = weights(5, 6), weights(5)

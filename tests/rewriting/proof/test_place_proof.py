@@ -20,7 +20,7 @@ from onnx_gapmil.rewriting.proof.report import ProofReport
 from onnx_gapmil.rewriting.record import write_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
-from onnx_gapmil.show.terminal.notes import proof_note
+from onnx_gapmil.show.terminal.rewrite_note import proof_note
 from tests.helpers.support import text_model, weights
 
 KERNEL = {"k": weights(6, 3, 4, 4), "w": weights(5, 6), "b": weights(5)}

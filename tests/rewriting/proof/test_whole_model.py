@@ -16,7 +16,7 @@ from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
-from onnx_gapmil.show.terminal.notes import proof_note
+from onnx_gapmil.show.terminal.rewrite_note import proof_note
 from tests.helpers.support import images, text_model, weights
 
 SQUARE = {"w": weights(6, 6), "b": weights(6)}
