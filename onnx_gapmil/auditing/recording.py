@@ -51,7 +51,7 @@ def record_batch(
         arranged: whether rows and columns of the grid are known; without them no place is measured.
         places: where its cells look, in pixels of the input.
         judged: the classes of a multi-label head whose scores are kept.
-        stitched: whether the grid is stitched of shifted runs, so that its mean is not the answer.
+        stitched: whether the grid is stitched of shifted runs, so that its mean is not that of the model's own cells.
         by_size: keep what sizes are compared by.
 
     Returns:
@@ -69,6 +69,8 @@ def record_batch(
         shares = grids.placeless_share(independent=reading.multi_label)
         try:
             answer = (grids.logits[row], grids.grid[row])
+            # The mean of the model's own cells; a repooled model's answer is by another pool.
+            mean = (grids.logits if grids.mean is None else grids.mean)[row] if stitched else None
             found = _record(
                 sample,
                 entry,
@@ -77,7 +79,7 @@ def record_batch(
                 arranged=arranged,
                 places=places,
                 judged=judged,
-                stitched=stitched,
+                mean=mean,
                 by_size=by_size,
             )
             if shares is not None and np.isfinite(shares[row]):
@@ -99,7 +101,7 @@ def _record(
     arranged: bool,
     places: Places,
     judged: Sequence[int],
-    stitched: bool,
+    mean: npt.NDArray[Any] | None,
     by_size: bool,
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
@@ -114,10 +116,11 @@ def _record(
     ranks = label_ranks(np.stack(list(pooled.values())), checked.labels)
     aggregated = dict(zip(pooled, ranks, strict=True))
     answered = answered_by(reading, scores, cells, judged)
-    if stitched:  # the mean of the model's own cells is its answer, and not that of these
-        aggregated["mean"] = label_ranks(above, checked.labels)
+    if mean is not None:
+        by_mean = with_two_classes(mean)
+        aggregated["mean"] = label_ranks(reading.above(by_mean), checked.labels)
         if answered is not None and "mean" in answered.pooled:
-            answered = replace(answered, pooled={**answered.pooled, "mean": answered.scores})
+            answered = replace(answered, pooled={**answered.pooled, "mean": tuple(by_mean[list(judged)].tolist())})
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
     return ImageRecord(
         image=sample.name,

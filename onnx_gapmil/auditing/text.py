@@ -287,9 +287,12 @@ def _several(summary: AuditSummary) -> list[str]:
     ]
 
 
-def _titled(name: str, pool: str) -> str:
-    """An aggregator's name, and whether it is the model's own; of a repooled model the mean is the vendor's."""
-    if name == pool:
+def _titled(name: str, summary: AuditSummary) -> str:
+    """An aggregator's name, and whether it is the model's own; of a repooled model the mean is the vendor's.
+
+    Of a stitched grid the mean alone is of the model's own cells.
+    """
+    if name == summary.head.pool and (name == "mean" or summary.stitch == 1):
         return f"{name} (the model's own)"
     return f"{name} (the vendor's)" if name == "mean" else name
 
@@ -300,7 +303,7 @@ def _aggregators(summary: AuditSummary) -> Table:
     if summary.multi_label is not None:
         table.add_column("mean average precision", justify="right")
         for name, values in summary.aggregators.items():
-            title = _titled(name, summary.head.pool)
+            title = _titled(name, summary)
             table.add_row(title, percent(values.mean_average_precision))
         return table
     five = _more_than_five(summary)
@@ -308,7 +311,7 @@ def _aggregators(summary: AuditSummary) -> Table:
         table.add_column(heading, justify="right")
     for name, values in summary.aggregators.items():
         table.add_row(
-            _titled(name, summary.head.pool),
+            _titled(name, summary),
             column_percent(values.top1),
             column_range(values.interval),
             *([column_percent(values.top5)] if five else []),

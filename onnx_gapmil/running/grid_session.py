@@ -210,13 +210,14 @@ class GridSession:
     def _fetched(self, head: HeadRecord, features: bool, outputs: Collection[str] | None) -> dict[str, str]:
         """The tensors of a head that a run fetches, by what they are."""
         named = head.by_name()
-        if head.pooled is not None:  # what a repooled model answers by
-            named["logits"] = named.pop("pooled")
+        if head.pooled is not None:  # what a repooled model answers by, beside the vendor's
+            named["mean"], named["logits"] = named["logits"], named.pop("pooled")
         if outputs is None:
             if not (features or self._features):
                 named.pop("features", None)
             return named
-        wanted = {"logits", *outputs, *(["features"] if features else []), *(["placeless"] if head.placeless else [])}
+        own = [*(["features"] if features else []), *(["placeless"] if head.placeless else [])]
+        wanted = {"logits", *outputs, *own, *(["mean"] if head.pooled is not None else [])}
         found = {key: name for key, name in named.items() if key.split(".")[0] in wanted}
         absent = wanted - {key.split(".")[0] for key in found} - ({"features"} if features else set())
         if absent:

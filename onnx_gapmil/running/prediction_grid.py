@@ -25,6 +25,8 @@ class PredictionGrid:
         output: the vendor's output that the head ends in.
         logits: (N, K), in the type that the model computes; of a repooled model what it answers by, which is another
             aggregator of the cells than their mean (`HeadRecord.pool`).
+        mean: (N, K), of a repooled model the vendor's logits, which are the mean over the model's own cells; None of
+            others, whose `logits` are that.
         grid: (N, K, H, W); under the "contribution" readout `grid.mean((2, 3))` is the vendor's logits up to rounding.
         features: the feature grid (N, C, H, W).
         argmax: the best class of each cell, (N, H, W) int64.
@@ -50,6 +52,7 @@ class PredictionGrid:
     classes_grid: Array | None = None
     scores: Mapping[str, Array] = field(default_factory=dict)
     placeless: Array | None = None
+    mean: Array | None = None
 
     def placeless_share(self, *, independent: bool) -> Array | None:
         """How much of each answer no place brings, (N,) from 0 to 1 (`onnx_gapmil.aggregate.placeless`).

@@ -4,7 +4,8 @@ The image runs once as it is, which gives the answer, and once for each of four 
 up or down, and left or right, so that the cells of two shifts lie half a step apart. What comes in at the border
 repeats the image's outermost pixels. Interleaved by their places the four grids are one of twice as many rows and
 columns, which covers what the grid covers. Each of its cells is what the network says of an image of the usual size;
-their mean is not the model's answer, which stays that of the unshifted image.
+no pool of them is the model's answer, which stays that of the unshifted image. So a repooled model is stitched as the
+vendor's is: its cells are the vendor's, and its own pool reads those of the unshifted image alone.
 
 Shift and stitch is how OverFeat made dense maps (arXiv 1312.6229), and fully convolutional networks discuss it
 (arXiv 1411.4038).
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 FACTOR = 2
 #: What is said of a stitched grid wherever it is shown.
 NOT_THE_ANSWER = (
-    "the grid is stitched of four shifted runs, twice as fine; its mean is not the model's answer, which is that of "
+    "the grid is stitched of four shifted runs, twice as fine; pooled it is not the model's answer, which is that of "
     "the unshifted image"
 )
 #: Arrays of a grid that are interleaved; all else of a run is the unshifted one's.
@@ -166,11 +167,6 @@ def _shifts(head: HeadRecord) -> Shifts:
         raise InputError(f"{of} have no known places in an image: {head.places.reason or head.note}".rstrip(": ") + ".")
     if head.position_dependent:
         raise InputError(f"{of} have weights of their own for each position, which a shifted image would not meet.")
-    if head.pool != "mean":
-        raise InputError(
-            f"{of} are pooled by '{head.pool}', an answer of one run's cells and not of stitched ones: stitch the "
-            "vendor's model, whose cells are the same."
-        )
     if head.resized_from is not None:
         raise InputError(f"{of} look at an image that the graph resizes itself: a shift is none of whole pixels.")
     return _halves(rows, of), _halves(columns, of)

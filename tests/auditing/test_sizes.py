@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from onnx_gapmil import Classifier, audit
+from onnx_gapmil import Classifier, audit, repool
 from onnx_gapmil.auditing.sizes import parse_sizes
 from onnx_gapmil.errors import InputError, ModelError
 from tests.helpers import scene_data as scenes
@@ -89,6 +89,24 @@ def test_a_stitched_audit_has_the_models_own_grid_beside_it(made: Path) -> None:
     assert first["maxboxacc_v2"] == plain["maxboxacc_v2"]
     assert found["head"]["grid_shape"][2:] == [8, 8]
     assert "not the model's answer" in found["head"]["note"]
+
+
+def test_a_repooled_models_mean_is_the_vendors_of_the_unshifted_image(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not the mean of the stitched cells, nor the model's own answer, which its pool gives of its own cells."""
+    vendors = audited(made, "vendors")
+    repool(made / "m.onnx", "max", output=made / "m.repooled.onnx")
+    (made / "m.repooled.onnx").rename(made / "m.onnx")
+    plain, found = audited(made, "plain"), audited(made, "all", stitch=2)
+    assert plain["top1"] != vendors["top1"]
+    assert found["top1"] == plain["top1"] == found["sizes"][0]["top1"]
+    assert found["aggregators"]["mean"] == vendors["aggregators"]["mean"] == plain["aggregators"]["mean"]
+    assert found["aggregators"]["max"] != plain["aggregators"]["max"]  # of four times as many cells
+    assert run("audit", made / "m.onnx", made / "data/labels.jsonl", "-o", made / "all", "--stitch", 2) == 0
+    said = capsys.readouterr().out
+    assert "mean (the vendor's)" in said
+    assert "max (the model's own)" not in said
 
 
 def test_a_run_that_was_stopped_goes_on_at_every_size(made: Path) -> None:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 
 from onnx_gapmil import repool
+from onnx_gapmil.aggregate.fitted import FittedPool
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.images.input_spec import InputSpec
 from onnx_gapmil.running.grid_session import GridSession
@@ -103,8 +104,26 @@ def test_what_cannot_be_stitched_is_one_sentence() -> None:
         StitchedSession(vendor()).run(np.zeros((1, 3, 16, 24), np.float32), outputs={"argmax"})
 
 
-def test_a_repooled_model_is_not_stitched(tmp_path: Path) -> None:
+FLEX = FittedPool("flex", (), {"positions": weights(4, 6), "scale": np.array([1.2]), "bias": weights(5, seed=2)})
+
+
+@pytest.mark.parametrize("pool", ["max", FLEX], ids=["max", "flex"])
+def test_a_repooled_models_answer_is_by_its_own_cells_and_its_grid_is_the_vendors(
+    pool: str | FittedPool, tmp_path: Path
+) -> None:
+    """Weights of positions too: the cells are the vendor's, which have none, and the pool reads the unshifted ones."""
     onnx.save(vendor(), tmp_path / "m.onnx")
-    repool(tmp_path / "m.onnx", "max", output=tmp_path / "r.onnx")
-    with pytest.raises(InputError, match="pooled by 'max'"):
-        StitchedSession(tmp_path / "r.onnx")
+    repool(tmp_path / "m.onnx", pool, output=tmp_path / "r.onnx")
+    batch = rng(4).standard_normal((2, 3, 16, 24)).astype(np.float32)
+    (found,) = StitchedSession(tmp_path / "r.onnx").run(batch, outputs={"grid"})
+    (plain,) = GridSession(tmp_path / "r.onnx").run(batch, outputs={"grid"})
+    (vendors,) = StitchedSession(tmp_path / "m.onnx").run(batch, outputs={"grid"})
+    assert plain.grid is not None
+    cells = plain.grid.reshape(2, 5, -1).astype(np.float64)
+    by_pool = cells.max(axis=-1) if pool == "max" else 1.2 * cells @ FLEX.arrays["positions"].ravel()
+    offset = 0 if pool == "max" else FLEX.arrays["bias"]
+    np.testing.assert_allclose(found.logits, by_pool + offset, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found.grid, vendors.grid)
+    assert found.mean is not None
+    np.testing.assert_array_equal(found.mean, vendors.logits)
+    assert vendors.mean is None

@@ -46,7 +46,7 @@ def aggregators(summary: AuditSummary) -> Markup:
         "Accuracy by aggregator",
         _reading(found, order[0], whose(summary)),
         plot(rows, axis, columns=("Cells pooled by", "top-1", "95 %", "top-5"), what="Top-1 accuracy by aggregator"),
-        "Each row pools the same cells of the same network in another way and takes the class with the highest score. "
+        f"{pooled_by_each(summary)} and takes the class with the highest score. "
         "Nothing is trained anew. The dot is top-1 accuracy, the line its 95 % bootstrap interval over images, the "
         f"dashed line {whose(summary)} mean.",
         "mean: the average over cells, which is what the vendor's network computes. maximum: the class's best cell. "
@@ -54,6 +54,13 @@ def aggregators(summary: AuditSummary) -> Markup:
         "softmax-weighted: cells weighted by their own strength. noisy-or: 1 − ∏(1 − p) over the cells' "
         "probabilities. generalized mean: (mean p³)^⅓. mean of cell probabilities: each cell votes after its softmax.",
     )
+
+
+def pooled_by_each(summary: AuditSummary) -> str:
+    """What each row pools: of a stitched grid the mean is that of the model's own cells."""
+    if summary.stitch > 1:
+        return "The mean is of the network's own cells. Each other row pools the stitched ones in another way"
+    return "Each row pools the same cells of the same network in another way"
 
 
 def _reading(found: Mapping[str, AggregatorFigures], best: str, whose: str) -> str:

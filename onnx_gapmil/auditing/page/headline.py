@@ -209,7 +209,7 @@ def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     if summary.head.pool != OWN:
         right = of_images(own.top1, outcome.images)
         return join(
-            f"The model is repooled by '{summary.head.pool}'; by the mean, the vendor's own way, the same cells are ",
+            f"The model is repooled by '{summary.head.pool}'; by the mean, the vendor's own way, it would be ",
             _strong(f"right for {count(right, 'image')}"),
             f" ({percent(own.top1)}).",
         )
@@ -217,10 +217,11 @@ def _aggregator_sentence(summary: AuditSummary, outcome: Outcome) -> Markup:
     share = found[best].top1
     more = of_images(share, outcome.images) - of_images(own.top1, outcome.images)
     if more > 0:
+        which = "stitched" if summary.stitch > 1 else "same"
         sure = "which may be chance" if may_be_chance(found[best], own) else "with no training"
         return join(
-            f"Pooling the same cells by {aggregator_name(best)} instead, the best of the other ways on these images, ",
-            "is right for ",
+            f"Pooling the {which} cells by {aggregator_name(best)} instead, the best of the other ways on these ",
+            "images, is right for ",
             _strong(f"{count(more, 'image')} more"),
             f" ({percent(share)}), {sure}.",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onnx_gapmil.auditing.page.aggregators import whose
+from onnx_gapmil.auditing.page.aggregators import pooled_by_each, whose
 from onnx_gapmil.auditing.page.wording import within
 from onnx_gapmil.auditing.summary import AuditSummary
 from onnx_gapmil.files.serial import to_json
@@ -116,7 +116,7 @@ def multi_label_aggregators(summary: AuditSummary, chance: float) -> Markup | No
             tag("ul", tag("li", tag("span", class_="swatch tick"), "a ranking by chance"), class_="legend inline"),
             plot(rows, axis, columns=("Cells pooled by", "mAP"), what="Mean average precision by aggregator"),
         ),
-        "Each row pools the same cells of the same network in another way, each class by itself with its sigmoid. "
+        f"{pooled_by_each(summary)}, each class by itself with its sigmoid. "
         f"Nothing is trained anew. The dashed line is {whose(summary)} mean.",
     )
 
