@@ -131,7 +131,8 @@ def look_alike(
     )
     if one is None or two is None or one.view.keys() != two.view.keys():
         return False
-    arrays = ((one.array(key), two.array(key)) for key in one.keys())
+    places = one.keys()  # but for the batch
+    arrays = ((one.array(key), two.array(key)) for key in places)
     return all(
         (first == first[:, :1]).all() and (second == first[:, :1]).all() and (first < UNKNOWN).all()
         for first, second in arrays

@@ -46,10 +46,9 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
         inputs = [instead.get(name, name) for name in names]
         if node.op == "Concat" and not all(build.is_constant(each) for each in inputs):
             # Concat does not broadcast: what is the same for all images stands beside what is not.
-            channels = (tensors.shapes.get(name, (1, 1))[1] for name in names)
+            counts = (tensors.shapes.get(name, (1, 1))[1] for name in names)
             inputs = [
-                _for_each_image(build, lifted, each, [count, 1, 1])
-                for each, count in zip(inputs, channels, strict=True)
+                _for_each_image(build, lifted, each, [count, 1, 1]) for each, count in zip(inputs, counts, strict=True)
             ]
         made = _repeated(build, node, inputs, tensors)
         if made is None:
