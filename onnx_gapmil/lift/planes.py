@@ -44,7 +44,7 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[Plan
     def holds(tensor: str, axes: tuple[int, int]) -> bool:
         """Whether two axes may be rows and columns: heads and channels are as many as tokens, too (CrossViT)."""
         shape = walk.trace.shapes[tensor]
-        return not is_told or any(shape[axis] == 1 or walk.holds_places(tensor, axis) for axis in axes)
+        return not is_told or all(shape[axis] == 1 or walk.holds_places(tensor, axis) for axis in axes)
 
     while queue and len(seen) < SEARCH_LIMIT:
         name = queue.popleft()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.coordinates.judging import look_alike
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.placing import cells_of, difference_of
@@ -24,6 +25,7 @@ from onnx_gapmil.lift.verdict import LiftStep
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
+    from onnx_gapmil.lift.coordinates.judging import CellPlaces
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.tokens.program import Attended
     from onnx_gapmil.lift.verdict import HeadRefused
@@ -128,9 +130,9 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     lifted = walk.lift(row)
     shape = walk.shape(walk.output)
     grids = lifted.features
-    looks = [cells_of(walk, grid) for grid in grids]
-    for grid, cells in zip(grids[1:], looks[1:], strict=True):
-        if (looks[0].places.known and cells.places.known) and (difference := difference_of(looks[0], cells)):
+    first = cells_of(walk, grids[0])
+    for grid in grids[1:]:
+        if difference := _difference(walk, (grids[0], first), grid):
             raise walk.refuse_at("different-views", grid.pool, f"{grid.pool}: it looks at other places: {difference}")
     for grid in grids:  # a pool that the token is joined with brings all of its map
         if own.placed.keys().isdisjoint(own.build.needed([grid.name])):
@@ -175,6 +177,24 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         # The last bit of a row that is computed anew decides which way some numbers are rounded.
         rounding=np.full(lifted.channels, np.inf) if own.program.rounded else None,
     )
+
+
+def _difference(walk: Lifting, one: tuple[FeatureGrid, CellPlaces], grid: FeatureGrid) -> str:
+    """In what the cells of an attention are others than those of the first one, for people; "" if they are the same.
+
+    What two attentions bring is added up cell by cell, so that the tokens must be the same ones in the same order: also
+    those whose places are no rows and columns, such as patches of which some were dropped.
+    """
+    first, looks = one
+    cells = cells_of(walk, grid)
+    if looks.places.known and cells.places.known:
+        return difference_of(looks, cells)
+    if looks.code or cells.code:
+        return ""  # they are no places, which the head is refused for
+    inputs = {entry.name: entry.traced for entry in walk.trace.inputs}
+    seen = walk.coordinates.get(first.source), walk.coordinates.get(grid.source)
+    alike = first.shape == grid.shape and look_alike(seen, (first.axes, grid.axes), first.shape, inputs)
+    return "" if alike else "its tokens are in another order, or others"
 
 
 def _refused(walk: TokenWalk, tensor: str, message: str) -> HeadRefused:

@@ -24,19 +24,23 @@ def multiply(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         raise own.refuse(node, "it transposes what it multiplies")
     names = [read.name for read in node.inputs]
     fixed = [own.walk.is_fixed(name) for name in names]
-    shapes = [own.walk.shape(name) for name in names]
     if fixed[1]:
         return (yield from _dense(own, node, tensor, box, row=0))
     if fixed[0]:
         return (yield from _dense(own, node, tensor, box, row=1))
-    if len(shapes[0]) != len(box.shape) or len(shapes[1]) != len(box.shape):
-        raise own.refuse(node, "it multiplies tensors of different rank")
+    return (yield from attention_of(own, node, box, (names[0], names[1])))
+
+
+def attention_of(own: Unrolling, node: gs.Node, box: Box, names: tuple[str, str]) -> Making:
+    """The product of two tensors that both depend on the image, along tokens or channels."""
     rank = len(box.shape)
+    if any(len(own.walk.shape(name)) != rank for name in names):
+        raise own.refuse(node, "it multiplies tensors of different rank")
     # attn @ V, and V^T @ attn^T.
     # A class token that stands alone (CaiT) is all that there is along that axis.
     for row, axis in ((0, rank - 2), (1, rank - 1)):
         if box.size[axis] == 1 and not box.is_cut(2 * rank - 3 - axis):
-            return (yield from _attention(own, node, tensor, box, row=row))
+            return (yield from _attention(own, node, box, names, row=row))
     raise own.refuse(node, "it multiplies two tensors of the image, and neither by tokens")
 
 
@@ -71,10 +75,10 @@ def gemm(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     return part_of(own, node, own.emit(node, inputs, own.size(whole), tensor, bends=bends), box, whole)
 
 
-def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int) -> Making:
+def _attention(own: Unrolling, node: gs.Node, box: Box, names: tuple[str, str], *, row: int) -> Making:
     """A row of weights over all tokens times their values; or a query times all keys, which is kept at its value."""
     rank = len(box.shape)
-    held, other = node.inputs[row].name, node.inputs[1 - row].name
+    held, other = names[row], names[1 - row]
     # Of the first factor the last axis is summed, of the second the last but one.
     summed = own.walk.shape(held)[-1 if row == 0 else -2]
     source = box.replaced(rank - 1 - row, summed, tuple(range(summed)))
@@ -86,18 +90,18 @@ def _attention(own: Unrolling, node: gs.Node, tensor: str, box: Box, *, row: int
     if own.walk.holds_places(other, axis):
         if float(node.attrs.get("alpha", 1.0)) != 1.0:
             raise own.refuse(node, "it scales what it brings")
-        return _brought(own, node, weights, other, axis, box, held)
+        return _brought(own, node, weights, other, axis, box)
     keys, width = tokens_of(own, node, other, rank - 1 - row)
-    return _scores(own, node, tensor, box, (weights, keys, width), row=row)
+    return _scores(own, node, box, (weights, keys, width), other, row=row)
 
 
-def _scores(own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tuple[str, str, int], *, row: int) -> str:
+def _scores(own: Unrolling, node: gs.Node, box: Box, operands: tuple[str, str, int], other: str, *, row: int) -> str:
     """A query by all keys: one product of matrices for all heads, so that the keys lie as the trunk's layer made them.
 
     A query of C channels becomes (C, G), each head's own channels in its column.
     """
     query, keys, width = operands
-    program, other = own.program, node.inputs[1 - row].name
+    program = own.program
     shape = own.walk.shape(other)
     tokens = shape[-1 if row == 0 else -2]
     groups = math.prod(shape[:-2]) // own.batch
@@ -111,17 +115,15 @@ def _scores(own: Unrolling, node: gs.Node, tensor: str, box: Box, operands: tupl
     if factor != 1.0:  # ONNX Runtime's FusedMatMul
         given = [name, program.constant(np.asarray(factor, dtype))]
         name = program.node("Mul", given, (batch, groups, tokens), dtype, frozen=True)
-    del tensor
     return name if own.size(box) == (batch, groups, tokens) else own.reshaped(name, own.size(box))
 
 
-def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box, held: str) -> str:
+def _brought(own: Unrolling, node: gs.Node, weights: str, values: str, axis: int, box: Box) -> str:
     """What all tokens bring to this one."""
     shape = own.walk.shape(values)
     tokens = shape[axis]
     groups = math.prod(shape[:-2]) // own.batch
     read, width = tokens_of(own, node, values, axis)
-    del held
     attended = Attended(weights, read, values, axis, groups, tokens, width // groups, own.walk.describe(node))
     return bring(own, node, attended, own.size(box))
 

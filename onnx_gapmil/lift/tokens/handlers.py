@@ -9,6 +9,7 @@ from onnx_gapmil.lift.tokens.contracting import gemm, multiply
 from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm, standard
 from onnx_gapmil.lift.tokens.integers import dequantize, multiply_integers, quantize
 from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
+from onnx_gapmil.lift.tokens.operators_on_integers import ON_INTEGERS
 from onnx_gapmil.lift.tokens.pointwise import (
     FUNCTIONS,
     LINEAR_REDUCTIONS,
@@ -50,6 +51,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         **{(domain, "DequantizeLinear"): dequantize for domain in ("", _RUNTIME)},
         ("", "DynamicQuantizeLinear"): quantize,
         ("", "MatMulInteger"): multiply_integers,
+        **ON_INTEGERS,
         ("", "Attention"): standard,
         (_RUNTIME, "Attention"): attention,
         (_RUNTIME, "MultiHeadAttention"): multi_head,

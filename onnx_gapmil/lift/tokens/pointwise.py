@@ -44,7 +44,7 @@ def _operands(own: Unrolling, node: gs.Node, box: Box) -> Generator[tuple[str, B
 def elementwise(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     """The same of the operands' rows."""
     rows = yield from _operands(own, node, box)
-    made = own.emit(node, rows, own.size(box), tensor, bends=_bends(own, node, rows))
+    made = own.emit(node, rows, own.size(box), tensor, bends=bends(own, node.op, rows))
     imaged = [row for row in rows if not own.is_same_for_all(row)]
     if node.op in ("Div", "Mul") and imaged and all(_is_one_number(own, row) for row in imaged):
         own.program.sizes.add(made)
@@ -56,21 +56,21 @@ def _is_one_number(own: Unrolling, row: str) -> bool:
     return row in own.program.sizes or math.prod(own.shape(row)) <= own.batch
 
 
-def _bends(own: Unrolling, node: gs.Node, rows: list[str]) -> bool:
+def bends(own: Unrolling, op: str, rows: list[str]) -> bool:
     """Whether an elementwise operator is no linear function of what it is made of, with norms kept at their size.
 
     A factor that depends on the image is a norm where it is one number for each token, else a gate; spelled out, GELU
     is one, of which all but the factor itself may be kept already.
     """
-    if node.op in SUMS:
+    if op in SUMS:
         return False
-    if node.op not in PRODUCTS:
+    if op not in PRODUCTS:
         return True
     imaged = [row for row in rows if not own.is_same_for_all(row)]
     wide = [row for row in imaged if not _is_one_number(own, row)]
-    if node.op == "Mul":
+    if op == "Mul":
         return len(wide) > 1
-    if node.op == "Div":
+    if op == "Div":
         return rows[1] in wide or (rows[1] in imaged and own.is_same_for_all(rows[0]))
     return rows[0] in imaged
 

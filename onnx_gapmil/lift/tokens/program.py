@@ -91,6 +91,8 @@ class Program:
         attended: by the tensor of its result.
         rounded: the same.
         ranges: by a tensor of the vendor's that is quantized by its own range, scale and zero point.
+        integers: by a tensor of integers of the vendor's that an operator on integers made, and that is read, scale and
+            zero point: tensors of one float each.
         origins: for rows that are a part of a tensor of the vendor's, which one and which part.
         sources: tensors of the vendor's that attentions read all tokens of.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
@@ -106,6 +108,7 @@ class Program:
     attended: dict[str, Attended] = field(default_factory=dict)
     rounded: dict[str, Rounded] = field(default_factory=dict)
     ranges: dict[str, tuple[str, str]] = field(default_factory=dict)
+    integers: dict[str, tuple[str, str]] = field(default_factory=dict)
     origins: dict[str, tuple[str, Box]] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     selections: dict[str, str] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.tokens.integers import is_of_integers, real_of_integers
 from onnx_gapmil.lift.tokens.moving import MOVERS
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def tokens_of(own: Unrolling, node: gs.Node, tensor: str, axis: int) -> tuple[st
         way = step
     if best is None:
         raise own.refuse(node, f"the tokens of '{tensor}' lie in no order that is known")
-    return _gathered(own, node, *best, shape[axis])
+    name, width = _gathered(own, node, *best, shape[axis])
+    if is_of_integers(own, tensor):
+        name = real_of_integers(own, node, best[0].tensor, name)
+    return name, width
 
 
 def _back(own: Unrolling, way: _Way) -> _Way | None:

@@ -7,6 +7,7 @@ read instead:
 2. the sums that the trunk's branches are added to. Two of the vendor's operators read such a sum already, so that the
    runtime fuses nothing away that a third could miss. That is true of the runtimes that were tried and no promise of
    theirs; the ladder goes up where it fails (`onnx_gapmil.rewriting.attachment.rungs`);
+   What an operator on integers makes is fused no further, so that one reader is enough of that;
 3. what a dense layer of floats makes of all tokens before its bias is added, where the batch is open: there ONNX
    Runtime leaves product and sum apart. Of a fixed batch it makes a Gemm of both, which rounds otherwise.
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.quantization import FLOAT
 from onnx_gapmil.rewriting.attachment.fences import fence
 
@@ -42,10 +44,15 @@ def read_rows(walk: TokenWalk, *, sums: bool) -> dict[str, str]:
         folded = row in program.fixed and not walk.batch_is_open
         if not program.holds(row) or folded or not _is_static(walk, box):
             continue
-        if tensor in program.sources or (sums and (_is_sum(walk, tensor) or _is_product(walk, tensor))):
+        is_read = tensor in program.integers or _is_sum(walk, tensor) or _is_product(walk, tensor)
+        if tensor in program.sources or (sums and is_read):
             # Beside the keys, which are read behind a fence, so that the scores of both need none of their own.
             source = fence(build, tensor, len(box.shape)) if tensor in program.sources else tensor
             taken = _part(build, source, box)
+            if tensor in program.integers:
+                step, zero = program.integers[tensor]
+                real = build.node("Cast", [taken], to=elem_type(FLOAT))
+                taken = build.node("Mul", [build.node("Sub", [real, zero]), step])
             shape = walk.shape(row)
             if box.size != shape:
                 taken = build.reshape(taken, [-1 if walk.batch_is_open else shape[0], *shape[1:]])

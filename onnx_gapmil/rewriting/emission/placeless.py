@@ -43,18 +43,29 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
             continue
         if _is_pooled(node, tensors):
             continue  # a value that is kept
-        made = _repeated(build, node, [instead.get(name, name) for name in names], tensors)
+        inputs = [instead.get(name, name) for name in names]
+        if node.op == "Concat" and not all(build.is_constant(each) for each in inputs):
+            # Concat does not broadcast: what is the same for all images stands beside what is not.
+            counts = (tensors.shapes.get(name, (1, 1))[1] for name in names)
+            inputs = [
+                _for_each_image(build, lifted, each, [count, 1, 1]) for each, count in zip(inputs, counts, strict=True)
+            ]
+        made = _repeated(build, node, inputs, tensors)
         if made is None:
             return None
         instead[out] = made
     if lifted.name not in instead:
         return None
     part = build.reshape(instead[lifted.name], [-1, lifted.channels])
+    return _for_each_image(build, lifted, part, [lifted.channels])
+
+
+def _for_each_image(build: GraphBuilder, lifted: Lifted, part: str, shape: list[int]) -> str:
+    """What is the same for all images, once for each: (N, *shape) of a constant (1, *shape); else the tensor itself."""
     if lifted.batch == 1 or not build.is_constant(part):
         return part
-    # Nothing on its way depends on the image: it is the same for all.
     images = build.node("Gather", [build.node("Shape", [lifted.name]), build.ints([0])], axis=0)
-    return build.node("Expand", [part, build.node("Concat", [images, build.ints([lifted.channels])], axis=0)])
+    return build.node("Expand", [part, build.node("Concat", [images, build.ints(shape)], axis=0)])
 
 
 def _is_pooled(node: gs.Node, tensors: Tensors) -> bool:
