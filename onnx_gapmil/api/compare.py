@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import key_of, path_of, place_of, text_of
 from onnx_gapmil.api.on_ray import run_job
-from onnx_gapmil.files.remote import given_place
+from onnx_gapmil.api.places import takes_urls
+from onnx_gapmil.files.urls import given_place
 from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.running.shards import shard_of
 from onnx_gapmil.validation.cluster.jobs import CompareJob
@@ -84,6 +85,10 @@ def compare(
 ) -> ShardResult: ...
 
 
+@takes_urls(
+    read=("old", "new", "names", "names_new", "class_map", "class_map_new", "preprocess", "preprocess_new"),
+    folder="output",
+)
 def compare(
     old: str | Path,
     new: str | Path,

@@ -13,7 +13,8 @@ from onnx_gapmil.data import open_data
 from onnx_gapmil.data.photos import FoundPhoto, locate_photos
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
-from onnx_gapmil.files.remote import is_url, open_url
+from onnx_gapmil.files.remote import open_url
+from onnx_gapmil.files.urls import is_url, said
 from onnx_gapmil.files.wording import of_are
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
@@ -208,7 +209,7 @@ def _without_labels(
         raise DataError("--preprocess auto is found out from labelled images, and these have no labels.")
     found = locate_photos([str(request.data)])
     root, shots = _shots(request.data, found)
-    source = f"Images in {request.data}: {len(shots):,}, without labels."
+    source = f"Images in {said(str(request.data))}: {len(shots):,}, without labels."
     samples = tuple(RawSample(shot.image, shot.name, ()) for shot in shots)
     data = DataSet(samples, "images", root, source, notes=notes)
     alignment = align(
