@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any, ParamSpec, TypeVar
 
+from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.urls import is_url
 
 P = ParamSpec("P")
@@ -37,7 +38,7 @@ def takes_urls(
                 return function(*args, **kwargs)
             from onnx_gapmil.files.staging import Results
 
-            with Results() as results:
+            with watched_reads(), Results() as results:
                 for name, value in given.arguments.items():
                     if not _has_url(value):
                         continue

@@ -43,8 +43,10 @@ def local_path(given: str | Path) -> Path:
     if isinstance(found, Path):
         return found
     if found.is_dir():
-        return _fetch_folder(found)
-    return _fetch(found)
+        return fetch_folder(found)
+    path = _fetch(found)
+    protect([found], "was read in this run")
+    return path
 
 
 def is_copy(path: Path) -> bool:
@@ -67,7 +69,19 @@ def fetch_beside(path: Path, names: Iterable[str]) -> None:
         return
     found = [(place.parent / name).normal() for name in names]
     _at_once([other for other in found if other.is_file()])
-    protect(found, "belongs to the model beside it")
+
+
+def protect_beside(path: Path, others: Iterable[Path]) -> None:
+    """Keep what lies beside the origin of a copy from being written over, whether it was fetched or not.
+
+    Args:
+        path: a file; of one that is no copy nothing is done.
+        others: where copies would lie of what is kept.
+    """
+    place = _places.get(path)
+    if place is not None:
+        beside = ((place.parent / os.path.relpath(other, path.parent)).normal() for other in others)
+        protect(beside, "belongs to the model beside it")
 
 
 def mirror(place: RemotePath) -> Path:
@@ -92,8 +106,12 @@ def is_untouched(path: Path) -> bool:
     return path.stat().st_mtime_ns < _LAST_TAG
 
 
-def _fetch_folder(place: RemotePath) -> Path:
-    """Copy a folder with all that is in it."""
+def fetch_folder(place: RemotePath) -> Path:
+    """Copy a folder with all that is in it.
+
+    Raises:
+        InputError: it cannot be fetched.
+    """
     folder = mirror(place)
     make_folder(folder)
     note_origin(folder, str(place))
@@ -121,7 +139,6 @@ def _fetch(place: RemotePath, *, told: bool = True) -> Path:
             _download(place, path, tag)
     except (OSError, ValueError) as error:
         raise InputError(f"{place}: cannot be fetched ({getattr(error, 'strerror', None) or error}).") from error
-    protect([place], "was read in this run")
     return path
 
 

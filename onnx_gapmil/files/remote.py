@@ -309,7 +309,6 @@ class RemotePath(Blob):
         """
         with _told():
             self._store.system.get_file(self._path, str(file))
-        note_read_place(str(self))
 
     def load_from(self, file: Path) -> None:
         """Put a file's bytes there.
@@ -328,7 +327,7 @@ class RemotePath(Blob):
     def remove(self) -> None:
         """Remove what is there; see `load_from`."""
         with _told():
-            self._store.system.rm_file(self._path)
+            self._store.system.rm(self._path)
 
     def make(self) -> None:
         """Make a folder in one that is there, where the store has folders at all; never a bucket."""

@@ -11,7 +11,7 @@ from typing import Self
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import require_replaceable
-from onnx_gapmil.files.mirroring import is_untouched, local_path, mirror
+from onnx_gapmil.files.mirroring import fetch_folder, is_untouched, mirror
 from onnx_gapmil.files.remote import RemotePath, open_url
 from onnx_gapmil.files.urls import given_place, note_origin
 from onnx_gapmil.files.writing import PART, make_folder
@@ -101,7 +101,7 @@ class Results:
         make_folder(path if folder else path.parent)
         kept = sum(1 for _ in _made(path))
         if folder and not kept and any(entry.name in STATE for entry in target.iterdir()):
-            local_path(str(given))
+            fetch_folder(target)
         self._staged[path] = target
         if kept:
             self._tell(f"In {path} lies what an earlier run made for {target}; this one goes on from there.")

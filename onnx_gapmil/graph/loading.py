@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.memory import available_memory
-from onnx_gapmil.files.mirroring import fetch_beside, local_path
+from onnx_gapmil.files.mirroring import fetch_beside, local_path, protect_beside
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.sidecars import sidecars, stating_files
 from onnx_gapmil.files.urls import said
@@ -159,6 +159,7 @@ def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
     files = _external_files(proto, path)
     protect((path, *files), "is part of the model")
     protect(sidecars(path), "belongs to the model beside it")
+    protect_beside(path, (path, *files, *sidecars(path)))
     return replace(loaded, size=size + sum(files.values()), data_files=tuple(files))
 
 
