@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
 _USER = re.compile(r"(?<=://)[^/?#@\s]+@")
-_QUERY = re.compile(r"(?<=[?&;])([^=&;\s'\"]+)=[^&;\s'\"]*(?=[&;\s'\"]|$)")
+_QUERY = re.compile(r"(?<=[?&;])([^=&;\s'\"]+)=[^&;\s'\"]*?(?=[&;\s'\"]|[:.,)]*$)")
 _WITH_QUERY = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"?]*\?[^\s'\"]*")
 
 _origins: dict[str, str] = {}

@@ -18,6 +18,7 @@ from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.cache import cache_folder
 from onnx_gapmil.files.remote import RemotePath
 from onnx_gapmil.graph.loading import load_model
+from tests.end_to_end.test_remote import WholeFiles, served
 from tests.helpers import layouts
 from tests.helpers.scene_data import MODEL
 from tests.helpers.verbs import files, run, run_json
@@ -272,3 +273,21 @@ def test_without_the_extra_results_say_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     assert run("audit", MODEL, photos, "-o", "s3://bucket/out") == 2
     assert "pip install 'onnx-gapmil[remote]'" in capsys.readouterr().err
+
+
+def test_secrets_of_a_url_are_never_told(
+    tmp_path: Path, model_folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with served(model_folder, WholeFiles) as web:
+        model = f"{web.replace('://', '://me:s3cr3t@')}/m.onnx?sig=s3cr3t"
+        data = f"{web.replace('://', '://me:s3cr3t@')}/none.csv?sig=s3cr3t"
+        assert run("audit", model, photos, "-o", tmp_path / "out") == 0
+        assert run("audit", model, photos, "-o", tmp_path / "part", "--shard", "0/1") == 0
+        assert run("audit", model, data, "-o", tmp_path / "none") == 2
+        assert run("inspect", model.replace("m.onnx", "none.onnx")) == 2
+    told = capsys.readouterr()
+    written = [path.read_text("utf-8", "replace") for path in tmp_path.glob("*/**/*") if path.is_file()]
+    leaks = [text[max(0, text.index("s3cr3t") - 60) :][:90] for text in (told.out, told.err, *written) if "s3cr3t" in text]
+    assert leaks == []
+    summary = json.loads((tmp_path / "out/summary.json").read_text("utf-8"))
+    assert summary["model"].endswith("/m.onnx?sig=***")
