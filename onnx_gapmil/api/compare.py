@@ -51,6 +51,7 @@ class CompareOptions(TypedDict, total=False):
     page_classes: int | None
     restart: bool
     no_guess: bool
+    fast_decode: bool
     progress: Callable[[int, int], None] | None
     class_token: ClassTokenWish | None
     size: tuple[int, int] | int | str | None
@@ -117,6 +118,7 @@ def compare(
     page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
+    fast_decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | None = None,
@@ -160,6 +162,7 @@ def compare(
             there; the most telling 12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
         progress: called now and then with the images done and all images.
         class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten or repooled file decides by
             itself.
@@ -214,6 +217,7 @@ def compare(
         provider=provider,
         batch=batch,
         no_guess=no_guess,
+        fast_decode=fast_decode,
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:

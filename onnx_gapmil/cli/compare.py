@@ -13,6 +13,7 @@ from onnx_gapmil.cli.options import (
     batch_option,
     class_token_option,
     data_place,
+    fast_decode_option,
     json_option,
     no_guess_option,
     print_json,
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
     thresholds_option,
     click.option("--thresholds-new", metavar="P|FILE", help="The same of NEW. Default: --thresholds."),
+    fast_decode_option,
     no_guess_option,
     provider_option,
     class_token_option,
@@ -128,6 +130,7 @@ def command(
     label_offset_new: int | None,
     preprocess: str | None,
     no_guess: bool,
+    fast_decode: bool,
     preprocess_new: str | None,
     head: str | None,
     head_new: str | None,
@@ -200,6 +203,7 @@ def command(
         provider=provider,
         batch=batch,
         no_guess=no_guess,
+        fast_decode=fast_decode,
     )
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import CompareJob

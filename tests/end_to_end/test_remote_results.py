@@ -287,7 +287,9 @@ def test_secrets_of_a_url_are_never_told(
         assert run("inspect", model.replace("m.onnx", "none.onnx")) == 2
     told = capsys.readouterr()
     written = [path.read_text("utf-8", "replace") for path in tmp_path.glob("*/**/*") if path.is_file()]
-    leaks = [text[max(0, text.index("s3cr3t") - 60) :][:90] for text in (told.out, told.err, *written) if "s3cr3t" in text]
+    leaks = [
+        text[max(0, text.index("s3cr3t") - 60) :][:90] for text in (told.out, told.err, *written) if "s3cr3t" in text
+    ]
     assert leaks == []
     summary = json.loads((tmp_path / "out/summary.json").read_text("utf-8"))
     assert summary["model"].endswith("/m.onnx?sig=***")

@@ -188,7 +188,9 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             (old, new), (request.old, request.new), aggregators, prepared, strict=True
         )
     ]
-    return Sides(sides[0], sides[1], alignment, shots, data, (*data.notes, *said), same=request.same)
+    return Sides(
+        sides[0], sides[1], alignment, shots, data, (*data.notes, *said, *_decoding(request)), same=request.same
+    )
 
 
 def _prepare_new(request: CompareRequest, new: Classifier) -> PreparedData:
@@ -229,7 +231,7 @@ def _without_labels(
         )
         for classifier, side, aggregator in zip((old, new), (request.old, request.new), aggregators, strict=True)
     ]
-    return Sides(sides[0], sides[1], alignment, shots, data, notes, same=request.same)
+    return Sides(sides[0], sides[1], alignment, shots, data, (*notes, *_decoding(request)), same=request.same)
 
 
 def _shots(data: Path | str, found: Sequence[FoundPhoto]) -> tuple[Place, tuple[Shot, ...]]:
@@ -278,6 +280,11 @@ def _name(path: Path, root: Path) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _decoding(request: CompareRequest) -> tuple[str, ...]:
+    """What is to be said of a decoding that is not exact."""
+    return ("Large JPEGs were decoded smaller than they are (--fast-decode), for both models.",) * request.fast_decode
+
+
 def _given(side: Side) -> bool:
     return side.class_map is not None or side.offset is not None
 
@@ -296,6 +303,7 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         head=side.head,
         batch=request.batch,
         no_guess=request.no_guess,
+        fast_decode=request.fast_decode,
         class_token=side.class_token,
         thresholds=side.thresholds,
         size=side.size,
