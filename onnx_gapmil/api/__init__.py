@@ -15,6 +15,7 @@ from onnx_gapmil.api.fit_auxiliary import fit_auxiliary
 from onnx_gapmil.api.fit_pool import fit_pool
 from onnx_gapmil.api.merge import merge
 from onnx_gapmil.api.predict import predict
+from onnx_gapmil.api.repool import repool
 from onnx_gapmil.api.rewrite import rewrite
 from onnx_gapmil.api.verify import verify
 from onnx_gapmil.api.view import view
@@ -46,7 +47,6 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.inspection import Inspection, inspect
 from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.repool_result import Repool
-from onnx_gapmil.rewriting.repooling import repool
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.prediction_grid import PredictionGrid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
-from onnx_gapmil.files.remote import given_place
+from onnx_gapmil.files.urls import given_place
 
 
 def path_of(value: str | Path | None) -> Path | None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import path_of, place_of, text_of
 from onnx_gapmil.api.on_ray import run_job
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.auditing.audit import audit_shard
 from onnx_gapmil.auditing.preparation import Request
 from onnx_gapmil.auditing.sizes import alone, parse_sizes
 from onnx_gapmil.auditing.sizes import audit_sizes as run_audit
-from onnx_gapmil.files.remote import given_place
+from onnx_gapmil.files.urls import given_place
 from onnx_gapmil.running.shards import shard_of
 from onnx_gapmil.validation.cluster.jobs import AuditJob
 
@@ -61,6 +62,7 @@ def audit(
 ) -> ShardResult: ...
 
 
+@takes_urls(read=("model", "names", "class_map", "preprocess", "thresholds"), folder="output")
 def audit(
     model: str | Path,
     data: str | Path,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.api.arguments import path_of, place_of, text_of
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.errors import InputError
-from onnx_gapmil.files.remote import given_place
+from onnx_gapmil.files.urls import given_place
 from onnx_gapmil.validation.checking.check import check as run_check
 from onnx_gapmil.validation.checking.measuring import DataRequest
 from onnx_gapmil.validation.checking.policy import Policy
@@ -19,6 +20,22 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.checking.result import CheckReport
 
 
+@takes_urls(
+    read=(
+        "model",
+        "policy",
+        "audit",
+        "compare",
+        "baseline",
+        "against",
+        "names",
+        "class_map",
+        "preprocess",
+        "thresholds",
+    ),
+    files=("junit", "attestation"),
+    folder="output",
+)
 def check(
     model: str | Path,
     policy: Policy | str | Path,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import key_of, path_of, place_of, text_of
 from onnx_gapmil.api.on_ray import run_job
-from onnx_gapmil.files.remote import given_place
+from onnx_gapmil.api.places import takes_urls
+from onnx_gapmil.files.urls import given_place
 from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.running.shards import shard_of
 from onnx_gapmil.validation.cluster.jobs import CompareJob
@@ -50,6 +51,7 @@ class CompareOptions(TypedDict, total=False):
     page_classes: int | None
     restart: bool
     no_guess: bool
+    fast_decode: bool
     progress: Callable[[int, int], None] | None
     class_token: ClassTokenWish | None
     size: tuple[int, int] | int | str | None
@@ -84,6 +86,10 @@ def compare(
 ) -> ShardResult: ...
 
 
+@takes_urls(
+    read=("old", "new", "names", "names_new", "class_map", "class_map_new", "preprocess", "preprocess_new"),
+    folder="output",
+)
 def compare(
     old: str | Path,
     new: str | Path,
@@ -112,6 +118,7 @@ def compare(
     page_classes: int | None = None,
     restart: bool = False,
     no_guess: bool = False,
+    fast_decode: bool = False,
     progress: Callable[[int, int], None] | None = None,
     class_token: ClassTokenWish | None = None,
     size: tuple[int, int] | int | str | None = None,
@@ -155,6 +162,7 @@ def compare(
             there; the most telling 12 at most if None.
         restart: begin anew, even if an unfinished run could go on.
         no_guess: refuse a preprocessing that would be a guess; what ``auto`` finds on labelled images is none.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
         progress: called now and then with the images done and all images.
         class_token: lift heads that read a class token, of both; see `rewrite`. A rewritten or repooled file decides by
             itself.
@@ -209,6 +217,7 @@ def compare(
         provider=provider,
         batch=batch,
         no_guess=no_guess,
+        fast_decode=fast_decode,
     )
     told = progress if progress is not None else lambda _done, _total: None
     if ray is not None:

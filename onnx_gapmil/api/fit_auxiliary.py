@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.api.arguments import path_of, text_of
+from onnx_gapmil.api.arguments import path_of, place_of, text_of
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.auditing.preparation import Request
+from onnx_gapmil.files.urls import given_place
 from onnx_gapmil.fitting.pooling.wish import FitWish
 from onnx_gapmil.validation.refitting.auxiliary import refit_auxiliary
 from onnx_gapmil.validation.refitting.request import FitRequest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.refitting.auxiliary_result import AuxiliaryFit
 
 
+@takes_urls(read=("model", "names", "class_map", "preprocess", "thresholds"), files=("output",))
 def fit_auxiliary(
     model: str | Path,
     data: str | Path,
@@ -82,8 +85,8 @@ def fit_auxiliary(
     request = FitRequest(
         data=Request(
             model=Path(model),
-            data=Path(data),
-            labels=path_of(labels),
+            data=given_place(data),
+            labels=place_of(labels),
             names=path_of(names),
             class_map=path_of(class_map),
             offset=label_offset,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.api.arguments import path_of
+from onnx_gapmil.api.arguments import path_of, place_of
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.validation.merging import merge as run_merge
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.result import Comparison
 
 
+@takes_urls(read=("folders", "model"), folder="output")
 def merge(
     folders: Sequence[str | Path],
     output: str | Path,
@@ -48,6 +50,6 @@ def merge(
         gallery=gallery,
         page_classes=page_classes,
         model=path_of(model),
-        data=path_of(data),
+        data=place_of(data),
     )
     return merged.result

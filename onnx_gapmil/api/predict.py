@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast, overload
 
 from onnx_gapmil.api.arguments import path_of
 from onnx_gapmil.api.on_ray import run_job
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.prediction.page.written import PageWish
@@ -77,6 +78,7 @@ def predict(
 ) -> MergedPredictions: ...
 
 
+@takes_urls(read=("model", "names", "preprocess", "thresholds"), folder="output")
 def predict(
     model: str | Path | onnx.ModelProto,
     images: str | Path | Sequence[str | Path],

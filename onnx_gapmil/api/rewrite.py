@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.validation.certificate.certified import rewrite_certified
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.result import Rewrite
 
 
+@takes_urls(files=("output", "certificate"))
 def rewrite(
     model: ModelSource,
     output: str | Path | None = None,

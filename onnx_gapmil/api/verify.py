@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.api.arguments import path_of
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.rewriting.verbs import verify as run_verify
 from onnx_gapmil.validation.certificate.replay import replay
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.report import ProofReport
 
 
+@takes_urls(read=("certificate",))
 def verify(
     original: ModelSource | None = None,
     rewritten: ModelSource | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.api.places import takes_urls
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.rewriting.sizing.record import parse_size
 from onnx_gapmil.viewing.view import make_server, serve
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 
+@takes_urls(read=("model", "new", "names", "names_new", "preprocess", "preprocess_new"))
 def view(
     model: str | Path,
     photos: str | Path | Sequence[str | Path] = (),

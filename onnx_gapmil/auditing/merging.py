@@ -31,7 +31,7 @@ def merge_audit(
     gallery: int = 300,
     page_classes: int | None = None,
     model: Path | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
 ) -> tuple[AuditSummary, Sequence[str]]:
     """Write the whole audit: all figures from the shards' records; the images of the gallery are run once more.
 

@@ -15,6 +15,7 @@ from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.identity import is_unchanged
 from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.version import __version__
@@ -131,13 +132,13 @@ def identity(request: Request, classifier: Classifier) -> Identity:
     """What has to be the same for a run to go on."""
     source = classifier.rewrite.source
     return Identity(
-        model=str(request.model),
-        data=str(request.data),
+        model=said(request.model),
+        data=said(request.data),
         labels=_text(request.labels),
         names=_text(request.names),
         class_map=_text(request.class_map),
         offset=request.offset,
-        preprocess=request.preprocess,
+        preprocess=said(request.preprocess) if request.preprocess is not None else None,
         provider=request.provider,
         head=request.head,
         batch=batch_size(classifier.session, request.batch),
@@ -310,4 +311,4 @@ def _content(path: Path) -> str | None:
 
 
 def _text(path: Path | str | None) -> str | None:
-    return str(path) if path is not None else None
+    return said(path) if path is not None else None

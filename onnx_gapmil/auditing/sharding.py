@@ -11,6 +11,7 @@ from onnx_gapmil.auditing.preparation import AUTO, Request
 from onnx_gapmil.auditing.resuming import IDENTITY_WORDS, identity
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.serial import from_json, to_json
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.ort.cpu import cpu_name, thread_count
 from onnx_gapmil.running.shards import ShardResult
 
@@ -52,7 +53,7 @@ def shard_result(
         images=len(measured.prepared.samples),
         done=measured.images,
         failed=measured.failed,
-        folder=str(output),
+        folder=said(output),
         machine=machine(),
         identity=identity_of(request, classifier, measured.prepared),
         details={"request": to_json(request)},
@@ -81,7 +82,7 @@ def identity_of(request: Request, classifier: Classifier, prepared: PreparedData
     }
 
 
-def request_of(result: ShardResult, model: Path | None, data: Path | None) -> Request:
+def request_of(result: ShardResult, model: Path | None, data: Path | str | None) -> Request:
     """What a shard was asked for.
 
     Args:

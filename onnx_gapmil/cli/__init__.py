@@ -175,7 +175,7 @@ def _in_own_process(arguments: list[str]) -> int:
 def _run(invocation: Invocation) -> int:
     begin_call()
     try:
-        with watched_reads():
+        with watched_reads(), invocation.results:
             result = group.main(
                 args=list(invocation.arguments),
                 prog_name="onnx-gapmil",

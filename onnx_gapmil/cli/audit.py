@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FOLDER,
     batch_option,
     class_token_option,
     data_place,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path),
+        type=WRITTEN_FOLDER,
         default=Path("gapmil_audit"),
         show_default=True,
         metavar="FOLDER",
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
     names_option,
     click.option(
         "--class-map",
-        type=click.Path(path_type=Path),
+        type=READ,
         metavar="FILE",
         help="Which class of the model each label means, where names and numbers do not tell: JSON or CSV.",
     ),

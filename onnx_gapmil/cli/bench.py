@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.failure import INTERRUPTED
-from onnx_gapmil.cli.options import json_option, model_argument, print_json, verb_options
+from onnx_gapmil.cli.options import (
+    WRITTEN_FILE,
+    json_option,
+    model_argument,
+    print_json,
+    verb_options,
+)
 from onnx_gapmil.cli.output import is_quiet, say
 from onnx_gapmil.errors import InputError
 
@@ -56,9 +62,7 @@ if TYPE_CHECKING:
     ),
     click.option("--no-memory", is_flag=True, help="Leave peak memory out: it takes a fresh process for each graph."),
     json_option,
-    click.option(
-        "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON to this file too."
-    ),
+    click.option("-o", "--output", type=WRITTEN_FILE, metavar="FILE", help="Write the JSON to this file too."),
 )
 def command(
     model: Path,

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FILE,
+    WRITTEN_FOLDER,
     batch_option,
     class_token_option,
     data_place,
@@ -24,12 +27,12 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import say, tell
 from onnx_gapmil.cli.progress import PhotoProgress
+from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.urls import said
 
 if TYPE_CHECKING:
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.validation.checking.result import CheckReport
-
-_FILE = click.Path(path_type=Path)
 
 
 @click.command(name="check")
@@ -37,22 +40,22 @@ _FILE = click.Path(path_type=Path)
     model_argument,
     click.option(
         "--policy",
-        type=_FILE,
+        type=READ,
         default=Path("gapmil.toml"),
         show_default=True,
         metavar="FILE",
         help="The policy, in TOML.",
     ),
     click.option("--init", is_flag=True, help="Write a policy from an audit: today's figures less their interval."),
-    click.option("--audit", type=_FILE, metavar="OUT", help="Results of audit."),
-    click.option("--compare", type=_FILE, metavar="OUT", help="Results of compare, whose NEW is MODEL."),
-    click.option("--baseline", type=_FILE, metavar="SUMMARY", help="summary.json that MODEL must not fall behind."),
+    click.option("--audit", type=READ, metavar="OUT", help="Results of audit."),
+    click.option("--compare", type=READ, metavar="OUT", help="Results of compare, whose NEW is MODEL."),
+    click.option("--baseline", type=READ, metavar="SUMMARY", help="summary.json that MODEL must not fall behind."),
     click.option("--data", type=data_place, metavar="DATA", help="Labelled images: run the audit first."),
-    click.option("--against", type=_FILE, metavar="OLD", help="With --data: compare OLD with MODEL first, too."),
+    click.option("--against", type=READ, metavar="OLD", help="With --data: compare OLD with MODEL first, too."),
     click.option(
         "-o",
         "--output",
-        type=_FILE,
+        type=WRITTEN_FOLDER,
         default=Path("gapmil_check"),
         show_default=True,
         metavar="FOLDER",
@@ -60,7 +63,7 @@ _FILE = click.Path(path_type=Path)
     ),
     click.option("--labels", type=data_place, metavar="FILE", help="Labels of the images in the folder DATA."),
     names_option,
-    click.option("--class-map", type=_FILE, metavar="FILE", help="Which class each label means: JSON or CSV."),
+    click.option("--class-map", type=READ, metavar="FILE", help="Which class each label means: JSON or CSV."),
     click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
     click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
     head_option("to judge"),
@@ -70,8 +73,8 @@ _FILE = click.Path(path_type=Path)
     class_token_option,
     batch_option,
     click.option("--allow-unjudged", is_flag=True, help="A rule that cannot be judged only warns."),
-    click.option("--junit", type=_FILE, metavar="FILE", help="Write JUnit XML, for Jenkins, GitLab and others."),
-    click.option("--attestation", type=_FILE, metavar="FILE", help="Write an unsigned in-toto statement."),
+    click.option("--junit", type=WRITTEN_FILE, metavar="FILE", help="Write JUnit XML, for Jenkins, GitLab and others."),
+    click.option("--attestation", type=WRITTEN_FILE, metavar="FILE", help="Write an unsigned in-toto statement."),
     json_option,
 )
 def command(
@@ -133,6 +136,8 @@ def command(
         else None
     )
     if init:
+        if said(policy) != str(policy):
+            raise InputError(f"{said(policy)} is a URL: a draft is written to a file of this machine, to be edited.")
         with _Progress() as progress:
             draft(model, policy, audit=audit, request=request, progress=progress.tell)
         if as_json:

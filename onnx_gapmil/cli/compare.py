@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FOLDER,
     batch_option,
     class_token_option,
     data_place,
+    fast_decode_option,
     json_option,
     no_guess_option,
     print_json,
@@ -34,18 +37,16 @@ if TYPE_CHECKING:
     from onnx_gapmil.validation.comparing.running import Progress
     from onnx_gapmil.validation.comparing.sides import Sides
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command(name="compare")
 @verb_options(
-    click.argument("old", type=_FILE, metavar="OLD"),
-    click.argument("new", type=_FILE, metavar="NEW"),
+    click.argument("old", type=READ, metavar="OLD"),
+    click.argument("new", type=READ, metavar="NEW"),
     click.argument("data", type=data_place, metavar="DATA"),
     click.option(
         "-o",
         "--output",
-        type=_FILE,
+        type=WRITTEN_FOLDER,
         default=Path("gapmil_compare"),
         show_default=True,
         metavar="FOLDER",
@@ -53,14 +54,14 @@ _FILE = click.Path(path_type=Path)
     ),
     click.option("--labels", type=data_place, metavar="FILE", help="Labels of the images in the folder DATA."),
     click.option("--unlabelled", is_flag=True, help="DATA is images without labels: files, a folder or a glob."),
-    click.option("--names", type=_FILE, metavar="FILE", help="Class names. Default: a file beside the model."),
-    click.option("--names-new", type=_FILE, metavar="FILE", help="The same of NEW. Default: --names."),
+    click.option("--names", type=READ, metavar="FILE", help="Class names. Default: a file beside the model."),
+    click.option("--names-new", type=READ, metavar="FILE", help="The same of NEW. Default: --names."),
     click.option(
-        "--class-map", type=_FILE, metavar="FILE", help="Which class of the model each label means: JSON or CSV."
+        "--class-map", type=READ, metavar="FILE", help="Which class of the model each label means: JSON or CSV."
     ),
     click.option(
         "--class-map-new",
-        type=_FILE,
+        type=READ,
         metavar="FILE",
         help="The same of NEW; of images without labels, which class of NEW each class of OLD is.",
     ),
@@ -85,6 +86,7 @@ _FILE = click.Path(path_type=Path)
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
     thresholds_option,
     click.option("--thresholds-new", metavar="P|FILE", help="The same of NEW. Default: --thresholds."),
+    fast_decode_option,
     no_guess_option,
     provider_option,
     class_token_option,
@@ -128,6 +130,7 @@ def command(
     label_offset_new: int | None,
     preprocess: str | None,
     no_guess: bool,
+    fast_decode: bool,
     preprocess_new: str | None,
     head: str | None,
     head_new: str | None,
@@ -200,6 +203,7 @@ def command(
         provider=provider,
         batch=batch,
         no_guess=no_guess,
+        fast_decode=fast_decode,
     )
     if ray is not None:
         from onnx_gapmil.validation.cluster.jobs import CompareJob

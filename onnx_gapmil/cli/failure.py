@@ -19,6 +19,7 @@ from onnx_gapmil.cli.output import document_begun, say, say_document, silence
 from onnx_gapmil.cli.supervising import STOPPED, LateError, StoppedError
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.files.printable import visible
+from onnx_gapmil.files.urls import said, said_text
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 
 USAGE = 2
@@ -41,15 +42,30 @@ class Invocation:
         arguments: as they were given.
         debug: show tracebacks.
         verb: the verb's context, once its parameters were read.
+        results: is closed when the verb has ended, and then puts results behind URLs.
     """
 
     arguments: tuple[str, ...] = ()
     debug: bool = False
     verb: click.Context | None = field(default=None)
+    results: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 def report_failure(error: BaseException, invocation: Invocation) -> int:
-    """Tell the user what went wrong and return the exit code."""
+    """Tell the user what went wrong and return the exit code; then what is kept of the work all the same."""
+    code = _report(error, invocation)
+    for note in _notes(error):
+        say(visible(note), err=True, copies=True)
+    return code
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What was noted on an error, or on what click made its own of."""
+    cause = error.__cause__
+    return [*getattr(error, "__notes__", ()), *(getattr(cause, "__notes__", ()) if cause is not None else ())]
+
+
+def _report(error: BaseException, invocation: Invocation) -> int:
     if isinstance(error, BrokenPipeError | PipeClosedError):
         silence(sys.stdout)
         return BROKEN_PIPE
@@ -106,7 +122,7 @@ def refusal_json(error: UnsupportedHeadError, invocation: Invocation) -> str:
     return json_text(
         {
             "schema_version": 1,
-            "model": None if model is None else os.fspath(model),
+            "model": None if model is None else said(os.fspath(model)),
             "refusal": error.refusal.to_json(),
         },
         indent=2,
@@ -158,7 +174,7 @@ def _print_error(code: str, message: str, invocation: Invocation, advice: str | 
     """The error as JSON on stdout, where JSON was asked for."""
     if not _json_wanted(invocation):
         return
-    message = " ".join(message.split())
+    message = said_text(" ".join(message.split()))
     if advice is None:
         advice = message.rpartition("; ")[2] if "; " in message else ""
     # NumPy, for which our own JSON asks, would take longer than all else that fails here.

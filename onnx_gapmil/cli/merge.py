@@ -6,20 +6,24 @@ from pathlib import Path
 
 import click
 
-from onnx_gapmil.cli.options import json_option, verb_options
+from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FOLDER,
+    data_place,
+    json_option,
+    verb_options,
+)
 from onnx_gapmil.cli.output import tell
 from onnx_gapmil.cli.sharding import say_merged
-
-_FOLDER = click.Path(path_type=Path)
 
 
 @click.command(name="merge")
 @verb_options(
-    click.argument("folders", nargs=-1, required=True, type=_FOLDER, metavar="OUT..."),
+    click.argument("folders", nargs=-1, required=True, type=READ, metavar="OUT..."),
     click.option(
         "-o",
         "--output",
-        type=_FOLDER,
+        type=WRITTEN_FOLDER,
         default=Path("gapmil_merged"),
         show_default=True,
         metavar="FOLDER",
@@ -37,8 +41,8 @@ _FOLDER = click.Path(path_type=Path)
         metavar="N",
         help="Keep the cells of N classes of each of these images in report.html. Default: as audit and compare do.",
     ),
-    click.option("--model", type=_FOLDER, metavar="FILE", help="Of an audit, the model, if it lies elsewhere now."),
-    click.option("--data", type=_FOLDER, metavar="DATA", help="The labelled images, if they lie elsewhere now."),
+    click.option("--model", type=READ, metavar="FILE", help="Of an audit, the model, if it lies elsewhere now."),
+    click.option("--data", type=data_place, metavar="DATA", help="The labelled images, if they lie elsewhere now."),
     json_option,
 )
 def command(
@@ -47,7 +51,7 @@ def command(
     gallery: int | None,
     page_classes: int | None,
     model: Path | None,
-    data: Path | None,
+    data: Path | str | None,
     as_json: bool,
 ) -> int:
     """Put the results of shards together: of audit, compare or predict, each run with --shard i/N.

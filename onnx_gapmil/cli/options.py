@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnx_gapmil.cli.output import say_document
+from onnx_gapmil.cli.failure import Invocation
+from onnx_gapmil.cli.output import before_document, say_document, tell
 from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,14 +20,63 @@ if TYPE_CHECKING:
 _LARGEST_BATCH = 4096
 
 
+class _Place(click.ParamType):  # type: ignore[type-arg]
+    """A file or a folder, given as a path or a URL; a verb is handed a path of this machine in both cases."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path; see `click.ParamType`."""
+        from onnx_gapmil.files.urls import is_url
+
+        return self.local(value, ctx) if is_url(value) else Path(value)
+
+    def local(self, url: str, ctx: click.Context | None) -> Path:
+        """The path that stands for a URL."""
+        raise NotImplementedError
+
+
+class _Read(_Place):
+    """What is read: fetched at once, a folder with all that is in it."""
+
+    def local(self, url: str, ctx: click.Context | None) -> Path:
+        """The copy."""
+        from onnx_gapmil.files.mirroring import local_path
+
+        return local_path(url)
+
+
+class _Written(_Place):
+    """What is written: made here, and put there when the verb has done its work."""
+
+    def local(self, url: str, ctx: click.Context | None) -> Path:
+        """Where it is made."""
+        from onnx_gapmil.files.staging import Results
+
+        invocation = ctx.find_object(Invocation) if ctx is not None else None
+        if invocation is None:
+            raise InputError(f"{url}: results go behind a URL from the command line alone.")
+        results = Results(lambda said: tell(said, copies=True))
+        place = results.folder(url) if self.name == "folder" else results.file(url)
+        invocation.results.enter_context(results)
+        before_document(results.put)
+        return place
+
+
+READ = _Read("path")
+WRITTEN_FILE = _Written("file")
+WRITTEN_FOLDER = _Written("folder")
+
+
 def data_place(value: str) -> Path | str:
     """A path, or a URL as it is written: `Path` would make one slash of its two."""
-    from onnx_gapmil.files.remote import given_place
+    from onnx_gapmil.files.urls import given_place
 
     return given_place(value)
 
 
-model_argument = click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+model_argument = click.argument("model", type=READ, metavar="MODEL")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of text.")
 provider_option = click.option(
     "--provider",
@@ -64,7 +114,7 @@ def _batch_size(context: click.Context, parameter: click.Parameter, value: str) 
 
 names_option = click.option(
     "--names",
-    type=click.Path(path_type=Path),
+    type=READ,
     metavar="FILE",
     help="Class names: one a line, JSON, or ImageNet's synset words; they are of the head with that many classes. Of "
     "one logit two names, or the one that it is for. Default: a file beside the model, or what it states.",

@@ -6,11 +6,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 
 from onnx_gapmil.files.printable import visible_lines
+from onnx_gapmil.files.urls import said_text
 
 
 @dataclass
@@ -21,11 +22,13 @@ class _Call:
         quiet: only results and errors are said.
         begun: a document was begun on stdout, so that no other may follow.
         follow: is told when that happens.
+        before: are called before a document is begun, for what has to be true by then.
     """
 
     quiet: bool = False
     begun: bool = False
     follow: Callable[[], None] = lambda: None
+    before: list[Callable[[], None]] = field(default_factory=list)
 
 
 _call = _Call()
@@ -34,6 +37,7 @@ _call = _Call()
 def begin_call() -> None:
     """Forget what an earlier call in this process asked for and printed."""
     _call.quiet = _call.begun = False
+    _call.before.clear()
 
 
 def set_quiet(wanted: bool) -> None:
@@ -51,6 +55,11 @@ def follow_document(follow: Callable[[], None]) -> None:
     _call.follow = follow
 
 
+def before_document(before: Callable[[], None]) -> None:
+    """Have something done before the document of this call is begun: an error of it is then the document."""
+    _call.before.append(before)
+
+
 def note_document() -> None:
     """A document is begun on stdout."""
     _call.begun = True
@@ -66,17 +75,19 @@ def say_document(parts: Iterable[str]) -> None:
     """Print the call's one JSON document on stdout, in parts."""
     for part in parts:
         if not _call.begun:
+            while _call.before:
+                _call.before.pop()()
             note_document()
-        say(part, end=False)
+        say(part, end=False, copies=True)
 
 
-def tell(text: str) -> None:
-    """Say on stderr what is neither a result nor an error: nothing with ``--quiet``."""
+def tell(text: str, *, copies: bool = False) -> None:
+    """Say on stderr what is neither a result nor an error: nothing with ``--quiet``; see `say`."""
     if not _call.quiet:
-        say(text, err=True)
+        say(text, err=True, copies=copies)
 
 
-def say(text: str, *, err: bool = False, end: bool = True, bold: bool = False) -> None:
+def say(text: str, *, err: bool = False, end: bool = True, bold: bool = False, copies: bool = False) -> None:
     """Print a line or several; what would steer the terminal is spelled out.
 
     Args:
@@ -84,11 +95,12 @@ def say(text: str, *, err: bool = False, end: bool = True, bold: bool = False) -
         err: on stderr, where what cannot be written is lost.
         end: end the line.
         bold: on a terminal.
+        copies: call copies of what is behind URLs by their own paths, and not by the URLs.
     """
     stream = sys.stderr if err else sys.stdout
     if stream is None:  # a program without a terminal, as Windows has them
         return
-    shown = visible_lines(text)
+    shown = visible_lines(text if copies else said_text(text))
     if bold and stream.isatty():
         shown = click.style(shown, bold=True)
     try:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FOLDER,
     batch_option,
     class_token_option,
     fast_decode_option,
@@ -62,14 +64,14 @@ def _kinds(context: click.Context, parameter: click.Parameter, value: tuple[str,
     click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path),
+        type=WRITTEN_FOLDER,
         default=Path("gapmil_output"),
         show_default=True,
         metavar="FOLDER",
         help="Where pictures, arrays and predictions.json go.",
     ),
     names_option,
-    click.option("--labels", type=click.Path(path_type=Path), hidden=True),
+    click.option("--labels", type=READ, hidden=True),
     head_option("to show (the others are left out)"),
     click.option(
         "--classes",

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
+    WRITTEN_FILE,
     batch_option,
     class_token_option,
+    data_place,
     head_option,
     json_option,
     model_argument,
@@ -57,19 +60,17 @@ _TAKES = "with --fit"
         "position and channel), head or head:AGGREGATOR (the last linear layer), sac or sac:TENSOR,... (auxiliary "
         "classifiers on earlier maps: a further output with a finer grid).",
     ),
-    click.option(
-        "--data", type=click.Path(path_type=Path), metavar="DATA", help=f"{_TAKES}: the labelled images, as for audit."
-    ),
+    click.option("--data", type=data_place, metavar="DATA", help=f"{_TAKES}: the labelled images, as for audit."),
     click.option(
         "--labels",
-        type=click.Path(path_type=Path),
+        type=data_place,
         metavar="FILE",
         help=f"{_TAKES}: labels of the images in the folder DATA.",
     ),
     click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path),
+        type=WRITTEN_FILE,
         metavar="FILE",
         help="Where to write. Default: MODEL.repooled.onnx beside the model.",
     ),
@@ -101,7 +102,7 @@ _TAKES = "with --fit"
     names_option,
     click.option(
         "--class-map",
-        type=click.Path(path_type=Path),
+        type=READ,
         metavar="FILE",
         help=f"{_TAKES}: which class of the model each label means.",
     ),

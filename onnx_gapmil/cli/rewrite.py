@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    WRITTEN_FILE,
     class_token_option,
     head_option,
     json_option,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path),
+        type=WRITTEN_FILE,
         metavar="FILE",
         help="Where to write. Default: MODEL.gapmil.onnx beside the model.",
     ),
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     ),
     click.option(
         "--certificate",
-        type=click.Path(path_type=Path),
+        type=WRITTEN_FILE,
         metavar="FILE",
         help="Write what was proved, bound to the files: verify --certificate replays it anywhere.",
     ),

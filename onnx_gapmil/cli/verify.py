@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
     head_option,
     json_option,
     no_guess_option,
@@ -17,6 +18,7 @@ from onnx_gapmil.cli.options import (
     verb_options,
 )
 from onnx_gapmil.cli.output import say
+from onnx_gapmil.files.urls import said
 
 if TYPE_CHECKING:
     from onnx_gapmil.rewriting.proof.report import ProofReport
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
 
 @click.command(name="verify")
 @verb_options(
-    click.argument("original", type=click.Path(path_type=Path), required=False),
-    click.argument("rewritten", type=click.Path(path_type=Path), required=False),
+    click.argument("original", type=READ, required=False),
+    click.argument("rewritten", type=READ, required=False),
     click.argument("images", nargs=-1),
     click.option(
         "--certificate",
-        type=click.Path(path_type=Path),
+        type=READ,
         metavar="FILE",
         help="Replay a certificate of rewrite --certificate; the models are those that it names beside it, or those "
         "given.",
@@ -71,13 +73,17 @@ def command(
         return code
     if original is None:
         raise click.UsageError("name the ORIGINAL, or give --certificate FILE.")
+    from onnx_gapmil.files.mirroring import fetch_beside
     from onnx_gapmil.graph.loading import load_model
     from onnx_gapmil.rewriting.proof.photos import image_batches
     from onnx_gapmil.rewriting.saving import default_output_path
     from onnx_gapmil.rewriting.verbs import verify
 
     first = load_model(original)
-    second = rewritten if rewritten is not None else default_output_path(original)
+    second = rewritten
+    if second is None:
+        second = default_output_path(original)
+        fetch_beside(original, [second.name])
     batches = image_batches(first, images, preprocess, no_guess=no_guess) if images else []
     return _print(verify(first, second, batches=batches, provider=provider, head=head), original, second, as_json)
 
@@ -88,7 +94,7 @@ def _print(report: ProofReport, original: Path | None, rewritten: Path | None, a
         found = report.to_json()
         proof = {check.name: found.pop(check.name) for check in report.checks}
         names = {"model": original, "rewritten": rewritten}
-        about = {name: str(path) if path is not None else None for name, path in names.items()}
+        about = {name: said(path) if path is not None else None for name, path in names.items()}
         print_json({"schema_version": 1, **about, **found, "proof": proof})
     else:
         from onnx_gapmil.show.terminal.console import console

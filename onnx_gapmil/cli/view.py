@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnx_gapmil.cli.options import (
+    READ,
     class_token_option,
     head_option,
     json_option,
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     thresholds_option,
     preprocess_option,
     no_guess_option,
-    click.option(
-        "--names-new", type=click.Path(path_type=Path), metavar="FILE", help="Class names of NEW, as --names of MODEL."
-    ),
+    click.option("--names-new", type=READ, metavar="FILE", help="Class names of NEW, as --names of MODEL."),
     click.option("--preprocess-new", metavar="PRESET|FILE", help="How photos become inputs of NEW."),
     click.option("--head-new", metavar="OUTPUT", help="The output of NEW to show, of a model with several."),
     provider_option,

@@ -13,6 +13,7 @@ from onnx_gapmil.errors import LabelsError
 from onnx_gapmil.files.literals import parse_names
 from onnx_gapmil.files.sidecars import CONFIG_NAME, LABELS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.wording import count as counted
 from onnx_gapmil.files.wording import were
 from onnx_gapmil.files.yaml_text import read_yaml
@@ -67,7 +68,7 @@ def class_names(
         LabelsError: the file, or the first one beside the model, cannot be read or does not fit.
     """
     if isinstance(asked, str | Path):
-        source = f"Class names from {asked}, as asked for."
+        source = f"Class names from {said(asked)}, as asked for."
         return ClassNames(read_class_names(asked, count), source, read_wnids(asked, count))
     if asked is not None:
         if len(asked) != count:
@@ -191,7 +192,7 @@ def find_class_names(model_path: str | Path, count: int) -> ClassNames | None:
     for name in (*(f"{stem}.{name}" for stem in model_stems(model) for name in LABELS_NAMES), *LABELS_NAMES):
         path = model.parent / name
         if path.is_file():
-            names, source = read_class_names(path, count), f"Class names from {path}, beside the model."
+            names, source = read_class_names(path, count), f"Class names from {said(path)}, beside the model."
             return ClassNames(names, source, read_wnids(path, count))
     return _in_configuration(model, count)
 
@@ -208,12 +209,12 @@ def _in_configuration(model: Path, count: int) -> ClassNames | None:
         for key in ("id2label", "label_names"):
             names = parse_names(data.get(key))
             if names is not None and len(names) == count and not is_placeholder(names):
-                source = f"Class names from {path} ({key}), beside the model."
+                source = f"Class names from {said(path)} ({key}), beside the model."
                 return ClassNames(tuple(names), source, None)
     for path in (folder / name for folder in model_folders(model) for name in YAML_NAMES):
         found = parse_names(paddle_names(read_yaml(path, LabelsError))) if path.is_file() else None
         if found is not None and len(found) == count:
-            return ClassNames(tuple(found), f"Class names from {path} (label_list), beside the model.", None)
+            return ClassNames(tuple(found), f"Class names from {said(path)} (label_list), beside the model.", None)
     return None
 
 

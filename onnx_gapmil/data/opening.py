@@ -20,7 +20,8 @@ from onnx_gapmil.data.voc import find_annotations, read_voc
 from onnx_gapmil.data.yolo import find_config, is_config, read_yolo
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
-from onnx_gapmil.files.remote import Place, is_url, require_url
+from onnx_gapmil.files.remote import Place, require_url
+from onnx_gapmil.files.urls import is_url
 
 _XML_HERE = "annotations in XML, one file an image, are read from a local folder; copy it here."
 

@@ -11,7 +11,8 @@ from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shard
 from onnx_gapmil.data.shards.listing import ShardSet, is_pattern
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.blob import Source
-from onnx_gapmil.files.remote import RemotePath, is_url, require_url
+from onnx_gapmil.files.remote import RemotePath, require_url
+from onnx_gapmil.files.urls import is_url
 from onnx_gapmil.images.sources import FoundImage, locate_images, natural_key
 
 

@@ -7,6 +7,7 @@ by device and number, so that links, other spellings of a path and other cases o
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import threading
@@ -53,15 +54,27 @@ def note_read(status: os.stat_result, what: str = _READ) -> None:
                     run[key] = what
 
 
+def note_read_place(place: str, what: str = _READ) -> None:
+    """The same of what is behind a URL, as it is shown."""
+    key = _key_of_place(place)
+    with _lock:
+        for run in _runs:
+            if what is not _READ or key not in run:
+                run[key] = what
+
+
 def protect(paths: Iterable[Source | str], what: str = "is read in this run") -> None:
     """Keep files from being written over in all runs that go on, whether they are read or not; what is not there is
-    passed over. Of what lies inside a file, that file is kept."""
+    passed over. Of what lies inside a file, that file is kept; of what is behind a URL, what the URL names."""
     if not _runs:
         return
     held: set[Path] = set()
     for path in paths:
         if isinstance(path, Blob):
-            if path.holder is None or path.holder in held:
+            if path.holder is None:
+                note_read_place(str(path), what)
+                continue
+            if path.holder in held:
                 continue
             held.add(path.holder)
             path = path.holder
@@ -72,12 +85,18 @@ def protect(paths: Iterable[Source | str], what: str = "is read in this run") ->
         note_read(status, what)
 
 
-def require_replaceable(path: Path) -> None:
+def require_replaceable(path: Source) -> None:
     """Make sure that a file may be written under a name: nothing is there, or a regular file that nobody needs.
+
+    Args:
+        path: the file; or what a URL names, of which only that is asked whether it is read in this run.
 
     Raises:
         InputError: there is a link, a folder, a pipe or a device; or a file that is read in this run.
     """
+    if isinstance(path, Blob):
+        _require_unread(path, _key_of_place(str(path)))
+        return
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -91,7 +110,10 @@ def require_replaceable(path: Path) -> None:
         )
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path} is {kind_of(status)} and no file that can be written whole; choose another name.")
-    key = _key(status)
+    _require_unread(path, _key(status))
+
+
+def _require_unread(path: Source, key: int) -> None:
     with _lock:
         reason = next((run[key] for run in _runs if key in run), None)
     if reason is not None:
@@ -101,6 +123,10 @@ def require_replaceable(path: Path) -> None:
 def kind_of(status: os.stat_result) -> str:
     """What something is that is no regular file, with its article."""
     return next((name for test, name in _KINDS if test(status.st_mode)), "no regular file")
+
+
+def _key_of_place(place: str) -> int:
+    return -1 - int.from_bytes(hashlib.blake2b(place.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def _key(status: os.stat_result) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from onnx_gapmil.files.urls import said
+
 
 def json_text(value: Any, *, indent: int | None = None, compact: bool = False) -> str:
     """A value as JSON text, without a line break at its end.
@@ -43,5 +45,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if isinstance(value, PurePath):
-        return str(value)
+        return said(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")

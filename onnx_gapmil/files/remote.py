@@ -11,7 +11,7 @@ import io
 import posixpath
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
@@ -19,8 +19,9 @@ from urllib.parse import unquote, urlsplit
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Blob, TooLargeError
+from onnx_gapmil.files.guarding import note_read_place
+from onnx_gapmil.files.urls import without_secrets
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+(://|::.*://)")
 _TAGS = (
     "ETag",
     "etag",
@@ -39,32 +40,23 @@ _MAGIC = re.compile(r"[*?\[{]")
 _INSTALL = "pip install 'onnx-gapmil[remote]'"
 
 
-def is_url(text: str | Path) -> bool:
-    """Whether a text is a URL, or a chain of them (``zip://inner::s3://bucket/file.zip``), and no path."""
-    return isinstance(text, str) and _URL.match(text) is not None
-
-
-def given_place(text: str | Path) -> str | Path:
-    """What a user gave: a URL as it is, anything else as a path."""
-    return text if isinstance(text, str) and is_url(text) else Path(text)
-
-
 def require_url(url: str, error: type[InputError]) -> Place:
     """The place of a URL, where something is.
 
     Raises:
         InputError: of class `error`: it cannot be opened, or nothing is found there; of a pattern that is not asked.
     """
+    said = without_secrets(url)
     try:
         place = open_url(url)
         if isinstance(place, RemotePath) and not _MAGIC.search(place.name):
             place.require()
     except FileNotFoundError as cause:
-        raise error(f"{url}: nothing is found there; check the URL, and that its store can be reached.") from cause
+        raise error(f"{said}: nothing is found there; check the URL, and that its store can be reached.") from cause
     except InputError as cause:
         raise error(str(cause)) from cause
     except (OSError, ValueError) as cause:
-        raise error(f"{url}: cannot be read ({_reason(cause)}).") from cause
+        raise error(f"{said}: cannot be read ({_reason(cause)}).") from cause
     return place
 
 
@@ -76,17 +68,18 @@ def open_url(url: str) -> Path | RemotePath:
     """
     if url.startswith(("file://", "local://")) and "::" not in url:
         return Path(unquote(urlsplit(url).path))
+    said = without_secrets(url)
     try:
         import fsspec
     except ImportError as error:
-        raise InputError(f"{url}: URLs are read by fsspec, which is not installed: {_INSTALL}.") from error
+        raise InputError(f"{said}: URLs are read by fsspec, which is not installed: {_INSTALL}.") from error
     try:
         system, path = fsspec.core.url_to_fs(url)
         system.invalidate_cache()  # of an earlier data set in this process
     except ImportError as error:
-        raise InputError(f"{url}: {str(error).rstrip('.')}: {_INSTALL}.") from error
+        raise InputError(f"{said}: {str(error).rstrip('.')}: {_INSTALL}.") from error
     except Exception as error:
-        raise InputError(f"{url}: cannot be opened ({_reason(error)}).") from error
+        raise InputError(f"{said}: cannot be opened ({_reason(error)}).") from error
     _, chained, rest = url.partition("::")
     return RemotePath(_Store(system, chained + rest), path.rstrip("/") or path)
 
@@ -106,8 +99,8 @@ class _Store:
         self.parts: dict[str, bool] = {}
 
     def url(self, path: str) -> str:
-        """The URL of a path in this store."""
-        return f"{self.system.unstrip_protocol(path)}{self.behind}"
+        """The URL of a path in this store, without its secrets."""
+        return without_secrets(f"{self.system.unstrip_protocol(path)}{self.behind}")
 
     def listing(self, folder: str) -> dict[str, dict[str, Any]] | None:
         """What is in a folder, by name: fsspec's information of each; None where the store does not say."""
@@ -167,7 +160,8 @@ class RemotePath(Blob):
     @property
     def name(self) -> str:
         """The last part."""
-        return self._path.rstrip("/").rsplit("/", 1)[-1]
+        path = self._path.partition("?")[0] if self._store.is_web else self._path
+        return path.rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def stem(self) -> str:
@@ -273,6 +267,7 @@ class RemotePath(Blob):
         size = self._size()
         if size is not None and size > limit:
             raise TooLargeError(size, limit)
+        note_read_place(str(self))
         with _told():
             if size is not None:
                 return cast("bytes", self._store.system.cat_file(self._path))
@@ -284,6 +279,7 @@ class RemotePath(Blob):
 
     def read_part(self, start: int, size: int) -> bytes:
         """See `Blob.read_part`."""
+        note_read_place(str(self))
         with _told():
             return cast("bytes", self._store.system.cat_file(self._path, start=start, end=start + size))
 
@@ -301,15 +297,56 @@ class RemotePath(Blob):
         """A stream that reads what it is asked for; of the web, of all bytes, but where it is known to give parts."""
         if self._size() is None or (self._store.is_web and not self._store.parts.get(self._path)):
             return io.BytesIO(self.read(limit))
+        note_read_place(str(self))
         with _told():
             return cast("BinaryIO", self._store.system.open(self._path, "rb"))
 
+    def save_to(self, file: Path) -> None:
+        """Copy its bytes into a file of this machine, in parts.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or the file not written.
+        """
+        with _told():
+            self._store.system.get_file(self._path, str(file))
+
+    def load_from(self, file: Path) -> None:
+        """Put a file's bytes there.
+
+        Raises:
+            OSError, ValueError: it cannot be read, or its store says no.
+        """
+        with _told():
+            self._store.system.put_file(str(file), self._path)
+
+    def write(self, data: bytes) -> None:
+        """Put some bytes there; see `load_from`."""
+        with _told():
+            self._store.system.pipe_file(self._path, data)
+
+    def remove(self) -> None:
+        """Remove what is there; see `load_from`."""
+        with _told():
+            self._store.system.rm(self._path)
+
+    def make(self) -> None:
+        """Make a folder in one that is there, where the store has folders at all; never a bucket."""
+        if self._path.strip("/").count("/"):
+            with suppress(OSError, ValueError, NotImplementedError), _told():
+                self._store.system.mkdir(self._path, create_parents=False)
+
     def stamp(self) -> tuple[int, int, int]:
-        """Size, a number made of its tag (ETag) or time, and 0."""
+        """Size, a number of 56 bits made of its tag (ETag) or time, and 0."""
+        digest = hashlib.blake2b(str(self._tag()).encode(), digest_size=7).digest()
+        return int(self._store.info(self._path).get("size") or 0), int.from_bytes(digest, "big"), 0
+
+    def tagged(self) -> bool:
+        """Whether its store has a tag or a time of it, so that its `stamp` moves with its content."""
+        return self._tag() is not None
+
+    def _tag(self) -> object:
         known = self._store.info(self._path)
-        tag = next((known[name] for name in _TAGS if known.get(name) is not None), None)
-        digest = hashlib.blake2b(str(tag).encode(), digest_size=7).digest()
-        return int(known.get("size") or 0), int.from_bytes(digest, "big"), 0
+        return next((known[name] for name in _TAGS if known.get(name) is not None), None)
 
     def _size(self) -> int | None:
         size = self._store.info(self._path).get("size")
@@ -322,10 +359,14 @@ class RemotePath(Blob):
         return f"RemotePath({str(self)!r})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemotePath) and str(self) == str(other)
+        return isinstance(other, RemotePath) and self._key == other._key
 
     def __hash__(self) -> int:
         return hash(self._path)
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._path, self._store.url("")
 
     def __lt__(self, other: RemotePath) -> bool:
         return self._path < other._path
@@ -347,4 +388,4 @@ def _told() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip().split("\n")[0][:200] or type(error).__name__).rstrip(".")
+    return without_secrets((str(error).strip().split("\n")[0][:200] or type(error).__name__).rstrip("."))

@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.memory import shared
+from onnx_gapmil.files.mirroring import local_path
+from onnx_gapmil.files.urls import said, without_secrets
 
 T = TypeVar("T")
 _PLAIN = frozenset({str, int, float, bool, type(None)})
@@ -48,7 +51,9 @@ def to_json(value: object) -> Any:
     Raises:
         TypeError: there is something else in it, such as an array.
     """
-    if value is None or isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return without_secrets(value)
+    if value is None or isinstance(value, int | float):
         return value
     if isinstance(value, tuple | list):
         return [item if type(item) in _PLAIN else to_json(item) for item in value]
@@ -57,7 +62,7 @@ def to_json(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dict(_items(value))
     if isinstance(value, Path):
-        return str(value)
+        return said(value)
     raise TypeError(f"{value!r} of type {type(value).__name__} has no JSON form")
 
 
@@ -190,7 +195,7 @@ def _read(kind: Any, value: object, where: str) -> Any:
     if kind in _PLAIN:
         return _exactly(kind, value, where)
     if kind is Path:
-        return Path(str(_exactly(str, value, where)))
+        return _path(str(_exactly(str, value, where)), where)
     origin, parts = _generic(kind)
     if origin in (typing.Union, types.UnionType):
         return _one_of(parts, value, where)
@@ -212,6 +217,14 @@ def _read(kind: Any, value: object, where: str) -> Any:
 @functools.cache
 def _generic(kind: Any) -> tuple[Any, tuple[Any, ...]]:
     return typing.get_origin(kind), typing.get_args(kind)
+
+
+def _path(text: str, where: str) -> Path:
+    """A path; of one that stood for what is behind a URL, and was written as that, a copy made anew."""
+    try:
+        return local_path(text)
+    except InputError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _exactly(kind: type, value: object, where: str) -> object:

@@ -68,14 +68,23 @@ def left_behind(model: Path, written: Path) -> tuple[Path, ...]:
 
 def _stating(model: Path) -> dict[str, Path]:
     """The first file of each kind, by its name without the model's."""
-    own = [(f"{stem}.{kind}", kind) for kind in ("preprocess.json", *LABELS_NAMES) for stem in model_stems(model)]
-    names = [*own, *((name, name) for name in (*PREPROCESS_NAMES, *LABELS_NAMES, *YAML_NAMES))]
     found: dict[str, Path] = {}
     for folder in model_folders(model):
-        for name, kind in names:
+        for name, kind in _names_and_kinds(model):
             if (folder / name).is_file():
                 found.setdefault(kind, folder / name)
     return found
+
+
+def _names_and_kinds(model: Path) -> list[tuple[str, str]]:
+    own = [(f"{stem}.{kind}", kind) for kind in ("preprocess.json", *LABELS_NAMES) for stem in model_stems(model)]
+    return [*own, *((name, name) for name in (*PREPROCESS_NAMES, *LABELS_NAMES, *YAML_NAMES))]
+
+
+def stating_files(model: Path) -> list[str]:
+    """The files that may be read beside a model to know its preprocessing and names, as paths from its folder."""
+    folders = ("", "../")[: len(model_folders(model))]
+    return [f"{above}{name}" for above in folders for name, _ in _names_and_kinds(model)]
 
 
 def sidecars(model: Path) -> Iterator[Path]:

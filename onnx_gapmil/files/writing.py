@@ -115,8 +115,8 @@ def require_writable(folder: Path) -> None:
     """
     if was_url(folder) and not folder.is_dir():
         raise InputError(
-            f"{folder} is a URL, and a run is resumed, and kept from writing over what it reads, by files and locks of "
-            "this machine; name a folder, and upload it when the run is done."
+            f"{folder} was a URL before it became a path, which keeps one slash of its two; give it as a text, such as "
+            "'s3://bucket/out'."
         )
     try:
         status = folder.stat()

@@ -14,8 +14,10 @@ from google.protobuf.message import DecodeError, EncodeError
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.memory import available_memory
+from onnx_gapmil.files.mirroring import fetch_beside, local_path, protect_beside
 from onnx_gapmil.files.reading import read_bytes
-from onnx_gapmil.files.sidecars import sidecars
+from onnx_gapmil.files.sidecars import sidecars, stating_files
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.graph.counting import require_walkable
 from onnx_gapmil.graph.tensors import check_tensor, is_external, tensor_array, tensor_bytes
 from onnx_gapmil.graph.validation import validate_structure
@@ -61,7 +63,7 @@ class LoadedModel:
     @property
     def name(self) -> str:
         """The model's name for people: its path, or its graph's name."""
-        return str(self.path) if self.path is not None else (self.proto.graph.name or "model")
+        return said(self.path) if self.path is not None else (self.proto.graph.name or "model")
 
     @cached_property
     def metadata(self) -> dict[str, str]:
@@ -109,7 +111,7 @@ def load_model(model: ModelSource) -> LoadedModel:
     """Read a model from a path, or take one that is in memory; one that was read already is given back.
 
     Args:
-        model: path of an ``.onnx`` file, a ModelProto (which is not copied and not changed), or a `LoadedModel`.
+        model: path or URL of an ``.onnx`` file, a ModelProto (which is not copied and not changed), or a `LoadedModel`.
 
     Raises:
         ModelError: missing, empty, truncated or garbage file; a Git LFS pointer; a graph that is cyclic or
@@ -118,6 +120,8 @@ def load_model(model: ModelSource) -> LoadedModel:
     """
     if isinstance(model, LoadedModel):
         return model
+    if not isinstance(model, onnx.ModelProto):
+        model = local_path(model)
     with limited_for(model):
         return _loaded(model)
 
@@ -143,6 +147,7 @@ def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
         _check(loaded)
         return loaded
     path = Path(model)
+    fetch_beside(path, stating_files(path))
     data = read_bytes(
         path, ModelError, expected="an ONNX model", limit=MAX_PROTO_BYTES, inspect=partial(_inspect, path)
     )
@@ -154,6 +159,7 @@ def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
     files = _external_files(proto, path)
     protect((path, *files), "is part of the model")
     protect(sidecars(path), "belongs to the model beside it")
+    protect_beside(path, (path, *files, *sidecars(path)))
     return replace(loaded, size=size + sum(files.values()), data_files=tuple(files))
 
 
@@ -295,11 +301,16 @@ def _check(loaded: LoadedModel) -> None:
 def _external_files(proto: onnx.ModelProto, path: Path) -> dict[Path, int]:
     """The files of external data with their sizes, checked to hold every tensor that is said to lie in them."""
     files: dict[Path, int] = {}
+    asked: set[str] = set()
     for tensor in model_tensors(proto):
         if not is_external(tensor):
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}
         location = entries.get("location", "")
+        _require_inside(path, location, tensor.name)
+        if location not in asked:
+            asked.add(location)
+            fetch_beside(path, [location])
         file = _resolve_beside(path, location, tensor.name)
         if file not in files:
             files[file] = file.stat().st_size
@@ -328,7 +339,7 @@ def _external_files(proto: onnx.ModelProto, path: Path) -> dict[Path, int]:
     return files
 
 
-def _resolve_beside(path: Path, location: str, tensor: str) -> Path:
+def _require_inside(path: Path, location: str, tensor: str) -> None:
     parts = PurePosixPath(location).parts + PureWindowsPath(location).parts
     absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).is_absolute()
     if not location or absolute or ".." in parts:
@@ -336,6 +347,9 @@ def _resolve_beside(path: Path, location: str, tensor: str) -> Path:
             f"{path}: tensor '{tensor}' keeps its data in '{location}', outside the model's folder; that is refused, "
             "since a model file must not choose which files are read. Place the data beside the model."
         )
+
+
+def _resolve_beside(path: Path, location: str, tensor: str) -> Path:
     file = path.parent / location
     if not file.is_file():
         raise ModelError(f"{path} keeps its weights in '{location}', which is no file beside it; put that file there.")

@@ -11,6 +11,7 @@ from onnx_gapmil.errors import PreprocessError
 from onnx_gapmil.files.literals import parse_literal
 from onnx_gapmil.files.sidecars import CONFIG_NAME, PREPROCESS_NAMES, YAML_NAMES, model_folders, model_stems
 from onnx_gapmil.files.text import parse_json, read_text
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.yaml_text import read_yaml
 from onnx_gapmil.images import foreign
 from onnx_gapmil.images.choosing import choose, contradictions
@@ -279,7 +280,7 @@ def _requested(request: str, spec: InputSpec) -> _Whole:
             f"Preprocessing {request!r} is neither a preset ({', '.join(PRESETS)}) nor an existing JSON file."
         )
     preprocess, form = _read(_json(path), path, spec)
-    return _Whole(preprocess, f"{form} from {path}, as asked for", states_size=True)
+    return _Whole(preprocess, f"{form} from {said(path)}, as asked for", states_size=True)
 
 
 def _beside(model_path: Path, spec: InputSpec) -> _Whole | None:
@@ -292,13 +293,15 @@ def _beside(model_path: Path, spec: InputSpec) -> _Whole | None:
             if name == CONFIG_NAME and not foreign.is_timm(_json(path)):
                 continue
             preprocess, form = _read(_json(path), path, spec)
-            return _Whole(preprocess, f"{form} from {path}, beside the model", states_size=True)
+            return _Whole(preprocess, f"{form} from {said(path)}, beside the model", states_size=True)
         for name in YAML_NAMES:
             path = folder / name
             data = read_yaml(path, PreprocessError) if path.is_file() else None
             if is_paddle(data):
                 preprocess = _located(path, lambda found: from_paddle(found, spec), data)
-                return _Whole(preprocess, f"PaddleX' configuration from {path}, beside the model", states_size=True)
+                return _Whole(
+                    preprocess, f"PaddleX' configuration from {said(path)}, beside the model", states_size=True
+                )
     return None
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx_gapmil.data.choosing import choose_classes
 from onnx_gapmil.errors import ImageError, InputError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.wording import count, percent
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.prediction.head_answer import HeadPrediction
@@ -142,8 +143,8 @@ class ImagePrediction:
             "size": size,
             **arrays,
             "heads": heads,
-            "picture": str(self.picture) if self.picture is not None else None,
-            "npz": str(self.npz) if self.npz is not None else None,
+            "picture": said(self.picture) if self.picture is not None else None,
+            "npz": said(self.npz) if self.npz is not None else None,
             **({"note": self.note} if self.note else {}),
         }
 

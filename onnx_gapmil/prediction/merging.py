@@ -15,6 +15,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.reading import open_regular
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import make_folder, whole_file
 from onnx_gapmil.prediction.naming import REPORT, results_in
 from onnx_gapmil.prediction.page.page import PAGE
@@ -134,7 +135,7 @@ class _Copied:
             if isinstance(named := entry.get(key), str):
                 inside = self._inside(named, shard)
                 self._copy(inside, shard)
-                moved[key] = str(self._output / inside)
+                moved[key] = said(self._output / inside)
                 self._kinds.add(key)
                 if key == "picture":
                     self._copy_others(inside, entry, shard)

@@ -15,6 +15,7 @@ from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import make_folder
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.ort.cpu import cpu_name, thread_count
@@ -375,7 +376,7 @@ class PredictionRun:
             images=len(self.paths),
             done=counts["images"] + counts["failed"],
             failed=counts["failed"],
-            folder=str(folder),
+            folder=said(folder),
             machine=f"{cpu_name()}, {thread_count()} threads",
             identity=self._settings(shared=True) | {"files to save": " ".join(sorted(self.results.tables))},
             details={"summary": self.summary(), "tables": sorted(self.results.tables)},

@@ -174,7 +174,7 @@ class Results:
             failed = FailedImage(staged.path, found, self._names[staged.place])
             self._note(staged, "failed", failed.to_json())
             return found
-        make_folder((self.folder / staged.stem).parent)
+        make_folder(self.folder)
         picture = self._draw(classifier, found, staged.stem) if self._pictures else None
         npz = self._save_arrays(found, staged.stem) if self._arrays else None
         if show is not None:
@@ -200,12 +200,14 @@ class Results:
         drawn = [head for head in found.heads if head.arranged and (not head.features_of or len(found.heads) == 1)]
         for place, head in enumerate(drawn):
             path = self.folder / picture_name(stem, head.output, place)
+            make_folder(path.parent)
             save_png(classifier.render(found, head), path)
             first = first or path
         return first
 
     def _save_arrays(self, found: ImagePrediction, stem: str) -> Path:
         path = self.folder / f"{stem}.npz"
+        make_folder(path.parent)
         with whole_file(path) as stream:
             np.savez(stream, **cast("dict[str, Any]", _arrays(found)))
         return path

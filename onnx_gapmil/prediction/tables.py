@@ -6,6 +6,7 @@ Both are made of the entries of the report when a run ends, so that a run that w
 from __future__ import annotations
 
 import itertools
+from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from onnx_gapmil.files.json_text import json_text
@@ -186,7 +187,11 @@ def _photos(report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _image(place: int, entry: dict[str, Any]) -> dict[str, Any]:
     width, height = entry["size"]
-    return {"id": place, "file_name": entry.get("name") or entry["image"], "width": width, "height": height}
+    name, image = entry.get("name") or entry["image"], entry["image"]
+    # A member of a tar is named by its key; its own ending is where it is unpacked, and tools look for that.
+    ending = PurePosixPath(image.rpartition("#")[2]).suffix
+    file_name = name if name.endswith(ending) else f"{name}{ending}"
+    return {"id": place, "file_name": file_name, "width": width, "height": height}
 
 
 def _categories(report: Report) -> tuple[list[dict[str, Any]], dict[str, int]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.aggregate.aggregator import OF_PROBABILITIES
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.sizing.record import size_of
 
@@ -84,7 +85,7 @@ class Repool:
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.source.name,
-            "output_path": str(self.output_path) if self.output_path is not None else None,
+            "output_path": said(self.output_path) if self.output_path is not None else None,
             "aggregator": self.aggregator.key,
             "size": self.size.to_json() if self.size is not None else None,
             "heads": [self._head_json(head) for head in self.heads],

@@ -28,7 +28,7 @@ from onnx_gapmil.rewriting.repooled.claim import check_pools, vendors_model
 from onnx_gapmil.rewriting.repooled.proving import prove_pools
 from onnx_gapmil.rewriting.repooled.record import PoolRecord, read_pools, write_pools
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
-from onnx_gapmil.rewriting.saving import require_place, save_proto
+from onnx_gapmil.rewriting.saving import beside_model, require_place, save_proto
 from onnx_gapmil.rewriting.verbs import proof_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def repool(
         source = load_model(model)
         path = Path(output) if output is not None else None
         if path is None and source.path is not None:
-            path = source.path.with_name(f"{source.path.stem}.repooled.onnx")
+            path = beside_model(source.path, "repooled")
         if write and path is not None:
             require_place(source, path, "repooled")
             held.enter_context(reserved_file(path))

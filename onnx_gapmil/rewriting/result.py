@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.lift.verdict import said_verdict
 from onnx_gapmil.rewriting.record import HeadRecord, joint_verdict, token_mode, write_heads
 from onnx_gapmil.rewriting.sizing.record import SizeRecord, size_of
@@ -103,7 +104,7 @@ class Rewrite:
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.source.name,
-            "output_path": str(self.output_path) if self.output_path is not None else None,
+            "output_path": said(self.output_path) if self.output_path is not None else None,
             "verdict": self.verdict,
             "emit": list(self.heads[0].emit.words),
             "heads": [head.to_json() for head in self.heads],

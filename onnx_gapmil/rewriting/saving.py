@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect, require_replaceable, watched_reads
+from onnx_gapmil.files.mirroring import is_copy
 from onnx_gapmil.files.sidecars import sidecars
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.graph.loading import has_external_data, serialize
 
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 def default_output_path(path: Path) -> Path:
     """``MODEL.onnx`` becomes ``MODEL.gapmil.onnx`` beside it."""
     return path.with_name(f"{path.stem}.gapmil.onnx")
+
+
+def beside_model(model: Path, ending: str) -> Path:
+    """Where a result goes that no place was named for: ``MODEL.onnx`` becomes ``MODEL.ENDING.onnx`` beside it.
+
+    Raises:
+        InputError: the model is behind a URL, where nothing is written unasked.
+    """
+    if is_copy(model):
+        raise InputError(f"{said(model)} is a URL, beside which nothing is written unasked; name the result with -o.")
+    return model.with_name(f"{model.stem}.{ending}.onnx")
 
 
 def require_place(source: LoadedModel, path: Path, what: str = "rewritten") -> None:

@@ -28,7 +28,7 @@ from onnx_gapmil.rewriting.record import read_heads, token_mode
 from onnx_gapmil.rewriting.resized import at_size, sized_alike
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.rewriting.rewriter import claimed_heads, rewrite_model
-from onnx_gapmil.rewriting.saving import default_output_path, require_place, save_model
+from onnx_gapmil.rewriting.saving import beside_model, require_place, save_model
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def rewrite(
         source = at_size(load_model(model), size)
         path = Path(output) if output is not None else None
         if path is None and source.path is not None:
-            path = default_output_path(source.path)
+            path = beside_model(source.path, "gapmil")
         if write and path is not None and not source.is_rewritten:
             require_place(source, path)
             held.enter_context(reserved_file(path))

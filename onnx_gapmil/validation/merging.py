@@ -43,7 +43,7 @@ def merge(
     gallery: int | None = None,
     page_classes: int | None = None,
     model: Path | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Merged:
     """Put the shards of an audit, a comparison or a prediction together.

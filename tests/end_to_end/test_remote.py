@@ -37,26 +37,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: lay(folder / name, layouts.scenes()) for name, lay in LAYOUTS.items()}
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
-    """A client of an S3 server of its own."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="photos")
-        yield client
-        server.stop()
-
-
 class WholeFiles(http.server.SimpleHTTPRequestHandler):
     """Python's own server, which knows no ranges."""
 

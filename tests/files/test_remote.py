@@ -11,7 +11,8 @@ import pytest
 from onnx_gapmil.errors import DataError, InputError
 from onnx_gapmil.files.identity import ABSENT, identify, is_unchanged
 from onnx_gapmil.files.reading import read_bytes
-from onnx_gapmil.files.remote import RemotePath, given_place, is_url, open_url, require_url
+from onnx_gapmil.files.remote import RemotePath, open_url, require_url
+from onnx_gapmil.files.urls import given_place, is_url
 
 
 @pytest.mark.parametrize(

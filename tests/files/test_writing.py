@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_is_told_before_any_work(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("url", ["s3://bucket/out", "gs://bucket/out", "memory://out", "zip://out::s3://bucket/a.zip"])
 def test_a_url_is_no_folder(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"is a URL, and a run is resumed.*upload it when the run is done"):
+    with pytest.raises(InputError, match=r"was a URL before it became a path.*give it as a text"):
         require_writable(Path(url))
     require_writable(Path("C:/out"))  # a drive
     require_writable(Path("a:b/c"))

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from onnx_gapmil.files.printable import visible, visible_lines
+from onnx_gapmil.files.urls import said_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ class _SafeConsole(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Render, with what would steer spelled out."""
         for segment in super().render(renderable, options):
-            if segment.control is None and (text := visible_lines(segment.text)) != segment.text:
+            if segment.control is None and (text := visible_lines(said_text(segment.text))) != segment.text:
                 yield Segment(text, segment.style)
             else:
                 yield segment

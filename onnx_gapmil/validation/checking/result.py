@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from onnx_gapmil.files.urls import said
+
 SCHEMA_VERSION = 1
 State = Literal["passed", "failed", "warned", "not_judged"]
 Outcome = Literal["passed", "failed", "not_judged"]
@@ -127,4 +129,4 @@ class CheckReport:
 
 
 def _json(entry: NamedFile) -> dict[str, str]:
-    return {"name": entry.name, "path": str(entry.path), "sha256": entry.sha256}
+    return {"name": entry.name, "path": said(entry.path), "sha256": entry.sha256}

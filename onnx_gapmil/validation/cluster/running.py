@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.ort.limits import limits_set
@@ -82,6 +83,8 @@ def run_on_ray(
     """
     require_ray()
     require_address(address)
+    if said(job.output) != str(job.output):
+        raise InputError(f"{said(job.output)}: workers of --ray write into a folder that all machines see; name one.")
     home = job.output / CLUSTER
     with watched_reads():
         require_division(job.output, job.results)

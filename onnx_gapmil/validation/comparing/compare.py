@@ -11,6 +11,7 @@ from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.serial import to_json
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.running.shards import MARK, ShardResult, require_division
 from onnx_gapmil.validation.comparing.dividing import places_of, shots_of, unit_of
@@ -136,7 +137,7 @@ def compare_shard(
                 images=len(sides.shots),
                 done=sum(map(len, lines.values())),
                 failed=sum(map(failures, lines.values())),
-                folder=str(output),
+                folder=said(output),
                 machine=machine(),
                 identity=identity(sides, unit, stamped=False),
                 details={"request": to_json(request)},

@@ -295,11 +295,9 @@ def _resampled(records: Records, same: bool) -> dict[str, Interval]:
         if numbers:
             if len(set(numbers)) > 1:
                 found[name] = bootstrap_mean(numbers, seed=seeds[name])
-            elif (
-                same or name == "drift.logits.mean"
-            ):  # nothing could differ; or by any amount, so that nothing bounds it
+            elif same:  # nothing could differ
                 found[name] = numbers[0], numbers[0]
-            else:
+            elif name != "drift.logits.mean":  # which could be of any size, so that equal ones bound nothing
                 least = -1.0 if name == "grids.correlation" else 0.0
                 found[name] = interval_of_equal(numbers[0], len(numbers), least, 1.0)
     if gained:

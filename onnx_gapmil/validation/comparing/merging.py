@@ -33,7 +33,7 @@ def merge_comparison(
     *,
     gallery: int = 60,
     page_classes: int | None = None,
-    data: Path | None = None,
+    data: Path | str | None = None,
 ) -> Comparison:
     """Write the whole comparison: all figures from the shards' records; the gallery's images are run once more.
 

@@ -63,6 +63,7 @@ class CompareRequest:
         provider: where to run.
         batch: images at a time.
         no_guess: refuse a preprocessing that would be a guess.
+        fast_decode: decode large JPEGs smaller than they are, which is quicker and not exact.
     """
 
     old: Side
@@ -73,6 +74,7 @@ class CompareRequest:
     provider: str = "auto"
     batch: int | None = None
     no_guess: bool = False
+    fast_decode: bool = False
 
     @property
     def same(self) -> bool:

@@ -131,6 +131,7 @@ def identity(sides: Sides, unit: int, *, stamped: bool = True) -> dict[str, str]
         "classes": _digest([sides.alignment.pairs, sides.alignment.old_count, sides.alignment.new_count]),
         "images, labels, boxes or masks": _digest([_of_shot(shot, of_file) for shot in sides.shots]),
         "batch": str(unit),
+        "way to decode (--fast-decode)": str(sides.old.asked.fast_decode),
         "form of its records": str(FORM),
         "version of onnx-gapmil": __version__,
         "versions of libraries": library_versions(),

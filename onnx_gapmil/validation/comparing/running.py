@@ -112,6 +112,7 @@ def both_answers(
             batch=batch_size(side.classifier.session, batch),
             outputs=("grid",),
             keep_photos=keep_photos and side is sides.old,
+            fast_decode=side.asked.fast_decode,
         )
         for side in (sides.old, sides.new)
     ]

@@ -13,7 +13,8 @@ from onnx_gapmil.data import open_data
 from onnx_gapmil.data.photos import FoundPhoto, locate_photos
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
-from onnx_gapmil.files.remote import is_url, open_url
+from onnx_gapmil.files.remote import open_url
+from onnx_gapmil.files.urls import is_url, said
 from onnx_gapmil.files.wording import of_are
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
@@ -187,7 +188,9 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
             (old, new), (request.old, request.new), aggregators, prepared, strict=True
         )
     ]
-    return Sides(sides[0], sides[1], alignment, shots, data, (*data.notes, *said), same=request.same)
+    return Sides(
+        sides[0], sides[1], alignment, shots, data, (*data.notes, *said, *_decoding(request)), same=request.same
+    )
 
 
 def _prepare_new(request: CompareRequest, new: Classifier) -> PreparedData:
@@ -208,7 +211,7 @@ def _without_labels(
         raise DataError("--preprocess auto is found out from labelled images, and these have no labels.")
     found = locate_photos([str(request.data)])
     root, shots = _shots(request.data, found)
-    source = f"Images in {request.data}: {len(shots):,}, without labels."
+    source = f"Images in {said(str(request.data))}: {len(shots):,}, without labels."
     samples = tuple(RawSample(shot.image, shot.name, ()) for shot in shots)
     data = DataSet(samples, "images", root, source, notes=notes)
     alignment = align(
@@ -228,7 +231,7 @@ def _without_labels(
         )
         for classifier, side, aggregator in zip((old, new), (request.old, request.new), aggregators, strict=True)
     ]
-    return Sides(sides[0], sides[1], alignment, shots, data, notes, same=request.same)
+    return Sides(sides[0], sides[1], alignment, shots, data, (*notes, *_decoding(request)), same=request.same)
 
 
 def _shots(data: Path | str, found: Sequence[FoundPhoto]) -> tuple[Place, tuple[Shot, ...]]:
@@ -277,6 +280,11 @@ def _name(path: Path, root: Path) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _decoding(request: CompareRequest) -> tuple[str, ...]:
+    """What is to be said of a decoding that is not exact."""
+    return ("Large JPEGs were decoded smaller than they are (--fast-decode), for both models.",) * request.fast_decode
+
+
 def _given(side: Side) -> bool:
     return side.class_map is not None or side.offset is not None
 
@@ -295,6 +303,7 @@ def _audit_request(request: CompareRequest, side: Side) -> Request:
         head=side.head,
         batch=request.batch,
         no_guess=request.no_guess,
+        fast_decode=request.fast_decode,
         class_token=side.class_token,
         thresholds=side.thresholds,
         size=side.size,

@@ -32,7 +32,7 @@ from onnx_gapmil.rewriting.auxiliary.proving import prove_auxiliary
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.repooling import head_to_fit
-from onnx_gapmil.rewriting.saving import require_place, save_proto
+from onnx_gapmil.rewriting.saving import beside_model, require_place, save_proto
 from onnx_gapmil.running.grid_session import GridSession
 from onnx_gapmil.running.pipeline import iterate_batches
 from onnx_gapmil.validation.refitting.auxiliary_result import AuxiliaryFit, AuxiliaryHead
@@ -100,7 +100,7 @@ def refit_auxiliary(
         protect(path for path in (asked.data, asked.labels, asked.names, asked.class_map) if path is not None)
         classifier = classifier_of(asked)
         source = classifier.rewrite.source
-        path = request.output or asked.model.with_name(f"{asked.model.stem}.repooled.onnx")
+        path = request.output or beside_model(asked.model, "repooled")
         require_place(source, path, "repooled")
         analysis, head, maps = _prepared_model(request, classifier)
         prepared = prepare(classifier, asked)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class AuxiliaryFit:
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
-            "output_path": str(self.output_path) if self.output_path is not None else None,
+            "output_path": said(self.output_path) if self.output_path is not None else None,
             "fit": self.fit,
             "reason": self.reason or None,
             "scores": self.scores,

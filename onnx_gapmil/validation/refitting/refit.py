@@ -22,7 +22,7 @@ from onnx_gapmil.metrics.clustered import grouped
 from onnx_gapmil.rewriting.repooled.building import repool_graph
 from onnx_gapmil.rewriting.repooled.layer import layer_of
 from onnx_gapmil.rewriting.repooling import head_to_fit, repool
-from onnx_gapmil.rewriting.saving import require_place
+from onnx_gapmil.rewriting.saving import beside_model, require_place
 from onnx_gapmil.validation.refitting.collecting import Trunk, collect
 from onnx_gapmil.validation.refitting.images import fit_images
 from onnx_gapmil.validation.refitting.result import FitData, PoolFit, Unseen
@@ -80,7 +80,7 @@ def refit(
         protect(path for path in (asked.data, asked.labels, asked.names, asked.class_map) if path is not None)
         classifier = classifier_of(asked)
         source = classifier.rewrite.source
-        path = request.output or asked.model.with_name(f"{asked.model.stem}.repooled.onnx")
+        path = request.output or beside_model(asked.model, "repooled")
         require_place(source, path, "repooled")
         analysis, head = head_to_fit(source, classifier.head.output, mode_of(asked.class_token))
         layer = layer_of(analysis, head) if request.wish.needs_features else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.files.urls import said
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class PoolFit:
         return {
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
-            "output_path": str(path) if path is not None else None,
+            "output_path": said(path) if path is not None else None,
             "fit": self.fit,
             "under": self.under,
             "reason": self.reason or None,
