@@ -4,7 +4,7 @@ Run in an environment with torch, timm and transformers; it writes models and gr
 project's own:
 
     python -m benchmarks.class_tokens_torch --out DIR            # with torch
-    python -m benchmarks.class_tokens_torch --check DIR          # without
+    python -m benchmarks.class_tokens_torch --check DIR --markdown docs/benchmarks/class_tokens_torch.md   # without
 
 In PyTorch each attention's weights and values, each norm's deviation and each MLP are cut off from the derivative, and
 what an attention brings the token from patch p is multiplied by ``1 + e_p``: the derivative of a logit by ``e_p`` is
@@ -21,6 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import pages
+
+COMMAND = "python -m benchmarks.class_tokens_torch --check {folder} --markdown docs/benchmarks/class_tokens_torch.md"
+#: By which part of the largest value a file may differ.
+ALLOWED = 1e-4
 SIZE, PATCH, CLASSES = 64, 16, 10
 CELLS = (SIZE // PATCH) ** 2
 _BASE = {
@@ -165,15 +170,21 @@ def write(folder: Path) -> None:
         sys.stdout.flush()
 
 
-def check(folder: Path) -> int:
-    """Compare each file's grid with PyTorch's; 1 if any differs by more than 1e-4 of its largest value."""
+def check(folder: Path, markdown: Path | None) -> int:
+    """Compare each file's grid with PyTorch's; 1 if any differs by more than `ALLOWED` of its largest value.
+
+    Args:
+        folder: what `write` made.
+        markdown: page to write.
+    """
     import onnxruntime
 
     from onnx_gapmil.rewriting.rewriter import rewrite_model
 
-    worst = 0.0
+    rows, worst = [], 0.0
     for path in sorted(folder.glob("*.onnx")):
-        known = np.load(folder / f"{path.name.split('.')[0]}.npz")
+        name, exporter, _ = path.name.split(".")
+        known = np.load(folder / f"{name}.npz")
         found = rewrite_model(path, class_token="direct")  # noqa: S106 - no password
         session = onnxruntime.InferenceSession(found.model.SerializeToString())
         head = found.heads[0]
@@ -183,8 +194,22 @@ def check(folder: Path) -> int:
             for mine, theirs in ((logits, known["logits"]), (grid, known["grid"]))
         ]
         worst = max(worst, *gaps)
+        rows.append([name, exporter, *(f"{gap:.1e}" for gap in gaps)])
         sys.stdout.write(f"{path.name}: logits {gaps[0]:.1e}, grid {gaps[1]:.1e}\n")
-    return int(worst > 1e-4)
+        sys.stdout.flush()
+    lines = [
+        "# Class tokens against PyTorch",
+        "",
+        *pages.made_by(COMMAND.format(folder="DIR")),
+        "",
+        f"{len({row[0] for row in rows})} architectures of {SIZE} x {SIZE} pixels, random weights, {len(rows)} files; "
+        "the same weights in float64 in PyTorch, each direct effect as a derivative, three images of noise.",
+        f"How far logits and `direct` cells differ at most, as a share of the largest; {ALLOWED:.0e} is allowed.",
+        "",
+        *pages.table(["architecture", "exporter", "logits", "grid"], rows, numbers_from=2),
+    ]
+    pages.write(markdown, lines)
+    return int(not rows or worst > ALLOWED)
 
 
 def main() -> int:
@@ -192,10 +217,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--check", type=Path)
+    parser.add_argument("--markdown", type=Path)
     chosen = parser.parse_args()
     if chosen.out is not None:
         write(chosen.out)
-    return check(chosen.check) if chosen.check is not None else 0
+    return check(chosen.check, chosen.markdown) if chosen.check is not None else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from onnx_gapmil.lift.heads import HeadSearch, lift_heads
 from onnx_gapmil.lift.logits import find_logits, find_members
 from onnx_gapmil.lift.tokens.boxes import Box, NoBox
 from onnx_gapmil.lift.tokens.handlers import HANDLERS
+from onnx_gapmil.lift.tokens.integers import is_of_integers, scale_of
 from onnx_gapmil.lift.tokens.moving import MOVERS
 from onnx_gapmil.lift.tokens.program import DOMAIN, TAKE, Program
 from onnx_gapmil.lift.tokens.unrolling import Unrolling
@@ -147,6 +148,8 @@ def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
     row = own.row(data, box)
     name = own.rearranged(node, row, order, numbers.shape)
     own.program.selections[tensor] = name
+    if is_of_integers(own, data) and (scale := scale_of(own, node, data)).fixed is not None:
+        own.program.taken_integers[tensor] = scale.names
     own.program.node(
         TAKE,
         [name],

@@ -31,7 +31,8 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     Whether they look at the same places then is judged when the head is lifted.
 
     Raises:
-        HeadRefused: the sizes differ and the input's size is left open, or the cells have no rows and columns.
+        HeadRefused: the sizes differ and the input's size is left open, the cells have no rows and columns, or they are
+            patches with a class token among them.
     """
     sizes = {lifted.size for lifted in lifts}
     laid = _laid_out(walk, lifts)
@@ -40,6 +41,10 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
+    if any(grid.prefix for lifted in lifts for grid in lifted.features):
+        # CrossViT's two branches. Tokens with a class token among them tell no extent that a finer grid could divide.
+        said = f"it joins what grids of {words} patches bring, and no grid of cells holds both without dividing patches"
+        raise walk.refuse("different-grids", node, said)
     if any(grid.note or grid.cells for lifted in lifts for grid in lifted.features):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells, whose places do not correspond")
     target = (max(height for height, _ in sizes), max(width for _, width in sizes))

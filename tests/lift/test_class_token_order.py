@@ -97,3 +97,34 @@ def test_a_token_side_by_side_with_the_mean_of_the_patches(mode: ClassTokenMode)
     made = run(found, data, head.logits, head.grid, head.placeless)
     for mine, theirs in zip(made, vit.run(data, mode), strict=True):
         assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
+def _averaged(one: Vit, two: Vit) -> onnx.ModelProto:
+    """Two networks on the same photo, their logits added up."""
+    first, second = one.model(), onnx.compose.add_prefix(two.model(), "two/", rename_inputs=False)
+    graph = first.graph
+    graph.node.extend(second.graph.node)
+    graph.initializer.extend(second.graph.initializer)
+    for node in graph.node:
+        node.output[:] = ["one/y" if name == "y" else name for name in node.output]
+    graph.node.append(onnx.helper.make_node("Add", ["one/y", "two/y"], ["y"], name="both"))
+    return first
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_patches_of_two_sizes_are_refused_where_what_they_bring_is_joined(mode: ClassTokenMode) -> None:
+    """CrossViT's branches; with patches of one size both are joined cell by cell."""
+    search = analyse(_averaged(Vit(), Vit(rows=4, columns=6, patch=2)), class_token=mode).search
+    (refusal,) = search.refusals.values()
+    assert not search.heads
+    assert refusal.code == "different-grids"
+    said = "it joins what grids of 2x3 and 4x6 patches bring, and no grid of cells holds both without dividing patches"
+    assert refusal.message == f"both (Add): {said}"
+
+    vits = Vit(), Vit(layers=1, heads=1)
+    found, data = rewrite_model(_averaged(*vits), class_token=mode), images(vits[0])
+    head = found.heads[0]
+    assert head.grid is not None
+    expected = sum(vit.run(data, mode)[1] for vit in vits)
+    (grid,) = run(found, data, head.grid)
+    assert np.abs(grid - expected).max() <= 3e-5 * np.abs(expected).max()

@@ -195,6 +195,26 @@ def test_cells_add_up_and_lie_near_those_of_the_floats(spelling: str, kind: str,
         assert np.corrcoef(grid.ravel(), floats.ravel())[0, 1] > 0.95
 
 
+def test_a_file_that_the_runtime_optimized_hands_integers_of_the_token_to_its_head(tmp_path: Path) -> None:
+    """ONNX Runtime makes operators on integers of pairs, and moves the Gather of the token before the last pair."""
+    vit, pairs, optimized = Vit(), tmp_path / "pairs.onnx", tmp_path / "optimized.onnx"
+    onnx.save(vit.model(), tmp_path / "floats.onnx")
+    kind = {**KINDS["uint8"], "quant_format": QuantFormat.QDQ}
+    quantize_static(tmp_path / "floats.onnx", pairs, _Photos(vit), **kind)
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    settings.optimized_model_filepath = str(optimized)
+    onnxruntime.InferenceSession(pairs, settings)
+    model, data = onnx.load(optimized), images(vit)
+    (head,) = (node for node in model.graph.node if node.op_type == "QGemm")
+    assert next(node.op_type for node in model.graph.node if node.output[0] == head.input[0]) == "Gather"
+    found = rewrite_model(model, class_token="direct")  # noqa: S106 - a mode
+    assert found.heads[0].grid is not None
+    logits, grid = run(found, data, found.heads[0].logits, found.heads[0].grid)
+    assert np.abs(grid.mean(axis=(2, 3)) - logits).max() <= 0.05 * np.abs(logits).max()
+    assert np.corrcoef(grid.ravel(), vit.run(data)[1].ravel())[0, 1] > 0.97
+
+
 @pytest.mark.parametrize("mode", ["direct", "through"])
 def test_integers_read_from_the_trunk_and_integers_made_anew_are_nearly_the_same(
     mode: ClassTokenMode, tmp_path: Path

@@ -16,7 +16,7 @@ from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import FeatureGrid, Lifted, Quantization
 from onnx_gapmil.lift.placing import cells_of, difference_of
 from onnx_gapmil.lift.planes import map_of
-from onnx_gapmil.lift.quantization import clipped, rounding_phrase, saturate
+from onnx_gapmil.lift.quantization import clipped, quantization_of, rounding_phrase, saturate
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.tokens.program import DOMAIN
 from onnx_gapmil.lift.tokens.walk import TokenWalk
@@ -176,7 +176,16 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         step=step,
         # The last bit of a row that is computed anew decides which way some numbers are rounded.
         rounding=np.full(lifted.channels, np.inf) if own.program.rounded else None,
+        quantization=_stands_for(own, vendor),
     )
+
+
+def _stands_for(walk: TokenWalk, vendor: gs.Node | None) -> Quantization | None:
+    """What the integers of a token stand for that the head takes out of integers."""
+    names = walk.program.taken_integers.get(walk.output)
+    if names is None or vendor is None:
+        return None
+    return quantization_of(vendor, walk, names, tensor=walk.output)
 
 
 def _difference(walk: Lifting, one: tuple[FeatureGrid, CellPlaces], grid: FeatureGrid) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.builder import GraphBuilder
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.quantization import QuantParams
     from onnx_gapmil.lift.tokens.boxes import Box
 
 #: Domain of the operators that stand for what has no name in ONNX.
@@ -93,6 +94,8 @@ class Program:
         ranges: by a tensor of the vendor's that is quantized by its own range, scale and zero point.
         integers: by a tensor of integers of the vendor's that an operator on integers made, and that is read, scale and
             zero point: tensors of one float each.
+        taken_integers: for each of the vendor's tensors that is a class token taken out of integers, their
+            scale and zero point.
         origins: for rows that are a part of a tensor of the vendor's, which one and which part.
         sources: tensors of the vendor's that attentions read all tokens of.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
@@ -109,6 +112,7 @@ class Program:
     rounded: dict[str, Rounded] = field(default_factory=dict)
     ranges: dict[str, tuple[str, str]] = field(default_factory=dict)
     integers: dict[str, tuple[str, str]] = field(default_factory=dict)
+    taken_integers: dict[str, QuantParams] = field(default_factory=dict)
     origins: dict[str, tuple[str, Box]] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     selections: dict[str, str] = field(default_factory=dict)

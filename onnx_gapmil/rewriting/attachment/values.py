@@ -70,6 +70,8 @@ class Values:
     def _make(self, tensor: str) -> str:
         walk, node = self._walk, self._walk.graph.producer(tensor)
         if isinstance(walk, TokenWalk) and tensor in walk.program.selections:
+            if tensor in walk.program.taken_integers:
+                return tensor  # integers, which the token's row is not
             return self.value(walk.program.selections[tensor])
         if node is None or tensor in self._maps or walk.is_fixed(tensor):
             return tensor
