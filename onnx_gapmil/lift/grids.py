@@ -116,10 +116,11 @@ def _require_space(
     shape = walk.shape(source)
     batch = walk.batch_axis(source)
     wide = [axis for axis in range(len(shape)) if axis not in (batch, *axes) and shape[axis] != 1]
-    if not axes or (batch in axes and shape[batch] != 1):
-        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
+    # First: a stack of vectors (PyTorch's torch.stack(logits).sum(0)) has no batch in front, whatever it was made of.
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
+    if not axes or (batch in axes and shape[batch] != 1):
+        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
     roles = _told_by_coordinates(node, walk, source, axes, wide, roles)
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
