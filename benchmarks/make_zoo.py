@@ -231,7 +231,7 @@ def _finish(
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])
     else:
-        checked = checker.ask({**case, "file": exported["file"]}, check_limit)
+        checked = checker.ask({**case, "file": exported["file"], "seconds": check_limit}, check_limit)
         if "error" in checked:
             checked.update(got="crashed", why=checked.pop("error"))
         checked["check_seconds"] = checked.pop("seconds", None)

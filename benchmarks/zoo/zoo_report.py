@@ -15,6 +15,8 @@ COMMAND = "make zoo"
 LIFTED = ("exact", "conditional")
 HEADINGS = ("cases", "pooled heads", "lifted", "exact", "conditional", "refused", "wrong", "crashed", "export failed")
 HEADINGS += ("mean residual", "cell residual", "export s", "check s")
+#: What is for no page: folders before a model's name, and a terminal's colours.
+_NO_PAGES = re.compile(r"/\S+/(?=[^/\s]+\.onnx)|\x1b\[[0-9;]*m")
 
 
 def failures(rows: list[Row]) -> list[Row]:
@@ -101,7 +103,7 @@ def shortfalls(rows: list[Row]) -> list[str]:
 
 def unexported(rows: list[Row]) -> list[str]:
     """One sentence for each failure of an exporter."""
-    said = ((row, re.sub(r"/\S+/(?=[^/\s]+\.onnx)", "", str(row["why"]))) for row in rows)
+    said = ((row, _NO_PAGES.sub("", str(row["why"]))) for row in rows)
     return [f"{_title(row)}: {why}" for row, why in said if row["got"] == "export failed"]
 
 
