@@ -20,8 +20,8 @@ _NO_PAGES = re.compile(r"/\S+/(?=[^/\s]+\.onnx)|\x1b\[[0-9;]*m")
 
 
 def failures(rows: list[Row]) -> list[Row]:
-    """Cases that make the run fail: wrong grids, crashes of ours, pooled heads that were exported and not lifted."""
-    return [row for row in rows if row["got"] in ("wrong", "crashed") or _short(row)]
+    """Cases that make the run fail: wrong grids, crashes, files not read in time, pooled heads that were not lifted."""
+    return [row for row in rows if row["got"] in ("wrong", "crashed", "unreadable") or _short(row)]
 
 
 def _short(row: Row) -> bool:
@@ -109,7 +109,7 @@ def unexported(rows: list[Row]) -> list[str]:
 
 def refused(rows: list[Row]) -> list[str]:
     """One sentence for each right refusal."""
-    chosen = [row for row in rows if row["got"] in ("refused", "unreadable") and not _short(row)]
+    chosen = [row for row in rows if row["got"] == "refused" and not _short(row)]
     return [f"{_title(row)}: {_verdict(row)}: {row.get('why', '')} Head: {row['head']}." for row in chosen]
 
 

@@ -96,7 +96,9 @@ def test_report_counts_a_refused_pool_against_us_and_a_failed_export_against_the
     }
     failed = {**ROW, "group": "b", "got": "export failed", "why": "E: \x1b[96mno\x1b[0m file", "date": "2026-11-20"}
     token = {**refused, "group": "c", "pools": False, "code": "class-token"}
-    assert zoo_report.failures([refused, failed, token]) == [refused]
+    late = {**token, "group": "d", "got": "unreadable"}
+    assert zoo_report.failures([refused, failed, token, late]) == [refused, late]
+    assert len(zoo_report.refused([refused, failed, token, late])) == 1
     (claim,) = zoo_report.claims([refused, failed, token])
     assert "**no** (0 of 2; not lifted: a; not exported: b)" in claim
     page = zoo_report.markdown([refused, failed, token], {})
