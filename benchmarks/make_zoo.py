@@ -67,7 +67,7 @@ class Worker:
         self.asked = 0
 
     def ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-        """The answer, or ``{"error": ...}`` where none came."""
+        """The answer, or ``{"error": ...}`` where none came, with ``late`` where only the clock says so."""
         if self.process is None or self.asked >= LIFETIME:
             self.stop()
             self._start()
@@ -80,7 +80,7 @@ class Worker:
             line = self.lines.get(timeout=timeout)
         except (queue.Empty, BrokenPipeError):
             self.stop()
-            return {"error": f"no answer within {timeout:.0f} s", "seconds": timeout}
+            return {"error": f"no answer within {timeout:.0f} s", "seconds": timeout, "late": True}
         if line is None:
             code = self.process.wait()
             self.stop()
@@ -231,9 +231,10 @@ def _finish(
     if "error" in exported:
         row.update(got="export failed", why=exported["error"])
     else:
-        checked = checker.ask({**case, "file": exported["file"]}, check_limit)
+        checked = checker.ask({**case, "file": exported["file"], "seconds": check_limit}, check_limit)
         if "error" in checked:
-            checked.update(got="crashed", why=checked.pop("error"))
+            got = "unreadable" if checked.pop("late", False) else "crashed"
+            checked.update(got=got, why=checked.pop("error"))
         checked["check_seconds"] = checked.pop("seconds", None)
         row.update(checked)
         for path in folder.glob(f"{Path(exported['file']).stem}*"):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Cells compared in each grid.
 CELLS = 64
-#: Seconds for one model, instead of 40: what is asked is whether it lifts, on a machine that may be busy.
-PATIENCE = 600.0
 #: How `independent.check_orientation` begins its sentences.
 _TURNED = "the image's "
 #: How `independent.check_arrangement` ends its sentence on tokens that no map before them has the size of.
@@ -33,12 +31,19 @@ _NO_FORMULA = "not checked cell by cell"
 def check(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What became of one file.
 
+    Args:
+        case: its ``file``, and the ``seconds`` that lifting may take, if not the 40 of a user: what is asked is whether
+            it lifts, on a machine that may be busy.
+        folder: where the file is.
+
     Returns:
         ``got`` is ``exact``, ``conditional``, ``refused``, ``unreadable``, ``wrong`` or ``crashed``; ``code`` and
         ``walked`` of a refusal; ``size``, ``mean_residual``, ``cell_residual`` and ``cells`` of a grid;
         ``why`` in words; ``chain`` the head.
     """
     path = folder / case["file"]
+    if "seconds" in case:
+        set_seconds(case["seconds"])
     try:
         result = rewrite(path, write=False)
     except UnsupportedHeadError as error:
@@ -146,5 +151,4 @@ def cases() -> Iterable[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    set_seconds(PATIENCE)
     protocol.main(cases, check)

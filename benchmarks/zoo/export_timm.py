@@ -133,7 +133,7 @@ KNOWN = {
     "levit": ("yes", "mean over tokens, then BatchNorm, Linear (twice, averaged)"),
     "efficientvim": (
         "no",
-        "four avg pools of maps of different size, each with its Linear, added with learned weights",
+        "means of three stages' learned states and of the last map, each with its Linear, added with learned weights",
     ),
     "mambaout": ("yes", "mean over positions, then LayerNorm, MLP"),
     "selecsls": ("yes", "avg pool, Linear"),

@@ -15,11 +15,13 @@ COMMAND = "make zoo"
 LIFTED = ("exact", "conditional")
 HEADINGS = ("cases", "pooled heads", "lifted", "exact", "conditional", "refused", "wrong", "crashed", "export failed")
 HEADINGS += ("mean residual", "cell residual", "export s", "check s")
+#: What is for no page: folders before a model's name, and a terminal's colours.
+_NO_PAGES = re.compile(r"/\S+/(?=[^/\s]+\.onnx)|\x1b\[[0-9;]*m")
 
 
 def failures(rows: list[Row]) -> list[Row]:
-    """Cases that make the run fail: wrong grids, crashes of ours, pooled heads that were exported and not lifted."""
-    return [row for row in rows if row["got"] in ("wrong", "crashed") or _short(row)]
+    """Cases that make the run fail: wrong grids, crashes, files not read in time, pooled heads that were not lifted."""
+    return [row for row in rows if row["got"] in ("wrong", "crashed", "unreadable") or _short(row)]
 
 
 def _short(row: Row) -> bool:
@@ -101,13 +103,13 @@ def shortfalls(rows: list[Row]) -> list[str]:
 
 def unexported(rows: list[Row]) -> list[str]:
     """One sentence for each failure of an exporter."""
-    said = ((row, re.sub(r"/\S+/(?=[^/\s]+\.onnx)", "", str(row["why"]))) for row in rows)
+    said = ((row, _NO_PAGES.sub("", str(row["why"]))) for row in rows)
     return [f"{_title(row)}: {why}" for row, why in said if row["got"] == "export failed"]
 
 
 def refused(rows: list[Row]) -> list[str]:
     """One sentence for each right refusal."""
-    chosen = [row for row in rows if row["got"] in ("refused", "unreadable") and not _short(row)]
+    chosen = [row for row in rows if row["got"] == "refused" and not _short(row)]
     return [f"{_title(row)}: {_verdict(row)}: {row.get('why', '')} Head: {row['head']}." for row in chosen]
 
 

@@ -179,6 +179,12 @@ class GraphBuilder:
             return self.node(op, [tensor, self.ints(axes)], keepdims=int(keepdims))
         return self.node(op, [tensor], axes=axes, keepdims=int(keepdims))
 
+    def unsqueeze(self, tensor: str) -> str:
+        """``tensor[None]``, spelled as the model's operator set wants its axis: attribute or input."""
+        if self.graph.opset >= 13:
+            return self.node("Unsqueeze", [tensor, self.ints([0])])
+        return self.node("Unsqueeze", [tensor], axes=[0])
+
     def at_least(self, tensor: str, low: np.ndarray) -> str:
         """No value below a limit: ``Max``, which from operator set 8 on broadcasts; before, ``Clip``."""
         if self.graph.opset >= 8:

@@ -13,6 +13,7 @@ from onnx_gapmil.lift.frames import frames_along, frames_apart
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
 from onnx_gapmil.lift.planes import SEARCH_LIMIT, Plane, map_of
+from onnx_gapmil.lift.single_image import has_no_batch, images_in
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def feature_grid(
     averaged = tuple(2 + place for place, axis in enumerate(axes) if axis not in own and shape[axis] != 1)
     if averaged and len(axes) > 2 and node.op not in _MEANS | {"GlobalAveragePool"}:
         raise walk.refuse("partial-pool", node, "it pools what was averaged over some of three position axes or more")
-    batch = walk.batch_axis(source)
+    batch = None if has_no_batch(walk, source, axes) else walk.batch_axis(source)
     kept = [axis for axis in range(len(shape)) if axis not in (batch, *axes)]
-    _require_space(node, walk, source, axes, layout.roles(source))
+    _require_space(node, walk, source, batch, axes, layout.roles(source))
     channels = math.prod(shape[axis] for axis in kept)
     found = _arrangement(node, walk, layout, source, axes)
     cells = tuple(shape[axis] for axis in axes) if len(axes) > 2 else ()
     return FeatureGrid(
-        _as_nchw(walk, source, [batch, *kept], axes, channels, found),
+        _as_nchw(walk, source, batch, kept, axes, channels, found),
         source,
         channels,
         found.size,
@@ -102,7 +103,12 @@ def _behind_transposes(
 
 
 def _require_space(
-    node: gs.Node, walk: Lifting, source: str, axes: tuple[int, ...], roles: tuple[Role | None, ...]
+    node: gs.Node,
+    walk: Lifting,
+    source: str,
+    batch: int | None,
+    axes: tuple[int, ...],
+    roles: tuple[Role | None, ...],
 ) -> None:
     """What is pooled must be places of the image; which, and in which order, is judged when the head is lifted.
 
@@ -110,16 +116,19 @@ def _require_space(
         node: the pooling node.
         walk: the walk.
         source: the map.
+        batch: its axis that tells the images apart, if it has one.
         axes: the axes that it is pooled over.
         roles: the role of each axis.
     """
     shape = walk.shape(source)
-    batch = walk.batch_axis(source)
     wide = [axis for axis in range(len(shape)) if axis not in (batch, *axes) and shape[axis] != 1]
-    if not axes or (batch in axes and shape[batch] != 1):
-        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch, or over nothing")
+    # First: a stack of vectors (PyTorch's torch.stack(logits).sum(0)) has no batch in front, whatever it was made of.
     if places_are_lost(walk, source):
         raise _no_places(node, walk, source)
+    if not axes:
+        raise walk.refuse("no-spatial-pool", node, f"what it reduces of a {list(shape)} tensor is one position")
+    if batch is not None and batch in axes and shape[batch] != 1:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the images of the batch, too")
     roles = _told_by_coordinates(node, walk, source, axes, wide, roles)
     if any(roles[axis] == "channel" for axis in axes) or (len(shape) >= 4 and len(axes) == len(shape) - 1):
         raise walk.refuse(
@@ -198,12 +207,22 @@ def _whole_plane(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ..
 
 
 def _as_nchw(
-    walk: Lifting, source: str, kept: list[int], axes: tuple[int, ...], channels: int, found: _Arrangement
+    walk: Lifting,
+    source: str,
+    batch: int | None,
+    kept: list[int],
+    axes: tuple[int, ...],
+    channels: int,
+    found: _Arrangement,
 ) -> str:
-    shape, build = walk.shape(source), walk.build
-    order = [*kept, *axes]
-    name = source if order == sorted(order) else build.node("Transpose", [source], perm=order)
-    if len(shape) == 4 and len(kept) == 2 and len(axes) == 2:
+    build, name = walk.build, source
+    if batch is None:
+        name = build.unsqueeze(name)
+        batch, kept, axes = 0, [axis + 1 for axis in kept], tuple(axis + 1 for axis in axes)
+    order = [batch, *kept, *axes]
+    if order != sorted(order):
+        name = build.node("Transpose", [name], perm=order)
+    if len(order) == 4 and len(kept) == 1 and len(axes) == 2:
         return name
     if found.prefix:
         name = build.slice_last(name, found.prefix, _TO_THE_END)
@@ -251,12 +270,13 @@ def _first_map(
             return data, axes, own
         if not reduced and node.op not in ("Squeeze", "Unsqueeze", "Reshape", "Identity", "Flatten"):
             return data, axes, own
+        there = tuple(sorted({moved[axis] for axis in axes} | set(reduced)))
         # One clip: a reshape to (1, frames, C, H, W) and a batch of frames before it have the same axes above 1.
-        if before[walk.batch_axis(node.inputs[0].name)] != after[walk.batch_axis(data)]:
+        if images_in(walk, node.inputs[0].name, there) != images_in(walk, data, axes):
             return data, axes, own
         data = node.inputs[0].name
         own = tuple(moved[axis] for axis in own)
-        axes = tuple(sorted({moved[axis] for axis in axes} | set(reduced)))
+        axes = there
 
 
 def _axis_map(walk: Lifting, node: gs.Node, before: tuple[int, ...], after: tuple[int, ...]) -> dict[int, int] | None:

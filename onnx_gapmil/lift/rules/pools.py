@@ -18,6 +18,7 @@ from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import Lifted, elem_type
 from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
+from onnx_gapmil.lift.single_image import images_in
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, LiftStep, Refusal
 from onnx_gapmil.lift.weighing import find_weighing, said_of_weights
@@ -258,10 +259,13 @@ def end_at_pool(
     if summed:
         # jax2onnx spells a mean ReduceSum, Div; the division comes as an affine step of its own.
         name = walk.build.node("Mul", [name, cell_count(walk, grid, dtype)])
-    batch_axis = walk.batch_axis(walk.output) if shape is None else 0
+    batch = images_in(walk, grid.source, grid.axes)
+    batch_axis: int | None = walk.batch_axis(walk.output) if shape is None else 0
     shape = walk.shape(walk.output) if shape is None else shape
-    batch = walk.shape(grid.source)[walk.batch_axis(grid.source)]
-    if shape[batch_axis] != batch:
+    # One image without an axis of its own: what stands first are its channels.
+    if batch == walk.trace.batch == 1 and 1 not in shape and math.prod(shape) == grid.channels:
+        batch_axis = None
+    if batch_axis is not None and shape[batch_axis] != batch:
         raise walk.refuse("spatial-mixing-after-pool", node, f"its output {list(shape)} does not tell the images apart")
     said = None if conditional else said_of_weights(walk, grid, weights, products, summed=summed)
     if said is not None:

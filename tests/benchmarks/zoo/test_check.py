@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from benchmarks.zoo import check, zoo_report
+from onnx_gapmil.ort.limits import set_seconds
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "sample_models"
@@ -64,6 +65,15 @@ def test_max_pool_in_its_place_is_conditional_and_a_file_nobody_can_open_is_its_
     assert check.check({"file": "spoilt.onnx"}, tmp_path)["got"] == "export failed"
 
 
+def test_a_case_says_how_long_lifting_it_may_take() -> None:
+    try:
+        found = check.check({"file": "digits_torch_legacy.onnx", "seconds": 0.001}, SAMPLES)
+    finally:
+        set_seconds(None)
+    assert found["got"] == "unreadable"
+    assert "limit of 0.001 s" in found["why"]
+
+
 def test_script_answers_each_line_with_one_line_and_errors_as_such(tmp_path: Path) -> None:
     cases = [{"file": "digits_torch_legacy.onnx"}, {"no": "file"}]
     (tmp_path / "in").write_text("".join(f"{json.dumps(case)}\n" for case in cases), encoding="utf-8")
@@ -84,14 +94,17 @@ def test_report_counts_a_refused_pool_against_us_and_a_failed_export_against_the
         "why": "no rule.",
         "date": "2026-11-20",
     }
-    failed = {**ROW, "group": "b", "got": "export failed", "why": "RuntimeError: no", "date": "2026-11-20"}
+    failed = {**ROW, "group": "b", "got": "export failed", "why": "E: \x1b[96mno\x1b[0m file", "date": "2026-11-20"}
     token = {**refused, "group": "c", "pools": False, "code": "class-token"}
-    assert zoo_report.failures([refused, failed, token]) == [refused]
+    late = {**token, "group": "d", "got": "unreadable"}
+    assert zoo_report.failures([refused, failed, token, late]) == [refused, late]
+    assert len(zoo_report.refused([refused, failed, token, late])) == 1
     (claim,) = zoo_report.claims([refused, failed, token])
     assert "**no** (0 of 2; not lifted: a; not exported: b)" in claim
     page = zoo_report.markdown([refused, failed, token], {})
     short, exporters = page.index("## Falls short"), page.index("## Exporters that failed")
     right = page.index("## Refused rightly")
+    assert "E: no file" in page
     assert short < page.index("timm, torch legacy, a (m)") < exporters < page.index("timm, torch legacy, b (m)") < right
     assert page.index("timm, torch legacy, c (m)") > right
 

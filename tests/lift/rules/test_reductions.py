@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from tests.helpers.support import (
@@ -153,3 +154,55 @@ def test_one_image_reduced_with_its_channels_is_no_crash() -> None:
     found = lift(model, images(model))
     assert found.grid.shape == (1, 1, 3, 5)
     np.testing.assert_allclose(found.grid.mean(), found.vendor[0], atol=1e-6)
+
+
+def stacked(hidden: str, batch: str) -> onnx.ModelProto:
+    """``torch.stack([head(mean of hidden states), head(mean of the map)]).sum(0)``, as EfficientViM fuses its heads."""
+    return text_model(
+        f"""
+        flat = Reshape(x, flat_map)
+        scores = Conv(x, c)
+        flat_scores = Reshape(scores, flat_states)
+        shares = Softmax<axis=-1>(flat_scores)
+        turned = Transpose<perm=[0, 2, 1]>(shares)
+        states = MatMul(flat, turned)
+        t = Transpose<perm=[0, 2, 1]>(states)
+        n = LayerNormalization<axis=-1>(t, ones)
+        m = ReduceMean<axes=[1], keepdims=0>({hidden})
+        p = ReduceMean<axes=[2, 3], keepdims=0>(x)
+        a = Gemm<transB=1>(m, w)
+        b = Gemm<transB=1>(p, u)
+        a0 = Unsqueeze(a, zero)
+        b0 = Unsqueeze(b, zero)
+        s = Concat<axis=0>(a0, b0)
+        y = ReduceSum<keepdims=0>(s, zero)""",
+        x=f"float[{batch},6,3,5] x",
+        y=f"float[{batch},5] y",
+        init={
+            "c": weights(4, 6, 1, 1),
+            "flat_map": np.array([0, 6, -1], np.int64),
+            "flat_states": np.array([0, 4, -1], np.int64),
+            "ones": np.ones(6, np.float32),
+            "w": W,
+            "u": weights(5, 6, seed=1),
+            "zero": np.array([0], np.int64),
+        },
+    )
+
+
+@pytest.mark.parametrize("batch", ["1", "N"])
+def test_sum_of_stacked_logits_is_refused_for_what_they_are_made_of(batch: str) -> None:
+    """The axis of the stack is not the batch, even where no coordinates say which axis is."""
+    check_refused(stacked("n", batch), "learned-tokens", "'m'")
+
+
+@pytest.mark.parametrize("batch", ["1", "N"])
+def test_sum_of_stacked_logits_lifts(batch: str) -> None:
+    model = stacked("t", batch)
+    x = images(model, 1 if batch == "1" else 3)
+    found = lift(model, x)
+    cells = x.astype(np.float64).reshape(*x.shape[:2], 15)
+    scores = np.exp(np.einsum("sc,ncp->nsp", weights(4, 6, 1, 1)[:, :, 0, 0], cells))
+    shares = (scores / scores.sum(axis=2, keepdims=True)).mean(axis=1, keepdims=True)
+    expected = dense(W)((15 * shares * cells)[..., None]) + dense(weights(5, 6, seed=1))(cells[..., None])
+    assert_close(found.grid.reshape(expected.shape), expected)
