@@ -137,12 +137,13 @@ def _check(
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
     if check.passed:
         return ProvedPlaces(check, replace(places, measured=check.measured))
-    if not head.places.known:
+    if not head.places.known and not check.mixed:
         skipped = f"the places are not known: {head.places.reason}"
         return ProvedPlaces(PlaceCheck(skipped=skipped, runs=check.runs), head.places)
     if check.passed is None:
         return ProvedPlaces(check, places)
-    return ProvedPlaces(check, Places.unknown(f"stripes of the image move other cells: {check.reason}"))
+    said = check.reason if check.mixed else f"stripes of the image move other cells: {check.reason}"
+    return ProvedPlaces(check, Places.unknown(said))
 
 
 def _tiles(places: Places, tiling: Places) -> bool:
