@@ -74,6 +74,11 @@ class PlaceCheck:
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
 
     @property
+    def shown(self) -> bool:
+        """Whether stripes alone show that the cells look where they are said to."""
+        return bool(self.passed) and all(axis.shown for axis in self._axes.values())
+
+    @property
     def leaves_out(self) -> bool:
         """Whether the cells of an axis leave out much of what lies among them."""
         return any(axis.leaves_out for axis in self._axes.values())
