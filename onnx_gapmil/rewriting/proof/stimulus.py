@@ -111,9 +111,9 @@ class Stimulus:
     def mixes_images(self) -> bool:
         """Whether the map of the base image is another among other images of a batch: one of it is not one image's.
 
-        It is run as the second of a batch, after an image of other noise and before two of zeros, so that a batch that is
-        turned round, rolled, added up or normalized as a whole shows. What folds parts of an image into its batch is
-        not told.
+        It is run as the second of a batch, after an image of other noise and before two of zeros, so that a batch that
+        is turned round, rolled, added up or normalized as a whole shows. What folds parts of an image into its batch
+        is not told.
         """
         zeros = np.zeros_like(self._image)
         images = [self._other, self._image, zeros, zeros]
