@@ -33,6 +33,12 @@ def places_are_lost(walk: Lifting, tensor: str) -> bool:
     )
 
 
+def random_maker(walk: Lifting, tensor: str) -> gs.Node | None:
+    """A random operator that a tensor is made by, or one in training mode, if there is one."""
+    makers = map(walk.graph.producer, ancestors(walk.graph, tensor, lambda *_: False))
+    return next((node for node in makers if node is not None and walk.graph.random_operator(node)), None)
+
+
 def chooser(walk: Lifting, tensor: str) -> gs.Node | None:
     """The operator that sorted or chose positions by their values before a tensor, if there is one."""
     for name in ancestors(walk.graph, tensor, lambda node, read: _drops_places(walk, node, read)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.ancestry import chooser, places_are_lost
+from onnx_gapmil.lift.ancestry import chooser, places_are_lost, random_maker
 from onnx_gapmil.lift.frames import frames_along, frames_apart
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid
@@ -42,9 +42,12 @@ def feature_grid(
         untransposed: take the map before the vendor transposed it.
 
     Raises:
-        HeadRefused: the axes are channels, or leave positions over.
+        HeadRefused: the axes are channels, or leave positions over; or the map is random.
     """
     layout = Layout(walk.graph, walk.trace)
+    # Two runs of a random trunk differ, so that no proof of it could be more than luck.
+    if (random := random_maker(walk, data)) is not None:
+        raise walk.refuse("random-head", node, f"the map that it pools is random, made by {walk.describe(random)}")
     source, axes, own = first_map(walk, data, axes)
     if untransposed:
         source, axes, own = _behind_transposes(walk, source, axes, own)

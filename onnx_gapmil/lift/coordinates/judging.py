@@ -24,7 +24,7 @@ from onnx_gapmil.lift.coordinates.lattice import Lattice, Line, NoLattice, latti
 from onnx_gapmil.lift.coordinates.looks import Looks, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from onnx_gapmil.lift.coordinates.looks import Key
 
@@ -169,6 +169,7 @@ def _judge(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
     name = names.pop()
     axes = cells.image_axes(name, sorted(axis for _, axis in placed))
     lines = [cells.line(name, axis) for axis in axes.values()]
+    cells.require_told_apart(name, axes.values(), lines)
     if len(axes) == 1:  # a signal: one row of cells
         lines = [Line(None, 1.0, 1), *lines]
     if len(lines) <= 2 < len(size):  # windows of rows and columns, each of more axes
@@ -327,6 +328,21 @@ class _Cells:
         if not is_number(mean).all():
             raise _Unknown("its channels look at different places", "different-views")
         return Line(np.asarray(mean), field.step, pixels)
+
+    def require_told_apart(self, name: str, axes: Iterable[int], lines: Sequence[Line]) -> None:
+        """Cells that differ along an axis whose places a layer mixes may look anywhere along it, in any order.
+
+        Raises:
+            _Unknown: there are more cells than the other axes tell apart.
+        """
+        told, mixed = [], False
+        for axis, line in zip(axes, lines, strict=True):
+            if self.differs((name, axis)) and line.values is not None:
+                told.append(np.round(line.values / line.step, 3))
+            elif (name, axis) in self.view:
+                mixed = mixed or bool((self.array((name, axis)) == MIXED).any())
+        if mixed and told and len(np.unique(np.stack(told), axis=1).T) < self._count:
+            raise _Unknown("a layer over all positions mixes them")
 
     def beside(self, name: str, axes: Mapping[str, int]) -> dict[Key, float]:
         """Where all cells look along the other axes of an input: at one frame, or one slice."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import NONE, Field, compact
+from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, Field, compact, is_number
 from onnx_gapmil.lift.coordinates.looks import Looks, View, conflicts_of, joined, seen_nowhere, stated, values_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: One tensor comes in, its like goes out; further inputs are parameters, further outputs are statistics.
 _KEEPING = """
     Abs Acos Acosh Asin Asinh Atan Atanh BatchNormalization Bernoulli BitShift BitwiseNot Cast CastLike Ceil Celu Clip
-    Cos Cosh CumProd CumSum DequantizeLinear Dropout DynamicQuantizeLinear Elu Erf Exp EyeLike Floor Gelu GroupNorm
+    Cos Cosh DequantizeLinear Dropout DynamicQuantizeLinear Elu Erf Exp EyeLike Floor Gelu GroupNorm
     GroupNormalization HardSigmoid HardSwish Hardmax IsInf IsNaN LRN LayerNormalization LeakyRelu Log LogSoftmax
     LpNormalization MeanVarianceNormalization Mish Neg Not QuantizeLinear RMSNormalization Reciprocal Relu Round Selu
     Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh
@@ -40,6 +40,20 @@ def _kept(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         # A mask or a scale, which says nothing about one place.
         found.append(stated(parts[:1], scene.shape(tensor.name) or (), NONE, ""))
     return found
+
+
+def _accumulated(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """A running sum along an axis of places: each holds all that lie before it."""
+    along = scene.numbers(node, "axis", 1)
+
+    def accumulate(found: Field) -> Field:
+        rank = found.values.ndim
+        axes = range(rank) if along is None else [axis % rank for axis in along]
+        if not any(found.varies(axis) for axis in axes):
+            return found
+        return Field(compact(np.where(is_number(found.values), MIXED, found.values)), found.step)
+
+    return [parts[0].mapped(scene.out_shape(node), accumulate)]
 
 
 def _joined(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
@@ -85,6 +99,8 @@ def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEPING.split(), _kept),
+    "CumProd": _accumulated,
+    "CumSum": _accumulated,
     **dict.fromkeys(_JOINING.split(), _joined),
     "Where": _chosen,
 }

@@ -43,6 +43,9 @@ UNSEEN = 0.3
 #: Up to this many cells along an axis have hardly an interior: they tell only where they differ enough; right maps of
 #: two or three cells differ by 0.12 and more.
 FEW, CONTRAST = 3, 0.05
+#: How far from a tile's middle cells may look, and those of either half of the map from all of them, in cells, where
+#: nothing but stripes says where they look: a map that is sheared has the same rows and columns on average.
+SHOWN = 0.5
 #: The slopes of two or three cells, all of which lie at the border.
 SLOPES_OF_FEW = (0.5, 2.0)
 
@@ -81,6 +84,13 @@ class AxisLooks:
     silent: int = 0
     still: int = 0
     backwards: float = 0.0
+    uneven: float = 0.0
+
+    @property
+    def shown(self) -> bool:
+        """Whether stripes alone show that the cells look where they are said to, where nothing else says so."""
+        away, straight = max(abs(self.offset), self.uneven), SLOPES[0] <= self.slope <= SLOPES[1]
+        return bool(self.passed) and straight and away <= SHOWN and self.contrast >= CONTRAST
 
     @property
     def measure(self) -> float:
@@ -195,7 +205,28 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         middle,
         still=still,
         backwards=_backwards(said, seen, (edges[-1] - edges[0]) / (len(edges) - 1) / places.step),
+        uneven=_uneven([response.moved for response in responses], axis, edges, kept, seen * places.step) / places.step,
     )
+
+
+def _uneven(
+    moved: Sequence[np.ndarray], axis: Literal[0, 1], edges: np.ndarray, kept: np.ndarray, seen: np.ndarray
+) -> float:
+    """How far the cells in one half of the other axis look from where all do, in pixels; 0 of an axis of one cell.
+
+    Args:
+        moved: (S, H, W) of each base image.
+        axis: of the map.
+        edges: of the stripes, in pixels.
+        kept: which of its cells are compared.
+        seen: where those look, (kept,), in pixels.
+    """
+    length = moved[0].shape[2 - axis]
+    if length < 2:
+        return 0.0
+    halves = np.array_split(np.arange(length), 2)
+    local = [_local([change.take(half, 2 - axis) for change in moved], axis) for half in halves]
+    return max(abs(float(np.mean(_centroids(own, edges)[kept] - seen))) for own in local)
 
 
 def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Why nothing is known of a trunk whose numbers no image moves: its weights are all alike, or it is off.
 NO_ANSWER = "the map answers to no stimulus"
+#: Why the cells of one image look at no place in it alone.
+MIXED = "the map of an image changes with the other images of its batch"
 #: Base images, at most.
 _IMAGES = 4
 #: Multiply-adds that the stripes of one base image may cost where fewer stripes do: 11 passes of a ResNet-50.
@@ -45,6 +47,7 @@ class PlaceCheck:
         columns: of its columns.
         depth: of a volume's slices.
         frames: of a clip's frames.
+        mixed: whether the map of an image is another among other images of a batch; then no axis was looked at.
         skipped: why nothing is known, as a clause; "" where something is.
         runs: how many images were run.
     """
@@ -55,10 +58,13 @@ class PlaceCheck:
     runs: int = 0
     depth: AxisLooks | None = None
     frames: AxisLooks | None = None
+    mixed: bool = False
 
     @property
     def passed(self) -> bool | None:
-        """True if all axes passed, False if one failed; None where of one nothing is known."""
+        """True if all axes passed, False if one failed or images are mixed; None where of one nothing is known."""
+        if self.mixed:
+            return False
         found = [axis.passed for axis in self._axes.values()]
         return False if False in found else None if None in found or not found else True
 
@@ -66,6 +72,11 @@ class PlaceCheck:
     def measure(self) -> float | None:
         """The worst figure of both axes as a share of what is allowed of it; None where nothing is known."""
         return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
+
+    @property
+    def shown(self) -> bool:
+        """Whether stripes alone show that the cells look where they are said to."""
+        return bool(self.passed) and all(axis.shown for axis in self._axes.values())
 
     @property
     def leaves_out(self) -> bool:
@@ -90,6 +101,8 @@ class PlaceCheck:
     @property
     def reason(self) -> str:
         """Why it failed, or nothing is known, as a clause; "" where it passed."""
+        if self.mixed:
+            return MIXED
         return self.skipped or " and ".join(filter(None, (axis.problem(name) for name, axis in self._axes.items())))
 
     @property
@@ -190,6 +203,8 @@ def _check_noise(
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
         stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes)
+        if not seed and stimulus.mixes_images():
+            return PlaceCheck(mixed=True, runs=stimulus.runs)
         if not seed and stripes < MAX_STRIPES:
             few = _answers(stimulus, axes, claims, (least, stripes), rounding)
             first = check if few is None else _check([few], claims)

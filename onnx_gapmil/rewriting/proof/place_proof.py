@@ -135,14 +135,15 @@ def _check(
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
         again = check_places(run, trace.inputs, tiling, dtype, stripes)
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
-    if check.passed:
+    if check.passed if head.places.known else check.shown:
         return ProvedPlaces(check, replace(places, measured=check.measured))
-    if not head.places.known:
+    if not head.places.known and not check.mixed:
         skipped = f"the places are not known: {head.places.reason}"
         return ProvedPlaces(PlaceCheck(skipped=skipped, runs=check.runs), head.places)
     if check.passed is None:
         return ProvedPlaces(check, places)
-    return ProvedPlaces(check, Places.unknown(f"stripes of the image move other cells: {check.reason}"))
+    said = check.reason if check.mixed else f"stripes of the image move other cells: {check.reason}"
+    return ProvedPlaces(check, Places.unknown(said))
 
 
 def _tiles(places: Places, tiling: Places) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from onnx_gapmil.graph.inputs import concrete_inputs
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.places import AxisPlaces, Places
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.place import MIXED, PlaceCheck, affordable, check_places
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES
 from tests.helpers.support import session, text_model, weights
 
@@ -72,8 +72,8 @@ def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
         assert axis.contrast == pytest.approx(1)
 
 
-def test_one_base_image_a_stripe_for_each_row_and_column_and_both_halves_of_four_combs_a_direction_are_run() -> None:
-    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 8 + 8 + 2 * 4 + 2 * 4
+def test_one_base_image_four_in_a_batch_a_stripe_a_line_and_both_halves_of_four_combs_a_direction_are_run() -> None:
+    assert check(f"{PATCHES}\n y = Identity(a)").runs == 1 + 4 + 8 + 8 + 2 * 4 + 2 * 4
 
 
 @pytest.mark.parametrize(("macs", "stripes"), [(0, 16), (300_000_000, 16), (4_100_000_000, 5), (10**12, 5)])
@@ -83,7 +83,7 @@ def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: 
 
 def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
-    assert (found.passed, found.runs) == (True, 1 + 5 + 5 + 2 + 2)
+    assert (found.passed, found.runs) == (True, 1 + 4 + 5 + 5 + 2 + 2)
     assert found.measured["rows"]["stripes"] == 5
 
 
@@ -99,13 +99,13 @@ def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
 def test_what_fewer_stripes_do_not_show_clearly_is_run_with_all(body: str) -> None:
     found = check(f"{PATCHES}\n {body}", stripes=5, **FLIPS, parts=np.array([2, 6]))
     assert found.passed is False
-    assert found.runs == 4 * (1 + 8 + 8) + 5 + 5
+    assert found.runs == 4 * (1 + 8 + 8) + 4 + 5 + 5
     assert found.measured["rows"]["stripes"] == 8
 
 
 def test_a_map_that_answers_to_nothing_is_not_run_again_with_more_stripes() -> None:
     found = check(f"{PATCHES}\n y = Mul(a, none)", none=np.float32(0), stripes=5)
-    assert (found.passed, found.runs) == (None, 2 * (1 + 5))
+    assert (found.passed, found.runs) == (None, 2 * (1 + 4 + 5))
 
 
 @pytest.mark.parametrize("axis", [2, 3])
@@ -119,6 +119,26 @@ def test_a_mirrored_map_has_the_sign_minus_one(axis: int) -> None:
     assert wrong.slope == pytest.approx(-1)
     assert right.passed is True
     assert f"the {'rows' if axis == 2 else 'columns'} look at the image in reverse order" in found.reason
+
+
+#: The batch turned round, rolled, added up, normalized as a whole, gated by its last image, and lost but for its first.
+MIXING = {
+    "reversed": "y = Slice(a, last, end, first, back)",
+    "rolled": "one = Slice(a, next, far, first)\n two = Slice(a, first, next, first)\n y = Concat<axis=0>(one, two)",
+    "added up": "y = CumSum(a, none)",
+    "divided": "p = Exp(a)\n most = ReduceMax<axes=[0], keepdims=1>(p)\n y = Div(p, most)",
+    "normalized": "m = ReduceMean<axes=[0,2,3]>(a)\n b = Sub(a, m)\n q = Mul(b, b)\n v = ReduceMean<axes=[0,2,3]>(q)\n"
+    " d = Sqrt(v)\n y = Div(b, d)",
+    "gated": "one = Gather<axis=0>(a, back)\n g = Sigmoid(one)\n y = Mul(a, g)",
+    "lost": "y = Gather<axis=0>(a, first)",
+}
+
+
+@pytest.mark.parametrize("body", MIXING.values(), ids=MIXING)
+def test_the_map_of_an_image_that_other_images_of_the_batch_have_a_part_in_looks_nowhere(body: str) -> None:
+    constants = {"first": np.array([0]), "next": np.array([1]), "far": np.array([999]), "none": np.array(0)}
+    found = check(f"{PATCHES}\n {body}", **FLIPS, **constants)
+    assert (found.passed, found.reason) == (False, MIXED)
 
 
 def test_an_image_that_is_mirrored_before_the_trunk_is_seen_too() -> None:
@@ -227,13 +247,13 @@ def test_an_nhwc_input_is_striped_along_its_own_rows() -> None:
 def test_channels_that_may_be_first_or_last_are_tried_both_ways() -> None:
     body = "t = Transpose<perm=[0,3,1,2]>(x)\n y = Relu(t)"
     found = check(body, x="float[N,16,16,16] x", size=(16, 16))
-    assert (found.passed, found.runs) == (True, 2 * 33 + 3 * 33)
+    assert (found.passed, found.runs) == (True, 2 * 37 + 3 * 33)
 
 
 @pytest.mark.parametrize("batch", ["1", "4", "N"])
 def test_batches_are_filled_as_the_input_wants_them(batch: str) -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", x=f"float[{batch},3,32,32] x")
-    assert (found.passed, found.runs) == (True, 17 + 16)
+    assert (found.passed, found.runs) == (True, 1 + 4 * (batch != "1") + 16 + 16)
 
 
 def test_an_image_without_a_batch_is_run_by_itself() -> None:
@@ -255,7 +275,7 @@ def test_what_stands_beside_the_image_is_fed() -> None:
 def test_a_model_that_normalizes_bytes_by_itself_answers_to_larger_noise() -> None:
     body = "r = Abs(x)\n d = Div(r, most)\n q = Floor(d)\n c = Conv<strides=[4,4]>(q, k)\n y = Relu(c)"
     found = check(body, most=np.float32(10))
-    assert (found.passed, found.runs) == (True, 9 + 17 + 16)
+    assert (found.passed, found.runs) == (True, 9 + 17 + 16 + 2 * 4)
 
 
 def test_a_trunk_that_answers_to_nothing_is_skipped_and_never_passed() -> None:
@@ -281,7 +301,7 @@ def test_few_cells_tell_the_sign(cells: int) -> None:
 
 def test_a_single_cell_tells_nothing() -> None:
     found = check(f"{PATCHES}\n y = GlobalAveragePool(a)")
-    assert (found.passed, found.runs) == (None, 1)
+    assert (found.passed, found.runs) == (None, 1 + 4)
     assert "too few cells" in found.skipped
 
 

@@ -145,7 +145,18 @@ def test_a_file_that_claims_wrong_places_fails_verify(tmp_path: Path) -> None:
     assert any("columns" in reason for reason in report.reasons())
 
 
-@pytest.mark.parametrize(("inside", "known"), [("Relu(v)", True), ("Slice(v, last, end, axis, back)", False)])
+#: The upper half of the map moved two cells to the right, the lower two to the left: on average no column moved.
+SHEAR = """up, down = Split<axis=2>(v, halves)
+        right = Pad(up, to_right)
+        left = Pad(down, to_left)
+        r = Concat<axis=2>(right, left)"""
+
+
+@pytest.mark.parametrize(
+    ("inside", "known"),
+    [("r = Relu(v)", True), ("r = Slice(v, last, end, axis, back)", False), (SHEAR, False)],
+    ids=["as it is", "mirrored", "sheared"],
+)
 def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
     """A Loop that the image decides the length of is not followed; what it does is seen."""
     body = f"""
@@ -155,15 +166,38 @@ def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) 
     one = Cast<to=7>(u)
     l = Loop(one, yes, a) <body = step (int64 i, bool u, float[N,6,8,8] v) => (bool d, float[N,6,8,8] r) {{
         d = Identity(u)
-        r = {inside}
+        {inside}
     }}>
     m = Identity(l)
     {HEAD}
     """
-    init = {"low": np.float32(-1e9), "yes": np.asarray(True), **FLIP}
+    init = {"low": np.float32(-1e9), "yes": np.asarray(True), "halves": np.array([4, 4]), **FLIP}
+    init |= {"to_right": np.array([0, 0, 0, 2, 0, 0, 0, -2]), "to_left": np.array([0, 0, 0, -2, 0, 0, 0, 2])}
     head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
     assert head.places.known is known
     assert (UNARRANGED in head.note) is not known
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "r = CumSum(a, rows)\n m = CumSum(r, columns)",
+        "s = Reshape(a, cut)\n t = Transpose<perm=[0,1,2,4,3,5]>(s)\n u = Reshape(t, whole)\n"
+        " v = SpaceToDepth<blocksize=2>(u)\n m = Conv(v, merge)",
+    ],
+    ids=["running sums", "windows that were not put back, in blocks"],
+)
+def test_cells_that_are_mixed_along_an_axis_are_no_tiles(body: str) -> None:
+    init = {
+        "rows": np.asarray(2),
+        "columns": np.asarray(3),
+        "cut": np.array([0, 6, 4, 2, 3, 2]),
+        "whole": np.array([0, 6, 8, 6]),
+        "merge": weights(6, 24, 1, 1),
+    }
+    model = text_model(f"{TRUNK} {body}\n {HEAD}", x="float[N,3,32,24] x", init=KERNEL | init)
+    places = rewrite(model, write=False).heads[0].places
+    assert (places.known, places.reason) == (False, "a layer over all positions mixes them")
 
 
 def test_first_cells_that_stripes_contradict_are_those_of_a_tiling_if_stripes_say_so() -> None:
