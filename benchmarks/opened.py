@@ -5,7 +5,7 @@ rewritten at that size with all proofs but the comparison under the runtime's op
 zoo's catalogue has them. ``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped goes on
 from there. ``--markdown FILE`` writes the figures into that page, between its marks.
 
-Exit code 1 if a file that opens fails a proof.
+Exit code 1 if a file that opens and runs fails a proof.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.images.input_spec import image_spec
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.limits import set_seconds
+from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.rewriting.sizing.record import Size, size_of
 from onnx_gapmil.version import __version__
@@ -61,6 +62,7 @@ class Row:
         proved: whether they passed; None where none has a grid.
         moved: heads whose cells lie another distance apart, or begin elsewhere, than at the original size.
         lost: heads whose places are known at the original size and not at the new one.
+        failed: whether a proof failed, and not the run that it needs.
     """
 
     file: str
@@ -74,6 +76,7 @@ class Row:
     proved: bool | None = None
     moved: int = 0
     lost: int = 0
+    failed: bool = False
 
 
 def twice(source: LoadedModel) -> Size | None:
@@ -108,7 +111,7 @@ def row_of(path: Path, file: str, expect: str) -> Row:
         row.why = f"refused, {error.refusal.code}"
         return row
     except GapmilError as error:
-        row.proved, row.why = False, str(error)
+        row.proved, row.why, row.failed = False, str(error), isinstance(error, ProofError)
         return row
     row.lifted, row.proved = len(large.heads), True
     own = {head.output: head.places for head in rewrite(source, write=False, as_deployed=False).heads}
@@ -137,10 +140,13 @@ def _reason(why: str) -> str:
     """A refusal's kind, of the words that say what the node does."""
     kinds = {
         "weights for each position": "weights for each position",
+        "the whole map: its weights": "weights for each position",
         "learned for the positions": "constants over positions",
         "a graph of its own": "a branch or a loop that the size decides",
-        "within the map": "a cut within the map",
-        "sums over positions": "a sum over positions that nothing scales",
+        "a place of one size alone": "a cut within the map",
+        "all rows or all columns": "a window of all rows or columns",
+        "would grow with the size": "a sum over positions that nothing scales",
+        "The model cannot be run": "does not load in this runtime",
         "takes no image": "takes no image",
         "cannot take": "an operator that does not take the new shape",
     }
@@ -174,7 +180,7 @@ def page(rows: Sequence[Row]) -> list[str]:
 
 
 def _failed(rows: Sequence[Row]) -> list[str]:
-    found = [f"- `{row.file}`: {row.why}" for row in rows if row.proved is False]
+    found = [f"- `{row.file}`: {row.why.rpartition(': The ')[2]}" for row in rows if row.proved is False]
     return ["", "Not proved:", "", *found] if found else []
 
 
@@ -217,7 +223,7 @@ def main() -> int:
     print("\n".join(lines))
     if options.markdown is not None:
         between(options.markdown, lines)
-    return int(any(row.proved is False for row in rows))
+    return int(any(row.failed for row in rows))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.auditing.preparation import classifier_of, prepare
-from onnx_gapmil.errors import DataError, ImageError, InputError
+from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.wording import points_range
 from onnx_gapmil.files.writing import reserved_file
@@ -20,33 +18,25 @@ from onnx_gapmil.fitting.pooling.auxiliary import fit_auxiliary
 from onnx_gapmil.fitting.pooling.judging import figures_of, judge
 from onnx_gapmil.fitting.pooling.learning import Learner, Material
 from onnx_gapmil.fitting.pooling.solving import require_solver
+from onnx_gapmil.fitting.pooling.splitting import deal
 from onnx_gapmil.fitting.pooling.wish import FitWish
 from onnx_gapmil.lift.tokens.modes import mode_of
-from onnx_gapmil.rewriting.auxiliary.building import (
-    AuxiliaryLayer,
-    add_finer_output,
-    with_pooled_maps,
-)
+from onnx_gapmil.rewriting.auxiliary.building import AuxiliaryLayer, add_finer_output
 from onnx_gapmil.rewriting.auxiliary.maps import auxiliary_maps
 from onnx_gapmil.rewriting.auxiliary.proving import prove_auxiliary
-from onnx_gapmil.rewriting.emission.emit import Emit
-from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.repooling import head_to_fit
 from onnx_gapmil.rewriting.saving import beside_model, require_place, save_proto
-from onnx_gapmil.running.grid_session import GridSession
-from onnx_gapmil.running.pipeline import iterate_batches
 from onnx_gapmil.validation.refitting.auxiliary_result import AuxiliaryFit, AuxiliaryHead
 from onnx_gapmil.validation.refitting.images import fit_images
 from onnx_gapmil.validation.refitting.placing import localized
+from onnx_gapmil.validation.refitting.probing import Probe, loaded_with, session_of
 from onnx_gapmil.validation.refitting.refit import data_of, unwanted
+from onnx_gapmil.validation.refitting.weighing import LEAST, USUAL, Weight, choose_weight, weighed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    import onnx
+    from collections.abc import Callable, Mapping, Sequence
 
     from onnx_gapmil.auditing.preparation import PreparedData
-    from onnx_gapmil.data import Sample
     from onnx_gapmil.fitting.pooling.auxiliary import AuxiliaryClassifier
     from onnx_gapmil.fitting.pooling.judging import Judgement
     from onnx_gapmil.graph.loading import LoadedModel
@@ -54,7 +44,6 @@ if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.rewriting.analysis import Analysis
     from onnx_gapmil.rewriting.auxiliary.maps import AuxiliaryMap
-    from onnx_gapmil.running.prediction_grid import PredictionGrid
     from onnx_gapmil.validation.refitting.auxiliary_result import Localized
     from onnx_gapmil.validation.refitting.images import FitImages
     from onnx_gapmil.validation.refitting.request import FitRequest
@@ -63,10 +52,12 @@ Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 _MEAN = Aggregator("mean")
-#: How strongly each map's cells vary within an image, relative to the vendor's: the small weight.
-SHARE = 0.3
-#: Images of the fitted half by which that is settled.
-_LOOKED_AT = 32
+#: Folds of the fitted half by which the weight is chosen.
+_INNER = 4
+_NO_WEIGHT = (
+    "on the fitted half the boxes of the vendor's own grid fit the objects best: by no weight that was tried does the "
+    "finer grid place them better"
+)
 
 
 def refit_auxiliary(
@@ -107,12 +98,15 @@ def refit_auxiliary(
         images = fit_images(prepared.samples, classifier.reading, classifier.logits, request.group, request.seed)
         images.require_enough()
         announce(classifier, prepared)
-        probe = _Probe(request, analysis, head, maps, prepared)
+        probe = Probe(request, analysis, head, maps, prepared)
         vendor, pooled, images, failures = probe.collect(images, progress)
         images.require_enough()
         note(f"Fitting {len(maps)} auxiliary classifiers to {int((~images.held_out).sum()):,} images.")
-        fits = _fitted(request, images, pooled)
-        layers = probe.layers(images, fits)
+        seen = np.flatnonzero(~images.held_out)
+        fits = _fitted(request, images, pooled, seen, dict.fromkeys(maps, request.ridge))
+        scales = probe.scales(images, fits)
+        weight = _weight(request, classifier, probe, head, images, pooled, fits, scales)
+        layers = weighed(_layers(fits, scales), weight.best_beside_none if request.force else weight.value)
         judgement = _judged(request, classifier, images, vendor, _added(layers, pooled, vendor))
         found = AuxiliaryFit(
             model=classifier.name,
@@ -122,10 +116,13 @@ def refit_auxiliary(
             heads=tuple(_head(entry, fit, images, pooled, classifier, judgement) for entry, fit in fits.items()),
             cells=(head.scores.size, layers[0].map.size if layers else head.scores.size),
             held_out=judgement,
+            weight=weight if layers else None,
             source=source.path,
         )
         if not layers:
             return replace(found, reason="no earlier map tells the classes of these images apart by its mean")
+        if weight.value == 0 and not request.force:
+            return replace(found, reason=_NO_WEIGHT)
         made = add_finer_output(analysis, head, layers, scores=request.scores)
         note("Proving the finer grid.")
         proof = prove_auxiliary(analysis.source, made, layers, scores=request.scores)
@@ -133,7 +130,7 @@ def refit_auxiliary(
         if any(sample.boxes for sample in images.samples):
             note("Measuring where both grids see the objects of the held-out images.")
             placed = _localized(
-                request, classifier, prepared, images, _loaded(analysis.source, made.model), made.output
+                request, classifier, prepared, images, loaded_with(analysis.source, made.model), made.output
             )
         found = replace(found, output=made.output, proof=proof, localized=placed)
         found = replace(found, reason=_reason(request, found))
@@ -166,132 +163,60 @@ def _prepared_model(
     return analysis, head, auxiliary_maps(analysis, head, request.wish.tensors)
 
 
-class _Probe:
-    """The vendor's model with its earlier maps pooled beside: what the classifiers are fitted to."""
-
-    def __init__(
-        self,
-        request: FitRequest,
-        analysis: Analysis,
-        head: LiftedHead,
-        maps: tuple[AuxiliaryMap, ...],
-        prepared: PreparedData,
-    ) -> None:
-        proto, outputs = with_pooled_maps(analysis, maps)
-        self._request, self._preprocess = request, prepared.preprocess.preprocess
-        self._session = _session(request, _loaded(analysis.source, proto))
-        places = {entry.output: place for place, entry in enumerate(self._session.heads)}
-        absent = [tensor for tensor, output in outputs.items() if output not in places]
-        if absent:
-            raise InputError(f"the mean of tensor '{absent[0]}' cannot be lifted; name another map.")
-        self._vendor = places[head.output]
-        self._maps = {entry: places[outputs[entry.tensor]] for entry in maps}
-
-    def collect(
-        self, images: FitImages, progress: Callable[[int], None]
-    ) -> tuple[npt.NDArray[np.float32], dict[AuxiliaryMap, npt.NDArray[np.float32]], FitImages, list[str]]:
-        """Run all images: the vendor's logits (N, K), each map's means (N, C), the images, and why others are not.
-
-        Raises:
-            DataError: of an image the model gives what is no number; or no image can be read.
-        """
-        good: list[int] = []
-        logits: list[npt.NDArray[np.floating]] = []
-        pooled: dict[AuxiliaryMap, list[npt.NDArray[np.floating]]] = {entry: [] for entry in self._maps}
-        failures: list[str] = []
-        for place, grids, row in self._run(images.samples, ()):
-            if isinstance(grids, ImageError):
-                failures.append(str(grids))
-            else:
-                found = [grids[self._vendor].logits[row], *(grids[at].logits[row] for at in self._maps.values())]
-                if not all(np.isfinite(array).all() for array in found):
-                    raise DataError(
-                        f"{images.samples[place].name}: the model gives what is no number (NaN or infinity) for this "
-                        "image, and nothing can be fitted to that; mend the image, or its preprocessing, or leave it "
-                        "out."
-                    )
-                good.append(place)
-                logits.append(np.array(found[0]))
-                for entry, array in zip(self._maps, found[1:], strict=True):
-                    pooled[entry].append(np.array(array))
-            progress(place + 1)
-        if not good:
-            raise DataError(f"Not one of the {len(failures)} images can be read. The first: {failures[0]}")
-        kept = images.kept(np.array(good, dtype=np.intp))
-        means = {entry: np.stack(rows).astype(np.float32) for entry, rows in pooled.items()}
-        return np.stack(logits).astype(np.float32), means, kept, failures
-
-    def layers(self, images: FitImages, fits: Mapping[AuxiliaryMap, AuxiliaryClassifier]) -> list[AuxiliaryLayer]:
-        """The layers of the classifiers that know something, so scaled that their cells vary `SHARE` times as much.
-
-        What counts is how far cells lie from their mean within an image and a class, over the classes that a
-        classifier knows, on images of the fitted half.
-        """
-        rows = np.random.default_rng(0).permutation(np.flatnonzero(~images.held_out))[:_LOOKED_AT]
-        known = {entry: fit for entry, fit in fits.items() if fit.knows}
-        own, others = dict.fromkeys(known, 0.0), dict.fromkeys(known, 0.0)
-        for _, grids, row in self._run([images.samples[place] for place in rows] if known else [], ("grid",)):
-            if isinstance(grids, ImageError):
-                continue
-            vendor = _cells(grids[self._vendor], row)
-            for entry, fit in known.items():
-                answers = fit.weight[fit.classes] @ _cells(grids[self._maps[entry]], row)
-                own[entry] += float(answers.var(axis=1).mean())
-                others[entry] += float(vendor[fit.classes].var(axis=1).mean())
-        found = []
-        for entry, fit in known.items():
-            scale = SHARE * np.sqrt(others[entry] / own[entry]) if own[entry] > 0 else 0.0
-            if scale > 0:
-                weight, offset = (scale * array for array in (fit.weight, fit.offset))
-                found.append(AuxiliaryLayer(entry, weight.astype(np.float32), offset.astype(np.float32)))
-        return found
-
-    def _run(
-        self, samples: Sequence[Sample], outputs: tuple[str, ...]
-    ) -> Iterator[tuple[int, Sequence[PredictionGrid] | ImageError, int]]:
-        """For each image its place, and all heads' arrays with the row that is its own, or why it cannot be read."""
-        if not samples:
-            return
-        paths = [sample.image for sample in samples]
-        batches = iterate_batches(
-            self._session, self._preprocess, paths, batch=self._request.data.batch, outputs=outputs
-        )
-        place = 0
-        with closing(batches):
-            for answered in batches:
-                row = 0
-                for entry in answered.entries:
-                    if isinstance(entry, ImageError):
-                        yield place, entry, 0
-                    else:
-                        yield place, answered.grids, row
-                        row += 1
-                    place += 1
-
-
-def _cells(grids: PredictionGrid, row: int) -> Array:
-    if grids.grid is None:
-        raise ValueError("the graph did not give what was asked for")
-    found = np.asarray(grids.grid[row], dtype=np.float64)
-    return found.reshape(len(found), -1)
-
-
 def _fitted(
-    request: FitRequest, images: FitImages, pooled: Mapping[AuxiliaryMap, npt.NDArray[np.float32]]
+    request: FitRequest,
+    images: FitImages,
+    pooled: Mapping[AuxiliaryMap, npt.NDArray[np.float32]],
+    rows: Rows,
+    ridges: Mapping[AuxiliaryMap, float | None],
 ) -> dict[AuxiliaryMap, AuxiliaryClassifier]:
-    rows = np.flatnonzero(~images.held_out)
+    """A classifier of each map, by some images; a ridge that is None is found by folds of these."""
     return {
         entry: fit_auxiliary(
-            means,
+            pooled[entry],
             images.likelihood,
             images.groups,
             images.strata,
             rows,
-            ridge=request.ridge,
+            ridge=ridge,
             seed=request.seed + 1,
         )
-        for entry, means in pooled.items()
+        for entry, ridge in ridges.items()
     }
+
+
+def _layers(
+    fits: Mapping[AuxiliaryMap, AuxiliaryClassifier], scales: Mapping[AuxiliaryMap, float]
+) -> list[AuxiliaryLayer]:
+    """The layers of weight 1: their cells vary as much as the vendor's."""
+    return [
+        AuxiliaryLayer(
+            entry, (scale * fits[entry].weight).astype(np.float32), (scale * fits[entry].offset).astype(np.float32)
+        )
+        for entry, scale in scales.items()
+    ]
+
+
+def _weight(
+    request: FitRequest,
+    classifier: Classifier,
+    probe: Probe,
+    head: LiftedHead,
+    images: FitImages,
+    pooled: Mapping[AuxiliaryMap, npt.NDArray[np.float32]],
+    fits: Mapping[AuxiliaryMap, AuxiliaryClassifier],
+    scales: Mapping[AuxiliaryMap, float],
+) -> Weight:
+    """The weight that boxes of the fitted half choose; the usual one where too few of its images have some."""
+    seen = np.flatnonzero(~images.held_out)
+    boxed = np.array([bool(images.samples[row].boxes) for row in seen])
+    if not scales or boxed.sum() < LEAST:
+        return Weight(USUAL)
+    folds = deal(images.groups[seen], images.strata[seen], _INNER, request.seed + 1)
+    ridges = {entry: fits[entry].ridge for entry in scales}
+    layers = [_layers(_fitted(request, images, pooled, seen[folds != fold], ridges), scales) for fold in range(_INNER)]
+    tuning = probe.tuning_images(images, seen[boxed], [layers[fold] for fold in folds[boxed]])
+    return choose_weight(head, tuning, classifier.reading.of_classes)
 
 
 def _added(
@@ -343,7 +268,7 @@ def _localized(
     output: str,
 ) -> Localized | None:
     """Both grids of the model as it would be written, on the held-out images with boxes."""
-    session = _session(request, made)
+    session = session_of(request, made)
     places = {entry.output: place for place, entry in enumerate(session.heads)}
     rows = [row for row in np.flatnonzero(images.held_out) if images.samples[row].boxes]
     if not rows:
@@ -376,14 +301,3 @@ def _reason(request: FitRequest, found: AuxiliaryFit) -> str:
     if request.require_better and not request.scores and not span[0] > 0:
         return f"the 95 % interval of {what}, does not lie above 0, which --require-better asks for"
     return ""
-
-
-def _session(request: FitRequest, loaded: LoadedModel) -> GridSession:
-    made = rewrite_in_memory(loaded, emit=Emit(features=False), class_token=request.data.class_token)
-    return GridSession(made, provider=request.data.provider, spinning=False, by_image=True)
-
-
-def _loaded(vendor: LoadedModel, proto: onnx.ModelProto) -> LoadedModel:
-    """A model made of the vendor's, its weights where the vendor's lie; proofs of it are kept by its own digest."""
-    data = proto.SerializeToString(deterministic=True)
-    return replace(vendor, proto=proto, sha256=hashlib.sha256(data).hexdigest(), size=len(data))

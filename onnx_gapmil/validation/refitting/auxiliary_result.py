@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.metrics.intervals import Interval
     from onnx_gapmil.rewriting.auxiliary.proving import AuxiliaryProof
     from onnx_gapmil.validation.refitting.result import FitData
+    from onnx_gapmil.validation.refitting.weighing import Weight
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class AuxiliaryFit:
         heads: the classifiers, the finest first.
         cells: (h, w) of the vendor's grid, (H, W) of the finer one.
         held_out: what the answers would be with the classifiers in the scores, beside the vendor's and calibrated only.
+        weight: how strongly they count in the finer grid, and what chose that; None where none of them knows anything.
         localized: on held-out images with boxes; None where there are none, or no classifier knows anything.
         reason: why the model was not written; "" where it was.
         output: the new output's name; "" where no classifier knows anything.
@@ -108,6 +110,7 @@ class AuxiliaryFit:
     heads: tuple[AuxiliaryHead, ...]
     cells: tuple[tuple[int, int], tuple[int, int]]
     held_out: Judgement
+    weight: Weight | None = None
     localized: Localized | None = None
     reason: str = ""
     output: str = ""
@@ -138,6 +141,7 @@ class AuxiliaryFit:
             "data": {**vars(self.data), "unreadable": list(self.data.unreadable)},
             "auxiliary": [{**vars(head), "size": list(head.size), "costs": dict(head.costs)} for head in self.heads],
             "cells": {"vendor": list(self.cells[0]), "finer": list(self.cells[1])},
+            "weight": self.weight.to_json() if self.weight is not None else None,
             "held_out": self.held_out.to_json(),
             "localization": None
             if placed is None

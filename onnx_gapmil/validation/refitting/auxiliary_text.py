@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from onnx_gapmil.validation.refitting.auxiliary_result import AuxiliaryFit, AuxiliaryHead, Localized, Placed
+    from onnx_gapmil.validation.refitting.weighing import Weight
 
 
 def auxiliary_note(found: AuxiliaryFit) -> RenderableType:
@@ -26,6 +27,8 @@ def auxiliary_note(found: AuxiliaryFit) -> RenderableType:
         line_of(f"Fitted {count(len(found.heads), 'auxiliary classifier')} to {count(data.fitted, 'image')}.")
     ]
     lines += [line_of(_said(found, head)) for head in found.heads]
+    if found.weight is not None:
+        lines.append(line_of(_weight(found.weight)))
     if data.without_images:
         lines.append(
             line_of(
@@ -60,6 +63,20 @@ def _said(found: AuxiliaryFit, head: AuxiliaryHead) -> str:
         return text + "its mean tells nothing of the classes, and it is left out."
     text += f"ridge {head.ridge:g}, by itself {SAID[found.held_out.main]} {percent(head.alone)}"
     return text + ("." if head.converged else "; L-BFGS stopped before there was nothing to gain.")
+
+
+def _weight(weight: Weight) -> str:
+    if not weight.boxes:
+        return (
+            f"Their weight is the usual {weight.value:g}: too few images of that half have boxes that could choose it."
+        )
+    none, best = (percent(weight.boxes[f"{value:g}"]) for value in (0.0, weight.value))
+    said = f"Their weight by the boxes of {count(weight.objects, 'object')} in that half: {weight.value:g}"
+    return (
+        f"{said} (MaxBoxAccV2 {best}, the vendor's own grid {none})."
+        if weight.value
+        else f"{said} (MaxBoxAccV2 {none})."
+    )
 
 
 def _where(found: AuxiliaryFit, placed: Localized) -> list[RenderableType]:

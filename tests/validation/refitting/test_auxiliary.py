@@ -24,6 +24,7 @@ from onnx_gapmil.validation.refitting.auxiliary_result import Localized, Placed
 from onnx_gapmil.validation.refitting.auxiliary_text import auxiliary_note
 from onnx_gapmil.validation.refitting.refit import refit
 from onnx_gapmil.validation.refitting.request import FitRequest
+from onnx_gapmil.validation.refitting.weighing import Weight
 from sample_models.scenes import iter_scenes, write_scenes
 from tests.helpers.verbs import SAMPLES, run, run_json
 
@@ -115,6 +116,68 @@ def test_several_labels(scenes: Scenes, tmp_path: Path) -> None:
     assert found.written
     said = said_of(auxiliary_note(found))
     assert "No held-out image has a box, so that nothing is known of where the finer grid sees things." in said
+
+
+def test_the_weight_is_chosen_by_images_of_the_fitted_half_that_its_classifiers_have_not_seen(
+    boxed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    fits: list[tuple[set[int], np.ndarray]] = []
+    split: list[Any] = []
+    choose, fit, deal = module.choose_weight, module.fit_auxiliary, module.fit_images
+
+    def choose_weight(head: Any, images: Any, of_classes: Any) -> Any:
+        seen.extend(images)
+        return choose(head, iter(seen), of_classes)
+
+    def fit_auxiliary(*given: Any, **more: Any) -> Any:
+        found = fit(*given, **more)
+        fits.append((set(given[4].tolist()), found.weight))
+        return found
+
+    def fit_images(*given: Any) -> Any:
+        split.append(deal(*given))
+        return split[0]
+
+    monkeypatch.setattr(module, "choose_weight", choose_weight)
+    monkeypatch.setattr(module, "fit_auxiliary", fit_auxiliary)
+    monkeypatch.setattr(module, "fit_images", fit_images)
+    found = refit_auxiliary(asked(boxed, f"sac:{MIDDLE}", tmp_path / "m.onnx", force=True))
+    assert found.weight is not None
+    assert found.weight.objects == len(seen) == 30
+    assert set(found.weight.boxes) == {"0", "0.05", "0.1", "0.2", "0.3", "0.5", "1"}
+    (whole, _), *folds = fits
+    assert whole == set(np.flatnonzero(~split[0].held_out).tolist())
+    assert len(folds) == 4
+    rows = {sample.name: row for row, sample in enumerate(split[0].samples)}
+    for image in seen:
+        row = rows[image.sample.name]
+        assert row in whole
+        (own,) = (weight for others, weight in folds if row not in others)
+        (layer,) = image.layers
+        np.testing.assert_allclose(layer.weight / np.linalg.norm(layer.weight), own / np.linalg.norm(own), atol=1e-6)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_weight_of_nothing_is_not_written(
+    force: bool, boxed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes = {"0": 0.6, "0.05": 0.4, "0.1": 0.5, "0.2": 0.1, "0.3": 0.1, "0.5": 0.1, "1": 0.1}
+    monkeypatch.setattr(module, "choose_weight", lambda *_: Weight(0.0, boxes, 30))
+    built: list[float] = []
+    real = module.weighed
+
+    def weighed(layers: Any, weight: float) -> Any:
+        built.append(weight)
+        return real(layers, weight)
+
+    monkeypatch.setattr(module, "weighed", weighed)
+    found = refit_auxiliary(asked(boxed, f"sac:{MIDDLE}", tmp_path / "m.onnx", force=force))
+    assert built == [0.1 if force else 0.0]
+    assert found.written == force == (tmp_path / "m.onnx").exists()
+    if not force:
+        assert "the boxes of the vendor's own grid fit the objects best" in found.reason
+        assert "in that half: 0 (MaxBoxAccV2 60 %)." in said_of(auxiliary_note(found))
 
 
 def said_of(note: Any) -> str:
