@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -26,6 +27,13 @@ USAGE = 2
 BUG = 70
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+#: Where a clause of a message begins that tells what to do: with an order.
+_ORDER = re.compile(
+    r"(?:; |\. |: |, so |^)(?=(?:add|ask|begin|build|check|choose|convert|copy|crop|download|edit|export|fetch|fit|fix"
+    r"|free|give|install|leave|look|lower|make|mend|merge|move|name|pass|pip|place|put|raise|remove|repool|replace|rewrite"
+    r"|run|save|say|scale|see|set|split|state|start|train|try|update|use|wait|write) )",
+    re.IGNORECASE,
+)
 #: What the system says of a stream that takes no more.
 _STREAM_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
@@ -176,11 +184,23 @@ def _print_error(code: str, message: str, invocation: Invocation, advice: str | 
         return
     message = said_text(" ".join(message.split()))
     if advice is None:
-        advice = message.rpartition("; ")[2] if "; " in message else ""
+        advice = advice_in(message)
     # NumPy, for which our own JSON asks, would take longer than all else that fails here.
     _print(
         json.dumps({"schema_version": 1, "error": {"code": code, "message": message, "advice": advice}}, indent=2),
     )
+
+
+def advice_in(message: str) -> str:
+    """What a message tells its reader to do, as a sentence by itself: its end, from a clause that begins with an order.
+
+    "" where it tells nothing of the kind: its last clause is then no advice, but part of what was found.
+    """
+    begin = _ORDER.search(message)
+    if begin is None:
+        return ""
+    told = message[begin.end() :]
+    return told[0].upper() + told[1:] if told[:4] != "pip " else told
 
 
 def _print(text: str) -> None:

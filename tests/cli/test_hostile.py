@@ -176,7 +176,7 @@ def test_an_error_is_one_json_document_where_json_was_asked_for(
     code, found = run_json(capsys, "inspect", tmp_path / "missing.onnx")
     assert code == 2
     assert found["error"]["code"] == "model"
-    assert found["error"]["advice"] == "check the path."
+    assert found["error"]["advice"] == "Check the path."
     assert run("inspect", "--no-such-option", "--json") == 2
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "usage"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.prediction.report import Report
 from onnx_gapmil.prediction.tables import TABLES, write_tables
+from tests.helpers import layouts
 from tests.helpers.scene_data import MODEL, SCENES
 
 COCO, PARQUET = TABLES["coco"], TABLES["parquet"]
@@ -176,3 +178,16 @@ def test_no_table_is_written_over_what_must_stay(tmp_path: Path) -> None:
 def test_a_table_needs_a_folder() -> None:
     with pytest.raises(InputError, match="needs a folder of results"):
         PredictionRun(MODEL, [str(SCENES)], None, tables=("coco",))
+
+
+def test_a_photo_of_a_tar_is_named_as_unpacking_its_shard_lays_it(tmp_path: Path) -> None:
+    data = layouts.as_tar(tmp_path / "tars", layouts.scenes())
+    predict(MODEL, str(data), tmp_path / "out", pictures=False, tables=("coco",))
+    coco = json.loads((tmp_path / "out" / COCO).read_text("utf-8"))
+    laid = set()
+    for shard in data.glob("*.tar"):
+        with tarfile.open(shard) as tar:
+            laid |= {f"{shard.stem}/{name}" for name in tar.getnames() if name.endswith(".png")}
+    assert {image["file_name"] for image in coco["images"]} == laid
+    # No folder is made for pictures that nobody asked for.
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {"predictions.json", COCO}

@@ -64,7 +64,7 @@ class Rule:
         slice: ``column=value``, or ``worst:column``; None for all images.
         min_images: with fewer it is not judged.
         severity: ``warn`` warns where ``fail`` fails.
-        line: of the policy file.
+        line: of the policy file, where its metric is named.
     """
 
     name: str
@@ -225,7 +225,7 @@ class _Reader:
         if type(images) is not int or images < 0:
             raise self._error((*path, "min_images"), f"min_images is {_short(images)}; a whole number of 0 or more")
         name = self._text(entry, path, "name") or _name(metric, limit, bound, chosen)
-        return Rule(name, metric, limit, bound, chosen, images, severity, self._at(*path))  # type: ignore[arg-type]
+        return Rule(name, metric, limit, bound, chosen, images, severity, self._at(*path, "metric"))  # type: ignore[arg-type]
 
     def _limit(self, entry: Mapping[str, Any], path: tuple[str | int, ...]) -> Limit:
         given = [kind for kind in _LIMITS if kind in entry]

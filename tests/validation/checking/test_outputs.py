@@ -70,7 +70,7 @@ def test_junit_has_a_case_for_each_rule_in_the_shape_that_jenkins_reads(bench: B
     assert len(cases["accuracy"]) == len(cases["model.verdict"]) == 0
     (failure,) = cases["more, and: 100 % <better> | `x`"]
     assert (failure.tag, failure.get("message")) == ("failure", "top1 is 0.775, below 0.9")
-    assert "gapmil.toml, line 11" in (failure.text or "")
+    assert "gapmil.toml, line 13" in (failure.text or "")
     (warning,) = cases["some"]
     assert (warning.tag, (warning.text or "")[:8]) == ("system-out", "warning:")
     (error,) = cases["nothing"]
@@ -103,10 +103,10 @@ def test_annotations_stand_at_the_policys_lines(bench: Bench, monkeypatch: pytes
     lines = workflow_commands(report_of(bench))
     assert [line.split(" ")[0] for line in lines] == ["::error", "::warning", "::error"]
     assert lines[0] == (
-        "::error file=gapmil.toml,line=11,title=FAILED%3A more%2C and%3A 100 %25 <better> | `x`"
+        "::error file=gapmil.toml,line=13,title=FAILED%3A more%2C and%3A 100 %25 <better> | `x`"
         "::top1 is 0.775, below 0.9"
     )
-    assert "line=22" in lines[2]
+    assert "line=24" in lines[2]
     assert workflow_commands(report_of(bench, allow_unjudged=True))[2].startswith("::warning ")
 
 
@@ -177,7 +177,7 @@ def test_the_command_says_every_rule_and_leaves_with_its_code(bench: Bench, caps
     assert out.splitlines()[0] == ("model.onnx by gapmil.toml: FAILED (2 passed, 1 failed, 1 warned, 1 not judged)")
     assert "0.775 (95 % interval 0.734 to 0.815), at least 0.9, 400 images" in out
     assert re.search(r"passed +model\.verdict +exact, asked: exact\n", out)
-    assert "top1 is 0.775, below 0.9 (line 11)" in out
+    assert "top1 is 0.775, below 0.9 (line 13)" in out
 
 
 def test_names_of_slices_move_no_terminal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.stats import binomtest
 
 from onnx_gapmil import Classifier, Comparison, DataError, InputError, UnsupportedHeadError, compare
@@ -373,3 +374,19 @@ def test_what_failed_altogether_is_said_of_slices_and_grids(data: Path, new: Pat
     assert content["slice_columns"]["class"]["unjudged"]["seven"] == sum(line["label"] == 7 for line in lines)
     assert not set(content["slice_columns"]["class"]["unjudged"]) & set(content["slices"]["class"])
     assert content["counts"]["grids.moved.onto_object"] == content["grids"]["with_object"]
+
+
+def test_large_jpegs_may_be_decoded_smaller_and_the_results_say_so(new: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    Image.fromarray(rng.integers(0, 256, (1200, 1600, 3), np.uint8)).save(tmp_path / "large.jpg", quality=95)
+    photos = tmp_path / "large.jpg"
+    exact, fast = (
+        compare(MODEL, new, photos, tmp_path / f"fast_{wanted}", unlabelled=True, fast_decode=wanted)
+        for wanted in (False, True)
+    )
+    assert not any("--fast-decode" in note for note in exact.notes)
+    assert any("--fast-decode" in note for note in fast.notes)
+    assert exact.drift.logits.mean != fast.drift.logits.mean
+    # One image has one drift, which bounds nothing: no interval of no width stands for one that is not known.
+    assert "drift.logits.mean" not in exact.intervals
+    assert exact.intervals["drift.probabilities.mean"][0] < exact.intervals["drift.probabilities.mean"][1]
