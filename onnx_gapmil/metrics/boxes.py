@@ -116,7 +116,7 @@ def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray
 
 
 def _covered(some: Boxes, boxes: Boxes) -> npt.NDArray[np.float64]:
-    """(n,): of each of some boxes, the largest share of one of the object's that lies in it, which no overlap exceeds."""
+    """(n,): the largest share of one of the object's boxes that lies in each of some, which no overlap exceeds."""
     common = np.minimum(some[:, None, 2:], boxes[:, 2:]) - np.maximum(some[:, None, :2], boxes[:, :2]) + 1
     shares = np.maximum(common, 0).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
     most: npt.NDArray[np.float64] = shares.max(axis=1)
