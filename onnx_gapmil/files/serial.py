@@ -107,6 +107,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
     origin, parts = _generic(kind)
     if kind is float:
         return _float
+    if origin is Literal:
+        return functools.partial(_chosen, parts)
     if kind in _PLAIN:
         return functools.partial(_of_type, kind)
     if origin in (typing.Union, types.UnionType):
@@ -140,6 +142,14 @@ def _of_type(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise _MisfitError
     return value
+
+
+def _chosen(parts: tuple[Any, ...], value: Any) -> Any:
+    """The kind's own text, which all values share, and not the equal one that was parsed."""
+    for part in parts:
+        if type(value) is type(part) and value == part:
+            return part
+    raise _MisfitError
 
 
 def _none_or(read: Callable[[Any], Any], value: Any) -> Any:

@@ -64,27 +64,44 @@ def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray
     largest contour's box reaches `IOU`.
 
     One sweep from the highest threshold down. The box around all that is above a threshold is known from the highest
-    value of each row and column. It says that no box can fit where too little of the object lies in it; and where what
-    is above the threshold is known to be one piece without holes (`_pieces`), it is the only contour's box. At the
-    other thresholds the contours are found and their boxes taken.
+    value of each row and column. It says that no box can fit where too little of the object lies in it (`_covered`);
+    and where what is above the threshold is known to be one piece without holes (`_pieces`), it is the only contour's
+    box. At the other thresholds the contours are found and their boxes taken.
+
+    A contour lies within one of every lower threshold. So where no contour's box covers enough of the object, none does
+    at any higher threshold: the highest one where a box does is looked for by halving, and the sweep begins there.
     """
     image = (score_map * 255).astype(np.uint8)
     around = _boxes_around(image)
-    shared = np.minimum(around[:, None, 2:], boxes[:, 2:]) - np.maximum(around[:, None, :2], boxes[:, :2]) + 1
-    most = np.maximum(shared, 0).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
-    possible = most.max(axis=1) >= IOUS[0]
+    possible = _covered(around, boxes) >= IOUS[0]
     alone = intersection_over_union(around, boxes).max(axis=1)
     if not image.any():  # a flat class is above no threshold, for which the source has the box (0, 0, 0, 0)
         return alone, alone >= IOU
     peaks, euler = _pieces(score_map, image)
-    best = np.where(possible, alone, 0.0)
+    known: dict[int, Sequence[Any]] = {}
+
+    def contours_at(place: int) -> Sequence[Any]:
+        if place not in known:
+            known[place] = _contours(image, _LEVELS[place], around[place])
+        return known[place]
+
+    begun = np.cumsum(peaks[::-1])[::-1].tolist()
+    lowest, end = 0, int(np.count_nonzero(possible))  # what is around all only shrinks
+    while lowest < end:
+        middle = (lowest + end) // 2
+        one = begun[middle] == 1 and euler[middle] == 1
+        if one or (_covered(_boxes_of(contours_at(middle)), boxes) >= IOUS[0]).any():
+            lowest = middle + 1
+        else:
+            end = middle
+    best = np.where(np.arange(len(_LEVELS)) < end, alone, 0.0)
     by_largest = best >= IOU
     found: list[tuple[int, Sequence[Any]]] = []
-    pieces = 0  # at the most
-    for place in range(len(_LEVELS) - 1, -1, -1):
+    pieces = sum(peaks[end:])  # at the most, above the next threshold
+    for place in range(end - 1, -1, -1):
         pieces += peaks[place]
-        if possible[place] and not (pieces == 1 and euler[place] == 1):
-            contours = _contours(image, _LEVELS[place], around[place])
+        if not (pieces == 1 and euler[place] == 1):
+            contours = contours_at(place)
             pieces = (len(contours) + euler[place]) // 2  # contours are pieces and holes
             found.append((place, contours))
     if found:
@@ -96,6 +113,14 @@ def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray
             best[place] = own.max()
             by_largest[place] = best[place] >= IOU and own[_largest(contours)] >= IOU
     return best, by_largest
+
+
+def _covered(some: Boxes, boxes: Boxes) -> npt.NDArray[np.float64]:
+    """(n,): the largest share of one of the object's boxes that lies in each of some, which no overlap exceeds."""
+    common = np.minimum(some[:, None, 2:], boxes[:, 2:]) - np.maximum(some[:, None, :2], boxes[:, :2]) + 1
+    shares = np.maximum(common, 0).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
+    most: npt.NDArray[np.float64] = shares.max(axis=1)
+    return most
 
 
 def _boxes_around(image: npt.NDArray[np.uint8]) -> Boxes:

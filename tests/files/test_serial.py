@@ -56,6 +56,11 @@ TEXT = (
 )
 
 
+@dataclass(frozen=True)
+class Cause:
+    name: Literal["dilution", "absent"]
+
+
 def test_a_value_is_an_object_with_its_fields_in_order() -> None:
     assert json.dumps(to_json(WHOLE)) == TEXT
 
@@ -96,6 +101,14 @@ def changed(**changes: Any) -> dict[str, Any]:
 def test_what_does_not_fit_is_told_with_its_place(value: object, where: str) -> None:
     with pytest.raises(ValueError, match=where):
         from_json(Whole, value)
+
+
+def test_of_a_few_texts_all_values_are_the_same_object() -> None:
+    kinds = [from_json(Cause, json.loads('{"name": "dilution"}')).name for _ in range(2)]
+    assert kinds == ["dilution"] * 2
+    assert kinds[0] is kinds[1]
+    with pytest.raises(ValueError, match=r"Cause\.name: 'dilution' or 'absent' was expected, not 'dilute'"):
+        from_json(Cause, {"name": "dilute"})
 
 
 def test_a_whole_number_is_a_float_where_one_is_expected() -> None:
