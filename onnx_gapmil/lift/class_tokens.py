@@ -19,7 +19,7 @@ from onnx_gapmil.lift.tokens.moving import MOVERS
 from onnx_gapmil.lift.tokens.program import DOMAIN, TAKE, Program
 from onnx_gapmil.lift.tokens.unrolling import Unrolling
 from onnx_gapmil.lift.tokens.walk import TokenWalk
-from onnx_gapmil.lift.verdict import HeadRefused, Refusal
+from onnx_gapmil.lift.verdict import LIFT_WAS_ASKED_FOR, HeadRefused, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,15 @@ def lift_class_tokens(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     Returns:
         The search with those heads, or with what their token's own way was refused for.
     """
+    found = _lifted(search, mode)
+    told = {
+        name: replace(why, advice=LIFT_WAS_ASKED_FOR) if why.code == "class-token" else why
+        for name, why in found.refusals.items()
+    }
+    return replace(found, refusals=told)
+
+
+def _lifted(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     walk = search.walk
     program = Program(walk.build, walk.trace)
     own = Unrolling(walk, program, mode, HANDLERS)

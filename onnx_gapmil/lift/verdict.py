@@ -60,6 +60,12 @@ ADVICE: dict[str, str] = {
     "head-too-deep": "The walk from the logits met no pool within a plausible number of operators.",
 }
 
+#: What can be done where a lift of the class token was asked for and found no way.
+LIFT_WAS_ASKED_FOR = (
+    "The classifier reads one token, in a way that --class-token as given has no rule for. Ask the vendor for a "
+    "variant that pools by average, or use attention rollout on the source model."
+)
+
 
 @dataclass(frozen=True)
 class Refusal:

@@ -392,7 +392,9 @@ def _edited(model: onnx.ModelProto, op: str, count: int, **new: Any) -> onnx.Mod
 def refused(model: onnx.ModelProto) -> str:
     search = analyse(model, class_token=DIRECT).search
     assert not search.heads
-    return next(iter(search.refusals.values())).message
+    (refusal,) = search.refusals.values()
+    assert "--class-token auto" not in refusal.advice  # it was asked for
+    return refusal.message
 
 
 def test_dropped_patches_are_refused_by_name() -> None:
