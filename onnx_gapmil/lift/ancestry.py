@@ -34,9 +34,20 @@ def places_are_lost(walk: Lifting, tensor: str) -> bool:
 
 
 def random_maker(walk: Lifting, tensor: str) -> gs.Node | None:
-    """A random operator that a tensor is made by, or one in training mode, if there is one."""
+    """An operator that draws random numbers of which a tensor is made, if there is one.
+
+    Batch normalization in training mode draws none. It mixes the images of a batch, which leaves an affine head what it
+    is (files that were exported in training mode by mistake): the proof of places says it.
+    """
     makers = map(walk.graph.producer, ancestors(walk.graph, tensor, lambda *_: False))
-    return next((node for node in makers if node is not None and walk.graph.random_operator(node)), None)
+    return next(
+        (
+            node
+            for node in makers
+            if node is not None and node.op != "BatchNormalization" and walk.graph.random_operator(node)
+        ),
+        None,
+    )
 
 
 def chooser(walk: Lifting, tensor: str) -> gs.Node | None:

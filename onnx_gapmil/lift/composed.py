@@ -9,9 +9,6 @@ log-odds::
 over the classes j of its own softmax; of a sigmoid it is the logit. With the shares q_j of the others kept at their
 pooled values, the lift is ``lift(z_k) - (log sum_j e^{z_j} + sum_j q_j (lift(z_j) - z_j))``, whose mean is o_k. Of two
 classes there is one other, and that is affine.
-
-``[1 - p, p]`` of one sigmoid, alone in an output, is two classes of which one is right, and the softmax of
-``[-z / 2, z / 2]``.
 """
 
 from __future__ import annotations
@@ -70,16 +67,12 @@ class _Part:
         lifted: its lift, (N, C).
         numbers: for each element of the vendor's tensor its place ``n * C + c``.
         scale: their log-odds, or their logarithms.
-        opposite: the scores (N, 1) whose negatives these are; else "".
-        pair: they are a probability and its complement, in any order.
     """
 
     scores: str
     lifted: Lifted
     numbers: np.ndarray
     scale: Literal["odds", "log"]
-    opposite: str = ""
-    pair: bool = False
 
 
 def compose(walk: Lifting, output: str) -> Composed | None:
@@ -95,12 +88,9 @@ def compose(walk: Lifting, output: str) -> Composed | None:
         return None
     _, channels = split_batch(node, walk, part.lifted, part.numbers)
     part = _chosen(walk, part, channels)
-    activation: Literal["sigmoid", "softmax", "none"] = "sigmoid" if part.scale == "odds" else "none"
-    if part.pair and set(channels.tolist()) == {0, 1}:
-        part, activation = _halved(walk, part), "softmax"
+    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" else "none"
     words = {
         "sigmoid": "each class by its log-odds, the other classes' shares kept at their pooled values",
-        "softmax": "a probability and its complement, each by half of its log-odds",
         "none": "each class by the logarithm of its probability",
     }
     detail = words[activation]
@@ -277,15 +267,7 @@ def _turned(walk: Lifting, part: _Part, sign: int) -> _Part | None:
     if part.scale == "log":
         return None
     name = walk.build.node("Neg", [part.lifted.name])
-    scores = walk.build.node("Neg", [part.scores])
-    return replace(part, scores=scores, lifted=replace(part.lifted, name=name), opposite=part.scores)
-
-
-def _halved(walk: Lifting, part: _Part) -> _Part:
-    """The logits of two classes whose softmax is a probability and its complement, from their log-odds."""
-    build, half = walk.build, walk.build.constant(np.asarray(0.5, part.lifted.dtype))
-    grid = build.node("Mul", [part.lifted.name, half])
-    return replace(part, scores=build.node("Mul", [part.scores, half]), lifted=replace(part.lifted, name=grid))
+    return replace(part, scores=walk.build.node("Neg", [part.scores]), lifted=replace(part.lifted, name=name))
 
 
 def _joined(walk: Lifting, node: gs.Node, parts: list[_Part]) -> list[_Part]:
@@ -326,9 +308,7 @@ def _side_by_side(node: gs.Node, walk: Lifting, parts: list[_Part]) -> _Part | N
     scores = build.node("Concat", [part.scores for part in parts], axis=1)
     grid = build.node("Concat", [part.lifted.name for part in parts], axis=1)
     lifted = _one_of(walk, node, parts, grid, total)
-    one, two = parts[0], parts[-1]
-    pair = total == len(parts) == 2 and (one.opposite == two.scores or two.opposite == one.scores)
-    return _Part(scores, lifted, np.concatenate(numbers, axis=axis), one.scale, pair=pair)
+    return _Part(scores, lifted, np.concatenate(numbers, axis=axis), parts[0].scale)
 
 
 def _product(node: gs.Node, walk: Lifting, one: _Part, two: _Part, tensor: str) -> _Part | None:

@@ -195,11 +195,8 @@ def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: 
     except HeadRefused as refused:
         refusals[logits.output] = refused.refusal
         return True
-    if made is None:
-        return False
-    # A sigmoid alone has a lift of its own, whose mean is the output itself. Probabilities side by side, as [1 - p, p],
-    # would be called logits by it, and a softmax taken of them.
-    if not {"Softmax", "Concat"} & set(made.logits.tail) and not isinstance(walk.try_lift(logits.output), Refusal):
+    # Sigmoids alone have a lift of their own, whose mean is the output itself.
+    if made is None or ("Softmax" not in made.logits.tail and not isinstance(walk.try_lift(logits.output), Refusal)):
         return False
     walk.remember(logits.output, made.lifted)
     placed = place(walk, made.lifted)
