@@ -31,6 +31,7 @@ from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite
+from tests.references.vendor import saturates
 from tests.references.zoo import ZOO
 
 COMMAND = "python -m benchmarks.as_deployed --markdown docs/benchmarks/as_deployed.md"
@@ -209,21 +210,6 @@ def _shadow_costs(source: LoadedModel, shadowed: LoadedModel, feeds: dict[str, n
         "original_ms": 1e3 * median["original"],
         "latency": median["shadow"] / median["plain"],
     }
-
-
-def saturates() -> bool:
-    """Whether this processor's kernels for uint8 times int8 saturate."""
-    data, weight = np.full((4, 64), 255, np.uint8), np.full((64, 16), 127, np.int8)
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMulInteger", ["a", "b"], ["y"])],
-        "probe",
-        [onnx.helper.make_tensor_value_info("a", onnx.TensorProto.UINT8, [4, 64])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, None)],
-        [onnx.numpy_helper.from_array(weight, "b")],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    run = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return bool(run.run(None, {"a": data})[0][0, 0] != 255 * 127 * 64)
 
 
 def report(found: dict[str, list[Row]]) -> str:

@@ -5,13 +5,14 @@ Nothing here uses the package's own graph code, so that a fault in it cannot hid
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx.parser
 import onnxruntime as ort
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ OPEN_SIZES = ((64, 96), (64, 64), (32, 32), (48, 192), (224, 224))
 #: What an image passes on the way to an output without saying anything about its pixels.
 _SHAPE_ONLY = frozenset({"Shape", "Size"})
 _ACTIVATIONS = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Hardmax", "TopK"})
+_INTEGER_PRODUCTS = frozenset({"MatMulInteger", "QGemm", "QLinearMatMul"})
 _CARRIERS = frozenset(
     {"ArrayFeatureExtractor", "Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape"}
     | {"Squeeze", "Unsqueeze", "ZipMap"}
@@ -77,7 +79,7 @@ class Vendor:
     def _own_session(self) -> ort.InferenceSession:
         """The file itself; where ONNX Runtime wants small external tensors in the file, the same with them inside."""
         try:
-            return _session(str(self.path))
+            return _session(str(self.path), integers=has_integer_products(self.model))
         except ort.capi.onnxruntime_pybind11_state.Fail as error:
             if "external" not in str(error):
                 raise
@@ -104,7 +106,7 @@ class Vendor:
             opened.CopyFrom(self.model)
             have = set(self.outputs)
             opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in have)
-            self._sessions[names] = _session(opened.SerializeToString())
+            self._sessions[names] = _session(opened.SerializeToString(), integers=has_integer_products(opened))
         return dict(zip(names, self._sessions[names].run(list(names), feeds or self.feeds), strict=True))
 
     def logits_of(self, output: str) -> str:
@@ -209,11 +211,40 @@ def _inline(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.inliner.inline_local_functions(model)
 
 
-def _session(model: str | bytes) -> ort.InferenceSession:
+def _session(model: str | bytes, *, integers: bool = False) -> ort.InferenceSession:
+    """A session that runs the nodes as they are spelled.
+
+    Args:
+        model: a path, or a serialized model.
+        integers: it has matrix products of integers. On processors without VNNI these saturate, and the mode that keeps
+            them from it is an optimization; a few files do not load in it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    if integers and saturates():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no base of their own
+            return _session(model)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def saturates() -> bool:
+    """Whether this processor's kernels for products of uint8 and int8 saturate."""
+    product = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (uint8[1, 2] a, int8[2, 1] b) => (int32[1, 1] y) { y = MatMulInteger(a, b) }"""
+    )
+    feeds = {"a": np.full((1, 2), 255, np.uint8), "b": np.full((2, 1), 127, np.int8)}
+    return int(_session(product.SerializeToString()).run(None, feeds)[0][0, 0]) != 2 * 255 * 127
+
+
+def has_integer_products(model: onnx.ModelProto) -> bool:
+    """Whether a model multiplies matrices of integers as it is spelled."""
+    return any(node.op_type in _INTEGER_PRODUCTS for node in model.graph.node)
 
 
 def open_model(model: onnx.ModelProto, folder: Path) -> ort.InferenceSession:
@@ -223,7 +254,7 @@ def open_model(model: onnx.ModelProto, folder: Path) -> ort.InferenceSession:
         whole.CopyFrom(model)
         onnx.load_external_data_for_model(whole, str(folder))
         model = whole
-    return _session(model.SerializeToString())
+    return _session(model.SerializeToString(), integers=has_integer_products(model))
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
