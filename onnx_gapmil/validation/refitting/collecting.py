@@ -177,9 +177,9 @@ class _Keeper:
         """One image."""
         grid = np.asarray(_present(grids.grid)[row], dtype=np.float64)
         if grid.shape[1:] != self._size:
-            own, others = (" x ".join(map(str, size)) for size in (grid.shape[1:], self._size))
+            cells, others = (" x ".join(map(str, size)) for size in (grid.shape[1:], self._size))
             raise DataError(
-                f"{name}: its grid has {own} cells, and those of the images before it {others}, so that no one pool "
+                f"{name}: its grid has {cells} cells, and those of the images before it {others}, so that no one pool "
                 "fits them; bring all images to one size."
             )
         scores = [pooled_logits(entry, grid[None], alone=self._trunk.alone)[0] for entry in self._aggregators]
