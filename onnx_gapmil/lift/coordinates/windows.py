@@ -197,6 +197,7 @@ def _transposed(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     pads = list(node.attrs.get("pads") or [0] * 2 * count)
     auto = str(node.attrs.get("auto_pad", "NOTSET"))
     groups = int(node.attrs.get("group", 1))
+    weights = scene.weights(node.inputs[1].name)
 
     def look(found: Field) -> Field:
         for place in range(count):
@@ -208,10 +209,33 @@ def _transposed(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
             if auto.startswith("SAME"):
                 total = max(0, (source.shape[axis] - 1) * stride + reach + 1 - after[axis])
                 head = total // 2 if auto == "SAME_UPPER" else (total + 1) // 2
-            found = _between(found, axis, (np.arange(after[axis]) + head - reach / 2) / stride, stride)
+            middle = _spread_middle(weights, axis, stride, int(dilations[place]), reach / 2)
+            found = _between(found, axis, (np.arange(after[axis]) + head - middle) / stride, stride)
         return _across_channels(found, 1, source.shape[1], after[1], groups)
 
     return [source.mapped(after, look)]
+
+
+def _spread_middle(weights: np.ndarray | None, axis: int, stride: int, dilation: int, unknown: float) -> float:
+    """Where the middle of what a transposed kernel spreads lies behind its first tap, in outputs.
+
+    Outputs a stride apart share their taps, and only among these do weights tell a place: that the outputs between are
+    made of more than their neighbours is a gain. By amount, not energy: the weights of an interpolation then give
+    exactly the place that it reads.
+    """
+    if weights is None or weights.dtype.kind != "f":
+        return unknown
+    amounts = np.abs(weights.astype(np.float64)).sum(
+        axis=tuple(other for other in range(weights.ndim) if other != axis)
+    )
+    taps = np.arange(len(amounts)) * dilation
+    alike = taps % stride
+    middles = [
+        float(np.average(taps[alike == phase], weights=amounts[alike == phase]))
+        for phase in np.unique(alike)
+        if amounts[alike == phase].sum() > 0
+    ]
+    return float(np.mean(middles)) if middles and np.isfinite(middles).all() else unknown
 
 
 def _between(found: Field, axis: int, places: np.ndarray, stride: int) -> Field:

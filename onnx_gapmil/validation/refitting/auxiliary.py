@@ -112,7 +112,7 @@ def refit_auxiliary(
             model=classifier.name,
             fit=request.wish.key,
             scores=request.scores,
-            data=data_of(request, prepared, images, failures),
+            data=data_of(request, classifier, prepared, images, failures),
             heads=tuple(_head(entry, fit, images, pooled, classifier, judgement) for entry, fit in fits.items()),
             cells=(head.scores.size, layers[0].map.size if layers else head.scores.size),
             held_out=judgement,

@@ -11,7 +11,7 @@ from rich.text import Text
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import column_percent, count, percent, points, points_range
 from onnx_gapmil.show.terminal.left_behind import left_behind_note
-from onnx_gapmil.validation.refitting.text import SAID, SHOWN, judged_lines, line_of
+from onnx_gapmil.validation.refitting.text import SAID, SHOWN, judged_lines, line_of, said_without_images
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,12 +30,7 @@ def auxiliary_note(found: AuxiliaryFit) -> RenderableType:
     if found.weight is not None:
         lines.append(line_of(_weight(found.weight)))
     if data.without_images:
-        lines.append(
-            line_of(
-                f"{len(data.without_images):,} of {count(data.logits, 'class', 'classes')} have no image there: the "
-                "classifiers know nothing of them."
-            )
-        )
+        lines.append(line_of(f"{said_without_images(data)}; the classifiers know nothing of them."))
     lines += [line_of(f"Kept out: {text}") for text in data.unreadable[:SHOWN]]
     what = "the other half, which neither fit nor tuning saw"
     counted = "with the classifiers in the scores" + ("" if found.scores else " (which --scores asks for)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -158,7 +159,7 @@ class _Keeper:
     ) -> None:
         grid = _present(first.grid)
         classes, cells = grid.shape[1], int(np.prod(grid.shape[2:]))
-        self._size = (int(np.prod(grid.shape[2:-1])), int(grid.shape[-1]))
+        self._size = grid.shape[2:]
         self._aggregators, self._trunk = aggregators, trunk
         shapes: dict[str, tuple[int, ...]] = {
             "scores": (number, len(aggregators), classes),
@@ -175,8 +176,12 @@ class _Keeper:
     def keep(self, place: int, grids: PredictionGrid, row: int, name: str) -> None:
         """One image."""
         grid = np.asarray(_present(grids.grid)[row], dtype=np.float64)
-        if grid.shape[1:] != self._size and int(np.prod(grid.shape[1:])) != int(np.prod(self._size)):
-            raise DataError(f"{name}: its grid has {grid.shape[1:]} cells, and those before it {self._size}.")
+        if grid.shape[1:] != self._size:
+            cells, others = (" x ".join(map(str, size)) for size in (grid.shape[1:], self._size))
+            raise DataError(
+                f"{name}: its grid has {cells} cells, and those of the images before it {others}, so that no one pool "
+                "fits them; bring all images to one size."
+            )
         scores = [pooled_logits(entry, grid[None], alone=self._trunk.alone)[0] for entry in self._aggregators]
         self._arrays["scores"][place] = np.stack(scores)
         # The logits of a file that was repooled before are not its vendor's.
@@ -218,7 +223,7 @@ class _Keeper:
             images.likelihood,
             images.groups,
             images.strata,
-            self._size,
+            (math.prod(self._size[:-1]), self._size[-1]),
             arrays.get("grids"),
             arrays.get("features"),
             self._trunk.layer,

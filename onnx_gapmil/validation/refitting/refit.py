@@ -183,7 +183,7 @@ def _fitted(
         ridge=learned.solution.ridge,
         costs=learned.costs,
         converged=learned.solution.converged,
-        data=data_of(request, prepared, images, failures),
+        data=data_of(request, classifier, prepared, images, failures),
         held_out=judgement,
         folds=folds,
         fold_count=request.folds,
@@ -192,9 +192,12 @@ def _fitted(
     )
 
 
-def data_of(request: FitRequest, prepared: PreparedData, images: FitImages, failures: list[str]) -> FitData:
+def data_of(
+    request: FitRequest, classifier: Classifier, prepared: PreparedData, images: FitImages, failures: list[str]
+) -> FitData:
     """What a report says of the images."""
     truth = images.likelihood.truth[~images.held_out]
+    without = tuple(np.flatnonzero(~truth.any(axis=0)).tolist())
     return FitData(
         source=prepared.data.source,
         preprocess=f"{prepared.preprocess.preprocess.describe()}; {prepared.preprocess.source}",
@@ -205,7 +208,8 @@ def data_of(request: FitRequest, prepared: PreparedData, images: FitImages, fail
         group_column=images.column,
         seed=request.seed,
         fitted=len(truth),
-        without_images=tuple(np.flatnonzero(~truth.any(axis=0)).tolist()),
+        without_images=without,
+        without_images_names=tuple(map(classifier.class_names.name, without)),
         logits=truth.shape[1],
     )
 

@@ -30,6 +30,7 @@ class FitData:
         seed: of the split.
         fitted: images of the half that was fitted.
         without_images: classes that no image of that half has, which keep what the vendor gave them.
+        without_images_names: their names.
         logits: K.
     """
 
@@ -43,6 +44,7 @@ class FitData:
     seed: int
     fitted: int
     without_images: tuple[int, ...]
+    without_images_names: tuple[str, ...]
     logits: int
 
 

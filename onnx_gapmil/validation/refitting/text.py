@@ -37,12 +37,7 @@ def fit_note(found: PoolFit) -> RenderableType:
     if not found.converged:
         lines.append(line_of("Note: L-BFGS stopped at its last step, before there was nothing to gain."))
     if data.without_images:
-        lines.append(
-            line_of(
-                f"{len(data.without_images):,} of {count(data.logits, 'class', 'classes')} have no image there: they "
-                "keep what the vendor gave them."
-            )
-        )
+        lines.append(line_of(f"{said_without_images(data)}; what the vendor gave them is kept."))
     lines += [line_of(f"Kept out: {text}") for text in data.unreadable[:SHOWN]]
     names = {"calibrated": f"calibrated only ({found.under})", "fitted": f"fitted ({found.fit})"}
     lines += judged_lines(data, found.held_out, "the other half, which neither fit nor tuning saw", names)
@@ -69,8 +64,15 @@ def fit_note(found: PoolFit) -> RenderableType:
     return Group(*lines)
 
 
-#: Images that are named.
+#: Images and classes that are named.
 SHOWN = 5
+
+
+def said_without_images(data: FitData) -> str:
+    """Which classes no image of the fitted half has."""
+    names = data.without_images_names
+    named = ", ".join([*names[:SHOWN], *([f"{len(names) - SHOWN:,} more"] if len(names) > SHOWN else [])])
+    return f"Without an image there, {len(names):,} of {count(data.logits, 'class', 'classes')}: {named}"
 
 
 def line_of(text: str) -> Text:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onnx_gapmil.lift.coordinates.fields import MIXED, POOLED
@@ -77,6 +79,39 @@ def test_automatic_padding(auto: str, first: float) -> None:
         f'm = MaxPool<kernel_shape=[3], strides=[2], auto_pad="{auto}">(x)', x="float[1,1,20] x", y="float[1,1,n] m"
     )
     assert coordinate(coordinates_of(model), 2)[0, 0, 0] == first
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    seed=st.integers(0, 99),
+)
+def test_transposed_convolution_looks_where_its_weights_lie(
+    kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int], seed: int
+) -> None:
+    """Against the runtime: the mean over the outputs of one stride of the coordinates that they are made of."""
+    reach = [(size - 1) * wide for size, wide in zip(kernel, dilation, strict=True)]
+    # Otherwise there are outputs that nothing is spread over.
+    assume(all(math.gcd(*pair) == 1 for pair in zip(stride, dilation, strict=True)))
+    assume(all(size >= step for size, step in zip(kernel, stride, strict=True)))
+    weights = np.random.default_rng(seed).standard_normal((1, 1, *kernel)).astype(np.float32)
+    body = f"m = ConvTranspose<strides={list(stride)}, dilations={list(dilation)}>(x, w)"
+    spec = f"float[1,1,{SIZE[0]},{SIZE[1]}] x"
+    looks = coordinates_of(text_model(body, x=spec, y="float[1,1,h,w2] m", init={"w": weights}))
+    for axis in (2, 3):
+        place = axis - 2
+        # By itself along this axis: what the other's weights make of an output is a gain.
+        amounts = np.abs(weights).sum(axis=5 - axis, keepdims=True)
+        line = body.replace(str(list(stride)), str([stride[place] if at == axis else 1 for at in (2, 3)]))
+        line = line.replace(str(list(dilation)), str([dilation[place] if at == axis else 1 for at in (2, 3)]))
+        reference = text_model(line, x=spec, y="float[1,1,h,w2] m", init={"w": amounts})
+        (made,), (ones,) = (run(reference, given) for given in (ramp(axis), np.ones((1, 1, *SIZE), np.float32)))
+        found = np.take(coordinate(looks, axis), 0, 5 - axis).ravel()
+        inside = slice(reach[place], reach[place] + stride[place])
+        expected = (np.take(array, 0, 5 - axis).ravel()[inside] for array in (made, ones))
+        np.testing.assert_allclose(found[inside].mean(), np.divide(*expected).mean(), atol=1e-3)
+        np.testing.assert_allclose(np.diff(found), 1 / stride[place], atol=1e-6)
 
 
 def test_transposed_convolution_looks_between() -> None:

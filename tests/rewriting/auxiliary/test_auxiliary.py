@@ -153,6 +153,7 @@ def test_its_grid_and_its_scores_are_the_formula_in_numpy(names: tuple[str, ...]
         np.testing.assert_allclose(found[made.output], found["logits"], atol=2e-5)
     assert proof.residual < 2e-6
     assert proof.head.grid_shape[2:] == (size, size)
+    assert (proof.head.places.rows, proof.head.places.columns) == (layers[0].map.rows, layers[0].map.columns)
     assert proof.head.verdict == "exact"
     assert proof.head.places.known
 
@@ -173,6 +174,8 @@ def test_what_is_written_lifts_again_by_itself(name: str) -> None:
     found = {entry.output: entry for entry in inspect(made.model).heads}
     assert made.output in found
     assert found[made.output].scores.size == layers[0].map.size
+    places = found[made.output].places
+    assert (places.rows, places.columns) == (layers[0].map.rows, layers[0].map.columns)
     assert not [entry for entry in made.model.metadata_props if entry.key.startswith("gapmil")]
 
 
@@ -250,4 +253,5 @@ def test_models_of_others_get_a_finer_grid_that_is_proved(file: str, shared: Pat
     proof = prove_auxiliary(analysis.source, add_finer_output(analysis, head, layers, scores=True), layers, scores=True)
     assert proof.grid.passed
     assert proof.head.grid_shape[2:] == layers[0].map.size
+    assert (proof.head.places.rows, proof.head.places.columns) == (layers[0].map.rows, layers[0].map.columns)
     assert proof.head.activation == head.logits.activation
