@@ -56,7 +56,8 @@ def quantize(model: Path, photos: Sequence[Path], output: Path, *, light: float 
             Photos(model, photos, light),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            weight_type=QuantType.QInt8,
+            # Products with int8 saturate on processors without VNNI, whose answers would be others.
+            weight_type=QuantType.QUInt8,
             activation_type=QuantType.QUInt8,
         )
     finally:
