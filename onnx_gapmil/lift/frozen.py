@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.graph.ancestors import ancestors
-from onnx_gapmil.lift.coordinates.fields import CONFLICT, MIXED, POOLED
+from onnx_gapmil.lift.coordinates.fields import CONFLICT, MIXED, POOLED, is_number
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ def require_pooled(node: gs.Node, walk: Lifting, lifted: Lifted, frozen: str, wo
             of what its own walk was refused for.
     """
     require_image(node, walk, [grid.source for grid in lifted.features], frozen, f"its {word} '{frozen}'")
-    if _sees_other_images(walk, frozen):
-        raise walk.refuse(
-            "spatial-mixing-after-pool", node, f"its {word} '{frozen}' is kept at its value but mixes images of a batch"
-        )
+    require_own_image(node, walk, frozen, f"its {word} '{frozen}'")
     reason = unpooled(walk, frozen)
     if reason is not None:
         message = f"its {word} '{frozen}' is kept at its value but is no function of what is pooled: {reason.message}"
@@ -78,6 +75,21 @@ def require_image(node: gs.Node, walk: Lifting, maps: Sequence[str], tensor: str
         raise walk.refuse("random-head", node, f"{title} is random, made by {random}")
     if other := inputs - allowed:
         raise walk.refuse("side-input", node, f"{title} comes from the input '{min(other)}', not from the image")
+
+
+def require_own_image(node: gs.Node, walk: Lifting, tensor: str, title: str) -> None:
+    """Refuse a tensor that is made of other images of a batch than its own.
+
+    Args:
+        node: the operator that uses it.
+        walk: the walk.
+        tensor: the tensor.
+        title: its name in the refusal.
+    """
+    if _sees_other_images(walk, tensor):
+        raise walk.refuse(
+            "spatial-mixing-after-pool", node, f"{title} is kept at its value but mixes images of a batch"
+        )
 
 
 def _origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> tuple[frozenset[str], str]:
@@ -121,12 +133,17 @@ def unpooled(walk: Lifting, tensor: str) -> Refusal | None:
 
 
 def _sees_other_images(walk: Lifting, tensor: str) -> bool:
-    """Whether an element of a tensor is made of several images, by its coordinates along the batch of the inputs."""
+    """Whether a tensor is made of other images than those it stands for, by its coordinates along the inputs' batch.
+
+    Of an element that is made of several there is no one coordinate; what was taken of some images for all of them
+    (``x[:1]``, broadcast) has coordinates of those alone.
+    """
     looks = walk.coordinates.get(tensor)
-    return looks is not None and any(
-        of == 0 and np.isin(field.values, (POOLED, MIXED, CONFLICT)).any()
-        for view in looks.views
-        for (_, of), field in view.items()
+    fields = [field for view in looks.views for (_, of), field in view.items() if of == 0] if looks is not None else []
+    return any(
+        np.isin(field.values, (POOLED, MIXED, CONFLICT)).any()
+        or 0 < len(np.unique(field.values[is_number(field.values)])) < walk.trace.batch
+        for field in fields
     )
 
 

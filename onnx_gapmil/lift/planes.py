@@ -42,9 +42,13 @@ def map_of(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[Plan
     is_told = any(walk.holds_places(source, axis) for axis in range(len(walk.trace.shapes.get(source, ()))))
 
     def holds(tensor: str, axes: tuple[int, int]) -> bool:
-        """Whether two axes may be rows and columns: heads and channels are as many as tokens, too (CrossViT)."""
+        """Whether two axes may be rows and columns: heads and channels are as many as tokens, too (CrossViT).
+
+        One of them is enough, as a layer over all rows leaves only columns apart.
+        """
         shape = walk.trace.shapes[tensor]
-        return not is_told or all(shape[axis] == 1 or walk.holds_places(tensor, axis) for axis in axes)
+        longer = [axis for axis in axes if shape[axis] > 1]
+        return not (is_told and longer) or any(walk.holds_places(tensor, axis) for axis in longer)
 
     while queue and len(seen) < SEARCH_LIMIT:
         name = queue.popleft()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.ancestry import places_are_lost
-from onnx_gapmil.lift.frozen import require_image
+from onnx_gapmil.lift.frozen import require_image, require_own_image
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import UNARRANGED, FeatureGrid, Lifted
 from onnx_gapmil.lift.planes import map_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.lifting import Lifting
 
+#: What an attention is called in a refusal.
+_WEIGHTS = "what weighs its positions"
 #: Weighted sums at a time; more are no pool (every token attends to every other) but another layer of the trunk.
 _MOST_SUMS = 8
 _PASSING = frozenset(
@@ -93,6 +95,8 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
             node,
             f"it weighs {product.positions} tokens, of which {prefix} had gathered from the others before",
         )
+    if not fixed:
+        require_own_image(node, walk, product.weights, _WEIGHTS)
     grid = _grid(node, walk, product, size, prefix, note)
     name = _spread(walk, product, size, prefix)
     detail = (
@@ -124,7 +128,7 @@ def _require_attention(node: gs.Node, walk: Lifting, product: _Product) -> None:
         raise walk.refuse(
             "unknown-operator", node, "both of its factors depend on the image, and neither is an attention"
         )
-    require_image(node, walk, [product.values], product.weights, "what weighs its positions")
+    require_image(node, walk, [product.values], product.weights, _WEIGHTS)
 
 
 def _is_apart(walk: Lifting, values: str, prefix: int) -> bool:
@@ -272,7 +276,7 @@ def weighted_by_image(node: gs.Node, walk: Lifting, data: str) -> bool:
     """Whether a map that is summed was multiplied by an attention: its weights come from the whole image.
 
     Raises:
-        HeadRefused: the attention is random, or comes from another input than the map.
+        HeadRefused: the attention is random, or comes from another input or image than the map.
     """
     for _ in range(6):
         maker = walk.graph.producer(data)
@@ -284,7 +288,8 @@ def weighted_by_image(node: gs.Node, walk: Lifting, data: str) -> bool:
             if weights is None:
                 return False
             values = [name for name in factors if name != weights] or [weights]
-            require_image(node, walk, values, weights, "what weighs its positions")
+            require_image(node, walk, values, weights, _WEIGHTS)
+            require_own_image(node, walk, weights, _WEIGHTS)
             return True
         if maker.op not in _PASSING:
             return False

@@ -420,13 +420,21 @@ def test_class_token_stays_refused(body: str, size: tuple[int, int]) -> None:
                      " a = Softmax<axis=2>(s)\n q = MatMul(a, t)", "", "random-head", id="random_weights"),
         pytest.param("l = MatMul(t, v1)\n s = Transpose<perm=[0, 2, 1]>(l)\n q = MatMul(s, t)", "", "unknown-operator",
                      id="weights_that_are_no_attention"),
+        pytest.param("t0 = Gather<axis=0>(t, first)\n l = MatMul(t0, v1)\n s = Transpose<perm=[0, 2, 1]>(l)\n"
+                     " a = Softmax<axis=2>(s)\n q = MatMul(a, t)", "", "spatial-mixing-after-pool",
+                     id="weights_of_another_image"),
+        pytest.param("t0 = ReduceMean<axes=[0]>(t)\n l = MatMul(t0, v1)\n s = Transpose<perm=[0, 2, 1]>(l)\n"
+                     " a = Softmax<axis=2>(s)\n q = MatMul(a, t)", "", "spatial-mixing-after-pool",
+                     id="weights_of_all_images"),
+        pytest.param("t0 = Gather<axis=0>(t, first)\n l = MatMul(t0, v1)\n a = Softmax<axis=1>(l)\n p = Mul(t, a)\n"
+                     " q = ReduceSum(p, one)", "", "spatial-mixing-after-pool", id="a_factor_of_another_image"),
     ],
 )  # fmt: skip
 def test_weights_that_are_no_attention_of_the_image(body: str, extra: str, code: str) -> None:
     model = text_model(
         f"{TOKENS} {body}\n f = Squeeze(q, one)\n {GEMM}",
         x="float[N,6,3,5] x" + (f", {extra}" if extra else ""),
-        init=BASE | {"v1": weights(6, 1)},
+        init=BASE | {"v1": weights(6, 1), "first": ints(0)},
     )
     check_refused(model, code, "'q'")
 
