@@ -337,9 +337,11 @@ class _Cells:
         """
         told, mixed = [], False
         for axis, line in zip(axes, lines, strict=True):
+            if (name, axis) not in self.view:
+                continue  # an axis of one pixel
             if self.differs((name, axis)) and line.values is not None:
                 told.append(np.round(line.values / line.step, 3))
-            elif (name, axis) in self.view:
+            else:
                 mixed = mixed or bool((self.array((name, axis)) == MIXED).any())
         if mixed and told and len(np.unique(np.stack(told), axis=1).T) < self._count:
             raise _Unknown("a layer over all positions mixes them")
