@@ -49,7 +49,7 @@ def test_everything_that_the_page_shows_is_read() -> None:
         100,
     )
     assert (second.name, second.limit.value, second.limit.relative, second.severity) == ("night", 0.02, True, "warn")
-    assert (first.line, second.line, policy.model[1].line) == (9, 15, 4)
+    assert (first.line, second.line, policy.model[1].line) == (10, 17, 4)  # of their metrics
 
 
 RULE = "schema_version = 1\n[[require]]\n"
@@ -88,7 +88,7 @@ WRONG = [
     (RULE + 'metric = "top1"\nmin = 1\nslice = "worst:"', "line 5: slice is 'worst:'"),
     (RULE + 'metric = "top1"\nmin = 1\nmin_images = 1.5', "line 5: min_images is 1.5"),
     (RULE + 'metric = "top1"\nmin = 1\nseverity = "error"', "line 5: severity is 'error'"),
-    (RULE + 'metric = "top1"\nmin = 1\n[[require]]\nmetric = "top1"\nmin = 1', "line 5: a rule called"),
+    (RULE + 'metric = "top1"\nmin = 1\n[[require]]\nmetric = "top1"\nmin = 1', "line 6: a rule called"),
     ("schema_version = 1\n[model\n", "not TOML"),
 ]
 
