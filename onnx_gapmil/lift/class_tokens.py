@@ -63,6 +63,8 @@ def _lifted(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
             for node, tensor in found:
                 _unroll(own, node, tensor)
             takes[output] = [tensor for _, tensor in found]
+            if not found and why.code == "class-token":
+                _require_followed(walk, why, mode)
         except HeadRefused as error:
             if why.code == "class-token":
                 refused[output] = replace(error.refusal, walked=why.walked)
@@ -82,6 +84,17 @@ def _lifted(search: HeadSearch, mode: ClassTokenMode) -> HeadSearch:
     )
     still = {name: refused.get(name, why) for name, why in again.refusals.items()}
     return replace(again, heads=heads, refusals=still)
+
+
+def _require_followed(walk: Lifting, why: Refusal, mode: ClassTokenMode) -> None:
+    """Name what is on the way of a token that is taken of tokens without places, which some layer has mixed.
+
+    Raises:
+        HeadRefused: there is something that cannot be followed.
+    """
+    for node in walk.graph.nodes:
+        if node.op in MOVERS and walk.describe(node) == why.node:
+            _unroll(Unrolling(walk, Program(walk.build, walk.trace), mode, HANDLERS), node, node.outputs[0].name)
 
 
 def _reason(walk: TokenWalk, taken: Iterable[str], why: Refusal) -> Refusal:

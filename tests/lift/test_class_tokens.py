@@ -482,21 +482,15 @@ def test_registers_behind_the_patches_are_refused_by_name() -> None:
     assert "token" in refused(model)
 
 
-def mixed_before_the_head(mixing: onnx.NodeProto) -> onnx.ModelProto:
-    """A node that mixes the tokens, which reads "tokens" and makes "mixed", before the last norm."""
+def test_an_operator_that_mixes_tokens_is_named() -> None:
     model = Vit().model()
     block = next(node for node in model.graph.node if node.op_type == "LayerNormalization" and "gain" in node.input)
+    position = list(model.graph.node).index(block)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1), "axis"))
-    mixing.input[:] = [block.input[0] if name == "tokens" else name for name in mixing.input]
-    model.graph.node.insert(list(model.graph.node).index(block), mixing)
-    block.input[0] = "mixed"
-    return model
-
-
-def test_a_token_of_a_running_sum_is_refused() -> None:
-    """What it sums has no places apart any more: it is told as a token that is taken of several."""
-    running = onnx.helper.make_node("CumSum", ["tokens", "axis"], ["mixed"], name="running sum")
-    assert "takes one of 7 tokens" in refused(mixed_before_the_head(running))
+    running = onnx.helper.make_node("CumSum", [block.input[0], "axis"], ["running"], name="running sum")
+    model.graph.node.insert(position, running)
+    block.input[0] = "running"
+    assert "running sum (CumSum)" in refused(model)
 
 
 def test_an_open_size_is_refused_by_name() -> None:
