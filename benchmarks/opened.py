@@ -184,15 +184,6 @@ def _failed(rows: Sequence[Row]) -> list[str]:
     return ["", "Not proved:", "", *found] if found else []
 
 
-def between(path: Path, lines: Sequence[str]) -> None:
-    """Write lines into a page, between the marks."""
-    before, first, rest = path.read_text("utf-8").partition(MARKS[0] + "\n")
-    _, last, after = rest.partition(MARKS[1])
-    if not first or not last:
-        raise SystemExit(f"{path} has no {MARKS[0]} ... {MARKS[1]}")
-    path.write_text("\n".join([before + first, *lines, "", last + after]), "utf-8")
-
-
 def kept(path: Path | None) -> dict[str, Row]:
     """What an earlier run of this version found, by file."""
     if path is None or not path.is_file():
@@ -222,7 +213,7 @@ def main() -> int:
     lines = page(rows)
     print("\n".join(lines))
     if options.markdown is not None:
-        between(options.markdown, lines)
+        pages.write_between(options.markdown, MARKS, lines)
     return int(any(row.failed for row in rows))
 
 

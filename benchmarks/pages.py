@@ -47,3 +47,18 @@ def write(path: Path | None, lines: Iterable[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines).rstrip("\n") + "\n", encoding="utf-8")
         print(f"Written: {path}", file=sys.stderr)
+
+
+def write_between(path: Path, marks: tuple[str, str], lines: Iterable[str]) -> None:
+    """Write lines into a page that holds more than them, between two marks.
+
+    Args:
+        path: the page.
+        marks: the lines that they stand between, which stay.
+        lines: of Markdown.
+    """
+    before, first, rest = path.read_text("utf-8").partition(marks[0] + "\n")
+    _, last, after = rest.partition(marks[1])
+    if not first or not last:
+        raise SystemExit(f"{path} has no {marks[0]} ... {marks[1]}")
+    path.write_text("\n".join([before + first, *lines, "", last + after]), "utf-8")

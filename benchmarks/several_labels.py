@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,6 @@ def page(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def between(path: Path, lines: Sequence[str]) -> None:
-    """Write lines into a page, between the marks."""
-    before, first, rest = path.read_text("utf-8").partition(MARKS[0] + "\n")
-    _, last, after = rest.partition(MARKS[1])
-    if not first or not last:
-        raise SystemExit(f"{path} has no {MARKS[0]} ... {MARKS[1]}")
-    path.write_text("\n".join([before + first, *lines, "", last + after]), "utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=SCENES, help=f"how many (default {SCENES})")
@@ -138,7 +129,7 @@ def main() -> int:
     lines = page({fit: found[fit] for fit in FITS})
     print("\n".join(lines))
     if options.markdown is not None:
-        between(options.markdown, lines)
+        pages.write_between(options.markdown, MARKS, lines)
     return 0
 
 
