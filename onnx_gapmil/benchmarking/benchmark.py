@@ -19,12 +19,14 @@ from onnx_gapmil.graph.loading import LoadedModel, ModelSource, load_model
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.ort.providers import ProviderChoice, choose_providers, cuda_status
 from onnx_gapmil.ort.session import nodes_per_provider
+from onnx_gapmil.rewriting.record import token_mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from onnx_gapmil.graph.inputs import InputShape
+    from onnx_gapmil.rewriting.result import Rewrite
 
     Progress = Callable[[str], object]
 
@@ -47,7 +49,7 @@ class _Prepared:
     size: InputSize
     inputs: dict[int, tuple[InputShape, ...]]  # by batch size
     macs: dict[str, tuple[int, float | None]]  # by variant: multiply-adds, and by the original's
-    verdict: str
+    rewritten: Rewrite  # the first of them
 
 
 def bench(model: ModelSource, plan: BenchPlan | None = None, progress: Progress | None = None) -> BenchReport:
@@ -85,15 +87,18 @@ def bench(model: ModelSource, plan: BenchPlan | None = None, progress: Progress 
         if not any(collected.measurements for collected in kept):
             raise
     used = {choice.used for choice in choices}
+    rewritten = prepared[0].rewritten
     memory = (HOW, *([HOW_DEVICE] if used & set(ON_DEVICE) else [])) if plan.memory else ()
     return BenchReport(
         model=source.name,
-        verdict=prepared[0].verdict,
+        verdict=rewritten.verdict,
         machine=machine(),
         versions=versions(),
         method=(*METHOD, *memory),
         series=tuple(collected.series() for collected in kept if collected.measurements),
         interrupted=interrupted,
+        position_dependent=rewritten.position_dependent,
+        class_token=token_mode(rewritten.heads),
     )
 
 
@@ -116,7 +121,9 @@ def _prepare(source: LoadedModel, plan: BenchPlan, wanted: str | None) -> _Prepa
     if wanted == "fp32" and precision != "fp32":
         raise InputError(f"--precision fp32: {source.name} is {precision} and is measured as it is; leave it out.")
     model = replace(source, proto=to_half(source.proto, source.folder, source.name)) if converted else source
-    variants, traced, verdict = build_variants(model, plan.emissions, fitting=plan.emissions == EMISSIONS)
+    variants, traced, rewritten = build_variants(
+        model, plan.emissions, fitting=plan.emissions == EMISSIONS, head=plan.head, class_token=plan.class_token
+    )
     graph = ModelGraph(model.proto, model.folder)
     size = choose_size(graph, source, traced, plan.size)
     only = fixed_batch(traced)
@@ -130,7 +137,7 @@ def _prepare(source: LoadedModel, plan: BenchPlan, wanted: str | None) -> _Prepa
         size,
         inputs,
         added_share(variants, counted),
-        verdict,
+        rewritten,
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from onnx_gapmil.errors import InputError
+
+if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 #: What is measured where nothing is asked for: the rewrite's default, and what is cheaper than it.
 EMISSIONS = ("features,grid", "grid", "topk:5", "argmax")
@@ -26,6 +30,8 @@ class BenchPlan:
         size: (height, width) of the image; a graph that fixes another is opened for it. None to find it out.
         seconds: of measuring for each batch size, all graphs together.
         memory: measure peak memory too, in a fresh process for each graph.
+        head: the output whose head alone is lifted, of a model with several; None for all.
+        class_token: lift heads that read a class token, by ``direct``, ``through`` or ``auto``; None refuses them.
     """
 
     emissions: tuple[str, ...] = EMISSIONS
@@ -35,6 +41,8 @@ class BenchPlan:
     size: tuple[int, int] | None = None
     seconds: float = SECONDS
     memory: bool = field(default=True)
+    head: str | None = None
+    class_token: ClassTokenWish | None = None
 
     def __post_init__(self) -> None:
         if not self.emissions:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnx_gapmil.benchmarking.memory import PeakMemory
     from onnx_gapmil.benchmarking.timing import Spread
+    from onnx_gapmil.lift.tokens.modes import ClassTokenMode
+    from onnx_gapmil.lift.verdict import Verdict
 
 SCHEMA_VERSION = 1
 
@@ -107,15 +109,19 @@ class BenchReport:
         method: sentences on how it was measured.
         series: one for each provider and precision.
         interrupted: whether Ctrl-C ended it early.
+        position_dependent: whether a head has weights of its own for each position.
+        class_token: how far the class token that a head reads is lifted; None where none reads one.
     """
 
     model: str
-    verdict: str
+    verdict: Verdict
     machine: dict[str, Any]
     versions: dict[str, str]
     method: tuple[str, ...]
     series: tuple[Series, ...]
     interrupted: bool = False
+    position_dependent: bool = False
+    class_token: ClassTokenMode | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report of `bench --json`."""
@@ -123,6 +129,9 @@ class BenchReport:
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
             "verdict": self.verdict,
+            "position_dependent": self.position_dependent,
+            "class_token": True if self.class_token is not None else None,
+            "class_token_lift": self.class_token,
             "machine": self.machine,
             "versions": self.versions,
             "method": list(self.method),

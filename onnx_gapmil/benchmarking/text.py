@@ -9,6 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from onnx_gapmil.lift.verdict import said_verdict
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -34,7 +36,8 @@ def _facts(report: BenchReport) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    table.add_row("model", Text(f"{report.model}  ({report.verdict})", style="bold"))
+    verdict = said_verdict(report.verdict, position_dependent=report.position_dependent, class_token=report.class_token)
+    table.add_row("model", Text(f"{report.model}  ({verdict})", style="bold"))
     machine = report.machine
     table.add_row("machine", f"{machine['cpu']}, {machine['threads']} threads, {machine['system']}")
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))

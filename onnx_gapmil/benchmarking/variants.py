@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.inputs import InputShape
     from onnx_gapmil.graph.trace import Trace
-    from onnx_gapmil.lift.verdict import Verdict
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.ort.providers import ProviderChoice
+    from onnx_gapmil.rewriting.result import Rewrite
 
 ORIGINAL = "original"
 
@@ -49,20 +50,27 @@ class Variant:
 
 
 def build_variants(
-    model: LoadedModel, emissions: tuple[str, ...], *, fitting: bool = False
-) -> tuple[tuple[Variant, ...], Trace, Verdict]:
+    model: LoadedModel,
+    emissions: tuple[str, ...],
+    *,
+    fitting: bool = False,
+    head: str | None = None,
+    class_token: ClassTokenWish | None = None,
+) -> tuple[tuple[Variant, ...], Trace, Rewrite]:
     """The original and one rewritten graph for each emission.
 
     Args:
         model: as it was read, or a copy of it in another precision.
         emissions: as `rewrite --emit` spells them.
         fitting: nobody asked for these, so that ``topk:K`` asks for no more classes than a head has.
+        head: the output whose head alone is lifted, of a model with several.
+        class_token: how a head that reads a class token is lifted; None refuses it.
 
     Returns:
-        The variants, the original first; the shapes that the heads were found by; the verdict.
+        The variants, the original first; the shapes that the heads were found by; the first that was rewritten.
 
     Raises:
-        InputError: the model was rewritten before, or an emission is not understood.
+        InputError: the model was rewritten before, an emission is not understood, or ``head`` has none.
         ModelError: the model cannot be read or run.
         UnsupportedHeadError: no output has a head that can be lifted.
     """
@@ -73,24 +81,24 @@ def build_variants(
         )
     wishes = [Emit.of(emission) for emission in emissions]
     variants = [_variant(ORIGINAL, model)]
-    found: list[tuple[Trace, Verdict]] = []
+    found: list[tuple[Trace, Rewrite]] = []
     fewest: int | None = None
     for asked, wish in zip(emissions, wishes, strict=True):
         emission = asked
         if fitting and wish.topk is not None:
             if fewest is None:
-                fewest = _fewest_classes(model)
+                fewest = _fewest_classes(model, head, class_token)
             wish = replace(wish, topk=min(wish.topk, fewest))
             emission = asked.replace(f"topk:{Emit.of(asked).topk}", f"topk:{wish.topk}")
-        rewritten = rewrite_model(model, emit=wish)
+        rewritten = rewrite_model(model, emit=wish, head=head, class_token=class_token)
         if rewritten.trace is not None:
-            found.append((rewritten.trace, rewritten.verdict))
+            found.append((rewritten.trace, rewritten))
         variants.append(_variant(emission, replace(model, proto=rewritten.model)))
     return tuple(variants), *found[0]
 
 
-def _fewest_classes(model: LoadedModel) -> int:
-    heads = rewrite_model(model, emit=Emit(features=False)).heads
+def _fewest_classes(model: LoadedModel, head: str | None, class_token: ClassTokenWish | None) -> int:
+    heads = rewrite_model(model, emit=Emit(features=False), head=head, class_token=class_token).heads
     return min(int(head.grid_shape[1]) for head in heads)
 
 

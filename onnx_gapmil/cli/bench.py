@@ -11,6 +11,8 @@ import click
 from onnx_gapmil.cli.failure import INTERRUPTED
 from onnx_gapmil.cli.options import (
     WRITTEN_FILE,
+    class_token_option,
+    head_option,
     json_option,
     model_argument,
     print_json,
@@ -22,11 +24,14 @@ from onnx_gapmil.errors import InputError
 if TYPE_CHECKING:
     from onnx_gapmil.benchmarking.plan import BenchPlan
     from onnx_gapmil.benchmarking.results import BenchReport
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
 
 
 @click.command(name="bench")
 @verb_options(
     model_argument,
+    head_option("to measure"),
+    class_token_option,
     click.option("--batch", metavar="N,N,...", help="Batch sizes. Default: 1,8, or the one that the graph fixes."),
     click.option(
         "--provider",
@@ -66,6 +71,8 @@ if TYPE_CHECKING:
 )
 def command(
     model: Path,
+    head: str | None,
+    class_token: ClassTokenWish | None,
     batch: str | None,
     provider: str | None,
     emissions: tuple[str, ...],
@@ -82,6 +89,7 @@ def command(
     bound, which arithmetic alone would cost. Ctrl-C ends it and prints what was measured.
     """
     from onnx_gapmil.benchmarking.plan import EMISSIONS, BenchPlan, parse_batches, parse_words
+    from onnx_gapmil.lift.tokens.modes import CHANGES_NOTHING
     from onnx_gapmil.rewriting.sizing.record import parse_size
 
     plan = BenchPlan(
@@ -92,6 +100,8 @@ def command(
         size=parse_size(size),
         seconds=seconds,
         memory=not no_memory,
+        head=head,
+        class_token=class_token,
     )
     _require_place(output)
     report = _measured(model, plan)
@@ -107,6 +117,8 @@ def command(
         from onnx_gapmil.show.terminal.console import console
 
         console().print(bench_note(report))
+    if class_token is not None and report.class_token is None and not as_json:
+        say(f"note: {CHANGES_NOTHING}.")
     if report.interrupted:
         say("Interrupted.", err=True)
     return INTERRUPTED if report.interrupted else 0

@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     READ,
+    class_token_option,
     head_option,
     json_option,
     no_guess_option,
@@ -19,8 +20,10 @@ from onnx_gapmil.cli.options import (
 )
 from onnx_gapmil.cli.output import say
 from onnx_gapmil.files.urls import said
+from onnx_gapmil.lift.tokens.modes import RECORD_DECIDES
 
 if TYPE_CHECKING:
+    from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.proof.report import ProofReport
 
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         "given.",
     ),
     head_option("to prove"),
+    class_token_option,
     preprocess_option,
     no_guess_option,
     provider_option,
@@ -48,6 +52,7 @@ def command(
     images: tuple[str, ...],
     certificate: Path | None,
     head: str | None,
+    class_token: ClassTokenWish | None,
     preprocess: str | None,
     no_guess: bool,
     provider: str,
@@ -55,10 +60,14 @@ def command(
 ) -> int:
     """Prove that REWRITTEN gives ORIGINAL's outputs unchanged, and that the mean over cells is the logits.
 
+    How REWRITTEN lifts a class token stands in its own record: --class-token changes nothing here.
+
     Runs both on random inputs, and on IMAGES (files, folders, globs) if any are given. Without REWRITTEN,
     ORIGINAL.gapmil.onnx beside the original is taken. Exit code 1 if the proof fails, or does not agree with the
     certificate.
     """
+    if class_token is not None and not as_json:
+        say(f"note: {RECORD_DECIDES}.", err=True)
     if certificate is not None:
         if images:
             raise click.UsageError("a certificate is replayed on its own inputs; leave IMAGES out.")

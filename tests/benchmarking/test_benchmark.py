@@ -75,6 +75,17 @@ def test_the_json_has_milliseconds_and_a_schema_version() -> None:
     assert series["measurements"][0]["ratio"] is None
 
 
+def test_one_head_of_several_alone() -> None:
+    init = {"w": weights(4, 3, 3, 3), "d": weights(7, 4), "e": weights(5, 4)}
+    two = text_model(
+        f"{BODY}  z = Gemm<transB=1>(q, e)", x="float[N,3,6,5] x", y="float[N,7] y, float[N,5] z", init=init
+    )
+    both = bench(two, changed(batches=(1,))).series[0].measurements[1].macs
+    assert both - bench(two, changed(batches=(1,), head="z")).series[0].measurements[1].macs == 30 * 7 * 4
+    with pytest.raises(InputError, match="has no head 'nonsense'; its heads are 'y', 'z'"):
+        bench(two, changed(head="nonsense"))
+
+
 def test_memory_is_measured_for_every_graph() -> None:
     report = bench(model(), changed(batches=(1,), memory=True))
     assert all((entry.memory.host_bytes or 0) > 10e6 for entry in report.series[0].measurements)

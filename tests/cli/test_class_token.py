@@ -35,6 +35,8 @@ def test_rewrite_proves_and_records(tmp_path: Path, capsys: pytest.CaptureFixtur
     text = said(capsys, "predict", str(out), str(SCENE), "-o", str(tmp_path / "p"), "--preprocess", "unit")
     assert "of the answer has no place" in text
     assert "Proved" in said(capsys, "verify", str(VIT), str(out))
+    assert main(["verify", str(VIT), str(out), "--class-token", "through"]) == 0
+    assert "record says how" in capsys.readouterr().err
 
 
 def test_predict_says_the_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +48,22 @@ def test_predict_says_the_share(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [found[key] for key in ("class_token_lift",)] == ["through"]
     (head,) = found["images"][0]["heads"]
     assert 0 < head["placeless_share"] < 1
+
+
+BENCH = ("--provider", "cpu", "--batch", "1", "--seconds", "0.01", "--no-memory", "--emit", "grid")
+
+
+@pytest.mark.parametrize("wish", ["direct", "through"])
+def test_bench_measures_what_the_lift_costs(wish: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, "bench", str(VIT), *BENCH, "--class-token", wish, "--json"))
+    assert (found["class_token"], found["class_token_lift"], found["verdict"]) == (True, wish, "conditional")
+    original, grid = found["series"][0]["measurements"]
+    assert grid["macs"] > original["macs"]
+
+
+def test_bench_of_a_head_without_class_token_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "bench", str(PLAIN), *BENCH, "--class-token", "auto")
+    assert "no lifted head reads a class token" in text
 
 
 def test_without_it_a_class_token_is_refused_with_the_hint(capsys: pytest.CaptureFixture[str]) -> None:

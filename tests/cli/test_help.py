@@ -35,6 +35,32 @@ def test_each_verb_has_help_and_json(verb, capsys):
     assert "--json" in out
 
 
+#: The same words for the same things, in every verb that has the thing.
+TAKE_A_MODEL = {"inspect", "rewrite", "verify", "predict", "audit", "compare", "check", "repool", "view", "bench"}
+FLAGS = {
+    "--head": TAKE_A_MODEL,
+    "--class-token": TAKE_A_MODEL,
+    "--limit-seconds": TAKE_A_MODEL,
+    "--limit-memory": TAKE_A_MODEL,
+    "--names": {"inspect", "predict", "audit", "compare", "view", "check"},
+    "--labels": {"audit", "compare", "repool", "check"},
+    "--preprocess": {"verify", "predict", "audit", "compare", "repool", "view", "check"},
+    "--no-guess": {"verify", "predict", "audit", "compare", "repool", "view", "check"},
+    "--size": {"inspect", "rewrite", "predict", "audit", "compare", "bench", "view"},
+    "--quiet": set(VERBS),
+}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_is_spelled_alike_wherever_it_means_something(flag, capsys):
+    without = []
+    for verb in sorted(FLAGS[flag]):
+        assert main([verb, "--help"]) == 0
+        if f"{flag} " not in capsys.readouterr().out.replace("\n", " "):
+            without.append(verb)
+    assert without == []
+
+
 def test_python_dash_m_and_version():
     done = subprocess.run(
         [sys.executable, "-m", "onnx_gapmil", "--version"], capture_output=True, text=True, check=True

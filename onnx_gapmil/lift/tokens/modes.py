@@ -15,6 +15,8 @@ WISHES: tuple[str, ...] = get_args(ClassTokenWish)
 AUTO: ClassTokenMode = "through"
 #: Said where the option is given for a model that has none.
 CHANGES_NOTHING = "no lifted head reads a class token, so that --class-token changes nothing"
+#: Said where the option is given for a file that was rewritten.
+RECORD_DECIDES = "a rewritten file's record says how its class token is lifted, so that --class-token changes nothing"
 
 
 def mode_of(wish: ClassTokenWish | str | None) -> ClassTokenMode | None:
