@@ -22,6 +22,10 @@ from tools.report_screenshot import BROWSERS, FLAGS, find_browser
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="gapmil-tests-")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
+# Containers often forbid bytecode beside the sources: each program that a test starts would compile all of them anew.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    os.environ["PYTHONPYCACHEPREFIX"] = os.environ["XDG_CACHE_HOME"]
+
 # A shell starts what runs in its background with interrupts ignored; programs that tests interrupt would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -260,24 +260,30 @@ def test_results_of_an_earlier_run_are_named_until_they_are_replaced(
     ],
     ids=lambda found: str(found[0]),
 )
-def test_text_in_a_pipe_is_plain_lines(arguments: list[object], tmp_path: Path) -> None:
+def test_text_in_a_pipe_is_plain_lines(
+    arguments: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Neither coloured, where the environment forces colours, nor wrapped in a narrow window, nor filled up."""
     words = [str(word).replace("OUT", str(tmp_path)) for word in arguments]
-    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "20", "TERM": "xterm-256color"}
-    done = subprocess.run(
-        [sys.executable, "-m", "onnx_gapmil", *words], capture_output=True, text=True, env=environment, check=False
-    )
-    for text in (done.stdout, done.stderr):
+    monkeypatch.setenv("COLUMNS", "500")
+    main(words)
+    wide = capfd.readouterr().out
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "20", "TERM": "xterm-256color"}.items():
+        monkeypatch.setenv(name, value)
+    main(words)
+    done = capfd.readouterr()
+    for text in done:
         assert "\x1b" not in text
         assert not [line for line in text.splitlines() if line != line.rstrip()]
-    wide = subprocess.run(
-        [sys.executable, "-m", "onnx_gapmil", *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "500"},
-        check=False,
-    )
-    assert len(done.stdout.splitlines()) == len(wide.stdout.splitlines())
+    assert len(done.out.splitlines()) == len(wide.splitlines())
+    assert max(map(len, done.out.splitlines())) > 60
+
+
+def test_so_it_is_in_a_process_of_its_own() -> None:
+    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "20", "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "onnx_gapmil", "inspect", str(MODEL)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) > 60
 
 

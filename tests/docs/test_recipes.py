@@ -158,7 +158,8 @@ def test_the_indexed_job_measures_all_parts(machine: tuple[Path, dict[str, str]]
     (command,) = container["args"]
     assert f"--shard $JOB_COMPLETION_INDEX/{completions}" in command
     command = command.replace("/work/results", "OUT/kubernetes").replace("/work", "OUT").replace("OUT", str(folder))
-    for index in range(completions):
+    command = command.replace(f"INDEX/{completions}", "INDEX/2")  # each part is a process: fewer of them do as well
+    for index in range(2):
         job_env = {**env, "JOB_COMPLETION_INDEX": str(index)}
         subprocess.run([*container["command"], command], env=job_env, check=True, capture_output=True)
     require_whole(folder, "kubernetes", env)
