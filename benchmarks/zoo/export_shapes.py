@@ -1,6 +1,6 @@
 """Export the classifiers of ``benchmarks/shapes.py`` from timm and keep their graphs, without their weights.
 
-Runs in the torch environment of the zoo, which ``python -m benchmarks.make_zoo --only timm`` makes, or any other with
+Runs in the torch environment of the zoo, which ``python -m benchmarks.make_zoo timm`` makes, or any other with
 requirements-torch.txt and requirements-torch-nodeps.txt. What a graph costs to run does not depend on its weights, and
 without them it is some ten kilobytes.
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from benchmarks.zoo import check, zoo_report
+from benchmarks.zoo import check
 from onnx_gapmil.ort.limits import set_seconds
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +32,6 @@ VERDICTS = {
     "digits_torch_vit": "refused",
     "digits_torch_vit_dynamo": "refused",
 }
-ROW = {"framework": "timm", "exporter": "torch legacy", "model": "m", "head": "avg pool, Linear", "pools": True}
 
 
 @pytest.mark.parametrize("name", VERDICTS)
@@ -83,30 +82,6 @@ def test_script_answers_each_line_with_one_line_and_errors_as_such(tmp_path: Pat
     good, bad = (json.loads(line) for line in done.stdout.splitlines())
     assert good["got"] == "exact"
     assert bad["error"].startswith("KeyError")
-
-
-def test_report_counts_a_refused_pool_against_us_and_a_failed_export_against_the_exporter() -> None:
-    refused = {
-        **ROW,
-        "group": "a",
-        "got": "refused",
-        "code": "unknown-operator",
-        "why": "no rule.",
-        "date": "2026-11-20",
-    }
-    failed = {**ROW, "group": "b", "got": "export failed", "why": "E: \x1b[96mno\x1b[0m file", "date": "2026-11-20"}
-    token = {**refused, "group": "c", "pools": False, "code": "class-token"}
-    late = {**token, "group": "d", "got": "unreadable"}
-    assert zoo_report.failures([refused, failed, token, late]) == [refused, late]
-    assert len(zoo_report.refused([refused, failed, token, late])) == 1
-    (claim,) = zoo_report.claims([refused, failed, token])
-    assert "**no** (0 of 2; not lifted: a; not exported: b)" in claim
-    page = zoo_report.markdown([refused, failed, token], {})
-    short, exporters = page.index("## Falls short"), page.index("## Exporters that failed")
-    right = page.index("## Refused rightly")
-    assert "E: no file" in page
-    assert short < page.index("timm, torch legacy, a (m)") < exporters < page.index("timm, torch legacy, b (m)") < right
-    assert page.index("timm, torch legacy, c (m)") > right
 
 
 def test_timm_list_has_every_module_once() -> None:
