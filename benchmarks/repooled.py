@@ -8,8 +8,10 @@ fp16. Of a file with several heads the first is repooled.
 Exit code 1 if a model that could be repooled fails its own proof, or differs by more than its type allows. What the
 program refuses with a documented reason is counted by that reason, and is no failure.
 
-``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped goes on from there. With ``--kept``
-nothing is run, and the page is of what was kept; it says of how many files.
+The page has two parts, of the sample models and the zoo and of models made by others; ``--part`` runs one of them, and
+that part alone is written anew. ``--rows FILE`` keeps what became of each file as JSON lines; a run that was stopped
+goes on from there, as long as this package and this script are the same. With ``--kept`` nothing is run, and the page
+is of what was kept; it says of how many files.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ import argparse
 import hashlib
 import json
 import sys
-from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from scipy import special
 
-from benchmarks import pages
+from benchmarks import pages, sources
 from benchmarks.as_deployed import inputs, session
+from benchmarks.repooled_page import FAILED, KEYS, PARTS, Row, by_file, marks, report
 from onnx_gapmil import repool, rewrite
 from onnx_gapmil.errors import GapmilError, InputError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
@@ -36,45 +38,14 @@ from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.ort.limits import set_seconds
 from onnx_gapmil.rewriting.record import HeadRecord
 from onnx_gapmil.rewriting.repooled.record import RepooledHead
-from onnx_gapmil.version import __version__
 from tests.references.zoo import ZOO
 
-COMMAND = "python -m benchmarks.repooled --markdown docs/benchmarks/repooled.md"
-KEYS = ("max", "lse", "topk=0.2", "softmax_weighted", "median", "noisy_or", "generalized_mean=3", "prob_mean")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 OF_PROBABILITIES = ("noisy_or", "generalized_mean", "prob_mean")
 #: By bytes of an element.
 ALLOWED = {2: 5e-3, 4: 5e-5, 8: 1e-9}
-
-
-@dataclass
-class Row:
-    """One file by one aggregator.
-
-    Attributes:
-        file: its path below its folder.
-        group: its kind of head; or what became of it, where no aggregator was tried.
-        key: the aggregator; "" where none was tried.
-        gap: the largest difference.
-        allowed: of it.
-        why: it was refused, or failed; "" where it was repooled.
-    """
-
-    file: str
-    group: str
-    key: str
-    gap: float = 0.0
-    allowed: float = 0.0
-    why: str = ""
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it counts against the program."""
-        return self.why.startswith(_FAILED) or self.gap > self.allowed
-
-
-_FAILED = "failed: "
-#: By the words of `GROUPS`, in the order of the page.
-GROUPS = ("exact", "conditional", "flattened", "quantized")
 
 
 def why_not(error: GapmilError) -> str:
@@ -85,7 +56,7 @@ def why_not(error: GapmilError) -> str:
     # Not one of its kinds: a model that cannot be read or run was read and run a moment before.
     if type(error) is InputError:
         return f"refused: {error}"
-    return f"{_FAILED}{error}"
+    return f"{FAILED}{error}"
 
 
 def kind_of(head: HeadRecord, expect: str) -> str:
@@ -176,84 +147,55 @@ def _as(source: LoadedModel, proto: onnx.ModelProto) -> LoadedModel:
     return LoadedModel(proto, source.path, source.sha256, source.size)
 
 
-def report(rows: list[Row], absent: int = 0) -> list[str]:
-    """The page.
-
-    Args:
-        rows: of all files.
-        absent: files that were not run.
-    """
-    lines = ["# Repooled models against textbook formulas", "", *pages.made_by(COMMAND), ""]
-    lines += [line for text in (__doc__ or "").split("\n\n")[1:3] for line in (*text.splitlines(), "")][:-1]
-    if absent:
-        files = len({row.file for row in rows})
-        lines += ["", f"**{files} of {files + absent} files were run; the others have yet to be.**"]
-    by_group: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.key:
-            by_group[row.group].append(row)
-    for group in GROUPS:
-        own = by_group.get(group, [])
-        if own:
-            lines += ["", f"## {group.capitalize()}: {len({row.file for row in own})} files", "", *_table(own)]
-            refused = Counter(row.why for row in own if row.why)
-            lines += ["", *(f"- {count}: {why}" for why, count in refused.items())] if refused else []
-    left = Counter(row.group for row in rows if not row.key)
-    lines += ["", "## Not lifted, and so not repooled", ""] if left else []
-    return [*lines, *(f"- {count} {'file' if count == 1 else 'files'}: {group}" for group, count in left.items())]
-
-
-def _table(own: list[Row]) -> list[str]:
-    rows = []
-    for key in KEYS:
-        cells = [row for row in own if row.key == key]
-        good = [row for row in cells if not row.why]
-        worst = max(good, key=lambda row: row.gap, default=None)
-        found = [f"{np.median([row.gap for row in good]):.1e}", f"{worst.gap:.1e}", f"`{worst.file}`"] if worst else []
-        counts = [len(good), sum(not row.wrong for row in good), sum(bool(row.why) and not row.wrong for row in cells)]
-        rows.append([f"`{key}`", *map(str, counts), *(found or ["", "", ""])])
-    return pages.table(["`--with`", "repooled", "equal", "refused", "median", "largest", "in"], rows)
+def code() -> str:
+    """A digest of what a result depends on: this package, this script and what it shares with others."""
+    here = Path(__file__).parent
+    return sources.digest_of_files([pages.ROOT / "onnx_gapmil", here / "as_deployed.py", here / "repooled.py"])
 
 
 def kept(path: Path | None) -> dict[str, list[Row]]:
-    """What an earlier run of this version found, by the digest of the file."""
+    """What an earlier run by the same code found, by the digest of the file."""
     if path is None or not path.is_file():
         return {}
     entries = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return {
-        entry["sha256"]: [Row(**row) for row in entry["rows"]] for entry in entries if entry["version"] == __version__
-    }
+    return {entry["sha256"]: [Row(**row) for row in entry["rows"]] for entry in entries if entry["code"] == code()}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, help="default: the sample models, the zoo and the real models")
-    parser.add_argument("--rows", type=Path, help="keep what became of each file, and go on from there")
-    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what --rows has")
-    parser.add_argument("--markdown", type=Path)
-    options = parser.parse_args()
-    set_seconds(600)  # a busy machine is slow, and no model here is endless
-    folders = [pages.ROOT / "sample_models", ZOO, ZOO.parent / "real" / "models"]
-    expects = {}
-    if (catalog := ZOO / "catalog.jsonl").exists():
-        entries: list[dict[str, Any]] = [json.loads(line) for line in catalog.read_text("utf-8").splitlines()]
-        expects = {entry["file"]: entry["expect"] for entry in entries}
-    paths = options.files or [path for folder in folders for path in sorted(folder.rglob("*.onnx"))]
-    before = kept(options.rows)
+def expected() -> dict[str, str]:
+    """By file of the zoo: what its catalogue expects of it."""
+    if not (catalog := ZOO / "catalog.jsonl").exists():
+        return {}
+    entries: list[dict[str, Any]] = [json.loads(line) for line in catalog.read_text("utf-8").splitlines()]
+    return {entry["file"]: entry["expect"] for entry in entries}
+
+
+def run(paths: list[Path], folders: Iterable[Path], cache: Path | None, kept_only: bool) -> tuple[list[Row], int]:
+    """All files by every aggregator.
+
+    Args:
+        paths: of files.
+        folders: that they lie in; their names on the page begin with the folder's.
+        cache: what became of each, kept and gone on from.
+        kept_only: run nothing.
+
+    Returns:
+        What became of them, and how many were not run.
+    """
+    expects, before, now = expected(), kept(cache), code()
     rows, absent = [], 0
     for number, path in enumerate(paths, 1):
         base = next((folder.parent for folder in folders if path.is_relative_to(folder)), path.parent)
         name = str(path.relative_to(base))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         own = before.get(digest)
-        if own is None and options.kept:
+        if own is None and kept_only:
             absent += 1
             continue
         if own is None:
             own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))
-            if options.rows is not None:
-                entry = {"sha256": digest, "version": __version__, "rows": [asdict(row) for row in own]}
-                with options.rows.open("a", encoding="utf-8") as file:
+            if cache is not None:
+                entry = {"sha256": digest, "code": now, "rows": [asdict(row) for row in own]}
+                with cache.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(entry) + "\n")
         own = [replace(row, file=name) for row in own]
         rows += own
@@ -261,10 +203,35 @@ def main() -> int:
         for row in own:
             if row.wrong:
                 print(f"{row.file} {row.key}: {row.gap:.2g} {row.why}", flush=True)
-    lines = report(rows, absent)
-    print("\n".join(lines))
-    pages.write(options.markdown, lines)
-    return int(any(row.wrong for row in rows))
+    return rows, absent
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("files", nargs="*", type=Path, help="these alone, and no page; default: all of both parts")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: both")
+    parser.add_argument("--rows", type=Path, help="keep what became of each file, and go on from there")
+    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what --rows has")
+    parser.add_argument("--markdown", type=Path, help="the page, whose parts are written between their marks")
+    options = parser.parse_args()
+    if options.files and (options.part or options.markdown):
+        parser.error("files of your own are no part of the page")
+    set_seconds(600)  # a busy machine is slow, and no model here is endless
+    if options.files:
+        rows, _ = run(options.files, [], options.rows, options.kept)
+        print("\n".join(by_file([row for row in rows if row.key])))
+        return int(any(row.wrong for row in rows))
+    wrong = False
+    for part in options.part or PARTS:
+        folders = PARTS[part][1]
+        paths = [path for folder in folders for path in sorted(folder.rglob("*.onnx"))]
+        rows, absent = run(paths, folders, options.rows, options.kept)
+        wrong |= any(row.wrong for row in rows)
+        lines = report(part, rows, absent)
+        print("\n".join(lines))
+        if options.markdown is not None:
+            pages.write_between(options.markdown, marks(part), lines)
+    return int(wrong)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,18 @@ with: what another state made is neither resumed nor put on the page.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.sources import digest, digest_of_files
 from benchmarks.zoo.environments import ROOT, SCRIPTS, installed, named, normal
 from onnx_gapmil import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
 #: What lifts and checks beside this package, on the side that runs ``make_zoo.py``.
 CHECKED_WITH = ("onnx", "onnxruntime-gpu", "onnxruntime", "onnx-graphsurgeon", "numpy", "protobuf")
@@ -66,24 +65,14 @@ def made_with(framework: str, python: Path) -> dict[str, Any]:
             continue
     return {
         "framework": {name: packages[normal(name)] for name in named(framework)},
-        "environment": _digest(f"{name} {version}".encode() for name, version in sorted(packages.items())),
+        "environment": digest(f"{name} {version}".encode() for name, version in sorted(packages.items())),
         "checked": {**here, "Python": platform.python_version()},
-        "sources": _digest(_sources(framework)),
+        "sources": digest_of_files(_sources(framework), ROOT),
     }
 
 
-def _sources(framework: str) -> Iterable[bytes]:
-    """Names and bytes of the files whose change may change a result."""
+def _sources(framework: str) -> list[Path]:
+    """Files and folders whose change may change a result."""
     files = [SCRIPTS / f"{name}.py" for name in ("check", "protocol", f"export_{framework}", "torch_common")]
     files += [SCRIPTS / "timm_models.csv"] if framework == "timm" else []
-    files += sorted((ROOT / "onnx_gapmil").rglob("*.py")) + sorted((ROOT / "tests" / "references").rglob("*.py"))
-    for path in files:
-        yield path.relative_to(ROOT).as_posix().encode()
-        yield path.read_bytes()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(len(part).to_bytes(8, "little") + part)
-    return found.hexdigest()[:16]
+    return [*files, ROOT / "onnx_gapmil", ROOT / "tests" / "references"]

@@ -90,6 +90,7 @@ def test_result_counts_only_with_what_it_was_made_with(tmp_path: Path) -> None:
 
 def test_sources_change_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "onnx_gapmil").mkdir()
+    (tmp_path / "tests" / "references").mkdir(parents=True)
     (tmp_path / "onnx_gapmil" / "walk.py").write_text("one = 1\n", encoding="utf-8")
     monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setattr(results, "SCRIPTS", tmp_path / "zoo")
