@@ -141,7 +141,7 @@ def _reason(why: str) -> str:
     kinds = {
         "weights for each position": "weights for each position",
         "the whole map: its weights": "weights for each position",
-        "learned for the positions": "constants over positions",
+        "a value for each position": "constants over positions",
         "a graph of its own": "a branch or a loop that the size decides",
         "a place of one size alone": "a cut within the map",
         "all rows or all columns": "a window of all rows or columns",

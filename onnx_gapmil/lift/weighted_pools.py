@@ -37,6 +37,8 @@ class WeightedPool:
         sums: the smallest and the largest sum of a set, 1 for a mean.
         map: rows of the weights in reading order, as the cells of the grid lie; of several sets their mean at each
             position. None where images make them, or the cells are not known to lie in rows and columns alone.
+        in_cells: whether the prediction grid's cells have these weights in them, as those of a vendor's pool have; a
+            pool that was fitted to images weighs cells that are the vendor's.
     """
 
     pool: str
@@ -47,6 +49,7 @@ class WeightedPool:
     below_zero: float | None = None
     sums: tuple[float, float] | None = None
     map: tuple[tuple[float, ...], ...] | None = None
+    in_cells: bool = True
 
     @property
     def map_is(self) -> str:
@@ -54,16 +57,23 @@ class WeightedPool:
         kind = {"position and channel": "channels", "position and sum": "sums"}.get(self.by)
         return "weight of each cell" if kind is None else f"mean over {self.sets:,} {kind} of the weight of each cell"
 
+    @property
+    def figures(self) -> str:
+        """Least, largest, share below 0 and sum, for people; "" where images make the weights."""
+        if self.least is None or self.largest is None or self.below_zero is None or self.sums is None:
+            return ""
+        low, high = (f"{value:.3g}" for value in self.sums)
+        return (
+            f"least {self.least:.3g} and largest {self.largest:.3g} of a plain mean's weight, "
+            f"{percent(self.below_zero, 0)} below 0, sum {low if low == high else f'{low} to {high}'} (of a mean 1)"
+        )
+
     def describe(self) -> str:
         """One sentence for people, without the map."""
-        if self.least is None or self.largest is None or self.below_zero is None or self.sums is None:
+        if not self.figures:
             return "made anew by each image: there is no fixed map of them."
-        low, high = (f"{value:.3g}" for value in self.sums)
         several = "" if self.sets == 1 else f" ({self.sets:,} {'channels' if 'channel' in self.by else 'sums'})"
-        return (
-            f"by {self.by}{several}: least {self.least:.3g} and largest {self.largest:.3g} of a plain mean's weight, "
-            f"{percent(self.below_zero, 0)} below 0, sum {low if low == high else f'{low} to {high}'} (of a mean 1)."
-        )
+        return f"by {self.by}{several}: {self.figures}."
 
     def to_json(self) -> dict[str, Any]:
         """The pool as JSON types."""

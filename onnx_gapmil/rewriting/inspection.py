@@ -20,6 +20,7 @@ from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, joint_verdict
 from onnx_gapmil.rewriting.repooled.claim import vendors_model
 from onnx_gapmil.rewriting.repooled.record import RepooledHead, read_pools
+from onnx_gapmil.rewriting.repooled.weights import fitted_weights
 from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.rewriting.result import SCHEMA_VERSION
 from onnx_gapmil.rewriting.rewriter import claimed_heads, claimed_pools
@@ -159,7 +160,10 @@ class Inspection:
             "functions": self.functions,
             "functions_inlined": self.inlined,
             "already_rewritten": bool(self.rewritten),
-            "repooled": [head.to_json() for head in self.repooled],
+            "repooled": [
+                {**head.to_json(), "pool_weights": [pool.to_json() for pool in fitted_weights(head)]}
+                for head in self.repooled
+            ],
             "verdict": self.verdict if self.heads else "refused",
             "heads": [_head_json(head) for head in self.heads],
             "refused_outputs": [{"output": name, **refusal.to_json()} for name, refusal in self.refusals.items()],

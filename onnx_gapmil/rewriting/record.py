@@ -115,7 +115,8 @@ class HeadRecord(HeadOutputs):
             has it; None before it.
         resized_from: (height, width) of the input that `places` are of, where the graph itself resizes an input of any
             size to one: cells of another size then lie in proportion. Found anew whenever a record is read.
-        pool_weights: of its pools those that do not weigh all positions alike. Read from the graph, not from a record.
+        pool_weights: of its pools those that do not weigh all positions alike, one that images chose among them.
+            Read from the graph, not from a record.
     """
 
     output: str

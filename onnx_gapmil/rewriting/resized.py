@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.errors import ModelError
+from onnx_gapmil.aggregate.fitted import FittedPool
+from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import POOL_KEY, LoadedModel, limited_for
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.repooled.building import repool_graph
@@ -53,6 +54,14 @@ def at_size(source: LoadedModel, size: Size | None) -> LoadedModel:
             raise ModelError(
                 f"--size {said_size(size)}: {source.name} was repooled, and its head cannot be lifted at that size: "
                 f"{error.refusal.message}."
+            ) from error
+        except InputError as error:
+            if not any(isinstance(wish, FittedPool) and wish.size is not None for wish in pools.wishes.values()):
+                raise
+            # The vendor's graph was opened: what is in the way is the user's own fit, of which there is a way back.
+            raise InputError(
+                f"--size {said_size(size)}: {error} Leave --size out; or take the pool out (repool --with mean), open "
+                "that (rewrite --size), and fit again."
             ) from error
         write_pools(made.model, made.record if pools.measure is None else made.record.measured(*pools.measure))
     return replace(source, proto=made.model)

@@ -28,6 +28,7 @@ from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_hea
 from onnx_gapmil.rewriting.repooled.claim import check_pools
 from onnx_gapmil.rewriting.repooled.exchanging import turned_back, vendors_view
 from onnx_gapmil.rewriting.repooled.record import read_pools
+from onnx_gapmil.rewriting.repooled.weights import fitted_weights
 from onnx_gapmil.rewriting.result import Rewrite
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def _record(
         attachment=attachment,
         class_token=head.class_token,
         features_of=head.features_of,
-        pool_weights=head.pool_weights,
+        pool_weights=(*head.pool_weights, *fitted_weights(pool)),
         resized_from=_resized_from(analysis, head.places),
         pool=pool.aggregator.key if pool is not None else "mean",
     )

@@ -156,6 +156,29 @@ def test_without_its_record_a_flexpool_is_a_weighted_pool_that_lifts() -> None:
     np.testing.assert_allclose(found / found.sum(), own / own.sum(), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "by", "sets"), [("flex", "position", 1), ("flex:channel", "position and channel", C)])
+def test_weights_of_positions_are_said_and_the_grid_is_without_them(name: str, by: str, sets: int) -> None:
+    made = repool(model(), POOLS[name]).model
+    own = POOLS[name].arrays["positions"].astype(np.float64).reshape(sets, H, W)
+    (said,) = inspect(made).to_json()["repooled"][0]["pool_weights"]
+    assert (said["pool"], said["by"], said["sets"]) == (f"'y' (fitted {name})", by, sets)
+    assert said["in_cells"] is False
+    assert (said["least"], said["largest"]) == (own.min() * H * W, own.max() * H * W)
+    assert said["below_zero"] == pytest.approx(np.count_nonzero(own < 0) / own.size)
+    np.testing.assert_allclose(said["sums"], [own.sum(axis=(1, 2)).min(), own.sum(axis=(1, 2)).max()], rtol=1e-12)
+    np.testing.assert_allclose(said["map"], own.mean(axis=0) * H * W, rtol=1e-12)
+    (weighted,) = rewrite(made, write=False).heads[0].pool_weights
+    assert weighted.to_json() == said
+    assert inspect(made).heads[0].pool_weights == ()
+
+
+@pytest.mark.parametrize("name", ["calibrated", "mix", "head"])
+def test_a_pool_that_takes_all_positions_alike_has_no_weights_of_them(name: str) -> None:
+    made = repool(model(), POOLS[name]).model
+    assert inspect(made).to_json()["repooled"][0]["pool_weights"] == []
+    assert rewrite(made, write=False).heads[0].pool_weights == ()
+
+
 @pytest.mark.parametrize("make", [model, channels_last], ids=["gemm", "channels last"])
 def test_the_last_layer_is_read_off_however_it_is_spelled(make: Any) -> None:
     source = load_model(make())

@@ -14,6 +14,8 @@ _SIDE, _LARGEST = 260, 26
 #: Cells of a map whose numbers are said where one points; a finer one would make the page heavy.
 _SAID = 400
 _STEPS = 41
+_IN_CELLS = "The maps of the images have these weights in them."
+_OVER_CELLS = "The maps of the images are the vendor’s cells, without these weights; the model’s answers weigh them so."
 #: Of the scale: a dash on anything below it is white.
 _DARK = -0.6
 
@@ -34,7 +36,7 @@ def _figure(pool: WeightedPool) -> Markup:
             "figcaption",
             tag("h3", "Weights of the pool"),
             tag("p", bdi(pool.pool), f": {pool.describe()}"),
-            tag("p", f"Shown: {pool.map_is}; 1 is a plain mean’s. The maps of the images have these weights in them."),
+            tag("p", f"Shown: {pool.map_is}; 1 is a plain mean’s. {_IN_CELLS if pool.in_cells else _OVER_CELLS}"),
             _scale(values, most),
         ),
         class_="pool-weights",

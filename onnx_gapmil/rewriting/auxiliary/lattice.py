@@ -108,7 +108,8 @@ def add_finer(
         channels: of it.
         rows: how its rows are read.
         columns: how its columns are.
-        open_size: whether it may have more rows and columns than these; what ones become is made at run time then.
+        open_size: whether it may have more rows and columns than these. Then what ones become has to be made at run
+            time, as it is wherever the operator set allows it.
 
     Raises:
         InputError: the size is open, and the operator set makes no ones at run time.
@@ -129,14 +130,15 @@ def add_finer(
         )
 
     read = spread(tensor, channels)
-    if not open_size:
+    if build.graph.opset < _ONES:
+        if open_size:
+            raise InputError(
+                f"a finer grid of an input of open size needs operator set {_ONES}, and the model has "
+                f"{build.graph.opset}: fix the size, or convert the model."
+            )
         shares = rows.shares[:, None] * columns.shares
         return build.node("Mul", [read, build.constant((1.0 / shares).astype(np.float32)[None, None])])
-    if build.graph.opset < _ONES:
-        raise InputError(
-            f"a finer grid of an input of open size needs operator set {_ONES}, and the model has "
-            f"{build.graph.opset}: fix the size, or convert the model."
-        )
+    # Of a fixed size too: a constant of one value a position would keep `--size` from opening the file for another.
     size = build.node("Gather", [build.node("Shape", [tensor]), build.ints([2, 3])], axis=0)
     shape = build.node("Concat", [build.ints([1, 1]), size], axis=0)
     one = onnx.numpy_helper.from_array(np.ones(1, dtype=np.float32))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Beyond any length.
 _END = np.iinfo(np.int64).max
-_LEARNED = "its values are learned for the positions of one size (a position embedding, say)"
+_EACH = "it has a value for each position of one size (a position embedding, say)"
 
 
 def broadcast(walk: SizeWalk, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
@@ -36,7 +36,7 @@ def broadcast(walk: SizeWalk, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
     for name in node.input:
         shape = walk.shape(name) if name and walk.is_constant(name) else ()
         if any(length > 1 and axis - len(shape) + rank in grown for axis, length in enumerate(shape)):
-            raise walk.refuse(node, f"combines the map with the constant '{name}' of shape {list(shape)}: {_LEARNED}")
+            raise walk.refuse(node, f"combines the map with the constant '{name}' of shape {list(shape)}: {_EACH}")
     return (node,)
 
 
@@ -64,7 +64,7 @@ def broadcast_constants(walk: SizeWalk, node: onnx.NodeProto, names: Sequence[st
     for name in names:
         shape = walk.shape(name) if name else ()
         if walk.is_constant(name) and any(n > 1 and a - len(shape) + rank in grown for a, n in enumerate(shape)):
-            raise walk.refuse(node, f"applies the constant '{name}' of shape {list(shape)}: {_LEARNED}")
+            raise walk.refuse(node, f"applies the constant '{name}' of shape {list(shape)}: {_EACH}")
     return (node,)
 
 

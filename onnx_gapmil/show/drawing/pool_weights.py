@@ -42,7 +42,7 @@ def draw_pool_weights(page: Canvas, xy: tuple[int, int], width: int, pool: Weigh
     right, bottom = _cells(page, (x, y + 16), values, most)
     beside, room = right + _GAP, x + width - right - _GAP
     page.text((beside, y + 30), one_line(pool.pool), 16, color=MUTED, room=room)
-    about = f"{pool.map_is}; 1 is a plain mean's."
+    about = f"{pool.map_is}; 1 is a plain mean's. {pool.figures[:1].upper()}{pool.figures[1:]}."
     y += 54 + page.paragraph((beside, y + 54), about, 16, color=MUTED, room=room)
     return max(bottom, _scale(page, (beside, y), values, most))
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import count
+from onnx_gapmil.rewriting.repooled.weights import fitted_weights
 from onnx_gapmil.show.terminal.pool_weights import pool_weights_lines
 from onnx_gapmil.show.terminal.said import VERDICTS, said_shape, short
 from onnx_gapmil.show.terminal.sizes import size_lines
@@ -43,7 +44,9 @@ def inspection_note(found: Inspection) -> RenderableType:
             Text(),
         ]
     for pooled in found.repooled:
-        parts += [Text(visible(_repooled_text(pooled)), style="bold"), Text()]
+        parts.append(Text(visible(_repooled_text(pooled)), style="bold"))
+        lines = [line for pool in fitted_weights(pooled) for line in pool_weights_lines(pool)]
+        parts += [*(Padding(Text(line), (0, 0, 0, 2)) for line in lines), Text()]
     for head in found.heads:
         parts += [_head_table(head), Text()]
     for output, refusal in found.refusals.items():

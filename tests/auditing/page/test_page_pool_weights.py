@@ -83,3 +83,12 @@ def test_a_scale_of_weights_that_are_never_below_0_begins_at_0(digits: Report) -
     assert "sum 0.75 to 1.5" in text
     assert "dash in a cell" not in text
     assert "exactly 0" not in text
+
+
+def test_a_pool_that_was_fitted_over_the_cells_is_said_to_be_none_of_them(digits: Report) -> None:
+    own = WeightedPool("p (Conv)", "position", 1, 0.5, 2.0, 0.0, (1.0, 1.0), ((0.5,) * 12,) * 12)
+    inside = Elements(render_report(with_pool(digits, own))).text
+    assert "The maps of the images have these weights in them." in inside
+    over = Elements(render_report(with_pool(digits, replace(own, in_cells=False)))).text
+    assert "have these weights in them" not in over
+    assert "are the vendor’s cells, without these weights; the model’s answers weigh them so." in over

@@ -20,6 +20,7 @@ from onnx_gapmil.rewriting.auxiliary.maps import auxiliary_maps
 from onnx_gapmil.rewriting.auxiliary.proving import prove_auxiliary
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.repooling import head_to_fit
+from onnx_gapmil.rewriting.resized import at_size
 from tests.helpers.support import text_model, weights
 
 SAMPLES = Path(__file__).resolve().parents[3] / "sample_models"
@@ -122,6 +123,26 @@ def run(model: onnx.ModelProto, names: list[str], images: np.ndarray) -> dict[st
     return dict(zip(names, session.run(names, {session.get_inputs()[0].name: images}), strict=True))
 
 
+def by_hand(
+    found: dict[str, np.ndarray], made: AuxiliaryGraph, layers: list[AuxiliaryLayer], head: LiftedHead, *, scores: bool
+) -> np.ndarray:
+    """The finer grid (N, 10, H, W) in NumPy, of the run's tensors; each axis has its own first place."""
+    sizes = found[layers[0].map.tensor].shape
+    beside = np.zeros((len(found["logits"]), 10, *sizes[2:]))
+    lines = {"rows": 2, "columns": 3}
+    for layer in layers:
+        answers = np.einsum("kc,nchw->nkhw", layer.weight, found[layer.map.tensor]) + layer.offset[:, None, None]
+        for name, axis in lines.items():
+            answers = _read(answers, axis, getattr(layer.map, name), getattr(layers[0].map, name), sizes[axis])
+        beside = beside + answers
+    grid = found[made.grid].astype(np.float64)
+    for name, axis in lines.items():
+        grid = _read(grid, axis, getattr(head.places, name), getattr(layers[0].map, name), sizes[axis])
+    total = grid + beside
+    total += (found["logits"] - total.mean(axis=(2, 3)))[:, :, None, None]
+    return total + beside.mean(axis=(2, 3), keepdims=True) if scores else total
+
+
 @pytest.mark.parametrize("scores", [False, True])
 @pytest.mark.parametrize("names", [(MIDDLE,), (MIDDLE, EARLY)], ids=["one map", "two maps"])
 def test_its_grid_and_its_scores_are_the_formula_in_numpy(names: tuple[str, ...], scores: bool) -> None:
@@ -131,23 +152,8 @@ def test_its_grid_and_its_scores_are_the_formula_in_numpy(names: tuple[str, ...]
     proof = prove_auxiliary(analysis.source, made, layers, scores=scores)
     images = RNG.normal(size=(3, 3, 96, 96)).astype(np.float32)
     found = run(made.model, ["logits", made.output, made.grid, *names], images)
-    # By hand: both axes have one step here, and each its own first place.
     size = layers[0].map.size[0]
-    total, beside = np.zeros((3, 10, size, size)), np.zeros((3, 10, size, size))
-    lines = {"rows": 2, "columns": 3}
-    for layer in layers:
-        answers = np.einsum("kc,nchw->nkhw", layer.weight, found[layer.map.tensor]) + layer.offset[:, None, None]
-        for name, axis in lines.items():
-            answers = _read(answers, axis, getattr(layer.map, name), getattr(layers[0].map, name), size)
-        beside += answers
-    grid = found[made.grid].astype(np.float64)
-    for name, axis in lines.items():
-        line = getattr(head.places, name)
-        grid = _read(grid, axis, line, getattr(layers[0].map, name), size)
-    total = grid + beside
-    total += (found["logits"] - total.mean(axis=(2, 3)))[:, :, None, None]
-    if scores:
-        total += beside.mean(axis=(2, 3), keepdims=True)
+    total = by_hand(found, made, layers, head, scores=scores)
     np.testing.assert_allclose(found[made.output], total.mean(axis=(2, 3)), atol=2e-5)
     if not scores:
         np.testing.assert_allclose(found[made.output], found["logits"], atol=2e-5)
@@ -156,6 +162,21 @@ def test_its_grid_and_its_scores_are_the_formula_in_numpy(names: tuple[str, ...]
     assert (proof.head.places.rows, proof.head.places.columns) == (layers[0].map.rows, layers[0].map.columns)
     assert proof.head.verdict == "exact"
     assert proof.head.places.known
+
+
+def test_it_is_opened_for_another_size_than_the_one_that_its_model_fixes() -> None:
+    """What the kernels make of ones was a constant of one value a cell, which nothing opens."""
+    analysis, head = prepared("digits_torch_legacy")
+    layers = layers_of(analysis, head, MIDDLE, EARLY)
+    made = add_finer_output(analysis, head, layers, scores=True)
+    opened = at_size(load_model(made.model), (128, 160)).proto
+    images = RNG.normal(size=(2, 3, 128, 160)).astype(np.float32)
+    found = run(opened, ["logits", made.output, made.grid, MIDDLE, EARLY], images)
+    rows, columns = (found[EARLY].shape[axis] for axis in (2, 3))
+    assert (rows, columns) == (64, 80)
+    expected = by_hand(found, made, layers, head, scores=True)
+    assert expected.shape == (2, 10, rows, columns)
+    np.testing.assert_allclose(found[made.output], expected.mean(axis=(2, 3)), atol=2e-5)
 
 
 def _read(maps: np.ndarray, axis: int, coarse: object, fine: object, finer: int) -> np.ndarray:

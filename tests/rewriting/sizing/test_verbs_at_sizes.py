@@ -146,8 +146,12 @@ def test_a_file_of_a_size_is_repooled_and_verified_against_the_repooled_file(ven
 def test_weights_that_were_fitted_to_positions_are_of_one_size(vendor: Path, tmp_path: Path) -> None:
     arrays = {"scale": np.ones(1), "bias": np.zeros(5), "positions": np.full((OLD[0] // 4, OLD[1] // 4), 1 / 24)}
     repool(vendor, FittedPool("flex", (), arrays), tmp_path / "flex.onnx")
-    with pytest.raises(InputError, match="it weighs a grid of 4 x 6 cells, and the model's is another"):
+    with pytest.raises(InputError, match="it weighs a grid of 4 x 6 cells, and the model's is another") as caught:
         Classifier(tmp_path / "flex.onnx", size=NEW)
+    assert str(caught.value).startswith("--size 32x48: ")
+    assert str(caught.value).endswith(
+        "take the pool out (repool --with mean), open that (rewrite --size), and fit again."
+    )
 
 
 @pytest.mark.parametrize("aggregator", ["max", "mean"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,11 @@ def written(monkeypatch: pytest.MonkeyPatch, draw: Callable[[], object]) -> list
 
 def texts(monkeypatch: pytest.MonkeyPatch, found: WeightedPool) -> list[str]:
     return written(monkeypatch, lambda: draw_pool_weights(Canvas(440), (0, 0), 420, found))
+
+
+def test_the_least_the_share_below_0_and_the_sum_stand_beside_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = " ".join(texts(monkeypatch, replace(pool(), sums=(0.75, 1.5))))
+    assert "Least -2 and largest 2 of a plain mean's weight, 30 % below 0, sum 0.75 to 1.5 (of a mean 1)." in found
 
 
 def test_a_cell_has_its_weights_colour_and_sign() -> None:
