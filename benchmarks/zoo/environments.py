@@ -48,11 +48,18 @@ def environment(framework: str) -> Path:
     return python
 
 
+#: What an environment has, as one line of JSON.
+_LISTED = """
+import importlib.metadata, json, platform
+found = {entry.metadata["Name"]: entry.version for entry in importlib.metadata.distributions()}
+print(json.dumps({"python": platform.python_version(), **found}))
+"""
+
+
 def installed(python: Path) -> dict[str, str]:
-    """Every package of an environment, the ones that no pin names as well, by `normal` name."""
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format", "json"]
-    listed = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE)
-    return {normal(package["name"]): package["version"] for package in json.loads(listed.stdout)}
+    """Python and every package of an environment, the ones that no pin names as well, by `normal` name."""
+    listed = subprocess.run([str(python), "-c", _LISTED], check=True, text=True, stdout=subprocess.PIPE)
+    return {normal(name): version for name, version in json.loads(listed.stdout).items()}
 
 
 def normal(name: str) -> str:

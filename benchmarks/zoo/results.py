@@ -52,9 +52,9 @@ def made_with(framework: str, python: Path) -> dict[str, Any]:
     """All that decides what becomes of a case, the machine aside.
 
     Returns:
-        ``framework``: what its requirements name, with the versions installed; ``environment``: a digest of all that is
-        installed there; ``checked``: this package and what it runs on, with versions; ``sources``: a digest of the
-        files that export, lift and check.
+        ``framework``: Python and what its requirements name, with the versions installed; ``environment``: a digest of
+        all that is installed there; ``checked``: this package and what it runs on, with versions; ``sources``: a digest
+        of the files that export, lift and check.
     """
     packages = installed(python)
     here: dict[str, str] = {"onnx-gapmil": __version__}
@@ -64,7 +64,7 @@ def made_with(framework: str, python: Path) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             continue
     return {
-        "framework": {name: packages[normal(name)] for name in named(framework)},
+        "framework": {name: packages[normal(name)] for name in (*named(framework), "Python")},
         "environment": digest(f"{name} {version}".encode() for name, version in sorted(packages.items())),
         "checked": {**here, "Python": platform.python_version()},
         "sources": digest_of_files(_sources(framework), ROOT),

@@ -98,7 +98,7 @@ def test_sources_change_with_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("check", "protocol", "export_timm", "torch_common"):
         (tmp_path / "zoo" / f"{name}.py").write_text("", encoding="utf-8")
     (tmp_path / "zoo" / "timm_models.csv").write_text("", encoding="utf-8")
-    monkeypatch.setattr(results, "installed", lambda python: {"timm": "1.0"})
+    monkeypatch.setattr(results, "installed", lambda python: {"timm": "1.0", "python": "3.11.7"})
     monkeypatch.setattr(results, "named", lambda framework: ["timm"])
     before = results.made_with("timm", tmp_path)
     assert results.made_with("timm", tmp_path) == before
