@@ -169,7 +169,7 @@ def expected() -> dict[str, str]:
     return {entry["file"]: entry["expect"] for entry in entries}
 
 
-def run(paths: list[Path], folders: Iterable[Path], cache: Path | None, kept_only: bool) -> tuple[list[Row], int]:
+def run(paths: list[Path], folders: Iterable[Path], cache: Path | None, kept_only: bool) -> tuple[list[Row], list[str]]:
     """All files by every aggregator.
 
     Args:
@@ -179,17 +179,18 @@ def run(paths: list[Path], folders: Iterable[Path], cache: Path | None, kept_onl
         kept_only: run nothing.
 
     Returns:
-        What became of them, and how many were not run.
+        What became of them, and the names of those that were not run.
     """
     expects, before, now = expected(), kept(cache), code()
-    rows, absent = [], 0
+    rows: list[Row] = []
+    absent: list[str] = []
     for number, path in enumerate(paths, 1):
         base = next((folder.parent for folder in folders if path.is_relative_to(folder)), path.parent)
         name = str(path.relative_to(base))
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         own = before.get(digest)
         if own is None and kept_only:
-            absent += 1
+            absent.append(name)
             continue
         if own is None:
             own = rows_of(path, name, expects.get(name.removeprefix("zoo/"), ""))

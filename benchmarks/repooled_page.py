@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import pages
 from tests.references.zoo import ZOO
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMAND = "python -m benchmarks.repooled --markdown docs/benchmarks/repooled.md"
 KEYS = ("max", "lse", "topk=0.2", "softmax_weighted", "median", "noisy_or", "generalized_mean=3", "prob_mean")
@@ -54,7 +58,7 @@ def marks(part: str) -> tuple[str, str]:
     return f"<!-- repooled: {part} -->", f"<!-- /repooled: {part} -->"
 
 
-def report(part: str, rows: list[Row], absent: int = 0) -> list[str]:
+def report(part: str, rows: list[Row], absent: Sequence[str] = ()) -> list[str]:
     """A part of the page.
 
     Args:
@@ -66,7 +70,8 @@ def report(part: str, rows: list[Row], absent: int = 0) -> list[str]:
     made = pages.made_by(f"{COMMAND} --part {part}")
     lines = [f"## {PARTS[part][0]}: {files} files", "", *made]
     if absent:
-        lines += ["", f"**{files} of {files + absent} files were run; the others have yet to be.**"]
+        names = f": {', '.join(f'`{name}`' for name in absent)}" if part == "real" else ""
+        lines += ["", f"**{files} of {files + len(absent)} files were run; the others have yet to be{names}.**"]
     by_group: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row.key:
