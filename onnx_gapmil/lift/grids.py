@@ -356,8 +356,8 @@ def _arrangement(node: gs.Node, walk: Lifting, layout: Layout, source: str, axes
     if found is not None:
         return _Arrangement(found.size, "", found)
     # A class token or registers before the patches, which look at no place of their own.
-    prefix = walk.placeless_prefix(source, axes[0])
-    if prefix:
+    prefix, suffix = walk.placeless_ends(source, axes[0])
+    if prefix and not suffix:
         found, _ = map_of(walk, layout, source, count - prefix)
         if found is not None:
             return _Arrangement(found.size, "", found, prefix)

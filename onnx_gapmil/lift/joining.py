@@ -41,7 +41,7 @@ def align(node: gs.Node, walk: Lifting, lifts: list[Lifted]) -> list[Lifted]:
     words = " and ".join("x".join(map(str, size)) for size in sorted(sizes))
     if any(entry.space_is_open for entry in walk.trace.inputs):
         raise walk.refuse("different-grids", node, f"it joins grids of {words} cells of an input whose size is open")
-    if any(grid.prefix for lifted in lifts for grid in lifted.features):
+    if any(grid.prefix or grid.suffix for lifted in lifts for grid in lifted.features):
         # CrossViT's two branches. Tokens with a class token among them tell no extent that a finer grid could divide.
         said = f"it joins what grids of {words} patches bring, and no grid of cells holds both without dividing patches"
         raise walk.refuse("different-grids", node, said)

@@ -77,6 +77,7 @@ class FeatureGrid:
         fold: frames that the vendor keeps apart; None without any.
         laid: the lattice that it was laid onto beside other views; None if it is by itself.
         prefix: leading tokens of the source that are no cells, such as a class token; the pool reads them, too.
+        suffix: tokens of the source behind its cells, such as registers; an attention reads them, too.
     """
 
     name: str
@@ -94,6 +95,7 @@ class FeatureGrid:
     fold: Fold | None = None
     laid: Laid | None = None
     prefix: int = 0
+    suffix: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:

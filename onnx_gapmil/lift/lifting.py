@@ -73,7 +73,9 @@ class Lifting:
         """Where the elements of every tensor of the vendor's graph look; traced when it is first asked for."""
         return trace_coordinates(*plain(self.graph, self.trace))
 
-    def places(self, grid: str, axes: tuple[int, ...], size: tuple[int, ...], fold: Fold | None = None) -> CellPlaces:
+    def places(
+        self, grid: str, axes: tuple[int, ...], size: tuple[int, ...], fold: Fold | None = None, suffix: int = 0
+    ) -> CellPlaces:
         """Where the cells of a map look.
 
         Args:
@@ -81,6 +83,7 @@ class Lifting:
             axes: its axes that are cells, in the order rows, columns.
             size: lengths of the axes of cells, as the vendor arranges them.
             fold: frames that are cells, and folded into its batch.
+            suffix: how many tokens behind the cells are none.
         """
         inputs = {entry.name: entry.traced for entry in self.trace.inputs}
         looks = self.coordinates.get(grid)
@@ -88,7 +91,9 @@ class Lifting:
             looks = unfolded(looks, fold.frames, outer=fold.outer)
             axes = (1, *(axis + 1 for axis in axes[1:]))
         are_frames = fold is not None and fold.batched
-        return places_of(looks, axes, size, inputs, lambda key: self._extent(grid, key), are_frames=are_frames)
+        return places_of(
+            looks, axes, size, inputs, lambda key: self._extent(grid, key), are_frames=are_frames, suffix=suffix
+        )
 
     def _extent(self, tensor: str, key: Key) -> tuple[float, float] | None:
         """From where to where what a tensor is made of reaches along an axis of an input, in pixels.
@@ -141,21 +146,20 @@ class Lifting:
         )
         return bool(fields) and all(bool((found.values == MIXED).all()) for found in fields)
 
-    def placeless_prefix(self, tensor: str, axis: int) -> int:
-        """How many elements lead an axis that look at no place of their own, where all others look at one."""
+    def placeless_ends(self, tensor: str, axis: int) -> tuple[int, int]:
+        """How many elements lead and end an axis that look at no place of their own, where all others look at one."""
         looks = self.coordinates.get(tensor)
         if looks is None or len(looks.views) != 1:
-            return 0
+            return 0, 0
         counts = set()
         for (_, of), found in looks.views[0].items():
             if of == 0 or not found.varies(axis):
                 continue
             lines = np.moveaxis(is_number(found.values), axis, 0).reshape(found.values.shape[axis], -1)
             placed = np.flatnonzero(lines.all(axis=1))
-            first = int(placed[0]) if len(placed) else 0
-            if len(placed) == len(lines) - first:
-                counts.add(first)
-        return counts.pop() if len(counts) == 1 else 0
+            if len(placed) and len(placed) == placed[-1] - placed[0] + 1:
+                counts.add((int(placed[0]), int(len(lines) - 1 - placed[-1])))
+        return counts.pop() if len(counts) == 1 else (0, 0)
 
     def batch_axis(self, tensor: str) -> int:
         """Which axis of a vendor's tensor tells the images apart; the first where its coordinates do not say."""

@@ -84,7 +84,7 @@ def cells_of(walk: Lifting, grid: FeatureGrid) -> CellPlaces:
     """Where a grid's cells look."""
     if grid.laid is not None:
         return CellPlaces(grid.laid.places, grid.size)
-    return walk.places(grid.source, grid.axes, grid.shape, grid.fold)
+    return walk.places(grid.source, grid.axes, grid.shape, grid.fold, grid.suffix)
 
 
 def _refusal(walk: Lifting, lifted: Lifted, grid: FeatureGrid, code: str, reason: str) -> Refusal:

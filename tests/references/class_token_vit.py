@@ -260,7 +260,7 @@ class Vit:
 
     def model(self) -> onnx.ModelProto:
         """The network as a model with the input ``x`` and the output ``y``."""
-        return _Writer(self).model()
+        return Writer(self).model()
 
 
 def _norm(tokens: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -277,7 +277,9 @@ def _lifted_norm(
     return cell, (rest - rest.mean()) / size * gain + shift, _norm(tokens, gain, shift)
 
 
-class _Writer:
+class Writer:
+    """Writes the network as a model."""
+
     def __init__(self, vit: Vit) -> None:
         self._vit = vit
         self._nodes: list[onnx.NodeProto] = []
@@ -307,13 +309,7 @@ class _Writer:
 
     def model(self) -> onnx.ModelProto:
         vit = self._vit
-        size, cells = vit.width, vit.rows * vit.columns
-        patches = self.node("Conv", "x", self.weight("patches"), kernel_shape=[vit.patch] * 2, strides=[vit.patch] * 2)
-        patches = self.node("Transpose", self.node("Reshape", patches, self.ints(0, size, cells)), perm=[0, 2, 1])
-        images = self.node("Gather", self.node("Shape", "x"), self.ints(0), axis=0)
-        shape = self.node("Concat", images, self.ints(1 + vit.registers, size), axis=0)
-        start = self.node("Expand", self.weight("start"), shape)
-        tokens = self.pair(self.node("Add", self.node("Concat", start, patches, axis=1), self.weight("position")))
+        tokens = self.pair(self.node("Add", self._embedded(), self._positions()))
         if vit.tokens_first:
             tokens = self.node("Transpose", tokens, perm=[1, 0, 2])
         for layer in range(vit.layers):
@@ -337,11 +333,29 @@ class _Writer:
         return helper.make_model(
             graph,
             opset_imports=[
-                helper.make_opsetid("", 23 if vit.qkv == "standard" else 20),
+                helper.make_opsetid("", self.opset),
                 helper.make_opsetid("com.microsoft", 1),
             ],
             ir_version=10,
         )
+
+    @property
+    def opset(self) -> int:
+        """Of ONNX's own operators."""
+        return 23 if self._vit.qkv == "standard" else 20
+
+    def _embedded(self) -> str:
+        """The class token, registers and patches (N, T, C)."""
+        vit = self._vit
+        size, cells = vit.width, vit.rows * vit.columns
+        patches = self.node("Conv", "x", self.weight("patches"), kernel_shape=[vit.patch] * 2, strides=[vit.patch] * 2)
+        patches = self.node("Transpose", self.node("Reshape", patches, self.ints(0, size, cells)), perm=[0, 2, 1])
+        images = self.node("Gather", self.node("Shape", "x"), self.ints(0), axis=0)
+        shape = self.node("Concat", images, self.ints(1 + vit.registers, size), axis=0)
+        return self.node("Concat", self.node("Expand", self.weight("start"), shape), patches, axis=1)
+
+    def _positions(self) -> str:
+        return self.weight("position")
 
     def _block(self, tokens: str, layer: int) -> str:
         vit = self._vit

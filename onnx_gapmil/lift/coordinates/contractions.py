@@ -308,7 +308,7 @@ RULES: dict[str, Rule] = {
         _matmul,
     ),
     **dict.fromkeys(("Gemm", "FusedGemm", "QGemm"), _gemm),
-    **dict.fromkeys(("Attention", "MultiHeadAttention", "QAttention"), _attention),
+    **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention", "QAttention"), _attention),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _recurrent),
     **dict.fromkeys(
         (

@@ -82,6 +82,7 @@ def places_of(
     extent: Callable[[Key], tuple[float, float] | None] = lambda _: None,
     *,
     are_frames: bool = False,
+    suffix: int = 0,
 ) -> CellPlaces:
     """Judge one grid.
 
@@ -93,6 +94,7 @@ def places_of(
         extent: from where to where what the tensor is made of reaches along an axis of an input, in pixels: one row of
             cells, made of all of it, lies in its middle.
         are_frames: whether the first of them are known to be frames.
+        suffix: how many tokens behind the cells are left out.
     """
     try:
         if looks is None:
@@ -101,9 +103,9 @@ def places_of(
             raise _Unknown(looks.why or "what it is made of was not followed")
         dims = tuple(looks.shape[axis] for axis in axes)
         own = size
-        if math.prod(dims) < math.prod(size):
+        if math.prod(dims) - suffix < math.prod(size):
             own = (math.prod(dims[:-1]), dims[-1])  # brought to the finer grid of another trunk
-        cells = _Cells(looks, axes, own, inputs, extent, are_frames=are_frames)
+        cells = _Cells(looks, axes, own, inputs, extent, are_frames=are_frames, suffix=suffix)
         return _resampled(_judge(cells, own), size, inputs)
     except _Unknown as unknown:
         return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
@@ -114,6 +116,7 @@ def look_alike(
     axes: tuple[tuple[int, ...], tuple[int, ...]],
     size: tuple[int, ...],
     inputs: Mapping[str, tuple[int, ...]],
+    suffixes: tuple[int, int] = (0, 0),
 ) -> bool:
     """Whether two grids' cells, one by one, look at the same, where neither has places that can be told.
 
@@ -122,12 +125,13 @@ def look_alike(
         axes: of each its axes that are cells.
         size: lengths of the axes of cells, of both.
         inputs: traced shapes of the graph's inputs.
+        suffixes: of each, how many tokens behind its cells are left out.
     """
     one, two = (
-        _Cells(seen, own, size, inputs, lambda _: None)
+        _Cells(seen, own, size, inputs, lambda _: None, suffix=behind)
         if seen is not None and len(seen.views) == 1 and seen.rank > max(own)
         else None
-        for seen, own in zip(looks, axes, strict=True)
+        for seen, own, behind in zip(looks, axes, suffixes, strict=True)
     )
     if one is None or two is None or one.view.keys() != two.view.keys():
         return False
@@ -213,6 +217,7 @@ class _Cells:
         extent: Callable[[Key], tuple[float, float] | None],
         *,
         are_frames: bool = False,
+        suffix: int = 0,
     ) -> None:
         if len(looks.views) > 1:
             raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
@@ -223,6 +228,7 @@ class _Cells:
         self._extent = extent
         self._shape = looks.shape
         self._count = math.prod(size)
+        self._suffix = suffix
         self._are_frames = are_frames
         self._kept = tuple(axis for axis in range(looks.rank) if axis not in axes)
         self._arrays: dict[Key, np.ndarray] = {}
@@ -236,8 +242,9 @@ class _Cells:
             )
             ahead = np.moveaxis(full, self.axes, range(len(self.axes)))
             flat = ahead.reshape(int(np.prod(ahead.shape[: len(self.axes)])), -1)
-            # A mean or class token before the cells belongs to none of them.
-            self._arrays[key] = flat[max(0, len(flat) - self._count) :]
+            # A mean or class token before the cells belongs to none of them, and neither do registers behind.
+            end = len(flat) - self._suffix
+            self._arrays[key] = flat[max(0, end - self._count) : end]
         return self._arrays[key]
 
     def differs(self, key: Key) -> bool:

@@ -86,7 +86,8 @@ def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """Where: with a fixed condition each element is of one operand, as in a mosaic."""
     after = scene.out_shape(node)
     condition = scene.input_value(node, 0) if scene.is_fixed(node.inputs[0].name) else None
-    if condition is None:
+    # An attention's scores look at pairs of places: one that is masked is weighed by 0, and is no part of a mosaic.
+    if condition is None or any(len(part.views) > 1 for part in parts[1:3]):
         return _joined(node, parts, scene)
     one, two = (joined([part], after) for part in parts[1:3])
     view: View = {}

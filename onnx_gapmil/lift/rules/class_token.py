@@ -41,40 +41,42 @@ def lift_attended(node: gs.Node, walk: Lifting) -> Lifted:
     """What an attention brings to the class token, place by place."""
     own = _token_walk(walk)
     found = own.program.attended[walk.output]
-    size, prefix = _arranged(own, found)
+    size, prefix, suffix = _arranged(own, found)
     build, groups, tokens = walk.build, found.groups, found.tokens
     dtype = walk.dtype(found.values, np.dtype(np.float32))
     cells = math.prod(size)
     # Each cell stands for all of them; what has no place is added up.
     scale = np.full((1, 1, 1, tokens), cells, dtype)
-    scale[..., :prefix] = 1
+    scale[..., :prefix] = scale[..., tokens - suffix :] = 1
     channels = groups * found.channels
     weights = build.node("Mul", [build.reshape(found.weights, [-1, groups, 1, tokens]), build.constant(scale)])
     values = build.node("Transpose", [found.values], perm=[0, 2, 1])  # the larger of the two, but once
     values = build.reshape(values, [0, groups, found.channels, tokens])
     flat = build.reshape(build.node("Mul", [values, weights]), [0, channels, tokens])
-    body = build.slice_last(flat, prefix, tokens) if prefix else flat
+    body = build.slice_last(flat, prefix, tokens - suffix) if prefix or suffix else flat
     name = build.reshape(body, [0, channels, *size])
     own.placed[name] = channels
-    if prefix:
-        rest = build.reduce("ReduceSum", build.slice_last(flat, 0, prefix), [2])
-        name = build.node("Add", [name, build.reshape(rest, [0, channels, 1, 1])])
-    grid = FeatureGrid(name, found.tensor, channels, size, (found.axis,), found.where, "tokens", dtype, prefix=prefix)
+    for start, end in ((0, prefix), (tokens - suffix, tokens)):
+        if start < end:
+            rest = build.reduce("ReduceSum", build.slice_last(flat, start, end), [2])
+            name = build.node("Add", [name, build.reshape(rest, [0, channels, 1, 1])])
+    axes, where = (found.axis,), found.where
+    grid = FeatureGrid(name, found.tensor, channels, size, axes, where, "tokens", dtype, prefix=prefix, suffix=suffix)
     detail = f"attention: what {cells} of {tokens} tokens bring to the class token; the rest spread evenly"
     shape = walk.shape(walk.output)
     step = LiftStep("Attend", node.name or "", walk.output, shape, "pool", True, detail)
     return Lifted(name, channels, shape, 0, walk.trace.batch, (grid,), dtype, True, step)
 
 
-def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int]:
-    """Rows and columns of the tokens that look at places, and how many before them look at none."""
+def _arranged(walk: TokenWalk, found: Attended) -> tuple[tuple[int, int], int, int]:
+    """Rows and columns of the tokens that look at places, and how many before and behind them look at none."""
     layout = Layout(walk.graph, walk.trace)
-    told = walk.placeless_prefix(found.tensor, found.axis)
+    told = walk.placeless_ends(found.tensor, found.axis)
     # Where coordinates tell how many look at no place, so many they are; else as many as leave a map's positions.
-    for prefix in (told,) if told else (0, 1, 2, 4, 5):
-        plane, _ = map_of(walk, layout, found.tensor, found.tokens - prefix)
+    for prefix, suffix in (told,) if any(told) else [(count, 0) for count in (0, 1, 2, 4, 5)]:
+        plane, _ = map_of(walk, layout, found.tensor, found.tokens - prefix - suffix)
         if plane is not None:
-            return plane.size, prefix
+            return plane.size, prefix, suffix
     raise walk.refuse_at(
         "class-token",
         found.where,
@@ -140,7 +142,7 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
     last = grids[-1]
     vendor = own.base.graph.producer(walk.output)
     count = len(own.program.attended_by(own.graph, row))
-    tokens = math.prod(last.size) + last.prefix
+    tokens = math.prod(last.size) + last.prefix + last.suffix
     detail = (
         f"the class token of {tokens}: what {count} attention{'s' if count > 1 else ''} brought it from each patch, "
         f"{_MODES[own.mode]}; the rest has no place and is spread evenly"
@@ -159,6 +161,7 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         "tokens",
         lifted.dtype,
         prefix=last.prefix,
+        suffix=last.suffix,
     )
     # A fixed batch of 1 is told by nothing: it comes first.
     batch_axis = next((axis for axis, dim in enumerate(shape) if dim != 1), 0) if lifted.batch > 1 else 0
@@ -202,7 +205,8 @@ def _difference(walk: Lifting, one: tuple[FeatureGrid, CellPlaces], grid: Featur
         return ""  # they are no places, which the head is refused for
     inputs = {entry.name: entry.traced for entry in walk.trace.inputs}
     seen = walk.coordinates.get(first.source), walk.coordinates.get(grid.source)
-    alike = first.shape == grid.shape and look_alike(seen, (first.axes, grid.axes), first.shape, inputs)
+    ends = first.suffix, grid.suffix
+    alike = first.shape == grid.shape and look_alike(seen, (first.axes, grid.axes), first.shape, inputs, ends)
     return "" if alike else "its tokens are in another order, or others"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.lift.tokens.contracting import gemm, multiply
-from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm, standard
+from onnx_gapmil.lift.tokens.contracting import einsum, gemm, multiply
+from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm
+from onnx_gapmil.lift.tokens.grouped import grouped, standard
 from onnx_gapmil.lift.tokens.integers import dequantize, multiply_integers, quantize
 from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
 from onnx_gapmil.lift.tokens.operators_on_integers import ON_INTEGERS
@@ -45,6 +46,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         ("", "GlobalAveragePool"): mean_channels,
         ("", "MatMul"): multiply,
         (_RUNTIME, "FusedMatMul"): multiply,
+        ("", "Einsum"): einsum,
         ("", "Gemm"): gemm,
         (_RUNTIME, "FusedGemm"): gemm,
         **{(domain, "QuantizeLinear"): quantize for domain in ("", _RUNTIME)},
@@ -54,6 +56,7 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         **ON_INTEGERS,
         ("", "Attention"): standard,
         (_RUNTIME, "Attention"): attention,
+        (_RUNTIME, "GroupQueryAttention"): grouped,
         (_RUNTIME, "MultiHeadAttention"): multi_head,
         **{(_RUNTIME, op): skip_norm for op in ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")},
     }

@@ -16,6 +16,7 @@ from onnx_gapmil.lift.quantization import FLOAT, QuantParams, input_name
 from onnx_gapmil.lift.tokens.contracting import attention_of
 from onnx_gapmil.lift.tokens.integers import SCALE_AT, require_same, rounded, scale_by, scale_of
 from onnx_gapmil.lift.tokens.pointwise import bends, part_of
+from onnx_gapmil.lift.tokens.products import product_of_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -73,7 +74,7 @@ def multiply(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
     if not own.walk.is_fixed(data) and not own.walk.is_fixed(other):
         for place in (0, 3):
             _require_own(own, node, place)
-        return _written(own, node, tensor, (yield from attention_of(own, node, box, (data, other))))
+        return _written(own, node, tensor, (yield from attention_of(own, node, box, product_of_matrices(own, node, 3))))
     shape = own.walk.shape(other)
     if own.walk.is_fixed(data) or len(shape) != 2:
         raise own.refuse(node, "its matrix is another for each token or head")
