@@ -142,7 +142,10 @@ def _is_map(walk: Lifting, tensor: str) -> bool:
 
 
 def _takes_a_token(walk: Lifting, node: gs.Node, tensor: str) -> bool:
-    """Whether a node takes one of several places along an axis that holds some, and all of the other axes."""
+    """Whether a node takes one of several places along an axis that holds some, and all of the other axes.
+
+    Of tokens that look at no place it may take several: a class token and a distillation token.
+    """
     data = node.inputs[0].name
     fixed = all(walk.is_fixed(read.name) for read in node.inputs[1:] if read.name)
     if not fixed or walk.is_fixed(data) or data not in walk.trace.shapes:
@@ -153,7 +156,11 @@ def _takes_a_token(walk: Lifting, node: gs.Node, tensor: str) -> bool:
     except (NoBox, HeadRefused, ModelError):
         return False
     cut = [axis for axis in range(len(box.shape)) if box.is_cut(axis)]
-    return len(cut) == 1 and box.size[cut[0]] == 1 and walk.holds_places(data, cut[0])
+    if len(cut) != 1 or not walk.holds_places(data, cut[0]):
+        return False
+    (axis,) = cut
+    prefix, suffix = walk.placeless_ends(data, axis)
+    return box.size[axis] == 1 or all(not prefix <= place < box.shape[axis] - suffix for place in box.kept[axis])
 
 
 def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
@@ -167,7 +174,13 @@ def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
     data = node.inputs[0].name
     numbers = own.moved(node, tensor)
     box, order = own.box_of(node, numbers, data)
-    row = own.row(data, box)
+    axis = next((axis for axis in range(len(box.shape)) if box.is_cut(axis)), None)
+    if axis is not None and box.size[axis] > 1:
+        row, order = _rows(own, data, box, order, axis)
+        if len(numbers.shape) == len(box.shape):  # Slice, Split
+            own.program.along[tensor] = axis
+    else:
+        row = own.row(data, box)
     name = own.rearranged(node, row, order, numbers.shape)
     own.program.selections[tensor] = name
     if is_of_integers(own, data) and (scale := scale_of(own, node, data)).fixed is not None:
@@ -182,3 +195,29 @@ def _unroll(own: Unrolling, node: gs.Node, tensor: str) -> None:
         output=tensor,
         name=node.name or "",
     )
+
+
+def _rows(own: Unrolling, data: str, box: Box, order: np.ndarray, axis: int) -> tuple[str, np.ndarray]:
+    """The rows of several tokens that are taken, each followed by itself.
+
+    Args:
+        own: the unrolling.
+        data: the tensor of tokens.
+        box: the part of it.
+        order: for each element that is taken its place in the box.
+        axis: which axis tells the tokens apart.
+
+    Returns:
+        One row, its elements image by image, and for each element that is taken its place in the row.
+    """
+    count = box.size[axis]
+    width = box.count // count // own.batch
+    rows = []
+    for place in box.kept[axis]:
+        row = own.row(data, box.replaced(axis, box.shape[axis], (place,)))
+        rows.append(row if own.shape(row) == (own.batch, width) else own.reshaped(row, (own.batch, width)))
+    frozen = all(own.is_frozen(row) for row in rows)
+    name = own.program.node("Concat", rows, (own.batch, count * width), own.dtype(rows[0]), frozen=frozen, axis=1)
+    one = np.arange(own.batch * width).reshape([dim for place, dim in enumerate(box.size) if place != axis])
+    each = [one // width * count * width + place * width + one % width for place in range(count)]
+    return name, np.stack(each, axis=axis).ravel()[order]

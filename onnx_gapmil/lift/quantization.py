@@ -30,6 +30,7 @@ QUANTIZING = frozenset(
         "QGemm",
         "QLinearAdd",
         "QLinearAveragePool",
+        "QLinearConcat",
         "QLinearConv",
         "QLinearGlobalAveragePool",
         "QLinearMatMul",

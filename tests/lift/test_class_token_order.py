@@ -10,6 +10,7 @@ from onnx_gapmil.lift.tokens.modes import ClassTokenMode
 from onnx_gapmil.rewriting.analysis import analyse
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.lift.test_class_tokens import answers, images, run
+from tests.references.class_token_spellings import joined
 from tests.references.class_token_vit import Vit
 
 #: Patches of 6 x 6 that lie on no rows and columns.
@@ -78,19 +79,7 @@ def test_one_head_with_as_many_channels_as_patches_is_no_map_of_one_row() -> Non
 def test_a_token_side_by_side_with_the_mean_of_the_patches(mode: ClassTokenMode) -> None:
     """DINOv2's head, for several images: Concat broadcasts nothing, so that what has no place is there for each."""
     vit = Vit(pools=True, registers=1)
-    model, data = vit.model(), images(vit)
-    gemm, mean, product, total = (
-        next(node for node in reversed(model.graph.node) if node.op_type == op)
-        for op in ("Gemm", "ReduceMean", "MatMul", "Add")
-    )
-    both = np.concatenate([vit.weights["head"], vit.weights["pool_head"]])
-    join = onnx.helper.make_node("Concat", [gemm.input[0], mean.output[0]], ["joined"], axis=1)
-    _before(model, product, join)
-    for node in (gemm, product):
-        model.graph.node.remove(node)
-    total.CopyFrom(
-        onnx.helper.make_node("Gemm", ["joined", _constant(model, "both", both), "head_bias"], ["y"], name="Gemm")
-    )
+    model, data = joined(vit), images(vit)
     head = (found := rewrite_model(model, class_token=mode)).heads[0]
     assert head.grid is not None
     assert head.placeless is not None

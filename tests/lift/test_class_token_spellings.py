@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from onnx_gapmil.lift.tokens.modes import ClassTokenMode
-from tests.lift.test_class_tokens import answers
+from onnx_gapmil.rewriting.rewriter import rewrite_model
+from tests.lift.test_class_tokens import answers, images, refused, run
 from tests.references.class_token_spellings import PLAIN, Spelled
+from tests.references.class_token_vit import Vit
 
 #: Registers behind the two rows of three patches.
 BEHIND = (0, 3, 4, 5, 6, 7, 8, 1, 2)
@@ -82,3 +85,78 @@ def test_grid_is_the_decomposition(spelling: str, mode: ClassTokenMode) -> None:
     for mine, theirs in zip(got, expected, strict=True):
         assert mine.shape == theirs.shape
         assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
+
+
+def _mean_of_two(vit: Vit, *, spelled: str) -> onnx.ModelProto:
+    """A head on the mean of the class token and a distillation token, the second of all."""
+    model = vit.model()
+    take = next(node for node in reversed(model.graph.node) if node.op_type == "Gather")
+    place = list(model.graph.node).index(take)
+
+    def ints(name: str, *values: int) -> str:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    axis = ints("along", 0 if vit.tokens_first else 1)
+    new = [onnx.helper.make_node("Slice", [take.input[0], ints("from", 0), ints("to", 2), axis], ["two"], name="two")]
+    if spelled == "mean":
+        new.append(onnx.helper.make_node("ReduceMean", ["two", axis], take.output, keepdims=0))
+    else:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+        new += [
+            onnx.helper.make_node("ReduceSum", ["two", axis], ["both"], keepdims=0),
+            onnx.helper.make_node("Mul", ["both", "half"], take.output),
+        ]
+    model.graph.node.remove(take)
+    for offset, node in enumerate(new):
+        model.graph.node.insert(place + offset, node)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("mode", "spelled", "given"),
+    [("direct", "mean", {}), ("through", "sum", {}), ("direct", "mean", {"tokens_first": True, "batch": 1})],
+)
+def test_a_mean_of_two_tokens_is_the_mean_of_their_decompositions(
+    mode: ClassTokenMode, spelled: str, given: dict[str, Any]
+) -> None:
+    vit, other = Vit(registers=1, **given), Vit(registers=1, **given)
+    for name in ("start", "position"):  # the second token in the first's place
+        other.weights[name][:, [0, 1]] = other.weights[name][:, [1, 0]]
+    found, data = rewrite_model(_mean_of_two(vit, spelled=spelled), class_token=mode), images(vit)
+    head = found.heads[0]
+    assert head.grid is not None
+    assert head.placeless is not None
+    made = run(found, data, head.logits, head.grid, head.placeless)
+    for mine, one, two in zip(made, vit.run(data, mode), other.run(data, mode), strict=True):
+        assert np.abs(mine - (one + two) / 2).max() <= 3e-5 * np.abs(one).max()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"registers": 2, "order": (0, 3, 4, 5, 1, 2, 6, 7, 8)}, "it attends to 9 tokens"),
+        ({"registers": 1, "order": (0, 2, 3, 4, 5, 1, 6, 7)}, "no place of their own"),
+    ],
+)
+def test_tokens_without_a_place_amid_the_patches_are_refused_by_name(given: dict[str, Any], said: str) -> None:
+    assert said in refused(Spelled(**given).model())
+
+
+@pytest.mark.parametrize(
+    ("equation", "said"),
+    [
+        ("bhij,bhjd,h->bhid", "'bhij,bhjd,h->bhid' is no product of two tensors"),
+        ("bhij,bhkd->bhid", "'bhij,bhkd->bhid' sums one operand by itself"),
+    ],
+)
+def test_an_einsum_that_is_no_attention_is_refused_by_name(equation: str, said: str) -> None:
+    model = Spelled(einsum=PLAIN).model()
+    *_, node = (node for node in model.graph.node if node.op_type == "Einsum")
+    if equation.count(",") > 1:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(2, np.float32), "each head"))
+        node.input.append("each head")
+    node.attribute[0].s = equation.encode()
+    text = refused(model)
+    assert node.name in text
+    assert said in text

@@ -466,22 +466,6 @@ def test_a_mask_that_is_an_input_is_refused_by_name() -> None:
     assert "input 'mask0'" in refused(model)
 
 
-def test_registers_behind_the_patches_are_refused_by_name() -> None:
-    model = Vit(registers=2).model()
-    join = next(node for node in model.graph.node if node.op_type == "Concat" and node.attribute[0].i == 1)
-    start, patches = join.input
-    model.graph.initializer.extend(
-        onnx.numpy_helper.from_array(np.asarray(array), name)
-        for name, array in {"one": np.arange(1), "two": np.arange(1, 3)}.items()
-    )
-    position = list(model.graph.node).index(join)
-    model.graph.node.insert(position, onnx.helper.make_node("Gather", [start, "one"], ["own"], axis=1))
-    model.graph.node.insert(position, onnx.helper.make_node("Gather", [start, "two"], ["registers"], axis=1))
-    del join.input[:]
-    join.input.extend(["own", patches, "registers"])
-    assert "token" in refused(model)
-
-
 def test_an_operator_that_mixes_tokens_is_named() -> None:
     model = Vit().model()
     block = next(node for node in model.graph.node if node.op_type == "LayerNormalization" and "gain" in node.input)

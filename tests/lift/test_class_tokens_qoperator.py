@@ -21,6 +21,7 @@ from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.attachment.rungs import RUNGS
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from tests.lift.test_class_tokens import images, run
+from tests.references.class_token_spellings import joined
 from tests.references.class_token_vit import Vit
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -52,10 +53,10 @@ class _Photos(CalibrationDataReader):  # type: ignore[misc]
         return next(self._left, None)
 
 
-def quantized(vit: Vit, folder: Path, **options: Any) -> onnx.ModelProto:
+def quantized(vit: Vit, folder: Path, floats: onnx.ModelProto | None = None, **options: Any) -> onnx.ModelProto:
     """A network by ONNX Runtime's own quantizer, its operators on integers."""
     before, after = folder / "floats.onnx", folder / "integers.onnx"
-    onnx.save(vit.model(), before)
+    onnx.save(vit.model() if floats is None else floats, before)
     logging.disable(logging.WARNING)
     quantize_static(before, after, _Photos(vit), quant_format=QuantFormat.QOperator, **options)
     logging.disable(logging.NOTSET)
@@ -193,6 +194,20 @@ def test_cells_add_up_and_lie_near_those_of_the_floats(spelling: str, kind: str,
         assert np.abs(grid.mean(axis=(2, 3)) - logits).max() <= 0.05 * np.abs(logits).max()
         _, floats, _ = vit.run(data, mode)
         assert np.corrcoef(grid.ravel(), floats.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_a_token_side_by_side_with_a_mean_in_integers(mode: ClassTokenMode, tmp_path: Path) -> None:
+    """DINOv2's head: QLinearConcat of both, each by a scale of its own."""
+    vit = Vit(pools=True)
+    model, data = quantized(vit, tmp_path, joined(vit), **KINDS["uint8"]), images(vit)
+    assert sum(node.op_type == "QLinearConcat" for node in model.graph.node) == 2
+    head = (found := rewrite_model(model, class_token=mode)).heads[0]
+    assert head.grid is not None
+    assert [step.op for step in head.chain].count("com.microsoft::QLinearConcat") == 1
+    logits, grid = run(found, data, head.logits, head.grid)
+    assert np.abs(grid.mean(axis=(2, 3)) - logits).max() <= 0.05 * np.abs(logits).max()
+    assert np.corrcoef(grid.ravel(), vit.run(data, mode)[1].ravel())[0, 1] > 0.97
 
 
 def test_a_file_that_the_runtime_optimized_hands_integers_of_the_token_to_its_head(tmp_path: Path) -> None:

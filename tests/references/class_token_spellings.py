@@ -84,6 +84,23 @@ class Spelled(Vit):
         return _Writer(self).model()
 
 
+def joined(vit: Vit) -> onnx.ModelProto:
+    """A head that pools, too, as DINOv2 has it: one layer on the token and the mean side by side."""
+    model = vit.model()
+    nodes = model.graph.node
+    gemm, mean, product, total = (
+        next(node for node in reversed(nodes) if node.op_type == op) for op in ("Gemm", "ReduceMean", "MatMul", "Add")
+    )
+    both = np.concatenate([vit.weights["head"], vit.weights["pool_head"]])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(both, "both"))
+    join = onnx.helper.make_node("Concat", [gemm.input[0], mean.output[0]], ["joined"], name="Concat", axis=1)
+    nodes.insert(list(nodes).index(product), join)
+    for node in (gemm, product):
+        nodes.remove(node)
+    total.CopyFrom(onnx.helper.make_node("Gemm", ["joined", "both", "head_bias"], ["y"], name="Gemm"))
+    return model
+
+
 class _Writer(Writer):
     def __init__(self, vit: Spelled) -> None:
         super().__init__(vit)

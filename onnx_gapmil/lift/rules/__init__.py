@@ -12,6 +12,7 @@ from onnx_gapmil.lift.rules import (
     norms,
     pools,
     quantized,
+    quantized_joins,
     reductions,
     shape,
 )
@@ -31,6 +32,7 @@ _MODULES = (
     norms,
     pools,
     quantized,
+    quantized_joins,
     reductions,
     shape,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,6 +140,47 @@ def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
     """Several pooled tensors one behind the other along an axis."""
     first = walk.lift(node.inputs[0].name)
     parts = align(node, walk, [first, *(lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
+    join = side_by_side(node, walk, parts, axis)
+    detail = f"{len(parts)} pooled tensors side by side"
+    name = join.laid(walk, [part.name for part in join.parts])
+    return walk.result(node, name, list(join.parts), "affine", detail, batch_axis=join.batch_axis)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Several pooled tensors one behind the other along an axis.
+
+    Attributes:
+        parts: their lifts.
+        order: for each channel of the result its number among theirs, one part behind the other; None if the same.
+        batch_axis: of the result.
+    """
+
+    parts: tuple[Lifted, ...]
+    order: tuple[int, ...] | None
+    batch_axis: int | None
+
+    def laid(self, walk: Lifting, tensors: list[str]) -> str:
+        """Tensors (N, C, ...) of the parts as one."""
+        name = walk.build.node("Concat", tensors, axis=1)
+        # Joined behind another axis of extent, the channels interleave.
+        return name if self.order is None else walk.build.node("Gather", [name, walk.build.ints(self.order)], axis=1)
+
+    @property
+    def rounding(self) -> np.ndarray:
+        """How far rounding moves each channel at most, as far as the parts tell."""
+        before = [np.zeros(part.channels) if part.rounding is None else part.rounding for part in self.parts]
+        known = np.concatenate(before)
+        return known if self.order is None else known[list(self.order)]
+
+
+def side_by_side(node: gs.Node, walk: Lifting, parts: list[Lifted], axis: int) -> SideBySide:
+    """How lifts of one grid are joined along an axis of their pooled tensors.
+
+    Raises:
+        HeadRefused: it is the batch's.
+    """
+    first = parts[0]
     axis %= len(first.shape)
     if first.batch == 1 and any(part.batch_axis == axis for part in parts):
         # With a fixed batch of 1 an axis of extent 1 that grows is no batch: members of an ensemble are stacked.
@@ -159,8 +200,5 @@ def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
     batch_axis = first.batch_axis
     rows = places if batch_axis is None else np.moveaxis(places, batch_axis, 0).reshape(first.batch, -1)
     channels = rows.reshape(first.batch if batch_axis is not None else 1, -1)[0] % total
-    name = walk.build.node("Concat", [part.name for part in parts], axis=1)
-    # Joined behind another axis of extent, the channels interleave.
-    if not np.array_equal(channels, np.arange(total)):
-        name = walk.build.node("Gather", [name, walk.build.ints(channels.tolist())], axis=1)
-    return walk.result(node, name, parts, "affine", f"{len(parts)} pooled tensors side by side", batch_axis=batch_axis)
+    order = None if np.array_equal(channels, np.arange(total)) else tuple(channels.tolist())
+    return SideBySide(tuple(parts), order, batch_axis)

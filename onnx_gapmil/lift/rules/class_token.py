@@ -163,15 +163,16 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
         prefix=last.prefix,
         suffix=last.suffix,
     )
-    # A fixed batch of 1 is told by nothing: it comes first.
-    batch_axis = next((axis for axis, dim in enumerate(shape) if dim != 1), 0) if lifted.batch > 1 else 0
-    if shape[batch_axis] != lifted.batch or math.prod(shape) != lifted.batch * lifted.channels:
+    # A fixed batch of 1 is told by nothing: it comes first, but for the axis of the tokens.
+    along = own.program.along.get(walk.output)
+    fitting = [axis for axis, dim in enumerate(shape) if dim == lifted.batch and axis != along]
+    if not fitting or math.prod(shape) != lifted.batch * lifted.channels:
         raise _refused(own, walk.output, f"the head takes it in the shape {list(shape)}")
     return Lifted(
         lifted.name,
         lifted.channels,
         shape,
-        batch_axis,
+        fitting[0],
         lifted.batch,
         (grid,),
         lifted.dtype,

@@ -70,7 +70,7 @@ def lift_quantize(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
     """``(q - z) * s``: the real number itself; by another scale than it was quantized with, an affine map of it."""
     lifted = walk.lift(node.inputs[0].name)
-    read = _read_by(node, walk, lifted, QuantParams(node.inputs[1].name, input_name(node, 2)))
+    read = read_by(node, walk, lifted, QuantParams(node.inputs[1].name, input_name(node, 2)))
     detail = "back to the real number" if read is lifted else "to real numbers by another scale"
     axis, rounding = lifted.batch_axis, read.rounding
     return walk.result(
@@ -78,7 +78,7 @@ def lift_dequantize(node: gs.Node, walk: Lifting) -> Lifted:
     )
 
 
-def _read_by(node: gs.Node, walk: Lifting, lifted: Lifted, params: QuantParams) -> Lifted:
+def read_by(node: gs.Node, walk: Lifting, lifted: Lifted, params: QuantParams) -> Lifted:
     """The lift of what integers stand for to a reader with a scale and a zero point of its own.
 
     Raises:
@@ -232,7 +232,7 @@ def lift_q_add(node: gs.Node, walk: Lifting) -> Lifted:
     operands = [(a, QuantParams(a_scale, a_zero)), (b, QuantParams(b_scale, b_zero))]
     out = walk.shape(walk.output)
     moving = [(name, params) for name, params in operands if not walk.is_fixed(name)]
-    parents = align(node, walk, [_read_by(node, walk, walk.lift(name), params) for name, params in moving])
+    parents = align(node, walk, [read_by(node, walk, walk.lift(name), params) for name, params in moving])
     axis = aligned_batch(parents[0], out)
     count = math.prod(out) // parents[0].batch
     if any(aligned_batch(part, out) != axis or part.channels not in (1, count) for part in parents):
@@ -330,7 +330,7 @@ def _dense(
 ) -> Lifted:
     """A quantized layer: the real layer on the grid, and where its range may clip, the gate of the pooled result."""
     name, params = data
-    lifted = _read_by(node, walk, walk.lift(name), params)
+    lifted = read_by(node, walk, walk.lift(name), params)
     weight = walk.build.reshape(kernel, [rows, lifted.channels // group, 1, 1])
     before = lifted.rounding
     if before is not None:

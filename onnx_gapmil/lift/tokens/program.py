@@ -99,6 +99,7 @@ class Program:
         origins: for rows that are a part of a tensor of the vendor's, which one and which part.
         sources: tensors of the vendor's that attentions read all tokens of.
         selections: for each of the vendor's tensors that is a class token taken out, the row it is.
+        along: of those that are several tokens, side by side still, the axis that tells them apart.
         skipped: nonlinear operators that the lift stops at, by the vendor's names.
     """
 
@@ -116,6 +117,7 @@ class Program:
     origins: dict[str, tuple[str, Box]] = field(default_factory=dict)
     sources: set[str] = field(default_factory=set)
     selections: dict[str, str] = field(default_factory=dict)
+    along: dict[str, int] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,7 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
             inputs = [
                 _for_each_image(build, lifted, each, [count, 1, 1]) for each, count in zip(inputs, counts, strict=True)
             ]
-        made = _repeated(build, node, inputs, tensors)
+        made = _repeated(build, node, inputs, tensors, math.prod(lifted.size))
         if made is None:
             return None
         instead[out] = made
@@ -73,15 +74,14 @@ def _is_pooled(node: gs.Node, tensors: Tensors) -> bool:
     return str(node.op).startswith("Reduce") and len(after) == len(before) == 4 and before[2:] != (1, 1) == after[2:]
 
 
-def _repeated(build: GraphBuilder, node: gs.Node, inputs: list[str], tensors: Tensors) -> str | None:
-    """A node once more on what has one cell."""
+def _repeated(build: GraphBuilder, node: gs.Node, inputs: list[str], tensors: Tensors, cells: int) -> str | None:
+    """A node once more on what has one cell instead of as many as the grid."""
     if node.op == "Reshape":
         shape = tensors.shapes.get(str(node.outputs[0].name), ())
-        if len(shape) == 4:
-            return build.reshape(inputs[0], [0, shape[1], 1, 1])
-        before = tensors.shapes.get(str(node.inputs[0].name), ())
-        flat = len(shape) == 3 and len(before) == 4 and before[:2] == shape[:2]
-        return build.reshape(inputs[0], [0, shape[1], 1]) if flat else None
+        if len(shape) > 2 and math.prod(shape[2:]) == cells:
+            return build.reshape(inputs[0], [0, shape[1], *[1] * (len(shape) - 2)])
+        # Channels by themselves, as a reduction over some of them wants it.
+        return build.reshape(inputs[0], [0, *shape[1:-1], 1]) if len(shape) > 2 and shape[-1] == cells else None
     if node.op == "Gather" and int(node.attrs.get("axis", 0)) > 1:
         before, after = (tensors.shapes.get(str(end[0].name), ()) for end in (node.inputs, node.outputs))
         # Cells put into reading order (windows, a permutation): of one cell there is one order.

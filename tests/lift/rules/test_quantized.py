@@ -436,6 +436,32 @@ def test_two_layers_with_a_deleted_relu_between_are_not_linear() -> None:
     assert_holds_up_to_rounding(model, x)
 
 
+@pytest.mark.parametrize(("step", "is_cut"), [(0.02, False), (0.001, True)])
+def test_integers_side_by_side_by_a_scale_of_their_own(step: float, is_cut: bool) -> None:
+    """One pooled tensor read by two scales; the second range ends within what is pooled."""
+    w8 = to_integers(weights(5, 12), 0.02, 0, np.int8)
+    model = text_model(
+        f"{QGAP} ci = com.microsoft.QLinearConcat<axis=1>(cs, cz, fi, ps, pz, fi, hs, hz)\n"
+        " y = com.microsoft.QGemm<transB=1>(ci, cs, cz, w8, ws, wz)",
+        domains=CONTRIB,
+        init=params()
+        | SCALES
+        | {"w8": w8, "cs": F32(step), "cz": np.uint8(128), "hs": F32(0.006), "hz": np.uint8(120)},
+    )
+    x = images(model)
+    real = to_reals(to_integers(x, F32(STEP), 128, np.uint8), F32(STEP), 128)
+    t = rounded(0.012, 125, np.uint8)(pooled(real))
+    halves = [(values, values / 2 + 0.006 * (125 - 120)) for values in (real, t)]
+    cells, z = (np.concatenate(parts, axis=1) for parts in halves)
+    inside = np.clip(z, step * -128, step * 127)
+    assert (inside != z).any() == is_cut
+    found = lift(model, x)
+    assert found.verdict == ("conditional" if is_cut else "exact")
+    share = np.where(z == 0, 1, inside / np.where(z == 0, 1, z))
+    assert_close(found.grid, dense(to_reals(w8, 0.02))(cells * share), 2e-5)
+    assert_holds_up_to_rounding(model, x)
+
+
 # --- ranges found at run time --------------------------------------------------------------------------------------
 
 DYNAMIC = f"{POOL}\n q, qs, qz = DynamicQuantizeLinear(f)\n"
