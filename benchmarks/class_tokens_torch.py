@@ -37,7 +37,12 @@ _BASE = {
     "num_classes": CLASSES,
 }
 #: Modules whose answer is kept at its value.
-_MLPS = ("Mlp", "GluMlp", "SwiGLU", "ViTIntermediate", "Dinov2MLP", "ViTMLP", "DeiTIntermediate", "ViTMSNIntermediate")
+_MLPS = (
+    "Mlp", "GluMlp", "SwiGLU", "ViTIntermediate", "Dinov2MLP", "ViTMLP", "DeiTIntermediate", "ViTMSNIntermediate",
+    "CvtIntermediate",
+)  # fmt: skip
+#: What CvT multiplies weights and values by.
+_EINSUM = "bhlt,bhtv->bhlv"
 
 
 def architectures() -> dict[str, Callable[[], Any]]:
@@ -57,18 +62,32 @@ def architectures() -> dict[str, Callable[[], Any]]:
         "cait": lambda: cait.Cait(**_BASE, depth_token_only=2),
         "xcit": lambda: xcit.Xcit(**_BASE, cls_attn_layers=2, eta=1.0),
         "hf_vit": _hf_vit,
+        "cvt": _cvt,
     }
 
 
 def _hf_vit() -> Any:
     import transformers
-    from torch import nn
 
     settings = transformers.ViTConfig(
         hidden_size=48, num_hidden_layers=3, num_attention_heads=4, intermediate_size=96,
         image_size=SIZE, patch_size=PATCH, num_labels=CLASSES,
     )  # fmt: skip
-    inner = transformers.ViTForImageClassification(settings)
+    return _logits_of(transformers.ViTForImageClassification(settings))
+
+
+def _cvt() -> Any:
+    """A class token in the last stage alone, whose keys and values are convolutions of the map of patches."""
+    import transformers
+
+    settings = transformers.CvtConfig(
+        embed_dim=[16, 24, 32], num_heads=[1, 2, 2], depth=[1, 2, 3], stride_kv=[2, 2, 1], num_labels=CLASSES,
+    )  # fmt: skip
+    return _logits_of(transformers.CvtForImageClassification(settings))
+
+
+def _logits_of(inner: Any) -> Any:
+    from torch import nn
 
     class Logits(nn.Module):
         def __init__(self) -> None:
@@ -105,7 +124,7 @@ def grid_by_derivatives(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.
     plain = torch.from_numpy(images).double()
     parts: list[Any] = []
     rows = 2 if hasattr(model, "head_dist") else 1
-    real = functional.scaled_dot_product_attention, functional.layer_norm
+    real, letters = (functional.scaled_dot_product_attention, functional.layer_norm), torch.einsum
 
     def attention(query: Any, key: Any, value: Any, mask: Any = None, *_: Any, scale: Any = None, **more: Any) -> Any:
         mask = more.get("attn_mask", mask)
@@ -113,9 +132,19 @@ def grid_by_derivatives(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.
         weights = (scores if mask is None else scores + mask).softmax(-1).detach()
         value = value.detach()
         brought = weights @ value
-        if weights.shape[-1] <= CELLS:  # XCiT's, between channels or without the token
+        return passed(weights, value, brought)
+
+    def by_letters(equation: str, *operands: Any) -> Any:
+        if equation != _EINSUM:
+            return letters(equation, *operands)
+        weights, value = (operand.detach() for operand in (operands[0] if len(operands) == 1 else operands))
+        return passed(weights, value, weights @ value)
+
+    def passed(weights: Any, value: Any, brought: Any) -> Any:
+        """What an attention brings, that of each place times ``1 + e``."""
+        if not 1 <= weights.shape[-1] - CELLS <= 5:  # XCiT's, between channels, or one without the token
             return brought
-        change = torch.zeros(len(query), CELLS, dtype=torch.float64, requires_grad=True)
+        change = torch.zeros(len(value), CELLS, dtype=torch.float64, requires_grad=True)
         parts.append(change)
         places = value[:, :, -CELLS:]
         more_of = torch.einsum("nhtp,np,nhpd->nhtd", weights[:, :, :rows, -CELLS:], change, places)
@@ -132,6 +161,7 @@ def grid_by_derivatives(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.
         if type(module).__name__ in _MLPS
     ]
     functional.scaled_dot_product_attention, functional.layer_norm = attention, norm
+    torch.einsum = by_letters
     try:
         logits = model(plain)
         grids = []
@@ -141,6 +171,7 @@ def grid_by_derivatives(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.
             grids.append(CELLS * placed + (logits[:, k] - placed.sum(1)).detach()[:, None])
     finally:
         functional.scaled_dot_product_attention, functional.layer_norm = real
+        torch.einsum = letters
         for hook in hooks:
             hook.remove()
     return logits.detach().numpy(), torch.stack(grids, 1).numpy()

@@ -184,6 +184,17 @@ class Lifting:
             return shape.index(1)
         return 0
 
+    def tells_images_apart(self, tensor: str, axis: int) -> bool:
+        """Whether elements along an axis of a vendor's tensor are known to be of different images."""
+        looks = self.coordinates.get(tensor)
+        for view in looks.views if looks is not None and axis < looks.rank else ():
+            for (_, of), field in view.items():
+                if of == 0 and field.varies(axis):
+                    values = np.ma.masked_array(field.values, ~is_number(field.values))
+                    if bool(np.ma.ptp(values, axis=axis).filled(0).any()):
+                        return True
+        return False
+
     # --- the recursion ------------------------------------------------------------------------------------------
 
     def lift(self, tensor: str) -> Lifted:

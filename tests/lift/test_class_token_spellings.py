@@ -58,6 +58,7 @@ MASKS: dict[str, dict[str, Any]] = {
     "where": {"mask": "where"},
     "added, infinite": {"mask": "infinite"},
     "of the shape": {"mask": "shapes"},
+    "of patches alone, put in place": {"mask": "scattered", "batch": 2},
     "ONNX's own, truth values": {"repeats": "standard", "mask": "truth"},
     "ONNX's own, infinite": {"repeats": "standard", "mask": "infinite", "batch": 1},
     "ONNX's own, causal": {"repeats": "standard", "mask": "causal", "order": LAST},
@@ -66,9 +67,24 @@ MASKS: dict[str, dict[str, Any]] = {
     "ONNX Runtime's, causal": {"qkv": "MultiHeadAttention", "mask": "causal", "order": LAST},
     "ONNX Runtime's fused, causal": {"qkv": "Attention", "mask": "causal", "order": LAST},
 }
+BRANCHES: dict[str, dict[str, Any]] = {
+    "stacked": {"stacked": True},
+    "stacked, one image": {"stacked": True, "batch": 1},
+}
+LINEAR: dict[str, dict[str, Any]] = {
+    "CoaT's": {"linear": True},
+    "by letters": {"linear": True, "einsum": ("bhje,bhjd->bhde", "bhie,bhde->bhid"), "heads": 4},
+}
 SPELLINGS = {
     f"{kind}: {name}": given
-    for kind, all_ in (("tokens", ORDERS), ("letters", LETTERS), ("shared keys", SHARED), ("mask", MASKS))
+    for kind, all_ in (
+        ("tokens", ORDERS),
+        ("letters", LETTERS),
+        ("shared keys", SHARED),
+        ("mask", MASKS),
+        ("linear", LINEAR),
+        ("branches", BRANCHES),
+    )
     for name, given in all_.items()
 }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from tests.references.class_token_vit import Vit, Writer
+from tests.references.class_token_vit import Vit, Writer, softmax
 
 #: Letters of a product of queries and keys, and of one of weights and values: images b, heads h, query i, token j.
 PLAIN = ("bhid,bhjd->bhij", "bhij,bhjd->bhid")
@@ -29,7 +29,10 @@ class Spelled(Vit):
         shared: how many queries share a key and value.
         repeats: how they are spelled: ``expand``, ``tile``, ``gather``, ``broadcast``, or an operator that hides them:
             ONNX's own (``standard``), ONNX Runtime's (``grouped``, or ``packed`` into one tensor).
-        mask: ``where``, ``infinite``, ``truth``, ``causal``, ``keys`` or ``shapes``; "" for what `masked` says.
+        mask: ``where``, ``infinite``, ``truth``, ``causal``, ``keys`` or ``shapes``; ``scattered``, a bias
+            on the scores of patches alone; "" for what `masked` says.
+        linear: keys sum to 1 over the tokens, and queries are multiplied with what keys and values make together.
+        stacked: branches and what they are added to are stacked before the images, and added up.
     """
 
     order: tuple[int, ...] = ()
@@ -38,6 +41,8 @@ class Spelled(Vit):
     shared: int = 1
     repeats: str = "expand"
     mask: str = ""
+    linear: bool = False
+    stacked: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,11 +72,19 @@ class Spelled(Vit):
             shown = np.broadcast_to(np.arange(self.tokens) % 3 != 2, (self.heads, self.tokens, self.tokens))
         elif self.mask == "shapes":
             shown = np.broadcast_to(np.asarray(self.order).argsort() % 4 != 3, (self.heads, self.tokens, self.tokens))
+        elif self.mask == "scattered":
+            self.weights[f"mask{layer}"][:, 0] = self.weights[f"mask{layer}"][:, :, 0] = 0
+            return
         else:
             shown = np.random.default_rng(layer).random((self.heads, self.tokens, self.tokens)) < 0.7
             shown[..., 0] = True
         hidden = -10000.0 if self.mask == "keys" else -np.inf  # ONNX Runtime's filler
         self.weights[f"mask{layer}"] = np.where(shown, 0, hidden).astype(np.float32)
+
+    def _weighed(self, query: np.ndarray, key: np.ndarray, layer: int) -> np.ndarray:
+        if self.linear:
+            return np.asarray(query @ softmax(key, axis=1).transpose(0, 2, 1))
+        return super()._weighed(query, key, layer)
 
     def filed(self, array: np.ndarray, *axes: int) -> np.ndarray:
         """An array of tokens in the file's order."""
@@ -133,6 +146,12 @@ class _Writer(Writer):
         place = self._own.order.index(0)
         return self.node("Gather", tokens, self.const(np.asarray(place), np.int64), axis=1)
 
+    def _joined(self, tokens: str, branch: str, scale: str) -> str:
+        if not self._own.stacked:
+            return super()._joined(tokens, branch, scale)
+        both = self.node("Concat", *(self.node("Unsqueeze", part, self.ints(0)) for part in (tokens, branch)), axis=0)
+        return self.node("ReduceSum", both, self.ints(0), keepdims=0)
+
     def _attention(self, tokens: str, layer: int) -> str:
         own = self._own
         depth = own.width // own.heads
@@ -145,6 +164,8 @@ class _Writer(Writer):
         )
         query = self.node("Mul", query, self.const(depth**-0.5))
         first, second = own.einsum or PLAIN
+        if own.linear:
+            return self._linear(query, key, value, layer)
         if own.repeats == "broadcast":  # (N, groups, shared, T, depth), keys and values of one head each
             return self._broadcast((query, key, value), layer)
         scores = self._product(query, key, first, ("bhid", "bhjd"), "bhij")
@@ -237,12 +258,33 @@ class _Writer(Writer):
         mask = mask.transpose(["bhij".index(letter) for letter in letters])
         if own.mask == "where":
             return self.node("Where", self.const(mask == 0, np.bool_), scores, self.const(-np.inf))
+        if own.mask == "scattered":  # scores[:, :, 1:, 1:] += bias
+            places = np.indices((own.batch or 1, own.heads, own.tokens, own.tokens))[:, :, :, 1:, 1:]
+            bounds = [self.ints(1, 1), self.ints(own.tokens, own.tokens), self.ints(2, 3)]
+            biased = self.node("Add", self.node("Slice", scores, *bounds), self.const(mask[:, :, 1:, 1:]))
+            return self.node("ScatterND", scores, self.const(np.moveaxis(places, 0, -1), np.int64), biased)
         if own.mask == "shapes":  # every fourth token, found from how many there are
             count = self.node("Squeeze", self.node("Gather", self.node("Shape", scores), self.ints(3), axis=0))
             numbers = self.node("Range", self._number(0), count, self._number(1))
             shown = self.node("Less", self.node("Mod", numbers, self._number(4)), self._number(3))
             return self.node("Where", shown, scores, self.const(-np.inf))
         return self.node("Add", scores, self.const(mask))
+
+    def _linear(self, query: str, key: str, value: str, layer: int) -> str:
+        """CoaT's: what keys and values make of all tokens, and then the queries; what it pads with adds nothing."""
+        own = self._own
+        key = self.node("Softmax", key, axis=2)
+        if own.einsum:
+            context = self.node("Einsum", key, value, equation=own.einsum[0])
+            brought = self.node("Einsum", query, context, equation=own.einsum[1])
+        else:
+            context = self.node("MatMul", self.node("Transpose", key, perm=[0, 1, 3, 2]), value)
+            brought = self.node("MatMul", query, context)
+        patches = self.node("Slice", query, self.ints(1), self.ints(own.tokens), self.ints(2))
+        patches = self.node("Mul", patches, self.const(0.0))
+        brought = self.node("Add", brought, self.node("Pad", patches, self.ints(0, 0, 1, 0, 0, 0, 0, 0)))
+        laid = self.node("Reshape", self.node("Transpose", brought, perm=[0, 2, 1, 3]), self.ints(0, 0, own.width))
+        return self._dense(laid, f"out{layer}", f"out_bias{layer}")
 
     def _number(self, value: int) -> str:
         return self.const(np.asarray(value), np.int64)

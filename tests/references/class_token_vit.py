@@ -185,17 +185,18 @@ class Vit:
         query, key, value = (
             part.reshape(-1, self.heads, depth).transpose(1, 0, 2) for part in np.split(fused, 3, axis=1)
         )
-        scores = query @ key.transpose(0, 2, 1) * depth**-0.5
-        if self.masked:
-            scores = scores + w[f"mask{layer}"]
-        grown = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights = grown / grown.sum(axis=-1, keepdims=True)
+        weights = self._weighed(query * depth**-0.5, key, layer)
         out, bias = w[f"out{layer}"], w[f"out_bias{layer}"]
         first = 1 + self.registers
         branch = (weights @ value).transpose(1, 0, 2).reshape(len(tokens), -1)
         each = (weights[:, 0, :, None] * value).transpose(1, 0, 2).reshape(len(tokens), -1)
         branch, brought, other = self._input(branch, each[first:], each[:first].sum(axis=0))
         return self._static(branch @ out + bias, brought @ out, other @ out + bias)
+
+    def _weighed(self, query: np.ndarray, key: np.ndarray, layer: int) -> np.ndarray:
+        """How much each token takes of each, head by head."""
+        scores = query @ key.transpose(0, 2, 1)
+        return softmax(scores + self._wide[f"mask{layer}"] if self.masked else scores, axis=-1)
 
     def _mlp(
         self, inner: np.ndarray, cell: np.ndarray, alike: np.ndarray, layer: int
@@ -261,6 +262,12 @@ class Vit:
     def model(self) -> onnx.ModelProto:
         """The network as a model with the input ``x`` and the output ``y``."""
         return Writer(self).model()
+
+
+def softmax(values: np.ndarray, axis: int) -> np.ndarray:
+    """Along an axis."""
+    grown = np.exp(values - values.max(axis=axis, keepdims=True))
+    return np.asarray(grown / grown.sum(axis=axis, keepdims=True))
 
 
 def _norm(tokens: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -128,8 +128,7 @@ def lift_token(node: gs.Node, walk: Lifting) -> Lifted:
             else "it attends to nothing that has a place"
         )
         raise _refused(own, walk.output, message)
-    own.lift_rows(row)
-    lifted = walk.lift(row)
+    lifted = own.lift_rows(row)
     shape = walk.shape(walk.output)
     grids = lifted.features
     first = cells_of(walk, grids[0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.lift.tokens.contracting import einsum, gemm, multiply
+from onnx_gapmil.lift.tokens.contracting import einsum, multiply
+from onnx_gapmil.lift.tokens.dense import gemm
 from onnx_gapmil.lift.tokens.fused import attention, multi_head, skip_norm
 from onnx_gapmil.lift.tokens.grouped import grouped, standard
 from onnx_gapmil.lift.tokens.integers import dequantize, multiply_integers, quantize
-from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pass_on
+from onnx_gapmil.lift.tokens.moving import MOVERS, join, move, pad, pass_on, scatter
 from onnx_gapmil.lift.tokens.operators_on_integers import ON_INTEGERS
 from onnx_gapmil.lift.tokens.pointwise import (
     FUNCTIONS,
@@ -38,6 +39,8 @@ HANDLERS: Mapping[tuple[str, str], Handler] = MappingProxyType(
         **{("", op): move for op in MOVERS},
         **{("", op): pass_on for op in ("Identity", "Dropout")},
         ("", "Concat"): join,
+        ("", "Pad"): pad,
+        **{("", op): scatter for op in ("ScatterElements", "ScatterND")},
         **{("", op): elementwise for op in (*SUMS, *PRODUCTS, *FUNCTIONS)},
         **{(_RUNTIME, op): elementwise for op in RUNTIME_FUNCTIONS},
         **{("", op): normalize for op in NORMS},

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.lift.quantization import input_name
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -62,3 +66,53 @@ def join(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
             parts.append((yield read.name, box.replaced(axis, extent, tuple(inside.tolist()))))
         start += extent
     return parts[0] if len(parts) == 1 else own.emit(node, parts, own.size(box), tensor)
+
+
+def pad(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """Pad by a number: what it takes, or the number alone, as CoaT's relative positions have it for the token."""
+    data, rank = node.inputs[0].name, len(box.shape)
+    given = node.attrs.get("pads") if len(node.inputs) < 2 else own.walk.value(node.inputs[1].name)
+    axes = own.walk.value(input_name(node, 3)) if input_name(node, 3) else np.arange(rank)
+    number = own.walk.value(input_name(node, 2)) if input_name(node, 2) else np.asarray(node.attrs.get("value", 0.0))
+    mode = str(node.attrs.get("mode", "constant"))
+    ends = None if given is None or axes is None else np.asarray(given).reshape(2, -1)
+    if ends is None or axes is None or number is None or mode != "constant" or (ends < 0).any():
+        raise own.refuse(node, "what it pads with is not fixed, or not one number")
+    widths = np.zeros((rank, 2), np.int64)
+    widths[axes % rank] = ends.T
+    shape = own.walk.shape(data)
+    numbers = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+    taken = np.pad(numbers, widths, constant_values=-1).ravel()[box.numbers]
+    if (taken < 0).all():
+        size = own.size(box)
+        alike = (1, *size[1:]) if size[0] == own.batch else size
+        return own.program.constant(np.full(alike, number, own.dtype(tensor)))
+    if (taken < 0).any():
+        raise own.refuse(node, "a part of the token is padding")
+    source, order = own.box_of(node, taken, data)
+    return own.rearranged(node, (yield data, source), order, own.size(box))
+
+
+def scatter(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
+    """Of what elements are put into, or of what is put there, whichever the token is made of alone.
+
+    PyTorch writes ``scores[:, :, 1:, 1:] += positions`` so (MViT), which leaves a class token's as they were.
+    """
+    data, places, updates = (read.name for read in node.inputs[:3])
+    if str(node.attrs.get("reduction", "none")) != "none" or not own.walk.is_fixed(places):
+        raise own.refuse(node, "it adds up what it scatters, or the image decides where")
+    shapes = [own.walk.shape(name) for name in (data, updates)]
+    counts = [math.prod(shape) for shape in shapes]
+    numbers = np.arange(sum(counts), dtype=np.int64)
+    feeds = {data: numbers[: counts[0]].reshape(shapes[0]), updates: numbers[counts[0] :].reshape(shapes[1])}
+    try:
+        (moved, *_) = own.walk.run_node(node, feeds)
+    except ModelError as error:
+        raise own.refuse(node, f"which elements it takes could not be found: {error}") from error
+    taken = moved.ravel()[box.numbers]
+    put = taken >= counts[0]
+    if put.any() and not put.all():
+        raise own.refuse(node, "it puts a part of the token in place of others")
+    name, offset = (updates, counts[0]) if put.any() else (data, 0)
+    source, order = own.box_of(node, taken - offset, name)
+    return own.rearranged(node, (yield name, source), order, own.size(box))

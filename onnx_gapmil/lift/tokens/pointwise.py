@@ -120,9 +120,38 @@ def reduce(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         else:
             own_axes.append(next(places))
     source = type(box)(shape, tuple(own_axes))
+    if axes == [0] and shape[0] > 1 and node.op in LINEAR_REDUCTIONS:
+        return (yield from _added_up(own, node, source, own.size(box)))
     row = yield data, source
     rows = [row, *(read.name for read in node.inputs[1:])]
     return own.emit(node, rows, own.size(box), tensor, bends=node.op not in LINEAR_REDUCTIONS)
+
+
+def _added_up(own: Unrolling, node: gs.Node, source: Box, size: tuple[int, ...]) -> Making:
+    """A sum or mean over tensors that were stacked before the images: of each its own row, and all of them added.
+
+    timm's parallel blocks stack what several branches make, and add it up.
+    """
+    data = node.inputs[0].name
+    apart = any(own.walk.tells_images_apart(data, axis) for axis in range(1, len(source.shape)))
+    if own.batch > 1 and (not apart or own.walk.tells_images_apart(data, 0)):
+        raise own.refuse(node, "it mixes the images of a batch")
+    total, program = "", own.program
+
+    def made(op: str, one: str, two: str) -> str:
+        frozen = own.is_frozen(one) and own.is_frozen(two)
+        return program.node(op, [one, two], size, own.dtype(data), frozen=frozen, name=node.name or "")
+
+    for place in source.kept[0]:
+        row = yield data, source.replaced(0, source.shape[0], (place,))
+        # A token's start is there once for all images.
+        alike = math.prod(own.shape(row)) < math.prod(size)
+        laid = (1, *size[1:]) if alike else size
+        row = row if own.shape(row) == laid else own.reshaped(row, laid)
+        total = made("Add", total, row) if total else row
+    if node.op == "ReduceMean":
+        total = made("Mul", total, program.constant(np.asarray(1 / source.shape[0], own.dtype(data))))
+    return total
 
 
 def mean_channels(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:

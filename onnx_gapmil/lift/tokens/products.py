@@ -110,6 +110,47 @@ def product_of_einsum(own: Unrolling, node: gs.Node) -> Product:
     return found
 
 
+@dataclass(frozen=True)
+class Context:
+    """A product of keys and values that sums over tokens, ``K^T V``.
+
+    Attributes:
+        keys: the vendor's tensor and its letters.
+        values: the same.
+        along: the letter of the tokens.
+        factor: of the product.
+    """
+
+    keys: tuple[str, str]
+    values: tuple[str, str]
+    along: str
+    factor: float
+
+
+def context_of(own: Unrolling, product: Product) -> Context | None:
+    """The product of keys and values that a product's second factor is; None where it is none."""
+    name, axes = product.names[1], product.labels[1]
+    maker = own.walk.graph.producer(name)
+    if maker is None or maker.op not in ("Einsum", "FusedMatMul", "MatMul"):
+        return None
+    inner = product_of_einsum(own, maker) if maker.op == "Einsum" else product_of_matrices(own, maker)
+    spare = next(letter for letter in string.ascii_letters if letter not in product.output + "".join(product.labels))
+    if len(inner.summed) != 1 or len(inner.output) != len(axes) or any(map(own.walk.is_fixed, inner.names)):
+        return None
+    renamed = dict(zip(inner.output, axes, strict=True)) | {inner.summed: spare}
+    both = [
+        (each, "".join(renamed[letter] for letter in own_axes))
+        for each, own_axes in zip(inner.names, inner.labels, strict=True)
+    ]
+    if not all(own.walk.holds_places(each, own_axes.index(spare)) for each, own_axes in both):
+        return None
+    # The queries are multiplied with the keys' channels.
+    both.sort(key=lambda factor: product.summed not in factor[1])
+    (_, keys), (_, values) = both
+    fits = set(product.summed) <= set(keys) and set(product.free(1)) <= set(values)
+    return Context(both[0], both[1], spare, inner.factor) if fits else None
+
+
 def picked(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
     """Elements of a row, the same of each image; some of them several times perhaps.
 
@@ -154,6 +195,16 @@ def order_of(axes: str, dims: Sequence[int], wanted: str, sizes: dict[str, int])
     shape = iter(numbers.shape)
     numbers = numbers.reshape([next(shape) if letter in left else 1 for letter in wanted])
     return np.broadcast_to(numbers, [sizes[letter] for letter in wanted]).ravel()
+
+
+def in_order(
+    own: Unrolling, node: gs.Node, row: str, at: tuple[str, tuple[int, ...]], wanted: str, sizes: dict[str, int]
+) -> str:
+    """A row with its letters in another order; itself where that is no other."""
+    order = order_of(*at, wanted, sizes)
+    if np.array_equal(order, np.arange(math.prod(at[1]))):
+        return row
+    return picked(own, node, row, order, (own.batch, order.size // own.batch))
 
 
 def sizes_of(own: Unrolling, product: Product, box: Box) -> dict[str, int]:

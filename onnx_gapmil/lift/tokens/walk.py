@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.graph.ancestors import ancestors
 from onnx_gapmil.lift.lifting import Lifting
 from onnx_gapmil.lift.tokens.program import ATTEND, TokenGraph
+from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from onnx_gapmil.lift.coordinates.looks import Looks
+    from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Rule
     from onnx_gapmil.lift.tokens.modes import ClassTokenMode
     from onnx_gapmil.lift.tokens.program import Program
@@ -70,10 +72,19 @@ class TokenWalk(Lifting):
         """Whether a tensor exists in no file, but in the token's program alone."""
         return self.program.holds(tensor)
 
-    def lift_rows(self, row: str) -> None:
-        """Lift all that a row is made of, first things first: the stack is as deep as one operator then."""
+    def lift_rows(self, row: str) -> Lifted:
+        """Lift a row by all that it is made of, first things first: the stack is as deep as one operator then.
+
+        Raises:
+            HeadRefused: it has no lift; of several rows that have none, what was met first.
+        """
         frozen = self.program.frozen
         needed = set(ancestors(self.graph, row, lambda node, read: node.op == ATTEND or read in frozen))
+        refused: Refusal | None = None
         for name in self.program.rows:
-            if name in needed and name not in frozen:
-                self.try_lift(name)
+            found = self.try_lift(name) if name in needed and name not in frozen else None
+            refused = found if refused is None and isinstance(found, Refusal) else refused
+        lifted = self.try_lift(row)
+        if isinstance(lifted, Refusal):
+            raise HeadRefused(refused or lifted)
+        return lifted
