@@ -103,6 +103,31 @@ def test_grid_is_the_decomposition(spelling: str, mode: ClassTokenMode) -> None:
         assert np.abs(mine - theirs).max() <= 3e-5 * np.abs(theirs).max()
 
 
+QUANTIZED: dict[str, dict[str, Any]] = {
+    "letters": {"integers": "uint8", "einsum": PLAIN, "batch": 1},
+    "shared keys": {"integers": "int8", "heads": 4, "shared": 2},
+    "registers behind": {"integers": "int8", "registers": 2, "order": BEHIND},
+}
+
+
+@pytest.mark.parametrize(("spelling", "mode"), _both(list(QUANTIZED)))
+def test_quantized_spellings(spelling: str, mode: ClassTokenMode) -> None:
+    vit = Spelled(**QUANTIZED[spelling])
+    got, expected = answers(vit, mode)
+    assert vit.margin > 5e-5  # of a step: no number is rounded the other way in float32
+    for mine, theirs in zip(got, expected, strict=True):
+        assert np.abs(mine - theirs).max() <= 1e-4 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize(
+    "given", [{"repeats": "standard", "mask": "truth"}, {"einsum": PLAIN, "heads": 4, "shared": 2}]
+)
+def test_half_precision(given: dict[str, Any]) -> None:
+    got, expected = answers(Spelled(half=True, **given), "direct")
+    for mine, theirs in zip(got, expected, strict=True):
+        assert np.abs(mine - theirs).max() <= 2e-2 * np.abs(theirs).max()
+
+
 def _mean_of_two(vit: Vit, *, spelled: str) -> onnx.ModelProto:
     """A head on the mean of the class token and a distillation token, the second of all."""
     model = vit.model()

@@ -178,7 +178,7 @@ class _Writer(Writer):
             return self.node(
                 "Add", self._by_letters(brought, own.dense[1], weight, "hdc"), self.weight(f"out_bias{layer}")
             )
-        laid = self.node("Reshape", brought, self.ints(0, 0, own.width))
+        laid = self.pair(self.node("Reshape", brought, self.ints(0, 0, own.width)))
         return self._dense(laid, f"out{layer}", f"out_bias{layer}")
 
     def _product(self, one: str, two: str, equation: str, there: tuple[str, str], after: str) -> str:
@@ -216,7 +216,7 @@ class _Writer(Writer):
         own = self._own
         depth = own.width // own.heads
         weight, bias, heads = self._part(layer, place)
-        made = self.node("Add", self.node("MatMul", tokens, self.const(weight)), self.const(bias))
+        made = self.pair(self.node("Add", self.node("MatMul", tokens, self.const(weight)), self.const(bias)))
         laid = self.node("Reshape", made, self.ints(0, 0, heads, depth))
         laid = self.node("Transpose", laid, perm=[0, 2, 1, 3])
         if heads == own.heads or own.repeats == "broadcast":
