@@ -73,6 +73,7 @@ BRANCHES: dict[str, dict[str, Any]] = {
 }
 LINEAR: dict[str, dict[str, Any]] = {
     "CoaT's": {"linear": True},
+    "divided": {"linear": True, "divided": True},
     "by letters": {"linear": True, "einsum": ("bhje,bhjd->bhde", "bhie,bhde->bhid"), "heads": 4},
 }
 SPELLINGS = {

@@ -32,6 +32,7 @@ class Spelled(Vit):
         mask: ``where``, ``infinite``, ``truth``, ``causal``, ``keys`` or ``shapes``; ``scattered``, a bias
             on the scores of patches alone; "" for what `masked` says.
         linear: keys sum to 1 over the tokens, and queries are multiplied with what keys and values make together.
+        divided: of these the exponentials, and what they make is divided by what the weights add up to.
         stacked: branches and what they are added to are stacked before the images, and added up.
     """
 
@@ -42,6 +43,7 @@ class Spelled(Vit):
     repeats: str = "expand"
     mask: str = ""
     linear: bool = False
+    divided: bool = False
     stacked: bool = False
 
     def __post_init__(self) -> None:
@@ -82,6 +84,9 @@ class Spelled(Vit):
         self.weights[f"mask{layer}"] = np.where(shown, 0, hidden).astype(np.float32)
 
     def _weighed(self, query: np.ndarray, key: np.ndarray, layer: int) -> np.ndarray:
+        if self.linear and self.divided:
+            weights = np.exp(query) @ np.exp(key).transpose(0, 2, 1)
+            return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
         if self.linear:
             return np.asarray(query @ softmax(key, axis=1).transpose(0, 2, 1))
         return super()._weighed(query, key, layer)
@@ -273,13 +278,17 @@ class _Writer(Writer):
     def _linear(self, query: str, key: str, value: str, layer: int) -> str:
         """CoaT's: what keys and values make of all tokens, and then the queries; what it pads with adds nothing."""
         own = self._own
-        key = self.node("Softmax", key, axis=2)
+        key = self.node("Exp", key) if own.divided else self.node("Softmax", key, axis=2)
+        query = self.node("Exp", query) if own.divided else query
         if own.einsum:
             context = self.node("Einsum", key, value, equation=own.einsum[0])
             brought = self.node("Einsum", query, context, equation=own.einsum[1])
         else:
             context = self.node("MatMul", self.node("Transpose", key, perm=[0, 1, 3, 2]), value)
             brought = self.node("MatMul", query, context)
+        if own.divided:
+            each = self.node("Mul", query, self.node("ReduceSum", key, self.ints(2), keepdims=1))
+            brought = self.node("Div", brought, self.node("ReduceSum", each, self.ints(3), keepdims=1))
         patches = self.node("Slice", query, self.ints(1), self.ints(own.tokens), self.ints(2))
         patches = self.node("Mul", patches, self.const(0.0))
         brought = self.node("Add", brought, self.node("Pad", patches, self.ints(0, 0, 1, 0, 0, 0, 0, 0)))

@@ -71,7 +71,9 @@ def bends(own: Unrolling, op: str, rows: list[str]) -> bool:
     if op == "Mul":
         return len(wide) > 1
     if op == "Div":
-        return rows[1] in wide or (rows[1] in imaged and own.is_same_for_all(rows[0]))
+        # By one number for all channels of a head: what a linear attention's weights add up to.
+        by_channel = rows[1] in wide and own.shape(rows[1])[-1] != 1
+        return by_channel or (rows[1] in imaged and own.is_same_for_all(rows[0]))
     return rows[0] in imaged
 
 
