@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.tokens.products import picked
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -194,24 +196,4 @@ def part_of(own: Unrolling, node: gs.Node, row: str, part: Box, whole: Box) -> s
     order = np.searchsorted(whole.numbers.ravel(), part.numbers.ravel())
     if part.count == whole.count:
         return row
-    return _cut(own, node, row, order, own.size(part))
-
-
-def _cut(own: Unrolling, node: gs.Node, row: str, order: np.ndarray, size: tuple[int, ...]) -> str:
-    """Some elements of a row, the same of each image.
-
-    Args:
-        own: the unrolling.
-        node: whose they are.
-        row: the row.
-        order: their places in it.
-        size: of the result.
-    """
-    batch = own.batch
-    count, kept = int(np.prod(own.shape(row))) // batch, order.size // batch
-    places = order.reshape(batch, kept)
-    if not np.array_equal(places, places[0] + count * np.arange(batch)[:, None]):
-        raise own.refuse(node, "it takes other channels of each image")
-    flat = own.reshaped(row, (batch, count))
-    picks = own.program.constant(places[0].astype(np.int64))
-    return own.reshaped(own.moved_row("Gather", [flat, picks], (batch, kept), axis=1), size)
+    return picked(own, node, row, order, own.size(part))

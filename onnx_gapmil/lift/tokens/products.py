@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.coordinates.contractions import letters
+from onnx_gapmil.lift.verdict import HeadRefused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +134,10 @@ def context_of(own: Unrolling, product: Product) -> Context | None:
     maker = own.walk.graph.producer(name)
     if maker is None or maker.op not in ("Einsum", "FusedMatMul", "MatMul"):
         return None
-    inner = product_of_einsum(own, maker) if maker.op == "Einsum" else product_of_matrices(own, maker)
+    try:
+        inner = product_of_einsum(own, maker) if maker.op == "Einsum" else product_of_matrices(own, maker)
+    except HeadRefused:
+        return None  # a layer like any other
     spare = next(letter for letter in string.ascii_letters if letter not in product.output + "".join(product.labels))
     if len(inner.summed) != 1 or len(inner.output) != len(axes) or any(map(own.walk.is_fixed, inner.names)):
         return None
@@ -147,7 +151,11 @@ def context_of(own: Unrolling, product: Product) -> Context | None:
     # The queries are multiplied with the keys' channels.
     both.sort(key=lambda factor: product.summed not in factor[1])
     (_, keys), (_, values) = both
-    fits = set(product.summed) <= set(keys) and set(product.free(1)) <= set(values)
+    fits = set(keys) == {*product.shared, *product.summed, spare} and set(values) == {
+        *product.shared,
+        *product.free(1),
+        spare,
+    }
     return Context(both[0], both[1], spare, inner.factor) if fits else None
 
 
