@@ -70,6 +70,7 @@ MASKS: dict[str, dict[str, Any]] = {
 BRANCHES: dict[str, dict[str, Any]] = {
     "stacked": {"stacked": True},
     "stacked, one image": {"stacked": True, "batch": 1},
+    "normalized head by head": {"head_norm": True},
 }
 LINEAR: dict[str, dict[str, Any]] = {
     "CoaT's": {"linear": True},

@@ -34,6 +34,7 @@ class Spelled(Vit):
         linear: keys sum to 1 over the tokens, and queries are multiplied with what keys and values make together.
         divided: of these the exponentials, and what they make is divided by what the weights add up to.
         stacked: branches and what they are added to are stacked before the images, and added up.
+        head_norm: what each head brought is divided by its own size, spelled out.
     """
 
     order: tuple[int, ...] = ()
@@ -45,6 +46,7 @@ class Spelled(Vit):
     linear: bool = False
     divided: bool = False
     stacked: bool = False
+    head_norm: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +92,14 @@ class Spelled(Vit):
         if self.linear:
             return np.asarray(query @ softmax(key, axis=1).transpose(0, 2, 1))
         return super()._weighed(query, key, layer)
+
+    def _by_heads(self, branch: np.ndarray, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self.head_norm:
+            return branch, each
+        heads = branch.reshape(len(branch), self.heads, -1)
+        factor = 1 / np.sqrt((heads**2).mean(axis=-1, keepdims=True) + 1e-5)
+        own = each.reshape(heads.shape) * factor[0]
+        return (heads * factor).reshape(branch.shape), own.reshape(each.shape)
 
     def filed(self, array: np.ndarray, *axes: int) -> np.ndarray:
         """An array of tokens in the file's order."""
@@ -183,6 +193,10 @@ class _Writer(Writer):
             return self.node(
                 "Add", self._by_letters(brought, own.dense[1], weight, "hdc"), self.weight(f"out_bias{layer}")
             )
+        if own.head_norm:
+            square = self.node("ReduceMean", self.node("Mul", brought, brought), self.ints(3), keepdims=1)
+            size = self.node("Sqrt", self.node("Add", square, self.const(1e-5)))
+            brought = self.node("Mul", brought, self.node("Reciprocal", size))
         laid = self.pair(self.node("Reshape", brought, self.ints(0, 0, own.width)))
         return self._dense(laid, f"out{layer}", f"out_bias{layer}")
 

@@ -190,6 +190,7 @@ class Vit:
         first = 1 + self.registers
         branch = (weights @ value).transpose(1, 0, 2).reshape(len(tokens), -1)
         each = (weights[:, 0, :, None] * value).transpose(1, 0, 2).reshape(len(tokens), -1)
+        branch, each = self._by_heads(branch, each)
         branch, brought, other = self._input(branch, each[first:], each[:first].sum(axis=0))
         return self._static(branch @ out + bias, brought @ out, other @ out + bias)
 
@@ -197,6 +198,10 @@ class Vit:
         """How much each token takes of each, head by head."""
         scores = query @ key.transpose(0, 2, 1)
         return softmax(scores + self._wide[f"mask{layer}"] if self.masked else scores, axis=-1)
+
+    def _by_heads(self, branch: np.ndarray, each: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What heads make of what they brought, of all tokens and of what each brought the first."""
+        return branch, each
 
     def _mlp(
         self, inner: np.ndarray, cell: np.ndarray, alike: np.ndarray, layer: int

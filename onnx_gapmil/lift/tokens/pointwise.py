@@ -61,21 +61,21 @@ def _is_one_number(own: Unrolling, row: str) -> bool:
 def bends(own: Unrolling, op: str, rows: list[str]) -> bool:
     """Whether an elementwise operator is no linear function of what it is made of, with norms kept at their size.
 
-    A factor that depends on the image is a norm where it is one number for each token, else a gate; spelled out, GELU
-    is one, of which all but the factor itself may be kept already.
+    A factor that depends on the image is a norm where it is one number for each token, or for all channels of a head
+    (DiffTransformer's norms, what the weights of a linear attention add up to), else a gate; spelled out, GELU is one,
+    of which all but the factor itself may be kept already.
     """
     if op in SUMS:
         return False
     if op not in PRODUCTS:
         return True
     imaged = [row for row in rows if not own.is_same_for_all(row)]
-    wide = [row for row in imaged if not _is_one_number(own, row)]
+    channels = max(own.shape(row)[-1:] for row in rows if row)
+    wide = [row for row in imaged if not _is_one_number(own, row) and own.shape(row)[-1:] == channels]
     if op == "Mul":
         return len(wide) > 1
     if op == "Div":
-        # By one number for all channels of a head: what a linear attention's weights add up to.
-        by_channel = rows[1] in wide and own.shape(rows[1])[-1] != 1
-        return by_channel or (rows[1] in imaged and own.is_same_for_all(rows[0]))
+        return rows[1] in wide or (rows[1] in imaged and own.is_same_for_all(rows[0]))
     return rows[0] in imaged
 
 
