@@ -105,9 +105,20 @@ def _origins(walk: Lifting, tensor: str, stop: frozenset[str] = frozenset()) -> 
         maker = walk.graph.producer(name)
         if maker is None:
             inputs.add(name)
-        else:
-            random = random or walk.graph.random_operator(maker)
+        elif not random and not _standardizes(walk, maker):
+            random = walk.graph.random_operator(maker)
     return frozenset(inputs), random
+
+
+def _standardizes(walk: Lifting, node: gs.Node) -> bool:
+    """Whether it is a BatchNormalization of weights, which mixes no images in training mode either.
+
+    PyTorch's legacy exporter spells a StdConv2d so (BiT, the stems of hybrid transformers).
+    """
+    if node.op != "BatchNormalization":
+        return False
+    made = ancestors(walk.graph, node.inputs[0].name, lambda _node, _read: False)
+    return all(walk.graph.producer(name) is not None or name in walk.graph.constants for name in made)
 
 
 def unpooled(walk: Lifting, tensor: str) -> Refusal | None:

@@ -71,6 +71,8 @@ BRANCHES: dict[str, dict[str, Any]] = {
     "stacked": {"stacked": True},
     "stacked, one image": {"stacked": True, "batch": 1},
     "normalized head by head": {"head_norm": True},
+    "fixed numbers beside them": {"beside": True},
+    "fixed numbers beside them, three images": {"beside": True, "batch": 3},
 }
 LINEAR: dict[str, dict[str, Any]] = {
     "CoaT's": {"linear": True},
@@ -128,6 +130,34 @@ def test_half_precision(given: dict[str, Any]) -> None:
     got, expected = answers(Spelled(half=True, **given), "direct")
     for mine, theirs in zip(got, expected, strict=True):
         assert np.abs(mine - theirs).max() <= 2e-2 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("mode", ["direct", "through"])
+def test_weights_that_a_normalization_standardizes_are_no_random_numbers(mode: ClassTokenMode) -> None:
+    """PyTorch's legacy exporter spells a StdConv2d's weights as a BatchNormalization in training mode."""
+    vit = Vit(layers=1)
+    raw = vit.weights["patches"]
+    flat = raw.reshape(1, vit.width, -1)
+    standard = (flat - flat.mean(axis=2, keepdims=True)) / np.sqrt(flat.var(axis=2, keepdims=True) + 1e-5)
+    vit.weights["patches"] = standard.reshape(raw.shape).astype(np.float32)
+    model = vit.model()
+    kept = [tensor for tensor in model.graph.initializer if tensor.name != "patches"]
+    numbers = {"raw": flat, "one": np.ones(vit.width, np.float32), "nought": np.zeros(vit.width, np.float32)}
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in numbers.items())
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(raw.shape), "as before"))
+    made = ["standard", "mean", "variance"]
+    given = ["raw", "one", "nought", "nought", "one"]
+    model.graph.node.insert(0, onnx.helper.make_node("BatchNormalization", given, made, training_mode=1))
+    model.graph.node.insert(1, onnx.helper.make_node("Reshape", ["standard", "as before"], ["patches"]))
+    head = (found := rewrite_model(model, class_token=mode)).heads[0]
+    assert head.grid is not None
+    data = images(vit)
+    # Folded, as deployed: unfolded, ONNX Runtime's kernel standardizes otherwise.
+    (grid,) = run(found, data, head.grid, optimize=True)
+    expected = vit.run(data, mode)[1]
+    assert np.abs(grid - expected).max() <= 3e-5 * np.abs(expected).max()
 
 
 def _mean_of_two(vit: Vit, *, spelled: str) -> onnx.ModelProto:

@@ -35,6 +35,7 @@ class Spelled(Vit):
         divided: of these the exponentials, and what they make is divided by what the weights add up to.
         stacked: branches and what they are added to are stacked before the images, and added up.
         head_norm: what each head brought is divided by its own size, spelled out.
+        beside: fixed numbers stand beside what an attention brought, before the layer behind it.
     """
 
     order: tuple[int, ...] = ()
@@ -47,6 +48,7 @@ class Spelled(Vit):
     divided: bool = False
     stacked: bool = False
     head_norm: bool = False
+    beside: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,7 +200,20 @@ class _Writer(Writer):
             size = self.node("Sqrt", self.node("Add", square, self.const(1e-5)))
             brought = self.node("Mul", brought, self.node("Reciprocal", size))
         laid = self.pair(self.node("Reshape", brought, self.ints(0, 0, own.width)))
-        return self._dense(laid, f"out{layer}", f"out_bias{layer}")
+        return self._beside(laid, layer) if own.beside else self._dense(laid, f"out{layer}", f"out_bias{layer}")
+
+    def _beside(self, brought: str, layer: int) -> str:
+        """A layer on fixed numbers, too, once for each token and image, whose part its bias takes off again."""
+        own = self._own
+        generator = np.random.default_rng(layer)
+        numbers, more = generator.standard_normal((1, 1, 3)), generator.standard_normal((3, own.width))
+        numbers, more = numbers.astype(np.float32), more.astype(np.float32)
+        ahead = self.node("Slice", self.node("Shape", brought), self.ints(0), self.ints(2), self.ints(0))
+        size = self.node("Concat", ahead, self.ints(3), axis=0)
+        joined = self.node("Concat", brought, self.node("Expand", self.const(numbers), size), axis=2)
+        weight = self.const(np.concatenate([own.weights[f"out{layer}"], more]))
+        bias = own.weights[f"out_bias{layer}"] - (numbers @ more)[0, 0]
+        return self.node("Add", self.node("MatMul", joined, weight), self.const(bias))
 
     def _product(self, one: str, two: str, equation: str, there: tuple[str, str], after: str) -> str:
         """An Einsum of tensors that lie in other orders, or the MatMul that it is."""

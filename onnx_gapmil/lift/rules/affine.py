@@ -138,12 +138,27 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
 
 def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
     """Several pooled tensors one behind the other along an axis."""
-    first = walk.lift(node.inputs[0].name)
-    parts = align(node, walk, [first, *(lift_companion(node, walk, tensor.name) for tensor in node.inputs[1:])])
+    names = [tensor.name for tensor in node.inputs]
+    moving = [name for name in names if not walk.is_fixed(name)] or names
+    lifted = [walk.lift(moving[0]), *(lift_companion(node, walk, name) for name in moving[1:])]
+    found = dict(zip(moving, align(node, walk, lifted), strict=False))
+    first = found[moving[0]]
+    parts = [found[name] if name in found else _fixed_beside(walk, name, first) for name in names]
     join = side_by_side(node, walk, parts, axis)
     detail = f"{len(parts)} pooled tensors side by side"
     name = join.laid(walk, [part.name for part in join.parts])
     return walk.result(node, name, list(join.parts), "affine", detail, batch_axis=join.batch_axis)
+
+
+def _fixed_beside(walk: Lifting, tensor: str, like: Lifted) -> Lifted:
+    """A fixed tensor beside a lift: the same numbers in every cell of the lift's grid."""
+    build, shape = walk.build, walk.shape(tensor)
+    channels = math.prod(shape) // like.batch
+    extents = build.node("Shape", [like.name])
+    ends = [build.node("Gather", [extents, build.ints(axes)], axis=0) for axes in ([0], [2, 3])]
+    size = build.node("Concat", [ends[0], build.ints([channels]), ends[1]], axis=0)
+    name = build.node("Expand", [walk.per_cell(tensor, shape, like.batch_axis, shape=shape), size])
+    return replace(like, name=name, channels=channels, shape=shape, rounding=None, quantization=None)
 
 
 @dataclass(frozen=True)

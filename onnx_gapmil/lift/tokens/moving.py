@@ -65,7 +65,32 @@ def join(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:
         if inside.size:
             parts.append((yield read.name, box.replaced(axis, extent, tuple(inside.tolist()))))
         start += extent
-    return parts[0] if len(parts) == 1 else own.emit(node, parts, own.size(box), tensor)
+    if len(parts) == 1:
+        return parts[0]
+    return own.emit(node, _for_each_image(own, parts), own.size(box), tensor)
+
+
+def _for_each_image(own: Unrolling, parts: list[str]) -> list[str]:
+    """Rows that stand side by side: what is there once for all images is repeated for each, as Concat does not.
+
+    A block that joins an MLP's channels with an attention's meets a token's start so (timm's DiffParallelScalingBlock).
+    """
+    program = own.program
+    imaged = next((part for part in parts if own.shape(part)[:1] == (own.batch,)), None)
+    if own.batch == 1 or imaged is None:
+        return parts
+    made, numbers = [], np.dtype(np.int64)
+    for part in parts:
+        shape = own.shape(part)
+        if shape[:1] != (1,):
+            made.append(part)
+            continue
+        first, rest = (program.constant(np.asarray(each, np.int64)) for each in ([0], shape[1:]))
+        extents = program.node("Shape", [imaged], (len(own.shape(imaged)),), numbers, frozen=True)
+        images = program.node("Gather", [extents, first], (1,), numbers, frozen=True, axis=0)
+        size = program.node("Concat", [images, rest], (len(shape),), numbers, frozen=True, axis=0)
+        made.append(program.node("Expand", [part, size], (own.batch, *shape[1:]), own.dtype(part), frozen=True))
+    return made
 
 
 def pad(own: Unrolling, node: gs.Node, tensor: str, box: Box) -> Making:

@@ -40,7 +40,10 @@ def placeless_part(build: GraphBuilder, trace: Trace, lifted: Lifted, placed: Ma
     for node in build.needed_nodes([lifted.name]):
         names = [str(tensor.name) for tensor in node.inputs]
         out = str(node.outputs[0].name)
-        if out in instead or not any(name in instead for name in names):
+        if node.op == "Expand" and _spreads(node, tensors, math.prod(lifted.size)):
+            instead[out] = _expanded(build, lifted, names[0], [tensors.shapes[out][1], 1, 1])
+            continue
+        if node.op == "Shape" or out in instead or not any(name in instead for name in names):
             continue
         if _is_pooled(node, tensors):
             continue  # a value that is kept
@@ -65,8 +68,18 @@ def _for_each_image(build: GraphBuilder, lifted: Lifted, part: str, shape: list[
     """What is the same for all images, once for each: (N, *shape) of a constant (1, *shape); else the tensor itself."""
     if lifted.batch == 1 or not build.is_constant(part):
         return part
+    return _expanded(build, lifted, part, shape)
+
+
+def _expanded(build: GraphBuilder, lifted: Lifted, part: str, shape: list[int]) -> str:
     images = build.node("Gather", [build.node("Shape", [lifted.name]), build.ints([0])], axis=0)
     return build.node("Expand", [part, build.node("Concat", [images, build.ints(shape)], axis=0)])
+
+
+def _spreads(node: gs.Node, tensors: Tensors, cells: int) -> bool:
+    """Whether a node puts the same numbers into every cell."""
+    before, after = (tensors.shapes.get(str(end[0].name), ()) for end in (node.inputs, node.outputs))
+    return len(after) == 4 and math.prod(after[2:]) == cells > math.prod(before[2:])
 
 
 def _is_pooled(node: gs.Node, tensors: Tensors) -> bool:

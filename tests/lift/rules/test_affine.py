@@ -61,6 +61,12 @@ def after_pool(body: str, *, opset: int = 17, batch: str = "N", pool: str = POOL
             id="split_and_concat_swapped",
         ),
         pytest.param(
+            "n = Shape<start=0, end=1>(f)\n s = Concat<axis=0>(n, two)\n k = Expand(own, s)\n"
+            " j = Concat<axis=1>(k, f)\n y = Gemm<transB=1>(j, w)",
+            {"w": weights(5, 8), "two": ints(2), "own": weights(1, 2, seed=5)},
+            id="fixed_numbers_beside",
+        ),
+        pytest.param(
             "r = Reshape(f, s)\n m = ReduceMean<axes=[1], keepdims=0>(r)\n y = Gemm<transB=1>(m, w)",
             {"w": weights(5, 3), "s": ints(0, 2, 3)},
             id="mean_over_channel_groups",
