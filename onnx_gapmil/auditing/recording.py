@@ -16,7 +16,9 @@ from onnx_gapmil.data import check_sample, read_mask
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import shared
 from onnx_gapmil.metrics import measure_image
-from onnx_gapmil.metrics.accuracy import label_ranks
+from onnx_gapmil.metrics.accuracy import first_classes, label_ranks
+from onnx_gapmil.metrics.image_cells import ImageCells
+from onnx_gapmil.metrics.pooled_ranks import pooled_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,19 +108,19 @@ def _record(
 ) -> ImageRecord:
     height, width = photo.geometry.image_size
     checked = check_sample(sample, (height, width))
-    scores, cells = with_two_classes(logits), with_two_classes(grid)
-    if not (np.isfinite(scores).all() and np.isfinite(cells).all()):
+    scores = with_two_classes(logits)
+    # Thresholds are taken off in float64.
+    values = with_two_classes(grid) if reading.multi_label or len(grid) == 1 else grid
+    if not (np.isfinite(scores).all() and np.isfinite(values).all()):
         raise DataError(f"{sample.name}: the model's answer is not finite (overflow or NaN).")
     probabilities = activate(scores, "sigmoid" if reading.multi_label else "softmax")
-    above, above_cells = reading.above(scores), reading.above(cells)
-    order = np.argsort(-above, kind="stable")[:_TOP]
-    pooled = reading.by_each_aggregator(above_cells)
-    ranks = label_ranks(np.stack(list(pooled.values())), checked.labels)
-    aggregated = dict(zip(pooled, ranks, strict=True))
-    answered = answered_by(reading, scores, cells, judged)
+    above, cells = reading.above(scores), ImageCells(reading.above(values))
+    order = first_classes(above, _TOP)
+    aggregated = _ranks(cells, reading, checked.labels)
+    answered = answered_by(reading, scores, values, judged)
     if mean is not None:
         by_mean = with_two_classes(mean)
-        aggregated["mean"] = label_ranks(reading.above(by_mean), checked.labels)
+        aggregated["mean"] = tuple(label_ranks(reading.above(by_mean), checked.labels).tolist())
         if answered is not None and "mean" in answered.pooled:
             answered = replace(answered, pooled={**answered.pooled, "mean": tuple(by_mean[list(judged)].tolist())})
     mask = read_mask(checked.mask, (height, width)) if checked.mask is not None else None
@@ -126,10 +128,10 @@ def _record(
         image=sample.name,
         size=(width, height),
         top=tuple((int(index), float(probabilities[index])) for index in order),
-        aggregators={name: shared(tuple(each.tolist())) for name, each in aggregated.items()},
+        aggregators={name: shared(ranks) for name, ranks in aggregated.items()},
         measures=measure_image(
             above,
-            above_cells,
+            cells,
             labels=checked.labels,
             geometry=photo.geometry.of_cells(places, (grid.shape[1], grid.shape[2])),
             boxes=checked.boxes,
@@ -141,3 +143,12 @@ def _record(
         ),
         answered=answered,
     )
+
+
+def _ranks(cells: ImageCells, reading: Reading, labels: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """By aggregator, the rank of each label."""
+    if not reading.multi_label:
+        return pooled_ranks(cells, labels)
+    pooled = reading.by_each_aggregator(cells.grid)
+    ranks = label_ranks(np.stack(list(pooled.values())), labels)
+    return {name: tuple(own.tolist()) for name, own in zip(pooled, ranks, strict=True)}

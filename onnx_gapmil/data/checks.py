@@ -35,8 +35,11 @@ def check_sample(sample: Sample, size: tuple[int, int]) -> Sample:
         if problem:
             which = f"box {index + 1} of {len(sample.boxes)}" if len(sample.boxes) > 1 else "its box"
             raise DataError(f"{sample.name}: {which}: {problem}.")
-    boxes = tuple(replace(box, box=_clipped(box.box, size)) for box in sample.boxes)
-    return sample if boxes == sample.boxes else replace(sample, boxes=boxes)
+    clipped = [_clipped(box.box, size) for box in sample.boxes]
+    if all(edges == box.box for edges, box in zip(clipped, sample.boxes, strict=True)):
+        return sample
+    boxes = tuple(replace(box, box=edges) for box, edges in zip(sample.boxes, clipped, strict=True))
+    return replace(sample, boxes=boxes)
 
 
 def box_problem(box: Corners, size: tuple[int, int]) -> str:

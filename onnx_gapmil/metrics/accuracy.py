@@ -49,6 +49,20 @@ def _raw_ranks(scores: npt.NDArray[Any], classes: npt.NDArray[np.intp]) -> npt.N
     return ranks
 
 
+def first_classes(scores: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """The classes of the highest scores, best first and of equal ones the lower class first; all are not sorted.
+
+    Args:
+        scores: (K,).
+        count: how many, K at the most.
+    """
+    if len(scores) > 4 * count:
+        lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+        among = np.flatnonzero(scores >= lowest)
+        return among[np.argsort(-scores[among], kind="stable")[:count]]
+    return np.argsort(-scores, kind="stable")[:count]
+
+
 def accuracy(ranks: Iterable[Sequence[int]], k: int) -> float:
     """The share of images of which a label is among the first k; each item is one image's ranks.
 

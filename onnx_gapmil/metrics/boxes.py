@@ -25,6 +25,7 @@ _LEVELS = (THRESHOLDS * 255).astype(int).tolist()
 _NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
 Flags = npt.NDArray[np.bool_]
 Boxes = npt.NDArray[np.int64]
+Corners = Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,11 @@ def box_hits(score_map: npt.NDArray[np.float32], boxes: Boxes, *, answered: bool
         answered: whether the image's answer is a class of the object.
     """
     best, by_largest = _fits(score_map, boxes)
-    centred = intersection_over_union(_centred_boxes(), boxes).max(axis=1)
-    return BoxHits(_digits(best), _digits(centred), _packed(by_largest), answered)
+    centred = intersection_over_union(_CENTRED, boxes).max(axis=1)
+    least = np.array(IOUS)[:, None]
+    flags = np.concatenate([best >= least, centred >= least, by_largest[None]])
+    texts = [packed.tobytes().hex() for packed in np.packbits(flags, axis=1)]
+    return BoxHits(tuple(texts[:3]), tuple(texts[3:6]), texts[6], answered)
 
 
 def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray[np.float64], Flags]:
@@ -78,11 +82,13 @@ def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray
     if not image.any():  # a flat class is above no threshold, for which the source has the box (0, 0, 0, 0)
         return alone, alone >= IOU
     peaks, euler = _pieces(score_map, image)
-    known: dict[int, Sequence[Any]] = {}
+    objects, places = boxes.tolist(), around.tolist()
+    known: dict[int, tuple[Sequence[Any], list[Corners]]] = {}
 
-    def contours_at(place: int) -> Sequence[Any]:
+    def contours_at(place: int) -> tuple[Sequence[Any], list[Corners]]:
         if place not in known:
-            known[place] = _contours(image, _LEVELS[place], around[place])
+            contours = _contours(image, _LEVELS[place], places[place])
+            known[place] = contours, list(map(cv2.boundingRect, contours))
         return known[place]
 
     begun = np.cumsum(peaks[::-1])[::-1].tolist()
@@ -90,28 +96,29 @@ def _fits(score_map: npt.NDArray[np.float32], boxes: Boxes) -> tuple[npt.NDArray
     while lowest < end:
         middle = (lowest + end) // 2
         one = begun[middle] == 1 and euler[middle] == 1
-        if one or (_covered(_boxes_of(contours_at(middle)), boxes) >= IOUS[0]).any():
+        if one or any(_covers(found, each) for found in contours_at(middle)[1] for each in objects):
             lowest = middle + 1
         else:
             end = middle
     best = np.where(np.arange(len(_LEVELS)) < end, alone, 0.0)
     by_largest = best >= IOU
-    found: list[tuple[int, Sequence[Any]]] = []
     pieces = sum(peaks[end:])  # at the most, above the next threshold
+    open_places: list[int] = []
     for place in range(end - 1, -1, -1):
         pieces += peaks[place]
         if not (pieces == 1 and euler[place] == 1):
-            contours = contours_at(place)
-            pieces = (len(contours) + euler[place]) // 2  # contours are pieces and holes
-            found.append((place, contours))
-    if found:
-        fits = intersection_over_union(_boxes_of([each for _, some in found for each in some]), boxes).max(axis=1)
-        start = 0
-        for place, contours in found:
-            own = fits[start : start + len(contours)]
-            start += len(contours)
-            best[place] = own.max()
-            by_largest[place] = best[place] >= IOU and own[_largest(contours)] >= IOU
+            open_places.append(place)
+            pieces = (len(contours_at(place)[0]) + euler[place]) // 2  # contours are pieces and holes
+    if open_places:
+        found = [contours_at(place) for place in open_places]
+        fits = intersection_over_union(_boxes_of([each for _, own in found for each in own]), boxes).max(axis=1)
+        ends = np.cumsum([len(own) for _, own in found])
+        best[open_places] = np.maximum.reduceat(fits, [0, *ends[:-1]])
+        for place, (contours, own), last in zip(open_places, found, ends, strict=True):
+            if best[place] >= IOU:
+                by_largest[place] = len(own) < 2 or fits[last - len(own) + _largest(contours)] >= IOU
+            else:
+                by_largest[place] = False
     return best, by_largest
 
 
@@ -123,17 +130,32 @@ def _covered(some: Boxes, boxes: Boxes) -> npt.NDArray[np.float64]:
     return most
 
 
+def _covers(found: Corners, box: Corners) -> bool:
+    """Whether so much of a box may lie in the one of a contour that they can reach the lowest of `IOUS`.
+
+    Args:
+        found: x, y, width and height of the contour's.
+        box: x0, y0, x1, y1.
+    """
+    x, y, width, height = found
+    across = min(x + width, SIDE - 1, box[2]) - max(x, box[0]) + 1
+    down = min(y + height, SIDE - 1, box[3]) - max(y, box[1]) + 1
+    whole = (box[2] - box[0] + 1) * (box[3] - box[1] + 1)
+    return across > 0 and down > 0 and across * down / whole >= IOUS[0]
+
+
 def _boxes_around(image: npt.NDArray[np.uint8]) -> Boxes:
     """For each threshold the box around all that is above it; (0, 0, 0, 0) where nothing is."""
-    levels = np.array(_LEVELS, dtype=np.uint8)[:, None]
+    levels = np.array(_LEVELS, dtype=np.uint8)
     low, high = [], []
     for axis in (0, 1):
-        above = image.max(axis=axis) > levels
-        found = above.any(axis=1)
-        low.append(np.where(found, above.argmax(axis=1), 0))
-        high.append(np.where(found, SIDE - 1 - above[:, ::-1].argmax(axis=1), 0))
+        highest = image.max(axis=axis)
+        # How many columns or rows from an end on are above no level.
+        low.append(np.maximum.accumulate(highest).searchsorted(levels, side="right"))
+        high.append(SIDE - 1 - np.maximum.accumulate(highest[::-1]).searchsorted(levels, side="right"))
     boxes = np.stack([*low, *high], axis=1).astype(np.int64)
-    boxes[:, 2:] = np.where(found[:, None], np.minimum(boxes[:, 2:] + 1, SIDE - 1), 0)
+    boxes[:, 2:] = np.minimum(boxes[:, 2:] + 1, SIDE - 1)
+    boxes[low[0] == SIDE] = 0
     return boxes
 
 
@@ -162,16 +184,17 @@ def _above(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return left
 
 
-def _contours(image: npt.NDArray[np.uint8], level: int, around: npt.NDArray[np.int64]) -> Sequence[Any]:
+def _contours(image: npt.NDArray[np.uint8], level: int, around: Sequence[int]) -> Sequence[Any]:
     """The contours of what is above a level, which lies in the box ``around``."""
-    x0, y0, x1, y1 = around.tolist()
+    x0, y0, x1, y1 = around
     cut = cv2.threshold(image[y0 : y1 + 1, x0 : x1 + 1], level, 255, cv2.THRESH_BINARY)[1]
     contours: Sequence[Any] = cv2.findContours(cut, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))[0]
     return contours
 
 
-def _boxes_of(contours: Sequence[Any]) -> Boxes:
-    boxes = np.array([cv2.boundingRect(contour) for contour in contours], dtype=np.int64)
+def _boxes_of(found: Sequence[Corners]) -> Boxes:
+    """(n, 4), of the x, y, width and height of contours."""
+    boxes = np.array(found, dtype=np.int64)
     boxes[:, 2:] = np.minimum(boxes[:, :2] + boxes[:, 2:], SIDE - 1)
     return boxes
 
@@ -200,12 +223,7 @@ def _centred_boxes() -> Boxes:
     return np.stack([low, low, high, high], axis=1).astype(np.int64)
 
 
-def _digits(best: npt.NDArray[np.float64]) -> tuple[str, ...]:
-    return tuple(_packed(best >= iou) for iou in IOUS)
-
-
-def _packed(flags: Flags) -> str:
-    return np.packbits(flags).tobytes().hex()
+_CENTRED = _centred_boxes()
 
 
 def thresholds_of(texts: Sequence[Sequence[str]]) -> Flags:

@@ -66,15 +66,14 @@ def error_cause(
 
 
 def lost_margin(
-    cells: npt.NDArray[np.float64], label: int, prediction: int, foreground: npt.NDArray[np.bool_]
+    label: npt.NDArray[np.float64], prediction: npt.NDArray[np.float64], foreground: npt.NDArray[np.bool_]
 ) -> Margin:
     """Where the true class lost against the predicted one.
 
     Args:
-        cells: (cells, K).
-        label: the true class; of several, the one that scored highest.
-        prediction: the image's top-1 class.
+        label: (cells,), the logits of the true class; of several, of the one that scored highest.
+        prediction: (cells,), those of the image's top-1 class.
         foreground: (cells,).
     """
-    difference = (cells[:, label] - cells[:, prediction]) / len(cells)
+    difference = (label - prediction) / len(label)
     return Margin(float(difference[foreground].sum()), float(difference[~foreground].sum()))

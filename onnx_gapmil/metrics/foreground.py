@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.cells import winners_along
 
 Cells = npt.NDArray[np.float64]
+Logits = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def cells_first(grid: npt.ArrayLike) -> Cells:
 
 
 def foreground_recovery(
-    cells: Cells,
+    cells: Logits,
     labels: Sequence[int],
     foreground: npt.NDArray[np.bool_],
     allowed: npt.NDArray[np.bool_] | None = None,
@@ -58,7 +60,7 @@ def foreground_recovery(
     """Measure one image.
 
     Args:
-        cells: (cells, K), from `cells_first`.
+        cells: (cells, K), of any real type.
         labels: the L true classes.
         foreground: of ``cells`` elements in any shape, true for foreground; at least one is.
         allowed: (L, cells), which labels count in which foreground cell; all by default.
@@ -83,7 +85,7 @@ def foreground_recovery(
 
 
 def best_ranks(
-    cells: Cells, labels: Sequence[int], allowed: npt.NDArray[np.bool_] | None = None
+    cells: Logits, labels: Sequence[int], allowed: npt.NDArray[np.bool_] | None = None
 ) -> npt.NDArray[np.intp]:
     """(cells,): how many classes come before the best of some labels in each cell; K where none is allowed there.
 
@@ -101,9 +103,10 @@ def best_ranks(
         scores = np.where(allowed[order].T, scores, -np.inf)
     best = scores.argmax(axis=1)
     own = np.take_along_axis(scores, best[:, None], axis=1)
-    before = np.count_nonzero(cells > own, axis=1)
-    ties = (cells == own) & (np.arange(cells.shape[1]) < ascending[best][:, None])
-    ranks: npt.NDArray[np.intp] = before + np.count_nonzero(ties, axis=1)
+    ranks: npt.NDArray[np.intp] = np.count_nonzero(cells > own, axis=1)
+    equal = cells == own
+    if np.count_nonzero(equal) > np.count_nonzero(own > -np.inf):  # more than the best labels themselves
+        ranks += np.count_nonzero(equal & (np.arange(cells.shape[1]) < ascending[best][:, None]), axis=1)
     return ranks
 
 

@@ -7,13 +7,13 @@ together here and not by whoever wants one of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.activation import activate
-from onnx_gapmil.aggregate.cells import winners_along
 from onnx_gapmil.data.slices import object_share
 from onnx_gapmil.files.memory import shared
 from onnx_gapmil.images.geometry import Geometry
@@ -24,7 +24,8 @@ from onnx_gapmil.metrics.calibration import brier_score, log_loss
 from onnx_gapmil.metrics.causes import Cause, Margin, error_cause, lost_margin
 from onnx_gapmil.metrics.control import rank_matched_control
 from onnx_gapmil.metrics.edges import Edges, edge_artefacts
-from onnx_gapmil.metrics.foreground import Recovery, cells_first, foreground_recovery, right_cells
+from onnx_gapmil.metrics.foreground import Recovery, foreground_recovery, right_cells
+from onnx_gapmil.metrics.image_cells import ImageCells
 from onnx_gapmil.metrics.overlap import (
     HALF,
     ObjectBox,
@@ -33,7 +34,7 @@ from onnx_gapmil.metrics.overlap import (
     cell_overlaps,
     foreground_cells,
 )
-from onnx_gapmil.metrics.pointing import Pointing, best_cell, best_cells, centre_in_boxes, centre_in_mask, touches
+from onnx_gapmil.metrics.pointing import Pointing, best_cells, centre_in_boxes, centre_in_mask, touches
 from onnx_gapmil.metrics.pxap import PixelScores, pixel_scores
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
 from onnx_gapmil.metrics.several import Several, several_objects
@@ -107,8 +108,7 @@ class _Scene:
     """One image with what several parts need."""
 
     logits: Array
-    grid: Array
-    cells: Array
+    cells: ImageCells
     winners: npt.NDArray[np.intp]
     labels: tuple[int, ...]
     prediction: int
@@ -121,12 +121,12 @@ class _Scene:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.grid.shape[1], self.grid.shape[2]
+        return self.cells.shape
 
 
 def measure_image(
     logits: npt.ArrayLike,
-    grid: npt.ArrayLike,
+    grid: npt.ArrayLike | ImageCells,
     *,
     labels: Sequence[int],
     geometry: Geometry,
@@ -142,7 +142,7 @@ def measure_image(
 
     Args:
         logits: (K,), finite, K at least 2.
-        grid: (K, H, W), finite.
+        grid: (K, H, W), finite; or its cells, where they are at hand.
         labels: the true classes, at least one; of a multi-label head there may be none.
         geometry: where the network's input lies in the photo.
         boxes: of objects; those whose classes hold no label count for `several` alone.
@@ -158,17 +158,13 @@ def measure_image(
     Raises:
         InputError: the mask has not the size of the photo.
     """
-    values = np.asarray(grid, dtype=np.float64)
+    cells = ImageCells.of(grid)
     scores = np.asarray(logits, dtype=np.float64)
     chances = activate(scores, "softmax") if probabilities is None else np.asarray(probabilities, dtype=np.float64)
-    cells = cells_first(values)
-    winners = winners_along(cells, 1)
-    if multi_label:
-        winners = np.where(cells.max(axis=1) > 0.0, winners, -1)
+    winners = np.where(cells.highest > 0.0, cells.winners, -1) if multi_label else cells.winners
     targets = targets_of(boxes, labels)
     scene = _Scene(
         logits=scores,
-        grid=values,
         cells=cells,
         winners=winners,
         labels=tuple(int(label) for label in labels),
@@ -180,54 +176,57 @@ def measure_image(
         mask=mask,
         multi_label=multi_label,
     )
-    whole = _image_level(scene, chances)
+    # The parts are put together once: to replace fields of so large a record again and again takes its time.
+    parts = _image_level(scene, chances)
     if ladder and not multi_label and len(scene.labels) == 1:
-        whole = replace(whole, nll_ladder=likelihood_ladder(scores, scene.labels[0]))
-    return _by_place(scene, whole, localization) if arranged else whole
+        parts["nll_ladder"] = likelihood_ladder(scores, scene.labels[0])
+    if arranged:
+        parts |= _by_place(scene, localization)
+    return ImageMeasures(**parts)
 
 
-def _image_level(scene: _Scene, chances: Array) -> ImageMeasures:
+def _image_level(scene: _Scene, chances: Array) -> dict[str, Any]:
     ranks = tuple(label_ranks(scene.logits, scene.labels).tolist())
     alone = scene.labels[0] if len(scene.labels) == 1 else None
-    return ImageMeasures(
-        labels=scene.labels,
-        prediction=scene.prediction,
-        right=min(ranks) < 1 if ranks else bool(scene.logits.max() <= 0.0),
-        ranks=ranks,
-        confidence=float(min(max(chances[scene.prediction], 0.0), 1.0)),
-        nll=log_loss(chances, alone) if alone is not None else None,
-        brier=brier_score(chances, alone) if alone is not None else None,
-        label_probability=float(min(max(chances[list(scene.labels)].sum(), 0.0), 1.0)),
-        label_cells=int(np.isin(scene.winners, scene.labels).sum()),
-        object_share=object_share(
+    return {
+        "labels": scene.labels,
+        "prediction": scene.prediction,
+        "right": min(ranks) < 1 if ranks else bool(scene.logits.max() <= 0.0),
+        "ranks": ranks,
+        "confidence": float(min(max(chances[scene.prediction], 0.0), 1.0)),
+        "nll": log_loss(chances, alone) if alone is not None else None,
+        "brier": brier_score(chances, alone) if alone is not None else None,
+        "label_probability": float(min(max(chances[list(scene.labels)].sum(), 0.0), 1.0)),
+        "label_cells": sum(int(np.count_nonzero(scene.winners == label)) for label in set(scene.labels)),
+        "object_share": object_share(
             scene.geometry.image_size[::-1],
             [box for target in scene.named for box in target.boxes],
             float(scene.mask.mean()) if scene.mask is not None else None,
         ),
-    )
+    }
 
 
-def _by_place(scene: _Scene, whole: ImageMeasures, localization: bool) -> ImageMeasures:
-    means = scene.cells.mean(axis=1)
+def _by_place(scene: _Scene, localization: bool) -> dict[str, Any]:
+    centred = scene.cells.values.astype(np.float64)
+    means = centred.mean(axis=1)
     # What is added to all logits of a cell changes no softmax; a sigmoid speaks for its class above its threshold.
     level = np.zeros_like(means) if scene.multi_label else means
-    speaking = above_mean(scene.cells[:, scene.prediction], level)
+    own = scene.cells.of_class(scene.prediction)
+    speaking = above_mean(own, level)
     won = scene.winners == scene.prediction
-    centred = scene.cells - means[:, None]
+    centred -= means[:, None]
     energy = np.einsum("pk,pk->p", centred, centred)
-    best = best_cell(scene.cells, scene.prediction)
-    found = replace(
-        _on_objects(scene, whole, speaking, won),
-        edges=edge_artefacts(speaking, won, energy, best, scene.shape, scene.geometry),
-        several=several_objects(scene.logits, scene.winners, scene.targets, scene.geometry, scene.shape),
-    )
-    if not localization:
-        return found
-    return replace(found, localization=_box_hits(scene) or None, pxap=_pixel_scores(scene))
+    best = int(own.argmax())
+    found = _on_objects(scene, speaking, won)
+    found["edges"] = edge_artefacts(speaking, won, energy, best, scene.shape, scene.geometry)
+    found["several"] = several_objects(scene.logits, scene.winners, scene.targets, scene.geometry, scene.shape)
+    if localization:
+        found |= {"localization": _box_hits(scene) or None, "pxap": _pixel_scores(scene)}
+    return found
 
 
-def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags) -> ImageMeasures:
-    """Adds what needs to know where the objects of the labels are."""
+def _on_objects(scene: _Scene, speaking: Array, won: Flags) -> dict[str, Any]:
+    """What needs to know where the objects of the labels are; nothing where nobody says so."""
     overlaps = [cell_overlaps(target.boxes, scene.geometry, scene.shape).max(axis=0) for target in scene.named]
     if scene.mask is not None and scene.labels:
         highest = overlap = cell_overlap_of_mask(scene.mask, scene.geometry, scene.shape)
@@ -235,32 +234,30 @@ def _on_objects(scene: _Scene, whole: ImageMeasures, speaking: Array, won: Flags
         highest = np.max(overlaps, axis=0)
         overlap = cell_overlap([box for target in scene.named for box in target.boxes], scene.geometry, scene.shape)
     else:
-        return whole
+        return {}
     chosen = foreground_cells(highest)
     if chosen is None:
-        return whole
+        return {}
     foreground = chosen.ravel()
     truths, allowed = _true_classes(scene, overlaps)
-    found = replace(
-        whole,
-        foreground_cells=shared(tuple(np.flatnonzero(foreground).tolist())),
-        foreground=foreground_recovery(scene.cells, truths, foreground, allowed, scene.winners),
-        background=background_reliance(speaking, won, overlap, foreground, scene.geometry),
-        pointing=_pointing(scene, overlaps, overlap),
-    )
+    found = {
+        "foreground_cells": shared(tuple(np.flatnonzero(foreground).tolist())),
+        "foreground": foreground_recovery(scene.cells.values, truths, foreground, allowed, scene.winners),
+        "background": background_reliance(speaking, won, overlap, foreground, scene.geometry),
+        "pointing": _pointing(scene, overlaps, overlap),
+    }
     if scene.prediction in scene.labels:
         return found
     right = right_cells(scene.winners, truths, foreground, allowed)
     cause = error_cause(scene.winners, scene.prediction, right, foreground)
     label = _best_label(scene)
     present = {*scene.present, *scene.labels, scene.prediction}
-    return replace(
-        found,
-        cause=cause,
-        recoverable=cause != "absent",
-        control=rank_matched_control(scene.logits, label, scene.winners, foreground, present),
-        margin=lost_margin(scene.cells, label, scene.prediction, foreground),
-    )
+    return found | {
+        "cause": cause,
+        "recoverable": cause != "absent",
+        "control": rank_matched_control(scene.logits, label, scene.winners, foreground, present),
+        "margin": lost_margin(scene.cells.of_class(label), scene.cells.of_class(scene.prediction), foreground),
+    }
 
 
 def _best_label(scene: _Scene) -> int:
@@ -295,7 +292,7 @@ def _true_classes(scene: _Scene, overlaps: Sequence[Array]) -> tuple[tuple[int, 
 def _pointing(scene: _Scene, overlaps: Sequence[Array], mask_overlap: Array) -> Pointing:
     """One game for each kind of object that the network sees; of a mask without boxes, one."""
     games = [
-        (touches(best_cells(scene.cells, target.representative(scene.logits)), overlap), target)
+        (touches(best_cells(scene.cells.values, target.representative(scene.logits)), overlap), target)
         for target, overlap in zip(scene.named, overlaps, strict=True)
         if overlap.any()
     ]
@@ -303,7 +300,7 @@ def _pointing(scene: _Scene, overlaps: Sequence[Array], mask_overlap: Array) -> 
         hits = sum(hit for hit, _ in games)
         centre = sum(centre_in_boxes(target.boxes, scene.geometry) for _, target in games)
         return Pointing(len(games), hits, centre)
-    hit = touches(best_cells(scene.cells, _best_label(scene)), mask_overlap)
+    hit = touches(best_cells(scene.cells.values, _best_label(scene)), mask_overlap)
     return Pointing(1, int(hit), int(scene.mask is not None and centre_in_mask(scene.mask)))
 
 
@@ -313,7 +310,7 @@ def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
     for target in scene.named:
         boxes = boxes_on_map(target.boxes, scene.geometry)
         if len(boxes):
-            own = score_map(scene.grid[target.representative(scene.logits)])
+            own = score_map(scene.cells.grid[target.representative(scene.logits)])
             found.append(box_hits(own, boxes, answered=scene.prediction in target.classes))
     return tuple(found)
 
@@ -321,4 +318,4 @@ def _box_hits(scene: _Scene) -> tuple[BoxHits, ...]:
 def _pixel_scores(scene: _Scene) -> PixelScores | None:
     if scene.mask is None or not scene.labels:
         return None
-    return pixel_scores(score_map(scene.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))
+    return pixel_scores(score_map(scene.cells.grid[_best_label(scene)]), mask_on_map(scene.mask, scene.geometry))

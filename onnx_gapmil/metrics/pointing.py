@@ -11,6 +11,7 @@ lies in a box. A model earns what it has above that.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +39,12 @@ class Pointing:
         return self.hits == self.games
 
 
-def best_cell(cells: npt.NDArray[np.float64], label: int) -> int:
+def best_cell(cells: npt.NDArray[Any], label: int) -> int:
     """Flat index of the highest cell of a class, the first in reading order among equal ones; cells are (cells, K)."""
     return int(cells[:, label].argmax())
 
 
-def best_cells(cells: npt.NDArray[np.float64], label: int) -> npt.NDArray[np.intp]:
+def best_cells(cells: npt.NDArray[Any], label: int) -> npt.NDArray[np.intp]:
     """Flat indices of the highest cells of a class: one, or those that are equal; cells are (cells, K)."""
     own = cells[:, label]
     return np.flatnonzero(own == own.max())

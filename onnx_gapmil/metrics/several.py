@@ -62,6 +62,8 @@ def several_objects(
     Returns:
         None for a photo with less than two kinds of objects that the network sees.
     """
+    if len(targets) < 2:
+        return None
     seen = []
     for target in targets:
         chosen = foreground_cells(cell_overlaps(target.boxes, geometry, grid_shape).max(axis=0))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
-from onnx_gapmil.metrics.accuracy import accuracy, label_ranks, macro_accuracy
+from onnx_gapmil.metrics.accuracy import accuracy, first_classes, label_ranks, macro_accuracy
 
 # Few values, so that ties are frequent.
 scores_with_ties = hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.just(9)), elements=st.integers(-2, 2))
@@ -76,3 +76,9 @@ def test_no_images_have_no_accuracy():
         accuracy([], 1)
     with pytest.raises(ValueError, match="no images"):
         macro_accuracy([], [], 1)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(3, 60), st.integers(1, 3))
+def test_first_classes_are_those_of_a_stable_sort(seed, classes, count):
+    scores = np.random.default_rng(seed).integers(-4, 5, size=classes).astype(float)  # ties are frequent
+    np.testing.assert_array_equal(first_classes(scores, count), np.argsort(-scores, kind="stable")[:count])

@@ -48,6 +48,6 @@ def test_margin_is_the_difference_of_the_logits(seed):
     cells = rng.normal(size=(12, 5))
     inside = rng.random(12) < 0.5
     logits = cells.mean(axis=0)
-    margin = lost_margin(cells, 1, 4, inside)
+    margin = lost_margin(cells[:, 1], cells[:, 4], inside)
     assert margin.foreground + margin.background == pytest.approx(logits[1] - logits[4], abs=1e-12)
     assert margin.foreground == pytest.approx(sum(cells[p, 1] - cells[p, 4] for p in range(12) if inside[p]) / 12)
