@@ -54,7 +54,7 @@ class Measured:
     stitch: int
     grid: tuple[int, int]
     folder: str
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
     note: str = ""
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
 from onnx_gapmil.auditing.preparation import AUTO
-from onnx_gapmil.auditing.records import ImageRecord, measured
+from onnx_gapmil.auditing.records import ImageRecord
 from onnx_gapmil.data import check_sample
 from onnx_gapmil.files.blob import Blob
 from onnx_gapmil.files.serial import FLAT
@@ -25,7 +25,7 @@ from onnx_gapmil.running.pipeline import iterate_batches
 from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.preparation import Request
@@ -121,7 +121,7 @@ class Gallery:
     images: tuple[GalleryImage, ...]
 
 
-def choose(records: tuple[Record, ...], most: int, suspects: Sequence[int] = ()) -> list[int]:
+def choose(records: Sequence[Record], most: int, suspects: Sequence[int] = ()) -> list[int]:
     """Choose images, the most telling first: causes of errors in turn, then right answers.
 
     A fifth of the places is kept for right answers, and another for suspect labels, if there are so many.
@@ -179,9 +179,9 @@ def build_gallery(run: Run, most: int, standing: Standing, classes: int | None =
         standing: where its images stand among all.
         classes: of each image whose maps are kept; see `telling_classes`.
     """
-    marks = _marks(run.records, standing)
     places = [place for place, record in enumerate(run.records) if isinstance(record, ImageRecord)]
     chosen = choose(run.records, most, [places[suspect] for suspect in standing.suspects or ()])
+    marks = _marks(places, standing, set(chosen))
     samples = [run.prepared.samples[place] for place in chosen]
     images: list[GalleryImage] = []
     batches = iterate_batches(
@@ -215,7 +215,7 @@ def build_gallery(run: Run, most: int, standing: Standing, classes: int | None =
                     classes,
                 )
             )
-    total = len(measured(run.records))
+    total = len(places)
     shown = f"The {len(images):,} most telling of {count(total, 'image')}; --gallery N shows more."
     note = "" if len(images) == total else shown
     return Gallery(total, len(images), note, tuple(images))
@@ -238,13 +238,19 @@ class _Marks:
     suspect: bool
 
 
-def _marks(records: tuple[Record, ...], standing: Standing) -> dict[int, _Marks]:
-    """The marks of each image that was measured, by its place among the records."""
-    places = [place for place, record in enumerate(records) if isinstance(record, ImageRecord)]
+def _marks(places: Sequence[int], standing: Standing, chosen: Collection[int]) -> dict[int, _Marks]:
+    """The marks of chosen images, by their place among the records.
+
+    Args:
+        places: of all that were measured.
+        standing: where these stand.
+        chosen: places among the records.
+    """
     suspects = set(standing.suspects or ())
     return {
         place: _Marks(tuple(f"{column}={value}" for column, value in slices.items()), among in suspects)
         for among, (place, slices) in enumerate(zip(places, standing.slices.by_image(len(places)), strict=True))
+        if place in chosen
     }
 
 

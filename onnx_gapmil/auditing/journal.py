@@ -22,6 +22,7 @@ from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.checked_lines import checked_line, content_of
 from onnx_gapmil.files.identity import FileIdentity
 from onnx_gapmil.files.json_text import json_text
+from onnx_gapmil.files.packed import PackedBatches
 from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.writing import open_to_append, whole_file, write_whole
 from onnx_gapmil.images.preprocess import Preprocess
@@ -143,7 +144,7 @@ class FoundRun(Generic[S, R]):
     """
 
     settings: S
-    batches: tuple[tuple[R, ...], ...]
+    batches: PackedBatches[R]
     files: tuple[tuple[FileIdentity, ...], ...] = ()
     samples: tuple[tuple[str, ...], ...] = ()
 
@@ -175,7 +176,7 @@ class BatchJournal(Generic[S, R]):
         try:
             settings = from_json(self._kind, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
             batches, files = self._whole_batches()
-            return FoundRun(settings, tuple(batches), tuple(files), self._samples())
+            return FoundRun(settings, batches, tuple(files), self._samples())
         except (ValueError, InputError, RecursionError) as error:
             raise InputError(
                 f"{self.folder} is not the journal of {self._what} ({error}). Choose another folder, or begin anew "
@@ -261,10 +262,10 @@ class BatchJournal(Generic[S, R]):
     ) -> None:
         self.close()
 
-    def _whole_batches(self) -> tuple[list[tuple[R, ...]], list[tuple[FileIdentity, ...]]]:
+    def _whole_batches(self) -> tuple[PackedBatches[R], list[tuple[FileIdentity, ...]]]:
         """The batches whose lines can be read; others are measured again."""
         path = self.folder / _BATCHES
-        batches: list[tuple[R, ...]] = []
+        batches: PackedBatches[R] = PackedBatches()
         files: list[tuple[FileIdentity, ...]] = []
         starts: list[int] = []
         start = 0

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.multi_label import judged_classes
 from onnx_gapmil.auditing.recording import record_batch
-from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.records import Failure, measured
 from onnx_gapmil.auditing.resuming import earlier_batches, measured_files
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.identity import identify
+from onnx_gapmil.files.packed import PlacedBatches
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import iterate_batches, ordered_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from onnx_gapmil.auditing.journal import Found, Journal
     from onnx_gapmil.auditing.preparation import PreparedData, Request
@@ -56,7 +57,7 @@ class Measured:
     """
 
     prepared: PreparedData
-    batches: Mapping[int, tuple[Record, ...]]
+    batches: PlacedBatches[Record]
     images: int
     failed: int
 
@@ -75,20 +76,20 @@ class Run:
     request: Request
     classifier: Classifier
     prepared: PreparedData
-    records: tuple[Record, ...]
+    records: Sequence[Record]
 
 
-def run_of(request: Request, classifier: Classifier, measured: Measured) -> Run:
+def run_of(request: Request, classifier: Classifier, found: Measured) -> Run:
     """A run of all batches.
 
     Raises:
         DataError: not one image could be measured.
     """
-    records = tuple(record for place in sorted(measured.batches) for record in measured.batches[place])
+    records = found.batches.records()
     first = records[0]
-    if isinstance(first, Failure) and measured.failed == len(records):
+    if isinstance(first, Failure) and found.failed == len(records):
         raise DataError(f"Not one of the {count(len(records), 'image')} could be measured. The first: {first.error}")
-    return Run(request, classifier, measured.prepared, records)
+    return Run(request, classifier, found.prepared, records)
 
 
 def measure(
@@ -121,31 +122,31 @@ def measure(
     """
     earlier = earlier_batches(request, classifier, journal, found, note, shard, given)
     prepared, batches = earlier.prepared, earlier.batches
-    failed = sum(map(failures, batches.values()))
-    done = sum(len(batch) for batch in batches.values())
+    known = batches.records()
+    failed, done = failures(known), len(known)
     own = earlier.places
     total = sum(len(earlier.of(place)) for place in own)
     announce(prepared, done, total)
     places = [place for place in own if place not in batches]
     parts = [earlier.of(place) for place in places]
-    measured = _measured(request, classifier, prepared, parts, earlier.size)
+    running = _measured(request, classifier, prepared, parts, earlier.size)
     try:
-        for place, (new, files) in zip(places, measured, strict=True):
+        for place, (new, files) in zip(places, running, strict=True):
             journal.add(new, files)
             if shard is None:
-                batches[place] = tuple(new)
+                batches.add(place, new)
             done += len(new)
             failed += failures(new)
             progress(Progress(done, total, failed))
     finally:
-        measured.close()
+        running.close()
         journal.close()
-    return Measured(prepared, batches if shard is None else {}, done, failed)
+    return Measured(prepared, batches if shard is None else PlacedBatches(), done, failed)
 
 
 def failures(records: Sequence[Record]) -> int:
     """How many images were kept out."""
-    return sum(isinstance(record, Failure) for record in records)
+    return len(records) - len(measured(records))
 
 
 def _measured(

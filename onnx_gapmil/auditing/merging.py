@@ -12,6 +12,7 @@ from onnx_gapmil.auditing.resuming import Earlier
 from onnx_gapmil.auditing.sharding import identity_of, request_of
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.packed import PlacedBatches
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.running.shards import MARK, require_division, require_same, unreadable
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from onnx_gapmil.auditing.records import Record
     from onnx_gapmil.auditing.summary import AuditSummary
     from onnx_gapmil.running.shards import FinishedShard
 
@@ -60,18 +60,17 @@ def merge_audit(
             raise unreadable(shards[0])
         prepared = prepare(classifier, request, found.settings.resolved)
         require_same(shards[0], identity_of(request, classifier, prepared))
-        whole = Earlier(prepared, {}, batch_size(classifier.session, request.batch))
-        batches: dict[int, tuple[Record, ...]] = {}
+        whole = Earlier(prepared, PlacedBatches(), batch_size(classifier.session, request.batch))
         for each in shards:
-            batches |= _batches(each, whole)
-        images, failed = sum(map(len, batches.values())), sum(map(failures, batches.values()))
-        measured = Measured(prepared, batches, images, failed)
+            _add_batches(each, whole)
+        records = whole.batches.records()
+        measured = Measured(prepared, whole.batches, len(records), failures(records))
         summary = write_results(run_of(request, classifier, measured), output, gallery, page_classes=page_classes)
     return summary, classifier.class_names.names or ()
 
 
-def _batches(shard: FinishedShard, whole: Earlier) -> dict[int, tuple[Record, ...]]:
-    """The records of a shard's batches, by place.
+def _add_batches(shard: FinishedShard, whole: Earlier) -> None:
+    """Put the records of a shard's batches to the whole.
 
     Raises:
         InputError: one is not there.
@@ -79,13 +78,11 @@ def _batches(shard: FinishedShard, whole: Earlier) -> dict[int, tuple[Record, ..
     found = Journal(shard.journal).find()
     if found is None:
         raise unreadable(shard)
-    wanted = list(Earlier(whole.prepared, {}, whole.size, shard.shard).places)
+    wanted = list(Earlier(whole.prepared, PlacedBatches(), whole.size, shard.shard).places)
     places = {tuple(sample.name for sample in whole.of(place)): place for place in wanted}
-    batches: dict[int, tuple[Record, ...]] = {}
     for batch in found.batches:
         place = places.get(tuple(record.image for record in batch))
         if place is not None:
-            batches[place] = batch
-    if len(batches) < len(wanted):
+            whole.batches.add(place, batch)
+    if not all(place in whole.batches for place in wanted):
         raise unreadable(shard)
-    return batches

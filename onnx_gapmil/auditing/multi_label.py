@@ -68,8 +68,12 @@ class MultiLabelRun:
 
     def __init__(self, reading: Reading, records: Sequence[ImageRecord], judged: Sequence[int], *, total: int) -> None:
         self._reading = reading
-        self._answered = [record.answered for record in records if record.answered is not None]
-        self._labels = [record.measures.labels for record in records]
+        self._answered: list[Answered] = []
+        self._labels: list[tuple[int, ...]] = []
+        for record in records if reading.multi_label else ():  # of another head nothing is kept here
+            self._labels.append(record.measures.labels)
+            if record.answered is not None:
+                self._answered.append(record.answered)
         seen = {label for own in self._labels for label in own}
         self._columns = [column for column, index in enumerate(judged) if index in seen]
         self._classes = [judged[column] for column in self._columns]

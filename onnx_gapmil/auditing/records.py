@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
+from onnx_gapmil.files.packed import Chosen, PackedRecords, itself
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.metrics import ImageMeasures
 from onnx_gapmil.metrics.multilabel import Answered
@@ -57,6 +59,14 @@ def read_record(value: object) -> Record:
     return from_json(Failure, value) if failed else from_json(ImageRecord, value)
 
 
-def measured(records: tuple[Record, ...]) -> tuple[ImageRecord, ...]:
+def measured(records: Sequence[Record]) -> Sequence[ImageRecord]:
     """Those that were not kept out."""
-    return tuple(record for record in records if isinstance(record, ImageRecord))
+    if isinstance(records, PackedRecords) and records.kinds <= {ImageRecord}:
+        return records
+    places = [place for place, record in enumerate(records) if isinstance(record, ImageRecord)]
+    return Chosen(records, places, itself)
+
+
+def measures_of(records: Sequence[ImageRecord], places: Sequence[int] | None = None) -> Sequence[ImageMeasures]:
+    """What was measured of each image, or of those in some places."""
+    return Chosen(records, places, attrgetter("measures"))

@@ -15,6 +15,7 @@ from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.identity import is_unchanged
 from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.files.packed import PlacedBatches
 from onnx_gapmil.files.urls import said
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
@@ -61,7 +62,7 @@ class Earlier:
     """
 
     prepared: PreparedData
-    batches: dict[int, tuple[Record, ...]]
+    batches: PlacedBatches[Record]
     size: int
     shard: Shard | None = None
 
@@ -199,14 +200,14 @@ def earlier_batches(
     prepared = given if given is not None else prepare(classifier, request)
     settings = Settings(identity(request, classifier), _decisions(prepared), None if shard is None else str(shard))
     journal.start(settings, [_entry(sample) for sample in prepared.samples])
-    return Earlier(prepared, {}, size, shard)
+    return Earlier(prepared, PlacedBatches(), size, shard)
 
 
 def _kept(
     prepared: PreparedData, found: Found, size: int, journal: Journal, note: Callable[[str], None], request: Request
 ) -> Earlier | None:
     """What still holds; None where the images that changed may have decided how all are read."""
-    earlier = Earlier(prepared, {}, size)
+    earlier = Earlier(prepared, PlacedBatches(found.batches), size)
     places = {tuple(sample.name for sample in earlier.of(place)): place for place in range(earlier.count)}
     kept: dict[int, int] = {}
     changed: list[str] = []
@@ -217,7 +218,7 @@ def _kept(
         moved = _moved(earlier.of(place), files)
         changed += moved
         if not moved:
-            earlier.batches[place] = batch
+            earlier.batches.put(place, line)
             kept[place] = line
     if changed:
         investigated = request.preprocess == AUTO or (

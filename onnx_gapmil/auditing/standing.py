@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.auditing.records import ImageRecord, measured
+from onnx_gapmil.auditing.records import ImageRecord, measured, measures_of
 from onnx_gapmil.data.slices import Slices, columns_of, slices_of
 from onnx_gapmil.metrics.intervals import is_at_chance
 from onnx_gapmil.metrics.suspects import suspect_images
@@ -54,7 +54,7 @@ def standing_of(run: Run) -> Standing:
     good = measured(run.records)
     slices = slices_of(columns, [record.image for record in good])
     labelled = [place for place, record in enumerate(good) if record.measures.labels]
-    images = [good[place].measures for place in labelled]
+    images = measures_of(good, labelled)
     # A model that guesses is sure of nothing: the fault is its preprocessing's or the class order's, not the labels'.
     guesses = not images or is_at_chance(sum(image.right for image in images), len(images), run.classifier.classes)
     # Of several classes in one image each is present by itself: what the rule asks, the class that wins, says nothing.

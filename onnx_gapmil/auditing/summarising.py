@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.aggregate import AGGREGATORS
 from onnx_gapmil.auditing.multi_label import MultiLabelRun, judged_classes
-from onnx_gapmil.auditing.records import Failure, measured
+from onnx_gapmil.auditing.records import Failure, measured, measures_of
 from onnx_gapmil.auditing.standing import standing_of
 from onnx_gapmil.auditing.summary import (
     MOST_SUSPECTS,
@@ -27,6 +27,7 @@ from onnx_gapmil.auditing.summary import (
     SuspectLabels,
 )
 from onnx_gapmil.data.slices import with_unjudged
+from onnx_gapmil.files.packed import Chosen, itself
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.graph.weights import weight_digests
 from onnx_gapmil.metrics import class_rows, summarise
@@ -39,7 +40,7 @@ from onnx_gapmil.metrics.swaps import LikelySwap, likely_swaps
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from onnx_gapmil.auditing.measuring import Run
     from onnx_gapmil.auditing.records import ImageRecord
@@ -60,12 +61,12 @@ def summarise_run(run: Run, standing: Standing | None = None) -> AuditSummary:
     labelled = [place for place, record in enumerate(good) if record.measures.labels]
     standing = (standing or standing_of(run)).among(labelled)
     slices = with_unjudged(standing.slices, (sample.columns for sample in run.prepared.data.samples))
-    images = [good[place].measures for place in labelled]
+    images = measures_of(good, labelled)
     means = Means()
     for name in AGGREGATORS:  # images without a label have no rank
         for key in ("top1", "top5", "macro_top1", "macro_top5"):
             means.count(f"aggregators.{name}.{key}", len(images))
-    suspects = _suspects(run, [good[place] for place in labelled], standing.suspects, means)
+    suspects = _suspects(run, Chosen(good, labelled, itself), standing.suspects, means)
     figures = summarise(images)
     several, intervals = _multi_label(run).figures()
     figures = replace(
@@ -111,8 +112,8 @@ def _multi_label(run: Run) -> MultiLabelRun:
 
 
 def _swaps(classifier: Classifier, images: Sequence[ImageMeasures]) -> tuple[LikelySwap, ...]:
-    labels, answers = [image.labels for image in images], [image.prediction for image in images]
-    return likely_swaps(labels, answers, classes=classifier.classes)
+    pairs = [(image.labels, image.prediction) for image in images]
+    return likely_swaps([own for own, _ in pairs], [answer for _, answer in pairs], classes=classifier.classes)
 
 
 def _conditions(run: Run) -> Conditions:
@@ -120,7 +121,7 @@ def _conditions(run: Run) -> Conditions:
 
     classifier, prepared = run.classifier, run.prepared
     good, several = measured(run.records), _multi_label(run)
-    labelled = tuple(record for record in good if record.measures.labels)
+    ranks = _Ranks.of(good)
     failures = tuple(record for record in run.records if isinstance(record, Failure))
     return Conditions(
         schema_version=SCHEMA_VERSION,
@@ -145,7 +146,7 @@ def _conditions(run: Run) -> Conditions:
         versions={"onnx-gapmil": __version__, "onnxruntime": onnxruntime.__version__, "numpy": np.__version__},
         size=None if classifier.rewrite.unchanged else classifier.rewrite.size,
         stitch=classifier.session.stitch,
-        aggregators={name: _aggregated(labelled, name, several) for name in AGGREGATORS},
+        aggregators={name: _aggregated(ranks, name, several) for name in AGGREGATORS},
     )
 
 
@@ -182,9 +183,26 @@ def _proof(classifier: Classifier) -> AuditedProof | None:
     return AuditedProof(sum=found, place=place, claim=proof.claim)
 
 
-def _aggregated(good: Sequence[ImageRecord], name: str, several: MultiLabelRun) -> AggregatorFigures:
-    ranks = [record.aggregators[name] for record in good]
-    labels = [record.measures.labels for record in good]
+@dataclass(frozen=True)
+class _Ranks:
+    """Of each image with a label, its labels, and by aggregator their ranks."""
+
+    labels: list[tuple[int, ...]]
+    by_aggregator: Mapping[str, list[tuple[int, ...]]]
+
+    @classmethod
+    def of(cls, good: Sequence[ImageRecord]) -> _Ranks:
+        found = cls([], {name: [] for name in AGGREGATORS})
+        for record in good:
+            if record.measures.labels:
+                found.labels.append(record.measures.labels)
+                for name, ranks in found.by_aggregator.items():
+                    ranks.append(record.aggregators[name])
+        return found
+
+
+def _aggregated(found: _Ranks, name: str, several: MultiLabelRun) -> AggregatorFigures:
+    labels, ranks = found.labels, found.by_aggregator[name]
     right = sum(min(each) < 1 for each in ranks)
     return AggregatorFigures(
         top1=accuracy(ranks, 1),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.files.packed import Chosen, itself
 from onnx_gapmil.metrics.accuracy import accuracy
 from onnx_gapmil.metrics.calibration import calibration
 from onnx_gapmil.metrics.figures import (
@@ -56,7 +57,7 @@ def figures_by_slice(
     return {
         column: {
             value: slice_figures(
-                [images[place] for place in places],
+                Chosen(images, places, itself),
                 boxes.of([index for place in places for index in objects[place]]) if boxes is not None else None,
                 None if suspect is None else [place in suspect for place in places],
             )

@@ -14,6 +14,7 @@ from onnx_gapmil.metrics.figures import (
     RecoveryFigures,
     WrongRecoveryFigures,
 )
+from onnx_gapmil.metrics.foreground import Recovery
 from onnx_gapmil.metrics.image import ImageMeasures
 from onnx_gapmil.metrics.means import Means, plain_mean
 
@@ -39,18 +40,20 @@ def _games(won: Iterable[tuple[int, int]]) -> list[bool]:
 
 def foreground_figures(images: Images, means: Means) -> ForegroundFigures | None:
     """Foreground recovery of right and wrong images, with the control of errors; None without a known object."""
-    right = _recovery([image for image in images if image.right], "right", means)
-    errors = [image for image in images if not image.right]
-    wrong = _beside_control(_recovery(errors, "wrong", means), errors, means)
+    right = _recovery([image.foreground for image in images if image.right], "right", means)
+    errors = [(image.foreground, image.control) for image in images if not image.right]
+    wrong = _beside_control(_recovery([each for each, _ in errors], "wrong", means), errors, means)
     return ForegroundFigures(right, wrong) if right.images or wrong.images else None
 
 
-def _beside_control(found: RecoveryFigures, errors: Images, means: Means) -> WrongRecoveryFigures:
+def _beside_control(
+    found: RecoveryFigures, errors: Sequence[tuple[Recovery | None, float | None]], means: Means
+) -> WrongRecoveryFigures:
     """The recovery of errors, and what classes that cannot know win in the same cells of the same images."""
     pairs = [
-        (float(image.foreground.any_top1), image.control)
-        for image in errors
-        if image.foreground is not None and image.control is not None
+        (float(foreground.any_top1), control)
+        for foreground, control in errors
+        if foreground is not None and control is not None
     ]
     return WrongRecoveryFigures(
         **vars(found),
@@ -59,9 +62,9 @@ def _beside_control(found: RecoveryFigures, errors: Images, means: Means) -> Wro
     )
 
 
-def _recovery(images: Images, kind: str, means: Means) -> RecoveryFigures:
+def _recovery(images: Sequence[Recovery | None], kind: str, means: Means) -> RecoveryFigures:
     """Means over images. An image without a background cell has none with the true class on top: it counts as 0."""
-    found = [image.foreground for image in images if image.foreground is not None]
+    found = [each for each in images if each is not None]
     name = f"foreground.{kind}."
     return RecoveryFigures(
         images=len(found),
@@ -77,15 +80,15 @@ def _recovery(images: Images, kind: str, means: Means) -> RecoveryFigures:
 
 def error_figures(images: Images, means: Means) -> tuple[Recoverable, ErrorCauses]:
     """Errors that a cell on the object knows better, and all by their cause."""
-    wrong = [image for image in images if image.cause is not None]
-    causes = [image.cause for image in wrong]
-    margins = [image.margin for image in wrong if image.margin is not None]
+    wrong = [(image.cause, image.margin, bool(image.recoverable)) for image in images if image.cause is not None]
+    causes = [cause for cause, _, _ in wrong]
+    margins = [margin for _, margin, _ in wrong if margin is not None]
     for cause in CAUSES:  # counts, and not shares: an interval of the share says nothing of them
         means.count(f"error_causes.{cause}", len(causes))
     for place in ("foreground", "background"):
         known = [value for value in (getattr(each, place) for each in margins) if value is not None]
         means.count(f"recoverable.margin.{place}", len(known))
-    recoverable = [bool(image.recoverable) for image in wrong]
+    recoverable = [recoverable for _, _, recoverable in wrong]
     return (
         Recoverable(
             images=sum(recoverable),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -175,23 +176,39 @@ def _several(images: Images) -> SeveralFigures | None:
 
 def class_rows(images: Images) -> tuple[ClassRow, ...]:
     """One row for each class that labels an image, by index."""
-    groups: dict[int, list[tuple[ImageMeasures, int]]] = {}
+    groups: dict[int, _OfClass] = {}
     for image in images:
         for label, rank in zip(image.labels, image.ranks, strict=True):
-            groups.setdefault(label, []).append((image, rank))
-    return tuple(_class_row(index, groups[index]) for index in sorted(groups))
+            groups.setdefault(label, _OfClass()).add(image, rank)
+    return tuple(groups[index].row(index) for index in sorted(groups))
 
 
-def _class_row(index: int, own: Sequence[tuple[ImageMeasures, int]]) -> ClassRow:
-    """A class's row from its images and its rank in each."""
-    seen = [image.foreground for image, _ in own if image.foreground is not None]
-    errors = Counter(image.prediction for image, _ in own if not image.right)
-    return ClassRow(
-        index=index,
-        images=len(own),
-        top1=plain_mean([rank < 1 for _, rank in own]),
-        top5=plain_mean([rank < 5 for _, rank in own]),
-        any_top1=plain_mean([each.any_top1 for each in seen]),
-        cell_share=plain_mean([each.cell_share for each in seen]),
-        most_confused=tuple(sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:MOST_CONFUSED]),
-    )
+@dataclass
+class _OfClass:
+    """What a class's row is made of: its rank in each image, and of those with a known object what its cells say."""
+
+    ranks: list[int] = field(default_factory=list)
+    any_top1: list[bool] = field(default_factory=list)
+    cell_shares: list[float] = field(default_factory=list)
+    errors: Counter[int] = field(default_factory=Counter)
+
+    def add(self, image: ImageMeasures, rank: int) -> None:
+        """One image that the class labels."""
+        self.ranks.append(rank)
+        if image.foreground is not None:
+            self.any_top1.append(image.foreground.any_top1)
+            self.cell_shares.append(image.foreground.cell_share)
+        if not image.right:
+            self.errors[image.prediction] += 1
+
+    def row(self, index: int) -> ClassRow:
+        """Its row."""
+        return ClassRow(
+            index=index,
+            images=len(self.ranks),
+            top1=plain_mean([rank < 1 for rank in self.ranks]),
+            top5=plain_mean([rank < 5 for rank in self.ranks]),
+            any_top1=plain_mean(self.any_top1),
+            cell_share=plain_mean(self.cell_shares),
+            most_confused=tuple(sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))[:MOST_CONFUSED]),
+        )

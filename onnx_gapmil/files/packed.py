@@ -1,0 +1,195 @@
+"""Records of many images, packed: a tenth of the memory that they take as objects.
+
+A summary reads the records several times, in order, and a few of them by their place. So they are kept in parts of
+some hundreds, each pickled and compressed as one, and a part is unpacked where it is read. The parts that were read
+last stay unpacked, so that of an ordinary data set each is unpacked once.
+"""
+
+from __future__ import annotations
+
+import pickle
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, Generic, TypeVar, overload
+
+import pyarrow as pa
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: Records of one part, and parts that stay unpacked: some 40 MB.
+_PART, _UNPACKED = 256, 64
+_CODEC = "zstd"
+
+
+def itself(item: T) -> T:
+    """An item as it is."""
+    return item
+
+
+class _Listed(Sequence[T]):
+    """A sequence whose items are made when they are asked for; it equals any other sequence of equal items."""
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, place: int | slice) -> T | tuple[T, ...]:
+        if isinstance(place, slice):
+            return tuple(self._item(each) for each in range(*place.indices(len(self))))
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        return self._item(place % len(self))
+
+    def _item(self, place: int) -> T:
+        raise NotImplementedError
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return NotImplemented if not isinstance(other, Sequence) else False
+        return all(own == another for own, another in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
+    """Batches of records, in the order in which they came. What is unpacked is not to be changed."""
+
+    def __init__(self) -> None:
+        #: Types of the records.
+        self.kinds: set[type] = set()
+        self.sizes = array("I")
+        self._packed: list[tuple[int, bytes]] = []
+        self._starts = array("Q")  # of each part, its first batch
+        self._open: list[tuple[R, ...]] = []
+        self._filled = 0
+        self._unpacked: OrderedDict[int, tuple[tuple[R, ...], ...]] = OrderedDict()
+
+    def append(self, batch: Sequence[R]) -> None:
+        """Add the next batch."""
+        if not self._open:
+            self._starts.append(len(self.sizes))
+        self.kinds.update(map(type, batch))
+        self.sizes.append(len(batch))
+        self._open.append(tuple(batch))
+        self._filled += len(batch)
+        if self._filled >= _PART:
+            text = pickle.dumps(tuple(self._open), protocol=pickle.HIGHEST_PROTOCOL)
+            self._packed.append((len(text), pa.compress(text, codec=_CODEC, asbytes=True)))
+            self._open, self._filled = [], 0
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[R, ...]]:
+        for part in range(len(self._starts)):
+            yield from self._part(part)
+
+    def _item(self, place: int) -> tuple[R, ...]:
+        part = bisect_right(self._starts, place) - 1
+        return self._part(part)[place - self._starts[part]]
+
+    def _part(self, part: int) -> Sequence[tuple[R, ...]]:
+        if part == len(self._packed):
+            return self._open
+        found = self._unpacked.get(part)
+        if found is None:
+            size, packed = self._packed[part]
+            text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
+            found = pickle.loads(text)  # noqa: S301  # it never left this process's memory
+            self._unpacked[part] = found
+            if len(self._unpacked) > _UNPACKED:
+                self._unpacked.popitem(last=False)
+        else:
+            self._unpacked.move_to_end(part)
+        return found
+
+
+class PackedRecords(_Listed[R], Generic[R]):
+    """The records of batches, one after another.
+
+    Args:
+        batches: that hold them.
+        order: of the batches, by their places there.
+    """
+
+    def __init__(self, batches: PackedBatches[R], order: Sequence[int]) -> None:
+        self._batches = batches
+        self._order = array("Q", order)
+        self._ends = array("Q", accumulate(batches.sizes[place] for place in self._order))
+
+    @property
+    def kinds(self) -> set[type]:
+        """Types of the records, and perhaps of others that lie beside them."""
+        return self._batches.kinds
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[R]:
+        for place in self._order:
+            yield from self._batches[place]
+
+    def _item(self, place: int) -> R:
+        at = bisect_right(self._ends, place)
+        start = self._ends[at - 1] if at else 0
+        return self._batches[self._order[at]][place - start]
+
+
+class PlacedBatches(Generic[R]):
+    """Batches by their place in the data set.
+
+    Args:
+        batches: where they lie, and others are put.
+    """
+
+    def __init__(self, batches: PackedBatches[R] | None = None) -> None:
+        self._batches: PackedBatches[R] = PackedBatches() if batches is None else batches
+        self._at: dict[int, int] = {}
+
+    def put(self, place: int, at: int) -> None:
+        """Say that a batch that lies there already, by its place there, has a place in the data set."""
+        self._at[place] = at
+
+    def add(self, place: int, batch: Sequence[R]) -> None:
+        """Add a batch."""
+        self.put(place, len(self._batches))
+        self._batches.append(batch)
+
+    def __contains__(self, place: int) -> bool:
+        return place in self._at
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def records(self) -> PackedRecords[R]:
+        """All records, in the order of the data set."""
+        return PackedRecords(self._batches, [self._at[place] for place in sorted(self._at)])
+
+
+class Chosen(_Listed[T]):
+    """Some of a sequence's items, or a part of each, made when they are asked for.
+
+    Args:
+        items: all.
+        places: of those that are chosen; None for all.
+        part: what is taken of each.
+    """
+
+    def __init__(self, items: Sequence[Any], places: Sequence[int] | None, part: Callable[[Any], T]) -> None:
+        self._items, self._part = items, part
+        self._places = array("Q", places) if places is not None and len(places) < len(items) else None
+
+    def __len__(self) -> int:
+        return len(self._items if self._places is None else self._places)
+
+    def __iter__(self) -> Iterator[T]:
+        if self._places is None:
+            return map(self._part, self._items)
+        return (self._part(self._items[place]) for place in self._places)
+
+    def _item(self, place: int) -> T:
+        return self._part(self._items[place if self._places is None else self._places[place]])

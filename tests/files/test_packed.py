@@ -1,0 +1,84 @@
+"""Records that lie packed are the very records, in the same order."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import dataclass
+
+import pytest
+
+from onnx_gapmil.files import packed as module
+from onnx_gapmil.files.packed import Chosen, PackedBatches, PlacedBatches, itself
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    name: str
+    numbers: tuple[float, ...]
+
+
+def batches(count: int, size: int = 7) -> list[tuple[Entry, ...]]:
+    """Batches of up to so many entries, none like another."""
+    return [
+        tuple(Entry(f"{batch}/{row}", (batch / 3, row * 1e-300, -0.0)) for row in range(1 + (batch + size) % size))
+        for batch in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 64, 65, 500])
+def test_batches_are_what_was_added(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(module, "_UNPACKED", 2)  # of up to eight parts
+    packed, made = PackedBatches[Entry](), batches(count)
+    for batch in made:
+        packed.append(batch)
+    assert packed == tuple(made)
+    assert len(packed) == count
+    assert [packed[place] for place in range(count - 1, -1, -37)] == [made[at] for at in range(count - 1, -1, -37)]
+    assert packed[3:9] == tuple(made[3:9])
+    with pytest.raises(IndexError):
+        packed[count]
+
+
+def test_records_come_in_the_order_of_the_data_set_whenever_they_were_measured() -> None:
+    made = batches(300)
+    earlier = PackedBatches[Entry]()
+    for place in (7, 299, 2):
+        earlier.append(made[place])
+    placed = PlacedBatches(earlier)
+    placed.put(2, 2)
+    placed.put(299, 1)  # what lies first is not kept
+    for place in range(300):
+        if place not in placed:
+            placed.add(place, made[place])
+    records = placed.records()
+    expected = [entry for batch in made for entry in batch]
+    assert list(records) == expected
+    assert records == tuple(expected)
+    assert [records[place] for place in (0, 5, -1, len(expected) // 2)] == [
+        expected[place] for place in (0, 5, -1, len(expected) // 2)
+    ]
+    assert records.kinds == {Entry}
+
+
+def test_chosen_items_are_those_in_their_places() -> None:
+    items = [Entry(str(place), ()) for place in range(9)]
+    assert list(Chosen(items, [1, 4, 8], itself)) == [items[1], items[4], items[8]]
+    assert Chosen(items, None, lambda entry: entry.name) == tuple("012345678")
+    assert Chosen(items, [2], itself)[-1] is items[2]
+    assert Chosen(items, [1, 2], itself) != (items[1],)
+    assert len(Chosen(items, [], itself)) == 0
+
+
+def test_packed_records_take_a_tenth_of_their_memory() -> None:
+    made = batches(1000)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    kept = [tuple(Entry(entry.name + "", tuple(map(float, entry.numbers))) for entry in batch) for batch in made]
+    as_objects = tracemalloc.get_traced_memory()[0] - before
+    packed = PackedBatches[Entry]()
+    before = tracemalloc.get_traced_memory()[0]
+    for batch in kept:
+        packed.append(batch)
+    own = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert own < as_objects / 10
