@@ -115,6 +115,7 @@ def measure_audit(
             with journal:
                 told = partial(announce, classifier)
                 measured = measure(request, classifier, journal, found, told, progress, note)
+                del found  # of many images, what an earlier run said of each takes its memory
                 done = run_of(request, classifier, measured)
                 summary = write_results(done, output, gallery, by_size(done), page_classes)
                 if not keep:

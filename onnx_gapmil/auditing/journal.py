@@ -13,6 +13,7 @@ import functools
 import io
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -39,6 +40,10 @@ FORM = 2
 _SETTINGS = "settings.json"
 _BATCHES = "batches.jsonl"
 _SAMPLES = "samples.jsonl"
+#: How a line begins, what stands between its two parts, and how each record begins: in a text, quotes are escaped.
+_FILES, _BETWEEN = b'{"files":', b',"records":'
+_NAMES = re.compile(rb'\{"image":("(?:[^"\\]|\\.)*")')
+_ERROR = b',"error":"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,13 +143,16 @@ class FoundRun(Generic[S, R]):
 
     Attributes:
         settings: what it began with.
-        batches: the records of each batch that was finished, as far as its line can be read.
+        batches: the records of each batch that was finished, as far as its line can be read; they are read when they
+            are asked for.
+        images: of each of these, the names of its images.
         files: of each of these, what its images (and then their masks) were; empty where that was not kept.
         samples: what was to be measured, as `Journal.start` was told it.
     """
 
     settings: S
     batches: PackedBatches[R]
+    images: tuple[tuple[str, ...], ...] = ()
     files: tuple[tuple[FileIdentity, ...], ...] = ()
     samples: tuple[tuple[str, ...], ...] = ()
 
@@ -175,8 +183,8 @@ class BatchJournal(Generic[S, R]):
             return None
         try:
             settings = from_json(self._kind, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
-            batches, files = self._whole_batches()
-            return FoundRun(settings, batches, tuple(files), self._samples())
+            batches, images, files = self._whole_batches()
+            return FoundRun(settings, batches, tuple(images), tuple(files), self._samples())
         except (ValueError, InputError, RecursionError) as error:
             raise InputError(
                 f"{self.folder} is not the journal of {self._what} ({error}). Choose another folder, or begin anew "
@@ -262,10 +270,11 @@ class BatchJournal(Generic[S, R]):
     ) -> None:
         self.close()
 
-    def _whole_batches(self) -> tuple[PackedBatches[R], list[tuple[FileIdentity, ...]]]:
+    def _whole_batches(self) -> tuple[PackedBatches[R], list[tuple[str, ...]], list[tuple[FileIdentity, ...]]]:
         """The batches whose lines can be read; others are measured again."""
         path = self.folder / _BATCHES
-        batches: PackedBatches[R] = PackedBatches()
+        batches: PackedBatches[R] = PackedBatches(self._records)
+        images: list[tuple[str, ...]] = []
         files: list[tuple[FileIdentity, ...]] = []
         starts: list[int] = []
         start = 0
@@ -275,16 +284,46 @@ class BatchJournal(Generic[S, R]):
                     # What follows the last line break was being written when the run was killed.
                     if not line.endswith(b"\n"):
                         raise ValueError("a line is cut short")
-                    records, identities = self._batch(line[:-1])
-                    batches.append(records)
+                    names, identities = self._add_batch(line[:-1], batches)
+                    images.append(names)
                     files.append(identities)
                     starts.append(start)
                 start += len(line)
         self._starts = starts
-        return batches, files
+        return batches, images, files
 
-    def _batch(self, line: bytes) -> tuple[tuple[R, ...], tuple[FileIdentity, ...]]:
-        held = json.loads(content_of(line))
+    def _add_batch(self, line: bytes, batches: PackedBatches[R]) -> tuple[tuple[str, ...], tuple[FileIdentity, ...]]:
+        """Add the batch of a line; the names of its images, and their files.
+
+        A run that goes on needs to know which images are measured, and not yet what was measured on them: of a line
+        with its right sum, that is all that is read.
+        """
+        text = content_of(line)
+        head, between, tail = text.partition(_BETWEEN)
+        names = _NAMES.findall(tail) if between and head.startswith(_FILES) else []
+        if names:
+            files = tuple(_identity(file) for file in json.loads(head[len(_FILES) :]))
+            batches.append_text(text, len(names), (object,) if _ERROR in tail else ())
+            return tuple(json.loads(b"[" + b",".join(names) + b"]")), files
+        records, files = self._batch(text)
+        batches.append(records)
+        return tuple(str(getattr(record, "image", "")) for record in records), files
+
+    def _records(self, text: bytes) -> tuple[R, ...]:
+        """The records of a line that was found before.
+
+        Raises:
+            InputError: they are none, though the line's sum is right.
+        """
+        try:
+            return self._batch(text)[0]
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(
+                f"{self.folder / _BATCHES} holds what is no record ({error}). Begin anew with --restart."
+            ) from error
+
+    def _batch(self, text: bytes) -> tuple[tuple[R, ...], tuple[FileIdentity, ...]]:
+        held = json.loads(text)
         entries, files = (held["records"], held["files"]) if isinstance(held, dict) and len(held) == 2 else (held, [])
         if not isinstance(entries, list) or not isinstance(files, list):
             raise ValueError(f"a line of {_BATCHES} is no list")

@@ -80,8 +80,8 @@ def _add_batches(shard: FinishedShard, whole: Earlier) -> None:
         raise unreadable(shard)
     wanted = list(Earlier(whole.prepared, PlacedBatches(), whole.size, shard.shard).places)
     places = {tuple(sample.name for sample in whole.of(place)): place for place in wanted}
-    for batch in found.batches:
-        place = places.get(tuple(record.image for record in batch))
+    for names, batch in zip(found.images, found.batches, strict=True):
+        place = places.get(names)
         if place is not None:
             whole.batches.add(place, batch)
     if not all(place in whole.batches for place in wanted):

@@ -211,8 +211,8 @@ def _kept(
     places = {tuple(sample.name for sample in earlier.of(place)): place for place in range(earlier.count)}
     kept: dict[int, int] = {}
     changed: list[str] = []
-    for line, (batch, files) in enumerate(zip(found.batches, found.files, strict=True)):
-        place = places.get(tuple(record.image for record in batch))
+    for line, (names, files) in enumerate(zip(found.images, found.files, strict=True)):
+        place = places.get(names)
         if place is None or place in earlier.batches:
             continue
         moved = _moved(earlier.of(place), files)

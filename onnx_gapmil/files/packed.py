@@ -14,18 +14,18 @@ import pickle
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import pyarrow as pa
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Records of one part, and parts that stay unpacked: some 10 MB.
-_PART, _UNPACKED = 256, 16
+#: Records of one part, and parts that stay unpacked: some 40 MB.
+_PART, _UNPACKED = 256, 64
 _CODEC = "zstd"
 
 
@@ -50,10 +50,12 @@ def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
-def _pickled(value: object) -> bytes:
+def _packed(batches: tuple[Any, ...]) -> tuple[int, bytes]:
+    """A part, and how long it is unpacked."""
     stream = io.BytesIO()
-    _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    return stream.getvalue()
+    _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(batches)
+    text = stream.getvalue()
+    return len(text), pa.compress(text, codec=_CODEC, asbytes=True)
 
 
 def itself(item: T) -> T:
@@ -87,29 +89,47 @@ class _Listed(Sequence[T]):
 
 
 class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
-    """Batches of records, in the order in which they came. What is unpacked is not to be changed."""
+    """Batches of records, in the order in which they came. What is unpacked is not to be changed.
 
-    def __init__(self) -> None:
-        #: Types of the records.
+    Args:
+        read: makes a batch of its text, where batches are added as such.
+    """
+
+    def __init__(self, read: Callable[[bytes], Sequence[R]] = lambda _: ()) -> None:
+        #: Types of the records; `object` stands for any.
         self.kinds: set[type] = set()
+        self._read = read
         self.sizes = array("I")
         self._packed: list[tuple[int, bytes]] = []
         self._starts = array("Q")  # of each part, its first batch
-        self._open: list[tuple[R, ...]] = []
+        self._open: list[tuple[R, ...] | bytes] = []
         self._filled = 0
         self._unpacked: OrderedDict[int, tuple[tuple[R, ...], ...]] = OrderedDict()
 
     def append(self, batch: Sequence[R]) -> None:
         """Add the next batch."""
+        self.kinds.update(map(type, batch))
+        self._add(tuple(batch), len(batch))
+
+    def append_text(self, text: bytes, size: int, kinds: Collection[type] = (object,)) -> None:
+        """Add the next batch as its text, which is read when it is asked for.
+
+        Args:
+            text: of the batch.
+            size: records of it.
+            kinds: types of these.
+        """
+        self.kinds.update(kinds)
+        self._add(text, size)
+
+    def _add(self, batch: tuple[R, ...] | bytes, size: int) -> None:
         if not self._open:
             self._starts.append(len(self.sizes))
-        self.kinds.update(map(type, batch))
-        self.sizes.append(len(batch))
-        self._open.append(tuple(batch))
-        self._filled += len(batch)
+        self.sizes.append(size)
+        self._open.append(batch)
+        self._filled += size
         if self._filled >= _PART:
-            text = _pickled(tuple(self._open))
-            self._packed.append((len(text), pa.compress(text, codec=_CODEC, asbytes=True)))
+            self._packed.append(_packed(tuple(self._open)))
             self._open, self._filled = [], 0
 
     def __len__(self) -> int:
@@ -125,18 +145,25 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
 
     def _part(self, part: int) -> Sequence[tuple[R, ...]]:
         if part == len(self._packed):
-            return self._open
+            self._open[:] = self._as_records(self._open)
+            return cast("list[tuple[R, ...]]", self._open)
         found = self._unpacked.get(part)
         if found is None:
             size, packed = self._packed[part]
             text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
-            found = pickle.loads(text)  # noqa: S301  # it never left this process's memory
+            held = pickle.loads(text)  # noqa: S301  # it never left this process's memory
+            found = self._as_records(held)
+            if any(isinstance(batch, bytes) for batch in held):  # not to be read as text again
+                self._packed[part] = _packed(found)
             self._unpacked[part] = found
             if len(self._unpacked) > _UNPACKED:
                 self._unpacked.popitem(last=False)
         else:
             self._unpacked.move_to_end(part)
         return found
+
+    def _as_records(self, batches: Iterable[tuple[R, ...] | bytes]) -> tuple[tuple[R, ...], ...]:
+        return tuple(tuple(self._read(each)) if isinstance(each, bytes) else each for each in batches)
 
 
 class PackedRecords(_Listed[R], Generic[R]):

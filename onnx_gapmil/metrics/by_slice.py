@@ -7,11 +7,12 @@ measured in the whole, thresholds of suspects too. So the slices of a column add
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.files.packed import Chosen, itself
+from onnx_gapmil.files.packed import Chosen
 from onnx_gapmil.metrics.accuracy import accuracy
 from onnx_gapmil.metrics.calibration import calibration
 from onnx_gapmil.metrics.figures import (
@@ -57,7 +58,7 @@ def figures_by_slice(
     return {
         column: {
             value: slice_figures(
-                Chosen(images, places, itself),
+                list(Chosen(images, places, _slim)),
                 boxes.of([index for place in places for index in objects[place]]) if boxes is not None else None,
                 None if suspect is None else [place in suspect for place in places],
             )
@@ -65,6 +66,12 @@ def figures_by_slice(
         }
         for column, values in members.items()
     }
+
+
+def _slim(image: ImageMeasures) -> ImageMeasures:
+    """What a slice's figures are made of, without what takes most of the memory: they are held for a slice at a time,
+    since its images lie among all, which would be unpacked for each figure."""
+    return replace(image, foreground_cells=None, edges=None, localization=None, pxap=None, several=None)
 
 
 def slice_figures(images: Images, boxes: BoxOutcomes | None, suspects: Sequence[bool] | None) -> SliceFigures:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from onnx_gapmil.auditing.journal import Decisions, Identity, Journal, Settings
-from onnx_gapmil.auditing.records import Failure
+from onnx_gapmil.auditing.records import Failure, measured
 from onnx_gapmil.errors import InputError
+from onnx_gapmil.files.checked_lines import checked_line
+from onnx_gapmil.files.identity import FileIdentity
+from onnx_gapmil.files.packed import PackedRecords
 from onnx_gapmil.files.serial import to_json
 from tests.helpers.audit_records import record
 from tests.helpers.support import raw_pixels
@@ -67,6 +70,39 @@ def test_what_was_added_is_found_to_the_last_bit(tmp_path: Path) -> None:
     assert found is not None
     assert found.settings == SETTINGS
     assert [list(batch) for batch in found.batches] == [FIRST, SECOND]
+
+
+KNOWN = FileIdentity(3, 5, 7, "ab")
+NAMES = ['a "quoted" one.png', 'b\\{"image":"x.png".png', "\u00e9.png", ',"records":[{"image":"y"']
+
+
+def test_names_are_told_before_records_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [record(NAMES[0]), Failure(NAMES[1], 'no {"image":"z"}'), record(NAMES[2]), Failure(NAMES[3], "broken")]
+    with started(tmp_path / "journal") as journal:
+        journal.add(batch, [KNOWN] * 4)
+        journal.add(SECOND, [KNOWN])
+    again = Journal(tmp_path / "journal")
+    with monkeypatch.context() as patched:
+        patched.setattr(again, "_read", lambda _: pytest.fail("a record was read"))
+        found = again.find()
+    assert found is not None
+    assert found.images == (tuple(NAMES), ("c.png",))
+    assert found.files == ((KNOWN,) * 4, (KNOWN,))
+    assert found.batches == (tuple(batch), tuple(SECOND))
+    assert measured(PackedRecords(found.batches, [0, 1])) == (batch[0], batch[2], SECOND[0])
+
+
+def test_a_line_of_the_right_sum_without_records_is_told_when_they_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    with started(folder) as journal:
+        journal.add(SECOND, [KNOWN])
+    path = folder / "batches.jsonl"
+    path.write_bytes(checked_line(path.read_bytes()[9:-1].replace(b'"ranks":[2]', b'"ranks":"2"')) + b"\n")
+    found = Journal(folder).find()
+    assert found is not None
+    assert found.images == (("c.png",),)
+    with pytest.raises(InputError, match=r"holds what is no record .*ranks.*--restart"):
+        found.batches[0]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 10])
