@@ -1,8 +1,8 @@
 """Records of many images, packed: a tenth of the memory that they take as objects.
 
-A summary reads the records several times, in order, and a few of them by their place. So they are kept in parts of
-some hundreds, each pickled and compressed as one, and a part is unpacked where it is read. The parts that were read
-last stay unpacked, so that of an ordinary data set each is unpacked once.
+A summary reads the records many times, in order, and a few of them by their place. So they are kept in parts of some
+hundreds, each pickled and compressed as one, and a part is unpacked where it is read. Those that are read first stay
+unpacked, so that of an ordinary data set each is unpacked once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import io
 import pickle
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 from operator import attrgetter
@@ -104,7 +103,8 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
         self._starts = array("Q")  # of each part, its first batch
         self._open: list[tuple[R, ...] | bytes] = []
         self._filled = 0
-        self._unpacked: OrderedDict[int, tuple[tuple[R, ...], ...]] = OrderedDict()
+        self._unpacked: dict[int, tuple[tuple[R, ...], ...]] = {}
+        self._last: tuple[int, tuple[tuple[R, ...], ...]] = (-1, ())
 
     def append(self, batch: Sequence[R]) -> None:
         """Add the next batch."""
@@ -147,6 +147,8 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
         if part == len(self._packed):
             self._open[:] = self._as_records(self._open)
             return cast("list[tuple[R, ...]]", self._open)
+        if part == self._last[0]:
+            return self._last[1]
         found = self._unpacked.get(part)
         if found is None:
             size, packed = self._packed[part]
@@ -155,11 +157,10 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
             found = self._as_records(held)
             if any(isinstance(batch, bytes) for batch in held):  # not to be read as text again
                 self._packed[part] = _packed(found)
-            self._unpacked[part] = found
-            if len(self._unpacked) > _UNPACKED:
-                self._unpacked.popitem(last=False)
-        else:
-            self._unpacked.move_to_end(part)
+            # None makes room for another: records are read in order again and again, so that all would be read anew.
+            if len(self._unpacked) < _UNPACKED:
+                self._unpacked[part] = found
+            self._last = part, found
         return found
 
     def _as_records(self, batches: Iterable[tuple[R, ...] | bytes]) -> tuple[tuple[R, ...], ...]:
