@@ -7,8 +7,11 @@ in a fresh process: to open the data, to go on (to read the journal), and to wri
 So many images can be had in minutes; what their decoding and inference take is in `predict_end_to_end`.
 
 Memory is the most that the process ever had resident. *Bytes an image* is what each image more than the row before it
-added to that. It is not flat: the names and labels of a data set, and what was measured on each image, are in memory
-when the figures are made. The page is capped by its gallery, and journal and tables are written as a stream.
+added to that. It is not flat: the names and labels of a data set are in memory when the figures are made, and so are
+the numbers that one figure is made of. Records are packed, and those of some 16,000 images lie unpacked beside that,
+which is why the first rows grow faster; that many are alike here packs them smaller than others: 400 photos with one
+box each, measured with a trained MobileNetV2, took 220 bytes each. The page is capped by its gallery, and journal and
+tables are written as a stream.
 """
 
 from __future__ import annotations
