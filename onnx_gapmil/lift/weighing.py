@@ -1,7 +1,7 @@
 """Maps that were multiplied by fixed numbers, other ones at each position: a weighted pool, seen through to the map.
 
-FlexPooling (arXiv 2606.14926), a mask or a window spelled as a product: the mean of ``A * w`` is a pool of ``A`` with
-weights ``w``, so that its cells are those of ``A``.
+FlexPooling (arXiv 2606.14926), a mask or a window spelled as a product, a Where or a Trilu: the mean of ``A * w`` is a
+pool of ``A`` with weights ``w``, so that its cells are those of ``A``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Weighing:
 
     Attributes:
         behind: the map.
-        factor: the fixed tensor; of a ``Where`` its condition.
-        op: ``Mul``, ``Div`` or ``Where``.
+        factor: the fixed tensor; of a ``Where`` its condition, of a ``Trilu`` none.
+        op: ``Mul``, ``Div``, ``Where`` or ``Trilu``.
         inverted: whether the map is what a ``Where`` takes where its condition does not hold.
         values: what each position of the map is multiplied by, of the map's rank.
     """
@@ -50,6 +50,8 @@ class Weighing:
         """A tensor on the grid of the map, weighed; by the vendor's own tensor, which is not copied."""
         build, shape = walk.build, walk.shape(self.behind)
         factor = self.factor
+        if self.op == "Trilu":
+            factor = build.constant(self.values.astype(grid.dtype))
         if self.op == "Where":
             factor = build.node("Cast", [factor], to=elem_type(grid.dtype))
             if self.inverted:
@@ -156,8 +158,10 @@ def _behind(walk: Lifting, data: str, axes: tuple[int, ...]) -> np.ndarray | Non
 
 def _product(walk: Lifting, data: str) -> Weighing | None:
     node = walk.graph.producer(data)
-    if node is None or node.op not in ("Div", "Mul", "Where"):
+    if node is None or node.op not in ("Div", "Mul", "Trilu", "Where") or node.domain not in (None, "", "ai.onnx"):
         return None
+    if node.op == "Trilu":
+        return _triangle(walk, data, node)
     names = [tensor.name for tensor in node.inputs]
     if node.op == "Where":
         return _masked(walk, data, *names)
@@ -170,6 +174,17 @@ def _product(walk: Lifting, data: str) -> Weighing | None:
         return None
     exact = value.astype(np.float64)
     return Weighing(behind, factor, node.op, False, _aligned(1 / exact if node.op == "Div" else exact, walk, data))
+
+
+def _triangle(walk: Lifting, data: str, node: gs.Node) -> Weighing | None:
+    """``Trilu``: ones on one side of a diagonal of the last two axes, zeros on the other."""
+    place = node.inputs[1].name if len(node.inputs) > 1 else ""
+    diagonal = walk.value(place) if place and walk.is_fixed(place) else np.zeros((), np.int64)
+    if diagonal is None:
+        return None
+    ones, by = np.ones(walk.shape(data)[-2:]), int(diagonal.reshape(()))
+    values = np.triu(ones, by) if node.attrs.get("upper", 1) else np.tril(ones, by)
+    return Weighing(node.inputs[0].name, "", node.op, False, _aligned(values, walk, data))
 
 
 def _masked(walk: Lifting, data: str, condition: str, yes: str, no: str) -> Weighing | None:

@@ -30,6 +30,9 @@ MASK = PLACES > 0
         pytest.param(f"p = Mul(x, v)\n q = Mul(p, e)\n {MEAN}", PLACES * EACH, id="two_products"),
         pytest.param(f"q = Where(m, x, nought)\n {MEAN}", MASK, id="mask"),
         pytest.param(f"q = Where(m, nought, x)\n {MEAN}", ~MASK, id="inverted_mask"),
+        pytest.param(f"q = Trilu(x)\n {MEAN}", np.triu(np.ones((3, 5))), id="triangle"),
+        pytest.param(f"q = Trilu<upper=0>(x, g)\n {MEAN}", np.tril(np.ones((3, 5)), 1), id="lower_triangle"),
+        pytest.param(f"q = Trilu(x, g)\n {SUM}", np.triu(np.ones((3, 5)), 1) * 15, id="sum_of_a_triangle"),
         pytest.param(
             "q = Mul(x, v)\n a = ReduceMean<axes=[3], keepdims=1>(q)\n f = ReduceMean<axes=[2, 3], keepdims=0>(a)",
             PLACES,
@@ -45,6 +48,7 @@ def test_cells_are_those_of_the_map_behind_the_product(body: str, factor: np.nda
         "m": MASK,
         "nought": np.float32(0),
         "space": np.array([2, 3]),
+        "g": np.asarray(1),
         "w": W,
     }
     used = {name: value for name, value in constants.items() if f"{name})" in body or f"{name}," in body or name == "w"}
