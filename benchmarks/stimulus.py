@@ -26,7 +26,8 @@ from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.ort.session import make_session
 from onnx_gapmil.rewriting.proof.looks import CORRELATION, OFFSET, SLOPES, SWAPPED
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, check_places
+from onnx_gapmil.rewriting.proof.place import check_places
+from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 
 if TYPE_CHECKING:

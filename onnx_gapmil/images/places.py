@@ -54,6 +54,8 @@ class Places:
         frames: of a clip's frames, in frames of the input.
         axes: which axis of the input each of these runs along; only where that is no (rows, columns) image.
         reason: why they are not known.
+        settled: whether stripes of the image are not asked, where places are not known: they show one size of it, and
+            the model may do otherwise at another. Not part of the JSON: whoever opens a file traces it anew.
         measured: what stripes of the image showed of ``rows`` and ``columns``
             (`onnx_gapmil.rewriting.proof.looks`); empty where none were run.
     """
@@ -67,6 +69,7 @@ class Places:
     depth: AxisPlaces | None = None
     frames: AxisPlaces | None = None
     axes: Mapping[str, int] = field(default_factory=dict)
+    settled: bool = False
 
     @property
     def lines(self) -> dict[str, AxisPlaces]:
@@ -75,9 +78,9 @@ class Places:
         return {name: line for name, line in found.items() if line is not None}
 
     @classmethod
-    def unknown(cls, reason: str) -> Places:
-        """Places that could not be traced, and why."""
-        return cls(known=False, reason=reason)
+    def unknown(cls, reason: str, *, settled: bool = False) -> Places:
+        """Places that could not be traced, and why; whether no stimulus may say otherwise."""
+        return cls(known=False, reason=reason, settled=settled)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, as a head has them under ``places``."""

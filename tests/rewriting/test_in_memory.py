@@ -14,7 +14,7 @@ from onnx_gapmil.rewriting import in_memory
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
 from onnx_gapmil.rewriting.proof import place_proof
 from onnx_gapmil.rewriting.proof.looks import AxisLooks
-from onnx_gapmil.rewriting.proof.place import PlaceCheck
+from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.result import Rewrite
 from onnx_gapmil.running.grid_session import GridSession

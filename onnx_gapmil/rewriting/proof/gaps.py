@@ -11,16 +11,17 @@ if the cells of each half answer more to their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.rewriting.proof.one_axis import mean_of_lines
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnx_gapmil.images.places import AxisPlaces
-    from onnx_gapmil.rewriting.proof.stimulus import Responses, Stimulus
+    from onnx_gapmil.rewriting.proof.one_axis import OneAxis
+    from onnx_gapmil.rewriting.proof.stimulus import Responses
 
 #: Combs a step: with 4, one lies within every gap of half a step; where one moves nothing, twice as many measure it.
 _COMBS = 4
@@ -33,49 +34,28 @@ _CLEAR = 0.7
 _OTHERS = 3
 
 
-@dataclass(frozen=True)
-class Along:
-    """The cells along one axis of a map, and the lines of the image that they are said to look at.
+def own(halves: np.ndarray, middle: int) -> float:
+    """How much more the cells of each half answer to their own half of the image than to the other.
 
-    Attributes:
-        axis: of the input.
-        lines: of the map: 0 for its rows, 1 for its columns.
-        claim: where they are said to look.
-        cells: how many there are.
+    Args:
+        halves: what replacing something in the first half moves, and in the last, (2, cells, others).
+        middle: the first cell of the last half; where it is the first of all, there is nothing to compare.
+
+    Returns:
+        1 where they answer to their own alone, 0 where to both alike.
     """
-
-    axis: int
-    lines: int
-    claim: AxisPlaces
-    cells: int
-
-    def at(self, pixels: np.ndarray) -> np.ndarray:
-        """Places of the image in cells: 0 is the middle of the first."""
-        return np.asarray((pixels - self.claim.first) / self.claim.step)
-
-    def own(self, halves: Sequence[np.ndarray], middle: int) -> float:
-        """How much more the cells of each half answer to their own half of the image than to the other.
-
-        Args:
-            halves: what replacing something in the first half moves, and in the last, (H, W) each.
-            middle: the first cell of the last half; where it is the first of all, there is nothing to compare.
-
-        Returns:
-            1 where they answer to their own alone, 0 where to both alike.
-        """
-        if not 0 < middle < self.cells:
-            return 1.0
-        one, two = (np.sqrt(np.mean(half**2, axis=1 - self.lines)) for half in halves)
-        total = one + two
-        more = np.divide(two - one, total, out=np.zeros_like(total), where=total > 0)
-        return float(more[middle:].mean() - more[:middle].mean()) / 2
+    if not 0 < middle < halves.shape[1]:
+        return 1.0
+    one, two = mean_of_lines(halves)
+    total = one + two
+    more = np.divide(two - one, total, out=np.zeros_like(total), where=total > 0)
+    return float(more[middle:].mean() - more[:middle].mean()) / 2
 
 
-def unseen(stimulus: Stimulus, along: Along, answers: Responses, nothing: float, *, costly: bool = False) -> float:
+def unseen(along: OneAxis, answers: Responses, nothing: float, *, costly: bool = False) -> float:
     """The share of each step that moves no cell.
 
     Args:
-        stimulus: the image.
         along: an axis of the map.
         answers: to stripes of that axis.
         nothing: what moves no cell by more than this moves none.
@@ -84,7 +64,7 @@ def unseen(stimulus: Stimulus, along: Along, answers: Responses, nothing: float,
     step, cells = along.claim.step, along.cells
     if step < 2:
         return 0.0
-    lines = np.arange(stimulus.pixels(along.axis)) + 0.5
+    lines = np.arange(along.pixels) + 0.5
     at = along.at(lines)
     inside = (at > -0.5) & (at < cells - 0.5)
     # The image's own border may be seen by cells beyond it too, that repeat it.
@@ -92,7 +72,7 @@ def unseen(stimulus: Stimulus, along: Along, answers: Responses, nothing: float,
     inside = inner if cells > 3 else inside
     if not inside.any():
         return 0.0
-    combs = _Combs(stimulus, along, answers, nothing)
+    combs = _Combs(along, answers, nothing)
     between = inside & (np.abs(at - np.round(at)) >= 0.375 - 1e-6)
     if costly and between.any() and not combs.unseen([between]).any():
         return 0.0
@@ -107,18 +87,16 @@ def unseen(stimulus: Stimulus, along: Along, answers: Responses, nothing: float,
     return share
 
 
-def silent(answers: Responses, claim: AxisPlaces, cells: int, nothing: float) -> int:
+def silent(along: OneAxis, answers: Responses, nothing: float) -> int:
     """How many stripes move no cell of those whose middle lies among the cells.
 
     Args:
-        answers: to stripes of one axis.
-        claim: where its cells are said to look.
-        cells: how many there are.
+        along: an axis of the map.
+        answers: to stripes of that axis.
         nothing: what moves no cell by more than this moves none.
     """
-    middles = (answers.edges[:-1] + answers.edges[1:]) / 2
-    at = (middles - claim.first) / claim.step
-    among = (at > -0.25) & (at < cells - 0.75)
+    at = along.at((answers.edges[:-1] + answers.edges[1:]) / 2)
+    among = (at > -0.25) & (at < along.cells - 0.75)
     return int((among & (answers.moved.max(axis=(1, 2)) <= nothing)).sum())
 
 
@@ -126,15 +104,14 @@ class _Combs:
     """Runs combs in halves.
 
     Args:
-        stimulus: the image.
         along: an axis of the map.
         answers: to stripes of that axis.
         nothing: what moves no cell by more than this moves none.
     """
 
-    def __init__(self, stimulus: Stimulus, along: Along, answers: Responses, nothing: float) -> None:
-        self._stimulus, self._along, self._answers, self._nothing = stimulus, along, answers, nothing
-        self._at = along.at(np.arange(stimulus.pixels(along.axis)) + 0.5)
+    def __init__(self, along: OneAxis, answers: Responses, nothing: float) -> None:
+        self._along, self._answers, self._nothing = along, answers, nothing
+        self._at = along.at(np.arange(along.pixels) + 0.5)
 
     def unseen(self, chosen: Sequence[np.ndarray]) -> np.ndarray:
         """Which combs move no cell, or all alike, bool; where one base image leaves a doubt, more are asked.
@@ -144,9 +121,9 @@ class _Combs:
         """
         middles = [self._middle(lines) for lines in chosen]
         usual = np.array([self._usual(middle) for middle in middles])
-        seen = [self._seen(self._stimulus, chosen, middles)]
+        seen = [self._seen(self._along, chosen, middles)]
         if (seen[0][1] < _CLEAR * usual).any():
-            seen += [self._seen(other, chosen, middles) for other in self._stimulus.others(_OTHERS)]
+            seen += [self._seen(other, chosen, middles) for other in self._along.others(_OTHERS)]
         moved, own = np.mean(seen, axis=0)
         return np.asarray((moved <= self._nothing) | (own < _OWN * usual))
 
@@ -159,14 +136,12 @@ class _Combs:
         """How much more cells answer to their own half of all stripes."""
         late = self._along.at((self._answers.edges[:-1] + self._answers.edges[1:]) / 2) >= middle - 0.5
         # Noise in one stripe has nothing to do with that in another, so that their squares add up.
-        return self._along.own(
-            [np.sqrt((self._answers.moved[half] ** 2).sum(axis=0)) for half in (~late, late)], middle
-        )
+        return own(np.sqrt([(self._answers.moved[half] ** 2).sum(axis=0) for half in (~late, late)]), middle)
 
-    def _seen(self, stimulus: Stimulus, chosen: Sequence[np.ndarray], middles: Sequence[int]) -> np.ndarray:
+    def _seen(self, along: OneAxis, chosen: Sequence[np.ndarray], middles: Sequence[int]) -> np.ndarray:
         """How far each comb moves the cell that it moves most, and how much more cells answer to their own half."""
         late = [self._at >= middle - 0.5 for middle in middles]
         halves = [lines & half for lines, part in zip(chosen, late, strict=True) for half in (~part, part)]
-        moved = stimulus.replaced(self._along.axis, halves).reshape(len(chosen), 2, *stimulus.size)
-        own = [self._along.own(pair, middle) for pair, middle in zip(moved, middles, strict=True)]
-        return np.array([moved.max(axis=(1, 2, 3)), own])
+        found = along.replaced(halves)
+        moved = found.reshape(len(chosen), 2, *found.shape[1:])
+        return np.array([moved.max(axis=(1, 2, 3)), [own(*pair) for pair in zip(moved, middles, strict=True)]])

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from onnx_gapmil.files.wording import percent
+from onnx_gapmil.rewriting.proof.astray import astray
+from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
@@ -46,6 +48,10 @@ FEW, CONTRAST = 3, 0.05
 #: How far from a tile's middle cells may look, and those of either half of the map from all of them, in cells, where
 #: nothing but stripes says where they look: a map that is sheared has the same rows and columns on average.
 SHOWN = 0.5
+#: Share of single cells that may look elsewhere then: of wide windows those at the border.
+ASTRAY = 0.1
+#: A contrast that is none: what orders the cells of the other axis alone is held against this much.
+_FLAT = 0.01
 #: The slopes of two or three cells, all of which lie at the border.
 SLOPES_OF_FEW = (0.5, 2.0)
 
@@ -68,8 +74,11 @@ class AxisLooks:
         silent: how many of the stripes that cells are said to look at move none.
         still: how many lines of cells that are said to look into the image no stripe moves: zeros around a map that was
             cropped before.
+        masked: how many single cells beside these no stripe moves: they hold the same for every image.
         backwards: the farthest that a cell looks behind the one before it, in cells, or in stripes where those are
             wider: neighbours that are exchanged hardly change the line.
+        uneven: how far the cells of either half of the other axis look from where all do, in cells.
+        astray: the share of single cells that look elsewhere than their line (`onnx_gapmil.rewriting.proof.astray`).
     """
 
     correlation: float
@@ -83,14 +92,29 @@ class AxisLooks:
     unseen: float = 0.0
     silent: int = 0
     still: int = 0
+    masked: int = 0
     backwards: float = 0.0
     uneven: float = 0.0
+    astray: float = 0.0
 
     @property
     def shown(self) -> bool:
         """Whether stripes alone show that the cells look where they are said to, where nothing else says so."""
         away, straight = max(abs(self.offset), self.uneven), SLOPES[0] <= self.slope <= SLOPES[1]
-        return bool(self.passed) and straight and away <= SHOWN and self.contrast >= CONTRAST
+        near = away <= SHOWN and self.astray <= ASTRAY
+        return bool(self.passed) and straight and near and self.contrast >= CONTRAST
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether cells look in another order, as one of several maps that are joined may.
+
+        Of a map that was spread from few cells, slope and offset say little, and one that is the same everywhere has no
+        order.
+        """
+        least = 2 * CONTRAST
+        turned = self.correlation < CORRELATION or abs(self.offset) > 2 * OFFSET
+        swapped = self.swapped > SWAPPED and self.swapped * max(self.contrast, _FLAT) >= least
+        return self.cells > FEW and (swapped or (turned and self.contrast >= least))
 
     @property
     def measure(self) -> float:
@@ -104,7 +128,7 @@ class AxisLooks:
             (1 - self.middle) / (1 - MIDDLE),
             self.backwards / BACKWARDS,
         )
-        return max(apart, below, above, away, *others, 2.0 * (self.silent > 0 or self.still > 0))
+        return max(apart, below, above, away, *others, 2.0 * (self.silent + self.still + self.masked > 0))
 
     @property
     def _slopes(self) -> tuple[float, float]:
@@ -130,6 +154,9 @@ class AxisLooks:
         if self.still:
             verb = "answers" if self.still == 1 else "answer"
             return f"{self.still} of {self.cells} {name} {verb} to nothing: the map was padded where it had been cut"
+        if self.masked:
+            cells = "cell answers" if self.masked == 1 else "cells answer"
+            return f"{self.masked} {cells} to nothing: a mask, or a constant, stands where the {name} look"
         if self.correlation <= -CORRELATION:
             return f"the {name} look at the image in reverse order (correlation {self.correlation:.2f})"
         if self.swapped > SWAPPED and self.correlation < CORRELATION:
@@ -165,6 +192,7 @@ class AxisLooks:
             "unseen": self.unseen,
             "silent": self.silent,
             "still": self.still,
+            "masked": self.masked,
             "backwards": self.backwards,
         }
         # Stripes tell no more digits, and each file has them in its record.
@@ -182,7 +210,9 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     edges = responses[0].edges
     own, other = (_local([response.moved for response in responses], which) for which in (axis, 1 - axis))
     said, inside = _said(edges, places, own.shape[1])
-    still = int((inside & _still([response.moved for response in responses], axis)).sum())
+    moved = [response.moved for response in responses]
+    still = int((inside & still_lines(moved, axis)).sum())
+    away = astray(moved, axis, edges, inside, said, places.step)
     kept = np.flatnonzero(inside)
     if len(kept) < 2:  # hardly one is said to look into the image: then they are compared where they are said to look
         kept, said = np.arange(own.shape[1]), places.first + places.step * np.arange(own.shape[1])
@@ -191,9 +221,9 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     said, seen = said[kept] / places.step, _centroids(own, edges)[kept] / places.step
     correlation, slope = _line(said, seen)
     contrast, swapped, middle = float(own.mean()), 0.0, _middle(own[:, kept], edges)
-    if other.shape[1] > FEW and contrast > 0:
+    if other.shape[1] > FEW:
         even = np.linspace(edges[0], edges[-1], 2 * other.shape[1] + 1)[1::2]  # the middles of its cells
-        swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / contrast
+        swapped = abs(_line(even, _centroids(other, edges))[1]) * float(other.mean()) / max(contrast, _FLAT)
     return AxisLooks(
         correlation,
         slope,
@@ -204,8 +234,10 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         len(edges) - 1,
         middle,
         still=still,
+        masked=masked_cells(moved, inside, axis),
         backwards=_backwards(said, seen, (edges[-1] - edges[0]) / (len(edges) - 1) / places.step),
-        uneven=_uneven([response.moved for response in responses], axis, edges, kept, seen * places.step) / places.step,
+        uneven=_uneven(moved, axis, edges, kept, seen * places.step) / places.step,
+        astray=away,
     )
 
 
@@ -245,16 +277,6 @@ def _local(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
     # Half of two cells is moved by every stripe, so that their median would leave half of what is local.
     everywhere = np.median(mean, axis=1) if mean.shape[1] > 2 else mean.min(axis=1)
     return np.asarray(np.maximum(mean - everywhere[:, None], 0))
-
-
-def _still(moved: Sequence[np.ndarray], axis: int) -> np.ndarray:
-    """Which lines of cells along an axis of the map no stripe of any base image moves by anything, bool (cells,)."""
-    return np.asarray(
-        [
-            np.all([not change.take(line, 1 + axis).any() for change in moved])
-            for line in range(moved[0].shape[1 + axis])
-        ]
-    )
 
 
 def _middle(own: np.ndarray, edges: np.ndarray) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.rewriting.proof.gaps import Along, silent, unseen
+from onnx_gapmil.rewriting.proof.gaps import silent, unseen
+from onnx_gapmil.rewriting.proof.holes import own_middle
 from onnx_gapmil.rewriting.proof.looks import FEW, AxisLooks, AxisName, looks
+from onnx_gapmil.rewriting.proof.one_axis import OneAxis
+from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, Responses, Run, Stimulus, image_axes
 
 if TYPE_CHECKING:
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
 
 #: Why nothing is known of a trunk whose numbers no image moves: its weights are all alike, or it is off.
 NO_ANSWER = "the map answers to no stimulus"
-#: Why the cells of one image look at no place in it alone.
-MIXED = "the map of an image changes with the other images of its batch"
 #: Base images, at most.
 _IMAGES = 4
 #: Multiply-adds that the stripes of one base image may cost where fewer stripes do: 11 passes of a ResNet-50.
@@ -34,96 +35,10 @@ _CLEAR = 0.75
 _NOTHING = 0.15
 #: The same of a stripe: the border's move less.
 _NO_STRIPE = 0.02
+#: The same of a map that is joined with others: what rounding does to a constant.
+_NO_PART = 1e-4
 #: Share of the map's own size below which a change may be rounding, by the bytes of its type.
 _ROUNDING = {2: 0.01, 4: 1e-6, 8: 1e-14}
-
-
-@dataclass(frozen=True)
-class PlaceCheck:
-    """Whether the cells of a map look where they are said to look.
-
-    Attributes:
-        rows: of its rows; None where it has one, or none is said to have a place.
-        columns: of its columns.
-        depth: of a volume's slices.
-        frames: of a clip's frames.
-        mixed: whether the map of an image is another among other images of a batch; then no axis was looked at.
-        skipped: why nothing is known, as a clause; "" where something is.
-        runs: how many images were run.
-    """
-
-    rows: AxisLooks | None = None
-    columns: AxisLooks | None = None
-    skipped: str = ""
-    runs: int = 0
-    depth: AxisLooks | None = None
-    frames: AxisLooks | None = None
-    mixed: bool = False
-
-    @property
-    def passed(self) -> bool | None:
-        """True if all axes passed, False if one failed or images are mixed; None where of one nothing is known."""
-        if self.mixed:
-            return False
-        found = [axis.passed for axis in self._axes.values()]
-        return False if False in found else None if None in found or not found else True
-
-    @property
-    def measure(self) -> float | None:
-        """The worst figure of both axes as a share of what is allowed of it; None where nothing is known."""
-        return max((axis.measure for axis in self._axes.values() if axis.passed is not None), default=None)
-
-    @property
-    def shown(self) -> bool:
-        """Whether stripes alone show that the cells look where they are said to."""
-        return bool(self.passed) and all(axis.shown for axis in self._axes.values())
-
-    @property
-    def leaves_out(self) -> bool:
-        """Whether the cells of an axis leave out much of what lies among them."""
-        return any(axis.leaves_out for axis in self._axes.values())
-
-    @property
-    def share(self) -> float:
-        """How much of what is allowed was measured, of both axes whether they tell or not."""
-        return max((axis.measure for axis in self._axes.values()), default=0.0) / self.allowed
-
-    @property
-    def away(self) -> float:
-        """The larger offset of both axes in cells; 0 where nothing is known."""
-        return max((abs(axis.offset) for axis in self._axes.values()), default=0.0)
-
-    @property
-    def allowed(self) -> float:
-        """What the measure may be."""
-        return 1.0
-
-    @property
-    def reason(self) -> str:
-        """Why it failed, or nothing is known, as a clause; "" where it passed."""
-        if self.mixed:
-            return MIXED
-        return self.skipped or " and ".join(filter(None, (axis.problem(name) for name, axis in self._axes.items())))
-
-    @property
-    def detail(self) -> str:
-        """How far the cells of each axis look from where is said, for people."""
-        return f"{', '.join(f'{name} to {abs(axis.offset):.2f}' for name, axis in self._axes.items())} cells"
-
-    @property
-    def _axes(self) -> dict[AxisName, AxisLooks]:
-        found: dict[AxisName, AxisLooks | None] = {
-            "frames": self.frames,
-            "depth": self.depth,
-            "rows": self.rows,
-            "columns": self.columns,
-        }
-        return {name: axis for name, axis in found.items() if axis is not None}
-
-    @property
-    def measured(self) -> dict[str, dict[str, float]]:
-        """The figures of each axis, as places keep them."""
-        return {name: axis.to_json() for name, axis in self._axes.items()}
 
 
 def affordable(macs: int) -> int:
@@ -139,6 +54,7 @@ def check_places(
     stripes: int = MAX_STRIPES,
     *,
     least: int = 0,
+    parts: Sequence[int] = (),
 ) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
@@ -153,6 +69,7 @@ def check_places(
         dtype: the map's element type, for what is rounding.
         stripes: how many a direction are tried first, at most.
         least: how many there are at least, where nothing but the stripes says where cells look.
+        parts: how many channels each of the maps has that the map was joined of: all of them must look there.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
@@ -169,7 +86,7 @@ def check_places(
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
-        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, stripes, least))
+        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, (least, stripes), parts))
         if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
             break
     told = [check for check in checks if check.skipped != NO_ANSWER] or checks
@@ -195,18 +112,18 @@ def _check_noise(
     axes: tuple[int, ...],
     claims: Mapping[AxisName, AxisPlaces | None],
     rounding: float,
-    stripes: int,
-    least: int,
+    bounds: tuple[int, int],
+    parts: Sequence[int],
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
-    check, runs = PlaceCheck(skipped=NO_ANSWER), 0
+    (least, stripes), check, runs = bounds, PlaceCheck(skipped=NO_ANSWER), 0
     seen: list[list[Responses | None]] = []
     for seed in range(_IMAGES):
-        stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes)
+        stimulus = Stimulus(run, inputs, image, noise, seed, alone=0 in axes, parts=parts)
         if not seed and stimulus.mixes_images():
             return PlaceCheck(mixed=True, runs=stimulus.runs)
         if not seed and stripes < MAX_STRIPES:
-            few = _answers(stimulus, axes, claims, (least, stripes), rounding)
+            few = _answers(stimulus, axes, claims, bounds, rounding)
             first = check if few is None else _check([few], claims)
             if few is not None and first.passed and first.share <= _CLEAR:
                 first = _with_gaps(first, stimulus, axes, claims, few, rounding, costly=True)
@@ -234,22 +151,23 @@ def _with_gaps(
     *,
     costly: bool = False,
 ) -> PlaceCheck:
-    """A check that passed, with what lies between the cells of an image."""
-    if len(claims) != 2:
-        return check
-    found: list[AxisLooks | None] = []
-    for lines, (known, axis, cells, claim, answer) in enumerate(
-        zip((check.rows, check.columns), axes, stimulus.size, claims.values(), answers, strict=True)
-    ):
+    """A check that passed, with what lies between the cells of each axis, and in the middle of each cell."""
+    found: dict[AxisName, AxisLooks] = {}
+    for place, (axis, (name, claim), answer) in enumerate(zip(axes, claims.items(), answers, strict=True)):
+        known = check.axes.get(name)
         if known is None or claim is None or answer is None:
-            found.append(known)
             continue
-        along = Along(axis, lines, claim, cells)
-        least, most = rounding * answer.level, float(answer.moved.max())
-        none, nothing = silent(answer, claim, cells, max(least, _NO_STRIPE * most)), max(least, _NOTHING * most)
-        share = 0.0 if none else unseen(stimulus, along, answer, nothing, costly=costly)
-        found.append(replace(known, unseen=share, silent=none))
-    return replace(check, rows=found[0], columns=found[1])
+        along = OneAxis(stimulus, axis, place, claim)
+        flat = along.answers(answer)
+        least, most = rounding * flat.level, float(flat.moved.max())
+        none, nothing = silent(along, flat, max(least, _NO_STRIPE * most)), max(least, _NOTHING * most)
+        share = 0.0 if none else unseen(along, flat, nothing, costly=costly)
+        middle = 1.0 if none or share else own_middle(along, flat)
+        found[name] = replace(known, unseen=share, silent=none, middle=min(known.middle, middle))
+    of = check.axes | found
+    return replace(
+        check, rows=of.get("rows"), columns=of.get("columns"), depth=of.get("depth"), frames=of.get("frames")
+    )
 
 
 def _answers(
@@ -302,4 +220,18 @@ def _axis_looks(responses: Sequence[Responses], axis: int, count: int, claim: Ax
             for response in responses
         ]
         found.append(looks(planes, 0 if axis < other else 1, claim))
-    return max(found, key=lambda entry: entry.swapped)
+    worst = max(found, key=lambda entry: entry.swapped)
+    return _joined_elsewhere(responses, axis, claim) or worst if count == 2 else worst
+
+
+def _joined_elsewhere(responses: Sequence[Responses], axis: int, claim: AxisPlaces) -> AxisLooks | None:
+    """What is seen of one of the maps that a map was joined of, where it looks in another order than the others.
+
+    The mean over all channels hides the few of a map, or those with small numbers, which the head may weigh most.
+    """
+    found = []
+    for number in range(len(responses[0].parts)):
+        own = [replace(response, moved=response.parts[number]) for response in responses]
+        if max(response.moved.max() for response in own) > _NO_PART * max(each.moved.max() for each in responses):
+            found.append(looks(own, 0 if axis == 0 else 1, claim))
+    return max((each for each in found if each.elsewhere), key=lambda each: each.measure, default=None)

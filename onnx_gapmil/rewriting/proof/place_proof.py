@@ -17,7 +17,9 @@ from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.rewriting.proof.checks import Figure
-from onnx_gapmil.rewriting.proof.place import PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.joined import joined_channels
+from onnx_gapmil.rewriting.proof.place import affordable, check_places
+from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, image_axes
 
 if TYPE_CHECKING:
@@ -101,7 +103,8 @@ def _prove(
     found = {}
     for head in heads:
         try:
-            found[head.output] = _check(session, head, maps[head.output], trace, stripes, claimed=claimed)
+            parts = joined_channels(model.proto, head.feature_grids, trace)
+            found[head.output] = _check(session, head, maps[head.output], trace, stripes, parts, claimed=claimed)
         except ModelError as error:
             check = PlaceCheck(skipped=f"the model does not run on stripes: {error}")
             found[head.output] = ProvedPlaces(check, head.places)
@@ -109,7 +112,14 @@ def _prove(
 
 
 def _check(
-    session: Any, head: HeadRecord, names: tuple[str, ...], trace: Trace, stripes: int, *, claimed: bool
+    session: Any,
+    head: HeadRecord,
+    names: tuple[str, ...],
+    trace: Trace,
+    stripes: int,
+    parts: tuple[int, ...],
+    *,
+    claimed: bool,
 ) -> ProvedPlaces:
     cells = head.feature_grids[0].cells if head.feature_grids else ()
 
@@ -124,16 +134,18 @@ def _check(
         return shaped[0] if len(shaped) == 1 else np.concatenate(shaped, axis=1)
 
     tiling = _tiling(head, trace)
+    if head.places.settled:
+        return ProvedPlaces(PlaceCheck(skipped=f"the places are not known: {head.places.reason}"), head.places)
     places = head.places if head.places.known else tiling
     source = head.feature_grids[0].source if head.feature_grids else ""
     dtype = trace.dtypes.get(source, np.dtype(np.float32))
     if head.places.known:
-        check = check_places(run, trace.inputs, places, dtype, stripes)
+        check = check_places(run, trace.inputs, places, dtype, stripes, parts=parts)
     else:
-        check = check_places(run, trace.inputs, places, dtype, least=MAX_STRIPES)
+        check = check_places(run, trace.inputs, places, dtype, least=MAX_STRIPES, parts=parts)
     if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
-        again = check_places(run, trace.inputs, tiling, dtype, stripes)
+        again = check_places(run, trace.inputs, tiling, dtype, stripes, parts=parts)
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
     if check.passed if head.places.known else check.shown:
         return ProvedPlaces(check, replace(places, measured=check.measured))

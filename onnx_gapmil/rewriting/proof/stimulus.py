@@ -39,11 +39,13 @@ class Responses:
         moved: root mean square change over the channels, (S, H, W) float64, or with as many axes as the map has; not
             finite where the model's numbers are not.
         level: root mean square of the map itself.
+        parts: the same as ``moved`` of some of the map's channels, where it was joined of several maps.
     """
 
     edges: np.ndarray
     moved: np.ndarray
     level: float
+    parts: tuple[np.ndarray, ...] = ()
 
     def answered(self, rounding: float) -> bool:
         """Whether any cell moved by more than rounding explains, and all by a number.
@@ -76,7 +78,15 @@ class Stimulus:
     """
 
     def __init__(
-        self, run: Run, inputs: Sequence[InputShape], image: str, kind: Noise, seed: int, *, alone: bool = False
+        self,
+        run: Run,
+        inputs: Sequence[InputShape],
+        image: str,
+        kind: Noise,
+        seed: int,
+        *,
+        alone: bool = False,
+        parts: Sequence[int] = (),
     ) -> None:
         """Run the base image.
 
@@ -87,7 +97,9 @@ class Stimulus:
             kind: of the noise in floats.
             seed: of the noise.
             alone: whether it is one image without a batch, (H, W, C), whose first axis may be open too.
+            parts: how many channels each of the maps has that the map was joined of; none of one map.
         """
+        self._parts = [0, *np.cumsum(parts, dtype=int).tolist()]
         self._run, self._inputs = run, tuple(inputs)
         self._kind: Noise = kind
         self._seed, self._alone = seed, alone
@@ -112,9 +124,12 @@ class Stimulus:
         """Whether the map of the base image is another among other images of a batch: one of it is not one image's.
 
         It is run as the second of a batch, after an image of other noise and before two of zeros, so that a batch that
-        is turned round, rolled, added up or normalized as a whole shows. What folds parts of an image into its batch
-        is not told.
+        is turned round, rolled, added up or normalized as a whole shows. A batch of a fixed length that leaves fewer
+        maps than images has made one of several. Where each image has several maps (crops, frames), as many may
+        change with one of the images, whichever they are; of an open batch of such images that is not told.
         """
+        if self._folds and self._width > 1:
+            return self._mixes_parts()
         zeros = np.zeros_like(self._image)
         images = [self._other, self._image, zeros, zeros]
         if not self._open:
@@ -127,6 +142,16 @@ class Stimulus:
             return True
         return bool(np.sqrt(np.mean((found[1] - self._base[0]) ** 2)) > _MIXED * self.level)
 
+    def _mixes_parts(self) -> bool:
+        """Whether one image of a fixed batch of equal ones has a part in more maps than are its own."""
+        parts, rest = divmod(len(self._base), self._width)
+        if rest or not parts:
+            return True
+        self._runs += self._width
+        found = self._maps([self._image, self._other, *[self._image] * (self._width - 2)])
+        changes = np.sqrt(np.mean((found - self._base).reshape(len(found), -1) ** 2, axis=1))
+        return bool((changes > _MIXED * self.level).sum() > parts)
+
     def stripes(self, axis: int, count: int) -> Responses:
         """Replace stripe after stripe of one axis of the image.
 
@@ -136,8 +161,9 @@ class Stimulus:
         """
         edges = np.linspace(0, self._entry.traced[axis], count + 1).round().astype(np.int64)
         at = np.arange(edges[-1])
-        moved = self.replaced(axis, [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)])
-        return Responses(edges, moved, self.level)
+        chosen = [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)]
+        moved, *parts = self._changes(axis, chosen)
+        return Responses(edges, moved, self.level, tuple(parts))
 
     def others(self, count: int) -> list[Stimulus]:
         """So many other base images."""
@@ -166,6 +192,10 @@ class Stimulus:
         Returns:
             Root mean square change over the channels of each run, (n, H, W) float64.
         """
+        return np.asarray(self._changes(axis, chosen)[0])
+
+    def _changes(self, axis: int, chosen: Sequence[np.ndarray]) -> np.ndarray:
+        """The same of all channels, then of each part of them, (1 + parts, n, H, W) float64."""
         images = []
         for lines in chosen:
             at = (slice(None),) * axis + (lines,)
@@ -174,7 +204,7 @@ class Stimulus:
             images.append(changed)
         step = self._together()
         self._runs += len(images)
-        return np.concatenate([self._moved(images[at : at + step]) for at in range(0, len(images), step)])
+        return np.concatenate([self._moved(images[at : at + step]) for at in range(0, len(images), step)], axis=1)
 
     def pixels(self, axis: int) -> int:
         """Length of the image along one axis of the input."""
@@ -187,12 +217,13 @@ class Stimulus:
         return 1 if self._folds else self._width
 
     def _moved(self, images: list[np.ndarray]) -> np.ndarray:
-        """Root mean square change over the channels: of each image, (n, H, W)."""
+        """Root mean square change of each image over all channels, then over each part, (1 + parts, n, H, W)."""
         count = len(images)
         change = (self._maps([*images, *[images[-1]] * (self._width - count)]) - self._base) ** 2
         if self._folds:
             change = change.mean(axis=0, keepdims=True)
-        return np.asarray(np.sqrt(change[:count].mean(axis=1)))
+        bounds = [(0, change.shape[1]), *itertools.pairwise(self._parts)]
+        return np.sqrt([change[:count, first:last].mean(axis=1) for first, last in bounds])
 
     def _maps(self, images: list[np.ndarray]) -> np.ndarray:
         feeds = {

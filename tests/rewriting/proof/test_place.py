@@ -3,61 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
-import onnx
 import pytest
 
-from onnx_gapmil.graph.inputs import concrete_inputs
-from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.images.places import AxisPlaces, Places
-from onnx_gapmil.rewriting.proof.place import MIXED, PlaceCheck, affordable, check_places
+from onnx_gapmil.rewriting.proof.place import affordable
+from onnx_gapmil.rewriting.proof.place_check import MIXED
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES
-from tests.helpers.support import session, text_model, weights
-
-#: An image of 32 x 32 in patches of 4 x 4: a map of 8 x 8 in which each cell sees its own patch.
-PATCHES = "c = Conv<strides=[4,4]>(x, k)\n a = Relu(c)"
-KERNEL = {"k": weights(6, 3, 4, 4)}
-IMAGE = "float[N,3,32,32] x"
-FLIP = "y = Slice(a, last, end, axis, back)"
-FLIPS = {"last": np.array([-1]), "end": np.array([-99]), "axis": np.array([3]), "back": np.array([-1])}
-
-
-def check(
-    body: str,
-    *,
-    x: str = IMAGE,
-    y: str = "float[N,6,H,W] y",
-    places: Places | None = None,
-    size: tuple[int, int] = (32, 32),
-    stripes: int = MAX_STRIPES,
-    least: int = 0,
-    **init: np.ndarray,
-) -> PlaceCheck:
-    """The check of a model's map, which is said to tile the image."""
-    model = text_model(body, x=x, y=y, init={**KERNEL, **init})
-    return check_model(model, places, size, stripes, least)
-
-
-def check_model(
-    model: onnx.ModelProto,
-    places: Places | None,
-    size: tuple[int, int] = (32, 32),
-    stripes: int = MAX_STRIPES,
-    least: int = 0,
-) -> PlaceCheck:
-    inputs = concrete_inputs(ModelGraph(model, None), 2, size)
-    made = session(model)
-
-    def run(feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        found: np.ndarray = made.run(None, dict(feeds))[0]
-        return found
-
-    if places is None:
-        shape = run({entry.name: np.zeros(entry.traced, entry.dtype) for entry in inputs}).shape
-        places = Places(True, "x", AxisPlaces.tiling(shape[2], size[0]), AxisPlaces.tiling(shape[3], size[1]))
-    return check_places(run, inputs, places, np.dtype(np.float32), stripes, least=least)
+from tests.helpers.stripes import FLIP, FLIPS, IMAGE, PATCHES, check
+from tests.helpers.support import weights
 
 
 def test_a_plain_trunk_looks_where_its_tiles_lie() -> None:
@@ -83,7 +38,7 @@ def test_what_is_costly_to_run_is_given_fewer_stripes_first(macs: int, stripes: 
 
 def test_fewer_stripes_are_enough_where_they_pass_clearly() -> None:
     found = check(f"{PATCHES}\n y = Identity(a)", stripes=5)
-    assert (found.passed, found.runs) == (True, 1 + 4 + 5 + 5 + 2 + 2)
+    assert (found.passed, found.runs) == (True, 1 + 4 + 5 + 5 + 2 + 2 + 1 + 1)
     assert found.measured["rows"]["stripes"] == 5
 
 
@@ -139,6 +94,33 @@ def test_the_map_of_an_image_that_other_images_of_the_batch_have_a_part_in_looks
     constants = {"first": np.array([0]), "next": np.array([1]), "far": np.array([999]), "none": np.array(0)}
     found = check(f"{PATCHES}\n {body}", **FLIPS, **constants)
     assert (found.passed, found.reason) == (False, MIXED)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = ReduceMean<axes=[0], keepdims=1>(a)",
+        "y = ReduceMax<axes=[0], keepdims=1>(a)",
+        "y = Gather<axis=0>(a, first)",
+        "y = Slice(a, first, three, first)",
+        "m = ReduceMean<axes=[0], keepdims=1>(a)\n y = Concat<axis=0>(a, m, m, m, m)",
+    ],
+    ids=["mean", "largest", "first", "without the last", "beside their mean"],
+)
+def test_fewer_maps_than_a_fixed_batch_has_images_are_of_no_image_alone(body: str) -> None:
+    found = check(
+        f"{PATCHES}\n {body}",
+        x="float[4,3,32,32] x",
+        y="float[M,6,H,W] y",
+        first=np.array([0]),
+        three=np.array([3]),
+    )
+    assert (found.passed, found.reason) == (False, MIXED)
+
+
+def test_copies_of_each_image_of_a_fixed_batch_are_its_own() -> None:
+    found = check(f"{PATCHES}\n y = Concat<axis=0>(a, a, a)", x="float[2,3,32,32] x", y="float[M,6,H,W] y")
+    assert found.passed is True
 
 
 def test_an_image_that_is_mirrored_before_the_trunk_is_seen_too() -> None:
@@ -451,7 +433,7 @@ def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
     figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
-    figures |= {"unseen", "silent", "still", "backwards"}
+    figures |= {"unseen", "silent", "still", "masked", "backwards"}
     assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
 

@@ -15,7 +15,7 @@ from onnx_gapmil.lift.lifted import UNARRANGED
 from onnx_gapmil.rewriting.proof import place_proof
 from onnx_gapmil.rewriting.proof.checks import Check
 from onnx_gapmil.rewriting.proof.looks import AxisLooks
-from onnx_gapmil.rewriting.proof.place import PlaceCheck
+from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.proof.report import ProofReport
 from onnx_gapmil.rewriting.record import write_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -154,8 +154,14 @@ SHEAR = """up, down = Split<axis=2>(v, halves)
 
 @pytest.mark.parametrize(
     ("inside", "known"),
-    [("r = Relu(v)", True), ("r = Slice(v, last, end, axis, back)", False), (SHEAR, False)],
-    ids=["as it is", "mirrored", "sheared"],
+    [
+        ("r = Relu(v)", True),
+        ("r = Slice(v, last, end, axis, back)", False),
+        (SHEAR, False),
+        ("f = Reshape(v, flat)\n q = Gather<axis=2>(f, exchanged)\n r = Reshape(q, whole)", False),
+        ("r = Gather<axis=3>(v, borders)", False),
+    ],
+    ids=["as it is", "mirrored", "sheared", "some cells exchanged", "both borders exchanged"],
 )
 def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
     """A Loop that the image decides the length of is not followed; what it does is seen."""
@@ -172,6 +178,10 @@ def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) 
     {HEAD}
     """
     init = {"low": np.float32(-1e9), "yes": np.asarray(True), "halves": np.array([4, 4]), **FLIP}
+    exchanged = np.arange(64)
+    exchanged[[10, 45, 12, 35, 30, 57, 22, 41]] = exchanged[[45, 10, 35, 12, 57, 30, 41, 22]]
+    init |= {"flat": np.array([0, 6, 64]), "whole": np.array([0, 6, 8, 8]), "exchanged": exchanged}
+    init |= {"borders": np.array([7, 1, 2, 3, 4, 5, 6, 0])}
     init |= {"to_right": np.array([0, 0, 0, 2, 0, 0, 0, -2]), "to_left": np.array([0, 0, 0, -2, 0, 0, 0, 2])}
     head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
     assert head.places.known is known
@@ -198,6 +208,25 @@ def test_cells_that_are_mixed_along_an_axis_are_no_tiles(body: str) -> None:
     model = text_model(f"{TRUNK} {body}\n {HEAD}", x="float[N,3,32,24] x", init=KERNEL | init)
     places = rewrite(model, write=False).heads[0].places
     assert (places.known, places.reason) == (False, "a layer over all positions mixes them")
+
+
+@pytest.mark.parametrize(
+    ("body", "left_out"),
+    [
+        ("m = Slice(a, zero, far, two, two)", "frames"),
+        ("s = Slice(a, zero, far, three, two)\n m = Relu(s)", "rows"),
+        ("m = AveragePool<kernel_shape=[2,1,1], strides=[2,1,1]>(a)", ""),
+        ("m = Gather<axis=2>(a, turned)", ""),
+    ],
+    ids=["every second frame", "every second row", "pairs of frames", "frames turned round"],
+)
+def test_what_lies_between_the_cells_of_a_clip_is_seen_too(body: str, left_out: str) -> None:
+    trunk = f"c = Conv<strides=[1,4,4]>(x, k3)\n a = Relu(c)\n {body}\n"
+    init = {name: np.array([value]) for name, value in (("zero", 0), ("two", 2), ("three", 3), ("far", 99))}
+    init |= {"k3": weights(6, 3, 1, 4, 4), "turned": np.arange(6)[::-1].copy(), "w": weights(5, 6), "b": weights(5)}
+    (head,) = rewrite(text_model(f"{trunk} {HEAD}", x="float[N,3,6,24,16] x", init=init), write=False).heads
+    assert head.places.known is not bool(left_out)
+    assert left_out in head.places.reason
 
 
 def test_first_cells_that_stripes_contradict_are_those_of_a_tiling_if_stripes_say_so() -> None:

@@ -1,0 +1,55 @@
+"""Cells that answer to nothing: masks, which are no places of the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
+from tests.helpers.stripes import PATCHES, check
+
+#: Zeros above the diagonal, and in one cell.
+ABOVE, ONE = np.tril(np.ones((8, 8), np.float32)), np.ones((8, 8), np.float32)
+ONE[3, 4] = 0
+
+
+@pytest.mark.parametrize(
+    ("body", "cells"),
+    [
+        ("t = Trilu<upper=0>(a)\n y = Exp(t)", 28),
+        ("t = Mul(a, above)\n y = Relu(t)", 28),
+        ("t = Mul(a, one)\n y = Relu(t)", 1),
+        ("t = Where(there, a, seven)\n y = Relu(t)", 1),
+    ],
+    ids=["triangle", "product", "one cell", "a number"],
+)
+def test_cells_that_a_mask_hides_look_at_nothing(body: str, cells: int) -> None:
+    found = check(f"{PATCHES}\n {body}", above=ABOVE, one=ONE, there=ONE > 0, seven=np.float32(7))
+    assert found.passed is False
+    for axis in (found.rows, found.columns):
+        assert axis is not None
+        assert (axis.masked, axis.still) == (cells, 0)
+    assert f"{cells} cell{'s answer' if cells > 1 else ' answers'} to nothing" in found.reason
+
+
+def test_weights_that_are_not_zero_hide_nothing() -> None:
+    found = check(f"{PATCHES}\n t = Mul(a, small)\n y = Relu(t)", small=np.where(ONE > 0, 1, 0.01).astype(np.float32))
+    assert found.passed is True
+
+
+def test_padding_around_is_no_mask() -> None:
+    moved = np.zeros((4, 5, 6))
+    moved[:, 1:4, 1:5] = 1
+    everywhere = np.ones(5, bool)
+    assert masked_cells([moved], everywhere, 0) == 0
+    assert still_lines([moved], 0).tolist() == [True, False, False, False, True]
+    assert still_lines([moved], 1).tolist() == [True, False, False, False, False, True]
+
+
+def test_a_cell_that_is_off_in_one_image_alone_is_no_mask() -> None:
+    off, on = np.ones((4, 5, 6)), np.ones((4, 5, 6))
+    off[:, 2, 3] = 0
+    inside = np.array([True, True, True, False, False])
+    assert masked_cells([off], inside, 0) == 1
+    assert masked_cells([off, on], inside, 0) == 0
+    assert masked_cells([off], ~inside, 0) == 0
