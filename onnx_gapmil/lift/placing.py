@@ -50,9 +50,10 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     for grid, cells in zip(lifted.features, found, strict=True):
         if cells.code:
             return _refusal(walk, lifted, grid, cells.code, cells.places.reason)
-    unknown = next((cells for cells in found if not cells.places.known), None)
-    if unknown is not None:
-        return PlacedHead(_unarranged(walk, lifted), unknown.places)
+    unknown = [cells for cells in found if not cells.places.known]
+    if unknown:
+        worst = next((cells for cells in unknown if cells.places.settled), unknown[0])
+        return PlacedHead(_unarranged(walk, lifted), worst.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
         if difference := difference_of(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"

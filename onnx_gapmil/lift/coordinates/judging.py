@@ -15,6 +15,7 @@ from onnx_gapmil.lift.coordinates.fields import (
     NONE,
     POOLED,
     SAMPLED,
+    SIZED,
     UNKNOWN,
     Field,
     contract,
@@ -69,9 +70,10 @@ class CellPlaces:
 
 
 class _Unknown(Exception):  # noqa: N818 - an answer, not an error
-    def __init__(self, reason: str, code: str = "") -> None:
+    def __init__(self, reason: str, code: str = "", *, settled: bool = False) -> None:
         super().__init__(reason)
         self.code = code
+        self.settled = settled
 
 
 def places_of(
@@ -108,7 +110,8 @@ def places_of(
         cells = _Cells(looks, axes, own, inputs, extent, are_frames=are_frames, suffix=suffix)
         return _resampled(_judge(cells, own), size, inputs)
     except _Unknown as unknown:
-        return CellPlaces(Places.unknown(str(unknown)), size, None, unknown.code)
+        places = Places.unknown(str(unknown), settled=unknown.settled)
+        return CellPlaces(places, size, None, unknown.code)
 
 
 def look_alike(
@@ -294,6 +297,8 @@ class _Cells:
             if axis not in self.spatial_axes(name):
                 continue
             found = self.array(key)
+            if (found == SIZED).any():
+                raise _Unknown(self.why or "the size of the input decides where its cells look", settled=True)
             if (found == SAMPLED).any():
                 raise _Unknown(self.why or "the image decides where its cells look", "sampled-places")
             if (found == CONFLICT).any():

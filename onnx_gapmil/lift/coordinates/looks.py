@@ -133,6 +133,18 @@ def join_views(one: View, two: View) -> View:
     return result
 
 
+def look_the_same(one: Looks, two: Looks) -> bool:
+    """Whether two tensors have the same shape, and each of their elements looks at the same."""
+    return (
+        one.shape == two.shape
+        and len(one.views) == len(two.views)
+        and all(
+            first.keys() == second.keys() and all(np.array_equal(first[at].values, second[at].values) for at in first)
+            for first, second in zip(one.views, two.views, strict=True)
+        )
+    )
+
+
 def conflicts(view: View) -> bool:
     """Whether places that differ were joined."""
     return any((found.values == CONFLICT).any() for found in view.values())

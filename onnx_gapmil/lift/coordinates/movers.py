@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import NONE, SAMPLED, UNKNOWN, Field, compact, divided
+from onnx_gapmil.lift.coordinates.fields import NONE, SAMPLED, SIZED, UNKNOWN, Field, compact, divided
 from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, stated, values_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,10 @@ def _sliced(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         return [stated(parts[:1], after, SAMPLED, f"{node.op} '{node.name}' cuts where the image decides")]
     axes = scene.numbers(node, "axes", 3) or list(range(len(starts)))
     steps = scene.numbers(node, "steps", 4) or [1] * len(starts)
+    # Which way it goes, and how far: a step that an open size decides is no length that grows with the image.
+    if len(node.inputs) > 4 and scene.size_decides(node.inputs[4].name):
+        why = f"{node.op} '{node.name}' takes other steps at another size of the input, which the file leaves open"
+        return [stated(parts[:1], after, SIZED, why)]
     lines = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         lines[axis % len(before)] = np.arange(before[axis % len(before)])[start:end:step]

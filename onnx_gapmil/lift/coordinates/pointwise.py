@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, Field, compact, is_number
-from onnx_gapmil.lift.coordinates.looks import Looks, View, conflicts_of, joined, seen_nowhere, stated, values_of
+from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, SIZED, Field, compact, is_number
+from onnx_gapmil.lift.coordinates.looks import (
+    Looks,
+    View,
+    conflicts_of,
+    joined,
+    look_the_same,
+    seen_nowhere,
+    stated,
+    values_of,
+)
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -90,6 +99,10 @@ def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     if condition is None or any(len(part.views) > 1 for part in parts[1:3]):
         return _joined(node, parts, scene)
     one, two = (joined([part], after) for part in parts[1:3])
+    # One answer for all elements, and by a size: an If that is spelled as arithmetic.
+    if condition.all() == condition.any() and scene.size_decides(node.inputs[0].name) and not look_the_same(one, two):
+        why = f"{node.op} '{node.name}' takes another operand at another size of the input, which the file leaves open"
+        return [stated(parts, after, SIZED, why)]
     view: View = {}
     for key in {*one.views[0], *two.views[0]}:
         fields = [values_of(part.views[0], key, len(after)) for part in (one, two)]

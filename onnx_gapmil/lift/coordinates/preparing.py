@@ -4,28 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.graph.branches import splice_branches
 from onnx_gapmil.graph.functions import has_functions, inline_functions
+from onnx_gapmil.graph.open_dimensions import OpenDimensions
 from onnx_gapmil.graph.trace import trace as run_trace
 from onnx_gapmil.graph.view import ModelGraph
+from onnx_gapmil.lift.coordinates.fields import UNKNOWN
+from onnx_gapmil.lift.coordinates.looks import look_the_same
+from onnx_gapmil.lift.coordinates.tracing import trace_coordinates
 from onnx_gapmil.lift.coordinates.unrolling import Unrolled, unrolled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.lift.coordinates.looks import Looks
 
     Value = Callable[[str], np.ndarray | None]
+
+
+#: Conditions that are told by an open size, of which both branches are followed.
+_BOTH = 4
 
 
 def plain(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     """The same model without functions, branches whose condition is fixed and loops of a fixed length, and its trace.
 
+    A branch that an open size chooses, the batch's or the image's, is put in place only where the other one gives the
+    same places; the If stays where it does not, since what holds at the traced size may not hold at another.
     A model that does not run like that is given back as it is.
     """
     try:
@@ -39,7 +49,7 @@ def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     for turn in range(8):  # branches may hold branches
         again = inline_functions(proto) if has_functions(proto) else proto
         value = _values(graph, trace)
-        again = _written_out(splice_branches(again, value), graph, trace, turn, value)
+        again = _written_out(splice_branches(again, _conditions(graph, trace, value)), graph, trace, turn, value)
         if again is proto:
             break
         proto = again
@@ -51,6 +61,50 @@ def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
 def _values(graph: ModelGraph, trace: Trace) -> Value:
     """The values of tensors that are fixed at the traced size."""
     return lambda name: trace.values[name] if name in trace.values else graph.value(name)
+
+
+def _conditions(graph: ModelGraph, trace: Trace, value: Value) -> Value:
+    """The values that branches are taken by: none where an open size decides them, and it matters."""
+    sizes = OpenDimensions(graph, trace)
+    alike: dict[str, bool] = {}
+
+    def condition(name: str) -> np.ndarray | None:
+        held = value(name)
+        if held is None or not sizes.decide(name):
+            return held
+        if name not in alike:
+            alike[name] = len(alike) < _BOTH and _same_both_ways(graph, name, held)
+        return held if alike[name] else None
+
+    return condition
+
+
+def _same_both_ways(graph: ModelGraph, condition: str, held: np.ndarray) -> bool:
+    """Whether what a condition chooses looks at the same places whichever branch is taken."""
+    outputs = [
+        tensor.name
+        for node in graph.nodes
+        if node.op == "If" and node.inputs[0].name == condition
+        for tensor in node.outputs
+        if tensor.name
+    ]
+    try:
+        first, second = (_looks_if(graph, condition, taken) for taken in (held, np.logical_not(held)))
+    except GapmilError:  # it does not run at the traced size
+        return False
+    pairs = [(first.get(name), second.get(name)) for name in outputs]
+    return all(one is not None and two is not None and _followed(one) and look_the_same(one, two) for one, two in pairs)
+
+
+def _looks_if(graph: ModelGraph, condition: str, taken: np.ndarray) -> dict[str, Looks]:
+    """Where the tensors look, if a condition held or did not."""
+    proto = splice_branches(graph.proto, lambda name: taken if name == condition else None)
+    inner = ModelGraph(proto, graph.folder)
+    return trace_coordinates(inner, run_trace(inner))
+
+
+def _followed(looks: Looks) -> bool:
+    return not any((found.values >= UNKNOWN).any() for view in looks.views for found in view.values())
 
 
 def _written_out(proto: onnx.ModelProto, graph: ModelGraph, trace: Trace, turn: int, value: Value) -> onnx.ModelProto:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.graph.open_dimensions import OpenDimensions
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Scene:
     def __init__(self, graph: ModelGraph, trace: Trace) -> None:
         self.graph = graph
         self.trace = trace
+        self._open = OpenDimensions(graph, trace)
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:
         """Traced shape; None if it was not measured."""
@@ -48,6 +50,10 @@ class Scene:
         if tensor in self.trace.values:
             return self.trace.values[tensor]
         return self.graph.value(tensor)
+
+    def size_decides(self, tensor: str) -> bool:
+        """Whether a fixed tensor may hold something else at another size, or batch, that the file leaves open."""
+        return bool(tensor) and tensor not in self.graph.constants and self._open.decide(tensor)
 
     def input_value(self, node: gs.Node, place: int) -> np.ndarray | None:
         """Value of one of a node's inputs; None where it has none, or an unfixed one."""

@@ -8,8 +8,8 @@ import numpy as np
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampling, windows
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, UNKNOWN
-from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, pixels, seen_nowhere, stated
+from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, SIZED, UNKNOWN
+from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, look_the_same, pixels, seen_nowhere, stated
 from onnx_gapmil.lift.coordinates.scene import Scene
 from onnx_gapmil.lift.coordinates.sums import whole_sum
 from onnx_gapmil.lift.coordinates.unrolling import carried_before, is_written_out
@@ -73,11 +73,7 @@ def _carried(name: str, looks: Looks, found: Mapping[str, Looks]) -> Looks:
     before = found.get(carried_before(name) or "")
     if before is None or before.shape != looks.shape or len(before.views) != len(looks.views):
         return looks
-    same = all(
-        one.keys() == two.keys() and all(np.array_equal(one[key].values, two[key].values) for key in one)
-        for one, two in zip(before.views, looks.views, strict=True)
-    )
-    return looks if same else stated([looks], looks.shape, MIXED, looks.why)
+    return looks if look_the_same(before, looks) else stated([looks], looks.shape, MIXED, looks.why)
 
 
 def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
@@ -90,6 +86,9 @@ def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
     what = f"{node.op} '{node.name}'"
     if rule is None or subgraphs or scene.shape(node.outputs[0].name) is None:
         captured = _captured(subgraphs, found)
+        if node.op == "If" and scene.is_fixed(node.inputs[0].name):
+            why = f"{what} takes another branch at another size of the input, which the file leaves open"
+            return [stated([*parts, *captured], scene.shape(out.name) or (), SIZED, why) for out in node.outputs]
         return _unknown(node, [*parts, *captured], scene, f"{what} is not followed")
     try:
         with np.errstate(all="ignore"):  # a file's weights may be NaN or enormous; what follows from them is not finite
