@@ -13,19 +13,16 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: So many cells away, or stripes where those are wider, a cell looks elsewhere.
-_AWAY = 1.0
 
-
-def astray(
+def astray_by(
     moved: Sequence[np.ndarray],
     axis: Literal[0, 1],
     edges: np.ndarray,
     inside: np.ndarray,
     said: np.ndarray,
     step: float,
-) -> float:
-    """The share of cells that look elsewhere along one axis than their line of cells is said to.
+) -> np.ndarray:
+    """How far each cell looks along one axis from where its line of cells is said to.
 
     Args:
         moved: of each base image what stripes along the axis move, (S, H, W).
@@ -34,6 +31,10 @@ def astray(
         inside: which lines along the axis are said to look into the image, bool (cells,).
         said: where stripes would see them, in pixels, (cells,).
         step: from one cell to the next, in pixels.
+
+    Returns:
+        For each cell of a line that looks into the image, in cells, or stripes where those are wider; infinite of what
+        no stripe moves more than others.
     """
     found = []
     for change in moved:
@@ -45,4 +46,4 @@ def astray(
     middles, total = (edges[:-1] + edges[1:]) / 2, own.sum(axis=0)
     seen = np.divide(np.tensordot(middles, own, 1), total, out=np.full_like(total, np.inf), where=total > 0)
     gaps = np.abs(np.moveaxis(seen, axis, 0)[inside] - said[inside, None])
-    return float((gaps > _AWAY * max(step, (edges[-1] - edges[0]) / len(middles))).mean()) if gaps.size else 0.0
+    return np.asarray(gaps.ravel() / max(step, (edges[-1] - edges[0]) / len(middles)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from onnx_gapmil.files.wording import percent
-from onnx_gapmil.rewriting.proof.astray import astray
+from onnx_gapmil.rewriting.proof.astray import astray_by
 from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ FEW, CONTRAST = 3, 0.05
 #: How far from a tile's middle cells may look, and those of either half of the map from all of them, in cells, where
 #: nothing but stripes says where they look: a map that is sheared has the same rows and columns on average.
 SHOWN = 0.5
-#: Share of single cells that may look elsewhere then: of wide windows those at the border.
-ASTRAY = 0.1
+#: Share of single cells that may look more than one cell away then, as those at the border do behind wide windows; and
+#: how far the farthest may.
+ASTRAY, FARTHEST = 0.1, 2.0
 #: A contrast that is none: what orders the cells of the other axis alone is held against this much.
 _FLAT = 0.01
 #: The slopes of two or three cells, all of which lie at the border.
@@ -78,7 +79,9 @@ class AxisLooks:
         backwards: the farthest that a cell looks behind the one before it, in cells, or in stripes where those are
             wider: neighbours that are exchanged hardly change the line.
         uneven: how far the cells of either half of the other axis look from where all do, in cells.
-        astray: the share of single cells that look elsewhere than their line (`onnx_gapmil.rewriting.proof.astray`).
+        astray: the share of single cells that look more than a cell away from where their line is said to
+            (`onnx_gapmil.rewriting.proof.astray`).
+        farthest: how far the farthest looks from there, in cells.
     """
 
     correlation: float
@@ -96,12 +99,13 @@ class AxisLooks:
     backwards: float = 0.0
     uneven: float = 0.0
     astray: float = 0.0
+    farthest: float = 0.0
 
     @property
     def shown(self) -> bool:
         """Whether stripes alone show that the cells look where they are said to, where nothing else says so."""
         away, straight = max(abs(self.offset), self.uneven), SLOPES[0] <= self.slope <= SLOPES[1]
-        near = away <= SHOWN and self.astray <= ASTRAY
+        near = away <= SHOWN and self.astray <= ASTRAY and self.farthest <= FARTHEST
         return bool(self.passed) and straight and near and self.contrast >= CONTRAST
 
     @property
@@ -212,7 +216,7 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
     said, inside = _said(edges, places, own.shape[1])
     moved = [response.moved for response in responses]
     still = int((inside & still_lines(moved, axis)).sum())
-    away = astray(moved, axis, edges, inside, said, places.step)
+    away = astray_by(moved, axis, edges, inside, said, places.step)
     kept = np.flatnonzero(inside)
     if len(kept) < 2:  # hardly one is said to look into the image: then they are compared where they are said to look
         kept, said = np.arange(own.shape[1]), places.first + places.step * np.arange(own.shape[1])
@@ -234,10 +238,11 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         len(edges) - 1,
         middle,
         still=still,
-        masked=masked_cells(moved, inside, axis),
+        masked=masked_cells(moved, inside, axis, responses[0].held),
         backwards=_backwards(said, seen, (edges[-1] - edges[0]) / (len(edges) - 1) / places.step),
         uneven=_uneven(moved, axis, edges, kept, seen * places.step) / places.step,
-        astray=away,
+        astray=float((away > 1).mean()) if away.size else 0.0,
+        farthest=float(away.max(initial=0.0)),
     )
 
 

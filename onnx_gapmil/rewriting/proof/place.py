@@ -133,6 +133,10 @@ def _check_noise(
         if found is not None:
             seen.append(found)
             check = _check(seen, claims)
+            if any(axis.masked for axis in check.axes.values()):
+                held = stimulus.held()
+                seen = [[None if one is None else replace(one, held=held) for one in answers] for answers in seen]
+                check = _check(seen, claims)
             if check.passed:
                 check = _with_gaps(check, stimulus, axes, claims, found, rounding)
         runs += stimulus.runs
@@ -216,7 +220,15 @@ def _axis_looks(responses: Sequence[Responses], axis: int, count: int, claim: Ax
             continue
         rest = tuple(1 + at for at in range(count) if at not in (axis, other))
         planes = [
-            replace(response, moved=np.sqrt(np.mean(response.moved**2, axis=rest)) if rest else response.moved)
+            replace(
+                response,
+                moved=np.sqrt(np.mean(response.moved**2, axis=rest)),
+                held=None
+                if response.held is None
+                else np.asarray(response.held.all(axis=tuple(at - 1 for at in rest))),
+            )
+            if rest
+            else response
             for response in responses
         ]
         found.append(looks(planes, 0 if axis < other else 1, claim))

@@ -28,6 +28,8 @@ _CHANNELS = (1, 3, 4)
 #: A map that differs by this part of itself among other images is made of them too. Scales that dynamic quantization
 #: finds over the whole batch move one by less.
 _MIXED = 0.05
+#: Images in which a cell that is off now and then is on in one; and where the seeds of their noise begin.
+_HELD, _HELD_SEEDS = 16, 1000
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,14 @@ class Responses:
             finite where the model's numbers are not.
         level: root mean square of the map itself.
         parts: the same as ``moved`` of some of the map's channels, where it was joined of several maps.
+        held: which cells hold the same in many other images too, bool (H, W); None where that was not looked at.
     """
 
     edges: np.ndarray
     moved: np.ndarray
     level: float
     parts: tuple[np.ndarray, ...] = ()
+    held: np.ndarray | None = None
 
     def answered(self, rounding: float) -> bool:
         """Whether any cell moved by more than rounding explains, and all by a number.
@@ -164,6 +168,19 @@ class Stimulus:
         chosen = [(at >= first) & (at < last) for first, last in itertools.pairwise(edges)]
         moved, *parts = self._changes(axis, chosen)
         return Responses(edges, moved, self.level, tuple(parts))
+
+    def held(self) -> np.ndarray:
+        """Which cells hold the same in many other images as in this one, bool (H, W).
+
+        A cell of few channels may be off (ReLU) whatever one stripe shows.
+        """
+        found = np.ones(self.size, bool)
+        self._runs += _HELD
+        for seed in range(_HELD):
+            image = noise(self._one(self._entry), self._kind, _HELD_SEEDS + seed)
+            maps = self._maps([image] * self._width)[: len(self._base)]
+            found &= (maps == self._base).all(axis=(0, 1))
+        return found
 
     def others(self, count: int) -> list[Stimulus]:
         """So many other base images."""

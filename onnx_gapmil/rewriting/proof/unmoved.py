@@ -23,7 +23,9 @@ def still_lines(moved: Sequence[np.ndarray], axis: Literal[0, 1]) -> np.ndarray:
     return np.asarray(_still(moved).all(axis=1 - axis))
 
 
-def masked_cells(moved: Sequence[np.ndarray], inside: np.ndarray, axis: Literal[0, 1]) -> int:
+def masked_cells(
+    moved: Sequence[np.ndarray], inside: np.ndarray, axis: Literal[0, 1], held: np.ndarray | None = None
+) -> int:
     """How many single cells no stripe of any base image moves, though others of their row and of their column move.
 
     They hold the same whatever the image shows: a mask put zeros there (``Trilu``, a product with zeros, a ``Where``)
@@ -33,8 +35,9 @@ def masked_cells(moved: Sequence[np.ndarray], inside: np.ndarray, axis: Literal[
         moved: of each base image what its stripes move, (S, H, W).
         inside: which lines along the axis are said to look into the image, bool (cells,).
         axis: of the map.
+        held: which cells hold the same in many images, bool (H, W); None where that was not looked at.
     """
-    still = _still(moved)
+    still = _still(moved) if held is None else _still(moved) & held
     # Whole lines are padding, which may lie beyond the image, and are told by themselves.
     alone = still & ~still.all(axis=1, keepdims=True) & ~still.all(axis=0, keepdims=True)
     return int(np.compress(inside, alone, axis=axis).sum())

@@ -159,9 +159,11 @@ SHEAR = """up, down = Split<axis=2>(v, halves)
         ("r = Slice(v, last, end, axis, back)", False),
         (SHEAR, False),
         ("f = Reshape(v, flat)\n q = Gather<axis=2>(f, exchanged)\n r = Reshape(q, whole)", False),
+        ("f = Reshape(v, flat)\n q = Gather<axis=2>(f, pair)\n r = Reshape(q, whole)", False),
         ("r = Gather<axis=3>(v, borders)", False),
+        ("r = Conv<pads=[2,2,2,2]>(v, wide)", True),
     ],
-    ids=["as it is", "mirrored", "sheared", "some cells exchanged", "both borders exchanged"],
+    ids=["as it is", "mirrored", "sheared", "some cells exchanged", "two exchanged", "both borders exchanged", "wide"],
 )
 def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
     """A Loop that the image decides the length of is not followed; what it does is seen."""
@@ -180,6 +182,9 @@ def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) 
     init = {"low": np.float32(-1e9), "yes": np.asarray(True), "halves": np.array([4, 4]), **FLIP}
     exchanged = np.arange(64)
     exchanged[[10, 45, 12, 35, 30, 57, 22, 41]] = exchanged[[45, 10, 35, 12, 57, 30, 41, 22]]
+    pair = np.arange(64)
+    pair[[18, 45]] = pair[[45, 18]]
+    init |= {"pair": pair, "wide": np.ones((6, 6, 5, 5), np.float32)}
     init |= {"flat": np.array([0, 6, 64]), "whole": np.array([0, 6, 8, 8]), "exchanged": exchanged}
     init |= {"borders": np.array([7, 1, 2, 3, 4, 5, 6, 0])}
     init |= {"to_right": np.array([0, 0, 0, 2, 0, 0, 0, -2]), "to_left": np.array([0, 0, 0, -2, 0, 0, 0, 2])}

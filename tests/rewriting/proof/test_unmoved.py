@@ -7,6 +7,7 @@ import pytest
 
 from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
 from tests.helpers.stripes import PATCHES, check
+from tests.helpers.support import weights
 
 #: Zeros above the diagonal, and in one cell.
 ABOVE, ONE = np.tril(np.ones((8, 8), np.float32)), np.ones((8, 8), np.float32)
@@ -37,6 +38,13 @@ def test_weights_that_are_not_zero_hide_nothing() -> None:
     assert found.passed is True
 
 
+def test_cells_of_one_channel_that_are_off_now_and_then_are_no_mask() -> None:
+    """A quarter of them is off whatever one stripe shows, and some in four images."""
+    body = "c = Conv<strides=[4,4]>(x, one)\n y = Relu(c)"
+    found = check(body, x="float[N,3,64,64] x", y="float[N,1,H,W] y", size=(64, 64), one=weights(1, 3, 4, 4))
+    assert found.passed is True
+
+
 def test_padding_around_is_no_mask() -> None:
     moved = np.zeros((4, 5, 6))
     moved[:, 1:4, 1:5] = 1
@@ -53,3 +61,4 @@ def test_a_cell_that_is_off_in_one_image_alone_is_no_mask() -> None:
     assert masked_cells([off], inside, 0) == 1
     assert masked_cells([off, on], inside, 0) == 0
     assert masked_cells([off], ~inside, 0) == 0
+    assert masked_cells([off], inside, 0, np.zeros((5, 6), bool)) == 0
