@@ -23,6 +23,8 @@ from onnx_gapmil.ort.errors import explain
 from onnx_gapmil.ort.limits import trial_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx_gapmil.graph.view import ModelGraph
 
 #: Models whose weights exceed this are traced by shape inference, so that their weights are never read.
@@ -57,24 +59,28 @@ class Trace:
         return entry.traced[0] if entry is not None and entry.traced and not entry.alone else 1
 
 
-def trace(graph: ModelGraph) -> Trace:
+def trace(graph: ModelGraph, *, at: Sequence[tuple[InputShape, ...]] = ()) -> Trace:
     """Run the model once and read its shapes.
 
     Open batch axes are traced with 2, so that the batch can be told from axes of size 1; where the model only works
     with another batch or size, those are tried in turn.
 
+    Args:
+        graph: the model.
+        at: the shapes of all inputs to try; empty for those that are likely.
+
     Raises:
         ModelError: ONNX Runtime cannot load the model, or runs it at no size that was tried.
     """
     if weight_bytes(graph.proto) > MAX_TRACED_BYTES:
-        return _trace_by_inference(graph)
-    if len(graph.proto.graph.node) > _MANY_NODES and (whole := _trace_by_its_outputs(graph)) is not None:
+        return _trace_by_inference(graph, at)
+    if len(graph.proto.graph.node) > _MANY_NODES and (whole := _trace_by_its_outputs(graph, at)) is not None:
         return whole
     copy = _instrumented(graph)
     session = cpu_session(copy.proto, graph.folder, weights=copy.weights)
     first: tuple[Exception, tuple[InputShape, ...]] | None = None
     tried = 0
-    for shapes in candidate_inputs(graph):
+    for shapes in at or candidate_inputs(graph):
         # Where height and width are open, a window (TF-Slim) or a dense layer may fit one size alone.
         require_affordable_inputs(shapes)
         inferred = infer(graph, shapes)
@@ -106,12 +112,12 @@ def trace(graph: ModelGraph) -> Trace:
     raise ModelError(f"{explain(reason).rstrip('.')}; so says the runtime of {sizes}. It does not run there{others}.")
 
 
-def _trace_by_its_outputs(graph: ModelGraph) -> Trace | None:
+def _trace_by_its_outputs(graph: ModelGraph, at: Sequence[tuple[InputShape, ...]]) -> Trace | None:
     """Shapes by inference, and one plain run whose outputs have to have them; None where inference leaves any open.
 
     ONNX Runtime takes time by the square of the number of outputs, of which a trace has one for each tensor.
     """
-    for shapes in candidate_inputs(graph):
+    for shapes in at or candidate_inputs(graph):
         require_affordable_inputs(shapes)
         try:
             found = infer_all(graph, shapes)
@@ -135,10 +141,10 @@ def _trace_by_its_outputs(graph: ModelGraph) -> Trace | None:
     return None
 
 
-def _trace_by_inference(graph: ModelGraph) -> Trace:
+def _trace_by_inference(graph: ModelGraph, at: Sequence[tuple[InputShape, ...]]) -> Trace:
     """Without running the model: for weights that should not be read."""
     last: ShapesUnknownError | None = None
-    for shapes in candidate_inputs(graph):
+    for shapes in at or candidate_inputs(graph):
         try:
             found = infer_all(graph, shapes)
         except ShapesUnknownError as error:

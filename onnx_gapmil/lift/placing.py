@@ -53,7 +53,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     unknown = [cells for cells in found if not cells.places.known]
     if unknown:
         worst = next((cells for cells in unknown if cells.places.settled), unknown[0])
-        return PlacedHead(_unarranged(walk, lifted), worst.places)
+        return PlacedHead(unarranged(walk, lifted), worst.places)
     for grid, cells in zip(lifted.features[1:], found[1:], strict=True):
         if difference := difference_of(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"
@@ -66,7 +66,7 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
     turn = _Turn(walk, cells, before)
     if not turn.is_possible:
         why = "its cells are not in reading order, and the size of the input is left open"
-        return PlacedHead(_unarranged(walk, lifted), Places.unknown(why))
+        return PlacedHead(unarranged(walk, lifted), Places.unknown(why))
     features = tuple(
         replace(
             grid,
@@ -140,7 +140,7 @@ def _arranged(note: str) -> str:
     return "; ".join(part for part in note.split("; ") if part and part != UNARRANGED)
 
 
-def _unarranged(walk: Lifting, lifted: Lifted) -> Lifted:
+def unarranged(walk: Lifting, lifted: Lifted) -> Lifted:
     """The same with a note that its cells have no known places, so that no picture is made."""
     first, *others = lifted.features
     if UNARRANGED in first.note:

@@ -15,6 +15,7 @@ from onnx_gapmil.graph.trace import Trace, trace
 from onnx_gapmil.graph.view import ModelGraph
 from onnx_gapmil.lift.class_tokens import lift_class_tokens
 from onnx_gapmil.lift.heads import HeadSearch, lift_heads
+from onnx_gapmil.rewriting.open_sizes import with_open_sizes
 from onnx_gapmil.rewriting.sizing.one_position import with_one_position
 from onnx_gapmil.rewriting.sizing.record import said_size, size_of
 
@@ -125,4 +126,5 @@ def _analyse(
     if class_token is not None and search.refusals:
         search = lift_class_tokens(search, class_token)
         traced = search.walk.trace
+    search = with_open_sizes(source, graph, traced, search)
     return Analysis(source, graph, traced, build, search, inlined, readout)

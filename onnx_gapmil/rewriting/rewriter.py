@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from onnx_gapmil.errors import InputError, ModelError, PreprocessError
+from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.graph.loading import LoadedModel, ModelSource, limited_for, load_model
-from onnx_gapmil.images.input_spec import image_spec
-from onnx_gapmil.images.stated import read_first_nodes
 from onnx_gapmil.lift.tokens.modes import ClassTokenMode, ClassTokenWish, mode_of
 from onnx_gapmil.lift.tokens.walk import TokenWalk
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
@@ -23,6 +21,7 @@ from onnx_gapmil.rewriting.emission.outputs import EmittedHead, emit_head
 from onnx_gapmil.rewriting.emission.shapes import traced_tensors
 from onnx_gapmil.rewriting.emission.sums import collect_sums
 from onnx_gapmil.rewriting.head_choice import chosen_place
+from onnx_gapmil.rewriting.open_sizes import resized_from
 from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_heads, write_heads
 from onnx_gapmil.rewriting.repooled.claim import check_pools
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.graph.builder import GraphBuilder
-    from onnx_gapmil.images.places import Places
     from onnx_gapmil.lift.heads import LiftedHead
     from onnx_gapmil.lift.lifting import Lifting
     from onnx_gapmil.lift.verdict import Readout, Refusal
@@ -236,7 +234,7 @@ def _record(
         class_token=head.class_token,
         features_of=head.features_of,
         pool_weights=(*head.pool_weights, *fitted_weights(pool)),
-        resized_from=_resized_from(analysis, head.places),
+        resized_from=resized_from(analysis.source, analysis.trace, head.places),
         pool=pool.aggregator.key if pool is not None else "mean",
     )
 
@@ -250,22 +248,6 @@ def _placed(walk: Lifting, build: GraphBuilder, head: LiftedHead) -> dict[str, i
     }
     own = build.needed([head.lifted.name])
     return {name: channels for name, channels in (walk.placed | pooled).items() if name in own}
-
-
-def _resized_from(analysis: Analysis, places: Places) -> tuple[int, int] | None:
-    """The size of the trace, where the graph resizes an input of any size to one before anything else."""
-    entry = next((entry for entry in analysis.trace.inputs if entry.name == places.input), None)
-    spec = image_spec(analysis.source.proto, alone=entry is not None and entry.alone)
-    if spec is None or entry is None or spec.name != places.input or not entry.space_is_open:
-        return None
-    try:
-        if not read_first_nodes(analysis.source.proto, spec, analysis.source.folder).resizes_whole:
-            return None
-        last = spec.layout() == "NHWC"
-    except PreprocessError:  # no picture
-        return None
-    height, width = entry.traced[-3:-1] if last else entry.traced[-2:]
-    return height, width
 
 
 def _pool(pool: RepooledHead | None) -> list[str]:

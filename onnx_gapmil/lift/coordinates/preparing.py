@@ -54,7 +54,7 @@ def _opened_up(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
             break
         proto = again
         graph = ModelGraph(proto, graph.folder)
-        trace = run_trace(graph)
+        trace = run_trace(graph, at=[trace.inputs])
     return graph, trace
 
 
@@ -73,13 +73,13 @@ def _conditions(graph: ModelGraph, trace: Trace, value: Value) -> Value:
         if held is None or not sizes.decide(name):
             return held
         if name not in alike:
-            alike[name] = len(alike) < _BOTH and _same_both_ways(graph, name, held)
+            alike[name] = len(alike) < _BOTH and _same_both_ways(graph, trace, name, held)
         return held if alike[name] else None
 
     return condition
 
 
-def _same_both_ways(graph: ModelGraph, condition: str, held: np.ndarray) -> bool:
+def _same_both_ways(graph: ModelGraph, trace: Trace, condition: str, held: np.ndarray) -> bool:
     """Whether what a condition chooses looks at the same places whichever branch is taken."""
     outputs = [
         tensor.name
@@ -89,18 +89,18 @@ def _same_both_ways(graph: ModelGraph, condition: str, held: np.ndarray) -> bool
         if tensor.name
     ]
     try:
-        first, second = (_looks_if(graph, condition, taken) for taken in (held, np.logical_not(held)))
+        first, second = (_looks_if(graph, trace, condition, taken) for taken in (held, np.logical_not(held)))
     except GapmilError:  # it does not run at the traced size
         return False
     pairs = [(first.get(name), second.get(name)) for name in outputs]
     return all(one is not None and two is not None and _followed(one) and look_the_same(one, two) for one, two in pairs)
 
 
-def _looks_if(graph: ModelGraph, condition: str, taken: np.ndarray) -> dict[str, Looks]:
+def _looks_if(graph: ModelGraph, trace: Trace, condition: str, taken: np.ndarray) -> dict[str, Looks]:
     """Where the tensors look, if a condition held or did not."""
     proto = splice_branches(graph.proto, lambda name: taken if name == condition else None)
     inner = ModelGraph(proto, graph.folder)
-    return trace_coordinates(inner, run_trace(inner))
+    return trace_coordinates(inner, run_trace(inner, at=[trace.inputs]))
 
 
 def _followed(looks: Looks) -> bool:
