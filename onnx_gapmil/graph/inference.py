@@ -106,7 +106,7 @@ def infer(
             dtypes[value.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
             shapes[value.name] = tuple(dim.dim_value for dim in kind.shape.dim)
-    for tensor in graph.proto.graph.initializer:
+    for tensor in graph.weights:
         shapes[tensor.name] = tuple(tensor.dims)
         dtypes[tensor.name] = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     for name, array in known.items():
@@ -156,7 +156,7 @@ def _without_weights(
     for entry in inputs:
         kind = onnx.helper.np_dtype_to_tensor_dtype(entry.dtype)
         light.graph.input.append(onnx.helper.make_tensor_value_info(entry.name, kind, entry.traced))
-    for tensor in source.graph.initializer:
+    for tensor in graph.weights:
         if tensor.name in known:
             continue
         if not is_external(tensor) and tensor_bytes(tensor) <= _SMALL:

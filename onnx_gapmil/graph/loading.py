@@ -19,6 +19,9 @@ from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.sidecars import sidecars, stating_files
 from onnx_gapmil.files.urls import said
 from onnx_gapmil.graph.counting import require_walkable
+from onnx_gapmil.graph.ordering import is_in_order, put_in_order
+from onnx_gapmil.graph.sparse import attribute_tensors, check_sparse
+from onnx_gapmil.graph.subgraphs import bodies
 from onnx_gapmil.graph.tensors import check_tensor, is_external, tensor_array, tensor_bytes
 from onnx_gapmil.graph.validation import validate_structure
 from onnx_gapmil.ort.limits import COPIES, limited
@@ -42,7 +45,7 @@ class LoadedModel:
     """A model as its vendor wrote it.
 
     Attributes:
-        proto: the vendor's ModelProto; external data is referenced, not loaded.
+        proto: the vendor's ModelProto, its nodes in order; external data is referenced, not loaded.
         path: where it was read from; None for a model that exists only in memory.
         sha256: of the ``.onnx`` file's bytes (of the serialized proto where there is no file).
         size: bytes of the ``.onnx`` file and of all external data that it references.
@@ -145,6 +148,11 @@ def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
         data = serialize(model, model.graph.name or "the model")
         loaded = LoadedModel(model, None, hashlib.sha256(data).hexdigest(), len(data))
         _check(loaded)
+        if not is_in_order(model.graph):
+            proto = onnx.ModelProto()
+            proto.CopyFrom(model)
+            put_in_order(proto.graph)
+            loaded = replace(loaded, proto=proto)
         return loaded
     path = Path(model)
     fetch_beside(path, stating_files(path))
@@ -156,6 +164,8 @@ def _loaded(model: str | Path | onnx.ModelProto) -> LoadedModel:
     del data
     loaded = LoadedModel(proto, path, sha256, size)
     _check(loaded)
+    if not is_in_order(proto.graph):
+        put_in_order(proto.graph)
     files = _external_files(proto, path)
     protect((path, *files), "is part of the model")
     protect(sidecars(path), "belongs to the model beside it")
@@ -191,6 +201,15 @@ def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from _node_tensors(graph.node)
 
 
+def _sparse_tensors(graph: onnx.GraphProto) -> Iterator[onnx.SparseTensorProto]:
+    """Every SparseTensorProto of a graph: initializers, constants, and those of its subgraphs."""
+    yield from graph.sparse_initializer
+    for node in graph.node:
+        yield from attribute_tensors(node)
+        for body in bodies(node):
+            yield from _sparse_tensors(body)
+
+
 def model_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every TensorProto of a model: those of its graph, its local functions and its training graphs."""
     yield from all_tensors(proto.graph)
@@ -203,6 +222,9 @@ def model_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
     for node in nodes:
+        for sparse in attribute_tensors(node):
+            yield sparse.values
+            yield sparse.indices
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
@@ -296,6 +318,8 @@ def _check(loaded: LoadedModel) -> None:
     validate_structure(loaded.proto, loaded.name)
     for tensor in model_tensors(loaded.proto):
         check_tensor(tensor, loaded.name)
+    for sparse in _sparse_tensors(loaded.proto.graph):
+        check_sparse(sparse, loaded.name)
 
 
 def _external_files(proto: onnx.ModelProto, path: Path) -> dict[Path, int]:

@@ -106,7 +106,7 @@ class OpenDimensions:
             graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
         except Exception:  # noqa: BLE001 - inference is a help, and whatever it stumbles over leaves all open
             graph = proto.graph
-        found = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}
+        found = {tensor.name: list(tensor.dims) for tensor in self._graph.weights}
         known: dict[str, list[int | None]] = {name: list(dims) for name, dims in found.items()}
         for value in (*graph.input, *graph.value_info):
             kind = value.type.tensor_type

@@ -100,7 +100,7 @@ def trace(graph: ModelGraph, *, at: Sequence[tuple[InputShape, ...]] = ()) -> Tr
             name: array.shape if name in graph.shape_computed else tuple(int(dim) for dim in array)
             for name, array in found.items()
         }
-        measured |= {tensor.name: tuple(tensor.dims) for tensor in graph.proto.graph.initializer}
+        measured |= {tensor.name: tuple(tensor.dims) for tensor in graph.weights}
         measured |= {entry.name: entry.traced for entry in shapes}
         return Trace(shapes, {**inferred.shapes, **measured}, inferred.dtypes, values, measured=True)
     if first is None:

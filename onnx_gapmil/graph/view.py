@@ -12,6 +12,7 @@ from onnx_graphsurgeon.logger import G_LOGGER
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.branches import names_in
+from onnx_gapmil.graph.sparse import attribute_tensors, dense_tensor
 from onnx_gapmil.graph.subgraphs import bodies, captured, known, random_within
 from onnx_gapmil.graph.tensors import tensor_array
 from onnx_gapmil.ort.cpu import evaluate
@@ -34,6 +35,7 @@ class ModelGraph:
     Attributes:
         proto: the vendor's ModelProto (after inlining, where that was needed).
         folder: where external data lies.
+        weights: its initializers, sparse ones written out.
         opset: version of the default operator set.
     """
 
@@ -46,7 +48,10 @@ class ModelGraph:
         self._nodes: list[gs.Node] = [node for node in self._graph.nodes if any(out.name for out in node.outputs)]
         self._producers = {out.name: node for node in self._nodes for out in node.outputs if out.name}
         self._protos = {name: node for node in proto.graph.node for name in node.output if name}
-        self._initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
+        # A pruned network's weights may be sparse. ONNX Runtime writes them out, too, so new nodes read them by name.
+        sparse = [dense_tensor(tensor, folder) for tensor in proto.graph.sparse_initializer]
+        self.weights: tuple[onnx.TensorProto, ...] = (*proto.graph.initializer, *sparse)
+        self._initializers = {tensor.name: tensor for tensor in self.weights}
         self._functions = {(entry.domain, entry.name): entry for entry in proto.functions}
         self._values: dict[str, np.ndarray | None] = {}
 
@@ -149,6 +154,12 @@ class ModelGraph:
         # exporter shares equal ones) and ConstantOfShape (the onnx package's light models).
         nodes = self._constant_ancestors(name)
         feeds: dict[str, np.ndarray] = {}
+        for node in list(nodes):
+            for tensor in attribute_tensors(node):  # given alone, ONNX Runtime leaves it sparse
+                feeds[node.output[0]] = tensor_array(dense_tensor(tensor, self.folder, node.output[0]))
+                nodes.remove(node)
+        if name in feeds:
+            return feeds[name]
         for node in nodes:
             for read in node.input:
                 if read in self._initializers and read not in feeds:

@@ -301,9 +301,9 @@ def _value(value: onnx.ValueInfoProto) -> tuple[str, tuple[int | str, ...], str]
 
 
 def _parameters(proto: onnx.ModelProto) -> int:
-    """Elements of all float and quantized weights, wherever they are kept."""
+    """Elements of all float and quantized weights, wherever they are kept; of sparse ones, those that are held."""
     integers = {onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING}
-    tensors = list(proto.graph.initializer)
+    tensors = [*proto.graph.initializer, *(tensor.values for tensor in proto.graph.sparse_initializer)]
     for node in proto.graph.node:
         tensors += [entry.t for entry in node.attribute if node.op_type == "Constant" and entry.HasField("t")]
     return sum(math.prod(tensor.dims) for tensor in tensors if tensor.data_type not in integers or is_external(tensor))

@@ -45,7 +45,9 @@ def same_tensors(first: onnx.ModelProto, second: onnx.ModelProto, pairs: Iterabl
 class _Graph:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.makers = {name: node for node in model.graph.node for name in node.output if name}
+        self.constants: dict[str, onnx.TensorProto | onnx.SparseTensorProto]
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants |= {tensor.values.name: tensor for tensor in model.graph.sparse_initializer}
 
     def behind_identities(self, tensor: str) -> str:
         while (node := self.makers.get(tensor)) is not None and node.op_type == "Identity" and not node.domain:
@@ -58,6 +60,8 @@ def _same_leaves(one: _Graph, left: str, other: _Graph, right: str) -> bool:
     held, kept = one.constants.get(left), other.constants.get(right)
     if held is None or kept is None:
         return held is None and kept is None and left == right
+    if isinstance(held, onnx.SparseTensorProto) or isinstance(kept, onnx.SparseTensorProto):
+        return left == right and held == kept
     return (left == right and held == kept) or _same_values(held, kept)
 
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, numpy_helper
 
 from onnx_gapmil.graph.functions import has_functions, inline_functions
 from onnx_gapmil.graph.loading import load_small_external_data
+from onnx_gapmil.graph.sparse import dense_tensor
 from onnx_gapmil.rewriting.proof.alone import reason_of
 from onnx_gapmil.rewriting.proof.by_class import class_errors
 from onnx_gapmil.rewriting.proof.checks import Figure
@@ -106,6 +107,9 @@ class WideGraph:
         load_small_external_data(wide, folder, limit=8 * MAX_WEIGHTS)
         if has_functions(wide):
             wide = inline_functions(wide)
+        # The evaluator knows no sparse weights.
+        wide.graph.initializer.extend(dense_tensor(tensor, folder) for tensor in wide.graph.sparse_initializer)
+        del wide.graph.sparse_initializer[:]
         _widen(wide.graph)
         self._evaluator = ReferenceEvaluator(wide)
 

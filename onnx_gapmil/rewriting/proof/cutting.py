@@ -43,12 +43,14 @@ def cut_out(
     """
     makers = {made: node for node in proto.graph.node for made in node.output if made}
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    inputs = {value.name for value in proto.graph.input} - set(tensors)
+    sparse = {tensor.values.name: tensor for tensor in proto.graph.sparse_initializer}
+    held = tensors.keys() | sparse.keys()
+    inputs = {value.name for value in proto.graph.input} - held
     wanted, seen, kept = list(outputs), set[str](), set[int]()
     while wanted:
         current = wanted.pop()
         # Computed shapes (`trace.values`) would lead through Shape into the trunk; they are constants of the cut.
-        if current in seen or current in sources or current in trace.values or current in tensors:
+        if current in seen or current in sources or current in trace.values or current in held:
             seen.add(current)
             continue
         seen.add(current)
@@ -64,6 +66,7 @@ def cut_out(
     cut.graph.name = "head"
     cut.graph.node.extend(node for node in proto.graph.node if id(node) in kept)
     cut.graph.initializer.extend(tensor for key, tensor in tensors.items() if key in seen)
+    cut.graph.sparse_initializer.extend(tensor for key, tensor in sparse.items() if key in seen)
     made = {tensor for node in cut.graph.node for tensor in node.output}
     cut.graph.initializer.extend(
         onnx.numpy_helper.from_array(np.ascontiguousarray(value), key)
@@ -88,6 +91,7 @@ def independent(proto: onnx.ModelProto, sources: Sequence[str], trace: Trace) ->
     """
     makers = {made: node for node in proto.graph.node for made in node.output if made}
     fixed = {tensor.name for tensor in proto.graph.initializer} | set(trace.values)
+    fixed |= {tensor.values.name for tensor in proto.graph.sparse_initializer}
     kept = list(dict.fromkeys(sources))
     for source in kept[:]:
         others, seen = set(kept) - {source}, set[str]()

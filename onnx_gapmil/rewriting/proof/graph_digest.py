@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from onnx_gapmil.graph.sparse import dense_tensor
 from onnx_gapmil.graph.subgraphs import captured
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def output_digests(model: onnx.ModelProto, outputs: Sequence[str]) -> list[str]:
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output if name}
     weights = {tensor.name: tensor for tensor in graph.initializer}
+    weights |= {tensor.values.name: dense_tensor(tensor) for tensor in graph.sparse_initializer}
     known: dict[str, str] = {"": ""}
     for name in outputs:
         pending = [name]
