@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: A sparse tensor is held densely by every runtime; more than fits into a protobuf file is a damaged or hostile one.
 _MOST_BYTES = 2**31 - 1
 _WIDEST_ITEM = 16
+#: ONNX asks for 64 bits; ONNX Runtime saves its models with as few as the indices need.
+_INDICES = frozenset({onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64})
 
 
 def attribute_tensors(node: onnx.NodeProto) -> Iterator[onnx.SparseTensorProto]:
@@ -44,8 +46,8 @@ def check_sparse(tensor: onnx.SparseTensorProto, where: str) -> None:
     count, shape = math.prod(tensor.values.dims), list(tensor.indices.dims)
     if list(tensor.values.dims) != [count] or shape not in ([count], [count, len(dims)]):
         raise ModelError(f"{name} of shape {dims} has {count:,} values and indices of shape {shape}; it is damaged.")
-    if tensor.indices.data_type != onnx.TensorProto.INT64:
-        raise ModelError(f"{name} has indices that are no int64; the file is damaged.")
+    if tensor.indices.data_type not in _INDICES:
+        raise ModelError(f"{name} has indices that are no integers; the file is damaged.")
 
 
 def dense_tensor(tensor: onnx.SparseTensorProto, folder: Path | None = None, name: str = "") -> onnx.TensorProto:
@@ -60,7 +62,7 @@ def dense_tensor(tensor: onnx.SparseTensorProto, folder: Path | None = None, nam
         ModelError: an index lies outside of the tensor.
     """
     dims, name = tuple(tensor.dims), name or tensor.values.name
-    values, indices = tensor_array(tensor.values, folder), tensor_array(tensor.indices, folder)
+    values, indices = tensor_array(tensor.values, folder), tensor_array(tensor.indices, folder).astype(np.int64)
     bounds = np.asarray(dims if indices.ndim == 2 else [math.prod(dims)], np.int64)
     if indices.size and ((indices < 0).any() or (indices >= bounds).any()):
         raise ModelError(f"the sparse tensor '{name}' of shape {list(dims)} has an index outside of it; it is damaged.")

@@ -89,6 +89,14 @@ class ModelGraph:
         """The node that makes a tensor; None for inputs and initializers."""
         return self._producers.get(name)
 
+    def behind(self, name: str) -> str:
+        """The tensor of which another is a copy: behind Identities, and Dropouts that drop nothing."""
+        while (node := self.producer(name)) is not None and node.op in ("Identity", "Dropout") and not node.domain:
+            if node.outputs[0].name != name or self.random_operator(node):
+                break
+            name = str(node.inputs[0].name)
+        return name
+
     def node_proto(self, node: gs.Node) -> onnx.NodeProto:
         """The vendor's own NodeProto of a node."""
         return self._protos[next(out.name for out in node.outputs if out.name)]

@@ -11,6 +11,8 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.frames import frames_along
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
@@ -22,15 +24,23 @@ _TRIAL = 3
 _TOLERANCE = {2: 2e-2, 4: 1e-4, 8: 1e-10}
 
 
-def in_each_cell(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, detail: str) -> Lifted:
+def in_each_cell(
+    node: gs.Node,
+    walk: Lifting,
+    lifted: Lifted,
+    data: str,
+    detail: str,
+    spelled: Callable[[list[str]], str] | None = None,
+) -> Lifted:
     """The vendor's operator on all cells as one batch; its weights are shared.
 
     Args:
-        node: an operator of ONNX's own whose operands other than ``data`` are fixed.
+        node: an operator whose operands other than ``data`` are fixed.
         walk: the walk.
         lifted: lift of ``data``.
         data: the pooled tensor that it works on.
         detail: one phrase for people.
+        spelled: makes nodes of ONNX's own that do what the operator does, given its operands; a copy of it if None.
 
     Raises:
         HeadRefused: tried on random numbers, it is not affine, or an image's answer is not its own.
@@ -45,7 +55,7 @@ def in_each_cell(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, detail
     if before:
         rows = build.node("Transpose", [rows], perm=_moved(len(lifted.shape), 0, before))
     operands = [rows if read.name == data else read.name for read in node.inputs]
-    made = walk.clone(node, operands)
+    made = walk.clone(node, operands) if spelled is None else spelled(operands)
     if axis:
         made = build.node("Transpose", [made], perm=_moved(len(inner) + 1, axis, 0))
     count = math.prod(inner)

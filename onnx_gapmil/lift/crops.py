@@ -1,4 +1,4 @@
-"""Parts of a map that are pooled by themselves."""
+"""Parts of a map that are pooled by themselves, and borders around it that are pooled with it."""
 
 from __future__ import annotations
 
@@ -12,45 +12,91 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.lifting import Lifting
 
-#: Operators that take some rows or columns of a map.
-_CUTS = frozenset({"Gather", "Slice", "Split"})
+#: Operators that take some rows or columns of a map, or put some around it.
+_CUTS = frozenset({"CenterCropPad", "Gather", "Pad", "Slice", "Split"})
 _CROP_STEPS = 8
+#: In place of the number of a row or column: one of zeros.
+_ZEROS = -1
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a map that is pooled by itself.
+    """Rows and columns of a map that are pooled by themselves.
 
     Attributes:
         source: the whole map.
-        bounds: (start, end) along the rows and along the columns.
+        lines: the rows, and the columns, that are pooled, by their numbers; -1 for one of zeros around the map.
+        counts: how often each row, and each column, of the whole map is among them.
     """
 
     source: str
-    bounds: tuple[tuple[int, int], tuple[int, int]]
+    lines: tuple[np.ndarray, np.ndarray]
+    counts: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether zeros are pooled with it."""
+        return any((line == _ZEROS).any() for line in self.lines)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(H, W) of the whole map: whether a position is pooled."""
+        rows, columns = self.counts
+        return np.outer(rows > 0, columns > 0)
+
+    def weights(self, *, summed: bool) -> np.ndarray | None:
+        """(H, W) of the whole map: what its pool gives each position, in units of a plain mean's; None for that.
+
+        Args:
+            summed: the pool sums instead of averaging.
+        """
+        rows, columns = self.counts
+        weights = np.outer(rows, columns).astype(np.float64)
+        if not summed:
+            weights *= weights.size / (len(self.lines[0]) * len(self.lines[1]))
+        return None if (weights == 1).all() else weights
+
+    def describe(self) -> str:
+        """One phrase for people: which rows and columns they are."""
+        names = ("rows", "columns")
+        said = [_said(name, line, counts) for name, line, counts in zip(names, self.lines, self.counts, strict=True)]
+        return f"of {', '.join(said)}"
 
 
 def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
-    """Whether a map is a part of another along its rows and columns, or turns it over, for inputs of a fixed size."""
+    """Whether a map is rows and columns of another, perhaps with a border, for inputs of a fixed size."""
     if len(axes) != 2 or len(walk.shape(data)) != 4 or any(entry.space_is_open for entry in walk.trace.inputs):
         return None
     source, lines = _taken(walk, data, axes)
-    bounds = []
-    for line in lines:
-        ordered = np.sort(line)
-        if len(line) == 0 or not np.array_equal(ordered, np.arange(ordered[0], ordered[0] + len(line))):
-            return None  # it takes every second row, or the like
-        bounds.append((int(ordered[0]), int(ordered[-1]) + 1))
-    if all(np.array_equal(line, np.arange(walk.shape(source)[axis])) for line, axis in zip(lines, axes, strict=True)):
+    whole = [walk.shape(source)[axis] for axis in axes]
+    if any(len(line) == 0 or (line == _ZEROS).all() for line in lines):
+        return None
+    counts = [
+        np.bincount(line[line != _ZEROS], minlength=dim).astype(np.int64)
+        for line, dim in zip(lines, whole, strict=True)
+    ]
+    if all(np.array_equal(line, np.arange(dim)) for line, dim in zip(lines, whole, strict=True)):
         return None
     # Turned over as a whole, perhaps back (the mirrored view of test-time augmentation): there is nothing to cut.
-    size = (len(lines[0]), len(lines[1]))
-    if bounds == [(0, walk.shape(source)[axis]) for axis in axes] and walk.places(data, axes, size).order is None:
+    turned = all(len(line) == dim and (own == 1).all() for line, dim, own in zip(lines, whole, counts, strict=True))
+    if turned and walk.places(data, axes, (len(lines[0]), len(lines[1]))).order is None:
         return None
-    return Crop(source, (bounds[0], bounds[1]))
+    return Crop(source, (lines[0], lines[1]), (counts[0], counts[1]))
 
 
-def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[np.ndarray, ...]]:
+def _said(name: str, line: np.ndarray, counts: np.ndarray) -> str:
+    taken = np.flatnonzero(counts)
+    zeros = int((line == _ZEROS).sum())
+    if len(taken) == taken[-1] - taken[0] + 1:
+        said = f"{name} {taken[0]} to {taken[-1] + 1}"
+    else:
+        said = f"{len(taken)} of {len(counts)} {name}"
+    if (counts > 1).any():
+        said += f", {int((counts > 1).sum())} of them several times"
+    return f"{said} and {zeros} of zeros" if zeros else said
+
+
+def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[np.ndarray]]:
     """The map that a map was cut out of, and which of its rows and columns it has, in its own order.
 
     Args:
@@ -59,10 +105,10 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[
         axes: its rows and columns.
     """
     shape = walk.shape(data)
-    lines = tuple(np.arange(shape[axis]) for axis in axes)
+    lines = [np.arange(shape[axis]) for axis in axes]
     found = data, lines
     for _ in range(_CROP_STEPS):
-        node = walk.graph.producer(data)
+        node = walk.graph.producer(walk.graph.behind(data))
         if node is None or not node.inputs or len(walk.trace.shapes.get(node.inputs[0].name, ())) != len(shape):
             break
         source = node.inputs[0].name
@@ -71,15 +117,19 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[
             break
         if node.op not in _CUTS or any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes):
             break
-        cut = [_cut(walk, node, source, data, axis) for axis in axes]
-        lines = tuple(line[own] for line, own in zip(cut, lines, strict=True))
+        cuts = [_cut(walk, node, source, walk.graph.behind(data), axis) for axis in axes]
+        if any(cut is None for cut in cuts):
+            break
+        lines = [
+            np.where(own == _ZEROS, _ZEROS, cut[own]) for cut, own in zip(cuts, lines, strict=True) if cut is not None
+        ]
         found = source, lines
         data = source
     return found
 
 
-def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.ndarray:
-    """Which places along an axis a Slice, Split or Gather takes."""
+def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.ndarray | None:
+    """Which places along an axis an operator takes, `_ZEROS` for zeros of its own; None where it has other numbers."""
     whole = walk.shape(source)
     if node.op == "Split":
         if int(node.attrs.get("axis", 0)) % len(whole) != axis:
@@ -93,7 +143,16 @@ def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.
         return np.arange(start, start + extent)
     shape = [1] * len(whole)
     shape[axis] = whole[axis]
-    places = np.broadcast_to(np.arange(whole[axis], dtype=np.float32).reshape(shape), whole)
-    taken = walk.run_node(node, {source: np.ascontiguousarray(places)})[0]
-    line: np.ndarray = np.moveaxis(taken, axis, -1).reshape(-1, taken.shape[axis])[0].astype(np.int64)
+    # Counted from 1, and again from higher up: what an operator adds of its own does not move.
+    found = []
+    for first in (1, 1 + whole[axis]):
+        places = np.broadcast_to(np.arange(first, first + whole[axis], dtype=np.float32).reshape(shape), whole)
+        made = np.moveaxis(walk.run_node(node, {source: np.ascontiguousarray(places)})[0], axis, -1)
+        # A border along other axes is 0 all along: the line that holds most is one of the map's own.
+        rows = made.reshape(-1, made.shape[-1])
+        found.append(rows[np.count_nonzero(rows, axis=1).argmax()].astype(np.int64))
+    own = found[1] != found[0]
+    if found[0][~own].any():
+        return None
+    line: np.ndarray = np.where(own, found[0] - 1, _ZEROS)
     return line

@@ -76,7 +76,8 @@ class LiftedHead:
     @property
     def position_dependent(self) -> bool:
         """Whether it has weights of its own for each position: the same features mean another thing elsewhere."""
-        views = any(grid.laid is not None for grid in self.features)  # each has weights of its own
+        # Each view has weights of its own, but for windows that are averaged.
+        views = any(grid.laid is not None and not grid.laid.alike for grid in self.features)
         return views or any(step.position_dependent for step in self.chain)
 
     @property

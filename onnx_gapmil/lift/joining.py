@@ -75,7 +75,7 @@ def _laid_out(walk: Lifting, lifts: list[Lifted]) -> list[Lifted] | None:
         for grid, cells in zip(lifted.features, own, strict=True)
     ]
     lattice = None if any(is_within(one, two) for one in single for two in single) else common_lattice(views)
-    if lattice is None or not _in_the_image(walk, lattice):
+    if lattice is None or not in_the_image(walk, lattice):
         return None
     return [
         _side_by_side(walk, lifted, own, lattice, view)
@@ -90,7 +90,7 @@ def _cover_the_same(one: CellPlaces, two: CellPlaces) -> bool:
     return one.places.input == two.places.input and is_same_part(one, two)
 
 
-def _in_the_image(walk: Lifting, lattice: Lattice) -> bool:
+def in_the_image(walk: Lifting, lattice: Lattice) -> bool:
     """Whether all cells of a lattice lie in the image: a view that was shifted beyond its edge is none of its parts."""
     shape = next(entry.traced for entry in walk.trace.inputs if entry.name == lattice.places.input)
     pixels = [dim for dim in shape[1:] if dim > COLOURS]

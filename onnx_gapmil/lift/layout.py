@@ -31,7 +31,7 @@ _CHANNELS_FIRST = frozenset(
 )
 _LAST_AXIS_NORMS = frozenset({"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"})
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-_SAME_RANK = frozenset({"Concat", "Pad", "Resize", "Slice", "Split"})
+_SAME_RANK = frozenset({"CenterCropPad", "Concat", "Pad", "Resize", "Slice", "Split"})
 _NO_PASS = frozenset({"MatMul", "Einsum", "GatherElements", "GatherND", "Gemm"})
 _MAX_DEPTH = 150
 #: Inputs with fewer rows or columns are feature maps, whose 3 or 4 in an axis says nothing about colours.

@@ -50,10 +50,12 @@ class Laid:
     Attributes:
         places: where the lattice's cells look.
         view: where the view's own do.
+        alike: whether all views count alike and each of the lattice's cells is of one, so that weights are shared.
     """
 
     places: Places
     view: CellPlaces
+    alike: bool = False
 
 
 @dataclass(frozen=True)

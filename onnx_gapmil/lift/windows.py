@@ -99,7 +99,7 @@ def find_windows(walk: Lifting, data: str, axes: tuple[int, ...]) -> Windows | N
             break
         if all(walk.is_fixed(read.name) for read in node.inputs if read.name):
             break
-        found = _shares(walk, node, axes)
+        found = shares_of(walk, node, axes) if node.op == "AveragePool" else None
         behind = next(read.name for read in node.inputs if read.name and not walk.is_fixed(read.name))
         if found is not None:
             shares = found if shares is None else shares @ found
@@ -114,9 +114,13 @@ def find_windows(walk: Lifting, data: str, axes: tuple[int, ...]) -> Windows | N
     return None if result is not None and result.between and len(result.size) != 2 else result
 
 
-def _shares(walk: Lifting, node: gs.Node, axes: tuple[int, ...]) -> np.ndarray | None:
-    """What each window of an average pool takes of each position, by the runtime's own semantics."""
-    if node.op != "AveragePool" or node.domain not in (None, "", "ai.onnx"):
+def shares_of(walk: Lifting, node: gs.Node, axes: tuple[int, ...]) -> np.ndarray | None:
+    """What each window of an average pool takes of each position, by the runtime's own semantics.
+
+    Of a max pool it tells which positions each window reads. (windows, positions), float64; None where the map is too
+    large, or the windows leave positions along other axes.
+    """
+    if node.domain not in (None, "", "ai.onnx"):
         return None
     before, after = (walk.trace.shapes.get(tensor.name, ()) for tensor in (node.inputs[0], node.outputs[0]))
     if len(before) not in (3, 4) or axes != tuple(axis for axis in range(2, len(before)) if axis in axes):

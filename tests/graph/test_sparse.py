@@ -91,6 +91,16 @@ def test_a_constant_with_a_sparse_value_is_lifted() -> None:
     check(model, dense(w))
 
 
+def test_indices_of_few_bits_are_read_as_onnx_runtime_saves_them() -> None:
+    w = pruned(5, 6)
+    tensor = sparse("w", w)
+    tensor.indices.CopyFrom(numpy_helper.from_array(np.flatnonzero(w).astype(np.int8), "at"))
+    np.testing.assert_array_equal(numpy_helper.to_array(dense_tensor(tensor)), w)
+    model = text_model(f"{POOL} y = Gemm<transB=1>(f, w)")
+    model.graph.sparse_initializer.append(tensor)
+    load_model(model)
+
+
 def test_parameters_that_are_held_are_counted() -> None:
     w = pruned(5, 6)
     assert inspect(head(f"{POOL} y = Gemm<transB=1>(f, w)", w=w)).parameters == np.count_nonzero(w)
@@ -109,7 +119,7 @@ def test_indices_beyond_a_tensor_are_refused() -> None:
         pytest.param((5, 6), 3, np.int64, "3 values and indices of shape", id="too_few_indices"),
         pytest.param((1 << 20, 1 << 20), 2, np.int64, "absurd shape", id="enormous_when_written_out"),
         pytest.param((5, -6), 2, np.int64, "absurd shape", id="negative_extent"),
-        pytest.param((5, 6), 2, np.int32, "no int64", id="narrow_indices"),
+        pytest.param((5, 6), 2, np.float32, "no integers", id="indices_that_are_no_numbers_of_places"),
     ],
 )
 def test_a_damaged_sparse_weight_is_named(dims: tuple[int, ...], count: int, kind: type, said: str) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from onnx_gapmil import Emit, rewrite
-from tests.helpers.support import assert_close, check_refused, lift, rng, run, session, text_model, weights
+from tests.helpers.support import assert_close, check_refused, images, lift, rng, run, session, text_model, weights
 
 CONV3 = "h = Conv<strides=[2,2,2], kernel_shape=[2,2,2]>(x, w)  m = Relu(h)"
 VOLUME = {"w": weights(4, 1, 2, 2, 2), "k": weights(5, 4), "b": weights(5)}
@@ -312,7 +312,7 @@ def test_layer_over_pooled_frames_is_refused(body: str, code: str) -> None:
 
 
 def test_views_in_the_batch_are_no_frames() -> None:
-    """Two crops of each photo, folded into the batch: not the sum of cells of two places."""
+    """Two halves of each photo, folded into the batch: the cells of the whole photo, and not the sum of two places."""
     body = """
       a = Slice(x, zero, half, three)  c = Slice(x, half, whole, three)
       u = Unsqueeze(a, one)  v = Unsqueeze(c, one)  j = Concat<axis=1>(u, v)
@@ -325,7 +325,14 @@ def test_views_in_the_batch_are_no_frames() -> None:
         "zero": np.array([0]), "half": np.array([16]), "whole": np.array([32]), "three": np.array([3]),
         "one": np.array([1]), "fold": np.array([-1, 3, 16, 16]), "views": np.array([-1, 2, 4]),
     }  # fmt: skip
-    check_refused(text_model(body, x="float[N,3,16,32] x", init={**IMAGE, **numbers}), "spatial-mixing-after-pool")
+    model = text_model(body, x="float[N,3,16,32] x", init={**IMAGE, **numbers})
+    whole = """
+      h = Conv<strides=[4,4], kernel_shape=[4,4]>(x, w)
+      m = Relu(h)  p = GlobalAveragePool(m)  f = Flatten(p)  y = Gemm<transB=1>(f, k, b)
+    """
+    plain = text_model(whole, x="float[N,3,16,32] x", init=IMAGE)
+    x = images(model)
+    assert_close(lift(model, x).grid, lift(plain, x).grid.astype(np.float64))
 
 
 @pytest.mark.parametrize("joined", ["Add(p, q)", "Concat<axis=1>(p, q)"])

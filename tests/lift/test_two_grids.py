@@ -306,12 +306,20 @@ def test_parts_whose_places_do_not_correspond_are_refused(body: str, init: dict[
     assert refused.value.refusal.code == "different-views"
 
 
-def test_largest_of_one_half_and_mean_of_the_other_are_refused() -> None:
+def test_the_largest_of_one_half_is_joined_with_the_mean_of_the_other() -> None:
+    """A part whose largest position counts is the whole map with the others left out, so that both are one map."""
     model = model_of(
         "a = Slice(k, zero, two, rows)\n b = Slice(k, two, end, rows)\n pa = GlobalMaxPool(a)\n fa = Flatten(pa)\n"
         f" pb = GlobalAveragePool(b)\n fb = Flatten(pb)\n {CONCAT}"
     )
-    check_refused(model, "different-views")
+    x = images(model)
+    found = lift(model, x)
+    assert found.verdict == "conditional"
+    assert_mean_is_logits(found)
+    top, bottom = trunk(x), trunk(x) * 2
+    top[:, :, 2:], bottom[:, :, :2] = 0, 0
+    top *= 24 * (trunk(x) == trunk(x)[:, :, :2].max(axis=(2, 3), keepdims=True))
+    assert_close(found.grid, dense(W2[:, :6])(top) + dense(W2[:, 6:])(bottom))
 
 
 def test_two_pools_of_the_same_part_lie_where_it_was_cut_out() -> None:

@@ -272,7 +272,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshaped),
     **dict.fromkeys(("Identity", "Optional", "OptionalGetElement"), _identity),
     **dict.fromkeys(("Concat", "QLinearConcat"), _concatenated),
-    **dict.fromkeys(("CenterCropPad", "GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
+    **dict.fromkeys(("GatherElements", "GatherND", "ReverseSequence", "SpaceToDepth"), _by_index),
     **dict.fromkeys(("ScatterElements", "ScatterND", "Scatter"), _scattered),
     **dict.fromkeys(("TopK", "Compress", "Unique", "NonZero", "NonMaxSuppression"), _sorted),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), _reordered),

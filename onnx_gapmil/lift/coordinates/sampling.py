@@ -60,6 +60,31 @@ def _padded(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     return [parts[0].moved(after, move)]
 
 
+def _center_cropped(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
+    """The middle of a map, or a map with zeros around it, along each axis by itself."""
+    before, after = parts[0].shape, scene.out_shape(node)
+    if not scene.is_fixed(node.inputs[1].name):
+        return [stated(parts[:1], after, SAMPLED, f"{node.op} '{node.name}' crops where the image decides")]
+    lines = {}
+    for axis, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old != new:
+            shape = [1 if place != axis else old for place in range(len(before))]
+            numbers = np.broadcast_to(np.arange(1, old + 1, dtype=np.float32).reshape(shape), before)
+            made = scene.run(node, {node.inputs[0].name: np.ascontiguousarray(numbers)})
+            lines[axis] = made.max(axis=tuple(place for place in range(len(before)) if place != axis))
+
+    def move(values: np.ndarray) -> np.ndarray:
+        for axis, line in lines.items():
+            if values.shape[axis] == 1:
+                continue
+            held = np.flatnonzero(line)
+            values = np.take(values, line[held].astype(np.int64) - 1, axis)
+            values = extended(values, axis, int(held[0]), len(line) - 1 - int(held[-1]))
+        return values
+
+    return [parts[0].moved(after, move)]
+
+
 def _resized(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     """The resizing itself, done to coordinates: by the runtime, whose ``tf_crop_and_resize`` is not the standard's."""
     before, after = parts[0].shape, scene.out_shape(node)
@@ -126,6 +151,7 @@ def _boxes(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
 
 
 RULES: dict[str, Rule] = {
+    "CenterCropPad": _center_cropped,
     "Pad": _padded,
     "Resize": _resized,
     "Upsample": _resized,

@@ -179,32 +179,47 @@ def _instance(node: gs.Node, walk: Lifting, operands: list[str]) -> str:
 
 
 def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
-    """An activation that is an attribute of a Gemm: the dense layer is repeated on the pooled tensor to get ``z``."""
+    """An activation that is an attribute of a Gemm or Conv: the layer is repeated on the pooled tensor to get ``z``."""
     kind = node.attrs.get("activation", "")
     operator = kind.decode() if isinstance(kind, bytes) else str(kind)
     if not operator:
         return lifted
-    # ONNX Runtime prefixes the parameters of the activation that it fused, and leaves those of the Gemm as they were.
-    extras: dict[str, Any] = {
-        key: float(node.attrs[f"activation_{key}"])
-        for key in ("alpha", "beta", "gamma")
-        if f"activation_{key}" in node.attrs
-    }
+    extras, limits = _parameters(node, walk, operator)
     attrs = {key: value for key, value in node.attrs.items() if not key.startswith("activation")}
-    alone = onnx.helper.make_node(operator, ["x"], ["y"], **extras)
+    names = [f"limit{place}" for place in range(len(limits))]
+    alone = onnx.helper.make_node(operator, ["x", *names], ["y"], **extras)
 
     def function(values: np.ndarray) -> np.ndarray:
-        return evaluate([alone], {"x": values}, ["y"], walk.graph.proto.opset_import)[0]
+        feeds = {name: np.asarray(limit, values.dtype) for name, limit in zip(names, limits, strict=True)}
+        return evaluate([alone], {"x": values, **feeds}, ["y"], walk.graph.proto.opset_import)[0]
 
     if walk.readout == "instance":
-        name = walk.build.node(operator, [lifted.name], **extras)
+        bounds = [walk.scalar(limit, lifted.dtype) for limit in limits]
+        name = walk.build.node(operator, [lifted.name, *bounds], **extras)
     else:
         # The pooled z exists nowhere in the file: the fusion left only phi(z).
-        dense = walk.build.node("Gemm", [tensor.name for tensor in node.inputs], **attrs)
+        layer = str(node.op).removeprefix("Fused")
+        dense = walk.build.node(layer, [tensor.name for tensor in node.inputs], **attrs)
         name = _frozen(node, walk, lifted, dense, walk.output, function)
     detail = f"{lifted.step.detail}, then {operator}, its slope frozen at the pooled value"
     parents = [walk.lift(node.inputs[0].name)]
     return walk.result(node, name, parents, "activation", detail, conditional=True, channels=lifted.channels)
+
+
+def _parameters(node: gs.Node, walk: Lifting, operator: str) -> tuple[dict[str, Any], list[float]]:
+    """The attributes of an activation that was fused into a layer, and the limits that are inputs of a Clip.
+
+    ONNX Runtime prefixes them where it fuses into a Gemm, and leaves the Gemm's own as they were; a Conv has them as
+    one list, in the order of the activation's own.
+    """
+    named = {key: node.attrs[f"activation_{key}"] for key in ("alpha", "beta", "gamma", "min", "max")
+             if f"activation_{key}" in node.attrs}  # fmt: skip
+    given = [float(value) for value in node.attrs.get("activation_params", ())]
+    titles = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}.get(operator, ())
+    extras = {key: float(value) for key, value in {**dict(zip(titles, given, strict=False)), **named}.items()}
+    if operator != "Clip" or walk.graph.opset < 11:
+        return extras, []
+    return {}, [extras["min"], extras["max"]]
 
 
 def _frozen(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, result: str, function: Function) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.lift.rules.reductions import log_softmax, normalizer_axes
+from onnx_gapmil.lift.rules.spreading import lift_beside
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
@@ -81,6 +83,8 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
         operands = [other, lifted.name] if fixed[0] else [lifted.name, other]
         name = walk.build.node(node.op, operands)
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
+    if node.op == "Sub" and (axes := normalizer_axes(walk, left, right)):
+        return log_softmax(node, walk, walk.lift(left), axes)
     # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
     first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
     if first.batch > 1 and aligned_batch(first, out) != aligned_batch(second, out):
@@ -138,9 +142,11 @@ def lift_concat(node: gs.Node, walk: Lifting) -> Lifted:
 
 def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
     """Several pooled tensors one behind the other along an axis."""
-    names = [tensor.name for tensor in node.inputs]
+    names = [str(tensor.name) for tensor in node.inputs]
     moving = [name for name in names if not walk.is_fixed(name)] or names
-    lifted = [walk.lift(moving[0]), *(lift_companion(node, walk, name) for name in moving[1:])]
+    lifted = lift_beside(node, walk, moving)  # the bins of a pyramid, flattened, are channels of one grid
+    if lifted is None:
+        lifted = [walk.lift(moving[0]), *(lift_companion(node, walk, name) for name in moving[1:])]
     found = dict(zip(moving, align(node, walk, lifted), strict=False))
     first = found[moving[0]]
     parts = [found[name] if name in found else _fixed_beside(walk, name, first) for name in names]

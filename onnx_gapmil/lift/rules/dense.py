@@ -187,6 +187,47 @@ def lift_conv(node: gs.Node, walk: Lifting) -> Lifted:
     return walk.result(node, name, [lifted], "affine", detail, channels=kernel[0], rounding=rounding)
 
 
+@rule("FusedConv", domain="com.microsoft")
+def lift_fused_conv(node: gs.Node, walk: Lifting) -> Lifted:
+    """Conv with an activation that ONNX Runtime fused into it (ORT_ENABLE_EXTENDED): the layer, then the activation."""
+    data = node.inputs[0].name
+    if math.prod(walk.shape(data)[2:]) != 1:
+        if not places_are_lost(walk, data):
+            raise walk.no_rule(node)
+        raise walk.refuse(
+            "unknown-operator", node, "it is a convolution over channels with an activation fused into it"
+        )
+    if len(node.inputs) > 3 and node.inputs[3].name:
+        raise walk.refuse("unknown-operator", node, "a sum is fused into it")
+    return fused_activation(node, walk, lift_conv(node, walk))
+
+
+@rule("FusedMatMul", domain="com.microsoft")
+def lift_fused_matmul(node: gs.Node, walk: Lifting) -> Lifted:
+    """A product with a factor and transposed operands that ONNX Runtime fused into it, one of them constant."""
+    names = [str(read.name) for read in node.inputs]
+    fixed = [walk.is_fixed(name) for name in names]
+    if sum(fixed) != 1:
+        raise walk.no_rule(node)
+    data = names[int(fixed[0])]
+    lifted = walk.lift(data)
+    build = walk.build
+
+    def spelled(operands: list[str]) -> str:
+        parts = []
+        for operand, name, side in zip(operands, names, "AB", strict=True):
+            order = list(range(len(walk.shape(name))))
+            if node.attrs.get(f"transBatch{side}", 0):  # the first axis goes behind those of the batch
+                order = [*order[1:-1], 0, order[-1]]
+            if node.attrs.get(f"trans{side}", 0):
+                order[-2:] = order[:-3:-1]
+            parts.append(operand if order == sorted(order) else build.node("Transpose", [operand], perm=order))
+        made, scale = build.node("MatMul", parts), float(node.attrs.get("alpha", 1.0))
+        return made if scale == 1.0 else build.node("Mul", [made, walk.scalar(scale, lifted.dtype)])
+
+    return in_each_cell(node, walk, lifted, data, f"dense {lifted.channels} channels, in every cell", spelled)
+
+
 def _is_stack(walk: Lifting, tensor: str) -> bool:
     """Whether vectors were laid side by side, each a row of its own: (N, vectors, C)."""
     joined = walk.graph.producer(tensor)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.rules.pools import (
@@ -93,6 +94,9 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
         axes: what it pools over.
         seen: (H, W), which positions its window reads; None for all.
     """
+    if seen is None and (crop := find_crop(walk, data, axes)) is not None and not crop.is_padded:
+        data, seen = crop.source, crop.seen  # the largest of a part is that of the whole map, within the part
+        seen = None if seen.all() else seen
     least = node.op == "ReduceMin"
     word = "smallest" if least else "largest"
     if seen is not None and seen.ndim != 2:
@@ -183,6 +187,18 @@ def lift_reduce_size(node: gs.Node, walk: Lifting) -> Lifted:
         )
     total = build.reduce("ReduceSum", own, [2, 3])
     return replace(pooled, name=build.node("Mul", [scaled, build.node("Div", [size, total])]))
+
+
+@rule("LpPool")
+def lift_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
+    """A window that leaves one position, and reads all of the map."""
+    data = node.inputs[0].name
+    before, after = walk.shape(data), walk.shape(walk.output)
+    if math.prod(after[2:]) != 1:
+        raise walk.no_rule(node)
+    if math.prod(before[2:]) != 1 and not window_weights(node, walk, before[2:]).all():
+        raise walk.refuse("partial-pool", node, "its window leaves positions of the map out")
+    return lift_global_lp_pool(node, walk)
 
 
 @rule("GlobalLpPool")

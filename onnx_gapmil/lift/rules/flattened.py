@@ -48,7 +48,7 @@ _IN_PLACE = frozenset(
 
 
 @dataclass(frozen=True)
-class _Flattened:
+class Flattened:
     """A vector that still is a map.
 
     Attributes:
@@ -98,7 +98,7 @@ def lift_flattened_dense(
     _require_bias(node, walk, rows, bias)
     found = _find(node, walk, data)
     build = walk.build
-    grid = _grid(node, walk, found)
+    grid = flattened_grid(node, walk, found)
     kernel = weight if transposed else build.node("Transpose", [weight], perm=[1, 0])
     kernel = build.reshape(kernel, [rows, *found.inner])
     kernel = build.node("Transpose", [kernel], perm=[*found.order[1:], found.order[0], 0])
@@ -214,8 +214,20 @@ def _result(
     return Lifted(name, channels, shape, axis, batch, (grid,), grid.dtype, False, step)
 
 
-def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
-    """Follow the vector back to where the map was flattened; elementwise operators on the way belong to the trunk."""
+def _find(node: gs.Node, walk: Lifting, data: str) -> Flattened:
+    """How a vector was flattened.
+
+    Raises:
+        HeadRefused: it is not known.
+    """
+    found = try_flattened(walk, data)
+    if found is None:
+        raise walk.refuse("flatten-head", node, "how the map was flattened before it is not known")
+    return found
+
+
+def try_flattened(walk: Lifting, data: str) -> Flattened | None:
+    """Follow a vector back to where a map was flattened; elementwise operators on the way belong to the trunk."""
     layout = Layout(walk.graph, walk.trace)
     tensor, untouched = data, True
     count = math.prod(walk.shape(data)[1:]) if len(walk.shape(data)) > 1 else math.prod(walk.shape(data))
@@ -238,7 +250,7 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
                     if len(found) == 3
                     else _row(walk, layout, source, shape[found[1]])
                 )
-                return _Flattened(data, source, found, shape[1:], size, untouched)
+                return Flattened(data, source, found, shape[1:], size, untouched)
             tensor = source
             continue
         moving = [read.name for read in maker.inputs if read.name and not walk.is_fixed(read.name)]
@@ -251,7 +263,7 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> _Flattened:
         # What else stands between (a quantized pair, an activation) changed the numbers that the cells hold.
         untouched = untouched and maker.op in ("Identity", "Dropout")
         tensor = moving[0]
-    raise walk.refuse("flatten-head", node, "how the map was flattened before it is not known")
+    return None
 
 
 def _order(roles: tuple[str | None, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
@@ -287,7 +299,7 @@ def _row(walk: Lifting, layout: Layout, source: str, count: int) -> tuple[int, i
     return found.size if found is not None else (1, count)
 
 
-def _grid(node: gs.Node, walk: Lifting, found: _Flattened) -> FeatureGrid:
+def flattened_grid(node: gs.Node, walk: Lifting, found: Flattened) -> FeatureGrid:
     """The map as (N, C, H, W)."""
     build = walk.build
     name = found.source if found.untouched else build.reshape(found.vector, [-1, *found.inner])

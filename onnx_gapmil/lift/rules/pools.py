@@ -16,7 +16,8 @@ from onnx_gapmil.lift.frames import ends_in_frames, frames_along, frames_are_ope
 from onnx_gapmil.lift.grids import feature_grid, first_map
 from onnx_gapmil.lift.layout import Layout
 from onnx_gapmil.lift.lifted import Lifted, elem_type
-from onnx_gapmil.lift.rules.reductions import reduce_channels, reduced_axes
+from onnx_gapmil.lift.rules.reductions import reduce_channels, reduce_windows, reduced_axes
+from onnx_gapmil.lift.rules.tiles import tiles_apart
 from onnx_gapmil.lift.rules.weighted import weighted_by_image
 from onnx_gapmil.lift.single_image import images_in
 from onnx_gapmil.lift.table import rule
@@ -129,6 +130,8 @@ def lift_reduce(node: gs.Node, walk: Lifting) -> Lifted:
     if not isinstance(found, Refusal):
         if ends_in_frames(walk, found, data, axes):
             return _pool_of_frames(node, walk, found, axes[0], summed=node.op == "ReduceSum")
+        if axes == (0,) == (found.batch_axis,) and (parts := tiles_apart(node, walk, found, found.index())) is not None:
+            return reduce_windows(node, walk, parts[0])
         # The mean of a LayerNorm that is spelled out (PyTorch to operator set 16, jax2onnx).
         return reduce_channels(node, walk, walk.lift(data), axes)
     if not axes:
@@ -153,7 +156,11 @@ def _cells_among(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[int, 
     batch = walk.batch_axis(data)
     # Along channels everything looks at the same place.
     channels = placed and rest and batch not in rest
-    channels = channels and all(roles[axis] == "channel" or walk.is_one_place_along(data, axis) for axis in rest)
+    channels = channels and all(
+        # Columns of a map and its mirror image together have no place, and are columns all the same.
+        roles[axis] == "channel" or (roles[axis] != "space" and walk.is_one_place_along(data, axis))
+        for axis in rest
+    )
     return placed if channels else axes
 
 
@@ -336,18 +343,15 @@ def _uncropped(
 ) -> tuple[str, tuple[int, ...], np.ndarray | None, str]:
     """A pool of a cropped map is a pool of the whole map with weight 0 outside: only so do its cells keep their places.
 
+    A border counts as what it repeats; one of zeros makes all weights smaller, and has no cells.
+
     Returns:
         The map, the axes, the weights in units of a plain mean's (None without a crop), and the phrase for people.
     """
     crop = find_crop(walk, data, axes)
     if crop is None:
         return data, axes, None, detail
-    shape = walk.shape(crop.source)
-    mask = np.zeros([shape[axis] for axis in axes])
-    mask[tuple(slice(start, end) for start, end in crop.bounds)] = 1.0
-    weights = mask if summed else mask * mask.size / mask.sum()
-    rows, columns = crop.bounds
-    return crop.source, axes, weights, f"{detail} of rows {rows[0]} to {rows[1]}, columns {columns[0]} to {columns[1]}"
+    return crop.source, axes, crop.weights(summed=summed), f"{detail} {crop.describe()}"
 
 
 def pooled_values(walk: Lifting, grid: FeatureGrid) -> str:

@@ -75,14 +75,51 @@ def log_softmax(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, .
         name = build.node("Sub", [cells, groups.log_sum_exp(cells)])
     else:
         cells, value = groups.apart(lifted.name), groups.apart_pooled(pooled_value(walk, lifted))
-        total = groups.log_sum_exp(value)
-        share = build.node("Exp", [build.node("Sub", [value, total])])
-        away = build.node("Sub", [cells, value])
-        mean = groups.reduce("ReduceSum", build.node("Mul", [share, away]))
-        name = build.node("Sub", [cells, build.node("Add", [mean, total])])
+        # Against the largest class, so that nothing cancels where it has nearly all of the softmax; and from the
+        # vendor's own numbers, which a difference of two large ones may have rounded.
+        best = groups.reduce("ReduceMax", value)
+        worse = build.node("Cast", [build.node("Less", [value, best])], to=elem_type(lifted.dtype))
+        held = build.node("Sub", [walk.scalar(1.0, lifted.dtype), worse])
+        held = build.node("Div", [held, groups.reduce("ReduceSum", held)])
+        less = build.node("Sub", [value, best])
+        grown = build.node("Exp", [less])
+        share = build.node("Div", [grown, groups.reduce("ReduceSum", grown)])
+        top = groups.reduce("ReduceSum", build.node("Mul", [held, cells]))
+        away = build.node("Sub", [build.node("Sub", [cells, top]), less])
+        moved = build.node("Sub", [away, groups.reduce("ReduceSum", build.node("Mul", [share, away]))])
+        own = groups.apart_pooled(walk.per_cell(walk.output, walk.shape(walk.output), lifted.batch_axis))
+        name = build.node("Add", [own, moved])
     detail = "logarithm of a softmax, its normalizer by the shares at the pooled value"
     name = groups.together(name, lifted.channels)
     return walk.result(node, name, [lifted], "norm", detail, conditional=True, batch_axis=lifted.batch_axis)
+
+
+def normalizer_axes(walk: Lifting, scores: str, normalizer: str) -> tuple[int, ...] | None:
+    """The axes over which a tensor is the log-sum-exp of scores, in one node or as ``Log(ReduceSum(Exp(z)))``.
+
+    Args:
+        walk: the walk.
+        scores: z.
+        normalizer: the tensor that is subtracted from z.
+
+    Returns:
+        The axes of extent above 1; None where it is something else, or has not the axes of z.
+    """
+
+    def maker(tensor: str, *operators: str) -> gs.Node | None:
+        node = walk.graph.producer(walk.graph.behind(tensor))
+        return node if node is not None and node.op in operators else None
+
+    reducing = made = maker(normalizer, "Log", "ReduceLogSumExp")
+    source = made.inputs[0].name if made is not None else ""
+    if made is not None and made.op == "Log":
+        reducing = maker(source, "ReduceSum")
+        grown = maker(reducing.inputs[0].name, "Exp") if reducing is not None else None
+        source = grown.inputs[0].name if grown is not None else ""
+    same = walk.graph.behind(source) == walk.graph.behind(scores)
+    if not source or not same or reducing is None or len(walk.shape(normalizer)) != len(walk.shape(scores)):
+        return None
+    return reduced_axes(reducing, walk)
 
 
 def softmax_axes(node: gs.Node, walk: Lifting, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -140,6 +177,28 @@ def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[in
         detail = _SAID.get(operator, "the size of the pooled channels, each by its part of it")
     name = groups.together(name, count)
     return walk.result(node, name, [lifted], "norm", detail, conditional=True, batch_axis=axis)
+
+
+def reduce_windows(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
+    """A mean or a sum over a batch that is all windows of one image.
+
+    Args:
+        node: the reduction.
+        walk: the walk.
+        lifted: with the windows as channels, of a tensor (images, windows, ...).
+
+    Raises:
+        HeadRefused: there are several images.
+    """
+    if lifted.batch != 1:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
+    groups = _Groups(node, walk, lifted, (1,))
+    count = lifted.channels // lifted.shape[1]
+    name = groups.together(groups.reduce(str(node.op), groups.apart(lifted.name)), count)
+    detail = f"{'mean' if node.op == 'ReduceMean' else 'sum'} over {lifted.shape[1]} windows, in every cell"
+    out = walk.shape(walk.output)
+    axis = 0 if len(out) > 1 and out[0] == 1 else None
+    return walk.result(node, name, [lifted], "affine", detail, batch_axis=axis)
 
 
 def _batch_after(node: gs.Node, walk: Lifting, lifted: Lifted) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx_gapmil.lift.ancestry import places_are_lost
 from onnx_gapmil.lift.frames import split_frames
 from onnx_gapmil.lift.lifted import MERGED
 from onnx_gapmil.lift.rules.pools import end_at_pool
+from onnx_gapmil.lift.rules.tiles import tiles_apart
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import HeadRefused, Refusal
 
@@ -32,6 +34,9 @@ def lift_reshape(node: gs.Node, walk: Lifting) -> Lifted:
     # (N * frames, C) of a clip, whose frames were pooled like photos, as (N, frames, C).
     if places.shape[0] != lifted.batch and (found := split_frames(walk, lifted, places)) is not None:
         lifted, places = found
+    # Windows of an image, (N * windows, C), as (N, windows, C).
+    elif places.shape[0] != lifted.batch:
+        return _choose(node, walk, lifted, places)
     return select(node, walk, lifted, places)
 
 
@@ -87,7 +92,18 @@ def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
     if total is not None:
         return total
     lifted = _lift_or_class_token(node, walk)
-    return select(node, walk, lifted, _run_on_index(node, walk, lifted))
+    return _choose(node, walk, lifted, _run_on_index(node, walk, lifted))
+
+
+def _choose(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> Lifted:
+    """`select`, where what is chosen may be windows of each image out of a batch of them."""
+    found = None
+    if places.ndim and lifted.batch_axis == 0 and places.shape[0] != lifted.batch:
+        found = tiles_apart(node, walk, lifted, places)
+    if found is None:
+        return select(node, walk, lifted, places)
+    made = select(node, walk, *found)
+    return replace(made, step=replace(made.step, detail="windows of each image apart, their cells where they look"))
 
 
 def _total(node: gs.Node, walk: Lifting) -> Lifted | None:
@@ -121,7 +137,7 @@ def lift_split(node: gs.Node, walk: Lifting) -> Lifted:
         if tensor.name == walk.output:
             break
         start += extent
-    return select(node, walk, lifted, np.take(lifted.index(), np.arange(start, start + extent), axis=axis))
+    return _choose(node, walk, lifted, np.take(lifted.index(), np.arange(start, start + extent), axis=axis))
 
 
 def select(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray) -> Lifted:
@@ -155,9 +171,9 @@ def split_batch(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray
         places: for each element of the output, its place in that tensor as `Lifted.index` numbers them.
     """
     batch, total = lifted.batch, lifted.channels
-    # A batch fixed at 1 cannot be followed; Squeeze without axes drops it, and the output is (K,).
+    # A batch fixed at 1 cannot be followed, and any axis of that length is as good; Squeeze without axes drops it.
     if batch == 1:
-        axis = 0 if places.ndim and places.shape[0] == 1 else None
+        axis = next((place for place, dim in enumerate(places.shape) if dim == 1), None)
         return axis, places.reshape(-1)
     for axis in range(places.ndim):
         if places.shape[axis] != batch:
@@ -198,7 +214,7 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     before, after = walk.shape(node.inputs[0].name), walk.shape(node.outputs[0].name)
     wide = [dim for dim in before[1:] if dim != 1]
     merged = len([dim for dim in after[1:] if dim != 1]) <= 1
-    maker = walk.graph.producer(node.inputs[0].name)
+    maker = walk.graph.producer(walk.graph.behind(node.inputs[0].name))
     # A window that leaves several positions is an operator of the trunk like any other, once they are flattened.
     window = found.code == "partial-pool" and maker is not None and maker.op == "AveragePool"
     unpooled = found.code in _NOT_POOLED or window

@@ -254,6 +254,45 @@ def test_fused_gemm_with_relu() -> None:
     assert_close(found.grid, chain(dense(0.5 * V, weights(6)), frozen(ACTIVATIONS["Relu"][2]), dense(W))(cells))
 
 
+@pytest.mark.parametrize(
+    ("fused", "phi"),
+    [
+        pytest.param('activation="Relu"', lambda z: np.maximum(z, 0), id="relu"),
+        pytest.param('activation="LeakyRelu", activation_params=[0.1]',
+                     lambda z: np.where(z > 0, z, 0.1 * z), id="leaky"),
+        pytest.param('activation="Clip", activation_params=[-0.5, 0.25]', lambda z: np.clip(z, -0.5, 0.25), id="clip"),
+        pytest.param('activation="HardSigmoid", activation_params=[0.2, 0.5]',
+                     lambda z: np.clip(0.2 * z + 0.5, 0, 1), id="hard_sigmoid"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("readout", ["contribution", "instance"])
+def test_fused_conv_on_a_pooled_map(fused: str, phi: Phi, readout: str) -> None:
+    """MobileNetV3's head as ONNX Runtime saves it with ORT_ENABLE_EXTENDED."""
+    model = text_model(
+        f"g = GlobalAveragePool(x)\n c = com.microsoft.FusedConv<{fused}, kernel_shape=[1, 1]>(g, v, b)\n"
+        " h = Flatten(c)\n y = Gemm<transB=1>(h, w)",
+        domains='"com.microsoft" : 1',
+        init={"v": V[:, :, None, None], "w": W, "b": weights(6)},
+    )
+    x = images(model)
+    found = lift(model, x, readout=readout, check=False)
+    assert found.verdict == "conditional"
+    middle = frozen(phi) if readout == "contribution" else phi
+    assert_close(found.grid, chain(dense(V, weights(6)), middle, dense(W))(x.astype(np.float64)))
+
+
+def test_fused_conv_with_a_sum_is_refused() -> None:
+    model = text_model(
+        'g = GlobalAveragePool(x)\n c = com.microsoft.FusedConv<activation="Relu", kernel_shape=[1, 1]>(g, v, b, g)\n'
+        " y = Flatten(c)",
+        domains='"com.microsoft" : 1',
+        y="float[N,6] y",
+        init={"v": V[:, :, None, None], "b": weights(6)},
+    )
+    refusal = check_refused(model, "unknown-operator", "FusedConv")
+    assert "a sum is fused into it" in refusal.message
+
+
 @pytest.mark.parametrize(("name", "phi"), [("Gelu", gelu), ("QuickGelu", lambda z: z * sigmoid(1.702 * z))])
 def test_contrib_activation(name: str, phi: Phi) -> None:
     model = text_model(

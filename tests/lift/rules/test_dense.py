@@ -160,3 +160,63 @@ def test_product_of_two_pooled_matrices_is_refused() -> None:
     model = after_pool(body, w=weights(5, 36), one=ints(1), two=ints(2))
     refusal = check_refused(model, "no-spatial-pool")
     assert "Flatten" in refusal.walked[1] or "MatMul" in refusal.node
+
+
+FUSED_MATMUL = {
+    "factor": ("z = com.microsoft.FusedMatMul<alpha=0.5>(f, w)", W.T * 0.5, W.T),
+    "transposed": ("z = com.microsoft.FusedMatMul<transB=1, alpha=-2.0>(f, w)", W.T * -2, W),
+    "weights_first": (
+        "t = Transpose(f)\n m = com.microsoft.FusedMatMul<transA=1>(w, t)\n z = Transpose(m)",
+        W.T,
+        W.T,
+    ),
+    "both": ("m = com.microsoft.FusedMatMul<transB=1>(w, f)\n z = Transpose(m)", W.T, W),
+}
+
+
+@pytest.mark.parametrize("batch", ["N", "1"])
+@pytest.mark.parametrize("spelling", FUSED_MATMUL)
+def test_fused_matmul_is_the_layer_that_it_was_made_of(spelling: str, batch: str) -> None:
+    """A LoRA branch and a scaled product as ONNX Runtime saves them with ORT_ENABLE_EXTENDED."""
+    body, matrix, weight = FUSED_MATMUL[spelling]
+    model = text_model(
+        f"{POOL}\n {body}\n y = Add(z, b)",
+        x=f"float[{batch},6,3,5] x",
+        y=f"float[{batch},5] y",
+        domains='"com.microsoft" : 1',
+        init={"w": np.ascontiguousarray(weight), "b": B},
+    )
+    found = lift(model, images(model), check=False)
+    assert found.verdict == "exact"
+    cells = found.x.astype(np.float64)
+    expected = np.einsum("nchw,ck->nkhw", cells, matrix.astype(np.float64)) + B[:, None, None]
+    assert_close(found.grid, expected)
+
+
+def test_fused_matmul_over_groups_that_lie_before_the_batch() -> None:
+    g = weights(2, 3, 3)
+    model = text_model(
+        f"{POOL}\n r = Reshape(f, s)\n u = com.microsoft.FusedMatMul<transBatchA=1>(r, g)\n"
+        " v = Transpose<perm=[1, 0, 2]>(u)\n y = Reshape(v, t)",
+        y="float[N,6] y",
+        domains='"com.microsoft" : 1',
+        init={"g": g, "s": ints(-1, 2, 3), "t": ints(-1, 6)},
+    )
+    found = lift(model, images(model), check=False)
+    cells = found.x.astype(np.float64).reshape(3, 2, 3, 3, 5)
+    assert_close(found.grid, np.einsum("ngchw,gck->ngkhw", cells, g.astype(np.float64)).reshape(3, 6, 3, 5))
+
+
+def test_groups_of_a_batch_of_one_are_told_apart() -> None:
+    """Turned to the front, the groups leave the batch of one image in another axis."""
+    g = weights(2, 3, 3)
+    model = text_model(
+        f"{POOL}\n r = Reshape(f, s)\n q = Transpose<perm=[1, 0, 2]>(r)\n u = MatMul(q, g)\n"
+        " v = Transpose<perm=[1, 0, 2]>(u)\n y = Reshape(v, t)",
+        x="float[1,6,3,5] x",
+        y="float[1,6] y",
+        init={"g": g, "s": ints(1, 2, 3), "t": ints(1, 6)},
+    )
+    found = lift(model, images(model))
+    cells = found.x.astype(np.float64).reshape(1, 2, 3, 3, 5)
+    assert_close(found.grid, np.einsum("ngchw,gck->ngkhw", cells, g.astype(np.float64)).reshape(1, 6, 3, 5))

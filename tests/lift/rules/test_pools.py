@@ -379,8 +379,9 @@ def test_average_and_max_pool_in_one_head(joined: str) -> None:
     check_conditional(model, formula)
 
 
-def test_lp_pool_shares_by_size() -> None:
-    model = text_model(f"p = GlobalLpPool<p=3>(x)\n f = Flatten(p)\n {HEAD}", init=INIT)
+@pytest.mark.parametrize("pool", ["GlobalLpPool<p=3>", "LpPool<p=3, kernel_shape=[3, 5]>"])
+def test_lp_pool_shares_by_size(pool: str) -> None:
+    model = text_model(f"p = {pool}(x)\n f = Flatten(p)\n {HEAD}", init=INIT)
 
     def formula(cells: np.ndarray) -> np.ndarray:
         size = np.abs(cells) ** 3
@@ -388,6 +389,15 @@ def test_lp_pool_shares_by_size() -> None:
         return LINEAR(size / total * total ** (1 / 3) * 15)
 
     check_conditional(model, formula)
+
+
+@pytest.mark.parametrize("window", ["kernel_shape=[3, 4]", "kernel_shape=[2, 3], dilations=[2, 2]"])
+def test_lp_pool_that_leaves_positions_out_is_refused(window: str) -> None:
+    shape = "float[N,6,3,4] x" if "4]" not in window else "float[N,6,3,5] x"
+    model = text_model(
+        f"p = LpPool<{window}, strides=[9, 9]>(x)\n f = Flatten(p)\n {HEAD}", x=shape, init=INIT, opset=18
+    )
+    check_refused(model, "partial-pool")
 
 
 def test_generalized_mean_pool_spelled_out() -> None:

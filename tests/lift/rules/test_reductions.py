@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.helpers.support import (
     Head,
     assert_close,
@@ -133,10 +134,18 @@ def test_reduction_over_the_batch_is_refused(operator: str) -> None:
     check_refused(model, "spatial-mixing-after-pool")
 
 
-def test_log_softmax_as_one_operator_within_a_head() -> None:
+LOG_SOFTMAX = {
+    "operator": "l = LogSoftmax<axis=1>(z)",
+    "log_sum_exp": "n = ReduceLogSumExp<axes=[1]>(z)\n l = Sub(z, n)",
+    "spelled": "e = Exp(z)\n t = ReduceSum(e, one)\n n = Log(t)\n l = Sub(z, n)",
+}
+
+
+@pytest.mark.parametrize("spelling", LOG_SOFTMAX)
+def test_log_softmax_within_a_head(spelling: str) -> None:
     model = text_model(
-        f"{POOL}\n z = Gemm<transB=1>(f, w)\n l = LogSoftmax<axis=1>(z)\n y = Gemm<transB=1>(l, v)",
-        init={"w": W, "v": weights(4, 5, seed=3)}, y="float[N,4] y",
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n {LOG_SOFTMAX[spelling]}\n y = Gemm<transB=1>(l, v)",
+        init={"w": W, "v": weights(4, 5, seed=3), "one": np.array([1])}, y="float[N,4] y",
     )  # fmt: skip
 
     def expected(cells: np.ndarray) -> np.ndarray:
@@ -146,6 +155,21 @@ def test_log_softmax_as_one_operator_within_a_head() -> None:
         return dense(weights(4, 5, seed=3))(z - total - (np.exp(t - total) * (z - t)).sum(axis=1, keepdims=True))
 
     check_conditional(model, expected, tolerance=2e-5)
+
+
+@pytest.mark.parametrize("spelling", LOG_SOFTMAX)
+def test_a_class_that_is_nearly_sure_loses_no_digits(spelling: str) -> None:
+    """Its logarithm is near 0, a difference of large numbers in every cell."""
+    model = text_model(
+        f"{POOL}\n z = Gemm<transB=1>(f, w, b)\n {LOG_SOFTMAX[spelling]}\n y = Identity(l)",
+        init={"w": W, "b": np.array([12, 0, 1, 2, 3], np.float32), "one": np.array([1])},
+    )
+    # An Add keeps the operator from being the last, whose logits are what it reads.
+    model.graph.node[-1].CopyFrom(onnx.helper.make_node("Add", ["l", "nought"], ["y"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(5, np.float32), "nought"))
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert report.passed
 
 
 def test_one_image_reduced_with_its_channels_is_no_crash() -> None:

@@ -1,0 +1,124 @@
+"""Rows and columns that are cut off, repeated or put around a map before it is pooled, and crops of the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from onnx_gapmil.images.places import AxisPlaces
+from tests.helpers.support import (
+    assert_close,
+    assert_mean_is_logits,
+    check_refused,
+    dense,
+    images,
+    lift,
+    text_model,
+    weights,
+)
+
+W = weights(5, 6)
+HEAD = "p = GlobalAveragePool(q)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w)"
+
+
+def ints(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def model_of(body: str, *, opset: int = 18, x: str = "float[N,6,4,6] x", **init: Any) -> onnx.ModelProto:
+    return text_model(body, x=x, opset=opset, init={"w": W} | init)
+
+
+@pytest.mark.parametrize(
+    ("body", "init", "rows", "columns", "said"),
+    [
+        pytest.param("q = Pad(x, n)", {"n": ints(0, 0, 1, 0, 0, 0, 0, 2)}, [1] * 4 + [0], [1] * 6 + [0, 0],
+                     "rows 0 to 4 and 1 of zeros, columns 0 to 6 and 2 of zeros", id="zeros"),
+        pytest.param("q = Pad<mode=\"edge\">(x, n)", {"n": ints(0, 0, 1, 0, 0, 0, 0, 2)}, [2, 1, 1, 1],
+                     [1, 1, 1, 1, 1, 3], "1 of them several times", id="edge"),
+        pytest.param("q = Pad<mode=\"reflect\">(x, n)", {"n": ints(0, 0, 0, 2, 0, 0, 0, 0)}, [1] * 4,
+                     [1, 2, 2, 1, 1, 1], "2 of them several times", id="reflect"),
+        pytest.param("q = Pad(x, n)", {"n": ints(0, 0, -1, 0, 0, 0, 0, -2)}, [0, 1, 1, 1], [1, 1, 1, 1, 0, 0],
+                     "rows 1 to 4, columns 0 to 4", id="pads_below_zero"),
+        pytest.param("q = CenterCropPad<axes=[2, 3]>(x, n)", {"n": ints(2, 9)}, [0, 1, 1, 0], [1] * 6 + [0] * 3,
+                     "rows 1 to 3, columns 0 to 6 and 3 of zeros", id="center_crop_pad"),
+        pytest.param("q = Slice(x, a, b, n, s)", {"a": ints(0, 5), "b": ints(9, -9), "n": ints(2, 3), "s": ints(3, -2)},
+                     [1, 0, 0, 1], [0, 1, 0, 1, 0, 1], "2 of 4 rows, 3 of 6 columns", id="every_second"),
+        pytest.param("c = Slice(x, a, b, n)\n q = Pad(c, m)",
+                     {"a": ints(1), "b": ints(4), "n": ints(2), "m": ints(0, 0, 1, 0, 0, 0, 0, 0)}, [0, 1, 1, 1, 0],
+                     [1] * 6, "rows 1 to 4 and 1 of zeros", id="cut_and_padded"),
+    ],
+)  # fmt: skip
+def test_a_pool_of_a_cut_map_weighs_the_positions_of_the_whole_one(
+    body: str, init: dict[str, np.ndarray], rows: list[int], columns: list[int], said: str
+) -> None:
+    """``rows`` and ``columns`` say how often each is pooled; what stands behind the map's own are lines of zeros."""
+    model = model_of(f"{body}\n {HEAD}", **init)
+    x = images(model)
+    found = lift(model, x)
+    shares = np.outer(rows, columns)
+    counts = shares[:4, :6] * 24 / ((sum(rows) + max(len(rows) - 4, 0)) * (sum(columns) + max(len(columns) - 6, 0)))
+    assert found.verdict == "exact"
+    assert found.rewrite.heads[0].position_dependent == (len(np.unique(counts)) > 1)
+    assert said in found.rewrite.heads[0].chain[0].detail
+    assert_mean_is_logits(found)
+    assert_close(found.grid, dense(W)(x.astype(np.float64) * counts))
+    places = found.rewrite.heads[0].places
+    assert (places.rows, places.columns) == (AxisPlaces(0.5, 1.0), AxisPlaces(0.5, 1.0))
+
+
+def test_the_largest_of_a_part_is_a_cell_of_the_whole_map() -> None:
+    model = model_of(
+        "q = CenterCropPad<axes=[2, 3]>(x, n)\n p = ReduceMax<keepdims=0>(q, n2)\n y = Gemm<transB=1>(p, w)",
+        n=ints(2, 4),
+        n2=ints(2, 3),
+    )
+    x = images(model)
+    found = lift(model, x)
+    cells = x.astype(np.float64)
+    top = cells[:, :, 1:3, 1:5].max(axis=(2, 3), keepdims=True)
+    assert_mean_is_logits(found)
+    held = np.zeros_like(cells)
+    held[:, :, 1:3, 1:5] = 24 * np.where(cells[:, :, 1:3, 1:5] == top, top, 0)
+    assert_close(found.grid, dense(W)(held))
+
+
+def test_zeros_around_a_map_may_be_the_largest() -> None:
+    """They are cells then, beyond the edge."""
+    body = "q = Pad(x, n)\n p = GlobalMaxPool(q)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w)"
+    model = model_of(body, n=ints(0, 0, 1, 1, 0, 0, 1, 1))
+    found = lift(model, -np.abs(images(model)))
+    assert_mean_is_logits(found)
+    np.testing.assert_array_equal(found.logits, 0)
+    assert found.grid.shape[2:] == (6, 8)
+
+
+@pytest.mark.parametrize("size", [(4, 10), (10, 14)])
+def test_the_image_is_cropped_or_padded_in_the_graph(size: tuple[int, int]) -> None:
+    model = model_of(
+        "c = CenterCropPad<axes=[2, 3]>(x, n)\n q = AveragePool<kernel_shape=[2, 2], strides=[2, 2]>(c)\n" + HEAD,
+        x="float[N,6,8,12] x",
+        n=ints(*size),
+    )
+    found = lift(model, images(model))
+    places = found.rewrite.heads[0].places
+    # Of the first cell, two pixels wide, the middle.
+    corner = [(whole - own) / 2 + 1 for whole, own in zip((8, 12), size, strict=True)]
+    assert (places.rows, places.columns) == (AxisPlaces(corner[0], 2.0), AxisPlaces(corner[1], 2.0))
+    assert_mean_is_logits(found)
+
+
+def test_a_map_and_its_mirror_image_added_up_are_named() -> None:
+    model = model_of(
+        "k = Conv(x, c)\n b = Slice(k, back, start, last, back)\n q = Add(k, b)\n"
+        " p = ReduceMean<keepdims=0>(q, n)\n y = Gemm<transB=1>(p, w)",
+        c=weights(6, 6, 1, 1),
+        back=ints(-1),
+        start=ints(-99),
+        last=ints(3),
+        n=ints(2, 3),
+    )
+    check_refused(model, "different-views")
