@@ -86,14 +86,22 @@ def test_the_largest_of_a_part_is_a_cell_of_the_whole_map() -> None:
     assert_close(found.grid, dense(W)(held))
 
 
-def test_zeros_around_a_map_may_be_the_largest() -> None:
-    """They are cells then, beyond the edge."""
-    body = "q = Pad(x, n)\n p = GlobalMaxPool(q)\n f = Flatten(p)\n y = Gemm<transB=1>(f, w)"
-    model = model_of(body, n=ints(0, 0, 1, 1, 0, 0, 1, 1))
-    found = lift(model, -np.abs(images(model)))
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
+def test_zeros_around_a_map_may_be_the_largest_and_are_no_cells(operator: str, sign: int) -> None:
+    model = model_of(f"q = Pad(x, n)\n p = {operator}<keepdims=0>(q, s)\n y = Gemm<transB=1>(p, w)",
+                     n=ints(0, 0, 1, 1, 0, 0, -1, 1), s=ints(2, 3))  # fmt: skip
+    x = images(model)
+    x[0], x[1] = sign * np.abs(x[0]), x[1] * 10
+    found = lift(model, x)
     assert_mean_is_logits(found)
-    np.testing.assert_array_equal(found.logits, 0)
-    assert found.grid.shape[2:] == (6, 8)
+    cells = x.astype(np.float64)
+    top = (np.maximum if operator == "ReduceMax" else np.minimum)(
+        getattr(cells[:, :, :3], operator[-3:].lower())(axis=(2, 3), keepdims=True), 0
+    )
+    held = np.where(cells == top, 24 * cells, 0)
+    held[:, :, 3:] = 0
+    assert_close(found.grid, dense(W)(held))
 
 
 @pytest.mark.parametrize("size", [(4, 10), (10, 14)])

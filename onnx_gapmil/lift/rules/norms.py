@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnx_gapmil.lift.cellwise import as_grid, pooled_value
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.table import rule
+from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -52,6 +54,56 @@ def lift_lp_normalization(node: gs.Node, walk: Lifting) -> Lifted:
     return _result(node, walk, name, lifted)
 
 
+@rule("InstanceNormalization")
+def lift_instance_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """Of pooled channels in groups, (N, groups, each): as PyTorch's legacy exporter spells GroupNorm."""
+    return _group_norm(node, walk, int(walk.shape(node.inputs[0].name)[1]))
+
+
+@rule("GroupNormalization")
+def lift_group_normalization(node: gs.Node, walk: Lifting) -> Lifted:
+    """Each group of pooled channels by the deviation of the pooled group (arXiv 1803.08494)."""
+    return _group_norm(node, walk, int(node.attrs["num_groups"]))
+
+
+def _group_norm(node: gs.Node, walk: Lifting, groups: int) -> Lifted:
+    data = node.inputs[0].name
+    found = walk.try_lift(data)
+    if isinstance(found, Refusal):  # on a map it belongs to the trunk
+        raise walk.no_rule(node)
+    lifted = walk.lift(data)
+    if lifted.batch_axis != 0 or lifted.channels % groups or lifted.quantization is not None:
+        raise walk.refuse("unknown-operator", node, f"its groups are no parts of the channels {list(lifted.shape)}")
+    if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:]):
+        raise walk.refuse("unknown-operator", node, "its scale or bias is not fixed")
+    build, each = walk.build, lifted.channels // groups
+    cells = build.reshape(lifted.name, [0, groups, each, -1])
+    vector = cells
+    if walk.readout != "instance":
+        vector = build.reshape(pooled_value(walk, lifted), [0, groups, each, 1])
+    centred = build.node("Sub", [cells, build.reduce("ReduceMean", cells, [2])])
+    wide = _as_float(walk, build.node("Sub", [vector, build.reduce("ReduceMean", vector, [2])]), lifted.dtype)
+    name = build.node("Div", [centred, _deviation(node, walk, wide, lifted.dtype, 2)])
+    for operator, tensor in zip(("Mul", "Add"), node.inputs[1:3], strict=True):
+        # A number for each channel; InstanceNormalization, and GroupNormalization before operator set 21, have one for
+        # each group.
+        name = build.node(operator, [name, build.reshape(tensor.name, [1, groups, -1, 1])])
+    return _result(node, walk, as_grid(walk, lifted, name, lifted.channels), lifted)
+
+
+def _deviation(node: gs.Node, walk: Lifting, centred: str, dtype: np.dtype, axis: int) -> str:
+    """``sqrt(mean t^2 + eps)`` along an axis.
+
+    The operator computes in float32 whatever its type; a small epsilon would vanish in float16.
+    """
+    build = walk.build
+    square = build.reduce("ReduceMean", build.node("Mul", [centred, centred]), [axis])
+    precise = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+    epsilon = walk.scalar(float(np.float32(node.attrs.get("epsilon", 1e-5))), precise)
+    deviation = build.node("Sqrt", [build.node("Add", [square, epsilon])])
+    return deviation if precise == dtype else build.node("Cast", [deviation], to=elem_type(dtype))
+
+
 def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
     lifted = walk.lift(node.inputs[0].name)
     axis = int(node.attrs.get("axis", -1)) % len(lifted.shape)
@@ -68,14 +120,7 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
     if centred:
         grid = build.node("Sub", [grid, build.reduce("ReduceMean", grid, [1])])
         wide = build.node("Sub", [wide, build.reduce("ReduceMean", wide, [1])])
-    square = build.reduce("ReduceMean", build.node("Mul", [wide, wide]), [1])
-    # The operator computes in float32 whatever its type; a small epsilon would vanish in float16.
-    precise = np.dtype(np.float32) if lifted.dtype.itemsize < 4 else lifted.dtype
-    epsilon = walk.scalar(float(np.float32(node.attrs.get("epsilon", 1e-5))), precise)
-    deviation = build.node("Sqrt", [build.node("Add", [square, epsilon])])
-    if precise != lifted.dtype:
-        deviation = build.node("Cast", [deviation], to=elem_type(lifted.dtype))
-    name = build.node("Div", [grid, deviation])
+    name = build.node("Div", [grid, _deviation(node, walk, wide, lifted.dtype, 1)])
     for operator, tensor in zip(("Mul", "Add"), node.inputs[1:3], strict=False):
         if tensor.name:
             name = build.node(operator, [name, walk.per_cell(tensor.name, lifted.shape, lifted.batch_axis)])

@@ -112,15 +112,15 @@ def _windowed(walk: Lifting, part: _Part) -> _Part:
     if not part.found.untouched:
         return part
     node = walk.graph.producer(source)
-    if node is not None and node.op == "Transpose" and list(node.attrs.get("perm", ())) == [0, 2, 3, 1]:
+    if node is not None and node.op == "Transpose" and list(node.attrs.get("perm", ())) in ([0, 2, 3, 1], [0, 2, 1]):
         source = walk.graph.behind(node.inputs[0].name)  # TensorFlow's exporters turn maps before they are flattened
     for _ in range(_MAX_STEPS):
         node = walk.graph.producer(source)
-        if node is None or node.op not in ("AveragePool", "MaxPool") or len(walk.shape(source)) != 4:
+        if node is None or node.op not in ("AveragePool", "MaxPool") or len(walk.shape(source)) not in (3, 4):
             break
         if node.op == "MaxPool" and shares is not None:
             break
-        own = shares_of(walk, node, (2, 3))
+        own = shares_of(walk, node, tuple(range(2, len(walk.shape(source)))))
         if own is None:
             break
         shares = own if shares is None else shares @ own
@@ -138,7 +138,8 @@ def _spread(node: gs.Node, walk: Lifting, part: _Part) -> Lifted | None:
     count = math.prod(places)
     grid, shares = flattened_grid(node, walk, found), np.eye(count)
     if part.shares is not None:
-        grid, shares = feature_grid(node, walk, part.behind, (2, 3)), part.shares
+        axes = tuple(range(2, len(walk.shape(part.behind))))
+        grid, shares = feature_grid(node, walk, part.behind, axes), part.shares
     if grid.channels * shares.size > _MOST_NUMBERS or grid.channels != found.channels:
         return None
     cells = build.reshape(grid.name, [0, grid.channels, 1, -1])

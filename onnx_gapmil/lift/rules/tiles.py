@@ -17,7 +17,7 @@ from onnx_gapmil.lift.coordinates.judging import CellPlaces, places_of
 from onnx_gapmil.lift.coordinates.looks import unfolded
 from onnx_gapmil.lift.coordinates.movers import reshape, take
 from onnx_gapmil.lift.joining import in_the_image
-from onnx_gapmil.lift.lifted import Laid
+from onnx_gapmil.lift.lifted import UNARRANGED, Laid
 from onnx_gapmil.lift.rules.reductions import reduced_axes
 from onnx_gapmil.lift.views import common_lattice, is_in_order, is_within, selection
 
@@ -39,18 +39,20 @@ class _Tiles:
     Attributes:
         count: windows of each image.
         outer: whether the window is the slower of the two in the batch.
+        size: rows and columns of the cells of each; of tokens the grid itself does not say.
         lattice: the cells of all of them.
     """
 
     count: int
     outer: bool
+    size: tuple[int, int]
     lattice: Lattice
 
-    def moves(self, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def moves(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each window, which of its rows each row of the lattice takes, and the columns: (windows, total, own)."""
         rows, columns = (
             np.stack([selection(own, total, *span[at]) for span in self.lattice.spans])
-            for at, (own, total) in enumerate(zip(size, self.lattice.size, strict=True))
+            for at, (own, total) in enumerate(zip(self.size, self.lattice.size, strict=True))
         )
         return rows, columns
 
@@ -82,8 +84,7 @@ def tiles_apart(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray
     count, channels = tiles.count, lifted.channels
     if count * channels * math.prod(tiles.lattice.size) > _MOST_NUMBERS:
         return None
-    rows, columns = tiles.moves(lifted.size)
-    averaged = node.op.startswith("Reduce") or _are_averaged(walk, walk.output)
+    rows, columns = tiles.moves()
     images = lifted.batch // count
     name = walk.build.reshape(
         _on_lattice(walk, tiles, lifted.name, channels, rows, columns, lifted.dtype),
@@ -95,11 +96,12 @@ def tiles_apart(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray
         channels=count * channels,
         batch=images,
         shape=(images, count, *lifted.inner_shape),
-        features=tuple(_features(walk, tiles, grid, rows, columns, averaged=averaged) for grid in lifted.features),
     )
     row, channel = places // channels, places % channels
     image, window = (row % images, row // images) if tiles.outer else (row // count, row % count)
-    return whole, (image * count + window) * channels + channel
+    averaged = node.op.startswith("Reduce") or _are_averaged(walk, walk.output, _only_axis(window))
+    features = tuple(_features(walk, tiles, grid, rows, columns, averaged=averaged) for grid in lifted.features)
+    return replace(whole, features=features), (image * count + window) * channels + channel
 
 
 def _on_lattice(
@@ -122,15 +124,28 @@ def _on_lattice(
     return build.node("MatMul", [down, build.node("MatMul", [apart, across])])
 
 
-def _are_averaged(walk: Lifting, tensor: str) -> bool:
-    """Whether all that reads windows as an axis, (N, windows, ...), is their mean or sum."""
+def _only_axis(numbers: np.ndarray) -> int | None:
+    """The axis along which numbers differ; None if there are several, or none."""
+    found = [axis for axis in range(numbers.ndim) if (numbers != numbers.take([0], axis)).any()]
+    return found[0] if len(found) == 1 else None
+
+
+def _are_averaged(walk: Lifting, tensor: str, axis: int | None) -> bool:
+    """Whether all that reads a tensor whose windows lie along an axis is their mean or sum."""
     readers = walk.graph.consumers.get(tensor, [])
-    return bool(readers) and all(
-        _are_averaged(walk, reader.outputs[0].name)
-        if reader.op == "Identity"
-        else reader.op in ("ReduceMean", "ReduceSum") and reduced_axes(reader, walk) == (1,)
-        for reader in readers
-    )
+    if axis is None or not readers:
+        return False
+    for reader in readers:
+        if reader.op == "Identity":
+            done = _are_averaged(walk, reader.outputs[0].name, axis)
+        elif reader.op == "Transpose":
+            order = list(reader.attrs.get("perm") or range(len(walk.shape(tensor)))[::-1])
+            done = _are_averaged(walk, reader.outputs[0].name, order.index(axis))
+        else:
+            done = reader.op in ("ReduceMean", "ReduceSum") and reduced_axes(reader, walk) == (axis,)
+        if not done:
+            return False
+    return True
 
 
 def _features(
@@ -147,14 +162,14 @@ def _features(
     else:
         channels *= tiles.count
         name = walk.build.reshape(name, [0, channels, *tiles.lattice.size])
-    note = f"{tiles.count} windows of {grid.size[0]}×{grid.size[1]} cells, where they look"
+    note = f"{tiles.count} windows of {'×'.join(map(str, tiles.size))} cells, where they look"
     view = CellPlaces(tiles.lattice.places, tiles.lattice.size)
     return replace(
         grid,
         name=name,
         channels=channels,
         size=tiles.lattice.size,
-        note="; ".join(part for part in (grid.note, note) if part),
+        note="; ".join(part for part in (grid.note, note) if part and part != UNARRANGED),
         laid=Laid(tiles.lattice.places, view, alike=apart and averaged and bool(covered.min() == 1)),
     )
 
@@ -188,7 +203,10 @@ def _tiles(node: gs.Node, walk: Lifting, grid: FeatureGrid) -> _Tiles | None:
         own = take(apart, (images, 1, *looks.shape[1:]), {1: np.array([window])})
         alone = reshape(own, (images, *looks.shape[1:]))
         views.append(places_of(alone, grid.axes, grid.size, inputs, lambda _: None))
-    together = all(is_in_order(cells) and not cells.beside for cells in views)
+    size = views[0].size
+    if len(size) != 2 or math.prod(size) != math.prod(grid.size):
+        return None
+    together = all(is_in_order(cells) and not cells.beside and cells.size == size for cells in views)
     lattice = common_lattice(views) if together else None
     if lattice is None or not in_the_image(walk, lattice) or any(is_within(one, two) for one in views for two in views):
         message = (
@@ -196,4 +214,4 @@ def _tiles(node: gs.Node, walk: Lifting, grid: FeatureGrid) -> _Tiles | None:
             "or parts whose cells have no common places"
         )
         raise walk.refuse("different-views", node, message)
-    return _Tiles(count, outer, lattice)
+    return _Tiles(count, outer, (size[0], size[1]), lattice)

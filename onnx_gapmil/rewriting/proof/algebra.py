@@ -33,7 +33,7 @@ MAX_WEIGHTS = 25_000_000
 _SAME = 0.02
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 #: Attributes that name the element type of what a node makes.
-_TYPES = frozenset({"to", "dtype", "output_dtype"})
+_TYPES = frozenset({"to", "dtype", "output_dtype", "stash_type"})
 
 
 def algebra(alone: HeadAlone) -> Figure:
@@ -110,6 +110,7 @@ class WideGraph:
         # The evaluator knows no sparse weights.
         wide.graph.initializer.extend(dense_tensor(tensor, folder) for tensor in wide.graph.sparse_initializer)
         del wide.graph.sparse_initializer[:]
+        _state_precision(wide)
         _widen(wide.graph)
         self._evaluator = ReferenceEvaluator(wide)
 
@@ -126,6 +127,15 @@ class WideGraph:
 
 def _is_float(array: np.ndarray) -> bool:
     return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+
+
+def _state_precision(model: onnx.ModelProto) -> None:
+    """Write out in which type a GroupNormalization computes where it leaves that to its default, float32."""
+    if max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1) < 21:
+        return
+    for node in model.graph.node:
+        if node.op_type == "GroupNormalization" and not any(entry.name == "stash_type" for entry in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute("stash_type", TensorProto.FLOAT))
 
 
 def _widen(graph: onnx.GraphProto) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.helpers.support import (
     chain,
     check_conditional,
@@ -192,3 +194,49 @@ def test_affine_part_after_a_norm_of_the_trunk_is_exact() -> None:
     assert found.verdict == "exact"
     np.testing.assert_allclose(found.grid, dense(W)(unit), atol=1e-5)
     check_exact(text_model(f"{POOL}\n y = Gemm<transB=1>(f, w)", init={"w": W}))
+
+
+def group_norm(groups: int, scale: np.ndarray, bias: np.ndarray, epsilon: float = EPSILON) -> object:
+    """Centred in each cell, by the deviation of the pooled group."""
+
+    def apply(cells: np.ndarray) -> np.ndarray:
+        apart = cells.reshape(cells.shape[0], groups, -1, *cells.shape[2:])
+        spread = pooled(cells).reshape(cells.shape[0], groups, -1, 1, 1).var(axis=2, keepdims=True)
+        centred = (apart - apart.mean(axis=2, keepdims=True)) / np.sqrt(spread + epsilon)
+        return centred.reshape(cells.shape) * column(scale) + column(bias)
+
+    return apply
+
+
+GROUP_NORMS = {
+    "operator": ("g = GlobalAveragePool(x)\n m = GroupNormalization<num_groups=2, epsilon=0.001>(g, s, t)\n"
+                 " n = Flatten(m)", 21),
+    "spelled": ("g = GlobalAveragePool(x)\n r = Reshape(g, apart)\n"
+                " i = InstanceNormalization<epsilon=0.001>(r, one, no)\n b = Reshape(i, back)\n c = Mul(b, s)\n"
+                " n = Add(c, t)", 17),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spelling", GROUP_NORMS)
+def test_group_normalization_of_a_pooled_vector(spelling: str) -> None:
+    body, opset = GROUP_NORMS[spelling]
+    init = {"w": W, "s": S, "t": T, "apart": np.array([0, 2, 3]), "back": np.array([0, 6])}
+    init |= {"one": np.ones(2, np.float32), "no": np.zeros(2, np.float32)}
+    model = text_model(f"{body}\n {LAST}", opset=opset, init=init)
+    check_conditional(model, chain(group_norm(2, S, T), dense(W)), tolerance=3e-5)
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    assert report.passed
+
+
+def test_group_normalization_by_what_the_image_decides_is_refused() -> None:
+    body = "g = GlobalAveragePool(x)\n f = Flatten(g)\n h = ReduceMean<axes=[0], keepdims=0>(f)\n"
+    model = text_model(
+        f"{body} m = GroupNormalization<num_groups=2>(g, h, t)\n n = Flatten(m)\n {LAST}",
+        opset=17,
+        init={"w": W, "t": T},
+    )
+    model.opset_import[0].version = 21
+    model.graph.node[2].CopyFrom(onnx.helper.make_node("ReduceMean", ["f", "rows"], ["h"], keepdims=0))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "rows"))
+    check_refused(model, "unknown-operator", "GroupNormalization")

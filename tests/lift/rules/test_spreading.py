@@ -128,6 +128,23 @@ def test_windows_that_overlap_and_windows_of_windows() -> None:
     check(head(body, 15), formula, "exact")
 
 
+def test_a_pyramid_over_a_signal() -> None:
+    body = (
+        "a = MaxPool<kernel_shape=[4], strides=[4]>(x)\n g = GlobalAveragePool(x)\n fa = Flatten(a)\n fg = Flatten(g)\n"
+        " f = Concat<axis=1>(fa, fg)\n y = Gemm<transB=1>(f, w)"
+    )
+    model = text_model(body, x="float[N,6,8] x", init={"w": weights(5, 18)})
+    found = lift(model, images(model))
+    cells = found.x.astype(np.float64)
+    held = np.stack([np.zeros_like(cells)] * 2, axis=2)
+    for window in range(2):
+        own = cells[:, :, window * 4 : window * 4 + 4]
+        held[:, :, window, window * 4 : window * 4 + 4] = 8 * np.where(own == own.max(axis=2, keepdims=True), own, 0)
+    expected = dense(weights(5, 18))(np.concatenate([held.reshape(-1, 12, 1, 8), cells[:, :, None]], axis=1))
+    assert_mean_is_logits(found)
+    assert_close(found.grid, expected)
+
+
 def test_copies_between_the_steps_hide_nothing() -> None:
     """Paddle's exporter and MXNet's Dropout leave Identities."""
     one, two = pyramid("Max", [4])[0], pyramid("Max", [8])[0]

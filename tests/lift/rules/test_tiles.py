@@ -67,6 +67,30 @@ def test_a_mean_over_windows_has_the_cells_of_the_image(behind: str) -> None:
     np.testing.assert_array_equal(found.features, found.x)
 
 
+def test_windows_as_tokens_have_the_rows_and_columns_of_the_image() -> None:
+    """Of Swin's windows, which are normalized and averaged and not put back: (N * 4, 8, C) from (N, 4, 8, C)."""
+    model = model_of(
+        "c = Conv(x, e)\n h = Transpose<perm=[0, 2, 3, 1]>(c)\n r = Reshape(h, apart)\n"
+        " t = Transpose<perm=[0, 1, 3, 2, 4, 5]>(r)\n m = Reshape(t, folded)\n"
+        " p = ReduceMean<axes=[1], keepdims=0>(m)\n s = Reshape(p, maps)\n"
+        " u = Transpose<perm=[0, 2, 1]>(s)\n q = ReduceMean<axes=[2], keepdims=0>(u)\n"
+        " y = Gemm<transB=1>(q, w)",
+        e=np.eye(6, dtype=np.float32)[:, :, None, None],
+        apart=ints(-1, 2, 2, 2, 4, 6),
+        folded=ints(-1, 8, 6),
+    )
+    check(model, dense(W)(images(model).astype(np.float64)))
+
+
+def test_windows_one_behind_the_other_in_the_batch() -> None:
+    model = model_of(
+        f"{HALVES} m = Concat<axis=0>(a, b)\n {POOL} z = Gemm<transB=1>(p, w)\n s = Reshape(z, first)\n"
+        " y = ReduceMean<axes=[0], keepdims=0>(s)",
+        first=ints(2, -1, 5),
+    )
+    check(model, dense(W)(images(model).astype(np.float64)))
+
+
 def test_a_layer_over_all_windows_has_weights_of_its_own_for_each() -> None:
     w = weights(5, 24)
     model = model_of(f"{FOLD} {POOL} s = Reshape(p, flat)\n y = Gemm<transB=1>(s, w4)", w4=w)
