@@ -155,7 +155,7 @@ def unarranged(walk: Lifting, lifted: Lifted) -> Lifted:
 def difference_of(one: CellPlaces, two: CellPlaces) -> str:
     """In what the places of two grids differ, for people; "" if they are the same."""
     if one.places.input != two.places.input:
-        return f"'{one.places.input}' and '{two.places.input}'"
+        return f"those of the inputs '{one.places.input}' and '{two.places.input}'"
     first_order, second_order = (
         np.arange(math.prod(cells.size)) if cells.order is None else cells.order for cells in (one, two)
     )

@@ -51,8 +51,9 @@ ADVICE: dict[str, str] = {
     "quantized-too-coarse": "The head rounds to integers so coarsely that its logits are the mean of no cells; "
     "quantize the head with finer scales (its last layer in float costs little), or use the float model.",
     "different-grids": "The head joins pools of grids of different size; there is no single grid of cells.",
-    "different-views": "Several views of an image, or parts or mirrored copies of it, are averaged on one grid, so "
-    "that a cell has no place of its own: export the model without test-time augmentation, for one view.",
+    "different-views": "Several views of an image, or parts or mirrored copies of it, or several images, are averaged "
+    "on one grid, so that a cell has no place of its own: export the model without test-time augmentation, for one "
+    "view; a model that takes several images has no one grid for them.",
     "sampled-places": "The image itself decides where the cells look (a predicted box, a sort), so they have no places "
     "that could be drawn.",
     "not-repoolable": "Its prediction grid can be had all the same (rewrite, --emit scores:...); only to make it the "

@@ -436,3 +436,16 @@ def test_cell_stays_in_its_place(body: str, init: dict[str, np.ndarray]) -> None
     )
     assert place_of(model, 1, 4) == (1, 4)
     assert place_of(model, 3, 0) == (3, 0)
+
+
+def test_the_photos_of_two_inputs_are_named() -> None:
+    """What is added up are cells of two photos, and no views of one."""
+    model = text_model(
+        "a = Conv(x, c)\n b = Conv(v, c)\n p = GlobalAveragePool(a)\n q = GlobalAveragePool(b)\n s = Add(p, q)\n"
+        " f = Flatten(s)\n y = Gemm<transB=1>(f, w)",
+        x="float[N,6,8,8] x, float[N,6,8,8] v",
+        init={"w": W} | CONV,
+    )
+    refusal = check_refused(model, "different-views")
+    assert "those of the inputs 'x' and 'v'" in refusal.message
+    assert "several images" in refusal.advice
