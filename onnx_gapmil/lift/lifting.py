@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnx_gapmil.graph.ancestors import ancestors
-from onnx_gapmil.lift.coordinates.fields import MIXED, is_number
+from onnx_gapmil.lift.coordinates.fields import MIXED, POOLED, is_number
 from onnx_gapmil.lift.coordinates.judging import COLOURS, CellPlaces, places_of
 from onnx_gapmil.lift.coordinates.looks import unfolded
 from onnx_gapmil.lift.coordinates.preparing import plain
@@ -145,6 +145,16 @@ class Lifting:
             [found for view in looks.views for (_, of), found in view.items() if of > 0] if looks is not None else []
         )
         return bool(fields) and all(bool((found.values == MIXED).all()) for found in fields)
+
+    def is_pooled(self, tensor: str) -> bool:
+        """Whether all of a tensor is made of all places alike, so that it is no map, whatever its shape."""
+        looks = self.coordinates.get(tensor)
+        views = looks.views if looks is not None else ()
+        sizes = {entry.name: entry.traced for entry in self.trace.inputs}
+        states = [
+            found.values for view in views for (name, of), found in view.items() if of > 0 and sizes[name][of] > COLOURS
+        ]
+        return bool(states) and all(bool((values == POOLED).all()) for values in states)
 
     def placeless_ends(self, tensor: str, axis: int) -> tuple[int, int]:
         """How many elements lead and end an axis that look at no place of their own, where all others look at one."""

@@ -449,3 +449,18 @@ def test_the_photos_of_two_inputs_are_named() -> None:
     refusal = check_refused(model, "different-views")
     assert "those of the inputs 'x' and 'v'" in refusal.message
     assert "several images" in refusal.advice
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["t = Transpose<perm=[0, 2, 1]>(r)\n b = MatMul(r, t)", 'b = Einsum<equation="ncp,ndp->ncd">(r, r)'],
+)
+def test_bilinear_pooling_is_no_flattened_map(spelling: str) -> None:
+    """Sums over all places of products of two channels: nothing is left of a map that could be flattened."""
+    model = text_model(
+        f"k = Conv(x, c)\n r = Reshape(k, flat)\n {spelling}\n f = Flatten(b)\n y = Gemm<transB=1>(f, w2)",
+        x="float[N,3,8,8] x",
+        init={"w2": weights(5, 36), "c": weights(6, 3, 1, 1)} | FLAT,
+    )
+    refusal = check_refused(model, "unknown-operator", "'b'")
+    assert "depend on the image" in refusal.message or "bilinear" in refusal.message

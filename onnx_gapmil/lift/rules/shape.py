@@ -218,7 +218,7 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     # A window that leaves several positions is an operator of the trunk like any other, once they are flattened.
     window = found.code == "partial-pool" and maker is not None and maker.op == "AveragePool"
     unpooled = found.code in _NOT_POOLED or window
-    lost = unpooled and places_are_lost(walk, node.inputs[0].name)
+    lost = unpooled and (places_are_lost(walk, node.inputs[0].name) or walk.is_pooled(node.inputs[0].name))
     if unpooled and len(before) >= 3 and len(wide) >= 2 and merged and not lost:
         size = "x".join(str(dim) for dim in before[1:])
         raise walk.refuse(

@@ -80,6 +80,10 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
         HeadRefused: it contracts something else, or makes as many sums as a layer of the trunk does.
     """
     product = _read(node, walk)
+    fixed = any(walk.is_fixed(read.name) for read in node.inputs)
+    if not fixed and not _holds_attention(node, walk) and walk.is_pooled(walk.output):
+        message = "it adds up products of two maps over all places (bilinear pooling), and neither is an attention"
+        raise walk.refuse("unknown-operator", node, message)
     if product is None or product.sums > _MOST_SUMS or product.positions < 2 or places_are_lost(walk, product.values):
         raise walk.no_rule(node)
     fixed = walk.is_fixed(product.weights)
@@ -111,6 +115,10 @@ def lift_weighted_sum(node: gs.Node, walk: Lifting) -> Lifted:
     channels = product.groups * product.sums * product.channels
     batch = walk.shape(product.values)[0]
     return Lifted(name, channels, shape, 0, batch, (grid,), grid.dtype, not fixed, step)
+
+
+def _holds_attention(node: gs.Node, walk: Lifting) -> bool:
+    return any(attention_over(walk, read.name) for read in node.inputs)
 
 
 def _learned(walk: Lifting, product: _Product) -> PoolWeights | None:
