@@ -130,3 +130,14 @@ def test_a_map_and_its_mirror_image_added_up_are_named() -> None:
         n=ints(2, 3),
     )
     check_refused(model, "different-views")
+
+
+def test_the_largest_of_a_part_of_a_map_of_integers_is_refused() -> None:
+    """QOperator models pool uint8 as it is."""
+    model = model_of(
+        "q = QuantizeLinear(x, step, nought)\n p = MaxPool<kernel_shape=[3, 4], strides=[9, 9]>(q)\n"
+        " d = DequantizeLinear(p, step, nought)\n f = Flatten(d)\n y = Gemm<transB=1>(f, w)",
+        step=np.float32(0.05),
+        nought=np.uint8(128),
+    )
+    assert "a map of integers" in check_refused(model, "quantized-nonuniform").message

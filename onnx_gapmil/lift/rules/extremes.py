@@ -108,6 +108,8 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
     detail = f"the {word} position" + ("" if seen is None else f" of the {int(seen.sum())} that its window reads")
     pooled = end_at_pool(node, walk, data, axes, detail, conditional=True)
     build, grid, dtype = walk.build, pooled.features[0], pooled.dtype
+    if (seen is not None or padded) and dtype.kind != "f" and dtype.name != "bfloat16":
+        raise walk.refuse("quantized-nonuniform", node, f"it takes the {word} of a part of a map of integers ({dtype})")
     if seen is not None:
         if seen.shape != grid.size:
             raise walk.refuse("partial-pool", node, "its window leaves positions out of a map that was averaged before")

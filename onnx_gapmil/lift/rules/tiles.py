@@ -72,7 +72,7 @@ def tiles_apart(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray
     Raises:
         HeadRefused: the windows are views that do not lie side by side, as mirror images do not.
     """
-    plain = lifted.batch_axis == 0 and lifted.quantization is None and lifted.rounding is None
+    plain = lifted.batch_axis == 0 and lifted.quantization is None
     if not plain or any(entry.space_is_open for entry in walk.trace.inputs) or walk.readout == "instance":
         return None
     if any(grid.cells or grid.fold or grid.laid or grid.prefix or grid.averaged for grid in lifted.features):
@@ -96,6 +96,7 @@ def tiles_apart(node: gs.Node, walk: Lifting, lifted: Lifted, places: np.ndarray
         channels=count * channels,
         batch=images,
         shape=(images, count, *lifted.inner_shape),
+        rounding=None if lifted.rounding is None else np.tile(lifted.rounding, count),
     )
     row, channel = places // channels, places % channels
     image, window = (row % images, row // images) if tiles.outer else (row // count, row % count)

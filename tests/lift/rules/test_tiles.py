@@ -145,3 +145,17 @@ def test_views_that_do_not_lie_side_by_side_are_refused(views: str, stacked: boo
     model = model_of(f"{views} {POOL} z = Gemm<transB=1>(p, w)\n {tail}", x=fixed, **init)
     refusal = check_refused(model, "different-views")
     assert "2 views of each image in one batch" in refusal.message
+
+
+def test_windows_whose_pooled_vectors_are_rounded() -> None:
+    """Q and DQ around a window's pooled vector move it by half of a step; so they do the mean of all windows."""
+    model = model_of(
+        f"{FOLD} {POOL} i = QuantizeLinear(p, step, none)\n d = DequantizeLinear(i, step, none)\n"
+        " z = Gemm<transB=1>(d, w)\n s = Reshape(z, classes)\n y = ReduceMean<axes=[1], keepdims=0>(s)",
+        step=np.float32(0.05),
+        none=np.int8(0),
+    )
+    found = lift(model, images(model))
+    bound = np.abs(W.astype(np.float64)).sum(axis=1).max() * 0.025
+    assert np.abs(found.grid.astype(np.float64).mean(axis=(2, 3)) - found.logits).max() <= bound
+    assert_close(found.grid, dense(W)(found.x.astype(np.float64)))
