@@ -1,4 +1,4 @@
-"""Parts of a map that are pooled by themselves, and borders around it that are pooled with it."""
+"""Parts of a map that are pooled by themselves, and borders that repeat some of it; borders of zeros are cells."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.lift.lifting import Lifting
 
-#: Operators that take some rows or columns of a map, or put some around it.
+#: Operators that take some rows or columns of a map, or repeat some around it.
 _CUTS = frozenset({"CenterCropPad", "Gather", "Pad", "Slice", "Split"})
 _CROP_STEPS = 8
-#: In place of the number of a row or column: one of zeros.
-_ZEROS = -1
+#: In place of the number of a row or column: one that an operator puts there.
+_OTHER = -1
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,13 @@ class Crop:
 
     Attributes:
         source: the whole map.
-        lines: the rows, and the columns, that are pooled, by their numbers; -1 for one of zeros around the map.
+        lines: the rows, and the columns, that are pooled, by their numbers.
         counts: how often each row, and each column, of the whole map is among them.
     """
 
     source: str
     lines: tuple[np.ndarray, np.ndarray]
     counts: tuple[np.ndarray, np.ndarray]
-
-    @property
-    def is_padded(self) -> bool:
-        """Whether zeros are pooled with it."""
-        return any((line == _ZEROS).any() for line in self.lines)
 
     @property
     def seen(self) -> np.ndarray:
@@ -59,7 +54,7 @@ class Crop:
     def describe(self) -> str:
         """One phrase for people: which rows and columns they are."""
         names = ("rows", "columns")
-        said = [_said(name, line, counts) for name, line, counts in zip(names, self.lines, self.counts, strict=True)]
+        said = [_said(name, counts) for name, counts in zip(names, self.counts, strict=True)]
         return f"of {', '.join(said)}"
 
 
@@ -69,12 +64,9 @@ def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
         return None
     source, lines = _taken(walk, data, axes)
     whole = [walk.shape(source)[axis] for axis in axes]
-    if any(len(line) == 0 or (line == _ZEROS).all() for line in lines):
+    if any(len(line) == 0 or (line == _OTHER).any() for line in lines):  # zeros around a map are cells like others
         return None
-    counts = [
-        np.bincount(line[line != _ZEROS], minlength=dim).astype(np.int64)
-        for line, dim in zip(lines, whole, strict=True)
-    ]
+    counts = [np.bincount(line, minlength=dim).astype(np.int64) for line, dim in zip(lines, whole, strict=True)]
     if all(np.array_equal(line, np.arange(dim)) for line, dim in zip(lines, whole, strict=True)):
         return None
     # Turned over as a whole, perhaps back (the mirrored view of test-time augmentation): there is nothing to cut.
@@ -84,16 +76,15 @@ def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
     return Crop(source, (lines[0], lines[1]), (counts[0], counts[1]))
 
 
-def _said(name: str, line: np.ndarray, counts: np.ndarray) -> str:
+def _said(name: str, counts: np.ndarray) -> str:
     taken = np.flatnonzero(counts)
-    zeros = int((line == _ZEROS).sum())
     if len(taken) == taken[-1] - taken[0] + 1:
         said = f"{name} {taken[0]} to {taken[-1] + 1}"
     else:
         said = f"{len(taken)} of {len(counts)} {name}"
     if (counts > 1).any():
         said += f", {int((counts > 1).sum())} of them several times"
-    return f"{said} and {zeros} of zeros" if zeros else said
+    return said
 
 
 def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[np.ndarray]]:
@@ -121,7 +112,7 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[n
         if any(cut is None for cut in cuts):
             break
         lines = [
-            np.where(own == _ZEROS, _ZEROS, cut[own]) for cut, own in zip(cuts, lines, strict=True) if cut is not None
+            np.where(own == _OTHER, _OTHER, cut[own]) for cut, own in zip(cuts, lines, strict=True) if cut is not None
         ]
         found = source, lines
         data = source
@@ -129,7 +120,7 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[n
 
 
 def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.ndarray | None:
-    """Which places along an axis an operator takes, `_ZEROS` for zeros of its own; None where it has other numbers."""
+    """Which places along an axis an operator takes, `_OTHER` for zeros of its own; None where it has other numbers."""
     whole = walk.shape(source)
     if node.op == "Split":
         if int(node.attrs.get("axis", 0)) % len(whole) != axis:
@@ -154,5 +145,5 @@ def _cut(walk: Lifting, node: gs.Node, source: str, data: str, axis: int) -> np.
     own = found[1] != found[0]
     if found[0][~own].any():
         return None
-    line: np.ndarray = np.where(own, found[0] - 1, _ZEROS)
+    line: np.ndarray = np.where(own, found[0] - 1, _OTHER)
     return line

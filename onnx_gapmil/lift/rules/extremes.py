@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 #: Numbers in the lift of order statistics: one map for each of them.
 _MOST_NUMBERS = 1 << 26
-#: Below the share of one cell among all of a map, for maps where none holds the extreme.
-_FEWEST = 2.0**-20
 _WORDS = {
     "ReduceL1": "sum of sizes over all positions",
     "ReduceL2": "length over all positions",
@@ -96,10 +94,9 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
         axes: what it pools over.
         seen: (H, W), which positions its window reads; None for all.
     """
-    padded = False
     if seen is None and (crop := find_crop(walk, data, axes)) is not None:
-        # The largest of a part is that of the whole map, within the part; or one of the zeros around it, and no cell's.
-        data, padded = crop.source, crop.is_padded
+        # The largest of a part is that of the whole map, within the part.
+        data = crop.source
         seen = None if crop.seen.all() else crop.seen
     least = node.op == "ReduceMin"
     word = "smallest" if least else "largest"
@@ -108,7 +105,7 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
     detail = f"the {word} position" + ("" if seen is None else f" of the {int(seen.sum())} that its window reads")
     pooled = end_at_pool(node, walk, data, axes, detail, conditional=True)
     build, grid, dtype = walk.build, pooled.features[0], pooled.dtype
-    if (seen is not None or padded) and dtype.kind != "f" and dtype.name != "bfloat16":
+    if seen is not None and dtype.kind != "f" and dtype.name != "bfloat16":
         raise walk.refuse("quantized-nonuniform", node, f"it takes the {word} of a part of a map of integers ({dtype})")
     if seen is not None:
         if seen.shape != grid.size:
@@ -124,16 +121,11 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
         outside = build.constant(np.where(seen, 0.0, far)[None, None].astype(dtype))
         compared = build.node("Add", [build.node("Mul", [compared, inside]), outside])
     best = build.reduce("ReduceMin" if least else "ReduceMax", compared, [2, 3])
-    if padded:
-        best = build.node("Min" if least else "Max", [best, walk.scalar(0.0, dtype)])
     # Less, since Equal takes no floats before operator set 11.
     worse = build.node("Less", [best, compared] if least else [compared, best])
     mask = build.node("Sub", [walk.scalar(1.0, dtype), build.node("Cast", [worse], to=elem_type(dtype))])
-    ties = build.reduce("ReduceMean", mask, [2, 3])
-    if padded:
-        ties = build.node("Max", [ties, walk.scalar(_FEWEST, dtype)])
-    share = build.node("Div", [mask, ties])
-    windows = None if grid.averaged or padded or seen is not None else find_windows(walk, data, axes)
+    share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
+    windows = None if grid.averaged or seen is not None else find_windows(walk, data, axes)
     if windows is not None and windows.between and not np.allclose(windows.shares.sum(axis=1), 1):
         windows = None  # a bias behind windows that count their padding would be shared out like what they read
     if windows is None:

@@ -343,7 +343,7 @@ def _uncropped(
 ) -> tuple[str, tuple[int, ...], np.ndarray | None, str]:
     """A pool of a cropped map is a pool of the whole map with weight 0 outside: only so do its cells keep their places.
 
-    A border counts as what it repeats; one of zeros makes all weights smaller, and has no cells.
+    A border counts as what it repeats; one of zeros is cells like others.
 
     Returns:
         The map, the axes, the weights in units of a plain mean's (None without a crop), and the phrase for people.
