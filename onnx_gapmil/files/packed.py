@@ -23,8 +23,8 @@ import pyarrow as pa
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Records of one part, and parts that stay unpacked: some 40 MB.
-_PART, _UNPACKED = 256, 64
+#: Records of one part, and parts that stay unpacked: 65,536 images, some 150 MB.
+_PART, _UNPACKED = 256, 256
 _CODEC = "zstd"
 
 
