@@ -12,6 +12,7 @@ import pytest
 def bucket() -> Iterator[Any]:
     """A client of an S3 server of its own."""
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     with pytest.MonkeyPatch.context() as patch:
@@ -24,5 +25,6 @@ def bucket() -> Iterator[Any]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         client = boto3.client("s3")
         client.create_bucket(Bucket="photos")
+        s3fs.S3FileSystem.clear_instance_cache()  # one that an earlier module left speaks to that one's server
         yield client
         server.stop()

@@ -101,7 +101,7 @@ def test_all_verbs_give_what_they_give_on_disk(
     upload(model_folder, "models")
     model = f"{home}/models/m.onnx"
     code, inspected = run_json(capsys, "inspect", model)
-    assert code == 0
+    assert code == 0, inspected
     assert inspected["model"].replace("memory:///", "memory://") == model
     assert inspected["sha256"] == api.inspect(MODEL).sha256
 
