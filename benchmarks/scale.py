@@ -8,7 +8,7 @@ So many images can be had in minutes; what their decoding and inference take is 
 
 Memory is the most that the process ever had resident. *Bytes an image* is what each image more than the row before it
 added to that. It is not flat: the names and labels of a data set are in memory from its opening on, and the numbers
-that one figure is made of while it is made. Records are packed, and those of some 16,000 images lie unpacked beside
+that one figure is made of while it is made. Records are packed, and those of some 65,000 images lie unpacked beside
 that; of more, the others are unpacked anew for each figure, which takes processor time. Records that are much alike,
 as here, pack smaller than others: those of 400 photos with a box each, by a trained MobileNetV2, took 220 bytes each.
 The page is capped by its gallery, and journal and tables are written as a stream.
