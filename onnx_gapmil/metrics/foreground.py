@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.cells import winners_along
 
-Cells = npt.NDArray[np.float64]
 Logits = npt.NDArray[Any]
 
 
@@ -42,12 +41,6 @@ class Recovery:
     most_top5: bool
     cell_share: float
     background_share: float | None
-
-
-def cells_first(grid: npt.ArrayLike) -> Cells:
-    """A prediction grid (K, H, W) as (H*W, K) float64, contiguous: every measure works along the classes of a cell."""
-    values = np.asarray(grid)
-    return np.ascontiguousarray(values.reshape(values.shape[0], -1).T, dtype=np.float64)
 
 
 def foreground_recovery(

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from onnx_gapmil.aggregate.cells import winners_along
+
 
 class ImageCells:
     """The logits of one image's cells.
@@ -67,4 +69,4 @@ class ImageCells:
         equal = self.values == self.highest[:, None]
         if np.count_nonzero(equal) == len(equal):  # as nearly always: every cell has one
             return self.best
-        return np.where(np.count_nonzero(equal, axis=1) > 1, -1, self.best)
+        return winners_along(self.values, 1)

@@ -39,11 +39,6 @@ class Pointing:
         return self.hits == self.games
 
 
-def best_cell(cells: npt.NDArray[Any], label: int) -> int:
-    """Flat index of the highest cell of a class, the first in reading order among equal ones; cells are (cells, K)."""
-    return int(cells[:, label].argmax())
-
-
 def best_cells(cells: npt.NDArray[Any], label: int) -> npt.NDArray[np.intp]:
     """Flat indices of the highest cells of a class: one, or those that are equal; cells are (cells, K)."""
     own = cells[:, label]

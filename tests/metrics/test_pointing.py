@@ -4,15 +4,9 @@ import numpy as np
 
 from onnx_gapmil.images.geometry import Geometry
 from onnx_gapmil.metrics.overlap import cell_overlap
-from onnx_gapmil.metrics.pointing import best_cell, best_cells, centre_in_boxes, centre_in_mask, touches
+from onnx_gapmil.metrics.pointing import best_cells, centre_in_boxes, centre_in_mask, touches
 
 GEOMETRY = Geometry.plan((100, 200), (50, 50), "squash")
-
-
-def test_best_cell_is_the_first_of_equal_ones():
-    cells = np.array([[0.0, 3.0], [9.0, 1.0], [1.0, 3.0]])
-    assert best_cell(cells, 1) == 0
-    assert best_cell(cells, 0) == 1
 
 
 def test_a_cell_touches_by_any_area_and_not_by_an_edge():

@@ -20,6 +20,7 @@ from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.cellwise import pooled_value
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.lift.rules.holding import holds
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
 
@@ -102,17 +103,11 @@ def lift_extreme(node: gs.Node, walk: Lifting) -> Lifted:
     else:
         values = [*(pooled_value(walk, part) for part in lifts), *fixed]
         best = build.node(node.op, values)
-        held = [_holds(walk, value, best, dtype, largest=node.op == "Max") for value in values]
+        held = [holds(walk, value, best, dtype, largest=node.op == "Max") for value in values]
         parts = [build.node("Mul", [own, cell]) for own, cell in zip(held, cells, strict=True)]
         name = build.node("Div", [build.node("Sum", parts), build.node("Sum", held)])
     detail = "each element of the operand that is " + ("largest" if node.op == "Max" else "smallest") + " when pooled"
     return walk.result(node, name, lifts, "activation", detail, conditional=True, batch_axis=axis)
-
-
-def _holds(walk: Lifting, value: str, best: str, dtype: np.dtype, *, largest: bool) -> str:
-    """1 where a value is the best, else 0. Less, since Equal takes no floats before operator set 11."""
-    worse = walk.build.node("Less", [value, best] if largest else [best, value])
-    return walk.build.node("Sub", [walk.scalar(1.0, dtype), walk.build.node("Cast", [worse], to=elem_type(dtype))])
 
 
 @rule("Gelu", "FastGelu", "QuickGelu", domain="com.microsoft")

@@ -16,6 +16,7 @@ import numpy as np
 from onnx_gapmil.lift.crops import find_crop
 from onnx_gapmil.lift.grids import feature_grid
 from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.lift.rules.holding import shares_of_best, within
 from onnx_gapmil.lift.rules.pools import (
     cell_count,
     end_at_pool,
@@ -116,15 +117,8 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
         return pooled
     compared = pooled_values(walk, grid)
     if seen is not None:
-        inside = build.constant(seen[None, None].astype(dtype))
-        far = float(np.finfo(np.float32 if dtype.name == "bfloat16" else dtype).max) / (2 if least else -2)
-        outside = build.constant(np.where(seen, 0.0, far)[None, None].astype(dtype))
-        compared = build.node("Add", [build.node("Mul", [compared, inside]), outside])
-    best = build.reduce("ReduceMin" if least else "ReduceMax", compared, [2, 3])
-    # Less, since Equal takes no floats before operator set 11.
-    worse = build.node("Less", [best, compared] if least else [compared, best])
-    mask = build.node("Sub", [walk.scalar(1.0, dtype), build.node("Cast", [worse], to=elem_type(dtype))])
-    share = build.node("Div", [mask, build.reduce("ReduceMean", mask, [2, 3])])
+        compared = within(walk, compared, seen[None, None], dtype, largest=not least)
+    share = shares_of_best(walk, compared, [2, 3], dtype, largest=not least)
     windows = None if grid.averaged or seen is not None else find_windows(walk, data, axes)
     if windows is not None and windows.between and not np.allclose(windows.shares.sum(axis=1), 1):
         windows = None  # a bias behind windows that count their padding would be shared out like what they read

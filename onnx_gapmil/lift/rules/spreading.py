@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_gapmil.lift.grids import feature_grid
-from onnx_gapmil.lift.lifted import Lifted, elem_type
+from onnx_gapmil.lift.lifted import Lifted
 from onnx_gapmil.lift.rules.flattened import flattened_grid, try_flattened
+from onnx_gapmil.lift.rules.holding import shares_of_best, within
 from onnx_gapmil.lift.verdict import LiftStep, Refusal
 from onnx_gapmil.lift.windows import shares_of
 
@@ -172,13 +173,5 @@ def _of_largest(walk: Lifting, grid: FeatureGrid, cells: str, shares: np.ndarray
     if walk.readout == "instance":
         maker = walk.graph.producer(grid.source)
         raise walk.refuse("unknown-operator", maker, "the largest of a window has no reading for a single cell")
-    build, dtype = walk.build, grid.dtype
-    low = float(np.finfo(np.float32 if dtype.name == "bfloat16" else dtype).min) / 2
-    inside = (shares > 0)[None, None]
-    outside = build.constant(np.where(inside, 0.0, low).astype(dtype))
-    compared = build.node("Add", [build.node("Mul", [cells, build.constant(inside.astype(dtype))]), outside])
-    best = build.reduce("ReduceMax", compared, [3])
-    # Less, since Equal takes no floats before operator set 11.
-    worse = build.node("Cast", [build.node("Less", [compared, best])], to=elem_type(dtype))
-    mask = build.node("Sub", [walk.scalar(1.0, dtype), worse])
-    return build.node("Mul", [cells, build.node("Div", [mask, build.reduce("ReduceMean", mask, [3])])])
+    compared = within(walk, cells, (shares > 0)[None, None], grid.dtype, largest=True)
+    return walk.build.node("Mul", [cells, shares_of_best(walk, compared, [3], grid.dtype, largest=True)])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.emission.shapes import Tensors
 
 #: Operators that make each element from the elements at the same place.
-_ELEMENTWISE = frozenset(
+ELEMENTWISE = frozenset(
     {
         "Abs", "Add", "Cast", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
         "Identity", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mish", "Mul", "Neg", "PRelu", "Pow",
@@ -126,7 +126,7 @@ class RowSelector:
 
     def _is_elementwise(self, node: gs.Node, rows: Selection) -> bool:
         names = [operand.name for operand in node.inputs if operand.name]
-        if node.op not in _ELEMENTWISE or any(self._dims(name) is None for name in names):
+        if node.op not in ELEMENTWISE or any(self._dims(name) is None for name in names):
             return False
         if node.op == "Cast" and self._tensors.dtypes.get(names[0], np.dtype(np.int64)).kind != "f":
             return False  # bfloat16 included, which few runtimes multiply

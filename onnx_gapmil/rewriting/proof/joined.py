@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.rewriting.emission.rows import ELEMENTWISE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -13,32 +15,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.record import FeatureGridRecord
 
 #: Operators between a Concat and the map that leave each channel's places as they are.
-_POINTWISE = frozenset(
-    {
-        "Add",
-        "BatchNormalization",
-        "Cast",
-        "Clip",
-        "Div",
-        "Elu",
-        "Erf",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Mish",
-        "Mul",
-        "PRelu",
-        "Relu",
-        "Selu",
-        "Sigmoid",
-        "Softplus",
-        "Sqrt",
-        "Sub",
-        "Tanh",
-    }
-)
+_POINTWISE = ELEMENTWISE | {"BatchNormalization"}
 #: Maps with more parts (a DenseNet's last has one for each layer) are looked at in as many groups.
 _MOST = 16
 _STEPS = 16
