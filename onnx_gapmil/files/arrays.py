@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.literals import PARSING
 
 #: Files that hold arrays, by their endings in lower case.
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
@@ -87,7 +88,8 @@ def _read(stream: IO[bytes], what: str, size: int) -> npt.NDArray[Any]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its format is version {version[0]}.{version[1]}")
-    shape, in_columns, dtype = readers[version](stream)
+    with PARSING:  # NumPy reads headers, which are Python's literals, by its parser
+        shape, in_columns, dtype = readers[version](stream)
     if dtype.hasobject:
         raise ImageError(
             f"{what}: it holds pickled Python objects, which are never loaded; save it as numbers, with "

@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+import threading
 from collections.abc import Mapping
 
 #: Longer values are not looked into: a million names fit.
@@ -14,6 +15,9 @@ MAX_LENGTH = 1 << 24
 _MAX_PYTHON = 1 << 20
 #: Brackets within brackets, at the most: Python's parser has a stack of its own.
 _DEEPEST = 64
+#: Held while Python parses a literal: threads of Python 3.11 share the depth of the tree that is being made, so that
+#: two of them at once may end in a SystemError (python/cpython#106905).
+PARSING = threading.Lock()
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
@@ -32,7 +36,8 @@ def parse_literal(text: str) -> object | None:
     if len(text) > _MAX_PYTHON:
         return None
     try:
-        written: object = ast.literal_eval(text.strip())
+        with PARSING:
+            written: object = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return None
     return written

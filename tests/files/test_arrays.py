@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +133,23 @@ def test_endings() -> None:
     assert is_array_file(Path("A.NPY"))
     assert is_array_file(Path("a.npz"))
     assert not is_array_file(Path("a.png"))
+
+
+def test_headers_are_parsed_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads in Python 3.11's parser end now and then in a SystemError: python/cpython#106905."""
+    np.save(tmp_path / "a.npy", ARRAY)
+    parse, inside, most = np.lib.format.read_array_header_1_0, [], []
+
+    def watched(stream: Any) -> Any:
+        inside.append(stream)
+        most.append(len(inside))
+        time.sleep(0.005)  # long enough for the others to come in, were they let
+        header = parse(stream)
+        inside.remove(stream)
+        return header
+
+    monkeypatch.setattr(np.lib.format, "read_array_header_1_0", watched)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: read_arrays(tmp_path / "a.npy", ["x"])["x"], range(8)))
+    assert most == [1] * 8
+    assert all(np.array_equal(array, ARRAY) for array in found)
