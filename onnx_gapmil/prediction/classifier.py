@@ -17,20 +17,17 @@ from onnx_gapmil.data.class_names import ClassNames
 from onnx_gapmil.data.names_by_head import NamedHead, names_by_head
 from onnx_gapmil.data.stated_names import stated_names
 from onnx_gapmil.errors import ImageError, InputError, PreprocessError
-from onnx_gapmil.files.arrays import is_array_file, read_arrays
+from onnx_gapmil.files.arrays import read_arrays
 from onnx_gapmil.files.blob import Source
 from onnx_gapmil.graph.loading import LoadedModel, load_model
-from onnx_gapmil.images.decode import check_pixels, check_samples, read_samples
-from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.preprocess import Preprocess
 from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.prediction.answers import ImagePrediction
-from onnx_gapmil.prediction.array_photos import is_photo
-from onnx_gapmil.prediction.describe import Describer
 from onnx_gapmil.prediction.described_heads import DescribedHead, channels, choose_of_heads, reading_of
 from onnx_gapmil.prediction.drawing import draw_prediction
 from onnx_gapmil.prediction.head_answer import HeadPrediction
+from onnx_gapmil.prediction.one_image import Image, OneImage
 from onnx_gapmil.prediction.photo_input import photo_input
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import place_of_head
@@ -45,18 +42,10 @@ from onnx_gapmil.running.stitching import FACTOR, StitchedSession
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.lift.tokens.modes import ClassTokenWish
     from onnx_gapmil.rewriting.record import HeadRecord
-    from onnx_gapmil.running.prediction_grid import PredictionGrid
 
 _GRID = Emit(features=False)
-
-Arrays = npt.NDArray[Any] | Mapping[str, npt.NDArray[Any]]
-"""What a model takes as it is: the array of its only input, or one for each of several by their names."""
-Image = str | Path | Arrays
-"""A photo: its path, or its pixels, upright: (H, W, 3), RGB, uint8, or samples of 16 bits, (H, W) or (H, W, 3). Or
-arrays: their file, or they themselves."""
 
 
 class Classifier:
@@ -123,7 +112,6 @@ class Classifier:
         size: Size | int | str | None = None,
         stitch: int = 1,
     ) -> None:
-        self._no_guess = no_guess
         if isinstance(model, Rewrite):
             self.rewrite = model
         else:
@@ -138,11 +126,11 @@ class Classifier:
             cuda_graph=cuda_graph,
         )
         self._place = 0 if head is None else place_of_head(self.rewrite, head)
-        resolved = self._preprocess = photo_input(self.rewrite, self.session, preprocess)
+        self._photos = photo_input(self.rewrite, self.session, preprocess, no_guess=no_guess)
+        how = self._photos.found
         # Where the graph resizes for itself, cells lie in proportion to what it is given.
         records = [
-            entry if isinstance(resolved, PreprocessError) else entry.at(resolved.preprocess.size)
-            for entry in self.session.heads
+            entry if isinstance(how, PreprocessError) else entry.at(how.preprocess.size) for entry in self.session.heads
         ]
         named = [NamedHead(found.output, channels(found), found.features_of != ()) for found in records]
         stated = stated_names(self.rewrite.source.proto)
@@ -175,11 +163,7 @@ class Classifier:
             PreprocessError: the model takes no photo: arrays go in as they are. Or it would be a guess, which
                 ``no_guess`` forbids.
         """
-        if isinstance(self._preprocess, PreprocessError):
-            raise self._preprocess
-        if self._no_guess:
-            self._preprocess.require_stated()
-        return self._preprocess
+        return self._photos.resolved
 
     @property
     def place(self) -> int:
@@ -282,10 +266,10 @@ class Classifier:
             InputError: an array does not fit the model's input, or holds several items; or there is no such class.
             ModelError: the model cannot be run, or does not give the prediction grid.
         """
-        describers = self._describers(top, None, classes)
+        one = self._one_image(top, None, classes)
         if isinstance(images, str | Path | np.ndarray | Mapping):
-            return self._one(images, describers)
-        return [self._one(image, describers) for image in images]
+            return one.of(images)
+        return [one.of(image) for image in images]
 
     def predict_samples(self, samples: npt.NDArray[Any], *, top: int = 5) -> ImagePrediction:
         """What the model says of a photo that was decoded already.
@@ -299,7 +283,7 @@ class Classifier:
             PreprocessError: the model takes no photos.
             ModelError: the model cannot be run, or does not give the prediction grid.
         """
-        return self._of_samples(samples, None, self._describers(top, None))
+        return self._one_image(top, None).of_samples(samples)
 
     def stream(
         self,
@@ -331,7 +315,7 @@ class Classifier:
             InputError: there is no such class.
             ModelError: the model cannot be run on them.
         """
-        describers = self._describers(top, saved, classes)
+        one = self._one_image(top, saved, classes)
         answers = iterate(
             self.session,
             self.preprocess.preprocess,
@@ -346,7 +330,7 @@ class Classifier:
                 if isinstance(found, ImageError):
                     yield found
                 else:
-                    answer = self._described(found.path, found.pixels, found.geometry, found.grids, describers)
+                    answer = one.described(found.path, found.pixels, found.geometry, found.grids)
                     yield replace(answer, note=found.note) if found.note else answer
 
     def stream_arrays(
@@ -371,35 +355,17 @@ class Classifier:
             InputError: there is no such class.
             ModelError: the model cannot be run on them.
         """
-        describers = self._describers(top, saved, classes)
+        one = self._one_image(top, saved, classes)
         for path in files:
             try:
                 arrays = read_arrays(path, list(self.session.inputs.by_name))
-                found = self._of_arrays(path, arrays, describers, outputs)
+                found = one.of_arrays(path, arrays, outputs)
             except ImageError as error:
                 yield error
             except InputError as error:
                 yield ImageError(f"{path}: {error}")
             else:
                 yield found
-
-    def _of_arrays(
-        self,
-        path: Source | None,
-        arrays: Arrays,
-        describers: Sequence[tuple[int, Describer]],
-        outputs: Collection[str] = ("grid",),
-    ) -> ImagePrediction:
-        feeds, count = self.session.inputs.fitted(arrays)
-        if count != 1:
-            raise InputError(
-                f"{count} items were given, and one is described at a time; give each by itself, or run them all by "
-                "GridSession.run."
-            )
-        grids = self.session.run(feeds, outputs=outputs)
-        heads = tuple(describer.describe(grids[place], None) for place, describer in describers)
-        shapes = {name: array.shape for name, array in feeds.items()}
-        return ImagePrediction(path, None, None, heads, inputs=shapes)
 
     def render(self, found: ImagePrediction, head: HeadPrediction | None = None) -> npt.NDArray[np.uint8]:
         """The picture of a head's answer to a photo: photo, winners, evidence, scores.
@@ -420,58 +386,6 @@ class Classifier:
         model = self.path.name if self.path is not None else self.name
         return draw_prediction(found, chosen, model=model, path=self.path, used=self.preprocess)
 
-    def _one(self, image: Image, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
-        if isinstance(image, Mapping) or (isinstance(image, np.ndarray) and not self._is_photo(image)):
-            return self._of_given(image, describers)
-        path = None if isinstance(image, np.ndarray) else Path(image)
-        if path is not None and is_array_file(path):
-            arrays = read_arrays(path, list(self.session.inputs.by_name))
-            only = next(iter(arrays.values()))
-            if len(arrays) > 1 or not self._is_photo(only):
-                return self._of_arrays(path, arrays, describers)
-            samples = check_samples(only)
-        else:
-            samples = check_samples(image) if isinstance(image, np.ndarray) else read_samples(Path(image))
-        return self._of_samples(samples, path, describers)
-
-    def _of_samples(
-        self, samples: npt.NDArray[Any], path: Path | None, describers: Sequence[tuple[int, Describer]]
-    ) -> ImagePrediction:
-        used = self.preprocess.preprocess
-        prepared = np.empty(used.input_shape, used.input_dtype)
-        geometry = used.prepare(samples, prepared, path if path is not None else "the image")
-        grids = tuple(self.session.run(prepared[None], outputs=("grid",)))
-        found = self._described(path, used.shown(samples), geometry, grids, describers)
-        return replace(found, note=depth_note(samples, used.full_scale))
-
-    def _of_given(self, arrays: Arrays, describers: Sequence[tuple[int, Describer]]) -> ImagePrediction:
-        try:
-            return self._of_arrays(None, arrays, describers)
-        except InputError as error:
-            if isinstance(arrays, np.ndarray) and not isinstance(self._preprocess, PreprocessError):
-                try:
-                    check_pixels(arrays)
-                except ImageError as photo:  # neither what the model takes nor a photo
-                    raise ImageError(f"{photo} {error}") from error
-            raise
-
-    def _is_photo(self, image: npt.NDArray[Any]) -> bool:
-        """Whether an array is a photo's pixels, and the model takes photos."""
-        if isinstance(self._preprocess, PreprocessError):
-            return False
-        return is_photo(image, self.session.input, self._preprocess.preprocess.full_scale)
-
-    def _described(
-        self,
-        path: Source | None,
-        pixels: npt.NDArray[np.uint8] | None,
-        geometry: Geometry,
-        grids: Sequence[PredictionGrid],
-        describers: Sequence[tuple[int, Describer]],
-    ) -> ImagePrediction:
-        heads = tuple(describer.describe(grids[place], geometry) for place, describer in describers)
-        return ImagePrediction(path, pixels, geometry, heads)
-
     def choose(self, classes: Sequence[str | int] | None) -> tuple[tuple[int, ...] | None, ...]:
         """The numbers of classes that are asked for, for each of the `heads`; None for all of a head's classes.
 
@@ -482,19 +396,18 @@ class Classifier:
         """
         return choose_of_heads(self._asked, classes)
 
-    def _describers(
-        self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None
-    ) -> list[tuple[int, Describer]]:
-        return [
+    def _one_image(self, top: int, saved: Emit | None, classes: Sequence[str | int] | None = None) -> OneImage:
+        describers = [
             (head.place, head.describer(top, saved, chosen))
             for head, chosen in zip(self._asked, self.choose(classes), strict=True)
         ]
+        return OneImage(self.session, self._photos, describers)
 
     def __repr__(self) -> str:
         how = "none: arrays go in as they are"
-        if not isinstance(self._preprocess, PreprocessError):
-            guessed = " (guessed)" if self._preprocess.assumed else ""
-            how = f"{self._preprocess.preprocess.describe()}{guessed}"
+        if not isinstance(self._photos.found, PreprocessError):
+            guessed = " (guessed)" if self._photos.found.assumed else ""
+            how = f"{self._photos.found.preprocess.describe()}{guessed}"
         used = self.session.provider["used"]
         return (
             f"Classifier of {self.name}\n"

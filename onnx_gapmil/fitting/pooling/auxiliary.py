@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.fitting.pooling.biases import Biases
-from onnx_gapmil.fitting.pooling.fits import Head
+from onnx_gapmil.fitting.pooling.fits.layer import Head
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood, Rows
 from onnx_gapmil.fitting.pooling.solving import solve, tuned
 from onnx_gapmil.fitting.pooling.splitting import deal

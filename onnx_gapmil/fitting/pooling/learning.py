@@ -11,14 +11,16 @@ import numpy.typing as npt
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.fitting.pooling.biases import Biases
-from onnx_gapmil.fitting.pooling.fits import Calibration, Flex, FlexByChannel, Head, Mix
+from onnx_gapmil.fitting.pooling.fits.layer import Head
+from onnx_gapmil.fitting.pooling.fits.positions import Flex, FlexByChannel
+from onnx_gapmil.fitting.pooling.fits.scores import Calibration, Mix
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood, Rows
 from onnx_gapmil.fitting.pooling.solving import Solution, logits_of, solve, tuned
 from onnx_gapmil.fitting.pooling.splitting import deal
 
 if TYPE_CHECKING:
     from onnx_gapmil.aggregate.fitted import FittedPool
-    from onnx_gapmil.fitting.pooling.fits import Fit
+    from onnx_gapmil.fitting.pooling.fits.fit import Fit
     from onnx_gapmil.fitting.pooling.store import Stored
     from onnx_gapmil.fitting.pooling.wish import FitWish
 

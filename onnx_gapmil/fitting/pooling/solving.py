@@ -12,7 +12,7 @@ import numpy.typing as npt
 from onnx_gapmil.errors import InputError
 
 if TYPE_CHECKING:
-    from onnx_gapmil.fitting.pooling.fits import Fit
+    from onnx_gapmil.fitting.pooling.fits.fit import Fit
     from onnx_gapmil.fitting.pooling.likelihood import Likelihood, Rows
 
 Array = npt.NDArray[np.float64]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.aggregate.pooled import pooled_logits
 from onnx_gapmil.errors import DataError, ImageError
-from onnx_gapmil.fitting.pooling.fits import spread_of
+from onnx_gapmil.fitting.pooling.fits.fit import spread_of
 from onnx_gapmil.fitting.pooling.learning import Material
 from onnx_gapmil.fitting.pooling.store import make_store, memory_budget
 from onnx_gapmil.running.pipeline import iterate_batches

@@ -9,7 +9,10 @@ import pytest
 
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.fitting.pooling.biases import Biases
-from onnx_gapmil.fitting.pooling.fits import Calibration, Fit, Flex, FlexByChannel, Head, Mix
+from onnx_gapmil.fitting.pooling.fits.fit import Fit
+from onnx_gapmil.fitting.pooling.fits.layer import Head
+from onnx_gapmil.fitting.pooling.fits.positions import Flex, FlexByChannel
+from onnx_gapmil.fitting.pooling.fits.scores import Calibration, Mix
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood
 from onnx_gapmil.fitting.pooling.slopes import SLOPED, score_and_slope
 from onnx_gapmil.fitting.pooling.solving import logits_of, objective, parts_of, solve, tuned
