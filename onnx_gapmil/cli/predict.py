@@ -308,7 +308,7 @@ def _size(model: Classifier) -> list[str]:
 
 def _preprocessing(run: PredictionRun) -> list[str]:
     if run.of_arrays:
-        from onnx_gapmil.prediction.predicting import AS_THEY_ARE
+        from onnx_gapmil.prediction.conditions import AS_THEY_ARE
 
         return [
             f"preprocessing  {AS_THEY_ARE}",

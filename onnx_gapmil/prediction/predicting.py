@@ -13,7 +13,6 @@ from onnx_gapmil.data.photos import locate_photos
 from onnx_gapmil.errors import GapmilError, ImageError, InputError
 from onnx_gapmil.files.arrays import ARRAY_SUFFIXES, is_array_file
 from onnx_gapmil.files.guarding import protect
-from onnx_gapmil.files.libraries import library_versions
 from onnx_gapmil.files.locking import locked_folder
 from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import make_folder
@@ -23,6 +22,7 @@ from onnx_gapmil.ort.providers import choose_providers
 from onnx_gapmil.prediction.answers import FailedImage, ImagePrediction, Predictions
 from onnx_gapmil.prediction.array_photos import file_is_photo
 from onnx_gapmil.prediction.classifier import Classifier
+from onnx_gapmil.prediction.conditions import conditions_of, summary_of
 from onnx_gapmil.prediction.drawing import spelled_names
 from onnx_gapmil.prediction.naming import REPORT, holds_results
 from onnx_gapmil.prediction.output_plan import OutputPlan
@@ -38,8 +38,7 @@ from onnx_gapmil.rewriting.resized import at_size
 from onnx_gapmil.running import shards
 from onnx_gapmil.running.pipeline import batch_size
 from onnx_gapmil.running.shards import ShardResult, require_division
-from onnx_gapmil.running.stitching import require_stitchable, stitch_json
-from onnx_gapmil.version import __version__
+from onnx_gapmil.running.stitching import require_stitchable
 
 if TYPE_CHECKING:
     import onnx
@@ -50,24 +49,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.sizing.record import Size
     from onnx_gapmil.running.shards import Shard
 
-SCHEMA_VERSION = 1
 VERB = "predict"
-#: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
-_NO_CONDITION = ("proof", "older_results")
-#: Conditions that say where files lie; what these hold is a condition of its own.
-_OF_PLACES = ("model", "preprocess_source", "preprocess_parts", "labels_source")
-#: How a condition is called for people, by the beginning of its key.
-_CONDITIONS = {
-    "size": "input size",
-    "stitch": "stitching",
-    "class_token": "lift of a class token",
-    "provider": "provider",
-    "preprocess": "preprocessing",
-    "fast_decode": "decoding of large photos",
-    "labels_source": "source of class names",
-}
-#: What is said of arrays where photos have their preprocessing.
-AS_THEY_ARE = "none: arrays go into the model as they are"
 
 
 class PredictionRun:
@@ -280,15 +262,9 @@ class PredictionRun:
         if self.results is None:
             return {}
         files = zip(self.results.names if shared else map(str, self.paths), self.results.stems, strict=True)
-        conditions = {key: value for key, value in self.summary().items() if key not in _NO_CONDITION}
-        if shared:
-            conditions = {key: value for key, value in conditions.items() if key not in _OF_PLACES}
-            conditions["provider"] = self.classifier.session.provider["used"]
         settings = {
             "photos": [list(each) for each in files],
-            "model file": self.classifier.rewrite.source.sha256,
-            **_by_what(conditions),
-            "class names": self.classifier.names.names,
+            **conditions_of(self.classifier, self.summary(), shared=shared),
             "choice of results": [
                 self._top,
                 self._pictures,
@@ -296,10 +272,7 @@ class PredictionRun:
                 sorted(self._outputs or ()),
                 [None if chosen is None else list(chosen) for chosen in self._chosen],
             ],
-            "thresholds": [reading.said_thresholds for reading in self.classifier.readings],
             "batch": [batch_size(self.classifier.session, self._batch)],
-            "version of onnx-gapmil": __version__,
-            "versions of libraries": library_versions(),
             **({"shard": str(self._shard)} if self._shard is not None and not shared else {}),
         }
         return settings_of(settings)
@@ -393,30 +366,7 @@ class PredictionRun:
 
     def summary(self) -> dict[str, Any]:
         """What every prediction of this model has in common, as JSON types."""
-        model = self.classifier
-        used = None if self.of_arrays else model.preprocess
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "model": model.name,
-            "verdict": model.rewrite.verdict,
-            "position_dependent": model.rewrite.position_dependent,
-            "class_token": True if model.head.class_token is not None else None,
-            "class_token_lift": model.head.class_token,
-            "size": model.rewrite.size.to_json() if model.rewrite.size is not None else None,
-            "stitch": stitch_json(model.session),
-            "rewritten_in_memory": not model.rewrite.unchanged,
-            "proof": model.session.proof.to_json() if model.session.proof is not None else None,
-            "provider": model.session.provider,
-            "preprocess": used.preprocess.to_json() if used is not None else None,
-            "preprocess_source": used.source if used is not None else AS_THEY_ARE,
-            "preprocess_assumed": used.assumed if used is not None else False,
-            "preprocess_guessed": list(used.guessed) if used is not None else [],
-            "preprocess_parts": dict(used.parts) if used is not None else {},
-            "preprocess_notes": list(used.notes) if used is not None else [],
-            "fast_decode": self._fast_decode,
-            "labels_source": model.names.source,
-            "older_results": self.older,
-        }
+        return summary_of(self.classifier, of_arrays=self.of_arrays, fast_decode=self._fast_decode, older=self.older)
 
     @cached_property
     def names_note(self) -> str:
@@ -432,15 +382,6 @@ class PredictionRun:
             if self.results.journal is not None:
                 self.results.journal.close()
         self._held.close()
-
-
-def _by_what(conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Conditions by what people call them."""
-    found: dict[str, dict[str, Any]] = {}
-    for key, value in conditions.items():
-        what = next((said for begin, said in _CONDITIONS.items() if key.startswith(begin)), "reading of the model")
-        found.setdefault(what, {})[key] = value
-    return found
 
 
 def _are_arrays(paths: Sequence[Source], model: ModelSource, preprocess: Preprocess | str | Path | None) -> bool:
