@@ -21,7 +21,6 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.proof.checks import Figure
 from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE, prove_places
 from onnx_gapmil.rewriting.proof.remembered import RememberedProof
-from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.record import token_mode
 from onnx_gapmil.rewriting.rewriter import rewrite_model
@@ -97,11 +96,7 @@ def _rewritten(model: ModelSource, emit: Emit | str | None, class_token: ClassTo
 def _proved(made: Rewrite, whole: WholeGrids, trace: Trace) -> Proved:
     start = time.perf_counter()
     report = prove(made.source, made.model, made.heads, whole=whole)
-    if not report.passed:
-        raise ProofError(
-            f"{made.source.name}: the model as rewritten in memory failed its proof: {' '.join(report.reasons())}",
-            report,
-        )
+    report.require_passed(f"{made.source.name}: the model as rewritten in memory")
     proved = replace(made.source, proto=made.model)
     found = prove_places(proved, made.heads, lift=whole.make(), whole=whole, trace=trace)
     figures = {output: entry.figure(output) for output, entry in found.items()}

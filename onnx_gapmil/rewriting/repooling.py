@@ -19,7 +19,6 @@ from onnx_gapmil.rewriting.analysis import analyse
 from onnx_gapmil.rewriting.claim import vendors_part
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.head_choice import chosen_place
-from onnx_gapmil.rewriting.proof.report import ProofError
 from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.record import token_mode
 from onnx_gapmil.rewriting.repool_result import Repool
@@ -154,8 +153,7 @@ def _repooled(
     if made.record.wishes == before:
         return replace(result, refusals=refusals | made.refusals)
     report = _proved_grid(vendor, mode, head).with_checks(prove_pools(vendor, made))
-    if not report.passed:
-        raise ProofError(f"{source.name}: the repooled model failed its proof: {' '.join(report.reasons())}", report)
+    report.require_passed(f"{source.name}: the repooled model")
     record = _measured(made, report)
     write_pools(made.model, record)
     return replace(
@@ -196,10 +194,7 @@ def _proved_grid(vendor: LoadedModel, mode: ClassTokenMode | None, head: str | N
         raise ModelError(f"{vendor.name} holds a rewritten model within a rewritten one.")
     if refusals := too_coarse(report, lifted.heads):
         raise UnsupportedHeadError(next(iter(refusals.values())), refusals)
-    if not report.passed:
-        raise ProofError(
-            f"{vendor.name}: the grid that is pooled failed its proof: {' '.join(report.reasons())}", report
-        )
+    report.require_passed(f"{vendor.name}: the grid that is pooled")
     return report
 
 

@@ -20,7 +20,7 @@ from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.head_alone import prove_head
 from onnx_gapmil.rewriting.proof.head_proofs import with_head_proofs
 from onnx_gapmil.rewriting.proof.place_proof import TOO_LARGE
-from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
+from onnx_gapmil.rewriting.proof.report import ProofReport
 from onnx_gapmil.rewriting.proof.too_coarse import too_coarse
 from onnx_gapmil.rewriting.proof.whole_model import prove
 from onnx_gapmil.rewriting.proved_record import write_proof
@@ -101,11 +101,7 @@ def rewrite(
         report = report.with_checks(deployed.check())
         if refusals := too_coarse(report, result.heads):
             raise UnsupportedHeadError(next(iter(refusals.values())), refusals)
-        if not report.passed:
-            raise ProofError(
-                f"{result.source.name}: the rewritten model failed its proof: {' '.join(report.reasons())}",
-                report,
-            )
+        report.require_passed(f"{result.source.name}: the rewritten model")
         result = result.with_proof(report)
         write_proof(result.model, result.source, report)
         return save_model(result, path) if write and path is not None else result

@@ -575,8 +575,12 @@ def test_the_logit_of_a_class_that_is_switched_off_is_minus_infinity(key: str) -
 def test_an_aggregator_that_makes_no_number_of_it_is_not_written() -> None:
     with pytest.raises(ProofError, match="are no numbers"):
         repool(_switched_off(np.inf), "lse")
-    with pytest.raises(ProofError, match="the grid that is pooled failed its proof"):  # as a rewrite does
-        repool(_switched_off(np.nan), "max")
+
+
+@pytest.mark.parametrize("act", [rewrite, lambda model: repool(model, "max")], ids=["rewrite", "repool"])
+def test_of_a_class_that_is_no_number_nothing_is_proved(act: Callable[[onnx.ModelProto], object]) -> None:
+    with pytest.raises(ModelError, match=r"cannot be proved: .*answers no number for class 2 \(NaN\)"):
+        act(_switched_off(np.nan))
 
 
 def test_a_pool_that_another_version_spelled_otherwise_is_held_against_its_answers() -> None:

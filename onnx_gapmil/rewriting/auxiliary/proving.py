@@ -123,10 +123,7 @@ def prove_auxiliary(
     report = proof_of(lifted)
     if report is None:
         raise ModelError(f"{vendor.name} holds a rewritten model within a rewritten one.")
-    if not report.passed:
-        raise ProofError(
-            f"{vendor.name}: the grid of '{made.output}' failed its proof: {' '.join(report.reasons())}", report
-        )
+    report.require_passed(f"{vendor.name}: the grid of '{made.output}'")
     head = lifted.with_proof(report).heads[0]
     if not head.arranged or not head.places.known:
         why = head.places.reason or head.note

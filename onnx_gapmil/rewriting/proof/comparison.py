@@ -31,6 +31,7 @@ class Compared:
         class_errors: of each class the same as a share of its own cells, (K,); None without a grid.
         emissions: the difference of each reduction from NumPy's.
         placeless: the share of the answers that no place brings, of a head that reads a class token; None of others.
+        nan: whether the logit of a class is NaN on every image, (K,).
     """
 
     scale: float
@@ -38,6 +39,7 @@ class Compared:
     class_errors: np.ndarray | None = None
     emissions: dict[str, float] = field(default_factory=dict)
     placeless: float | None = None
+    nan: np.ndarray | None = None
 
 
 def compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray | None) -> Compared:
@@ -62,12 +64,12 @@ def _compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray |
         return Compared(_largest(logits))
     wide = np.asarray(grid, dtype=np.float64)
     residual, scale = residual_of(logits, wide)
-    errors = class_errors(head, logits, wide)
+    sums = Compared(scale, residual, class_errors(head, logits, wide), nan=np.asarray(np.isnan(logits).all(axis=0)))
     if not reductions(head) or len(wide) != len(logits):
-        return Compared(scale, residual, errors)
+        return sums
     if not np.isfinite(wide[:, ~switched_off(wide)]).all():
-        return Compared(scale, residual, errors)
-    return Compared(scale, residual, errors, differences(head, got, logits, wide))
+        return sums
+    return replace(sums, emissions=differences(head, got, logits, wide))
 
 
 def trial_of(inputs: str, outputs_difference: float, parts: Mapping[str, Compared]) -> Trial:
@@ -81,6 +83,7 @@ def trial_of(inputs: str, outputs_difference: float, parts: Mapping[str, Compare
         {name: gap for part in parts.values() for name, gap in part.emissions.items()},
         {output: part.class_errors for output, part in parts.items() if part.class_errors is not None},
         placeless={output: part.placeless for output, part in parts.items() if part.placeless is not None},
+        nan={output: part.nan for output, part in parts.items() if part.nan is not None},
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from onnx_gapmil.errors import GapmilError
+from onnx_gapmil.errors import GapmilError, ModelError
 from onnx_gapmil.images.places import Places
 from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
@@ -31,6 +31,7 @@ class Trial:
         note: how it was run, where that is not as usual; "" where it is.
         placeless: by head's output, of one that reads a class token, the share of its answer that no place brings
             (`onnx_gapmil.aggregate.placeless`), on average over the images.
+        nan: by head's output, whether the logit of a class is NaN on every image, (K,).
     """
 
     inputs: str
@@ -42,6 +43,7 @@ class Trial:
     class_errors: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
     note: str = ""
     placeless: Mapping[str, float] = field(default_factory=dict)
+    nan: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,49 @@ class ProofReport:
                 f"output '{output}': the mean over cells of class {which} differs from its logit by {measure:.2g} of "
                 f"the class's own cells; {allowed:.0e} is allowed."
             )
-        unknown = np.flatnonzero(np.isnan(errors))
-        if len(unknown):
-            listed = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        unknown = np.isnan(errors)
+        if no_numbers := self._no_numbers(output):
+            failures.append(no_numbers)
+            unknown &= ~self._nan(output)
+        if unknown.any():
             failures.append(
-                f"output '{output}': on no input that was tried is the logit of class {listed} a number, or the "
-                "infinity that its cells are, so that nothing is known of its sum."
+                f"output '{output}': on no input that was tried is the logit of class {_listed(unknown)} a number, or "
+                "the infinity that its cells are, so that nothing is known of its sum."
             )
         return Figure(measure, allowed, failures=tuple(failures), detail="of each class's own cells")
+
+    def _nan(self, output: str) -> np.ndarray:
+        """(K,), whether the vendor's own logit of a class is NaN on every input; (0,) where no grid was run."""
+        found = [trial.nan[output] for trial in self.trials if output in trial.nan]
+        return np.logical_and.reduce(found) if found and len({len(each) for each in found}) == 1 else np.zeros(0, bool)
+
+    def _no_numbers(self, output: str) -> str:
+        """What is said of a model that answers NaN whatever it is given; "" of others."""
+        nan = self._nan(output)
+        if not nan.any():
+            return ""
+        what = "numbers" if nan.all() else f"number for class {_listed(nan)}"
+        return f"output '{output}': the model itself answers no {what} (NaN) to any input that was tried."
+
+    def require_passed(self, what: str) -> None:
+        """Raise what a proof that failed means.
+
+        Args:
+            what: that was proved, for people: "model.onnx: the rewritten model".
+
+        Raises:
+            ModelError: nothing is wrong but that the vendor's model answers NaN, whatever it is given.
+            ProofError: it failed.
+        """
+        reasons = self.reasons()
+        if not reasons:
+            return
+        if set(reasons) <= {self._no_numbers(output) for output in self.checked}:
+            raise ModelError(
+                f"{what} cannot be proved: {' '.join(reasons)} Its weights, or what it computes of them, are no "
+                "numbers; ask whoever made the file for one that answers."
+            )
+        raise ProofError(f"{what} failed its proof: {' '.join(reasons)}", self)
 
     @property
     def passed(self) -> bool:
@@ -180,10 +217,10 @@ class ProofReport:
             return []
         reasons: list[str] = []
         residual, bound = self.residual(output), self.rounding_bound.get(output)
-        errors = [trial.class_errors[output] for trial in self.trials if output in trial.class_errors]
-        if residual == np.inf and errors and all(np.isnan(found).all() for found in errors):
+        nan = self._nan(output)
+        if residual == np.inf and len(nan) and nan.all():
             # A head that divides by the length of a map of zeros, or weights that are no numbers.
-            return [f"output '{output}': the model itself answers no numbers (NaN) to any input that was tried."]
+            return [self._no_numbers(output)]
         if bound is not None and not all(
             trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]
             for trial in self.trials
@@ -231,6 +268,12 @@ class ProofReport:
             "failures": self.reasons(),
             **{check.name: check.to_json() for check in self.checks},
         }
+
+
+def _listed(classes: np.ndarray) -> str:
+    """The first numbers of flags (K,)."""
+    numbers = np.flatnonzero(classes)
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
 
 
 class ProofError(GapmilError):

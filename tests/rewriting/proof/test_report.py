@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnx_gapmil.rewriting.proof.report import ProofReport, Trial
+from onnx_gapmil.errors import ModelError
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport, Trial
 
 
 def trial(**changes: object) -> Trial:
@@ -68,3 +69,17 @@ def test_a_reduction_that_is_not_numpys_fails_by_its_name() -> None:
     assert said == "'m' differs from the same of the whole grid by 0.001; 2e-05 is allowed."
     assert report(trials=(trial(emissions={"m": np.nan}),), emitted={"m": "y"}).reasons()
     assert report(emitted={"m": "y"}).passed, "what was not run is not judged here"
+
+
+def test_only_where_nothing_else_is_wrong_is_the_model_to_blame_for_what_is_no_number() -> None:
+    nan = {"class_errors": {"y": np.array([1e-7, np.nan])}, "nan": {"y": np.array([False, True])}}
+    with pytest.raises(ModelError, match="m: the rewritten model cannot be proved: output 'y': the model itself"):
+        report(trials=(trial(**nan),)).require_passed("m: the rewritten model")
+    with pytest.raises(ProofError, match="m: the rewritten model failed its proof: the rewritten model fails"):
+        report(trials=(trial(**nan),), failures=("the rewritten model fails.",)).require_passed(
+            "m: the rewritten model"
+        )
+    number = nan | {"nan": {"y": np.array([False, False])}}  # of another input it is one
+    with pytest.raises(ProofError, match=r"failed its proof: output 'y': on no input .* logit of class 1 a number"):
+        report(trials=(trial(**nan), trial(**number))).require_passed("m")
+    report().require_passed("m")
