@@ -29,6 +29,7 @@ from tests.helpers.support import (
 CONV = weights(6, 6, 1, 1)
 W, B = weights(5, 90), weights(5)
 TRUNK = "k = Conv(x, c)"
+NHWC = "t = Transpose<perm=[0, 2, 3, 1]>(k)\n f = Flatten(t)"
 
 
 def ints(*values: int) -> np.ndarray:
@@ -100,6 +101,32 @@ def test_dense_layer_on_a_flattened_map(body: str, init: dict[str, np.ndarray], 
     assert_mean_is_logits(found)
     assert_close(found.grid, by_position(W.reshape(5, 6, 3, 5), B)(trunk(x)))
     assert_close(found.features, trunk(x))
+
+
+@pytest.mark.parametrize(
+    ("body", "weight", "turned"),
+    [
+        pytest.param("f = Flatten(k)\n y = Gemm<transB=1>(f, w)", W, [2, 3, 0, 1], id="KCHW"),
+        pytest.param("f = Flatten(k)\n y = Gemm(f, w)", W.T.copy(), [1, 2, 0, 3], id="CHWK"),
+        pytest.param(
+            f"{NHWC}\n y = Gemm<transB=1>(f, w)",
+            W,
+            [1, 2, 0, 3],
+            id="KHWC",
+        ),
+        pytest.param(f"{NHWC}\n y = MatMul(f, w)", W.T.copy(), None, id="HWCK"),
+    ],
+)
+def test_weights_are_turned_as_little_as_can_be(body: str, weight: np.ndarray, turned: list[int] | None) -> None:
+    """Rows and channels are never exchanged: of a VGG's first layer that took a session seconds to start."""
+    made = rewrite_model(text_model(f"{TRUNK}\n {body}", init={"c": CONV, "w": weight})).model
+    (first,) = [node.output[0] for node in made.graph.node if node.op_type == "Reshape" and node.input[0] == "w"]
+    perms = [
+        list(node.attribute[0].ints)
+        for node in made.graph.node
+        if node.op_type == "Transpose" and node.input[0] == first
+    ]
+    assert perms == ([turned] if turned is not None else [])
 
 
 def test_activation_on_the_flattened_vector_belongs_to_the_features() -> None:
