@@ -70,7 +70,8 @@ def normal(name: str) -> str:
 def named(framework: str) -> list[str]:
     """What a framework's requirements name, in their order."""
     lines = (line for path, _ in _requirements(FRAMEWORKS[framework]) for line in path.read_text("utf-8").splitlines())
-    return [line.partition("==")[0].strip() for line in lines if "==" in line]
+    # Extras, as of ``jax[cpu]``, are no part of a package's name.
+    return [re.split(r"[\[=]", line, maxsplit=1)[0].strip() for line in lines if "==" in line]
 
 
 def _requirements(name: str) -> list[tuple[Path, tuple[str, ...]]]:
