@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Base images; a cell that is off (ReLU) in one may move in another.
 _IMAGES = 3
+#: How exactly the first cell is stated, in cells: where a network looks within its window is known to a quarter of one.
+_STATED = 0.25
 #: Share of patches that may seem to look elsewhere, and how far in cells: what a wide kernel blurs.
 _FEW, _NEAR, _BLUR = 0.25, 0.76, 0.6
 
@@ -65,7 +67,7 @@ def check(trick: Trick) -> Outcome:
     names = [head.grid, head.logits, head.features, trick.model.graph.output[0].name]
     grid, logits, features, output = (np.asarray(found, np.float64) for found in new.run(names, {"x": images}))
     wrong = [*_sum(grid, logits), *_cells(trick, head, features, grid), *_order(old, images, output, logits)]
-    wrong += _same_cells(trick, images, features)
+    wrong += _same_cells(trick, made.model, head, images, features)
     if head.places.known:
         wrong += _places(trick, head, new, images, features)
     return Outcome(head.verdict, head.places.known, tuple(wrong), head.places.reason)
@@ -114,18 +116,37 @@ def _cells(trick: Trick, head: HeadRecord, features: np.ndarray, grid: np.ndarra
     return [f"cell: differs by {gap:.1g} from the head's own answer"] if gap > 1e-3 else []
 
 
-def _same_cells(trick: Trick, images: np.ndarray, features: np.ndarray) -> list[str]:
-    """The features are the cells of the map that the head pools, each once; a window before them was walked through."""
-    if trick.map is None or features.shape[1] != trick.map.channels:
+def _same_cells(
+    trick: Trick, model: onnx.ModelProto, head: HeadRecord, images: np.ndarray, features: np.ndarray
+) -> list[str]:
+    """The features are the cells of the map that the head pools, each once, or of the one they are said to be of.
+
+    A crop, a border or windows before the pool are walked through: then the features are of the map behind them, which
+    may have as many cells as the pooled one (a border of two columns behind a crop of two), and the sum says whether
+    they are weighed as the pool weighs them.
+    """
+    if trick.map is None or features.shape[1] != trick.map.channels or len(head.feature_grids) != 1:
         return []
+    found = np.sort(features.reshape(*features.shape[:2], -1), axis=2)
+    behind = head.feature_grids[0].source
+    pooled = _tensor(trick.model, trick.map.name, images)
+    if not head.position_dependent and pooled.shape[2] * pooled.shape[3] == found.shape[2]:
+        same = np.allclose(np.sort(pooled.reshape(found.shape), axis=2), found, atol=1e-5)
+        return [] if same else ["features are not the cells of the map"]
+    # Where its channels lie is not asked: all of its numbers, image by image.
+    said = _tensor(model, behind, images).reshape(len(images), -1)
+    flat = np.sort(found.reshape(len(images), -1))
+    same = said.shape == flat.shape and np.allclose(np.sort(said), flat, atol=1e-5)
+    return [] if same else [f"features are not the cells of '{behind}', of which they are said to be"]
+
+
+def _tensor(model: onnx.ModelProto, name: str, images: np.ndarray) -> np.ndarray:
+    """One tensor of a model."""
     copy = onnx.ModelProto()
-    copy.CopyFrom(trick.model)
-    copy.graph.output.append(onnx.ValueInfoProto(name=trick.map.name))
-    pooled = np.asarray(_session(copy).run([trick.map.name], {"x": images})[0], np.float64)
-    if pooled.shape[2] * pooled.shape[3] != features.shape[2] * features.shape[3]:
-        return []
-    one, two = (np.sort(found.reshape(*found.shape[:2], -1), axis=2) for found in (pooled, features))
-    return [] if np.allclose(one, two, atol=1e-5) else ["features are not the cells of the map"]
+    copy.CopyFrom(model)
+    del copy.graph.output[:]
+    copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return np.asarray(_session(copy).run([name], {"x": images})[0], np.float64)
 
 
 def _places(trick: Trick, head: HeadRecord, session: Any, images: np.ndarray, features: np.ndarray) -> list[str]:
@@ -155,8 +176,13 @@ def _places(trick: Trick, head: HeadRecord, session: Any, images: np.ndarray, fe
         inside = all(claim is None or -0.5 < claim < side - 0.5 for claim, side in zip(claims, cells, strict=True))
         change = moved[i, j]
         if change.max() <= nothing:
+            # A patch at the outer end of the first or last cell may lie beyond what those see of a map that was cut.
+            well = all(
+                claim is None or _STATED - 0.5 < claim < side - 0.5 - _STATED
+                for claim, side in zip(claims, cells, strict=True)
+            )
             # A cell of padding that lies beyond the image may reach a little into it.
-            if inside and all(
+            if well and all(
                 line is None or 0 <= line.first + line.step * round(claim) <= side
                 for line, claim, side in zip((rows, columns), claims, trick.size, strict=True)
                 if claim is not None

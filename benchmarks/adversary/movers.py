@@ -67,6 +67,7 @@ def subsample(net: Net, pick: Pick, data: Map) -> Map | None:
         return None
     bounds = [net.const([v] * 2) for v in (first, 999)]
     name = net.add("Slice", [data.name, *bounds, net.const([2, 3]), net.const([2, 2])])
+    net.coarse = True
     return Map(name, data.channels, height, width)
 
 
@@ -91,6 +92,7 @@ def layer(net: Net, pick: Pick, data: Map) -> Map | None:
         return None
     if kind in ("max", "average"):
         name = net.add("MaxPool" if kind == "max" else "AveragePool", [data.name], kernel_shape=[2, 2], strides=[2, 2])
+        net.coarse |= min(data.height, data.width) > 5
         return Map(name, data.channels, data.height // 2, data.width // 2) if min(data.height, data.width) > 5 else None
     kernel, stride, around, dilation = {
         "1x1": (1, 1, 0, 1),
@@ -99,6 +101,7 @@ def layer(net: Net, pick: Pick, data: Map) -> Map | None:
         "stride": (3, 2, 1, 1),
         "dilated": (3, 1, 2, 2),
     }[kind]
+    net.coarse |= stride > 1
     return net.conv(data, data.channels, kernel, stride, around, dilation)
 
 
@@ -107,6 +110,7 @@ def upsample(net: Net, pick: Pick, data: Map) -> Map | None:
     if max(data.height, data.width) > 8:
         return None
     kind = pick(["nearest", "shuffle", "spelled", "transposed"])
+    net.wide |= net.coarse
     c, h, w = data.channels, data.height, data.width
     if kind == "nearest":
         name = net.add("Resize", [data.name, "", net.const([1, 1, 2, 2], np.float32)], mode="nearest")
@@ -129,6 +133,7 @@ def fold(net: Net, _: Pick, data: Map) -> Map | None:
     if data.height % 2 or data.width % 2 or min(data.height, data.width) < 6:
         return None
     name = net.add("SpaceToDepth", [data.name], blocksize=2)
+    net.coarse = True
     return net.conv(Map(name, 4 * data.channels, data.height // 2, data.width // 2), data.channels, 1)
 
 

@@ -36,6 +36,7 @@ class Net:
     Attributes:
         rng: of the weights.
         wide: whether a cell of the map sees more than one patch, so that where it looks most is blurred.
+        coarse: whether its cells were made farther apart than patches: upsampled, they see more than one again.
         trace: what was done, for people.
     """
 
@@ -43,6 +44,7 @@ class Net:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     wide: bool = False
+    coarse: bool = False
     trace: list[str] = field(default_factory=list)
 
     def add(self, op: str, inputs: Sequence[str], **attributes: object) -> str:

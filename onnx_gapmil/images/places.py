@@ -56,6 +56,8 @@ class Places:
         reason: why they are not known.
         settled: whether stripes of the image are not asked, where places are not known: they show one size of it, and
             the model may do otherwise at another. Not part of the JSON: whoever opens a file traces it anew.
+        attended: whether they are those of an attention's queries alone, past which no skip connection keeps the map:
+            then stripes must show them, cell by cell. Not part of the JSON either.
         measured: what stripes of the image showed of ``rows`` and ``columns``
             (`onnx_gapmil.rewriting.proof.looks`); empty where none were run.
     """
@@ -70,6 +72,7 @@ class Places:
     frames: AxisPlaces | None = None
     axes: Mapping[str, int] = field(default_factory=dict)
     settled: bool = False
+    attended: bool = False
 
     @property
     def lines(self) -> dict[str, AxisPlaces]:

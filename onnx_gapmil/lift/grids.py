@@ -174,9 +174,13 @@ def _told_by_coordinates(
         shape = list(walk.shape(source))
         message = f"it reduces a {shape} tensor over axes {list(axes)}, and its places lie along axis {elsewhere[0]}"
         raise walk.refuse("no-spatial-pool", node, message)
-    # Positions that a layer mixed have no places of their own, and no other axis of the tensor has any.
+    # Positions that a layer mixed have no places of their own, and no other axis of the tensor has any. The rows or
+    # columns of mixed cells are space still: of a pool in two steps.
     if not elsewhere and walk.is_mixed(source):
-        return tuple("space" if axis in axes else "channel" if axis in wide else "batch" for axis in range(len(roles)))
+        left: dict[int, Role] = {
+            axis: "space" if roles[axis] == "space" and len(wide) > 1 else "channel" for axis in wide
+        }
+        return tuple("space" if axis in axes else left.get(axis, "batch") for axis in range(len(roles)))
     return roles
 
 

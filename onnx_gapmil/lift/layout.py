@@ -71,6 +71,10 @@ class Layout:
         if node.op == "MatMul" and self._graph.constants.issuperset({node.inputs[1].name}) and len(shape) >= 2:
             before = self.roles(node.inputs[0].name, depth)
             return (*before[: len(shape) - 1], "channel")
+        if node.op == "MatMul" and self._graph.constants.issuperset({node.inputs[0].name}):
+            # A layer over tokens, or over the channels of (N, C, T): what lies along either axis is what it was.
+            before = self.roles(node.inputs[1].name, depth)
+            return before if len(before) == len(shape) else ()
         if node.op == "Transpose":
             before = self.roles(node.inputs[0].name, depth)
             order = node.attrs.get("perm", list(range(len(before)))[::-1])

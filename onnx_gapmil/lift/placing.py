@@ -58,7 +58,8 @@ def place(walk: Lifting, lifted: Lifted) -> PlacedHead | Refusal:
         if difference := difference_of(found[0], cells):
             reason = f"it is joined with a grid of other places: {difference}"
             return _refusal(walk, lifted, grid, "different-views", reason)
-    cells = found[0]
+    attended = any(cells.places.attended for cells in found)
+    cells = replace(found[0], places=replace(found[0].places, attended=attended))
     before = lifted.features[0].shape
     if cells.order is None and cells.size == before:
         features = tuple(replace(grid, note=_arranged(grid.note)) for grid in lifted.features)

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     Rewriting = Callable[[LoadedModel, Readout, Emit, Attachment, ClassTokenMode | None], Rewrite]
 
-#: What places say beside where the cells look: why that is not known, and what a proof measured.
-_NO_CLAIM = ("reason", "measured")
+#: What places say beside where the cells look: why that is not known, how it is proved, and what a proof measured.
+_NO_CLAIM = ("reason", "measured", "attended")
 #: Fields of a record that a run measured; only another run can tell whether they are so.
 MEASURED = ("residual", "placeless_share", "as_deployed")
 #: Outputs that are compared number by number; of the others a proof compares what they are made of.
@@ -225,14 +225,17 @@ def _as_lifted(said: HeadRecord, found: HeadRecord, report: ProofReport | None) 
         placeless_share=None if report is None else report.placeless_share(said.output),
         as_deployed=None,
     )
-    return held if said.places == UNTRACED else held.with_places(said.places)
+    if said.places == UNTRACED:
+        return held
+    return held.with_places(replace(said.places, attended=found.places.attended))
 
 
 def _require_places(
     source: LoadedModel, vendor: LoadedModel, said: HeadRecord, found: HeadRecord, anew: Rewrite
 ) -> None:
     """Places that are claimed must be those that are traced, or that stripes show; not to know them is no claim."""
-    if not said.places.known or _agree(said.places, found.places):
+    agreed = _agree(said.places, found.places)
+    if not said.places.known or (agreed and not found.places.attended):
         return
     # The proof takes those of a tiling where stripes show that, and tries one where nothing could be traced.
     if anew.whole is not None and anew.trace is not None and anew.trace.measured:
@@ -240,6 +243,8 @@ def _require_places(
         shown = prove_places(proved, anew.heads, lift=anew.whole.make(), whole=anew.whole, trace=anew.trace)
         if _agree(said.places, shown[found.output].places):
             return
+    elif agreed:
+        return
     raise forged(source, f"the cells of '{said.output}' do not look where it says")
 
 

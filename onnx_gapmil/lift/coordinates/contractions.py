@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,7 +171,7 @@ def product(
             views.append(own)
         else:
             views[same] = join_views(views[same], own)
-    return Looks(after, tuple(views[:2]), why)
+    return Looks(after, tuple(views[:2]), why, attended=any(entry.reach for entry in entries))
 
 
 def _gathered(key: Key, own: Field, entries: Sequence[_Summed]) -> Field:
@@ -281,7 +281,8 @@ def _attention(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
         if after is None or place or len(after) != parts[0].rank:
             found.append(stated(parts, after or (), UNKNOWN, f"{node.op} '{node.name}' keeps more than its output"))
             continue
-        found.append(parts[0].mapped(after, lambda field: contract(field, (field.values.ndim - 1,), MIXED)))
+        queries = parts[0].mapped(after, lambda field: contract(field, (field.values.ndim - 1,), MIXED))
+        found.append(replace(queries, attended=True))
     return found
 
 

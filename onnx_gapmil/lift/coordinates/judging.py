@@ -186,7 +186,8 @@ def _judge(cells: _Cells, size: tuple[int, ...]) -> CellPlaces:
     except NoLattice as error:
         raise _Unknown(str(error), "different-views" if error.twice else "") from error
     beside = cells.beside(name, axes)
-    return CellPlaces(_named(name, axes, found, len(cells.inputs[name])), found.size, found.order, beside=beside)
+    places = replace(_named(name, axes, found, len(cells.inputs[name])), attended=cells.attended)
+    return CellPlaces(places, found.size, found.order, beside=beside)
 
 
 def _named(name: str, axes: Mapping[str, int], found: Lattice, rank: int) -> Places:
@@ -226,6 +227,7 @@ class _Cells:
             raise _Unknown("its cells are pairs of places, such as an attention's scores", "no-spatial-pool")
         self.view: View = looks.views[0]
         self.why = looks.why
+        self.attended = looks.attended
         self.axes = axes
         self.inputs = inputs
         self._extent = extent

@@ -31,21 +31,29 @@ class Looks:
         views: nearly always one. The scores of an attention have two, those of its queries and those of its keys; which
             of them counts is known where they are used.
         why: what went wrong, for people, where states say that something did.
+        attended: whether the places are those of an attention's queries alone: what it brings is of the places that the
+            image makes it weigh most, and no skip connection keeps the map beside it.
     """
 
     shape: tuple[int, ...]
     views: tuple[View, ...] = field(default_factory=lambda: ({},))
     why: str = ""
+    attended: bool = False
 
     @property
     def rank(self) -> int:
         """How many axes the tensor has."""
         return len(self.shape)
 
+    @property
+    def has_places(self) -> bool:
+        """Whether any of its elements looks at a place."""
+        return any(axis > 0 and found.has_numbers for view in self.views for (_, axis), found in view.items())
+
     def mapped(self, shape: tuple[int, ...], change: Callable[[Field], Field]) -> Looks:
         """The same change to every coordinate."""
         views = tuple({key: change(found) for key, found in view.items()} for view in self.views)
-        return Looks(shape, views, self.why)
+        return Looks(shape, views, self.why, self.attended)
 
     def moved(self, shape: tuple[int, ...], move: Callable[[np.ndarray], np.ndarray]) -> Looks:
         """The same movement of every coordinate's values."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,10 +93,17 @@ def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
         return _unknown(node, [*parts, *captured], scene, f"{what} is not followed")
     try:
         with np.errstate(all="ignore"):  # a file's weights may be NaN or enormous; what follows from them is not finite
-            return rule(node, parts, scene)
+            return _attended(parts, rule(node, parts, scene))
     except (GapmilError, LookupError, ValueError, TypeError, IndexError) as error:
         # A file that the rule does not expect: nothing is claimed of what it makes.
         return _unknown(node, parts, scene, f"{what} is not followed ({str(error).splitlines()[0][:200]})")
+
+
+def _attended(parts: list[Looks], made: list[Looks]) -> list[Looks]:
+    """What a node makes of an attention's output has the places of its queries, unless another operand has its own."""
+    if not any(part.attended for part in parts) or any(part.has_places and not part.attended for part in parts):
+        return made
+    return [replace(looks, attended=True) for looks in made]
 
 
 def _captured(subgraphs: Iterable[gs.Graph], found: dict[str, Looks]) -> list[Looks]:

@@ -55,6 +55,7 @@ def check_places(
     *,
     least: int = 0,
     parts: Sequence[int] = (),
+    attended: bool = False,
 ) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
@@ -70,6 +71,8 @@ def check_places(
         stripes: how many a direction are tried first, at most.
         least: how many there are at least, where nothing but the stripes says where cells look.
         parts: how many channels each of the maps has that the map was joined of: all of them must look there.
+        attended: whether an attention chooses what each cell holds, for each image anew: then one base image is judged
+            by itself. Where each looks elsewhere, their mean looks where the queries do.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
@@ -86,7 +89,9 @@ def check_places(
     checks: list[PlaceCheck] = []
     kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
-        checks.append(_check_noise(run, inputs, places.input, noise, axes, claims, rounding, (least, stripes), parts))
+        checks.append(
+            _check_noise(run, inputs, places.input, noise, axes, claims, rounding, (least, stripes), parts, attended)
+        )
         if checks[-1].skipped != NO_ANSWER and (checks[-1].passed or axes == layouts[-1]):
             break
     told = [check for check in checks if check.skipped != NO_ANSWER] or checks
@@ -114,6 +119,7 @@ def _check_noise(
     rounding: float,
     bounds: tuple[int, int],
     parts: Sequence[int],
+    attended: bool,
 ) -> PlaceCheck:
     """The check by base images of one kind of noise."""
     (least, stripes), check, runs = bounds, PlaceCheck(skipped=NO_ANSWER), 0
@@ -140,7 +146,7 @@ def _check_noise(
             if check.passed:
                 check = _with_gaps(check, stimulus, axes, claims, found, rounding)
         runs += stimulus.runs
-        if check.passed or check.leaves_out or not seen or not any(seen[-1]):
+        if check.passed or attended or check.leaves_out or not seen or not any(seen[-1]):
             break
     return replace(check, runs=runs)
 

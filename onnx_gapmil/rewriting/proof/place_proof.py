@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 #: Offset in cells from which traced first cells are held against those of a tiling.
 _DOUBTFUL = 0.5
+#: Why places are not known that the queries of an attention have, and its values may not.
+NOT_SHOWN = (
+    "an attention chooses what its cells hold, no skip connection keeps the map beside it, and stripes of the image do "
+    "not show each cell to look where its query does"
+)
 #: Why giants are not run.
 TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
 
@@ -139,19 +144,22 @@ def _check(
     places = head.places if head.places.known else tiling
     source = head.feature_grids[0].source if head.feature_grids else ""
     dtype = trace.dtypes.get(source, np.dtype(np.float32))
-    if head.places.known:
-        check = check_places(run, trace.inputs, places, dtype, stripes, parts=parts)
-    else:
-        check = check_places(run, trace.inputs, places, dtype, least=MAX_STRIPES, parts=parts)
+    # Where nothing was traced, or an attention chooses what cells hold, nothing but the stripes says where they look.
+    attended = head.places.attended
+    traced = head.places.known and not attended
+    first, least = (stripes, 0) if traced else (MAX_STRIPES, MAX_STRIPES)
+    check = check_places(run, trace.inputs, places, dtype, first, least=least, parts=parts, attended=attended)
     if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
-        again = check_places(run, trace.inputs, tiling, dtype, stripes, parts=parts)
+        again = check_places(run, trace.inputs, tiling, dtype, first, least=least, parts=parts, attended=attended)
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
-    if check.passed if head.places.known else check.shown:
+    if check.passed if traced else check.shown:
         return ProvedPlaces(check, replace(places, measured=check.measured))
     if not head.places.known and not check.mixed:
         skipped = f"the places are not known: {head.places.reason}"
         return ProvedPlaces(PlaceCheck(skipped=skipped, runs=check.runs), head.places)
+    if attended and not check.mixed:
+        return ProvedPlaces(PlaceCheck(skipped=NOT_SHOWN, runs=check.runs), Places.unknown(NOT_SHOWN))
     if check.passed is None:
         return ProvedPlaces(check, places)
     said = check.reason if check.mixed else f"stripes of the image move other cells: {check.reason}"

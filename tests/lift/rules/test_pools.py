@@ -782,6 +782,30 @@ def test_mean_over_positions_that_a_layer_mixed() -> None:
     assert_mean_is_logits(found)
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        "r = ReduceMean<axes=[2], keepdims=0>(q)\n f = ReduceMean<axes=[2], keepdims=0>(r)",
+        "r = ReduceMean<axes=[3], keepdims=0>(q)\n f = ReduceMean<axes=[2], keepdims=0>(r)",
+        "r = Reshape(q, row)\n m = MatMul(r, even)\n f = Flatten(m)",
+    ],
+)
+def test_mean_in_two_steps_or_by_a_product_over_positions_that_a_layer_mixed(pool: str) -> None:
+    """Its cells are those of the map, and not its columns with the channels of all their rows."""
+    tokens = "t = Transpose<perm=[0, 2, 3, 1]>(c)\n k = Reshape(t, flat)\n u = MatMul(mix, k)\n v = Reshape(u, whole)"
+    model = text_model(
+        f"c = Conv(x, m0)\n {tokens}\n q = Transpose<perm=[0, 3, 1, 2]>(v)\n {pool}\n {HEAD}",
+        init=INIT
+        | {"m0": CONV["m"], "mix": weights(15, 15), "flat": ints(0, 15, 6), "whole": ints(0, 3, 5, 6)}
+        | {"row": ints(0, 6, 15), "even": np.full((15, 1), 1 / 15, np.float32)},
+    )
+    found = lift(model, images(model))
+    assert found.verdict == "exact"
+    assert found.features.shape[1:] == (6, 3, 5)
+    assert not found.rewrite.heads[0].places.known
+    assert_mean_is_logits(found)
+
+
 def test_mean_over_channels_that_a_layer_mixed_is_refused() -> None:
     model = text_model(
         f"{TOKENS} u = MatMul(t, mix)\n f = ReduceMean<axes=[2], keepdims=0>(u)\n y = Gemm<transB=1>(f, w)",

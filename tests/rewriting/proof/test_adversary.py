@@ -38,7 +38,7 @@ def test_what_is_said_of_a_random_model_holds(data: st.DataObject) -> None:
 
 
 #: Numbers of models, by seed, that once were wrong; they are others where the way in which models are drawn changes.
-FOUND = [(2, 137), (2, 289)]
+FOUND = [(2, 137), (2, 289), (77, 76), (77, 242), (77, 332)]
 
 
 @pytest.mark.parametrize(("seed", "number"), FOUND)
@@ -91,3 +91,20 @@ def test_a_wrong_sum_and_wrong_cells_are_seen_from_outside() -> None:
     grid = rng.standard_normal((2, 5, 4, 4))
     assert outside._sum(grid, grid.mean(axis=(2, 3))) == []
     assert outside._sum(grid, grid.mean(axis=(2, 3)) + 0.01) != []
+
+
+def test_cells_that_are_others_than_the_pooled_ones_are_seen_where_a_border_brings_back_what_a_crop_took() -> None:
+    """As many cells before a crop and a border of two columns as behind both: which they are is told by the numbers."""
+    trick = trick_of(77, 2925)
+    made = outside.rewrite(trick.model, write=False)
+    head, images = made.heads[0], outside._images(trick)
+    (features,) = outside._session(made.model).run([head.features], {"x": images})
+    assert trick.map is not None
+    assert (features.shape[2:], head.position_dependent) == ((8, 6), True)
+    assert (trick.map.height, trick.map.width) == (6, 8)
+    assert outside._same_cells(trick, made.model, head, images, features) == []
+    twice = features.copy()
+    twice[:, :, 0] = twice[:, :, 1]
+    assert outside._same_cells(trick, made.model, head, images, twice) != []
+    pooled = replace(head, position_dependent=False)
+    assert outside._same_cells(trick, made.model, pooled, images, features) == ["features are not the cells of the map"]

@@ -16,7 +16,7 @@ from onnx_gapmil.rewriting.proof import place_proof
 from onnx_gapmil.rewriting.proof.checks import Check
 from onnx_gapmil.rewriting.proof.looks import AxisLooks
 from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
-from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.proof.report import ProofError, ProofReport
 from onnx_gapmil.rewriting.record import write_heads
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import rewrite, verify
@@ -143,6 +143,62 @@ def test_a_file_that_claims_wrong_places_fails_verify(tmp_path: Path) -> None:
     assert place(report).passed is False
     assert not report.passed
     assert any("columns" in reason for reason in report.reasons())
+
+
+#: An attention over the cells of a map, of scores by two layers; its output as a map again, perhaps beside the map.
+ATTENTION = """
+    r = Reshape(a, flat)
+    t = Transpose<perm=[0,2,1]>(r)
+    {scores}
+    p = Softmax<axis=-1>(s)
+    o = MatMul(p, t)
+    {beside}
+    v = Transpose<perm=[0,2,1]>(n)
+    m = Reshape(v, whole)
+"""
+LEARNED = "q = MatMul(t, one)\n i = MatMul(t, two)\n j = Transpose<perm=[0,2,1]>(i)\n s = MatMul(q, j)"
+#: Each cell's score with itself is its largest, by far.
+OWN = """q = LpNormalization<axis=-1>(t)
+    j = Transpose<perm=[0,2,1]>(q)
+    c = MatMul(q, j)
+    s = Mul(c, sharp)"""
+
+
+def attending(scores: str, beside: str) -> onnx.ModelProto:
+    init = {"one": weights(6, 6) * 8, "two": weights(6, 6, seed=1) * 8, "sharp": np.float32(5000)}
+    init |= {"flat": np.array([0, 6, 64]), "whole": np.array([0, 6, 8, 8])}
+    trunk = "a = Conv<strides=[4,4]>(x, k)\n"  # without its Relu, so that no two cells have one direction
+    body = trunk + ATTENTION.format(scores=scores, beside=beside)
+    head = HEAD.replace("p = ", "g = ").replace("(p)", "(g)")
+    return text_model(f"{body} {head}", x="float[N,3,32,32] x", init=KERNEL | init)
+
+
+@pytest.mark.parametrize(
+    ("scores", "beside", "known"),
+    [
+        (LEARNED, "n = Identity(o)", False),
+        (LEARNED, "n = Sum(o, t, t, t)", True),
+        (OWN, "n = Identity(o)", True),
+    ],
+    ids=["by itself", "beside a skip connection", "of each cell to itself"],
+)
+def test_cells_of_an_attention_look_where_stripes_show_it_of_each(scores: str, beside: str, known: bool) -> None:
+    """Its queries look at their own places, its values need not, and on average over images they seem to."""
+    made = rewrite(attending(scores, beside), write=False)
+    assert made.heads[0].verdict == "exact"
+    assert made.heads[0].places.known is known
+    assert known or made.heads[0].places.reason == place_proof.NOT_SHOWN
+
+
+def test_a_file_that_claims_the_places_of_an_attentions_queries_is_not_believed(tmp_path: Path) -> None:
+    model = attending(LEARNED, "n = Identity(o)")
+    made = rewrite(model, write=False)
+    claimed = Places(True, "x", AxisPlaces(2.0, 4.0), AxisPlaces(2.0, 4.0))
+    write_heads(made.model, (replace(made.heads[0], places=claimed),), inlined=False)
+    path = tmp_path / "new.onnx"
+    onnx.save(made.model, path)
+    with pytest.raises(ProofError, match="do not look where it says"):
+        rewrite(path, write=False)
 
 
 #: The upper half of the map moved two cells to the right, the lower two to the left: on average no column moved.
