@@ -25,11 +25,13 @@ class Crop:
 
     Attributes:
         source: the whole map.
+        axes: its rows and columns.
         lines: the rows, and the columns, that are pooled, by their numbers.
         counts: how often each row, and each column, of the whole map is among them.
     """
 
     source: str
+    axes: tuple[int, ...]
     lines: tuple[np.ndarray, np.ndarray]
     counts: tuple[np.ndarray, np.ndarray]
 
@@ -59,11 +61,22 @@ class Crop:
 
 
 def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
-    """Whether a map is rows and columns of another, perhaps with a border, for inputs of a fixed size."""
-    if len(axes) != 2 or len(walk.shape(data)) != 4 or any(entry.space_is_open for entry in walk.trace.inputs):
+    """Whether a map is rows and columns of another, perhaps with a border, for inputs of a fixed size.
+
+    Args:
+        walk: the walk.
+        data: the map, or tokens, which a map was laid out as.
+        axes: what it is pooled over.
+    """
+    if any(entry.space_is_open for entry in walk.trace.inputs):
         return None
-    source, lines = _taken(walk, data, axes)
-    whole = [walk.shape(source)[axis] for axis in axes]
+    data, axes = _plane(walk, data, axes)
+    if len(axes) != 2 or len(walk.shape(data)) != 4:
+        return None
+    source, behind, lines = _taken(walk, data, axes)
+    if behind[0] > behind[1]:  # of a map that was transposed, by the names that its own axes have
+        behind, lines = behind[::-1], lines[::-1]
+    whole = [walk.shape(source)[axis] for axis in behind]
     if any(len(line) == 0 or (line == _OTHER).any() for line in lines):  # zeros around a map are cells like others
         return None
     counts = [np.bincount(line, minlength=dim).astype(np.int64) for line, dim in zip(lines, whole, strict=True)]
@@ -73,7 +86,7 @@ def find_crop(walk: Lifting, data: str, axes: tuple[int, ...]) -> Crop | None:
     turned = all(len(line) == dim and (own == 1).all() for line, dim, own in zip(lines, whole, counts, strict=True))
     if turned and walk.places(data, axes, (len(lines[0]), len(lines[1]))).order is None:
         return None
-    return Crop(source, (lines[0], lines[1]), (counts[0], counts[1]))
+    return Crop(source, behind, (lines[0], lines[1]), (counts[0], counts[1]))
 
 
 def _said(name: str, counts: np.ndarray) -> str:
@@ -87,8 +100,31 @@ def _said(name: str, counts: np.ndarray) -> str:
     return said
 
 
-def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[np.ndarray]]:
-    """The map that a map was cut out of, and which of its rows and columns it has, in its own order.
+def _plane(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
+    """The map with rows and columns that tokens were laid out of; the same map of what is one."""
+    for _ in range(_CROP_STEPS):
+        node = walk.graph.producer(walk.graph.behind(data))
+        if len(axes) != 1 or node is None or node.op not in ("Reshape", "Flatten", "Transpose"):
+            break
+        source, (axis,) = node.inputs[0].name, axes
+        before, after = walk.trace.shapes.get(source, ()), walk.shape(data)
+        if node.op == "Transpose":
+            axes = (_order(node, len(after))[axis],)
+        elif len(before) == 4 and before[:axis] == after[:axis] and before[axis + 2 :] == after[axis + 1 :]:
+            axes = (axis, axis + 1)
+        else:
+            break
+        data = source
+    return data, axes
+
+
+def _order(node: gs.Node, rank: int) -> list[int]:
+    """Which axis of a Transpose's input each axis of its output is."""
+    return [int(axis) for axis in node.attrs.get("perm", range(rank)[::-1])]
+
+
+def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[int, ...], list[np.ndarray]]:
+    """The map that a map was cut out of, its rows and columns, and which of them the other has, in its own order.
 
     Args:
         walk: the walk.
@@ -97,13 +133,17 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[n
     """
     shape = walk.shape(data)
     lines = [np.arange(shape[axis]) for axis in axes]
-    found = data, lines
+    found = data, axes, lines
     for _ in range(_CROP_STEPS):
         node = walk.graph.producer(walk.graph.behind(data))
         if node is None or not node.inputs or len(walk.trace.shapes.get(node.inputs[0].name, ())) != len(shape):
             break
         source = node.inputs[0].name
         before, after = walk.shape(source), walk.shape(data)
+        if node.op == "Transpose":  # NHWC for the pool, and back for a layer before it
+            order = _order(node, len(shape))
+            data, axes = source, tuple(order[axis] for axis in axes)
+            continue
         if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:] if tensor.name):
             break
         if node.op not in _CUTS or any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes):
@@ -114,7 +154,7 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, list[n
         lines = [
             np.where(own == _OTHER, _OTHER, cut[own]) for cut, own in zip(cuts, lines, strict=True) if cut is not None
         ]
-        found = source, lines
+        found = source, axes, lines
         data = source
     return found
 

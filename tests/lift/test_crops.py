@@ -66,6 +66,35 @@ def test_a_pool_of_a_cut_map_weighs_the_positions_of_the_whole_one(
     assert (places.rows, places.columns) == (AxisPlaces(0.5, 1.0), AxisPlaces(0.5, 1.0))
 
 
+@pytest.mark.parametrize(
+    ("body", "averaged"),
+    [
+        ("l = Transpose<perm=[0, 2, 3, 1]>(q)\n f = ReduceMean<keepdims=0>(l, one_two)", True),
+        ("t = Reshape(q, flat)\n l = Transpose<perm=[0, 2, 1]>(t)\n f = ReduceMean<keepdims=0>(l, one)", True),
+        ("l = Transpose<perm=[0, 2, 3, 1]>(q)\n t = Reshape(l, tokens)\n f = ReduceMean<keepdims=0>(t, one)", True),
+        ("l = Transpose<perm=[0, 1, 3, 2]>(q)\n f = ReduceMean<keepdims=0>(l, two_three)", True),
+        ("l = Transpose<perm=[0, 2, 3, 1]>(q)\n f = ReduceMax<keepdims=0>(l, one_two)", False),
+    ],
+    ids=["NHWC", "tokens", "tokens of NHWC", "rows and columns exchanged", "the largest"],
+)
+def test_a_cut_is_seen_behind_the_layout_that_is_pooled(body: str, averaged: bool) -> None:
+    """A column is cut off and the last one repeated in its place, which is no cell of the image."""
+    init: dict[str, Any] = {"a": ints(0), "b": ints(5), "three": ints(3), "n": ints(0, 0, 0, 0, 0, 0, 0, 1)}
+    init |= {"flat": ints(0, 6, 24), "tokens": ints(0, 24, 6)}
+    init |= {"one": ints(1), "one_two": ints(1, 2), "two_three": ints(2, 3)}
+    cut = 's = Slice(x, a, b, three)\n q = Pad<mode="edge">(s, n)'
+    model = model_of(f"{cut}\n {body}\n y = Gemm<transB=1>(f, w)", **init)
+    x = images(model)
+    found = lift(model, x)
+    head = found.rewrite.heads[0]
+    assert_mean_is_logits(found)
+    assert head.feature_grids[0].source == "x"
+    assert_close(found.features, x)
+    assert (head.places.rows, head.places.columns) == (AxisPlaces(0.5, 1.0), AxisPlaces(0.5, 1.0))
+    if averaged:
+        assert_close(found.grid, dense(W)(x.astype(np.float64) * np.array([1, 1, 1, 1, 2, 0])))
+
+
 def test_the_largest_of_a_part_is_a_cell_of_the_whole_map() -> None:
     model = model_of(
         "q = CenterCropPad<axes=[2, 3]>(x, n)\n p = ReduceMax<keepdims=0>(q, n2)\n y = Gemm<transB=1>(p, w)",

@@ -97,7 +97,7 @@ def _extreme(node: gs.Node, walk: Lifting, data: str, axes: tuple[int, ...], see
     """
     if seen is None and (crop := find_crop(walk, data, axes)) is not None:
         # The largest of a part is that of the whole map, within the part.
-        data = crop.source
+        data, axes = crop.source, crop.axes
         seen = None if crop.seen.all() else crop.seen
     least = node.op == "ReduceMin"
     word = "smallest" if least else "largest"

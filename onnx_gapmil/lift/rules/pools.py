@@ -351,7 +351,7 @@ def _uncropped(
     crop = find_crop(walk, data, axes)
     if crop is None:
         return data, axes, None, detail
-    return crop.source, axes, crop.weights(summed=summed), f"{detail} {crop.describe()}"
+    return crop.source, crop.axes, crop.weights(summed=summed), f"{detail} {crop.describe()}"
 
 
 def pooled_values(walk: Lifting, grid: FeatureGrid) -> str:

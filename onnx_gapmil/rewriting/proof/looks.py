@@ -19,7 +19,7 @@ import numpy as np
 
 from onnx_gapmil.files.wording import percent
 from onnx_gapmil.rewriting.proof.astray import astray_by
-from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
+from onnx_gapmil.rewriting.proof.unmoved import masked_cells, repeated_lines, still_lines
 
 if TYPE_CHECKING:
     from onnx_gapmil.images.places import AxisPlaces
@@ -78,6 +78,8 @@ class AxisLooks:
         masked: how many single cells beside these no stripe moves: they hold the same for every image.
         backwards: the farthest that a cell looks behind the one before it, in cells, or in stripes where those are
             wider: neighbours that are exchanged hardly change the line.
+        repeated: how many lines of cells hold what another does and do not answer to where they lie: a border that
+            repeats a line where the map had been cut.
         uneven: how far the cells of either half of the other axis look from where all do, in cells.
         astray: the share of single cells that look more than a cell away from where their line is said to
             (`onnx_gapmil.rewriting.proof.astray`).
@@ -97,6 +99,7 @@ class AxisLooks:
     still: int = 0
     masked: int = 0
     backwards: float = 0.0
+    repeated: int = 0
     uneven: float = 0.0
     astray: float = 0.0
     farthest: float = 0.0
@@ -132,7 +135,8 @@ class AxisLooks:
             (1 - self.middle) / (1 - MIDDLE),
             self.backwards / BACKWARDS,
         )
-        return max(apart, below, above, away, *others, 2.0 * (self.silent + self.still + self.masked > 0))
+        nothing = self.silent + self.still + self.masked + self.repeated
+        return max(apart, below, above, away, *others, 2.0 * (nothing > 0))
 
     @property
     def _slopes(self) -> tuple[float, float]:
@@ -158,6 +162,9 @@ class AxisLooks:
         if self.still:
             verb = "answers" if self.still == 1 else "answer"
             return f"{self.still} of {self.cells} {name} {verb} to nothing: the map was padded where it had been cut"
+        if self.repeated:
+            verb = "repeats" if self.repeated == 1 else "repeat"
+            return f"{self.repeated} of {self.cells} {name} {verb} another where the map had been cut"
         if self.masked:
             cells = "cell answers" if self.masked == 1 else "cells answer"
             return f"{self.masked} {cells} to nothing: a mask, or a constant, stands where the {name} look"
@@ -198,6 +205,7 @@ class AxisLooks:
             "still": self.still,
             "masked": self.masked,
             "backwards": self.backwards,
+            "repeated": self.repeated,
         }
         # Stripes tell no more digits, and each file has them in its record.
         return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in found.items()}
@@ -240,6 +248,7 @@ def looks(responses: Sequence[Responses], axis: Literal[0, 1], places: AxisPlace
         still=still,
         masked=masked_cells(moved, inside, axis, responses[0].held),
         backwards=_backwards(said, seen, (edges[-1] - edges[0]) / (len(edges) - 1) / places.step),
+        repeated=repeated_lines(moved, axis, edges, inside, places),
         uneven=_uneven(moved, axis, edges, kept, seen * places.step) / places.step,
         astray=float((away > 1).mean()) if away.size else 0.0,
         farthest=float(away.max(initial=0.0)),

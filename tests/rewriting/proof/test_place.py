@@ -433,7 +433,7 @@ def test_the_figures_of_both_axes_are_kept() -> None:
     measured = check(f"{PATCHES}\n y = Identity(a)").measured
     assert set(measured) == {"rows", "columns"}
     figures = {"correlation", "sign", "slope", "offset", "swapped", "contrast", "cells", "stripes", "middle"}
-    figures |= {"unseen", "silent", "still", "masked", "backwards"}
+    figures |= {"unseen", "silent", "still", "masked", "backwards", "repeated"}
     assert set(measured["rows"]) == figures
     assert (measured["rows"]["sign"], measured["rows"]["cells"]) == (1, 8)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting.proof.unmoved import masked_cells, still_lines
 from tests.helpers.stripes import PATCHES, check
 from tests.helpers.support import weights
@@ -62,3 +63,38 @@ def test_a_cell_that_is_off_in_one_image_alone_is_no_mask() -> None:
     assert masked_cells([off, on], inside, 0) == 0
     assert masked_cells([off], ~inside, 0) == 0
     assert masked_cells([off], inside, 0, np.zeros((5, 6), bool)) == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "repeated"),
+    [(1, 8, 1), (0, 7, 1), (0, 8, 0)],
+    ids=["left", "right", "nothing"],
+)
+def test_a_border_that_repeats_a_map_where_it_had_been_cut_is_no_part_of_the_image(
+    start: int, end: int, repeated: int
+) -> None:
+    """A column of the map is taken off and its border repeated; where nothing was taken off, it lies outside."""
+    body = f'{PATCHES}\n s = Slice(a, start, end, axes)\n b = Pad<mode="edge">(s, pads)\n y = Relu(b)'
+    found = check(
+        body,
+        places=Places(True, "x", AxisPlaces(2.0, 4.0), AxisPlaces(2.0, 4.0)),
+        start=np.array([start]),
+        end=np.array([end]),
+        axes=np.array([3]),
+        pads=np.array([0, 0, 0, int(start > 0), 0, 0, 0, int(start == 0)]),
+    )
+    assert found.columns is not None
+    assert found.columns.repeated == repeated
+    assert found.passed is (repeated == 0)
+    assert not repeated or "columns repeats another where the map had been cut" in found.reason
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_cells_that_were_upsampled_repeat_each_other_and_answer_to_where_they_lie(mode: str) -> None:
+    found = check(
+        f'{PATCHES}\n u = Resize<mode="{mode}">(a, none, twice)\n y = Relu(u)',
+        places=Places(True, "x", AxisPlaces(1.0, 2.0), AxisPlaces(1.0, 2.0)),
+        none=np.zeros(0, np.float32),
+        twice=np.array([1, 1, 2, 2], np.float32),
+    )
+    assert found.passed is True
