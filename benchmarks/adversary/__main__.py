@@ -9,7 +9,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,19 @@ import numpy as np
 import onnx
 
 from benchmarks.adversary.check import Outcome, check
+from benchmarks.adversary.further import FURTHER
 from benchmarks.adversary.models import Trick, build
+from benchmarks.adversary.movers import MOVERS, Mover
 
 
-def trick_of(seed: int, number: int) -> Trick:
+def trick_of(seed: int, number: int, movers: Mapping[str, Mover] = MOVERS) -> Trick:
     """One model."""
     rng = np.random.default_rng([seed, number])
 
     def pick(options: Sequence[Any]) -> Any:
         return options[int(rng.integers(len(options)))]
 
-    return build(pick, int(rng.integers(1 << 31)))
+    return build(pick, int(rng.integers(1 << 31)), movers)
 
 
 def outcome_of(trick: Trick) -> Outcome:
@@ -45,11 +47,12 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=2000, help="how many (default 2000)")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the models that something is wrong of")
     parser.add_argument("--unknown", action="store_true", help="also print why places are not known")
+    parser.add_argument("--further", action="store_true", help="draw of more kinds of movers; the models are others")
     options = parser.parse_args()
     kinds: Counter[str] = Counter()
     bad, start = 0, time.perf_counter()
     for number in range(options.first, options.first + options.models):
-        trick = trick_of(options.seed, number)
+        trick = trick_of(options.seed, number, FURTHER if options.further else MOVERS)
         found = outcome_of(trick)
         known = "places known" if found.known else "places not known"
         kinds[found.kind if found.kind in ("refused", "unproved", "crash") else f"{found.kind}, {known}"] += 1

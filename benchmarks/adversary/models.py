@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
-from benchmarks.adversary.movers import MOVERS, ON_IMAGES
+from benchmarks.adversary.movers import MOVERS, ON_IMAGES, Mover
 from benchmarks.adversary.net import CHANNELS, CLASSES, PATCH, Map, Net, Pick
 
 _SIZES = ((6, 8), (8, 8), (8, 6), (4, 4), (5, 7))
@@ -38,23 +39,24 @@ class Trick:
     trace: str
 
 
-def build(pick: Pick, seed: int) -> Trick:
+def build(pick: Pick, seed: int, movers: Mapping[str, Mover] = MOVERS) -> Trick:
     """Draw a model.
 
     Args:
         pick: chooses.
         seed: of the weights.
+        movers: what a trunk is drawn of.
     """
     net = Net(np.random.default_rng(seed))
     rows, columns = pick(_SIZES)
     size = rows * PATCH, columns * PATCH
     last = pick([False, False, False, True])
     name = net.add("Transpose", ["x"], perm=[0, 3, 1, 2]) if last else "x"
-    image = _through(net, pick, Map(name, 3, *size), pick([0, 0, 0, 1]), ON_IMAGES)
+    image = _through(net, pick, Map(name, 3, *size), pick([0, 0, 0, 1]), {name: MOVERS[name] for name in ON_IMAGES})
     views = pick(["one"] * 7 + ["flipped", "unmoved", "cropped", "folded"])
     found: Map | None
     if views == "one":
-        data = _trunk(net, pick, image)
+        data = _trunk(net, pick, image, movers)
         pooled = _pool(net, pick, data)
         found = None if net.trace[-1].endswith("power") else data  # what is averaged is another map
     else:
@@ -68,11 +70,11 @@ def build(pick: Pick, seed: int) -> Trick:
     return Trick(model, size, last, found, head, classes, net.wide, " > ".join(filter(None, net.trace)))
 
 
-def _through(net: Net, pick: Pick, data: Map, count: int, names: tuple[str, ...]) -> Map:
+def _through(net: Net, pick: Pick, data: Map, count: int, movers: Mapping[str, Mover]) -> Map:
     for _ in range(count):
-        name = pick(names)
+        name = pick(tuple(movers))
         written = len(net.nodes)
-        moved = MOVERS[name](net, pick, data)
+        moved = movers[name](net, pick, data)
         if moved is None or moved.height * moved.width > 1200 * (1 if data.name != "x" else 9):
             del net.nodes[written:]
             continue
@@ -81,7 +83,7 @@ def _through(net: Net, pick: Pick, data: Map, count: int, names: tuple[str, ...]
     return data
 
 
-def _trunk(net: Net, pick: Pick, image: Map) -> Map:
+def _trunk(net: Net, pick: Pick, image: Map, movers: Mapping[str, Mover]) -> Map:
     stem = pick(["patches", "patches", "overlapping", "twice"])
     net.trace.append(stem)
     if stem == "patches":
@@ -93,7 +95,7 @@ def _trunk(net: Net, pick: Pick, image: Map) -> Map:
         data = net.conv(net.conv(image, CHANNELS, 3, 2, 1), CHANNELS, 3, 2, 1)
     if pick([True, False]):
         data = replace(data, name=net.add("Relu", [data.name]))
-    return _through(net, pick, data, pick([0, 1, 1, 2, 2, 3, 4]), tuple(MOVERS))
+    return _through(net, pick, data, pick([0, 1, 1, 2, 2, 3, 4]), movers)
 
 
 def _two_views(net: Net, pick: Pick, image: Map, kind: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.adversary import check as outside
 from benchmarks.adversary.__main__ import trick_of
+from benchmarks.adversary.further import FURTHER
 from benchmarks.adversary.models import build
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting.result import Rewrite
@@ -30,7 +31,7 @@ def test_what_is_said_of_a_random_model_holds(data: st.DataObject) -> None:
     def pick(options: Sequence[Any]) -> Any:
         return data.draw(st.sampled_from(list(options)))
 
-    trick = build(pick, data.draw(st.integers(0, 1 << 20)))
+    trick = build(pick, data.draw(st.integers(0, 1 << 20)), FURTHER)
     note(trick.trace)
     found = outside.check(trick)
     assert found.wrong == ()
