@@ -171,7 +171,9 @@ def product(
             views.append(own)
         else:
             views[same] = join_views(views[same], own)
-    return Looks(after, tuple(views[:2]), why, attended=any(entry.reach for entry in entries))
+    # What is summed lies elsewhere along an axis of which the queries own the place.
+    attended = any(key in owned for entry in entries for key in entry.reach)
+    return Looks(after, tuple(views[:2]), why, attended)
 
 
 def _gathered(key: Key, own: Field, entries: Sequence[_Summed]) -> Field:

@@ -132,3 +132,27 @@ def test_recurrent_layer_keeps_the_places_of_its_steps() -> None:
         init={"w": weights(1, 8, 3), "r": weights(1, 8, 2), "one": ints(1)},
     )
     np.testing.assert_array_equal(coordinate(coordinates_of(model), 0)[:, 0, 0], np.arange(6) + 0.5)
+
+
+SCORES = "k = Transpose<perm=[0, 2, 1]>(t)\n s = MatMul(t, k)\n p = Softmax<axis=-1>(s)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "attended"),
+    [
+        (f"{SCORES} m = MatMul(p, t)", True),
+        (f"{SCORES} o = MatMul(p, t)\n d = MatMul(o, w)\n m = Relu(d)", True),
+        (f"{SCORES} o = MatMul(p, t)\n m = Add(o, t)", False),
+        (f"{SCORES} o = MatMul(p, t)\n m = Concat<axis=2>(o, t)", False),
+        ("k = Transpose<perm=[0, 2, 1]>(t)\n v = MatMul(k, t)\n m = MatMul(t, v)", False),
+        ("m = MatMul(t, w)", False),
+    ],
+    ids=["by itself", "through a layer", "beside a skip", "beside its channels", "linear", "a layer"],
+)
+def test_places_of_an_attentions_queries_are_told_from_those_that_a_map_keeps(body: str, attended: bool) -> None:
+    """What a linear attention brings of each token is that token, by a layer that the image makes."""
+    tokens = "c = Conv(x, colours)\n r = Reshape(c, flat)\n t = Transpose<perm=[0, 2, 1]>(r)\n"
+    init = {"w": weights(3, 3), "colours": weights(3, 2, 1, 1), "flat": ints(1, 3, 6)}
+    looks = coordinates_of(text_model(tokens + body, x="float[1,2,6,1] x", y="float[1,6,c] m", init=init))
+    assert looks.attended is attended
+    np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.arange(6) + 0.5)
