@@ -122,17 +122,19 @@ def _same_cells(
     """The features are the cells of the map that the head pools, each once, or of the one they are said to be of.
 
     A crop, a border or windows before the pool are walked through: then the features are of the map behind them, which
-    may have as many cells as the pooled one (a border of two columns behind a crop of two), and the sum says whether
-    they are weighed as the pool weighs them.
+    may have as many cells as the pooled one (a border of two columns behind a crop of two, the largest of windows at
+    every position), and the sum says whether they are weighed as the pool weighs them.
     """
     if trick.map is None or features.shape[1] != trick.map.channels or len(head.feature_grids) != 1:
         return []
     found = np.sort(features.reshape(*features.shape[:2], -1), axis=2)
     behind = head.feature_grids[0].source
     pooled = _tensor(trick.model, trick.map.name, images)
-    if not head.position_dependent and pooled.shape[2] * pooled.shape[3] == found.shape[2]:
-        same = np.allclose(np.sort(pooled.reshape(found.shape), axis=2), found, atol=1e-5)
-        return [] if same else ["features are not the cells of the map"]
+    alike = pooled.shape[2] * pooled.shape[3] == found.shape[2]
+    if alike and np.allclose(np.sort(pooled.reshape(found.shape), axis=2), found, atol=1e-5):
+        return []
+    if behind == trick.map.name:
+        return ["features are not the cells of the map"]
     # Where its channels lie is not asked: all of its numbers, image by image.
     said = _tensor(model, behind, images).reshape(len(images), -1)
     flat = np.sort(found.reshape(len(images), -1))

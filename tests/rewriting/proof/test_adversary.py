@@ -107,5 +107,7 @@ def test_cells_that_are_others_than_the_pooled_ones_are_seen_where_a_border_brin
     twice = features.copy()
     twice[:, :, 0] = twice[:, :, 1]
     assert outside._same_cells(trick, made.model, head, images, twice) != []
-    pooled = replace(head, position_dependent=False)
-    assert outside._same_cells(trick, made.model, pooled, images, features) == ["features are not the cells of the map"]
+    claimed = replace(head, feature_grids=(replace(head.feature_grids[0], source=trick.map.name),))
+    assert outside._same_cells(trick, made.model, claimed, images, features) == [
+        "features are not the cells of the map"
+    ]
