@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from onnx_gapmil.auditing.confusions import confusions_of
 from onnx_gapmil.auditing.gallery import build_gallery, told_model
 from onnx_gapmil.auditing.measuring import Progress, measure, run_of
 from onnx_gapmil.auditing.page import Report, write_report
 from onnx_gapmil.auditing.preparation import Request, classifier_of
-from onnx_gapmil.auditing.records import measured
 from onnx_gapmil.auditing.resuming import open_journal
 from onnx_gapmil.auditing.sharding import shard_result
 from onnx_gapmil.auditing.standing import standing_of
@@ -206,7 +207,7 @@ def write_results(
     name_of = done.classifier.class_names.name
     standing = standing_of(done)
     summary = replace(summarise_run(done, standing), sizes=sizes)
-    write_images(output / "images.parquet", done.records, name_of, standing)
+    write_images(output / "images.parquet", done.records, name_of, standing, len(done.columns))
     write_classes(output / "classes.parquet", summary.classes, name_of, summary.multi_label)
     write_report(output / "report.html", report_of(done, summary, standing, gallery, page_classes))
     write_whole(output / "summary.json", f"{json_text(summary.to_json(), indent=2)}\n".encode())
@@ -229,10 +230,11 @@ def report_of(
     named = {index for image in gallery.images for index in image.classes}
     for row in summary.classes:
         named |= {row.index, *(index for index, _ in row.most_confused)}
-    named |= {record.top[0][0] for record in measured(run.records)}
+    named |= set(np.unique(run.columns.first).tolist())
     named |= {index for swap in summary.likely_swaps for index in swap.classes}
     # Of several labels at once no answer is the one, so that none is taken for another.
-    confusable = () if summary.multi_label is not None else measured(run.records)
+    images = run.columns.measures.images
+    confusable = images.among([]) if summary.multi_label is not None else images
     return Report(
         summary=summary,
         confusions=confusions_of(confusable),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.metrics.columns import ImageNumbers
 
 #: Classes of a matrix, at the most: more cannot be read.
 MATRIX_CLASSES = 40
@@ -52,19 +53,15 @@ class Confusions:
     pairs: tuple[Confusion, ...]
 
 
-def confusions_of(records: Iterable[ImageRecord]) -> Confusions:
+def confusions_of(images: ImageNumbers) -> Confusions:
     """Count labels against answers; images of several labels have no one class that was confused, and are left out."""
-    counts: Counter[tuple[int, int]] = Counter()
-    sure: dict[tuple[int, int], float] = {}
-    for record in records:
-        if len(record.measures.labels) == 1:
-            key = (record.measures.labels[0], record.measures.prediction)
-            counts[key] += 1
-            sure[key] = sure.get(key, 0.0) + record.measures.confidence
+    alone = images.among(images.counts == 1)
+    counts = counted(alone.labels, alone["prediction"])
+    sure = counted(alone.labels, alone["prediction"], alone["confidence"])
     totals: Counter[int] = Counter()
-    for (label, _), images in counts.items():
-        totals[label] += images
-    pairs = [Confusion(label, answer, images, totals[label]) for (label, answer), images in counts.items()]
+    for (label, _), times in counts.items():
+        totals[label] += times
+    pairs = [Confusion(label, answer, times, totals[label]) for (label, answer), times in counts.items()]
     pairs.sort(key=lambda pair: (-pair.images, -sure[pair.label, pair.answer], pair.label, pair.answer))
     wrong = [pair for pair in pairs if pair.label != pair.answer]
     classes = sorted({index for pair in counts for index in pair})
@@ -75,3 +72,12 @@ def confusions_of(records: Iterable[ImageRecord]) -> Confusions:
         classes=tuple(classes) if few else (),
         pairs=tuple(pairs if few else wrong[:WORST_PAIRS]),
     )
+
+
+def counted(labels: Numbers, answers: Numbers, weights: Numbers | None = None) -> dict[tuple[int, int], Any]:
+    """How many images each label and answer have together, or the sum of their weights, added in their order."""
+    keys = labels.astype(np.int64) << 32 | answers
+    kinds, place = np.unique(keys, return_inverse=True)
+    sums = np.bincount(place, weights=weights, minlength=len(kinds))
+    pairs = zip((kinds >> 32).tolist(), (kinds & 0xFFFFFFFF).tolist(), strict=True)
+    return dict(zip(pairs, sums.tolist(), strict=True))

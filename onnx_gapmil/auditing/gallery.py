@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate.two_classes import with_two_classes
+from onnx_gapmil.auditing.columns import RunColumns
 from onnx_gapmil.auditing.preparation import AUTO
 from onnx_gapmil.auditing.records import ImageRecord
 from onnx_gapmil.data import check_sample
 from onnx_gapmil.files.blob import Blob
 from onnx_gapmil.files.serial import FLAT
 from onnx_gapmil.files.wording import count
-from onnx_gapmil.metrics.causes import Cause
+from onnx_gapmil.metrics.causes import CAUSES, Cause
 from onnx_gapmil.prediction.page.content import page_model
 from onnx_gapmil.prediction.page.touched import TouchedAnswer, placeless_of, touched_answer
 from onnx_gapmil.running.pipeline import iterate_batches
@@ -121,7 +122,7 @@ class Gallery:
     images: tuple[GalleryImage, ...]
 
 
-def choose(records: Sequence[Record], most: int, suspects: Sequence[int] = ()) -> list[int]:
+def choose(records: Sequence[Record] | RunColumns, most: int, suspects: Sequence[int] = ()) -> list[int]:
     """Choose images, the most telling first: causes of errors in turn, then right answers.
 
     A fifth of the places is kept for right answers, and another for suspect labels, if there are so many.
@@ -130,44 +131,43 @@ def choose(records: Sequence[Record], most: int, suspects: Sequence[int] = ()) -
     are right), and of those where no cell knew it the surest; of right answers those with the least on the object.
 
     Args:
-        records: of all images.
+        records: of all images, or their columns.
         most: how many at the most.
         suspects: places in ``records`` of those whose label is suspect, the plainest first.
 
     Returns:
         Places in ``records``.
     """
-    groups: dict[str, list[int]] = {}
-    telling: dict[int, float] = {}
-    for place, record in enumerate(records):
-        if isinstance(record, ImageRecord):
-            groups.setdefault(_kind(record), []).append(place)
-            telling[place] = _telling(record)
-    for members in groups.values():
-        members.sort(key=lambda place: (telling[place], place))
-    wrong = [groups[kind] for kind in ("dilution", "distraction", "absent", "wrong") if kind in groups]
-    turns = [place for turn in itertools.zip_longest(*wrong) for place in turn if place is not None]
-    right = groups.get("right", [])
-    kept_right = min(len(right), max(most - len(turns), most // 5))
+    *errors, right = _groups(RunColumns.of(records))
+    kept_right = min(len(right), max(most - sum(map(len, errors)), most // 5))
     kept = set(suspects[: most // 5])
-    for place in turns:
+    # Of a group no more can be shown than are asked for, and the suspects, wherever they stand in it.
+    turns = [
+        (turn, kind, place)
+        for kind, members in enumerate(errors)
+        for turn, place in enumerate(members.tolist())
+        if turn < most or place in kept
+    ]
+    ordered = [place for _, _, place in sorted(turns)]
+    for place in ordered:
         if len(kept) >= most - kept_right:
             break
         kept.add(place)
-    return [*(place for place in turns if place in kept), *right[:kept_right]]
+    return [*(place for place in ordered if place in kept), *right[:kept_right].tolist()]
 
 
-def _kind(record: ImageRecord) -> str:
-    return "right" if record.measures.right else record.measures.cause or "wrong"
-
-
-def _telling(record: ImageRecord) -> float:
-    """Smaller is more telling."""
-    found = record.measures.foreground
-    share = found.cell_share if found is not None else 0.0
-    if record.measures.right:
-        return share
-    return -share if share > 0 else -record.top[0][1]
+def _groups(found: RunColumns) -> list[npt.NDArray[np.intp]]:
+    """Places of the records of images, the most telling first: errors by cause, those without one, right ones."""
+    share = np.nan_to_num(found.numbers["measures.foreground.cell_share"], nan=0.0)
+    right, cause = found.numbers["measures.right"] == 1, found.numbers["measures.cause"]
+    telling = np.where(right, share, np.where(share > 0, -share, -found.probability))  # smaller is more telling
+    kinds = [~right & (cause == place) for place in (*range(len(CAUSES)), -1)]
+    places = found.records
+    groups = []
+    for kind in (*kinds, right):
+        members = np.flatnonzero(kind)
+        groups.append(places[members[np.argsort(telling[members], kind="stable")]])
+    return groups
 
 
 def build_gallery(run: Run, most: int, standing: Standing, classes: int | None = None) -> Gallery:
@@ -179,8 +179,8 @@ def build_gallery(run: Run, most: int, standing: Standing, classes: int | None =
         standing: where its images stand among all.
         classes: of each image whose maps are kept; see `telling_classes`.
     """
-    places = [place for place, record in enumerate(run.records) if isinstance(record, ImageRecord)]
-    chosen = choose(run.records, most, [places[suspect] for suspect in standing.suspects or ()])
+    places = run.columns.records
+    chosen = choose(run.columns, most, [int(places[suspect]) for suspect in (standing.suspects or ())[:most]])
     marks = _marks(places, standing, set(chosen))
     samples = [run.prepared.samples[place] for place in chosen]
     images: list[GalleryImage] = []
@@ -238,7 +238,7 @@ class _Marks:
     suspect: bool
 
 
-def _marks(places: Sequence[int], standing: Standing, chosen: Collection[int]) -> dict[int, _Marks]:
+def _marks(places: npt.NDArray[np.intp], standing: Standing, chosen: Collection[int]) -> dict[int, _Marks]:
     """The marks of chosen images, by their place among the records.
 
     Args:
@@ -249,7 +249,9 @@ def _marks(places: Sequence[int], standing: Standing, chosen: Collection[int]) -
     suspects = set(standing.suspects or ())
     return {
         place: _Marks(tuple(f"{column}={value}" for column, value in slices.items()), among in suspects)
-        for among, (place, slices) in enumerate(zip(places, standing.slices.by_image(len(places)), strict=True))
+        for among, (place, slices) in enumerate(
+            zip(map(int, places), standing.slices.by_image(len(places)), strict=True)
+        )
         if place in chosen
     }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from onnx_gapmil.auditing.columns import RunColumns
 from onnx_gapmil.auditing.multi_label import judged_classes
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import Failure, measured
@@ -77,6 +79,11 @@ class Run:
     classifier: Classifier
     prepared: PreparedData
     records: Sequence[Record]
+
+    @cached_property
+    def columns(self) -> RunColumns:
+        """The records in columns."""
+        return RunColumns.of(self.records)
 
 
 def run_of(request: Request, classifier: Classifier, found: Measured) -> Run:

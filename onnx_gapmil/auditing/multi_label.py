@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.auditing.columns import split
 from onnx_gapmil.metrics.multilabel import (
     Answered,
     MultiLabelFigures,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from onnx_gapmil.aggregate.reading import Reading
-    from onnx_gapmil.auditing.records import ImageRecord
+    from onnx_gapmil.auditing.columns import RunColumns
     from onnx_gapmil.data import Sample
     from onnx_gapmil.metrics.intervals import Interval
 
@@ -61,24 +62,21 @@ class MultiLabelRun:
 
     Args:
         reading: of its logits.
-        records: of the images that were measured.
+        records: of the run.
         judged: the classes whose scores they have.
         total: classes of the model.
     """
 
-    def __init__(self, reading: Reading, records: Sequence[ImageRecord], judged: Sequence[int], *, total: int) -> None:
-        self._reading = reading
-        self._answered: list[Answered] = []
-        self._labels: list[tuple[int, ...]] = []
-        for record in records if reading.multi_label else ():  # of another head nothing is kept here
-            self._labels.append(record.measures.labels)
-            if record.answered is not None:
-                self._answered.append(record.answered)
-        seen = {label for own in self._labels for label in own}
+    def __init__(self, reading: Reading, records: RunColumns, judged: Sequence[int], *, total: int) -> None:
+        self._reading, self._records = reading, records
+        seen = set(np.unique(records.labels).tolist())
         self._columns = [column for column, index in enumerate(judged) if index in seen]
         self._classes = [judged[column] for column in self._columns]
         self._total = total
-        self.known = reading.multi_label and len(self._answered) == len(records) and bool(self._classes)
+        self.known = reading.multi_label and records.answered.images == len(records) and bool(self._classes)
+        self._labels: list[tuple[int, ...]] = []
+        if self.known:
+            self._labels = list(split(records.labels, records.label_counts))
 
     def figures(self) -> tuple[MultiLabelFigures | None, dict[str, Interval]]:
         """Its figures and their intervals; None of another head, or where no image has a label."""
@@ -87,8 +85,8 @@ class MultiLabelRun:
         levels = self._reading.scores(self._reading.levels(self._total))
         return multilabel_figures(
             self._labels,
-            [found.present for found in self._answered],
-            self._of([found.scores for found in self._answered]),
+            list(split(self._records.answered.present, self._records.answered.counts)),
+            self._records.answered.scores[:, self._columns],
             self._classes,
             [float(levels[index]) for index in self._classes],
             total=self._total,
@@ -96,10 +94,7 @@ class MultiLabelRun:
 
     def precision(self, aggregator: str) -> float | None:
         """Mean average precision with the cells pooled by an aggregator; None where that is not kept."""
-        rows = [found.pooled[aggregator] for found in self._answered if aggregator in found.pooled]
-        if not self.known or len(rows) < len(self._labels):
+        rows = self._records.answered.pooled.get(aggregator)
+        if not self.known or rows is None or len(rows) < len(self._labels):
             return None
-        return mean_average_precision(self._of(rows), truth_of(self._labels, self._classes))
-
-    def _of(self, rows: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
-        return np.asarray(rows, dtype=np.float64)[:, self._columns]
+        return mean_average_precision(rows[:, self._columns], truth_of(self._labels, self._classes))

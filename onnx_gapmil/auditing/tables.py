@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     NameOf = Callable[[int], str]
 
-#: Rows that are in memory at a time; a group of the file.
-_ROWS = 1 << 14
+#: Rows of a group of the file, and rows that are objects at a time.
+_ROWS, _PART = 1 << 14, 1 << 10
 _IMAGES: Mapping[str, pa.DataType] = {
     "image": pa.string(),
     "error": pa.string(),
@@ -74,7 +74,13 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standing: Standing | None = None) -> None:
+def write_images(
+    path: Path,
+    records: Sequence[Record],
+    name_of: NameOf,
+    standing: Standing | None = None,
+    measured: int | None = None,
+) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
 
     Args:
@@ -82,11 +88,12 @@ def write_images(path: Path, records: Sequence[Record], name_of: NameOf, standin
         records: of the audit.
         name_of: a class's name.
         standing: the slices of each measured image, and whether its label is suspect.
+        measured: how many images were; counted if None.
 
     Raises:
         InputError: the file cannot be written.
     """
-    write_table(path, _image_rows(records, name_of, standing), _IMAGES)
+    write_table(path, _image_rows(records, name_of, standing, measured), _IMAGES)
 
 
 def write_classes(
@@ -117,8 +124,11 @@ def write_classes(
     write_table(path, table, _CLASSES)
 
 
-def _image_rows(records: Sequence[Record], name_of: NameOf, standing: Standing | None) -> Iterator[dict[str, Any]]:
-    measured = sum(not isinstance(record, Failure) for record in records)
+def _image_rows(
+    records: Sequence[Record], name_of: NameOf, standing: Standing | None, measured: int | None
+) -> Iterator[dict[str, Any]]:
+    if measured is None:
+        measured = sum(not isinstance(record, Failure) for record in records)
     slices: Iterator[dict[str, str]] = iter(()) if standing is None else standing.slices.by_image(measured)
     suspects = frozenset(() if standing is None else standing.suspects or ())
     places = itertools.count()
@@ -143,9 +153,14 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], columns: Mapping[
     """
     schema, left = pa.schema(list(columns.items())), iter(rows)
     with whole_file(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        while part := list(itertools.islice(left, _ROWS)):
-            arrays = [pa.array([row.get(name) for row in part], type=kind) for name, kind in columns.items()]
-            writer.write_table(pa.table(arrays, schema=schema))
+        while group := list(itertools.islice(_tables(left, schema), _ROWS // _PART)):
+            writer.write_table(pa.concat_tables(group).combine_chunks())
+
+
+def _tables(rows: Iterator[Mapping[str, Any]], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows of which a part at a time are objects: as columns they take a tenth of the memory."""
+    while part := list(itertools.islice(rows, _PART)):
+        yield pa.table([pa.array([row.get(field.name) for row in part], type=field.type) for field in schema], schema)
 
 
 def _image_row(record: Record, name_of: NameOf) -> dict[str, Any]:

@@ -22,8 +22,14 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from onnx_gapmil.files.memory import shared
+from onnx_gapmil.files.packed import Listed
+from onnx_gapmil.files.texts import Texts
 from onnx_gapmil.files.wording import count, were
 
 #: Values of a column above which it is no slice as it stands.
@@ -83,6 +89,30 @@ class SlicedColumn:
         return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
+class Places(Listed[int]):
+    """Places of images, four bytes each; equal to any other sequence of the same.
+
+    Args:
+        places: ascending, as they are to be kept.
+    """
+
+    def __init__(self, places: npt.ArrayLike) -> None:
+        #: (places,) uint32.
+        self.numbers: npt.NDArray[np.uint32] = np.asarray(places, dtype=np.uint32)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[int]:
+        return map(int, self.numbers)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(self.numbers, dtype=dtype, copy=bool(copy) or None)
+
+    def _item(self, place: int) -> int:
+        return int(self.numbers[place])
+
+
 @dataclass(frozen=True)
 class Slices:
     """The slices of a data set.
@@ -92,17 +122,16 @@ class Slices:
         columns: every column, with what became of it.
     """
 
-    members: Mapping[str, Mapping[str, tuple[int, ...]]]
+    members: Mapping[str, Mapping[str, Sequence[int]]]
     columns: Mapping[str, SlicedColumn]
 
     def by_image(self, images: int) -> Iterator[dict[str, str]]:
         """For each of so many images, one after the other, the slices that it belongs to: the value by column."""
         found = []
         for column, values in self.members.items():
-            own = array("i", [-1]) * images
+            own = np.full(images, -1, dtype=np.int32)
             for number, places in enumerate(values.values()):
-                for place in places:
-                    own[place] = number
+                own[np.asarray(places)] = number
             found.append((column, list(values), own))
         for place in range(images):
             yield {column: values[own[place]] for column, values, own in found if own[place] >= 0}
@@ -163,28 +192,29 @@ def _aspect(width: int, height: int) -> str:
     return ASPECTS[(ratio >= _UPRIGHT) + (ratio > _WIDE)]
 
 
-def slices_of(images: Sequence[Columns], names: Sequence[str]) -> Slices:
+def slices_of(images: Iterable[Columns], names: Sequence[str] | Texts) -> Slices:
     """The slices of a data set, in time and memory that grow with its entries alone.
 
     Args:
         images: what is known of each image, from `columns_of`.
         names: of the images in the data set.
     """
-    order = sorted(range(len(names)), key=names.__getitem__)
-    entries: dict[str, dict[str, list[int]]] = {}
+    entries: dict[str, dict[str, array[int]]] = {}
     for place, columns in enumerate(images):
         for name, value in dict(columns).items():
-            entries.setdefault(name, {}).setdefault(value, []).append(place)
-    members: dict[str, Mapping[str, tuple[int, ...]]] = {}
+            entries.setdefault(name, {}).setdefault(value, array("I")).append(place)
+    texts = Texts.of(names)
+    order = texts.order().to_numpy()
+    members: dict[str, Mapping[str, Sequence[int]]] = {}
     found: dict[str, SlicedColumn] = {}
-    for name, values in entries.items():
-        parts, column = _column(values, len(images))
+    for name in list(entries):
+        parts, column = _column(entries.pop(name), len(texts))
         if column.left_out is None and len(members) == MOST_COLUMNS:
             why = f"{MOST_COLUMNS} columns before it make slices, and no more are made."
             parts, column = {}, SlicedColumn(column.values, column.missing, None, why)
         if parts:
             members[name] = parts
-            column = replace(column, members_sha256=_digest(parts, names, order))
+            column = replace(column, members_sha256=_digest(parts, texts, order))
         found[name] = column
     return Slices(members, found)
 
@@ -214,41 +244,55 @@ def with_unjudged(found: Slices, images: Iterable[Columns]) -> Slices:
         found: from `slices_of`.
         images: what the label file says of each image of the data set, judged or not.
     """
-    listed = list(images)
-    named = {name for own in listed for name, _ in own}
+    readings = {name: _reading_of(name, parts, found.columns[name]) for name, parts in found.members.items()}
+    lost: dict[str, Counter[str]] = {name: Counter() for name in readings}
+    named: set[str] = set()
+    for image in images:
+        own = dict(image)
+        named.update(own)
+        for name, read in readings.items():
+            value = read(own.get(name))
+            if value is not None and value not in found.members[name]:
+                lost[name][value] += 1
     columns = dict(found.columns)
-    for name, parts in found.members.items():
+    for name in readings:
         if name in named:
             column = columns[name]
-            lost = Counter(_value(dict(own).get(name), parts, column, name) for own in listed)
-            more = {value: count for value, count in lost.items() if value is not None and value not in parts}
-            columns[name] = replace(column, unjudged={**column.unjudged, **dict(sorted(more.items()))})
+            columns[name] = replace(column, unjudged={**column.unjudged, **dict(sorted(lost[name].items()))})
     return replace(found, columns=columns)
 
 
-def _value(text: str | None, parts: Iterable[str], column: SlicedColumn, name: str) -> str | None:
-    """The slice that a text of the label file would be in; None where it cannot be one of its own.
+def _reading_of(name: str, parts: Iterable[str], column: SlicedColumn) -> Callable[[str | None], str | None]:
+    """What gives the slice that a text of the label file would be in; None where it cannot be one of its own.
 
     A number of a column that is cut at its quartiles is no slice, and what has no shape or size in the label file has
     that of its photo.
     """
     numbers = column.bins is not None or _numbers(value for value in parts if value != MISSING) is not None
-    if text is None or text == MISSING or (numbers and text.lower() == "nan"):
-        return None if name in (ASPECT, OBJECT_SIZE) else MISSING
-    return None if column.bins is not None and _NUMBER.fullmatch(text) else text
+    missing = None if name in (ASPECT, OBJECT_SIZE) else MISSING
+
+    def read(text: str | None) -> str | None:
+        if text is None or text == MISSING or (numbers and text.lower() == "nan"):
+            return missing
+        return None if column.bins is not None and _NUMBER.fullmatch(text) else text
+
+    return read
 
 
-def _digest(parts: Mapping[str, Sequence[int]], names: Sequence[str], order: Sequence[int]) -> str:
+def _digest(parts: Mapping[str, Places], names: Texts, order: npt.NDArray[np.uint64]) -> str:
     """SHA-256 of names and slices, whatever the order of the images."""
-    own = {place: value for value, places in parts.items() for place in places}
+    own = np.full(len(names), -1, dtype=np.int32)
+    values = list(parts)
+    for number, places in enumerate(parts.values()):
+        own[places.numbers] = number
+    kept = order[own[order] >= 0]
     digest = hashlib.sha256()
-    for place in order:
-        if place in own:
-            digest.update(json.dumps([names[place], own[place]]).encode())
+    for name, number in zip(names.at(kept), own[kept], strict=True):
+        digest.update(json.dumps([name, values[number]]).encode())
     return digest.hexdigest()
 
 
-def _column(values: Mapping[str, list[int]], images: int) -> tuple[dict[str, tuple[int, ...]], SlicedColumn]:
+def _column(values: Mapping[str, array[int]], images: int) -> tuple[dict[str, Places], SlicedColumn]:
     """The slices of one column, by value; none where it is left out."""
     present = {value: places for value, places in values.items() if value != MISSING}
     numbers = _numbers(present)
@@ -264,15 +308,17 @@ def _column(values: Mapping[str, list[int]], images: int) -> tuple[dict[str, tup
     column = SlicedColumn(len(present), missing, bins, why)
     if why is not None:
         return {}, column
-    ordered = {value: tuple(sorted(parts[value])) for value in sorted(parts, key=_order(parts, numbers, bins))}
+    ordered = {value: Places(np.sort(parts[value])) for value in sorted(parts, key=_order(parts, numbers, bins))}
     if missing:
-        known = set().union(*ordered.values())
-        ordered[MISSING] = tuple(place for place in range(images) if place not in known)
+        known = np.zeros(images, dtype=np.bool_)
+        for places in ordered.values():
+            known[places.numbers] = True
+        ordered[MISSING] = Places(np.flatnonzero(~known))
     return ordered, column
 
 
 def _reason(
-    present: Mapping[str, list[int]], numbers: Mapping[str, float] | None, covered: int, missing: int
+    present: Mapping[str, array[int]], numbers: Mapping[str, float] | None, covered: int, missing: int
 ) -> str | None:
     """Why a column makes no slices; None where it does."""
     count = len(present)
@@ -311,12 +357,12 @@ def _numbers(values: Iterable[str]) -> dict[str, float] | None:
 
 
 def _quartiles(
-    present: Mapping[str, list[int]], numbers: Mapping[str, float]
-) -> tuple[dict[str, list[int]], dict[str, tuple[float, float]]]:
+    present: Mapping[str, array[int]], numbers: Mapping[str, float]
+) -> tuple[dict[str, array[int]], dict[str, tuple[float, float]]]:
     """Four parts as equal as equal numbers allow: a number belongs to the part that the first of its like falls in."""
     ascending = sorted(present, key=lambda text: numbers[text])
     total = sum(map(len, present.values()))
-    parts: dict[str, list[int]] = {}
+    parts: dict[str, array[int]] = {}
     ranges: dict[str, tuple[float, float]] = {}
     before = 0
     last, name = math.nan, ""
@@ -324,7 +370,7 @@ def _quartiles(
         number = numbers[text]
         if number != last:  # "1" and "1.0" are one number
             name = f"q{min(4 * before // total, 3) + 1}"
-        parts.setdefault(name, []).extend(present[text])
+        parts.setdefault(name, array("I")).extend(present[text])
         ranges[name] = (ranges[name][0] if name in ranges else number, number)
         before += len(present[text])
         last = number
@@ -332,7 +378,7 @@ def _quartiles(
 
 
 def _order(
-    parts: Mapping[str, list[int]], numbers: Mapping[str, float] | None, bins: Mapping[str, tuple[float, float]] | None
+    parts: Mapping[str, array[int]], numbers: Mapping[str, float] | None, bins: Mapping[str, tuple[float, float]] | None
 ) -> Callable[[str], tuple[float, str]]:
     """By size where sizes are known, else by text."""
     for known in (SIZES, ASPECTS):

@@ -23,8 +23,8 @@ import pyarrow as pa
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Records of one part, and parts that stay unpacked: 65,536 images, some 150 MB.
-_PART, _UNPACKED = 256, 256
+#: Records of one part, and parts that stay unpacked: 4,096 images, some 10 MB.
+_PART, _UNPACKED = 256, 16
 _CODEC = "zstd"
 
 
@@ -62,7 +62,7 @@ def itself(item: T) -> T:
     return item
 
 
-class _Listed(Sequence[T]):
+class Listed(Sequence[T]):
     """A sequence whose items are made when they are asked for; it equals any other sequence of equal items."""
 
     @overload
@@ -87,7 +87,7 @@ class _Listed(Sequence[T]):
     __hash__ = None  # type: ignore[assignment]
 
 
-class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
+class PackedBatches(Listed[tuple[R, ...]], Generic[R]):
     """Batches of records, in the order in which they came. What is unpacked is not to be changed.
 
     Args:
@@ -167,7 +167,7 @@ class PackedBatches(_Listed[tuple[R, ...]], Generic[R]):
         return tuple(tuple(self._read(each)) if isinstance(each, bytes) else each for each in batches)
 
 
-class PackedRecords(_Listed[R], Generic[R]):
+class PackedRecords(Listed[R], Generic[R]):
     """The records of batches, one after another.
 
     Args:
@@ -229,7 +229,7 @@ class PlacedBatches(Generic[R]):
         return PackedRecords(self._batches, [self._at[place] for place in sorted(self._at)])
 
 
-class Chosen(_Listed[T]):
+class Chosen(Listed[T]):
     """Some of a sequence's items, or a part of each, made when they are asked for.
 
     Args:

@@ -69,10 +69,18 @@ def accuracy(ranks: Iterable[Sequence[int]], k: int) -> float:
     Raises:
         ValueError: there are no images.
     """
-    right = [min(each) < k for each in ranks]
-    if not right:
+    return share_of_right(np.array([min(each) < k for each in ranks], dtype=np.bool_))
+
+
+def share_of_right(right: npt.NDArray[np.bool_]) -> float:
+    """The share of (images,) that is true.
+
+    Raises:
+        ValueError: there are no images.
+    """
+    if not right.size:
         raise ValueError("no images")
-    return float(np.mean(right))
+    return float(right.mean())
 
 
 def macro_accuracy(labels: Iterable[Sequence[int]], ranks: Iterable[Sequence[int]], k: int) -> float:
@@ -94,7 +102,16 @@ def macro_accuracy(labels: Iterable[Sequence[int]], ranks: Iterable[Sequence[int
     for own, places in zip(labels, ranks, strict=True):
         classes.extend(own)
         right.extend(place < k for place in places)
-    if not classes:
+    return macro_share(np.asarray(classes, dtype=np.intp), np.asarray(right, dtype=np.bool_))
+
+
+def macro_share(classes: npt.NDArray[Any], right: npt.NDArray[np.bool_]) -> float:
+    """The mean over classes of the share that is true: of (labels,) classes and of whether each label is right.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not classes.size:
         raise ValueError("no images")
     _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
     return float(np.mean(np.bincount(inverse, weights=np.asarray(right, dtype=np.float64)) / counts))

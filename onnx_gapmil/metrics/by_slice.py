@@ -7,14 +7,14 @@ measured in the whole, thresholds of suspects too. So the slices of a column add
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from onnx_gapmil.files.packed import Chosen
-from onnx_gapmil.metrics.accuracy import accuracy
+from onnx_gapmil.metrics.accuracy import share_of_right
 from onnx_gapmil.metrics.calibration import calibration
+from onnx_gapmil.metrics.columns import MeasuredImages
 from onnx_gapmil.metrics.figures import (
     CentreMean,
     CentreShare,
@@ -33,10 +33,11 @@ from onnx_gapmil.metrics.placed import (
 )
 
 if TYPE_CHECKING:
+    from onnx_gapmil.metrics.columns import ImageNumbers
     from onnx_gapmil.metrics.image import ImageMeasures
     from onnx_gapmil.metrics.localization import BoxOutcomes
 
-Images = Sequence["ImageMeasures"]
+Images = Sequence["ImageMeasures"] | MeasuredImages
 
 
 def figures_by_slice(
@@ -53,49 +54,50 @@ def figures_by_slice(
         boxes: how each object was boxed, in the order of the images' objects; None where none was measured.
         suspects: places of the images whose label is suspect; None where that was not measured.
     """
-    objects = _objects(images)
-    suspect = None if suspects is None else frozenset(suspects)
-    return {
-        column: {
-            value: slice_figures(
-                list(Chosen(images, places, _slim)),
-                boxes.of([index for place in places for index in objects[place]]) if boxes is not None else None,
-                None if suspect is None else [place in suspect for place in places],
+    measured = MeasuredImages.of(images)
+    suspect = None
+    if suspects is not None:
+        suspect = np.zeros(len(measured), dtype=np.bool_)
+        suspect[list(suspects)] = True
+    owner = np.repeat(np.arange(len(measured)), measured.objects)
+    found: dict[str, dict[str, SliceFigures]] = {}
+    for column, values in members.items():
+        found[column] = {}
+        for value, listed in values.items():
+            places = np.asarray(listed, dtype=np.intp)
+            marks = np.zeros(len(measured), dtype=np.bool_)
+            marks[places] = True
+            found[column][value] = slice_figures(
+                measured.images.among(places),
+                boxes.of(np.flatnonzero(marks[owner])) if boxes is not None else None,
+                None if suspect is None else suspect[places],
             )
-            for value, places in values.items()
-        }
-        for column, values in members.items()
-    }
+    return found
 
 
-def _slim(image: ImageMeasures) -> ImageMeasures:
-    """What a slice's figures are made of, without what takes most of the memory: they are held for a slice at a time,
-    since its images lie among all, which would be unpacked for each figure."""
-    return replace(image, foreground_cells=None, edges=None, localization=None, pxap=None, several=None)
-
-
-def slice_figures(images: Images, boxes: BoxOutcomes | None, suspects: Sequence[bool] | None) -> SliceFigures:
+def slice_figures(
+    images: ImageNumbers, boxes: BoxOutcomes | None, suspects: npt.NDArray[np.bool_] | None
+) -> SliceFigures:
     """The figures of some images.
 
     Args:
         images: at least one.
         boxes: how each of their objects was boxed.
-        suspects: whether each one's label is suspect.
+        suspects: (images,), whether each one's label is suspect.
     """
-    means = Means()
-    ranks = [image.ranks for image in images]
+    means, best = Means(), images.rank
     for k in (1, 5):
-        means.of(f"top{k}", [min(each) < k for each in ranks])
+        means.of(f"top{k}", (best < k).astype(np.int8))
     foreground = foreground_figures(images, means)
     recoverable, causes = error_figures(images, means) if foreground is not None else (None, None)
     background = background_figures(images, means)
     pointing = pointing_figures(images, means)
-    confidences = [image.confidence for image in images]
+    confidences = images["confidence"]
     localization = _localization(boxes, means)
     return SliceFigures(
         images=len(images),
-        top1=accuracy(ranks, 1),
-        top5=accuracy(ranks, 5),
+        top1=share_of_right(best < 1),
+        top5=share_of_right(best < 5),
         foreground=foreground,
         recoverable=recoverable,
         error_causes=causes,
@@ -108,34 +110,22 @@ def slice_figures(images: Images, boxes: BoxOutcomes | None, suspects: Sequence[
         maxboxacc_v1=_boxed(boxes, "v1", "maxboxacc_v1", means),
         top1_localization=_boxed(boxes, "top1", "top1_localization", means),
         localization=localization,
-        calibration=SliceCalibration(
-            calibration(confidences, [image.right for image in images]).ece, float(np.mean(confidences))
-        ),
+        calibration=SliceCalibration(calibration(confidences, images["right"]).ece, float(np.mean(confidences))),
         suspect_labels=suspect_count(suspects, means),
         intervals=means.intervals,
         counts=means.counts,
     )
 
 
-def suspect_count(suspects: Sequence[bool] | None, means: Means) -> SuspectCount:
+def suspect_count(suspects: npt.NDArray[np.bool_] | None, means: Means) -> SuspectCount:
     """How many labels are suspect; 0 of 0 where that was not measured."""
-    known = list(suspects or ())
-    return SuspectCount(sum(known), len(known), means.of("suspect_labels.share", known))
-
-
-def _objects(images: Images) -> list[range]:
-    """Of each image, the places of its objects among those of all."""
-    found = []
-    before = 0
-    for image in images:
-        count = len(image.localization or ())
-        found.append(range(before, before + count))
-        before += count
-    return found
+    known = np.zeros(0, dtype=np.bool_) if suspects is None else suspects
+    share = means.of("suspect_labels.share", known.astype(np.int8))
+    return SuspectCount(int(np.count_nonzero(known)), len(known), share)
 
 
 def _boxed(boxes: BoxOutcomes | None, kind: str, name: str, means: Means) -> float | None:
-    return None if boxes is None else means.of(name, getattr(boxes, kind).tolist())
+    return None if boxes is None else means.of(name, getattr(boxes, kind))
 
 
 def _localization(boxes: BoxOutcomes | None, means: Means) -> SliceLocalization | None:
@@ -143,16 +133,16 @@ def _localization(boxes: BoxOutcomes | None, means: Means) -> SliceLocalization 
         return None
     one_box, top1 = (
         SliceOneBox(
-            CentreShare(means.of(f"localization.{place}.centre_box.share", centre.tolist()) or 0.0),
-            means.difference(f"localization.{place}.excess", (own - centre).tolist()) or 0.0,
+            CentreShare(means.of(f"localization.{place}.centre_box.share", centre) or 0.0),
+            means.difference(f"localization.{place}.excess", own - centre) or 0.0,
         )
         for place, own, centre in (("one_box", boxes.v1, boxes.v1_centre), ("top1", boxes.top1, boxes.top1_centre))
     )
     means.count("localization.objects", len(boxes.v2))
     return SliceLocalization(
         objects=len(boxes.v2),
-        centre_box=CentreMean(means.of("localization.centre_box.mean", boxes.v2_centre.tolist()) or 0.0),
-        excess=means.difference("localization.excess", (boxes.v2 - boxes.v2_centre).tolist()) or 0.0,
+        centre_box=CentreMean(means.of("localization.centre_box.mean", boxes.v2_centre) or 0.0),
+        excess=means.difference("localization.excess", boxes.v2 - boxes.v2_centre) or 0.0,
         one_box=one_box,
         top1=top1,
     )

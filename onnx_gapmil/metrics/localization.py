@@ -31,10 +31,14 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.files.serial import FLAT, JsonKey
-from onnx_gapmil.metrics.boxes import IOU, IOUS, THRESHOLDS, BoxHits, thresholds_of
+from onnx_gapmil.metrics.boxes import IOU, IOUS, THRESHOLDS, BoxHits
 
 Flags = npt.NDArray[np.bool_]
+Packed = npt.NDArray[np.uint8]
 Outcomes = npt.NDArray[np.float64]
+
+#: Objects whose flags are counted at a time.
+_PART = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -157,10 +161,44 @@ class BoxOutcomes:
     top1: Outcomes
     top1_centre: Outcomes
 
-    def of(self, objects: Sequence[int]) -> BoxOutcomes:
+    def of(self, objects: npt.ArrayLike) -> BoxOutcomes:
         """Those of some objects, by their places: their thresholds stay the ones of the whole data set."""
         places = np.asarray(objects, dtype=np.intp)
         return BoxOutcomes(**{name: values[places] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class ObjectFlags:
+    """At which thresholds objects are boxed well enough, eight thresholds a byte, the first in the highest bit.
+
+    Attributes:
+        grid: (objects, `IOUS`, bytes), by a box of any contour.
+        centre: the same for the sizes of a centred box.
+        largest: (objects, 1, bytes), with an IoU of 0.5, by the box of the largest contour.
+        answered: (objects,), whether the image's answer is a class of the object.
+    """
+
+    grid: Packed
+    centre: Packed
+    largest: Packed
+    answered: Flags
+
+    @classmethod
+    def of(cls, packed: bytes | bytearray, answered: npt.ArrayLike) -> ObjectFlags:
+        """From the `packed_hits` of all objects, one behind the other.
+
+        Args:
+            packed: at least one object.
+            answered: of each.
+        """
+        own = np.asarray(answered, dtype=np.bool_)
+        sets = np.frombuffer(packed, dtype=np.uint8).reshape(len(own), 2 * len(IOUS) + 1, -1)
+        return cls(sets[:, : len(IOUS)], sets[:, len(IOUS) : -1], sets[:, -1:], own)
+
+
+def packed_hits(hits: BoxHits) -> bytes:
+    """The flags of one object: those of the grid, of the centred box, and of the largest contour."""
+    return bytes.fromhex("".join((*hits.grid, *hits.centre, hits.largest)))
 
 
 def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
@@ -174,19 +212,24 @@ def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
     """
     if not hits:
         raise ValueError("no objects")
-    grid = thresholds_of([each.grid for each in hits])
-    centre = thresholds_of([each.centre for each in hits])
-    largest = thresholds_of([(each.largest,) for each in hits])
-    middle = centre[:, [IOUS.index(IOU)]]
-    answered = np.array([each.answered for each in hits])[:, None, None]
-    outcomes = BoxOutcomes(*map(_outcomes, (grid, centre, largest, middle, largest & answered, middle & answered)))
+    return accuracy_of(ObjectFlags.of(b"".join(map(packed_hits, hits)), [each.answered for each in hits]))
+
+
+def accuracy_of(flags: ObjectFlags) -> tuple[Localization, BoxOutcomes]:
+    """As `box_accuracy`, of the flags of at least one object."""
+    answered = np.where(flags.answered, np.uint8(0xFF), np.uint8(0))[:, None, None]
+    middle = flags.centre[:, [IOUS.index(IOU)]]
+    grid, centre, largest, box, right, right_box = map(
+        _Cut.of, (flags.grid, flags.centre, flags.largest, middle, flags.largest & answered, middle & answered)
+    )
+    outcomes = BoxOutcomes(*(each.outcomes() for each in (grid, centre, largest, box, right, right_box)))
     found = Localization(
-        objects=len(hits),
-        grid=_chosen(grid, THRESHOLDS),
-        centre_box=_chosen(centre, THRESHOLDS + 0.01),
+        objects=len(flags.answered),
+        grid=grid.by_iou(THRESHOLDS),
+        centre_box=centre.by_iou(THRESHOLDS + 0.01),
         excess=float((outcomes.v2 - outcomes.v2_centre).mean()),
-        one_box=_one_box(largest, middle, outcomes.v1 - outcomes.v1_centre),
-        top1=_one_box(largest & answered, middle & answered, outcomes.top1 - outcomes.top1_centre),
+        one_box=_one_box(largest, box, outcomes.v1 - outcomes.v1_centre),
+        top1=_one_box(right, right_box, outcomes.top1 - outcomes.top1_centre),
     )
     return found, outcomes
 
@@ -197,64 +240,81 @@ def held_out_hits(flags: Flags) -> Flags:
     Args:
         flags: (objects, IoUs, thresholds).
     """
-    return _held_out(flags, _thresholds(flags))
+    return _Cut.of(np.packbits(flags, axis=-1)).held_out
 
 
-def _outcomes(flags: Flags) -> Outcomes:
-    """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
-    shares: Outcomes = held_out_hits(flags).mean(axis=1)
-    return shares
+def _one_box(grid: _Cut, centre: _Cut, excess: Outcomes) -> OneBox:
+    return OneBox(grid.one_box(THRESHOLDS), centre.one_box(THRESHOLDS + 0.01), float(excess.mean()))
 
 
-def _one_box(grid: Flags, centre: Flags, excess: Outcomes) -> OneBox:
-    """Of (objects, 1, thresholds) flags."""
-    parts = []
-    for flags, values in ((grid, THRESHOLDS), (centre, THRESHOLDS + 0.01)):
-        parts.append(
-            OneBoxAccuracy(
-                share=float(_held_out(flags, _thresholds(flags)).mean()),
-                threshold=round(float(values[_best(flags)]), 2),
-                oracle=float(flags.mean(axis=0).max()),
-                halves=_halves(flags, values),
-            )
+@dataclass(frozen=True)
+class _Cut:
+    """Where objects are cut, and how well that does.
+
+    Attributes:
+        halves: objects of each half.
+        shares: (IoUs, thresholds), share of all objects that are boxed.
+        best: place of the threshold of the most successes over all IoUs, the lowest among equal ones.
+        others: the same for each half: the other's best.
+        held_out: (objects, IoUs), each half at its threshold.
+    """
+
+    halves: tuple[int, int]
+    shares: npt.NDArray[np.float64]
+    best: int
+    others: tuple[int, int]
+    held_out: Flags
+
+    @classmethod
+    def of(cls, flags: Packed) -> _Cut:
+        """Of the (objects, IoUs, bytes) flags of at least one object."""
+        first, second = _counts(flags[0::2]), _counts(flags[1::2])
+        both = first + second
+        others = _best(second if len(flags) > 1 else both), _best(first)
+        held_out = np.empty(flags.shape[:2], dtype=np.bool_)
+        for half, place in enumerate(others):
+            held_out[half::2] = (flags[half::2, :, place // 8] >> (7 - place % 8)) & 1
+        return cls((len(flags[0::2]), len(flags[1::2])), both / len(flags), _best(both), others, held_out)
+
+    def outcomes(self) -> Outcomes:
+        """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
+        shares: Outcomes = self.held_out.mean(axis=1)
+        return shares
+
+    def by_iou(self, values: npt.NDArray[np.float64]) -> BoxAccuracy:
+        """Accuracies at each IoU."""
+        return BoxAccuracy(
+            shares=_by_iou(self.held_out.mean(axis=0)),
+            threshold=round(float(values[self.best]), 2),
+            oracle=_by_iou(self.shares.max(axis=1)),
+            halves=self._halves(values),
         )
-    return OneBox(parts[0], parts[1], float(excess.mean()))
+
+    def one_box(self, values: npt.NDArray[np.float64]) -> OneBoxAccuracy:
+        """Accuracies at one IoU."""
+        return OneBoxAccuracy(
+            share=float(self.held_out.mean()),
+            threshold=round(float(values[self.best]), 2),
+            oracle=float(self.shares.max()),
+            halves=self._halves(values),
+        )
+
+    def _halves(self, values: npt.NDArray[np.float64]) -> Halves:
+        first, second = self.others
+        return Halves(self.halves, (round(float(values[first]), 2), round(float(values[second]), 2)))
 
 
-def _chosen(flags: Flags, values: npt.NDArray[np.float64]) -> BoxAccuracy:
-    """Accuracies of (objects, IoUs, thresholds) flags."""
-    return BoxAccuracy(
-        shares=_by_iou(_held_out(flags, _thresholds(flags)).mean(axis=0)),
-        threshold=round(float(values[_best(flags)]), 2),
-        oracle=_by_iou(flags.mean(axis=0).max(axis=1)),
-        halves=_halves(flags, values),
-    )
+def _counts(flags: Packed) -> npt.NDArray[np.int64]:
+    """(IoUs, thresholds), of how many objects it is set; of some thousands at a time, since a flag has a byte here."""
+    total = np.zeros((flags.shape[1], len(THRESHOLDS)), dtype=np.int64)
+    for start in range(0, len(flags), _PART):
+        part = np.unpackbits(flags[start : start + _PART], axis=-1, count=len(THRESHOLDS))
+        total += part.sum(axis=0, dtype=np.int64)
+    return total
 
 
-def _halves(flags: Flags, values: npt.NDArray[np.float64]) -> Halves:
-    first, second = _thresholds(flags)
-    return Halves(
-        objects=(len(flags[0::2]), len(flags[1::2])),
-        thresholds=(round(float(values[first]), 2), round(float(values[second]), 2)),
-    )
-
-
-def _best(flags: Flags) -> int:
-    """The threshold of the most successes over all IoUs, the lowest among equal ones."""
-    return int(np.count_nonzero(flags, axis=(0, 1)).argmax())
-
-
-def _thresholds(flags: Flags) -> tuple[int, int]:
-    """At which threshold each half is measured: the other's best."""
-    return _best(flags[1::2] if len(flags) > 1 else flags), _best(flags[0::2])
-
-
-def _held_out(flags: Flags, thresholds: tuple[int, int]) -> Flags:
-    """(objects, IoUs): each half at its threshold."""
-    measured = np.empty(flags.shape[:2], dtype=np.bool_)
-    for half, index in enumerate(thresholds):
-        measured[half::2] = flags[half::2, :, index]
-    return measured
+def _best(counts: npt.NDArray[np.int64]) -> int:
+    return int(counts.sum(axis=0).argmax())
 
 
 def _by_iou(shares: npt.NDArray[np.float64]) -> IouShares:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from onnx_gapmil.metrics.causes import CAUSES
 from onnx_gapmil.metrics.figures import (
@@ -14,115 +16,115 @@ from onnx_gapmil.metrics.figures import (
     RecoveryFigures,
     WrongRecoveryFigures,
 )
-from onnx_gapmil.metrics.foreground import Recovery
-from onnx_gapmil.metrics.image import ImageMeasures
 from onnx_gapmil.metrics.means import Means, plain_mean
 
-Images = Sequence[ImageMeasures]
+if TYPE_CHECKING:
+    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.metrics.columns import ImageNumbers
 
 
-def pointing_figures(images: Images, means: Means) -> tuple[float | None, float | None, float | None]:
+def pointing_figures(images: ImageNumbers, means: Means) -> tuple[float | None, float | None, float | None]:
     """The pointing game, what the photo's centre would win of it, and the difference."""
-    known = [image.pointing for image in images if image.pointing is not None]
-    hits = _games((each.hits, each.games) for each in known)
-    centre = _games((each.centre, each.games) for each in known)
+    games = images["pointing.games"]
+    played = games > 0
+    hits = _games(images["pointing.hits"][played], games[played])
+    centre = _games(images["pointing.centre"][played], games[played])
     return (
         means.of("pointing_game", hits),
         means.of("pointing_game_centre", centre),
-        means.difference("pointing_game_excess", [float(own) - other for own, other in zip(hits, centre, strict=True)]),
+        means.difference("pointing_game_excess", hits.astype(np.float64) - centre),
     )
 
 
-def _games(won: Iterable[tuple[int, int]]) -> list[bool]:
+def _games(won: Numbers, games: Numbers) -> Numbers:
     """Each game by itself, as the source counts; an image with objects of several kinds has several."""
-    return [place < hits for hits, games in won for place in range(games)]
+    first = np.cumsum(games, dtype=np.int64) - games
+    place = np.arange(int(games.sum())) - np.repeat(first, games)
+    return (place < np.repeat(won, games)).astype(np.int8)
 
 
-def foreground_figures(images: Images, means: Means) -> ForegroundFigures | None:
+def foreground_figures(images: ImageNumbers, means: Means) -> ForegroundFigures | None:
     """Foreground recovery of right and wrong images, with the control of errors; None without a known object."""
-    right = _recovery([image.foreground for image in images if image.right], "right", means)
-    errors = [(image.foreground, image.control) for image in images if not image.right]
-    wrong = _beside_control(_recovery([each for each, _ in errors], "wrong", means), errors, means)
+    known, answered = images["foreground.any_top1"] >= 0, images["right"] == 1
+    right = _recovery(images, known & answered, "right", means)
+    errors = known & ~answered
+    wrong = _beside_control(_recovery(images, errors, "wrong", means), images, errors, means)
     return ForegroundFigures(right, wrong) if right.images or wrong.images else None
 
 
 def _beside_control(
-    found: RecoveryFigures, errors: Sequence[tuple[Recovery | None, float | None]], means: Means
+    found: RecoveryFigures, images: ImageNumbers, errors: Numbers, means: Means
 ) -> WrongRecoveryFigures:
     """The recovery of errors, and what classes that cannot know win in the same cells of the same images."""
-    pairs = [
-        (float(foreground.any_top1), control)
-        for foreground, control in errors
-        if foreground is not None and control is not None
-    ]
+    paired = errors & ~np.isnan(images["control"])
+    control = images["control"][paired]
     return WrongRecoveryFigures(
         **vars(found),
-        control_any_top1=means.of("foreground.wrong.control_any_top1", [control for _, control in pairs]),
-        excess=means.difference("foreground.wrong.excess", [won - control for won, control in pairs]),
+        control_any_top1=means.of("foreground.wrong.control_any_top1", control),
+        excess=means.difference("foreground.wrong.excess", images["foreground.any_top1"][paired] - control),
     )
 
 
-def _recovery(images: Sequence[Recovery | None], kind: str, means: Means) -> RecoveryFigures:
+def _recovery(images: ImageNumbers, chosen: Numbers, kind: str, means: Means) -> RecoveryFigures:
     """Means over images. An image without a background cell has none with the true class on top: it counts as 0."""
-    found = [each for each in images if each is not None]
-    name = f"foreground.{kind}."
+
+    def mean(field: str) -> float | None:
+        return means.of(f"foreground.{kind}.{field}", images[f"foreground.{field}"][chosen])
+
+    background = images["foreground.background_share"][chosen]
+    with_background = ~np.isnan(background)
     return RecoveryFigures(
-        images=len(found),
-        any_top1=means.of(name + "any_top1", [each.any_top1 for each in found]),
-        any_top5=means.of(name + "any_top5", [each.any_top5 for each in found]),
-        most_top1=means.of(name + "most_top1", [each.most_top1 for each in found]),
-        most_top5=means.of(name + "most_top5", [each.most_top5 for each in found]),
-        cell_share=means.of(name + "cell_share", [each.cell_share for each in found]),
-        background_share=means.of(name + "background_share", [each.background_share or 0.0 for each in found]),
-        with_background=sum(each.background_share is not None for each in found),
+        images=int(np.count_nonzero(chosen)),
+        any_top1=mean("any_top1"),
+        any_top5=mean("any_top5"),
+        most_top1=mean("most_top1"),
+        most_top5=mean("most_top5"),
+        cell_share=mean("cell_share"),
+        background_share=means.of(f"foreground.{kind}.background_share", np.where(with_background, background, 0.0)),
+        with_background=int(np.count_nonzero(with_background)),
     )
 
 
-def error_figures(images: Images, means: Means) -> tuple[Recoverable, ErrorCauses]:
+def error_figures(images: ImageNumbers, means: Means) -> tuple[Recoverable, ErrorCauses]:
     """Errors that a cell on the object knows better, and all by their cause."""
-    wrong = [(image.cause, image.margin, bool(image.recoverable)) for image in images if image.cause is not None]
-    causes = [cause for cause, _, _ in wrong]
-    margins = [margin for _, margin, _ in wrong if margin is not None]
+    wrong = images["cause"] >= 0
+    causes = images["cause"][wrong]
     for cause in CAUSES:  # counts, and not shares: an interval of the share says nothing of them
         means.count(f"error_causes.{cause}", len(causes))
-    for place in ("foreground", "background"):
-        known = [value for value in (getattr(each, place) for each in margins) if value is not None]
-        means.count(f"recoverable.margin.{place}", len(known))
-    recoverable = [recoverable for _, _, recoverable in wrong]
+    margins = {place: images[f"margin.{place}"][wrong] for place in ("foreground", "background")}
+    for place, values in margins.items():
+        means.count(f"recoverable.margin.{place}", int(np.count_nonzero(~np.isnan(values))))
+    recoverable = images["recoverable"][wrong] == 1
     return (
         Recoverable(
-            images=sum(recoverable),
-            of=len(wrong),
-            share=means.of("recoverable.share", recoverable),
-            margin=MeanMargin(
-                plain_mean([each.foreground for each in margins]), plain_mean([each.background for each in margins])
-            ),
+            images=int(np.count_nonzero(recoverable)),
+            of=len(causes),
+            share=means.of("recoverable.share", recoverable.astype(np.int8)),
+            margin=MeanMargin(plain_mean(margins["foreground"]), plain_mean(margins["background"])),
         ),
-        ErrorCauses(**{cause: causes.count(cause) for cause in CAUSES}),
+        ErrorCauses(**{cause: int(np.count_nonzero(causes == place)) for place, cause in enumerate(CAUSES)}),
     )
 
 
-def background_figures(images: Images, means: Means) -> BackgroundFigures | None:
+def background_figures(images: ImageNumbers, means: Means) -> BackgroundFigures | None:
     """Where the evidence for the answer lies, beside its baselines; None without a known object."""
-    known = [(image.right, image.background) for image in images if image.background is not None]
-    if not known:
+    known = images["background.only_background"] >= 0
+    if not known.any():
         return None
-    shares = [each.share for _, each in known]
-    of_right = [each.share for right, each in known if right and each.share is not None]
-    wrong = [each for right, each in known if not right]
+    share, centred = images["background.share"], images["background.centred"]
+    spoken = ~np.isnan(share)
+    right, wrong = images["right"] == 1, known & (images["right"] != 1)
+    of_right, both = share[right & spoken], spoken & ~np.isnan(centred)
     means.count("background.right_mostly_background", len(of_right))
-    means.count("background.only_background_errors", len(wrong))
+    means.count("background.only_background_errors", int(np.count_nonzero(wrong)))
     return BackgroundFigures(
-        images=sum(share is not None for share in shares),
-        share=means.of("background_reliance", shares),
+        images=int(np.count_nonzero(spoken)),
+        share=means.of("background_reliance", share),
         right=means.of("background.right", of_right),
-        wrong=means.of("background.wrong", [each.share for each in wrong]),
-        centred_box=means.of("background.centred_box", [each.centred for _, each in known]),
-        random_box=means.of("background.random_box", [each.random for _, each in known]),
-        over_centred_box=means.difference(
-            "background.over_centred_box",
-            [each.share - each.centred for _, each in known if each.share is not None and each.centred is not None],
-        ),
-        right_mostly_background=sum(share > 0.5 for share in of_right),
-        only_background_errors=sum(each.only_background for each in wrong),
+        wrong=means.of("background.wrong", share[wrong]),
+        centred_box=means.of("background.centred_box", centred),
+        random_box=means.of("background.random_box", images["background.random"]),
+        over_centred_box=means.difference("background.over_centred_box", share[both] - centred[both]),
+        right_mostly_background=int(np.count_nonzero(of_right > 0.5)),
+        only_background_errors=int(np.count_nonzero(images["background.only_background"][wrong] == 1)),
     )

@@ -51,10 +51,13 @@ def pixel_scores(score_map: npt.NDArray[np.float32], mask: npt.NDArray[np.int8])
 
 def pixel_average_precision(scores: Sequence[PixelScores]) -> float | None:
     """PxAP of a data set; None if no image has a pixel of an object."""
-    inside, outside = (
-        np.array(counts, dtype=np.int64).reshape(-1, BINS).sum(axis=0)[::-1]
-        for counts in ([each.object for each in scores], [each.other for each in scores])
-    )
+    counts = [[each.object for each in scores], [each.other for each in scores]]
+    return average_precision_of_pixels(np.array(counts, dtype=np.int64).reshape(2, -1, BINS).sum(axis=1))
+
+
+def average_precision_of_pixels(counts: npt.NDArray[np.int64]) -> float | None:
+    """PxAP of (2, `BINS`) counts of all images: of pixels of objects, and of others; None without the first."""
+    inside, outside = counts[:, ::-1]
     if not inside.any():
         return None
     true, chosen = inside.cumsum(), (inside + outside).cumsum()

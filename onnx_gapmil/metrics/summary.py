@@ -11,15 +11,15 @@ as in ``foreground.wrong.any_top1``.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.files.serial import to_json
-from onnx_gapmil.metrics.accuracy import accuracy, macro_accuracy
+from onnx_gapmil.metrics.accuracy import macro_share, share_of_right
 from onnx_gapmil.metrics.calibration import calibration
+from onnx_gapmil.metrics.columns import MeasuredImages
 from onnx_gapmil.metrics.figures import (
     CalibrationFigures,
     ClassRow,
@@ -29,12 +29,16 @@ from onnx_gapmil.metrics.figures import (
     SeveralFigures,
 )
 from onnx_gapmil.metrics.image import ImageMeasures
-from onnx_gapmil.metrics.localization import BoxOutcomes, Localization, box_accuracy
+from onnx_gapmil.metrics.localization import BoxOutcomes, Localization, accuracy_of
 from onnx_gapmil.metrics.means import Means, plain_mean
 from onnx_gapmil.metrics.placed import background_figures, error_figures, foreground_figures, pointing_figures
-from onnx_gapmil.metrics.pxap import pixel_average_precision
+from onnx_gapmil.metrics.pxap import average_precision_of_pixels
 
-Images = Sequence[ImageMeasures]
+if TYPE_CHECKING:
+    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.metrics.columns import ImageNumbers
+
+Images = Sequence[ImageMeasures] | MeasuredImages
 MOST_CONFUSED = 5
 
 
@@ -47,17 +51,17 @@ def summarise(images: Images) -> Figures:
     Raises:
         ValueError: there are no images.
     """
-    means = Means()
-    top1, top5, macro = _accuracy(images, means)
-    foreground = foreground_figures(images, means)
-    recoverable, causes = error_figures(images, means) if foreground is not None else (None, None)
-    background = background_figures(images, means)
-    edges = _edges(images, means)
-    pointing = pointing_figures(images, means)
-    boxes, outcomes = measured_boxes(images)
+    measured, means = MeasuredImages.of(images), Means()
+    numbers = measured.images
+    top1, top5, macro = _accuracy(numbers, means)
+    foreground = foreground_figures(numbers, means)
+    recoverable, causes = error_figures(numbers, means) if foreground is not None else (None, None)
+    background = background_figures(numbers, means)
+    edges = _edges(numbers, means)
+    pointing = pointing_figures(numbers, means)
+    boxes, outcomes = measured_boxes(measured)
     _count_boxes(boxes, means)
-    masked = [image.pxap for image in images if image.pxap is not None]
-    means.count("pxap", len(masked))
+    means.count("pxap", measured.masked)
     return Figures(
         top1=top1,
         top5=top5,
@@ -73,9 +77,9 @@ def summarise(images: Images) -> Figures:
         pointing_game_excess=pointing[2],
         **_localization(outcomes, means),
         localization=boxes,
-        pxap=pixel_average_precision(masked),
-        calibration=_calibration(images, means),
-        several_objects=_several(images),
+        pxap=average_precision_of_pixels(measured.pixels),
+        calibration=_calibration(numbers, means),
+        several_objects=SeveralFigures(**measured.several) if measured.several["images"] else None,
         intervals=means.intervals,
         counts=means.counts,
     )
@@ -83,8 +87,8 @@ def summarise(images: Images) -> Figures:
 
 def measured_boxes(images: Images) -> tuple[Localization, BoxOutcomes] | tuple[None, None]:
     """How well the objects are boxed, and how each is; None where none was measured."""
-    hits = [each for image in images for each in image.localization or ()]
-    return box_accuracy(hits) if hits else (None, None)
+    boxes = MeasuredImages.of(images).boxes
+    return accuracy_of(boxes) if boxes is not None else (None, None)
 
 
 def _localization(boxes: BoxOutcomes | None, means: Means) -> dict[str, float | None]:
@@ -97,9 +101,9 @@ def _localization(boxes: BoxOutcomes | None, means: Means) -> dict[str, float | 
         ("maxboxacc_v1", boxes.v1, boxes.v1_centre, "localization.one_box", "centre_box.share"),
         ("top1_localization", boxes.top1, boxes.top1_centre, "localization.top1", "centre_box.share"),
     ):
-        found[name] = means.of(name, own.tolist())
-        means.of(f"{place}.{baseline}", centre.tolist())
-        means.difference(f"{place}.excess", (own - centre).tolist())
+        found[name] = means.of(name, own)
+        means.of(f"{place}.{baseline}", centre)
+        means.difference(f"{place}.excess", own - centre)
     return found
 
 
@@ -118,97 +122,73 @@ def _numbers(content: Mapping[str, object], place: str) -> Iterator[str]:
             yield f"{place}.{key}"
 
 
-def _accuracy(images: Images, means: Means) -> tuple[float, float, MacroAccuracy]:
+def _accuracy(images: ImageNumbers, means: Means) -> tuple[float, float, MacroAccuracy]:
     """Top-1, top-5, and their means over classes."""
-    labels, ranks = [image.labels for image in images], [image.ranks for image in images]
-    top1, top5 = accuracy(ranks, 1), accuracy(ranks, 5)
-    classes = [label for each in labels for label in each]
-    for k in (1, 5):
-        means.of(f"top{k}", [min(each) < k for each in ranks])
-        means.macro(f"macro.top{k}", classes, [place < k for each in ranks for place in each])
-    return top1, top5, MacroAccuracy(macro_accuracy(labels, ranks, 1), macro_accuracy(labels, ranks, 5))
+    best = images.rank
+    top1, top5 = share_of_right(best < 1), share_of_right(best < 5)
+    macro = {k: images.ranks < k for k in (1, 5)}
+    for k, right in macro.items():
+        means.of(f"top{k}", (best < k).astype(np.int8))
+        means.macro(f"macro.top{k}", images.labels, right)
+    return top1, top5, MacroAccuracy(*(macro_share(images.labels, right) for right in macro.values()))
 
 
-def _edges(images: Images, means: Means) -> EdgeFigures | None:
-    known = [image.edges for image in images if image.edges is not None]
+def _edges(images: ImageNumbers, means: Means) -> EdgeFigures | None:
+    known = int(np.count_nonzero(images["edges.best_cell"] >= 0))
     if not known:
         return None
-    return EdgeFigures(
-        images=len(known),
-        ring_cells=means.of("edges.ring_cells", [each.ring_cells for each in known]),
-        evidence=means.of("edges.evidence", [each.evidence for each in known]),
-        winners=means.of("edges.winners", [each.winners for each in known]),
-        energy=means.of("edges.energy", [each.energy for each in known]),
-        best_cell=means.of("edges.best_cell", [each.best_cell for each in known]),
-        padding=means.of("edges.padding", [each.padding for each in known]),
-    )
+    names = ("ring_cells", "evidence", "winners", "energy", "best_cell", "padding")
+    return EdgeFigures(known, *(means.of(f"edges.{name}", images[f"edges.{name}"]) for name in names))
 
 
-def _calibration(images: Images, means: Means) -> CalibrationFigures:
-    confidences = [image.confidence for image in images]
-    found = calibration(confidences, [image.right for image in images])
+def _calibration(images: ImageNumbers, means: Means) -> CalibrationFigures:
+    confidences = images["confidence"]
+    found = calibration(confidences, images["right"])
     for name in ("ece", "confidence"):
         means.count(f"calibration.{name}", len(images))
     for name in ("brier", "nll"):  # of images with one label
-        means.count(f"calibration.{name}", sum(getattr(image, name) is not None for image in images))
+        means.count(f"calibration.{name}", int(np.count_nonzero(~np.isnan(images[name]))))
     return CalibrationFigures(
         ece=found.ece,
         bins=found.bins,
         confidence=float(np.mean(confidences)),
-        brier=plain_mean([image.brier for image in images]),
-        nll=plain_mean([image.nll for image in images]),
-    )
-
-
-def _several(images: Images) -> SeveralFigures | None:
-    known = [image.several for image in images if image.several is not None]
-    if not known:
-        return None
-    return SeveralFigures(
-        images=len(known),
-        objects=sum(each.objects for each in known),
-        grid=sum(each.grid for each in known),
-        top1=sum(each.top1 for each in known),
-        top5=sum(each.top5 for each in known),
-        top_m=sum(each.top_m for each in known),
+        brier=plain_mean(images["brier"]),
+        nll=plain_mean(images["nll"]),
     )
 
 
 def class_rows(images: Images) -> tuple[ClassRow, ...]:
     """One row for each class that labels an image, by index."""
-    groups: dict[int, _OfClass] = {}
-    for image in images:
-        for label, rank in zip(image.labels, image.ranks, strict=True):
-            groups.setdefault(label, _OfClass()).add(image, rank)
-    return tuple(groups[index].row(index) for index in sorted(groups))
+    numbers = MeasuredImages.of(images).images
+    order = np.argsort(numbers.labels, kind="stable")
+    classes, starts = np.unique(numbers.labels[order], return_index=True)
+    ends = [*starts[1:].tolist(), len(order)]
+    owner = numbers.by_label(np.arange(len(numbers)))
+    return tuple(
+        _class_row(int(index), numbers, order[start:end], owner)
+        for index, start, end in zip(classes.tolist(), starts.tolist(), ends, strict=True)
+    )
 
 
-@dataclass
-class _OfClass:
-    """What a class's row is made of: its rank in each image, and of those with a known object what its cells say."""
+def _class_row(index: int, images: ImageNumbers, places: Numbers, owner: Numbers) -> ClassRow:
+    """The row of a class.
 
-    ranks: list[int] = field(default_factory=list)
-    any_top1: list[bool] = field(default_factory=list)
-    cell_shares: list[float] = field(default_factory=list)
-    errors: Counter[int] = field(default_factory=Counter)
-
-    def add(self, image: ImageMeasures, rank: int) -> None:
-        """One image that the class labels."""
-        self.ranks.append(rank)
-        if image.foreground is not None:
-            self.any_top1.append(image.foreground.any_top1)
-            self.cell_shares.append(image.foreground.cell_share)
-        if not image.right:
-            self.errors[image.prediction] += 1
-
-    def row(self, index: int) -> ClassRow:
-        """Its row."""
-        return ClassRow(
-            index=index,
-            images=len(self.ranks),
-            top1=plain_mean([rank < 1 for rank in self.ranks]),
-            top5=plain_mean([rank < 5 for rank in self.ranks]),
-            any_top1=plain_mean(self.any_top1),
-            cell_share=plain_mean(self.cell_shares),
-            most_confused=tuple(sorted(self.errors.items(), key=lambda item: (-item[1], item[0]))[:MOST_CONFUSED]),
-        )
+    Args:
+        index: of the class.
+        images: all.
+        places: of the class among the labels of all images.
+        owner: (labels,), the image of each.
+    """
+    ranks, own = images.ranks[places], owner[places]
+    wrong = own[images["right"][own] != 1]
+    answers, times = np.unique(images["prediction"][wrong], return_counts=True)
+    errors = sorted(zip(answers.tolist(), times.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
+    return ClassRow(
+        index=index,
+        images=len(ranks),
+        top1=plain_mean((ranks < 1).astype(np.int8)),
+        top5=plain_mean((ranks < 5).astype(np.int8)),
+        any_top1=plain_mean(images["foreground.any_top1"][own]),
+        cell_share=plain_mean(images["foreground.cell_share"][own]),
+        most_confused=tuple(errors[:MOST_CONFUSED]),
+    )

@@ -21,10 +21,17 @@ is in ``docs/measures/suspect-labels.md``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from onnx_gapmil.metrics.image import ImageMeasures
+from onnx_gapmil.metrics.columns import numbers_of
+
+if TYPE_CHECKING:
+    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.metrics.columns import ImageNumbers
+    from onnx_gapmil.metrics.image import ImageMeasures
 
 #: Images of a class below which its own threshold says nothing.
 FEW = 5
@@ -33,7 +40,7 @@ FEW = 5
 _SLACK = 1e-9
 
 
-def suspect_images(images: Sequence[ImageMeasures]) -> tuple[int, ...] | None:
+def suspect_images(images: Sequence[ImageMeasures] | ImageNumbers) -> tuple[int, ...] | None:
     """The places of the suspects, those whose answer is furthest above their label in probability first.
 
     Args:
@@ -42,29 +49,33 @@ def suspect_images(images: Sequence[ImageMeasures]) -> tuple[int, ...] | None:
     Returns:
         None if it was not measured what labels are worth to the model.
     """
-    if any(image.label_probability is None or image.label_cells is None for image in images):
+    numbers = numbers_of(images)
+    own, cells = numbers["label_probability"], numbers["label_cells"]
+    if np.isnan(own).any() or (cells < 0).any():
         return None
-    thresholds, common = _thresholds(images)
-    found = [
-        (image.confidence - (image.label_probability or 0.0), place)
-        for place, image in enumerate(images)
-        if not image.right
-        and image.prediction not in image.labels
-        and not _known_by_a_cell(image)
-        and image.confidence >= thresholds.get(image.prediction, common) - _SLACK
-    ]
-    return tuple(place for _, place in sorted(found, key=lambda entry: (-entry[0], entry[1])))
+    answers, confidence = numbers["prediction"], numbers["confidence"]
+    on_object = numbers["foreground.any_top1"]
+    known_by_a_cell = np.where(on_object >= 0, on_object == 1, cells > 0)
+    named = np.zeros(len(numbers), dtype=np.bool_)
+    named[numbers.by_label(np.arange(len(numbers)))[numbers.labels == numbers.by_label(answers)]] = True
+    sure = confidence >= _thresholds(numbers, answers) - _SLACK
+    found = np.flatnonzero((numbers["right"] != 1) & ~named & ~known_by_a_cell & sure)
+    order = np.argsort(-(confidence[found] - own[found]), kind="stable")
+    return tuple(found[order].tolist())
 
 
-def _known_by_a_cell(image: ImageMeasures) -> bool:
-    return image.foreground.any_top1 if image.foreground is not None else bool(image.label_cells)
-
-
-def _thresholds(images: Sequence[ImageMeasures]) -> tuple[dict[int, float], float]:
-    """Of each class that labels enough images, and of all others."""
-    by_class: dict[int, list[float]] = {}
-    for image in images:
-        for label in image.labels:
-            by_class.setdefault(label, []).append(image.label_probability or 0.0)
-    own = {label: float(np.mean(values)) for label, values in by_class.items() if len(values) >= FEW}
-    return own, float(np.mean([image.label_probability for image in images]))
+def _thresholds(images: ImageNumbers, answers: Numbers) -> npt.NDArray[np.float64]:
+    """(images,), that of the class which each is answered as: its own where it labels enough images."""
+    probability = images["label_probability"]
+    order = np.argsort(images.labels, kind="stable")
+    of_label = images.by_label(probability)[order]
+    classes, starts, counts = np.unique(images.labels[order], return_index=True, return_counts=True)
+    found = np.full(len(answers), float(np.mean(probability)) if len(probability) else 0.0)
+    means = np.full(len(classes), np.nan)
+    for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
+        if count >= FEW:
+            means[place] = np.mean(of_label[start : start + count])
+    at = np.minimum(np.searchsorted(classes, answers), len(classes) - 1)
+    own = (classes[at] == answers) & ~np.isnan(means[at])
+    found[own] = means[at][own]
+    return found

@@ -58,6 +58,11 @@ def likely_swaps(labels: Sequence[Sequence[int]], answers: Sequence[int], *, cla
     for own, answer in zip(labels, answers, strict=True):
         if len(own) == 1:
             table.setdefault(own[0], Counter())[answer] += 1
+    return swaps_of(table, classes=classes)
+
+
+def swaps_of(table: Mapping[int, Counter[int]], *, classes: int) -> tuple[LikelySwap, ...]:
+    """As `likely_swaps`, of images counted by their only label and by their answer."""
     following = {label: found for label, seen in table.items() if (found := _other(label, seen)) is not None}
     swaps = [_tested(cycle, table, following) for cycle in _cycles(following)]
     if classes == 2 and len(table) == 1 and following:
