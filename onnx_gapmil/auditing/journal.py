@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -29,7 +30,7 @@ from onnx_gapmil.files.writing import open_to_append, whole_file, write_whole
 from onnx_gapmil.images.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import IO, Self
 
@@ -147,14 +148,15 @@ class FoundRun(Generic[S, R]):
             are asked for.
         images: of each of these, the names of its images.
         files: of each of these, what its images (and then their masks) were; empty where that was not kept.
-        samples: what was to be measured, as `Journal.start` was told it.
+        samples: what was to be measured, as `Journal.start` was told it; read from the journal each time, and a
+            ValueError where it cannot be.
     """
 
     settings: S
     batches: PackedBatches[R]
-    images: tuple[tuple[str, ...], ...] = ()
-    files: tuple[tuple[FileIdentity, ...], ...] = ()
-    samples: tuple[tuple[str, ...], ...] = ()
+    images: Sequence[tuple[str, ...]] = ()
+    files: Sequence[tuple[FileIdentity, ...]] = ()
+    samples: Iterable[tuple[str, ...]] = ()
 
 
 class BatchJournal(Generic[S, R]):
@@ -171,7 +173,8 @@ class BatchJournal(Generic[S, R]):
         self.folder = folder
         self._kind, self._read, self._what = settings, read, what
         self._stream: IO[bytes] | None = None
-        self._starts: list[int] | None = None
+        self._starts: array[int] | None = None
+        self._whole = False
 
     def find(self) -> FoundRun[S, R] | None:
         """Read what an earlier run left; None if there is nothing.
@@ -184,14 +187,14 @@ class BatchJournal(Generic[S, R]):
         try:
             settings = from_json(self._kind, json.loads((self.folder / _SETTINGS).read_text("utf-8")))
             batches, images, files = self._whole_batches()
-            return FoundRun(settings, batches, tuple(images), tuple(files), self._samples())
+            return FoundRun(settings, batches, images, files, SampleLines(self.folder / _SAMPLES))
         except (ValueError, InputError, RecursionError) as error:
             raise InputError(
                 f"{self.folder} is not the journal of {self._what} ({error}). Choose another folder, or begin anew "
                 "with --restart."
             ) from error
 
-    def start(self, settings: S, samples: Sequence[Sequence[str]] = ()) -> None:
+    def start(self, settings: S, samples: Iterable[Sequence[str]] | None = None) -> None:
         """Begin a new journal; an older one is lost.
 
         Args:
@@ -203,9 +206,10 @@ class BatchJournal(Generic[S, R]):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder} cannot be made: {error.strerror or error}.") from error
-        if samples:
-            lines = (json.dumps(list(entry), separators=(",", ":")).encode() + b"\n" for entry in samples)
-            write_whole(self.folder / _SAMPLES, b"".join(lines))
+        if samples is not None:
+            with whole_file(self.folder / _SAMPLES) as stream:
+                for entry in samples:
+                    stream.write(json.dumps(list(entry), separators=(",", ":")).encode() + b"\n")
         text = json_text(to_json(settings), indent=2) + "\n"
         write_whole(self.folder / _SETTINGS, text.encode())
 
@@ -213,9 +217,9 @@ class BatchJournal(Generic[S, R]):
         """Keep some of the batches that `find` gave, by their places, and nothing else."""
         if self._starts is None:
             self._whole_batches()
-        starts, path = self._starts or [], self.folder / _BATCHES
-        kept = [starts[place] for place in batches if place < len(starts)]
-        if not path.is_file():
+        starts, path = self._starts or array("Q"), self.folder / _BATCHES
+        kept = array("Q", (starts[place] for place in batches if place < len(starts)))
+        if not path.is_file() or (self._whole and kept == starts):  # nothing of it is to go
             return
         with path.open("rb") as old, whole_file(path) as new:
             for start in kept:
@@ -270,14 +274,13 @@ class BatchJournal(Generic[S, R]):
     ) -> None:
         self.close()
 
-    def _whole_batches(self) -> tuple[PackedBatches[R], list[tuple[str, ...]], list[tuple[FileIdentity, ...]]]:
+    def _whole_batches(self) -> tuple[PackedBatches[R], PackedBatches[str], PackedBatches[FileIdentity]]:
         """The batches whose lines can be read; others are measured again."""
         path = self.folder / _BATCHES
         batches: PackedBatches[R] = PackedBatches(self._records)
-        images: list[tuple[str, ...]] = []
-        files: list[tuple[FileIdentity, ...]] = []
-        starts: list[int] = []
-        start = 0
+        images, files = PackedBatches[str](), PackedBatches[FileIdentity]()
+        starts = array("Q")
+        start = lines = 0
         with path.open("rb") if path.is_file() else io.BytesIO() as stream:
             for line in stream:  # one at a time: of a million images they are gigabytes
                 with contextlib.suppress(ValueError, TypeError, RecursionError):
@@ -289,7 +292,8 @@ class BatchJournal(Generic[S, R]):
                     files.append(identities)
                     starts.append(start)
                 start += len(line)
-        self._starts = starts
+                lines += 1
+        self._starts, self._whole = starts, lines == len(starts)
         return batches, images, files
 
     def _add_batch(self, line: bytes, batches: PackedBatches[R]) -> tuple[tuple[str, ...], tuple[FileIdentity, ...]]:
@@ -329,14 +333,29 @@ class BatchJournal(Generic[S, R]):
             raise ValueError(f"a line of {_BATCHES} is no list")
         return tuple(self._read(entry) for entry in entries), tuple(_identity(file) for file in files)
 
-    def _samples(self) -> tuple[tuple[str, ...], ...]:
-        """What was to be measured; nothing where that cannot be read, so that all of it counts as changed."""
-        path = self.folder / _SAMPLES
+
+@dataclass(frozen=True)
+class SampleLines:
+    """What was to be measured, a line of the journal each, read whenever it is asked for.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        """The entries, as `BatchJournal.start` was told them.
+
+        Raises:
+            ValueError: they cannot be read.
+        """
         try:
-            found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-            return tuple(tuple(str(text) for text in entry) for entry in found)
-        except (OSError, ValueError, TypeError, RecursionError):
-            return ()
+            with self.path.open("rb") if self.path.is_file() else io.BytesIO() as stream:
+                for line in stream:
+                    yield tuple(str(text) for text in json.loads(line))
+        except (OSError, TypeError, RecursionError) as error:
+            raise ValueError(str(error)) from error
 
 
 def _identity(values: Any) -> FileIdentity:

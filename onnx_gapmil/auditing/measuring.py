@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from array import array
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.columns import RunColumns
@@ -14,7 +17,7 @@ from onnx_gapmil.auditing.records import Failure, measured
 from onnx_gapmil.auditing.resuming import earlier_batches, measured_files
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.identity import identify
-from onnx_gapmil.files.packed import PlacedBatches
+from onnx_gapmil.files.packed import Chosen, PlacedBatches
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import iterate_batches, ordered_map
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Found, Journal
     from onnx_gapmil.auditing.preparation import PreparedData, Request
     from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.auditing.resuming import Earlier
     from onnx_gapmil.data import Sample
     from onnx_gapmil.files.identity import FileIdentity
     from onnx_gapmil.prediction.classifier import Classifier
@@ -132,11 +136,10 @@ def measure(
     known = batches.records()
     failed, done = failures(known), len(known)
     own = earlier.places
-    total = sum(len(earlier.of(place)) for place in own)
+    total = len(prepared.samples) if shard is None else sum(len(earlier.of(place)) for place in own)
     announce(prepared, done, total)
-    places = [place for place in own if place not in batches]
-    parts = [earlier.of(place) for place in places]
-    running = _measured(request, classifier, prepared, parts, earlier.size)
+    places = array("Q", (place for place in own if place not in batches))
+    running = _measured(request, classifier, earlier, places)
     try:
         for place, (new, files) in zip(places, running, strict=True):
             journal.add(new, files)
@@ -157,13 +160,16 @@ def failures(records: Sequence[Record]) -> int:
 
 
 def _measured(
-    request: Request, classifier: Classifier, prepared: PreparedData, parts: list[tuple[Sample, ...]], size: int
+    request: Request, classifier: Classifier, earlier: Earlier, places: Sequence[int]
 ) -> Generator[tuple[list[Record], list[FileIdentity]], None, None]:
     """The records of each batch: the model answers the next ones while a pool of threads measures these."""
+    prepared, size = earlier.prepared, earlier.size
+    rows = itertools.chain.from_iterable(range(place * size, (place + 1) * size) for place in places)
+    last = len(prepared.samples)
     batches = iterate_batches(
         classifier.session,
         prepared.preprocess.preprocess,
-        [sample.image for part in parts for sample in part],
+        Chosen(prepared.samples, array("Q", (row for row in rows if row < last)), attrgetter("image")),
         batch=size,
         outputs=("grid",),
         fast_decode=request.fast_decode,
@@ -187,7 +193,7 @@ def _measured(
 
     return ordered_map(
         record,
-        _side_by_side(parts, batches),
+        _side_by_side(map(earlier.of, places), batches),
         workers=thread_count(),
         ahead=2 * thread_count(),
         name="measure",

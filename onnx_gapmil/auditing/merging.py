@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.audit import RESULTS, write_results
 from onnx_gapmil.auditing.journal import Journal
+from onnx_gapmil.auditing.line_places import LinePlaces
 from onnx_gapmil.auditing.measuring import Measured, failures, run_of
 from onnx_gapmil.auditing.preparation import classifier_of, prepare
 from onnx_gapmil.auditing.resuming import Earlier
@@ -78,10 +79,10 @@ def _add_batches(shard: FinishedShard, whole: Earlier) -> None:
     found = Journal(shard.journal).find()
     if found is None:
         raise unreadable(shard)
-    wanted = list(Earlier(whole.prepared, PlacedBatches(), whole.size, shard.shard).places)
-    places = {tuple(sample.name for sample in whole.of(place)): place for place in wanted}
+    wanted = Earlier(whole.prepared, PlacedBatches(), whole.size, shard.shard).places
+    places = LinePlaces(wanted, whole.names)
     for names, batch in zip(found.images, found.batches, strict=True):
-        place = places.get(names)
+        place = places.of(names)
         if place is not None:
             whole.batches.add(place, batch)
     if not all(place in whole.batches for place in wanted):

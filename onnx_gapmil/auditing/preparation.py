@@ -21,6 +21,8 @@ from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.sizing.record import Size  # a request is read back by its types
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from onnx_gapmil.auditing.journal import Decisions
     from onnx_gapmil.data import DataSet, Sample
     from onnx_gapmil.fitting.preprocessing import Ranking
@@ -112,7 +114,7 @@ class PreparedData:
     """
 
     data: DataSet
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     preprocess: ResolvedPreprocess
     class_map: ClassMap
     ranking: Ranking | None = None
@@ -148,7 +150,7 @@ def prepare(classifier: Classifier, request: Request, decided: Decisions | None 
     return PreparedData(data, _samples(data, class_map, classifier), chosen, class_map)
 
 
-def _samples(data: DataSet, class_map: ClassMap, classifier: Classifier) -> tuple[Sample, ...]:
+def _samples(data: DataSet, class_map: ClassMap, classifier: Classifier) -> Sequence[Sample]:
     """The images in the model's classes; of a multi-label head those without a label, too."""
     return apply_class_map(data, class_map, unlabelled=classifier.independent)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.journal import FORM, Decisions, Identity, Journal, Settings
+from onnx_gapmil.auditing.line_places import LinePlaces
 from onnx_gapmil.auditing.preparation import AUTO, prepare
 from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
@@ -78,9 +80,13 @@ class Earlier:
             return range(self.count)
         return self.shard.places([self.of(place)[0].name for place in range(self.count)])
 
+    def names(self, place: int) -> tuple[str, ...]:
+        """Of the images of a batch."""
+        return tuple(sample.name for sample in self.of(place))
+
     def of(self, place: int) -> tuple[Sample, ...]:
         """The samples of a batch."""
-        return self.prepared.samples[place * self.size : (place + 1) * self.size]
+        return tuple(self.prepared.samples[place * self.size : (place + 1) * self.size])
 
 
 def open_journal(
@@ -190,16 +196,18 @@ def earlier_batches(
     size = batch_size(classifier.session, request.batch)
     if found is not None:
         prepared = prepare(classifier, request, found.settings.resolved)
-        changed = _changed_samples(prepared, found.samples)
+        known = () if _same_samples(prepared, found.samples) else _read(found.samples)
+        changed = "" if known == () else _changed_samples(prepared, known)
         if not changed:
-            earlier = _kept(_with_gone(prepared, found.samples, note), found, size, journal, note, request)
+            whole = _with_gone(prepared, known, note) if known else prepared
+            earlier = _kept(whole, found, size, journal, note, request)
             if earlier is not None:
                 return dataclasses.replace(earlier, shard=shard)
         else:
             note(f"The audit begins anew, since the data set has changed: {changed}.")
     prepared = given if given is not None else prepare(classifier, request)
     settings = Settings(identity(request, classifier), _decisions(prepared), None if shard is None else str(shard))
-    journal.start(settings, [_entry(sample) for sample in prepared.samples])
+    journal.start(settings, map(_entry, prepared.samples))
     return Earlier(prepared, PlacedBatches(), size, shard)
 
 
@@ -208,18 +216,16 @@ def _kept(
 ) -> Earlier | None:
     """What still holds; None where the images that changed may have decided how all are read."""
     earlier = Earlier(prepared, PlacedBatches(found.batches), size)
-    places = {tuple(sample.name for sample in earlier.of(place)): place for place in range(earlier.count)}
-    kept: dict[int, int] = {}
+    places = LinePlaces(range(earlier.count), earlier.names)
     changed: list[str] = []
     for line, (names, files) in enumerate(zip(found.images, found.files, strict=True)):
-        place = places.get(names)
+        place = places.of(names)
         if place is None or place in earlier.batches:
             continue
         moved = _moved(earlier.of(place), files)
         changed += moved
         if not moved:
             earlier.batches.put(place, line)
-            kept[place] = line
     if changed:
         investigated = request.preprocess == AUTO or (
             request.offset is None and found.settings.resolved.offset is not None
@@ -229,7 +235,7 @@ def _kept(
             note(f"The audit begins anew, since {what}, and the images may have decided how they are to be read.")
             return None
         note(f"Measured again, since they changed: {_some(changed)}.")
-    journal.keep(kept[place] for place in sorted(kept))
+    journal.keep(earlier.batches.lines())
     return earlier
 
 
@@ -248,15 +254,34 @@ def measured_files(samples: Iterable[Sample]) -> list[Source]:
     return [*(sample.image for sample in listed), *(sample.mask for sample in listed if sample.mask is not None)]
 
 
-def _changed_samples(prepared: PreparedData, known: Sequence[tuple[str, ...]]) -> str:
+def _same_samples(prepared: PreparedData, known: Iterable[tuple[str, ...]]) -> bool:
+    """Whether images, labels, boxes and masks are what they were, wherever the images lie; compared line by line."""
+    here = (_entry(sample)[:2] for sample in prepared.samples)
+    try:
+        return all(own == entry[:2] for own, entry in itertools.zip_longest(here, known, fillvalue=()))
+    except ValueError:
+        return False
+
+
+def _read(known: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...] | None:
+    """All that was to be measured; None where that cannot be read, so that all of it counts as changed."""
+    try:
+        return tuple(known) or None
+    except ValueError:
+        return None
+
+
+def _changed_samples(prepared: PreparedData, known: Sequence[tuple[str, ...]] | None) -> str:
     """What is new or labelled otherwise, in words; "" where nothing is, but for images that are gone."""
+    if known is None:
+        return "what it held is not known any more"
     before = {entry[0]: entry for entry in known if len(entry) == 3}
     now = [_entry(sample) for sample in prepared.samples]
     names = [entry[0] for entry in now]
     present = set(names)
     new = [entry[0] for entry in now if entry[0] not in before]
     other = [entry[0] for entry in now if entry[0] in before and before[entry[0]][1] != entry[1]]
-    if not known or len(before) != len(known):
+    if len(before) != len(known):
         return "what it held is not known any more"
     told = [f"new are {_some(new)}"] if new else []
     told += [f"labels, boxes or masks are others of {_some(other)}"] if other else []
@@ -289,7 +314,7 @@ def _decisions(prepared: PreparedData) -> Decisions:
         guessed=prepared.preprocess.guessed,
         offset=prepared.class_map.offset,
         class_map_source=prepared.class_map.source,
-        samples=_digest([_entry(sample) for sample in prepared.samples]),
+        samples=listed_digest(map(_entry, prepared.samples)),
     )
 
 
@@ -298,6 +323,15 @@ def _entry(sample: Sample) -> tuple[str, str, str]:
     mask = str(sample.mask) if sample.mask is not None else None
     known = [sample.labels, [[box.box, box.classes] for box in sample.boxes], mask]
     return sample.name, hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest(), str(sample.image)
+
+
+def listed_digest(entries: Iterable[object]) -> str:
+    """SHA-256 of the JSON list of entries, which are never all there at once."""
+    digest = hashlib.sha256(b"[")
+    for place, entry in enumerate(entries):
+        digest.update(((", " if place else "") + json.dumps(entry)).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _digest(value: object) -> str:

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.preparation import AUTO, Request
-from onnx_gapmil.auditing.resuming import IDENTITY_WORDS, identity
+from onnx_gapmil.auditing.resuming import IDENTITY_WORDS, identity, listed_digest
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.urls import said
@@ -78,7 +78,7 @@ def identity_of(request: Request, classifier: Classifier, prepared: PreparedData
     return same | {
         "preprocessing": _digest([prepared.preprocess.preprocess.to_json(), request.preprocess == AUTO]),
         "class of each label": _digest(prepared.class_map.offset),
-        "data set": _digest([_known(sample) for sample in prepared.samples]),
+        "data set": listed_digest(map(_known, prepared.samples)),
     }
 
 

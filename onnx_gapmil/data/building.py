@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
 
 from onnx_gapmil.data.checks import box_problem
 from onnx_gapmil.data.files import exists
@@ -14,17 +18,21 @@ from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.remote import Place
 from onnx_gapmil.files.wording import count, of_are
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
+
+Placed: TypeAlias = Sequence[tuple[RawSample, str]]
+"""Samples, each with its place for messages."""
 
 _LOOKED_AT = 200
 """Images with boxes whose headers are read, at most, before all boxes are said to lie outside."""
 
 
 def build(
-    placed: Sequence[tuple[RawSample, str]],
+    placed: Placed,
     *,
     kind: str,
     root: Place,
@@ -54,17 +62,19 @@ def build(
     if not any(sample.labels for sample, _ in placed):
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
-    missing = [sample for sample, _ in placed if not exists(sample.image)]
-    if len(missing) == len(placed):
+    gone = (sample for sample, _ in placed if not exists(sample.image))
+    missing = list(itertools.islice(gone, 3))
+    lacking = len(missing) + sum(1 for _ in gone)
+    if lacking == len(placed):
         raise DataError(
             f"{what}: none of the {count(len(placed), 'image')} named there exists; the first was expected at "
             f"{missing[0].image}. Give the images' folder as DATA and the label file with --labels."
         )
     said = list(notes)
     if missing:
-        names = ", ".join(sample.name for sample in missing[:3])
-        said.append(f"{of_are(len(missing), len(placed), 'image')} not there and will fail: {names}.")
-    samples = _unique_names(_with_numbers([sample for sample, _ in placed]))
+        names = ", ".join(sample.name for sample in missing)
+        said.append(f"{of_are(lacking, len(placed), 'image')} not there and will fail: {names}.")
+    samples = PackedList(_unique_names(_with_numbers(placed)))
     said += _check_boxes(samples, what)
     bare = sum(not sample.labels for sample in samples)
     if bare:
@@ -76,9 +86,12 @@ def build(
     return DataSet(samples, kind, root, _sentence(what, samples), own, tuple(said), numbered)
 
 
-def _refuse_doubles(placed: Sequence[tuple[RawSample, str]]) -> None:
+def _refuse_doubles(placed: Placed) -> None:
+    doubled = _doubled(sample.image for sample, _ in placed)
     seen: dict[Source, str] = {}
-    for sample, where in placed:
+    for sample, where in placed if doubled else ():
+        if hash(sample.image) not in doubled:
+            continue
         if sample.image in seen:
             raise DataError(
                 f"{where}: {sample.name} was listed before ({seen[sample.image]}); list each image once, with all its "
@@ -87,29 +100,32 @@ def _refuse_doubles(placed: Sequence[tuple[RawSample, str]]) -> None:
         seen[sample.image] = where
 
 
-def _unique_names(samples: list[RawSample]) -> tuple[RawSample, ...]:
+def _doubled(keys: Iterable[Hashable]) -> frozenset[int]:
+    """Hashes that come more than once: of a million keys eight bytes each are held, and those alone looked at again."""
+    hashes, times = np.unique(np.fromiter(map(hash, keys), dtype=np.int64), return_counts=True)
+    return frozenset(hashes[times > 1].tolist())
+
+
+def _unique_names(samples: Iterable[RawSample]) -> Iterator[RawSample]:
     """Names of two roots, or of bytes read as Latin-1, may coincide: the later ones get their whole path."""
     seen: set[str] = set()
-    result = []
     for sample in samples:
-        name = (
-            sample.name
-            if sample.name not in seen
-            else str(sample.image).replace(os.sep, "/").encode("utf-8", "backslashreplace").decode()
-        )
+        name = sample.name
+        if name in seen:
+            name = str(sample.image).replace(os.sep, "/").encode("utf-8", "backslashreplace").decode()
         seen.add(name)
-        result.append(sample if name == sample.name else replace(sample, name=name))
-    return tuple(result)
+        yield sample if name == sample.name else replace(sample, name=name)
 
 
-def _with_numbers(samples: list[RawSample]) -> list[RawSample]:
+def _with_numbers(placed: Placed) -> Iterator[RawSample]:
     """If every label that is text is a decimal number, all are numbers."""
-    texts = {label for label in all_labels(samples) if isinstance(label, str)}
+    texts = {label for label in all_labels(sample for sample, _ in placed) if isinstance(label, str)}
     if not texts or not all(_DECIMAL.fullmatch(text) for text in texts):
-        return samples
-    return [
+        yield from (sample for sample, _ in placed)
+        return
+    for sample, _ in placed:
         # `replace` asks the class for its fields each time: of a million rows, seconds.
-        RawSample(
+        yield RawSample(
             sample.image,
             sample.name,
             _numbers(sample.labels),
@@ -118,8 +134,6 @@ def _with_numbers(samples: list[RawSample]) -> list[RawSample]:
             sample.columns,
             sample.relative,
         )
-        for sample in samples
-    ]
 
 
 @lru_cache(maxsize=65536)
@@ -128,7 +142,7 @@ def _numbers(labels: tuple[Label, ...]) -> tuple[Label, ...]:
     return tuple(dict.fromkeys(int(float(label)) for label in labels))
 
 
-def all_labels(samples: Sequence[RawSample]) -> dict[Label, None]:
+def all_labels(samples: Iterable[RawSample]) -> dict[Label, None]:
     """The different labels of images and boxes, in order of appearance."""
     found: dict[Label, None] = {}
     for sample in samples:
@@ -156,10 +170,11 @@ def _sentence(what: str, samples: Sequence[RawSample]) -> str:
 
 def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:
     """Boxes of another kind or size are a mistake of the whole set; single bad ones fail with their image."""
-    boxes = [box.box for sample in samples for box in sample.boxes if not sample.relative]
-    if not boxes:
+    absolute = (box.box for sample in samples for box in sample.boxes if not sample.relative)
+    first = next(absolute, None)
+    if first is None:
         return []
-    if all(0 <= edge <= 1 for box in boxes for edge in box):
+    if all(0 <= edge <= 1 for box in itertools.chain((first,), absolute) for edge in box):
         raise DataError(f"{what}: all boxes lie within 0 to 1: they look like fractions; pixels are needed.")
     problem, looked, bad, all_bad = "", 0, 0, True
     for sample in samples:

@@ -13,6 +13,7 @@ from onnx_gapmil.data.names import LENIENT, index_names, is_background, without_
 from onnx_gapmil.data.offsets import candidate_offsets
 from onnx_gapmil.data.types import Box, ClassMap, DataSet, Label, RawSample, Sample
 from onnx_gapmil.errors import DataError
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.wording import are, count, were
 from onnx_gapmil.images.sources import natural_key
 
@@ -97,7 +98,7 @@ def resolve_classes(
     return ClassMap(chosen, table, f"{said} {why}".strip())
 
 
-def apply_class_map(data: DataSet, class_map: ClassMap, *, unlabelled: bool = False) -> tuple[Sample, ...]:
+def apply_class_map(data: DataSet, class_map: ClassMap, *, unlabelled: bool = False) -> Sequence[Sample]:
     """Translate all labels.
 
     An image whose labels the map leaves out is left out; so is a box. A box without a label of its own gets the
@@ -111,14 +112,14 @@ def apply_class_map(data: DataSet, class_map: ClassMap, *, unlabelled: bool = Fa
     Raises:
         DataError: the map does not have a label, or leaves no image.
     """
-    samples = [
+    samples = PackedList(
         sample
         for raw in data.samples
         if (raw.labels or unlabelled) and (sample := _translated(raw, class_map.table)) is not None
-    ]
+    )
     if not any(sample.labels for sample in samples):
         raise DataError("The class map leaves out the labels of all images.")
-    return tuple(samples)
+    return samples
 
 
 def _translated(raw: RawSample, table: Mapping[Label, tuple[int, ...]]) -> Sample | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.remote import Place
+from onnx_gapmil.files.texts import Texts
 
 Label = int | str
 """A label as the data set writes it: a number, or a name (a wnid such as `n01440764` is a name)."""
@@ -70,7 +71,7 @@ class DataSet:
         numbered: whether the data set states that `class_names` are its classes in the order of their numbers.
     """
 
-    samples: tuple[RawSample, ...]
+    samples: Sequence[RawSample]
     kind: str
     root: Place
     source: str
@@ -92,7 +93,11 @@ class DataSet:
 
 def keys_digest(names: Iterable[str]) -> str:
     """SHA-256 of a data set's keys (the names of its images), whatever their order: which images they are."""
-    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()
+    texts = Texts.of(names)
+    digest = hashlib.sha256()
+    for place, name in enumerate(texts.at(texts.order())):
+        digest.update(f"\n{name}".encode() if place else name.encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

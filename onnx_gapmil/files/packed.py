@@ -11,10 +11,11 @@ import dataclasses
 import functools
 import io
 import pickle
+import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -28,11 +29,30 @@ _PART, _UNPACKED = 256, 16
 _CODEC = "zstd"
 
 
+class ByReference:
+    """What is no value, such as a reader with its open files: records that lie packed keep hold of it, as it is."""
+
+
+#: Those that packed records hold, by their number; who packed them keeps them alive.
+_references: weakref.WeakValueDictionary[int, ByReference] = weakref.WeakValueDictionary()
+
+
+def _referred(number: int) -> ByReference:
+    return _references[number]
+
+
 class _Pickler(pickle.Pickler):
     """Dataclasses as their type and its arguments: in a third of the time that their own way takes."""
 
+    def __init__(self, stream: io.BytesIO, held: dict[int, ByReference]) -> None:
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        self._held = held
+
     def reducer_override(self, value: Any) -> Any:
         """How a value is made again."""
+        if isinstance(value, ByReference):
+            self._held[id(value)] = _references[id(value)] = value
+            return _referred, (id(value),)
         kind: Any = type(value)
         read = _values_of(kind)
         return NotImplemented if read is None else (kind, read(value))
@@ -49,12 +69,52 @@ def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
-def _packed(batches: tuple[Any, ...]) -> tuple[int, bytes]:
-    """A part, and how long it is unpacked."""
-    stream = io.BytesIO()
-    _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(batches)
-    text = stream.getvalue()
-    return len(text), pa.compress(text, codec=_CODEC, asbytes=True)
+class _Parts:
+    """Parts of records, packed, of which the first stay unpacked where they are read, and the last that was."""
+
+    def __init__(self) -> None:
+        self._packed: list[tuple[int, bytes]] = []
+        self._unpacked: dict[int, tuple[Any, ...]] = {}
+        self._last: tuple[int, tuple[Any, ...]] = (-1, ())
+        self._held: dict[int, ByReference] = {}
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def append(self, items: tuple[Any, ...]) -> None:
+        """Add the next part."""
+        self._packed.append(self._pack(items))
+
+    def get(self, place: int, read: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> tuple[Any, ...]:
+        """A part.
+
+        Args:
+            place: of it.
+            read: what makes its items of what was added, where these are another thing; None if they are none.
+        """
+        if place == self._last[0]:
+            return self._last[1]
+        found = self._unpacked.get(place)
+        if found is None:
+            size, packed = self._packed[place]
+            text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
+            held = pickle.loads(text)  # noqa: S301  # it never left this process's memory
+            found = held if read is None else read(held)
+            if found is not held:
+                self._packed[place] = self._pack(found)
+            # None makes room for another: records are read in order again and again, so that all would be read anew.
+            if len(self._unpacked) < _UNPACKED:
+                self._unpacked[place] = found
+            self._last = place, found
+        return found
+
+    def _pack(self, items: tuple[Any, ...]) -> tuple[int, bytes]:
+        """A part, and how long it is unpacked."""
+        stream = io.BytesIO()
+        _Pickler(stream, self._held).dump(items)
+        text = stream.getvalue()
+        # Made as bytes it would be as long as the text until it is cut: the hole behind it is too small for the next.
+        return len(text), pa.compress(text, codec=_CODEC).to_pybytes()
 
 
 def itself(item: T) -> T:
@@ -99,12 +159,10 @@ class PackedBatches(Listed[tuple[R, ...]], Generic[R]):
         self.kinds: set[type] = set()
         self._read = read
         self.sizes = array("I")
-        self._packed: list[tuple[int, bytes]] = []
+        self._parts = _Parts()
         self._starts = array("Q")  # of each part, its first batch
         self._open: list[tuple[R, ...] | bytes] = []
         self._filled = 0
-        self._unpacked: dict[int, tuple[tuple[R, ...], ...]] = {}
-        self._last: tuple[int, tuple[tuple[R, ...], ...]] = (-1, ())
 
     def append(self, batch: Sequence[R]) -> None:
         """Add the next batch."""
@@ -129,7 +187,7 @@ class PackedBatches(Listed[tuple[R, ...]], Generic[R]):
         self._open.append(batch)
         self._filled += size
         if self._filled >= _PART:
-            self._packed.append(_packed(tuple(self._open)))
+            self._parts.append(tuple(self._open))
             self._open, self._filled = [], 0
 
     def __len__(self) -> int:
@@ -144,27 +202,49 @@ class PackedBatches(Listed[tuple[R, ...]], Generic[R]):
         return self._part(part)[place - self._starts[part]]
 
     def _part(self, part: int) -> Sequence[tuple[R, ...]]:
-        if part == len(self._packed):
+        if part == len(self._parts):
             self._open[:] = self._as_records(self._open)
             return cast("list[tuple[R, ...]]", self._open)
-        if part == self._last[0]:
-            return self._last[1]
-        found = self._unpacked.get(part)
-        if found is None:
-            size, packed = self._packed[part]
-            text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
-            held = pickle.loads(text)  # noqa: S301  # it never left this process's memory
-            found = self._as_records(held)
-            if any(isinstance(batch, bytes) for batch in held):  # not to be read as text again
-                self._packed[part] = _packed(found)
-            # None makes room for another: records are read in order again and again, so that all would be read anew.
-            if len(self._unpacked) < _UNPACKED:
-                self._unpacked[part] = found
-            self._last = part, found
-        return found
+        return self._parts.get(part, self._as_records)
 
-    def _as_records(self, batches: Iterable[tuple[R, ...] | bytes]) -> tuple[tuple[R, ...], ...]:
+    def _as_records(self, batches: Sequence[tuple[R, ...] | bytes]) -> tuple[tuple[R, ...], ...]:
+        if isinstance(batches, tuple) and not any(isinstance(each, bytes) for each in batches):
+            return cast("tuple[tuple[R, ...], ...]", batches)  # not to be packed again
         return tuple(tuple(self._read(each)) if isinstance(each, bytes) else each for each in batches)
+
+
+class PackedList(Listed[T]):
+    """A sequence that is added to at its end and lies packed. What is unpacked is not to be changed.
+
+    Args:
+        items: the first ones.
+    """
+
+    def __init__(self, items: Iterable[T] = ()) -> None:
+        self._parts = _Parts()
+        self._open: list[T] = []
+        for item in items:
+            self.append(item)
+
+    def append(self, item: T) -> None:
+        """Add the next."""
+        self._open.append(item)
+        if len(self._open) == _PART:
+            self._parts.append(tuple(self._open))
+            self._open = []
+
+    def __len__(self) -> int:
+        return len(self._parts) * _PART + len(self._open)
+
+    def __iter__(self) -> Iterator[T]:
+        for part in range(len(self._parts)):
+            yield from self._parts.get(part)
+        yield from self._open
+
+    def _item(self, place: int) -> T:
+        part, at = divmod(place, _PART)
+        found: T = self._open[at] if part == len(self._parts) else self._parts.get(part)[at]
+        return found
 
 
 class PackedRecords(Listed[R], Generic[R]):
@@ -175,7 +255,7 @@ class PackedRecords(Listed[R], Generic[R]):
         order: of the batches, by their places there.
     """
 
-    def __init__(self, batches: PackedBatches[R], order: Sequence[int]) -> None:
+    def __init__(self, batches: PackedBatches[R], order: Iterable[int]) -> None:
         self._batches = batches
         self._order = array("Q", order)
         self._ends = array("Q", accumulate(batches.sizes[place] for place in self._order))
@@ -207,11 +287,19 @@ class PlacedBatches(Generic[R]):
 
     def __init__(self, batches: PackedBatches[R] | None = None) -> None:
         self._batches: PackedBatches[R] = PackedBatches() if batches is None else batches
-        self._at: dict[int, int] = {}
+        self._at = array("q")  # by place in the data set; below 0 where there is none
+        self._count = 0
 
     def put(self, place: int, at: int) -> None:
         """Say that a batch that lies there already, by its place there, has a place in the data set."""
+        if place >= len(self._at):
+            self._at.extend(repeat(-1, place + 1 - len(self._at)))
+        self._count += self._at[place] < 0
         self._at[place] = at
+
+    def lines(self) -> Iterator[int]:
+        """Where they lie, in the order of the data set."""
+        return (at for at in self._at if at >= 0)
 
     def add(self, place: int, batch: Sequence[R]) -> None:
         """Add a batch."""
@@ -219,14 +307,14 @@ class PlacedBatches(Generic[R]):
         self._batches.append(batch)
 
     def __contains__(self, place: int) -> bool:
-        return place in self._at
+        return place < len(self._at) and self._at[place] >= 0
 
     def __len__(self) -> int:
-        return len(self._at)
+        return self._count
 
     def records(self) -> PackedRecords[R]:
         """All records, in the order of the data set."""
-        return PackedRecords(self._batches, [self._at[place] for place in sorted(self._at)])
+        return PackedRecords(self._batches, self.lines())
 
 
 class Chosen(Listed[T]):

@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Blob, TooLargeError
 from onnx_gapmil.files.guarding import note_read_place
+from onnx_gapmil.files.packed import ByReference
 from onnx_gapmil.files.urls import without_secrets
 
 _TAGS = (
@@ -84,7 +85,7 @@ def open_url(url: str) -> Path | RemotePath:
     return RemotePath(_Store(system, chained + rest), path.rstrip("/") or path)
 
 
-class _Store:
+class _Store(ByReference):
     """A file system, with the folders that were listed in it.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from onnx_gapmil.data.building import build
+from onnx_gapmil.data.building import Placed, build
 from onnx_gapmil.data.files import printable
 from onnx_gapmil.data.kept_out import TORN, KeptOut
 from onnx_gapmil.data.records import read_labels
@@ -18,6 +18,7 @@ from onnx_gapmil.data.shards.rows import BROKEN, ParquetRow, RowReader, group_st
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.remote import Place
 
 UNKNOWN = -1
@@ -50,7 +51,10 @@ def read_parquet(shards: ShardSet, *, label: str | None = None) -> DataSet:
         raise DataError(f"{shards.what}: {' '.join(reading.kept_out.notes())}")
     if not reading.placed:
         raise DataError(f"{shards.what}: no row is left. {' '.join(reading.kept_out.notes())}")
-    placed, note = settle_boxes(reading.placed) if features.objects else (reading.placed, "")
+    placed: Placed = reading.placed
+    note = ""
+    if features.objects:
+        placed, note = settle_boxes(placed)
     names = features.names.get(features.label or "objects")
     notes = [*shards.notes, *reading.kept_out.notes(), *reading.notes(), *([note] if note else [])]
     return build(
@@ -88,7 +92,7 @@ class _Reading:
     """Shards as they are read, one after the other."""
 
     def __init__(self, shards: ShardSet, label: str | None) -> None:
-        self.placed: list[tuple[RawSample, str]] = []
+        self.placed: PackedList[tuple[RawSample, str]] = PackedList()
         self.kept_out = KeptOut()
         self.features: Features | None = None
         self._shards, self._label = shards, label

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
+from onnx_gapmil.files.packed import ByReference
 from onnx_gapmil.files.reading import open_regular
 
 _KEPT_BYTES = 2**27
@@ -109,7 +110,7 @@ class _Cursor:
         self._file.close()
 
 
-class RowReader:
+class RowReader(ByReference):
     """Reads rows of the files of one data set; threads share it.
 
     Rows that lie between those that are asked for are kept for a while, to a limit of bytes, so that threads may ask

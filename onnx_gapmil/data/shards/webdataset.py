@@ -16,6 +16,7 @@ from onnx_gapmil.data.shards.members import TarMember, members_of
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.remote import Place
 from onnx_gapmil.images.decode import MAX_FILE_BYTES
 from onnx_gapmil.images.sources import IMAGE_SUFFIXES
@@ -43,7 +44,7 @@ def read_webdataset(shards: ShardSet) -> DataSet:
     Raises:
         DataError: a shard is compressed, or nothing is left.
     """
-    kept_out, placed = KeptOut(), []
+    kept_out, placed = KeptOut(), PackedList[tuple[RawSample, str]]()
     for sample, key, where in _samples(shards, kept_out):
         found = _raw_sample(sample, key, where, kept_out)
         if found is not None:
