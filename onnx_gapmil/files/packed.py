@@ -306,6 +306,10 @@ class PlacedBatches(Generic[R]):
         self.put(place, len(self._batches))
         self._batches.append(batch)
 
+    def items(self) -> Iterator[tuple[int, tuple[R, ...]]]:
+        """Places and batches, in the order of the data set."""
+        return ((place, self._batches[at]) for place, at in enumerate(self._at) if at >= 0)
+
     def __contains__(self, place: int) -> bool:
         return place < len(self._at) and self._at[place] >= 0
 

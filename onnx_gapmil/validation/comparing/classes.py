@@ -6,12 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from onnx_gapmil.validation.comparing.columns import broken
 from onnx_gapmil.validation.comparing.figures import PairFigures, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from onnx_gapmil.validation.comparing.records import PairRecord
+    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.validation.comparing.columns import PairColumns
     from onnx_gapmil.validation.comparing.sides import Sides
 
 
@@ -37,12 +41,12 @@ class ClassFigures:
     answers: tuple[tuple[int, str, int], ...]
 
 
-def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFigures, ...]:
+def class_figures(records: PairColumns, sides: Sides) -> tuple[ClassFigures, ...]:
     """A row for each class that labels an image, by its number in the old model."""
-    members: dict[int, list[PairRecord]] = {}
-    for record in records:
-        for label in record.old.labels:
-            members.setdefault(label, []).append(record)
+    order = np.argsort(records.labels, kind="stable")
+    owners = np.repeat(np.arange(len(records)), records.label_counts)[order]
+    indexes, starts = np.unique(records.labels[order], return_index=True)
+    members = dict(zip(indexes.tolist(), np.split(owners, starts[1:]), strict=True)) if len(order) else {}
     names = sides.old.classifier.class_names
     taken = Counter(names.name(index) for index in members)
     partners = dict(sides.alignment.pairs)
@@ -52,8 +56,10 @@ def class_figures(records: Sequence[PairRecord], sides: Sides) -> tuple[ClassFig
             name=names.name(index),
             key=names.name(index) if taken[names.name(index)] == 1 else f"{names.name(index)} ({index})",
             partner=partners.get(index),
-            figures=figures_of(members[index], unplaced=sides.unplaced, same=sides.same, brief=True),
-            answers=_answers(members[index], sides),
+            figures=figures_of(
+                records.numbers.among(members[index]), unplaced=sides.unplaced, same=sides.same, brief=True
+            ),
+            answers=_answers(records, members[index], sides),
         )
         for index in sorted(members)
     )
@@ -72,9 +78,9 @@ def unjudged_classes(rows: Sequence[ClassFigures], sides: Sides) -> dict[str, in
     }
 
 
-def _answers(records: Sequence[PairRecord], sides: Sides) -> tuple[tuple[int, str, int], ...]:
+def _answers(records: PairColumns, places: Numbers, sides: Sides) -> tuple[tuple[int, str, int], ...]:
     name = sides.old.classifier.class_names.name
-    joint = sides.alignment.of_new()
-    found = Counter(int(joint[record.new.top[0][0]]) for record in records if record.broken)
+    joint = np.asarray(sides.alignment.of_new())
+    found = Counter(joint[records.answers[places[broken(records.numbers.among(places))]]].tolist())
     known = [(index, name(index), times) for index, times in found.items() if index < sides.alignment.old_count]
     return tuple(sorted(known, key=lambda entry: (-entry[2], entry[0]))[:3])

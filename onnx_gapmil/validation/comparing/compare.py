@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.sharding import machine
-from onnx_gapmil.data.slices import slices_of, with_unjudged
+from onnx_gapmil.data.slices import with_unjudged
 from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder
@@ -14,18 +14,18 @@ from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.files.urls import said
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.running.shards import MARK, ShardResult, require_division
+from onnx_gapmil.validation.comparing.columns import PairColumns
 from onnx_gapmil.validation.comparing.dividing import places_of, shots_of, unit_of
 from onnx_gapmil.validation.comparing.gallery import build_gallery
 from onnx_gapmil.validation.comparing.page.report import Report, write_report
-from onnx_gapmil.validation.comparing.records import compared
 from onnx_gapmil.validation.comparing.result import comparison_of
 from onnx_gapmil.validation.comparing.resuming import identity, open_journal
-from onnx_gapmil.validation.comparing.running import failures, records_of, run
+from onnx_gapmil.validation.comparing.running import records_of, run
 from onnx_gapmil.validation.comparing.sides import open_sides, prepare_sides
 from onnx_gapmil.validation.comparing.tables import write_classes, write_images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from onnx_gapmil.running.shards import Shard
     from onnx_gapmil.validation.comparing.records import Record
@@ -81,10 +81,10 @@ def compare(
             unit = unit_of(sides, request.batch)
             journal, earlier, why = open_journal(output, sides, unit, restart=restart)
             with journal:
-                announce(sides, sum(map(len, earlier.values())), len(sides.shots), why)
+                announce(sides, len(earlier.records()), len(sides.shots), why)
                 places = places_of(sides, unit, None)
-                lines = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
-                found = write_results(sides, records_of(lines), output, gallery, request.batch, page_classes)
+                done = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
+                found = write_results(sides, records_of(done), output, gallery, request.batch, page_classes)
                 journal.clear()
             return found
 
@@ -129,14 +129,14 @@ def compare_shard(
             with journal:
                 places = places_of(sides, unit, shard)
                 total = sum(len(shots_of(sides, unit, place)) for place in places)
-                announce(sides, sum(map(len, earlier.values())), total, why)
-                lines = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
+                announce(sides, len(earlier.records()), total, why)
+                done = run(sides, journal, earlier, places, unit=unit, batch=request.batch, progress=progress)
             result = ShardResult(
                 verb=VERB,
                 shard=str(shard),
                 images=len(sides.shots),
-                done=sum(map(len, lines.values())),
-                failed=sum(map(failures, lines.values())),
+                done=done.images,
+                failed=done.failed,
                 folder=said(output),
                 machine=machine(),
                 identity=identity(sides, unit, stamped=False),
@@ -148,7 +148,7 @@ def compare_shard(
 
 def write_results(
     sides: Sides,
-    records: tuple[Record, ...],
+    records: Sequence[Record],
     output: Path,
     gallery: int,
     batch: int | None,
@@ -164,16 +164,16 @@ def write_results(
         batch: images at a time, as it was asked for.
         page_classes: see `compare`.
     """
-    good = compared(records)
-    slices = slices_of([record.columns for record in good], [record.image for record in good])
-    slices = with_unjudged(slices, (sample.columns for sample in sides.data.samples))
-    found = comparison_of(sides, records, slices)
-    write_images(output / "images.parquet", records, sides, slices)
+    columns = PairColumns.of(records)
+    slices = with_unjudged(columns.slices(), (sample.columns for sample in sides.data.samples))
+    found = comparison_of(sides, columns, slices)
+    write_images(output / "images.parquet", records, sides, slices, len(columns))
     if sides.labelled:
         write_classes(output / "classes.parquet", found.classes)
     else:
         (output / "classes.parquet").unlink(missing_ok=True)
-    write_report(output / "report.html", Report(found, build_gallery(sides, records, gallery, batch, page_classes)))
+    shown = build_gallery(sides, records, columns, gallery, batch, page_classes)
+    write_report(output / "report.html", Report(found, shown))
     write_whole(output / "compare.json", f"{json_text(found.to_json(), indent=2)}\n".encode())
     return found
 

@@ -22,7 +22,7 @@ def unit_of(sides: Sides, asked: int | None) -> int:
 
 def shots_of(sides: Sides, unit: int, place: int) -> tuple[Shot, ...]:
     """The images of a line of the journal."""
-    return sides.shots[place * unit : (place + 1) * unit]
+    return tuple(sides.shots[place * unit : (place + 1) * unit])
 
 
 def places_of(sides: Sides, unit: int, shard: Shard | None) -> Sequence[int]:

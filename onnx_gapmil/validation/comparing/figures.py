@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
+from onnx_gapmil.files.columns import Columns, known
 from onnx_gapmil.metrics.intervals import Interval, bootstrap_mean, wilson
-from onnx_gapmil.metrics.means import seed_of
+from onnx_gapmil.metrics.means import plain_mean, seed_of
 from onnx_gapmil.metrics.paired import interval_of_equal, mcnemar_p, mirrored_mean, paired_difference
-from onnx_gapmil.validation.comparing.records import GridDrift, PairRecord
-
-Records = Sequence[PairRecord]
+from onnx_gapmil.validation.comparing.columns import PairColumns, broken, fixed, numbers_of
+from onnx_gapmil.validation.comparing.records import PairRecord
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,17 @@ class PairFigures:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brief: bool = False) -> PairFigures:
+def figures_of(
+    records: Iterable[PairRecord] | PairColumns | Columns,
+    *,
+    unplaced: str = "",
+    same: bool = False,
+    brief: bool = False,
+) -> PairFigures:
     """Summarise what was measured; the same records give the same figures to the last bit.
 
     Args:
-        records: at least one.
+        records: at least one, or the numbers of at least one.
         unplaced: why the grids have no common places; "" where they have.
         same: whether both sides are one, so that no difference is a matter of chance.
         brief: leave out the intervals that take resampling.
@@ -164,151 +171,146 @@ def figures_of(records: Records, *, unplaced: str = "", same: bool = False, brie
     Raises:
         ValueError: there are no records.
     """
-    images = len(records)
+    numbers = numbers_of(records)
+    images = len(numbers)
     if not images:
         raise ValueError("no records")
     intervals: dict[str, Interval] = {}
-    agree = sum(record.agree for record in records)
+    agree = _count(numbers["agree"] == 1)
     intervals["agreement.top1"] = wilson(agree, images)
     intervals["flips.share"] = wilson(images - agree, images)
-    accuracy = _accuracy(records, 1, same)
-    top5 = _accuracy(records, 5, same)
+    accuracy = _accuracy(numbers, 1, same)
+    top5 = _accuracy(numbers, 5, same)
     for name, found in (("accuracy", accuracy), ("accuracy_top5", top5)):
         if found is not None:
             intervals[f"{name}.old"] = wilson(round(found.old * images), images)
             intervals[f"{name}.new"] = wilson(round(found.new * images), images)
             intervals[f"{name}.difference"] = found.interval
-    grids = _grids(records, unplaced)
+    grids = _grids(numbers, unplaced)
     if not brief:
-        intervals |= _resampled(records, same)
+        intervals |= _resampled(numbers, same)
     return PairFigures(
         images=images,
-        agreement=Agreement(agree / images, _mean([record.shared for record in records]), _present(records, intervals)),
-        flips=_flips(records, images - agree),
+        agreement=Agreement(agree / images, float(numbers["shared"].mean()), _present(numbers, intervals)),
+        flips=_flips(numbers, images - agree),
         accuracy=accuracy,
         accuracy_top5=top5,
-        drift=DriftFigures(
-            Moves(_mean([record.logits.mean for record in records]), max(record.logits.max for record in records)),
-            Moves(
-                _mean([record.probabilities.mean for record in records]),
-                max(record.probabilities.max for record in records),
-            ),
-        ),
+        drift=DriftFigures(_moves(numbers, "logits"), _moves(numbers, "probabilities")),
         grids=grids,
         intervals=intervals,
-        counts=_counts(records),
+        counts=_counts(numbers),
     )
 
 
-def _present(records: Records, intervals: dict[str, Interval]) -> float | None:
+def _count(flags: npt.NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(flags))
+
+
+def _positive(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(values < 0.0, 0.0, values)
+
+
+def _moves(numbers: Columns, kind: str) -> Moves:
+    return Moves(float(numbers[f"{kind}.mean"].mean()), float(numbers[f"{kind}.max"].max()))
+
+
+def _present(numbers: Columns, intervals: dict[str, Interval]) -> float | None:
     """Share of images with the same classes present, and its interval; None where that is no question."""
-    same = [record.same_present for record in records if record.same_present is not None]
-    if len(same) < len(records):
+    same = numbers["same_present"]
+    if (same < 0).any():
         return None
-    intervals["agreement.present"] = wilson(sum(same), len(same))
-    return sum(same) / len(same)
+    equal = _count(same == 1)
+    intervals["agreement.present"] = wilson(equal, len(same))
+    return equal / len(same)
 
 
-def _flips(records: Records, count: int) -> Flips:
-    labelled = records[0].old.rank is not None
-    fixed = sum(record.fixed for record in records) if labelled else None
-    broken = sum(record.broken for record in records) if labelled else None
+def _flips(numbers: Columns, count: int) -> Flips:
+    labelled = numbers["old.rank"][0] >= 0
+    fixes = _count(fixed(numbers)) if labelled else None
+    breaks = _count(broken(numbers)) if labelled else None
     return Flips(
         count=count,
-        share=count / len(records),
-        fixed=fixed,
-        broken=broken,
-        unaligned=sum(record.unaligned and not record.agree for record in records),
-        mcnemar_p=mcnemar_p(fixed, broken) if fixed is not None and broken is not None else None,
+        share=count / len(numbers),
+        fixed=fixes,
+        broken=breaks,
+        unaligned=_count((numbers["unaligned"] == 1) & (numbers["agree"] != 1)),
+        mcnemar_p=mcnemar_p(fixes, breaks) if fixes is not None and breaks is not None else None,
     )
 
 
-def _accuracy(records: Records, k: int, same: bool) -> Accuracy | None:
-    ranks = [
-        (record.old.rank, record.new.rank)
-        for record in records
-        if record.old.rank is not None and record.new.rank is not None
-    ]
-    if len(ranks) != len(records):
+def _accuracy(numbers: Columns, k: int, same: bool) -> Accuracy | None:
+    old, new = numbers["old.rank"], numbers["new.rank"]
+    if (old < 0).any() or (new < 0).any():
         return None
-    both = sum(old < k and new < k for old, new in ranks)
-    fixed = sum(old >= k > new for old, new in ranks)
-    broken = sum(new >= k > old for old, new in ranks)
-    images = len(ranks)
-    interval = (0.0, 0.0) if same else paired_difference(both, fixed, broken, images - both - fixed - broken)
-    return Accuracy((both + broken) / images, (both + fixed) / images, (fixed - broken) / images, interval)
+    both = _count((old < k) & (new < k))
+    fixes = _count((old >= k) & (new < k))
+    breaks = _count((old < k) & (new >= k))
+    images = len(old)
+    interval = (0.0, 0.0) if same else paired_difference(both, fixes, breaks, images - both - fixes - breaks)
+    return Accuracy((both + breaks) / images, (both + fixes) / images, (fixes - breaks) / images, interval)
 
 
-def _grids(records: Records, unplaced: str) -> GridFigures:
-    known = [record.grids for record in records if record.grids is not None]
-    if not known:
+def _grids(numbers: Columns, unplaced: str) -> GridFigures:
+    averaged = numbers["grids.averaged"]
+    images = _count(averaged >= 0)
+    if not images:
         why = unplaced or "the two models see no common part of the images"
         return GridFigures(None, None, Moved(None, None, None, None), 0, 0, 0, why)
-    gained = [each.on_object for each in known if each.on_object is not None]
+    gained = known(numbers["grids.on_object"])
     return GridFigures(
-        correlation=_known_mean([each.correlation for each in known]),
-        winners_changed=_mean([each.winners_changed for each in known]),
+        correlation=plain_mean(numbers["grids.correlation"]),
+        winners_changed=plain_mean(numbers["grids.winners_changed"]),
         moved=Moved(
-            share=_known_mean([each.moved for each in known]),
-            onto_object=_known_mean([max(value, 0.0) for value in gained]),
-            off_object=_known_mean([max(-value, 0.0) for value in gained]),
-            net=_known_mean(gained),
+            share=plain_mean(numbers["grids.moved"]),
+            onto_object=plain_mean(_positive(gained)),
+            off_object=plain_mean(_positive(-gained)),
+            net=plain_mean(gained),
         ),
-        images=len(known),
-        averaged=sum(each.averaged for each in known),
+        images=images,
+        averaged=_count(averaged == 1),
         with_object=len(gained),
         reason=None,
     )
 
 
-def _counts(records: Records) -> dict[str, int]:
+def _counts(numbers: Columns) -> dict[str, int]:
     """Of how many images the figures on grids are: not all have common places, evidence or a known object."""
-    known = [record.grids for record in records if record.grids is not None]
-    with_object = sum(each.on_object is not None for each in known)
+    with_object = len(known(numbers["grids.on_object"]))
     return {
-        "grids.correlation": sum(each.correlation is not None for each in known),
-        "grids.winners_changed": len(known),
-        "grids.moved.share": sum(each.moved is not None for each in known),
+        "grids.correlation": len(known(numbers["grids.correlation"])),
+        "grids.winners_changed": _count(numbers["grids.averaged"] >= 0),
+        "grids.moved.share": len(known(numbers["grids.moved"])),
         **dict.fromkeys(("grids.moved.onto_object", "grids.moved.off_object", "grids.moved.net"), with_object),
     }
 
 
-def _resampled(records: Records, same: bool) -> dict[str, Interval]:
+def _resampled(numbers: Columns, same: bool) -> dict[str, Interval]:
     """Percentile bootstraps over images; of one model on both sides nothing could differ."""
-    grids: list[GridDrift] = [record.grids for record in records if record.grids is not None]
-    gained = [each.on_object for each in grids if each.on_object is not None]
-    values: dict[str, Sequence[float | None]] = {
-        "agreement.top5": [record.shared for record in records],
-        "drift.logits.mean": [record.logits.mean for record in records],
-        "drift.probabilities.mean": [record.probabilities.mean for record in records],
-        "grids.correlation": [each.correlation for each in grids],
-        "grids.winners_changed": [each.winners_changed for each in grids],
-        "grids.moved.share": [each.moved for each in grids],
-        "grids.moved.onto_object": [max(value, 0.0) for value in gained],
-        "grids.moved.off_object": [max(-value, 0.0) for value in gained],
+    gained = known(numbers["grids.on_object"])
+    values = {
+        "agreement.top5": numbers["shared"],
+        "drift.logits.mean": numbers["logits.mean"],
+        "drift.probabilities.mean": numbers["probabilities.mean"],
+        "grids.correlation": known(numbers["grids.correlation"]),
+        "grids.winners_changed": known(numbers["grids.winners_changed"]),
+        "grids.moved.share": known(numbers["grids.moved"]),
+        "grids.moved.onto_object": _positive(gained),
+        "grids.moved.off_object": _positive(-gained),
     }
     # Onto and off are one figure seen from two sides: their draws are the same, so that they mirror.
     seeds = {name: seed_of(name.replace("off_object", "onto_object")) for name in values}
     found = {}
     for name, entries in values.items():
-        numbers = [value for value in entries if value is not None]
-        if numbers:
-            if len(set(numbers)) > 1:
-                found[name] = bootstrap_mean(numbers, seed=seeds[name])
-            elif same:  # nothing could differ
-                found[name] = numbers[0], numbers[0]
-            elif name != "drift.logits.mean":  # which could be of any size, so that equal ones bound nothing
-                least = -1.0 if name == "grids.correlation" else 0.0
-                found[name] = interval_of_equal(numbers[0], len(numbers), least, 1.0)
-    if gained:
+        if not len(entries):
+            continue
+        first = float(entries[0])
+        if (entries != first).any():
+            found[name] = bootstrap_mean(entries, seed=seeds[name])
+        elif same:  # nothing could differ
+            found[name] = first, first
+        elif name != "drift.logits.mean":  # which could be of any size, so that equal ones bound nothing
+            least = -1.0 if name == "grids.correlation" else 0.0
+            found[name] = interval_of_equal(first, len(entries), least, 1.0)
+    if len(gained):
         found["grids.moved.net"] = (0.0, 0.0) if same else mirrored_mean(gained, seed=seed_of("grids.moved.net"))
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
-
-
-def _known_mean(values: Sequence[float | None]) -> float | None:
-    numbers = [value for value in values if value is not None]
-    return float(np.mean(numbers)) if numbers else None

@@ -17,12 +17,13 @@ from onnx_gapmil.files.serial import FLAT
 from onnx_gapmil.images.resolve import ResolvedPreprocess
 from onnx_gapmil.prediction.page.touched import TouchedAnswer, placeless_of, touched_answer
 from onnx_gapmil.show.html.maps import EncodedMaps, encode_maps
+from onnx_gapmil.validation.comparing.columns import PairColumns, broken, fixed
 from onnx_gapmil.validation.comparing.measuring import lattice_of
-from onnx_gapmil.validation.comparing.records import PairRecord, compared
+from onnx_gapmil.validation.comparing.records import PairRecord
 from onnx_gapmil.validation.comparing.running import both_answers, both_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from onnx_gapmil.images.geometry import Geometry
     from onnx_gapmil.prediction.page.content import PageModel
@@ -139,53 +140,56 @@ def kind_of(record: PairRecord) -> str:
     return "same" if record.agree else "changed"
 
 
-def choose(records: tuple[Record, ...], most: int) -> list[int]:
+def choose(records: Iterable[Record] | PairColumns, most: int) -> list[int]:
     """The images that changed most: broken, changed and fixed ones in turn, then the same answers.
 
     Within each, those whose probabilities moved furthest come first; of the same answers those whose evidence did.
 
     Args:
-        records: of all images.
+        records: of all images, or their columns.
         most: how many at the most.
 
     Returns:
         Places in ``records``.
     """
-    groups: dict[str, list[int]] = {"broken": [], "fixed": [], "changed": [], "same": []}
-    for place, record in enumerate(records):
-        if isinstance(record, PairRecord):
-            groups[kind_of(record)].append(place)
+    found = PairColumns.of(records)
+    numbers, places = found.numbers, np.flatnonzero(found.compared)
+    moved, agree = numbers["grids.moved"], numbers["agree"] == 1
+    weight = np.where(agree & ~np.isnan(moved), moved, numbers["probabilities.max"])
+    breaks, fixes = broken(numbers), fixed(numbers)
+    turned = ~(breaks | fixes)
 
-    def distance(place: int) -> tuple[float, int]:
-        record = records[place]
-        if not isinstance(record, PairRecord):
-            raise TypeError("only images that were compared are chosen")
-        moved = record.grids.moved if record.grids is not None else None
-        weight = record.probabilities.max if not record.agree or moved is None else moved
-        return -weight, place
+    def first(kind: npt.NDArray[np.bool_]) -> list[int]:
+        members = np.flatnonzero(kind)
+        chosen: list[int] = places[members[np.argsort(-weight[members], kind="stable")]].tolist()
+        return chosen
 
-    for members in groups.values():
-        members.sort(key=distance)
-    turns = [groups["broken"], groups["fixed"], groups["changed"]]
+    turns, same = [first(breaks), first(fixes), first(turned & ~agree)], first(turned & agree)
     longest = max(map(len, turns))
     flipped = [members[turn] for turn in range(longest) for members in turns if turn < len(members)]
-    kept = min(len(groups["same"]), max(most - len(flipped), most // 5))
-    return [*flipped[: max(0, most - kept)], *groups["same"][:kept]]
+    kept = min(len(same), max(most - len(flipped), most // 5))
+    return [*flipped[: max(0, most - kept)], *same[:kept]]
 
 
 def build_gallery(
-    sides: Sides, records: tuple[Record, ...], most: int, batch: int | None, classes: int | None = None
+    sides: Sides,
+    records: Sequence[Record],
+    columns: PairColumns,
+    most: int,
+    batch: int | None,
+    classes: int | None = None,
 ) -> Gallery:
     """Choose at most so many images, run them once more, and make them small.
 
     Args:
         sides: what was compared.
         records: of all images, in order.
+        columns: of these.
         most: images.
         batch: images at a time, as it was asked for.
         classes: of each image and model whose maps are kept; see `telling_classes`.
     """
-    chosen = choose(records, most)
+    chosen = choose(columns, most)
     shots = [sides.shots[place] for place in chosen]
     images: list[PairView] = []
     for shot, place, answers in zip(shots, chosen, both_answers(sides, shots, batch, keep_photos=True), strict=True):
@@ -197,7 +201,7 @@ def build_gallery(
         images.append(_view(sides, shot, record, answers, classes))
     joint = tuple(int(index) for index in sides.alignment.of_new())
     return Gallery(
-        total=len(compared(records)),
+        total=len(columns),
         images=tuple(images),
         names=_names(sides, images),
         activations=(_activation(sides.old.classifier.independent), _activation(sides.new.classifier.independent)),

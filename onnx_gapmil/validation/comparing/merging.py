@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect
 from onnx_gapmil.files.locking import locked_folder
+from onnx_gapmil.files.packed import PlacedBatches
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.running.shards import MARK, require_division, require_same, unreadable
 from onnx_gapmil.validation.comparing.compare import RESULTS, write_results
 from onnx_gapmil.validation.comparing.dividing import places_of, unit_of
 from onnx_gapmil.validation.comparing.request import CompareRequest
-from onnx_gapmil.validation.comparing.resuming import Journal, identity, lines_of
-from onnx_gapmil.validation.comparing.running import records_of
+from onnx_gapmil.validation.comparing.resuming import Journal, batches_of, identity
+from onnx_gapmil.validation.comparing.running import Done, failures, records_of
 from onnx_gapmil.validation.comparing.sides import open_sides, prepare_sides
 
 if TYPE_CHECKING:
@@ -57,24 +58,29 @@ def merge_comparison(
         sides = prepare_sides(request, old, new)
         unit = unit_of(sides, request.batch)
         require_same(shards[0], identity(sides, unit, stamped=False))
-        lines: dict[int, tuple[Record, ...]] = {}
+        whole: PlacedBatches[Record] = PlacedBatches()
         for each in shards:
-            lines |= _lines(each, sides, unit)
-        return write_results(sides, records_of(lines), output, gallery, request.batch, page_classes)
+            _add_lines(each, sides, unit, whole)
+        records = whole.records()
+        done = Done(whole, len(records), failures(records))
+        return write_results(sides, records_of(done), output, gallery, request.batch, page_classes)
 
 
-def _lines(shard: FinishedShard, sides: Sides, unit: int) -> dict[int, tuple[Record, ...]]:
-    """The records of a shard, by the place of their line.
+def _add_lines(shard: FinishedShard, sides: Sides, unit: int, whole: PlacedBatches[Record]) -> None:
+    """Put the records of a shard's lines to the whole.
 
     Raises:
         InputError: some are not there.
     """
     found = Journal(shard.journal).find()
     places = places_of(sides, unit, shard.shard)
-    lines = lines_of(found, sides, unit, places) if found is not None else {}
-    if found is None or len(lines) < len(places):
+    if found is None:
         raise unreadable(shard)
-    return {place: found.batches[line] for place, line in lines.items()}
+    held = batches_of(found, sides, unit, places)
+    if len(held) < len(places):
+        raise unreadable(shard)
+    for place, batch in held.items():
+        whole.add(place, batch)
 
 
 def _request_of(shard: FinishedShard) -> CompareRequest:

@@ -113,8 +113,3 @@ def read_record(value: object) -> Record:
     """
     failed = isinstance(value, Mapping) and "error" in value
     return from_json(Failure, value) if failed else from_json(PairRecord, value)
-
-
-def compared(records: tuple[Record, ...]) -> tuple[PairRecord, ...]:
-    """Those that were not kept out."""
-    return tuple(record for record in records if isinstance(record, PairRecord))

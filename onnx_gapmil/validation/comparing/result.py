@@ -27,11 +27,10 @@ from onnx_gapmil.validation.comparing.figures import (
     PairFigures,
     figures_of,
 )
-from onnx_gapmil.validation.comparing.records import compared
 from onnx_gapmil.version import __version__
 
 if TYPE_CHECKING:
-    from onnx_gapmil.validation.comparing.records import Record
+    from onnx_gapmil.validation.comparing.columns import PairColumns
     from onnx_gapmil.validation.comparing.sides import OpenedSide, Sides
 
 SCHEMA_VERSION = 1
@@ -188,7 +187,7 @@ class Comparison:
         return f"Comparison of {count(self.images, 'image')}: {count(flips.count, 'answer')} changed{fixed}"
 
 
-def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> Comparison:
+def comparison_of(sides: Sides, records: PairColumns, found: Slices) -> Comparison:
     """Turn the records of a run into its result; the same records give the same to the last bit.
 
     Args:
@@ -196,12 +195,11 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
         records: of all images.
         found: the slices of those that were compared.
     """
-    good = compared(records)
-    failures = tuple(record for record in records if isinstance(record, Failure))
-    figures = figures_of(good, unplaced=sides.unplaced, same=sides.same)
+    numbers = records.numbers
+    figures = figures_of(numbers, unplaced=sides.unplaced, same=sides.same)
     slices = {
         column: {
-            value: figures_of([good[place] for place in places], unplaced=sides.unplaced, same=sides.same, brief=True)
+            value: figures_of(numbers.among(places), unplaced=sides.unplaced, same=sides.same, brief=True)
             for value, places in values.items()
         }
         for column, values in found.members.items()
@@ -211,7 +209,7 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
     if sides.labelled:
         if "class" in found.columns:
             said = (*said, "Slices by 'class' are by label; the data's own column of that name makes none.")
-        classes = class_figures(good, sides)
+        classes = class_figures(records, sides)
         slices["class"] = {row.key: row.figures for row in classes}
     columns = {name: column for name, column in found.columns.items() if name != "class" or not sides.labelled}
     if lost := unjudged_classes(classes, sides):
@@ -221,8 +219,8 @@ def comparison_of(sides: Sides, records: tuple[Record, ...], found: Slices) -> C
         models=Models(_model(sides.old), _model(sides.new)),
         same=sides.same,
         data=from_json(AuditedData, sides.data.to_json()),
-        failed=len(failures),
-        failures=failures,
+        failed=len(records.failures),
+        failures=records.failures,
         aligned_classes=AlignedClasses(
             len(sides.alignment.pairs),
             sides.alignment.old_count,

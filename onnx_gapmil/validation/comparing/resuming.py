@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.journal import BatchJournal, FoundRun
+from onnx_gapmil.auditing.line_places import LinePlaces
+from onnx_gapmil.auditing.resuming import listed_digest
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.identity import stamp
 from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.files.packed import PlacedBatches
 from onnx_gapmil.graph.weights import weight_files
 from onnx_gapmil.running import shards
 from onnx_gapmil.validation.comparing.dividing import places_of, shots_of
@@ -59,7 +62,7 @@ class Journal(BatchJournal[Settings, Record]):
 
 def open_journal(
     folder: Path, sides: Sides, unit: int, *, restart: bool, shard: Shard | None = None
-) -> tuple[Journal, dict[int, tuple[Record, ...]], str]:
+) -> tuple[Journal, PlacedBatches[Record], str]:
     """Make the journal ready for the next batch.
 
     Args:
@@ -90,16 +93,18 @@ def open_journal(
         there = found.settings.identity
         other = [key for key in {**here, **there} if here.get(key) != there.get(key)]
         if not other:
-            lines = lines_of(found, sides, unit, places_of(sides, unit, shard))
-            journal.keep(lines.values())
-            return journal, {place: found.batches[line] for place, line in lines.items()}, ""
+            kept = batches_of(found, sides, unit, places_of(sides, unit, shard))
+            journal.keep(kept.lines())
+            return journal, kept, ""
         why = f"An unfinished comparison here is not gone on with: another {' and '.join(other)}."
     journal.start(Settings(here, None if shard is None else str(shard)))
-    return journal, {}, why
+    return journal, PlacedBatches(), why
 
 
-def lines_of(found: FoundRun[Settings, Record], sides: Sides, unit: int, places: Sequence[int]) -> dict[int, int]:
-    """Which line of a journal holds the images of which place, in the order of the lines.
+def batches_of(
+    found: FoundRun[Settings, Record], sides: Sides, unit: int, places: Sequence[int]
+) -> PlacedBatches[Record]:
+    """The lines of a journal by the place whose images they hold.
 
     Args:
         found: the journal.
@@ -107,13 +112,13 @@ def lines_of(found: FoundRun[Settings, Record], sides: Sides, unit: int, places:
         unit: images in a line of the journal.
         places: those that are looked for.
     """
-    names = {tuple(shot.name for shot in shots_of(sides, unit, place)): place for place in places}
-    lines: dict[int, int] = {}
-    for line, batch in enumerate(found.batches):
-        place = names.get(tuple(record.image for record in batch))
-        if place is not None and place not in lines:
-            lines[place] = line
-    return lines
+    looked_for = LinePlaces(places, lambda place: tuple(shot.name for shot in shots_of(sides, unit, place)))
+    batches = PlacedBatches(found.batches)
+    for line, names in enumerate(found.images):
+        place = looked_for.of(names)
+        if place is not None and place not in batches:
+            batches.put(place, line)
+    return batches
 
 
 def identity(sides: Sides, unit: int, *, stamped: bool = True) -> dict[str, str]:
@@ -129,7 +134,7 @@ def identity(sides: Sides, unit: int, *, stamped: bool = True) -> dict[str, str]
         **_of_side("old", sides.old, of_file),
         **_of_side("new", sides.new, of_file),
         "classes": _digest([sides.alignment.pairs, sides.alignment.old_count, sides.alignment.new_count]),
-        "images, labels, boxes or masks": _digest([_of_shot(shot, of_file) for shot in sides.shots]),
+        "images, labels, boxes or masks": listed_digest(_of_shot(shot, of_file) for shot in sides.shots),
         "batch": str(unit),
         "way to decode (--fast-decode)": str(sides.old.asked.fast_decode),
         "form of its records": str(FORM),

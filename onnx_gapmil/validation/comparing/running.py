@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.packed import Chosen, PackedRecords, PlacedBatches, itself
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.ort.cpu import thread_count
 from onnx_gapmil.running.pipeline import batch_size, iterate, ordered_map
 from onnx_gapmil.validation.comparing.dividing import shots_of
 from onnx_gapmil.validation.comparing.measuring import Seen, measure_pair, seen_by
+from onnx_gapmil.validation.comparing.records import PairRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from onnx_gapmil.running.pipeline import Answered
     from onnx_gapmil.validation.comparing.records import Record
@@ -41,60 +45,77 @@ class Progress:
     failed: int
 
 
+@dataclass(frozen=True)
+class Done:
+    """Lines that are there.
+
+    Attributes:
+        batches: the records of each, by place.
+        images: how many they have together.
+        failed: how many of these were kept out.
+    """
+
+    batches: PlacedBatches[Record]
+    images: int
+    failed: int
+
+
 def run(
     sides: Sides,
     journal: Journal,
-    done: dict[int, tuple[Record, ...]],
+    earlier: PlacedBatches[Record],
     places: Sequence[int],
     *,
     unit: int,
     batch: int | None,
     progress: Callable[[Progress], None],
-) -> dict[int, tuple[Record, ...]]:
+) -> Done:
     """Compare every image that is not compared yet.
 
     Args:
         sides: both models and the images.
         journal: where records go.
-        done: the records of an earlier run, by the place of their line.
+        earlier: the records of an earlier run, by the place of their line; those of this one are put to them.
         places: of the lines that are to be there.
         unit: images in a line of the journal.
         batch: images at a time, as it was asked for.
         progress: is told after every line.
 
     Returns:
-        The records of all lines, by place.
+        The records of all lines.
 
     Raises:
         InputError: the disk will not do.
     """
-    found = dict(done)
     total = sum(len(shots_of(sides, unit, place)) for place in places)
-    left = [place for place in places if place not in found]
-    images, failed = sum(map(len, found.values())), sum(map(failures, found.values()))
-    measured = _measured(sides, [shot for place in left for shot in shots_of(sides, unit, place)], batch)
+    left = array("Q", (place for place in places if place not in earlier))
+    known = earlier.records()
+    images, failed = len(known), failures(known)
+    rows = itertools.chain.from_iterable(range(place * unit, (place + 1) * unit) for place in left)
+    last = len(sides.shots)
+    measured = _measured(sides, Chosen(sides.shots, array("Q", (row for row in rows if row < last)), itself), batch)
     try:
         for place in left:
             new = tuple(itertools.islice(measured, len(shots_of(sides, unit, place))))
             journal.add(new)
-            found[place] = new
+            earlier.add(place, new)
             images, failed = images + len(new), failed + failures(new)
             progress(Progress(images, total, failed))
     finally:
         measured.close()
         journal.close()
-    return found
+    return Done(earlier, images, failed)
 
 
-def records_of(lines: Mapping[int, tuple[Record, ...]]) -> tuple[Record, ...]:
+def records_of(done: Done) -> Sequence[Record]:
     """The records of all images, in order.
 
     Raises:
         DataError: not one image could be compared.
     """
-    records = tuple(record for place in sorted(lines) for record in lines[place])
+    records = done.batches.records()
     first = records[0]
-    if isinstance(first, Failure) and failures(records) == len(records):
+    if isinstance(first, Failure) and done.failed == len(records):
         raise DataError(f"Not one of the {count(len(records), 'image')} could be compared. The first: {first.error}")
     return records
 
@@ -103,7 +124,7 @@ def both_answers(
     sides: Sides, shots: Sequence[Shot], batch: int | None, *, keep_photos: bool = False
 ) -> Generator[Both, None, None]:
     """What both models say of each image, in order; memory does not grow with their number."""
-    paths = [shot.image for shot in shots]
+    paths = Chosen(shots, None, attrgetter("image"))
     streams = [
         iterate(
             side.classifier.session,
@@ -170,4 +191,6 @@ def _record(sides: Sides, shot: Shot, answers: Both) -> Record:
 
 def failures(records: Sequence[Record]) -> int:
     """How many images were kept out."""
+    if isinstance(records, PackedRecords) and records.kinds <= {PairRecord}:
+        return 0
     return sum(isinstance(record, Failure) for record in records)

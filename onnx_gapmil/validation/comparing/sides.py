@@ -13,6 +13,7 @@ from onnx_gapmil.data import open_data
 from onnx_gapmil.data.photos import FoundPhoto, locate_photos
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError, LabelsError
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.remote import open_url
 from onnx_gapmil.files.urls import is_url, said
 from onnx_gapmil.files.wording import of_are
@@ -21,7 +22,7 @@ from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.validation.comparing.alignment import Alignment, ModelClasses, align
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from onnx_gapmil.auditing.preparation import PreparedData
     from onnx_gapmil.data import Sample
@@ -93,7 +94,7 @@ class Sides:
     old: OpenedSide
     new: OpenedSide
     alignment: Alignment
-    shots: tuple[Shot, ...]
+    shots: Sequence[Shot]
     data: DataSet
     notes: tuple[str, ...] = ()
     same: bool = False
@@ -160,11 +161,10 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
         ModelClasses(old.classes, old.class_names, prepared[0].class_map, _given(request.old)),
         ModelClasses(new.classes, new.class_names, prepared[1].class_map, _given(request.new)),
     )
-    theirs = {sample.name: sample for sample in prepared[1].samples}
-    shots = tuple(
-        Shot(sample.image, sample.name, sample, theirs[sample.name], sample.columns)
-        for sample in prepared[0].samples
-        if sample.name in theirs and sample.labels  # an image without a label says nothing of who is right
+    shots = PackedList(
+        Shot(sample.image, sample.name, sample, theirs, sample.columns)
+        for sample, theirs in _in_both(data, prepared[0].samples, prepared[1].samples)
+        if sample.labels  # an image without a label says nothing of who is right
     )
     if not shots:
         raise DataError(
@@ -191,6 +191,17 @@ def prepare_sides(request: CompareRequest, old: Classifier, new: Classifier) -> 
     return Sides(
         sides[0], sides[1], alignment, shots, data, (*data.notes, *said, *_decoding(request)), same=request.same
     )
+
+
+def _in_both(data: DataSet, samples: Iterable[Sample], others: Iterable[Sample]) -> Iterator[tuple[Sample, Sample]]:
+    """The images that both sides have, each of which may leave some of the data set out, in its order."""
+    sides = [iter(samples), iter(others)]
+    ahead = [next(side, None) for side in sides]
+    for raw in data.samples:
+        here = [each if each is not None and each.name == raw.name else None for each in ahead]
+        if here[0] is not None and here[1] is not None:
+            yield here[0], here[1]
+        ahead = [each if met is None else next(side, None) for side, met, each in zip(sides, here, ahead, strict=True)]
 
 
 def _prepare_new(request: CompareRequest, new: Classifier) -> PreparedData:

@@ -10,7 +10,7 @@ from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.auditing.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from onnx_gapmil.data.slices import Slices
@@ -66,7 +66,7 @@ _CLASSES: Mapping[str, pa.DataType] = {
 }
 
 
-def write_images(path: Path, records: Sequence[Record], sides: Sides, slices: Slices) -> None:
+def write_images(path: Path, records: Iterable[Record], sides: Sides, slices: Slices, compared: int) -> None:
     """Write a row for each image, in the data set's order; ranks count from 1, of the best-ranked true class.
 
     Args:
@@ -74,15 +74,12 @@ def write_images(path: Path, records: Sequence[Record], sides: Sides, slices: Sl
         records: of the comparison.
         sides: the models.
         slices: of the images that were compared.
+        compared: how many these are.
 
     Raises:
         InputError: the file cannot be written.
     """
-    rows = [_image_row(record, sides) for record in records]
-    known = [row for record, row in zip(records, rows, strict=True) if not isinstance(record, Failure)]
-    for row, own in zip(known, slices.by_image(len(known)), strict=True):
-        row["slices"] = list(own.items())
-    write_table(path, rows, _IMAGES)
+    write_table(path, _image_rows(records, sides, slices.by_image(compared)), _IMAGES)
 
 
 def write_classes(path: Path, rows: Sequence[ClassFigures]) -> None:
@@ -111,6 +108,14 @@ def write_classes(path: Path, rows: Sequence[ClassFigures]) -> None:
             }
         )
     write_table(path, table, _CLASSES)
+
+
+def _image_rows(records: Iterable[Record], sides: Sides, slices: Iterator[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    for record in records:
+        row = _image_row(record, sides)
+        if not isinstance(record, Failure):
+            row["slices"] = list(next(slices).items())
+        yield row
 
 
 def _image_row(record: Record, sides: Sides) -> dict[str, Any]:
