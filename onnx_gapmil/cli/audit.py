@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     READ,
+    READ_OR_WORD,
     WRITTEN_FOLDER,
     batch_option,
     class_token_option,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     ),
     click.option(
         "--preprocess",
+        type=READ_OR_WORD,
         metavar="PRESET|FILE|auto",
         help="How photos become inputs: a preset, a JSON file, or auto: found out from a few dozen of the labelled "
         "images. Default: a JSON beside the model, what its metadata and first nodes say, and for the rest a guess "

@@ -10,6 +10,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     READ,
+    READ_OR_WORD,
     WRITTEN_FILE,
     WRITTEN_FOLDER,
     batch_option,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     names_option,
     click.option("--class-map", type=READ, metavar="FILE", help="Which class each label means: JSON or CSV."),
     click.option("--label-offset", type=int, metavar="N", help="Class = label + N, for labels that are numbers."),
-    click.option("--preprocess", metavar="PRESET|FILE|auto", help="How photos become inputs."),
+    click.option("--preprocess", type=READ_OR_WORD, metavar="PRESET|FILE|auto", help="How photos become inputs."),
     head_option("to judge"),
     thresholds_option,
     no_guess_option,

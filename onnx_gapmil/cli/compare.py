@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     READ,
+    READ_OR_WORD,
     WRITTEN_FOLDER,
     batch_option,
     class_token_option,
@@ -69,11 +70,17 @@ if TYPE_CHECKING:
     click.option("--label-offset-new", type=int, metavar="N", help="The same of NEW."),
     click.option(
         "--preprocess",
+        type=READ_OR_WORD,
         metavar="PRESET|FILE|auto",
         help="How photos become inputs: a preset, a JSON file, or auto. Default: a JSON beside each model, else a "
         "guess that is announced.",
     ),
-    click.option("--preprocess-new", metavar="PRESET|FILE|auto", help="The same of NEW. Default: --preprocess."),
+    click.option(
+        "--preprocess-new",
+        type=READ_OR_WORD,
+        metavar="PRESET|FILE|auto",
+        help="The same of NEW. Default: --preprocess.",
+    ),
     click.option("--head", metavar="OUTPUT", help="The output to compare, of a model with several."),
     click.option("--head-new", metavar="OUTPUT", help="The same of NEW. Default: --head."),
     click.option(
@@ -85,7 +92,9 @@ if TYPE_CHECKING:
     ),
     click.option("--aggregator-new", metavar="NAME", help="The same of NEW. Default: --aggregator."),
     thresholds_option,
-    click.option("--thresholds-new", metavar="P|FILE", help="The same of NEW. Default: --thresholds."),
+    click.option(
+        "--thresholds-new", type=READ_OR_WORD, metavar="P|FILE", help="The same of NEW. Default: --thresholds."
+    ),
     fast_decode_option,
     no_guess_option,
     provider_option,

@@ -47,6 +47,18 @@ class _Read(_Place):
         return local_path(url)
 
 
+class _ReadOrWord(click.ParamType):  # type: ignore[type-arg]
+    """A word or a number, or a file that is read, given as a path or a URL; a verb is handed the text of either."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; of a URL the path of its copy. See `click.ParamType`."""
+        from onnx_gapmil.files.urls import is_url
+
+        return str(READ.convert(value, param, ctx)) if is_url(value) else str(value)
+
+
 class _Written(_Place):
     """What is written: made here, and put there when the verb has done its work."""
 
@@ -65,6 +77,7 @@ class _Written(_Place):
 
 
 READ = _Read("path")
+READ_OR_WORD = _ReadOrWord()
 WRITTEN_FILE = _Written("file")
 WRITTEN_FOLDER = _Written("folder")
 
@@ -88,6 +101,7 @@ provider_option = click.option(
 )
 preprocess_option = click.option(
     "--preprocess",
+    type=READ_OR_WORD,
     metavar="PRESET|FILE",
     help="How photos become inputs: imagenet, inception, caffe, unit, raw, or a JSON file (ours, timm's, Hugging "
     "Face's). Default: a JSON beside the model, what its metadata and its first nodes say, and for the rest a "
@@ -121,6 +135,7 @@ names_option = click.option(
 )
 thresholds_option = click.option(
     "--thresholds",
+    type=READ_OR_WORD,
     metavar="P|FILE",
     help="Of a model whose classes are present each by itself (sigmoids): the probability above which one is. A "
     "number, or a file with one for each class. Default: 0.5.",

@@ -9,6 +9,7 @@ import click
 
 from onnx_gapmil.cli.options import (
     READ,
+    READ_OR_WORD,
     class_token_option,
     head_option,
     json_option,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     preprocess_option,
     no_guess_option,
     click.option("--names-new", type=READ, metavar="FILE", help="Class names of NEW, as --names of MODEL."),
-    click.option("--preprocess-new", metavar="PRESET|FILE", help="How photos become inputs of NEW."),
+    click.option("--preprocess-new", type=READ_OR_WORD, metavar="PRESET|FILE", help="How photos become inputs of NEW."),
     click.option("--head-new", metavar="OUTPUT", help="The output of NEW to show, of a model with several."),
     provider_option,
     class_token_option,

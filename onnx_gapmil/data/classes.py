@@ -10,6 +10,7 @@ from pathlib import Path
 from onnx_gapmil.data.building import all_labels
 from onnx_gapmil.data.mapfile import look_up, read_map_file
 from onnx_gapmil.data.names import LENIENT, index_names, is_background, without_wnid, wnid_of
+from onnx_gapmil.data.odd_labels import odd_labels
 from onnx_gapmil.data.offsets import candidate_offsets
 from onnx_gapmil.data.types import Box, ClassMap, DataSet, Label, RawSample, Sample
 from onnx_gapmil.errors import DataError
@@ -84,7 +85,8 @@ def resolve_classes(
     if len(labels) > classes:
         raise DataError(
             f"The data set has {count(len(labels), 'label')} ({_some(labels)}), and the model only "
-            f"{model.described()}. If several labels mean one class, or some are to be left out, give --class-map FILE."
+            f"{model.described()}.{odd_labels(data.samples, labels, classes, offset or 0)} If several labels mean one "
+            "class, or some are to be left out, give --class-map FILE."
         )
     texts = [label for label in labels if isinstance(label, str)]
     numbers = [label for label in labels if isinstance(label, int)]
@@ -232,11 +234,15 @@ def _offset(numbers: list[int], data: DataSet, model: _Model, wanted: int | None
     span = f"Labels are numbers from {low:,} to {high:,}, and the model has {model.described()}"
     if wanted is not None:
         if low + wanted < 0 or high + wanted >= model.classes:
-            raise DataError(f"{span}: with offset {wanted:+d} they would be {low + wanted:,} to {high + wanted:,}.")
+            odd = odd_labels(data.samples, numbers, model.classes, wanted)
+            raise DataError(
+                f"{span}: with offset {wanted:+d} they would be {low + wanted:,} to {high + wanted:,}.{odd}"
+            )
         return wanted, f"{span}: {_formula(wanted)}, as given."
     candidates = candidate_offsets(data, model.classes, model.names)
     if not candidates:
-        raise DataError(f"{span}: no offset of -1, 0 or 1 makes them fit. {_ADVICE}.")
+        odd = odd_labels(data.samples, numbers, model.classes)
+        raise DataError(f"{span}: no offset of -1, 0 or 1 makes them fit.{odd} {_ADVICE}.")
     chosen = candidates[0]
     because = ""
     if chosen == 1:

@@ -11,7 +11,7 @@ from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
-from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards
+from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards, without_images
 from onnx_gapmil.data.shards.listing import is_pattern
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
@@ -109,6 +109,9 @@ def _open_folder(root: Place) -> DataSet:
     if (root / "JPEGImages").is_dir():
         raise DataError(f"{root}: it has JPEGImages, as Pascal VOC, but no Annotations with XML files, so no labels.")
     found = "".join(f"; {file.name} has the fields {fields_of(file)}" for file in others[:3])
+    tables = without_images(root)
+    if tables:
+        found += f"; {tables}"
     return read_folders(root, f"{found}; {NEEDED}" if found else "")
 
 

@@ -40,6 +40,11 @@ def note_origin(path: Path, url: str) -> None:
     _origins[str(path)] = without_secrets(url)
 
 
+def origins() -> dict[str, str]:
+    """What stands for what, as `note_origin` was told: for a process that works on the same files."""
+    return dict(_origins)
+
+
 def said(place: PurePath | str) -> str:
     """A path as a user knows it: of a copy, the URL that it stands for; a URL without its secrets."""
     return said_text(str(place))

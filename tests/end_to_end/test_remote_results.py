@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from onnx_gapmil.files.cache import cache_folder
 from onnx_gapmil.files.remote import RemotePath
 from onnx_gapmil.graph.loading import load_model
 from tests.end_to_end.test_remote import WholeFiles, served
-from tests.helpers import layouts
+from tests.helpers import colours, layouts
 from tests.helpers.scene_data import MODEL
 from tests.helpers.verbs import files, run, run_json
 
@@ -139,6 +140,43 @@ def test_all_verbs_give_what_they_give_on_disk(
     ]
     assert not any(str(cache).encode() in content for content in said)
     assert not [path for path in cache.glob("remote/**/*") if path.is_file() and path.stat().st_mtime > 1e8]
+
+
+def test_what_a_flag_names_is_read_from_where_it_lies(
+    tmp_path: Path, store: Any, memory: Any, capsys: pytest.CaptureFixture[str], cache: Path
+) -> None:
+    home, upload, _ = store
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "how.json").write_text('{"mean": [0, 0, 0], "std": [0.5, 0.5, 0.5], "input_size": [3, 32, 32]}')
+    (given / "levels.txt").write_text("0.3\n0.6\n0.9\n")
+    upload(given, "given")
+    with zipfile.ZipFile(tmp_path / "given.zip", "w") as archive:
+        for file in given.iterdir():
+            archive.write(file, file.name)
+    colours.write_model(tmp_path / "m.onnx", "sigmoids")
+    colours.write_photos(tmp_path / "data", 6)
+    (tmp_path / "names.txt").write_text("\n".join(colours.NAMES))
+
+    def audited(out: str, place: str) -> dict[str, Any]:
+        flags = ["--preprocess", f"{place}/how.json" if "%s" not in place else place % "how.json"]
+        flags += ["--thresholds", f"{place}/levels.txt" if "%s" not in place else place % "levels.txt"]
+        data = tmp_path / "data" / "labels.jsonl"
+        names = ["--names", tmp_path / "names.txt"]
+        code, found = run_json(capsys, "audit", tmp_path / "m.onnx", data, "-o", tmp_path / out, *names, *flags)
+        assert code == 0, found
+        return found
+
+    here = audited("here", str(given))
+    assert (here["head"]["thresholds"], here["preprocess"]["std"]) == ([0.3, 0.6, 0.9], [0.5, 0.5, 0.5])
+    for out, place in (("there", f"{home}/given"), ("inside", f"zip://%s::file://{tmp_path / 'given.zip'}")):
+        found = audited(out, place)
+        said = found.pop("preprocess_source")
+        assert "how.json" in said
+        assert str(cache) not in said
+        assert found == {key: value for key, value in here.items() if key != "preprocess_source"}
+    assert run("audit", tmp_path / "m.onnx", tmp_path / "data", "--thresholds", f"{home}/given/none.txt") == 2
+    assert "given/none.txt" in capsys.readouterr().err
 
 
 def test_weights_beside_a_model_come_along_and_what_it_becomes_lies_beside_them(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from onnx_gapmil.files import packed as module
-from onnx_gapmil.files.packed import Chosen, PackedBatches, PlacedBatches, itself
+from onnx_gapmil.files.packed import ByReference, Chosen, PackedBatches, PackedList, PlacedBatches, itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +94,57 @@ def test_packed_records_take_a_tenth_of_their_memory() -> None:
     own = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert own < as_objects / 10
+
+
+class Reader(ByReference):
+    """What cannot be copied."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("it was copied")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    place: int
+    reader: Reader
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1000])
+def test_a_packed_list_is_what_was_added(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(module, "_UNPACKED", 1)
+    made = [Entry(str(place), (place / 3,)) for place in range(count)]
+    packed = PackedList(made)
+    assert packed == made
+    assert tuple(made) == packed
+    assert (len(packed), packed[-3:], packed[250:260]) == (count, tuple(made[-3:]), tuple(made[250:260]))
+    assert [packed[place] for place in range(count - 1, -1, -99)] == [made[at] for at in range(count - 1, -1, -99)]
+    with pytest.raises(IndexError):
+        packed[count]
+
+
+def test_what_is_no_value_is_held_as_it_is() -> None:
+    packed = PackedList(Held(place, reader) for reader in (Reader(), Reader()) for place in range(300))
+    assert [each.place for each in packed] == [*range(300), *range(300)]
+    assert len({id(each.reader) for each in packed}) == 2
+    assert packed[0].reader is packed[299].reader is not packed[300].reader
+    assert packed[599].reader is packed[310].reader
+
+
+def test_a_packed_list_takes_a_tenth_of_its_memory() -> None:
+    def taken(keep: type) -> int:
+        tracemalloc.start()
+        held = keep(Entry(f"folder/photo_{place:06}.jpg", (place / 3, 1.0, place * 2.0)) for place in range(4_000))
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(held) == 4_000
+        return size
+
+    assert taken(PackedList) < taken(list) / 10
+
+
+def test_a_place_that_is_put_again_has_the_later_batch() -> None:
+    placed = PlacedBatches(PackedBatches[Entry]())
+    for place, batch in ((4, batches(1)[0]), (0, batches(2)[1]), (4, batches(3)[2])):
+        placed.add(place, batch)
+    assert (len(placed), list(placed.lines()), 4 in placed, 3 in placed, 9 in placed) == (2, [1, 2], True, False, False)
+    assert list(placed.items()) == [(0, batches(2)[1]), (4, batches(3)[2])]

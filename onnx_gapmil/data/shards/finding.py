@@ -95,6 +95,18 @@ def folder_of_shards(folder: Place) -> ShardSet | None:
     return None
 
 
+def without_images(folder: Place) -> str:
+    """What the Parquet files of a folder hold of which none has images, for a message; "" where there are none."""
+    from onnx_gapmil.data.shards.parquet import columns_said
+    from onnx_gapmil.data.shards.rows import open_parquet
+
+    found = shards_in(folder, PARQUET)
+    if not found:
+        return ""
+    with open_parquet(found[0]) as file:  # it was opened a moment ago, to see that it has none
+        return f"{found[0].name} has no column of images (its columns are {columns_said(file)})"
+
+
 def _of_one_kind(folder: Place) -> list[Place]:
     """Parquet files with images, else tars."""
     return [path for path in shards_in(folder, PARQUET) if _holds_images(path)] or shards_in(folder, TAR)

@@ -80,7 +80,9 @@ def images_of(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
             with open_parquet(shard) as file:
                 features = features_of(file.schema_arrow, labelled=False)
                 if features is None or features.bytes_column is None:
-                    raise DataError(f"{shard}: it has no column of images' bytes; its columns are {_columns(file)}.")
+                    raise DataError(
+                        f"{shard}: it has no column of images' bytes; its columns are {columns_said(file)}."
+                    )
                 rows = file.metadata.num_rows
         except BROKEN as error:
             raise DataError(f"{shard}: not a Parquet file that can be read ({in_short(error)}).") from error
@@ -126,13 +128,13 @@ class _Reading:
             raise DataError(f"{name}: {error}") from error
         if found is None or (found.label is None and found.objects is None):
             lacks = "images" if found is None else "labels; --labels names one"
-            self.kept_out.add("shard", f"no column of {lacks}", f"{name} (its columns are {_columns(file)})")
+            self.kept_out.add("shard", f"no column of {lacks}", f"{name} (its columns are {columns_said(file)})")
             return None
         if self.features is None:
             self.features = found
         first = self.features
         if (found.image, found.label, found.objects) != (first.image, first.label, first.objects):
-            self.kept_out.add("shard", "other columns than the first one's", f"{name} ({_columns(file)})")
+            self.kept_out.add("shard", "other columns than the first one's", f"{name} ({columns_said(file)})")
             return None
         of = found.label or "objects"
         if found.names.get(of) != first.names.get(of):
@@ -307,7 +309,8 @@ def _has_mask(features: Features, values: Mapping[str, Any]) -> bool:
     return features.mask is not None and values.get(features.mask) is not None
 
 
-def _columns(file: pq.ParquetFile) -> str:
+def columns_said(file: pq.ParquetFile) -> str:
+    """The names of a file's columns, for a message."""
     names = [repr(printable(name)[:40]) for name in file.schema_arrow.names[:12]]
     return ", ".join(names) or "none"
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from onnx_gapmil.errors import InputError, ModelError
 from onnx_gapmil.files.guarding import watched_reads
 from onnx_gapmil.files.locking import locked_folder
-from onnx_gapmil.files.urls import said
+from onnx_gapmil.files.urls import origins
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.files.writing import write_whole
 from onnx_gapmil.ort.limits import limits_set
@@ -83,8 +83,6 @@ def run_on_ray(
     """
     require_ray()
     require_address(address)
-    if said(job.output) != str(job.output):
-        raise InputError(f"{said(job.output)}: workers of --ray write into a folder that all machines see; name one.")
     home = job.output / CLUSTER
     with watched_reads():
         require_division(job.output, job.results)
@@ -147,7 +145,7 @@ class _Run:
         self._ray, self._job, self._home, self._layout, self._reporter = ray, job, home, layout, reporter
         seal = uuid.uuid4().hex
         write_whole(home / SEEN, seal.encode())
-        terms = Terms(home, seal, Path.cwd(), versions_here(), layout.cores, limits_set())
+        terms = Terms(home, seal, Path.cwd(), versions_here(), layout.cores, limits_set(), origins())
         made = ray.remote(Worker).options(num_cpus=layout.cores, num_gpus=layout.gpus, max_concurrency=2)
         self._make: Callable[[], Any] = lambda: made.remote(job, terms)
         self._running: dict[Any, tuple[Any, _Task]] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.files.libraries import library_versions
+from onnx_gapmil.files.urls import note_origin, said
 from onnx_gapmil.ort.cpu import use_threads
 from onnx_gapmil.ort.limits import set_memory, set_seconds
 from onnx_gapmil.running.pipeline.tuning import tune_process
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 SEEN = "run"
 
 
+#: What helps where a copy lies on one machine alone.
+_SHARE_CACHE = "; set XDG_CACHE_HOME to a folder that all machines share"
+
+
 @dataclass(frozen=True)
 class Terms:
     """What every worker has to find, and to keep to.
@@ -37,6 +42,7 @@ class Terms:
         versions: of this package and of what results hang on.
         threads: of each worker.
         limits: seconds and bytes that looking at a model may take.
+        origins: the URLs that files and folders stand for, by their paths.
     """
 
     home: Path
@@ -45,6 +51,7 @@ class Terms:
     versions: tuple[tuple[str, str], ...]
     threads: int
     limits: tuple[float | None, int | None]
+    origins: dict[str, str] = field(default_factory=dict)
 
 
 def versions_here() -> tuple[tuple[str, str], ...]:
@@ -81,6 +88,8 @@ class Worker:
     def ready(self) -> str:
         """Get ready; what is in the way, as a sentence that follows the machine's name, else ""."""
         terms = self._terms
+        for path, url in terms.origins.items():
+            note_origin(Path(path), url)
         try:
             os.chdir(terms.folder)
         except OSError:
@@ -91,12 +100,16 @@ class Worker:
             if here != there:
                 return f"it has {what} {here} where this machine has {there}; install the same on all"
         if missing := next((path for path in self._job.files if not path.exists()), None):
+            if said(missing) != str(missing):
+                return f"it does not see {missing}, the copy of {said(missing)}{_SHARE_CACHE}"
             return f"it does not see {missing}; put models and data where all machines have them under one path"
         try:
             seen = (terms.home / SEEN).read_text("utf-8") == terms.seal
         except OSError:
             seen = False
         if not seen:
+            if said(terms.home) != str(terms.home):
+                return f"it does not see {terms.home}, where results are made{_SHARE_CACHE}"
             return f"it does not see {terms.home}; name a folder of results (-o) that all machines share"
         use_threads(terms.threads)
         set_seconds(terms.limits[0])

@@ -86,6 +86,27 @@ def test_an_audit_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+def test_results_go_behind_a_url_and_name_urls(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers write to a folder of this machine, and what they made is put where it was asked for."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/ray/models/m.onnx", MODEL.read_bytes())
+    flags = ("--batch", "2", "--gallery", "3")
+    code, _ = run_json(capsys, "audit", "memory://ray/models/m.onnx", data, "-o", tmp_path / "whole", *flags)
+    assert code == 0
+    at = ("--ray", "auto", "--ray-cores", "1")
+    code, _ = run_json(capsys, "audit", "memory://ray/models/m.onnx", data, "-o", "memory://ray/out", *flags, *at)
+    assert code == 0
+    found = {path.removeprefix("/ray/out/"): system.cat_file(path) for path in system.find("/ray/out")}
+    assert found == contents(tmp_path / "whole")
+    assert json.loads(found["summary.json"])["model"].endswith("ray/models/m.onnx")
+    assert not list((tmp_path / "cache").rglob("summary.json*"))
+
+
+@pytest.mark.usefixtures("cluster")
 def test_a_comparison_is_that_of_one_process(data: Path, tmp_path: Path) -> None:
     other = changed_model(tmp_path)
     whole = compare(MODEL, other, data, tmp_path / "whole", batch=4, gallery=2)
