@@ -7,11 +7,12 @@ in a fresh process: to open the data, to go on (to read the journal), and to wri
 So many images can be had in minutes; what their decoding and inference take is in `predict_end_to_end`.
 
 Memory is the most that the process ever had resident. *Bytes an image* is what each image more than the row before it
-added to that. It is not flat: the names and labels of a data set are in memory from its opening on, and the numbers
-that one figure is made of while it is made. Records are packed, and those of some 65,000 images lie unpacked beside
-that; of more, the others are unpacked anew for each figure, which takes processor time. Records that are much alike,
-as here, pack smaller than others: those of 400 photos with a box each, by a trained MobileNetV2, took 220 bytes each.
-The page is capped by its gallery, and journal and tables are written as a stream.
+added to that. It is not flat, since three things are held of every image: its sample and its record, both packed, and
+the numbers that figures are made of, in columns of some 250 bytes. Records are unpacked twice: for the columns, and for
+the table of images. Records that are much alike, as here, pack smaller than others: those of 400 photos with a box
+each, by a trained MobileNetV2, took 220 bytes each. The gallery keeps up to 128 MB of images' bytes of the shards that
+it reads, whatever the number of images. The page is capped by its gallery, and journal and tables are written as a
+stream.
 """
 
 from __future__ import annotations

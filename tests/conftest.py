@@ -56,7 +56,11 @@ def _no_cuda() -> str | None:
 @functools.cache
 def _no_remote() -> str | None:
     """Why tests of data behind URLs cannot run; None if the extra and its test server are there."""
-    lacking = [name for name in ("fsspec", "s3fs", "moto", "flask") if importlib.util.find_spec(name) is None]
+    lacking = [
+        name
+        for name in ("fsspec", "s3fs", "gcsfs", "moto", "flask", "gcp_storage_emulator")
+        if importlib.util.find_spec(name) is None
+    ]
     return f"NO EXTRA [remote]: {', '.join(lacking)} not installed; run make test-extras" if lacking else None
 
 

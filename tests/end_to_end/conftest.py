@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,3 +29,20 @@ def bucket() -> Iterator[Any]:
         s3fs.S3FileSystem.clear_instance_cache()  # one that an earlier module left speaks to that one's server
         yield client
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[Any]:
+    """The file system of a server of its own that speaks Google's storage."""
+    import gcsfs
+    from gcp_storage_emulator.server import create_server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("FSSPEC_GS_TOKEN", "anon")
+        with create_server("127.0.0.1", port, in_memory=True, default_bucket="photos"):
+            gcsfs.GCSFileSystem.clear_instance_cache()  # one that an earlier module left speaks to that one's server
+            yield gcsfs.GCSFileSystem()
