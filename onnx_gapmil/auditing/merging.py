@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from onnx_gapmil.auditing.preparation import Request
     from onnx_gapmil.auditing.summary import AuditSummary
     from onnx_gapmil.running.shards import FinishedShard
 
@@ -33,6 +34,7 @@ def merge_audit(
     page_classes: int | None = None,
     model: Path | None = None,
     data: Path | str | None = None,
+    request: Request | None = None,
 ) -> tuple[AuditSummary, Sequence[str]]:
     """Write the whole audit: all figures from the shards' records; the images of the gallery are run once more.
 
@@ -43,6 +45,7 @@ def merge_audit(
         page_classes: see `onnx_gapmil.auditing.audit.audit`.
         model: where the model lies, if it is not where the first shard had it.
         data: the same of the data set.
+        request: what was asked for, with all that it names; what the shards say of it if None.
 
     Returns:
         What `audit` gives, and the names of the classes.
@@ -51,7 +54,7 @@ def merge_audit(
         InputError: model or data set are not those that the shards were measured with, a shard's records cannot be
             read, or the folder will not do.
     """
-    request = request_of(shards[0].result, model, data)
+    request = request_of(shards[0].result, model, data) if request is None else request
     protect(each.folder / MARK for each in shards)
     require_division(output, RESULTS)
     classifier = classifier_of(request)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.merging import merge_audit
+from onnx_gapmil.auditing.preparation import Request
 from onnx_gapmil.auditing.sharding import VERB as AUDIT
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import watched_reads
@@ -14,6 +15,7 @@ from onnx_gapmil.prediction.predicting import VERB as PREDICT
 from onnx_gapmil.running.shards import find_shards, machines_note
 from onnx_gapmil.validation.comparing.compare import VERB as COMPARE
 from onnx_gapmil.validation.comparing.merging import merge_comparison
+from onnx_gapmil.validation.comparing.request import CompareRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,6 +46,7 @@ def merge(
     page_classes: int | None = None,
     model: Path | None = None,
     data: Path | str | None = None,
+    asked: Request | CompareRequest | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Merged:
     """Put the shards of an audit, a comparison or a prediction together.
@@ -55,6 +58,7 @@ def merge(
         page_classes: of each of these the classes whose cells the report keeps; None for as many as the verb keeps.
         model: of an audit, where the model lies if it is not where the shards had it.
         data: of an audit or a comparison, the same of the images.
+        asked: of either, what all shards were asked for, by whoever knows it: shards name URLs without their secrets.
         note: is told what else is to be said.
 
     Raises:
@@ -70,10 +74,17 @@ def merge(
         verb = shards[0].result.verb
         if verb == AUDIT:
             most = 300 if gallery is None else gallery
-            return Merged(*merge_audit(shards, output, gallery=most, page_classes=page_classes, model=model, data=data))
+            own = asked if isinstance(asked, Request) else None
+            found = merge_audit(
+                shards, output, gallery=most, page_classes=page_classes, model=model, data=data, request=own
+            )
+            return Merged(*found)
         if verb == COMPARE:
             most = 60 if gallery is None else gallery
-            return Merged(merge_comparison(shards, output, gallery=most, page_classes=page_classes, data=data))
+            pair = asked if isinstance(asked, CompareRequest) else None
+            return Merged(
+                merge_comparison(shards, output, gallery=most, page_classes=page_classes, data=data, request=pair)
+            )
         if verb == PREDICT:
             return Merged(merge_predictions(shards, output))
         raise InputError(f"{shards[0].folder} is a shard of {verb}, which cannot be put together.")

@@ -79,6 +79,10 @@ class Job(Protocol):
         """What a whole run writes into its folder."""
 
     @property
+    def asked(self) -> Request | CompareRequest | None:
+        """What shards are put together by, with all that it names; None of what needs no more than the shards."""
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """What every worker has to see, each at this very path."""
 
@@ -131,6 +135,11 @@ class AuditJob:
         return AUDITED
 
     @property
+    def asked(self) -> Request:
+        """See `Job`."""
+        return self.request
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """See `Job`."""
         return _paths(self.request.model, self.request.data)
@@ -179,6 +188,11 @@ class CompareJob:
     def results(self) -> tuple[str, ...]:
         """See `Job`."""
         return COMPARED
+
+    @property
+    def asked(self) -> CompareRequest:
+        """See `Job`."""
+        return self.request
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -238,6 +252,11 @@ class PredictJob:
     def results(self) -> tuple[str, ...]:
         """See `Job`."""
         return (REPORT, *(TABLES[kind] for kind in self.options.get("tables", ())))
+
+    @property
+    def asked(self) -> None:
+        """See `Job`."""
+        return None
 
     @property
     def files(self) -> tuple[Path, ...]:

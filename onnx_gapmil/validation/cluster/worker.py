@@ -137,7 +137,14 @@ class Worker:
 
         def work() -> Merged:
             job = self._job
-            return merge(folders, job.output, gallery=job.gallery, page_classes=job.page_classes, note=notes.append)
+            return merge(
+                folders,
+                job.output,
+                gallery=job.gallery,
+                page_classes=job.page_classes,
+                asked=job.asked,
+                note=notes.append,
+            )
 
         return self._answer(work)
 

@@ -35,6 +35,7 @@ def merge_comparison(
     gallery: int = 60,
     page_classes: int | None = None,
     data: Path | str | None = None,
+    request: CompareRequest | None = None,
 ) -> Comparison:
     """Write the whole comparison: all figures from the shards' records; the gallery's images are run once more.
 
@@ -44,12 +45,13 @@ def merge_comparison(
         gallery: images to show in the report.
         page_classes: see `onnx_gapmil.validation.comparing.compare.compare`.
         data: where the images lie, if it is not where the first shard had them.
+        request: what was asked for, with all that it names; what the shards say of it if None.
 
     Raises:
         InputError: models or images are not those that the shards were made with, a shard's records cannot be read, or
             the folder will not do.
     """
-    request = _request_of(shards[0])
+    request = _request_of(shards[0]) if request is None else request
     request = replace(request, data=data or request.data)
     protect(each.folder / MARK for each in shards)
     require_division(output, RESULTS)

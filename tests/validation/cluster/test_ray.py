@@ -98,8 +98,8 @@ def test_results_go_behind_a_url_and_name_urls(
     code, _ = run_json(capsys, "audit", "memory://ray/models/m.onnx", data, "-o", tmp_path / "whole", *flags)
     assert code == 0
     at = ("--ray", "auto", "--ray-cores", "1")
-    code, _ = run_json(capsys, "audit", "memory://ray/models/m.onnx", data, "-o", "memory://ray/out", *flags, *at)
-    assert code == 0
+    code, told = run_json(capsys, "audit", "memory://ray/models/m.onnx", data, "-o", "memory://ray/out", *flags, *at)
+    assert code == 0, told
     found = {path.removeprefix("/ray/out/"): system.cat_file(path) for path in system.find("/ray/out")}
     assert found == contents(tmp_path / "whole")
     assert json.loads(found["summary.json"])["model"].endswith("ray/models/m.onnx")
