@@ -55,9 +55,9 @@ class Confusions:
 
 def confusions_of(images: ImageNumbers) -> Confusions:
     """Count labels against answers; images of several labels have no one class that was confused, and are left out."""
-    alone = images.among(images.counts == 1)
-    counts = counted(alone.labels, alone["prediction"])
-    sure = counted(alone.labels, alone["prediction"], alone["confidence"])
+    labels, places = images.of_one_label()
+    answers = images["prediction"][places]
+    counts, sure = counted(labels, answers), counted(labels, answers, images["confidence"][places])
     totals: Counter[int] = Counter()
     for (label, _), times in counts.items():
         totals[label] += times

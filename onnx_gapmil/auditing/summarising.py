@@ -29,7 +29,7 @@ from onnx_gapmil.auditing.summary import (
     SuspectLabel,
     SuspectLabels,
 )
-from onnx_gapmil.data.slices import with_unjudged
+from onnx_gapmil.data.unjudged import with_unjudged
 from onnx_gapmil.files.columns import known
 from onnx_gapmil.files.serial import from_json
 from onnx_gapmil.graph.weights import weight_digests
@@ -117,9 +117,9 @@ def _multi_label(run: Run) -> MultiLabelRun:
 
 
 def _swaps(classifier: Classifier, images: ImageNumbers) -> tuple[LikelySwap, ...]:
-    alone = images.among(images.counts == 1)
+    labels, places = images.of_one_label()
     table: dict[int, Counter[int]] = {}
-    for (label, answer), times in counted(alone.labels, alone["prediction"]).items():
+    for (label, answer), times in counted(labels, images["prediction"][places]).items():
         table.setdefault(label, Counter())[answer] = times
     return swaps_of(table, classes=classifier.classes)
 

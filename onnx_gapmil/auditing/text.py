@@ -10,7 +10,7 @@ from rich.text import Text
 
 from onnx_gapmil.auditing.by_size import localization_changes, row_name, what_changes
 from onnx_gapmil.auditing.sentences import multi_label_lines, swap_sentence
-from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.data.unjudged import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,

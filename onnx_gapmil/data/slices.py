@@ -19,7 +19,6 @@ import json
 import math
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,14 +29,11 @@ import numpy.typing as npt
 from onnx_gapmil.files.memory import shared
 from onnx_gapmil.files.packed import Listed
 from onnx_gapmil.files.texts import Texts
-from onnx_gapmil.files.wording import count, were
 
 #: Values of a column above which it is no slice as it stands.
 MOST_VALUES = 100
 #: Different numbers above which they are cut at their quartiles.
 MOST_NUMBERS = 10
-#: Slices that are named where several were not judged.
-_NAMED = 10
 #: Columns that are sliced at the most, the first ones.
 MOST_COLUMNS = 100
 #: The slice of images that have no value in a column in which others have one.
@@ -48,7 +44,7 @@ SIZES, ASPECTS = ("small", "medium", "large"), ("upright", "square", "wide")
 _SMALL, _LARGE = 0.1, 0.4
 #: Width by height below which a photo is upright, and above which it is wide.
 _UPRIGHT, _WIDE = 0.9, 1.1
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _ZEROS = re.compile(r"[+-]?0[0-9]")
 
@@ -219,66 +215,6 @@ def slices_of(images: Iterable[Columns], names: Sequence[str] | Texts) -> Slices
     return Slices(members, found)
 
 
-#: Why a slice that the label file has was not judged.
-UNJUDGED = "not judged: all its images failed or have no label"
-
-
-def unjudged_sentences(columns: Mapping[str, SlicedColumn]) -> list[str]:
-    """For each column with slices that were not judged: which, and why; as the label file has them, not yet visible."""
-    lines = []
-    for name, column in columns.items():
-        if lost := column.unjudged:
-            first = ", ".join(f"{value} ({count(images, 'image')})" for value, images in list(lost.items())[:_NAMED])
-            more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
-            lines.append(
-                f"By {name}: {were(len(lost), 'slice')} not judged, since all their images failed or have no label: "
-                f"{first}{more}."
-            )
-    return lines
-
-
-def with_unjudged(found: Slices, images: Iterable[Columns]) -> Slices:
-    """The slices of the images that were judged, with the values that only others have.
-
-    Args:
-        found: from `slices_of`.
-        images: what the label file says of each image of the data set, judged or not.
-    """
-    readings = {name: _reading_of(name, parts, found.columns[name]) for name, parts in found.members.items()}
-    lost: dict[str, Counter[str]] = {name: Counter() for name in readings}
-    named: set[str] = set()
-    for image in images:
-        own = dict(image)
-        named.update(own)
-        for name, read in readings.items():
-            value = read(own.get(name))
-            if value is not None and value not in found.members[name]:
-                lost[name][value] += 1
-    columns = dict(found.columns)
-    for name in readings:
-        if name in named:
-            column = columns[name]
-            columns[name] = replace(column, unjudged={**column.unjudged, **dict(sorted(lost[name].items()))})
-    return replace(found, columns=columns)
-
-
-def _reading_of(name: str, parts: Iterable[str], column: SlicedColumn) -> Callable[[str | None], str | None]:
-    """What gives the slice that a text of the label file would be in; None where it cannot be one of its own.
-
-    A number of a column that is cut at its quartiles is no slice, and what has no shape or size in the label file has
-    that of its photo.
-    """
-    numbers = column.bins is not None or _numbers(value for value in parts if value != MISSING) is not None
-    missing = None if name in (ASPECT, OBJECT_SIZE) else MISSING
-
-    def read(text: str | None) -> str | None:
-        if text is None or text == MISSING or (numbers and text.lower() == "nan"):
-            return missing
-        return None if column.bins is not None and _NUMBER.fullmatch(text) else text
-
-    return read
-
-
 def _digest(parts: Mapping[str, Places], names: Texts, order: npt.NDArray[np.uint64]) -> str:
     """SHA-256 of names and slices, whatever the order of the images."""
     own = np.full(len(names), -1, dtype=np.int32)
@@ -295,7 +231,7 @@ def _digest(parts: Mapping[str, Places], names: Texts, order: npt.NDArray[np.uin
 def _column(values: Mapping[str, array[int]], images: int) -> tuple[dict[str, Places], SlicedColumn]:
     """The slices of one column, by value; none where it is left out."""
     present = {value: places for value, places in values.items() if value != MISSING}
-    numbers = _numbers(present)
+    numbers = numbers_in(present)
     if numbers is not None:
         present = {value: places for value, places in present.items() if value in numbers}
     covered = sum(map(len, present.values()))
@@ -338,7 +274,7 @@ def _reason(
     return None
 
 
-def _numbers(values: Iterable[str]) -> dict[str, float] | None:
+def numbers_in(values: Iterable[str]) -> dict[str, float] | None:
     """The number that each text is, of a column of nothing else; ``nan``, as tables write a gap, is no value.
 
     ``007`` is a name and no number.
@@ -347,7 +283,7 @@ def _numbers(values: Iterable[str]) -> dict[str, float] | None:
     for text in values:
         if text.lower() == "nan":
             continue
-        if not _NUMBER.fullmatch(text) or _ZEROS.match(text):
+        if not NUMBER.fullmatch(text) or _ZEROS.match(text):
             return None
         number = float(text)
         if not math.isfinite(number):

@@ -7,114 +7,19 @@ unpacked, so that of an ordinary data set each is unpacked once.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import io
-import pickle
-import weakref
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
-from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast, overload
 
-import pyarrow as pa
+from onnx_gapmil.files.parts import Parts
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-#: Records of one part, and parts that stay unpacked: 4,096 images, some 10 MB.
-_PART, _UNPACKED = 256, 16
-_CODEC = "zstd"
-
-
-class ByReference:
-    """What is no value, such as a reader with its open files: records that lie packed keep hold of it, as it is."""
-
-
-#: Those that packed records hold, by their number; who packed them keeps them alive.
-_references: weakref.WeakValueDictionary[int, ByReference] = weakref.WeakValueDictionary()
-
-
-def _referred(number: int) -> ByReference:
-    return _references[number]
-
-
-class _Pickler(pickle.Pickler):
-    """Dataclasses as their type and its arguments: in a third of the time that their own way takes."""
-
-    def __init__(self, stream: io.BytesIO, held: dict[int, ByReference]) -> None:
-        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
-        self._held = held
-
-    def reducer_override(self, value: Any) -> Any:
-        """How a value is made again."""
-        if isinstance(value, ByReference):
-            self._held[id(value)] = _references[id(value)] = value
-            return _referred, (id(value),)
-        kind: Any = type(value)
-        read = _values_of(kind)
-        return NotImplemented if read is None else (kind, read(value))
-
-
-@functools.cache
-def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]] | None:
-    """What gives the arguments that an equal one is made of; None of what is no dataclass."""
-    if not dataclasses.is_dataclass(kind):
-        return None
-    names = [field.name for field in dataclasses.fields(kind)]
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda value: tuple(getattr(value, name) for name in names)
-
-
-class _Parts:
-    """Parts of records, packed, of which the first stay unpacked where they are read, and the last that was."""
-
-    def __init__(self) -> None:
-        self._packed: list[tuple[int, bytes]] = []
-        self._unpacked: dict[int, tuple[Any, ...]] = {}
-        self._last: tuple[int, tuple[Any, ...]] = (-1, ())
-        self._held: dict[int, ByReference] = {}
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def append(self, items: tuple[Any, ...]) -> None:
-        """Add the next part."""
-        self._packed.append(self._pack(items))
-
-    def get(self, place: int, read: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> tuple[Any, ...]:
-        """A part.
-
-        Args:
-            place: of it.
-            read: what makes its items of what was added, where these are another thing; None if they are none.
-        """
-        if place == self._last[0]:
-            return self._last[1]
-        found = self._unpacked.get(place)
-        if found is None:
-            size, packed = self._packed[place]
-            text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
-            held = pickle.loads(text)  # noqa: S301  # it never left this process's memory
-            found = held if read is None else read(held)
-            if found is not held:
-                self._packed[place] = self._pack(found)
-            # None makes room for another: records are read in order again and again, so that all would be read anew.
-            if len(self._unpacked) < _UNPACKED:
-                self._unpacked[place] = found
-            self._last = place, found
-        return found
-
-    def _pack(self, items: tuple[Any, ...]) -> tuple[int, bytes]:
-        """A part, and how long it is unpacked."""
-        stream = io.BytesIO()
-        _Pickler(stream, self._held).dump(items)
-        text = stream.getvalue()
-        # Made as bytes it would be as long as the text until it is cut: the hole behind it is too small for the next.
-        return len(text), pa.compress(text, codec=_CODEC).to_pybytes()
+#: Records of one part.
+_PART = 256
 
 
 def itself(item: T) -> T:
@@ -159,7 +64,7 @@ class PackedBatches(Listed[tuple[R, ...]], Generic[R]):
         self.kinds: set[type] = set()
         self._read = read
         self.sizes = array("I")
-        self._parts = _Parts()
+        self._parts = Parts()
         self._starts = array("Q")  # of each part, its first batch
         self._open: list[tuple[R, ...] | bytes] = []
         self._filled = 0
@@ -221,7 +126,7 @@ class PackedList(Listed[T]):
     """
 
     def __init__(self, items: Iterable[T] = ()) -> None:
-        self._parts = _Parts()
+        self._parts = Parts()
         self._open: list[T] = []
         for item in items:
             self.append(item)

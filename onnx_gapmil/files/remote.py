@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.blob import Blob, TooLargeError
 from onnx_gapmil.files.guarding import note_read_place
-from onnx_gapmil.files.packed import ByReference
+from onnx_gapmil.files.parts import ByReference
 from onnx_gapmil.files.urls import without_secrets
 
 _TAGS = (

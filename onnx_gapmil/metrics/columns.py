@@ -86,6 +86,11 @@ class ImageNumbers:
         """(images,), the place of each image's first label."""
         return np.cumsum(self.counts, dtype=np.int64) - self.counts
 
+    def of_one_label(self) -> tuple[Numbers, npt.NDArray[np.intp]]:
+        """The labels of the images that have just one, and these images' places."""
+        places = np.flatnonzero(self.counts == 1)
+        return self.labels[self.starts[places]], places
+
     def by_label(self, values: Numbers) -> Numbers:
         """(labels,), what an image has at each of its labels."""
         return np.repeat(values, self.counts)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnx_gapmil.data.slices import MISSING, Slices, columns_of, object_share, slices_of, with_unjudged
+from onnx_gapmil.data.slices import MISSING, Slices, columns_of, object_share, slices_of
+from onnx_gapmil.data.unjudged import with_unjudged
 
 
 def sliced(*values: str | None, column: str = "c") -> Slices:
@@ -161,7 +162,8 @@ def test_numbers_cut_at_their_quartiles_are_no_values_that_were_lost() -> None:
 
 
 def test_slices_that_were_not_judged_are_named_to_ten() -> None:
-    from onnx_gapmil.data.slices import SlicedColumn, unjudged_sentences
+    from onnx_gapmil.data.slices import SlicedColumn
+    from onnx_gapmil.data.unjudged import unjudged_sentences
 
     lost = {"fog": 3, "night": 1}
     columns = {

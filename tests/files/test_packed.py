@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pytest
 
 from onnx_gapmil.files import packed as module
-from onnx_gapmil.files.packed import ByReference, Chosen, PackedBatches, PackedList, PlacedBatches, itself
+from onnx_gapmil.files import parts
+from onnx_gapmil.files.packed import Chosen, PackedBatches, PackedList, PlacedBatches, itself
+from onnx_gapmil.files.parts import ByReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def batches(count: int, size: int = 7) -> list[tuple[Entry, ...]]:
 
 @pytest.mark.parametrize("count", [0, 1, 64, 65, 500])
 def test_batches_are_what_was_added(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(module, "_UNPACKED", 2)  # of up to eight parts
+    monkeypatch.setattr(parts, "_UNPACKED", 2)  # of up to eight parts
     packed, made = PackedBatches[Entry](), batches(count)
     for batch in made:
         packed.append(batch)
@@ -111,7 +113,7 @@ class Held:
 
 @pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 1000])
 def test_a_packed_list_is_what_was_added(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr(module, "_UNPACKED", 1)
+    monkeypatch.setattr(parts, "_UNPACKED", 1)
     made = [Entry(str(place), (place / 3,)) for place in range(count)]
     packed = PackedList(made)
     assert packed == made

@@ -57,3 +57,10 @@ def test_an_image_takes_some_hundred_bytes() -> None:
     tracemalloc.stop()
     objects = np.mean([len(image.localization or ()) for image in RECORDS])
     assert taken < 300 + 120 * objects
+
+
+def test_images_of_one_label_are_known_by_it() -> None:
+    numbers = MeasuredImages.of(RECORDS).images
+    labels, places = numbers.of_one_label()
+    alone = [(image.labels[0], place) for place, image in enumerate(RECORDS) if len(image.labels) == 1]
+    assert list(zip(labels.tolist(), places.tolist(), strict=True)) == alone

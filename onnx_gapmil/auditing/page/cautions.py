@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from onnx_gapmil.auditing.summary import AuditSummary
-from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.data.unjudged import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.show.html.formatting import count, percent
 

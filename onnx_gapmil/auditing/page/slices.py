@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from onnx_gapmil.auditing.summary import AuditSummary
-from onnx_gapmil.data.slices import UNJUDGED
+from onnx_gapmil.data.unjudged import UNJUDGED
 from onnx_gapmil.metrics.figures import SliceFigures
 from onnx_gapmil.show.html.formatting import interval, table_percent
 from onnx_gapmil.show.html.markup import Child, Markup, bdi, join, prose, tag

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
-from onnx_gapmil.files.packed import ByReference
+from onnx_gapmil.files.parts import ByReference
 from onnx_gapmil.files.reading import open_regular
 
 _KEPT_BYTES = 2**27

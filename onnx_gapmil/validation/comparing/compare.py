@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onnx_gapmil.auditing.sharding import machine
-from onnx_gapmil.data.slices import with_unjudged
+from onnx_gapmil.data.unjudged import with_unjudged
 from onnx_gapmil.files.guarding import protect, watched_reads
 from onnx_gapmil.files.json_text import json_text
 from onnx_gapmil.files.locking import locked_folder

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.data.unjudged import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import column_percent, column_range, of_are, of_were, were
 from onnx_gapmil.show.terminal.sizes import size_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.data.slices import unjudged_sentences
+from onnx_gapmil.data.unjudged import unjudged_sentences
 from onnx_gapmil.files.printable import visible
 from onnx_gapmil.images.resolve import said_assumption
 from onnx_gapmil.rewriting.sizing.record import said_size

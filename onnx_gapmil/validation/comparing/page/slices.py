@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from onnx_gapmil.data.slices import UNJUDGED
+from onnx_gapmil.data.unjudged import UNJUDGED
 from onnx_gapmil.show.html.formatting import table_percent
 from onnx_gapmil.show.html.markup import Child, Markup, bdi, tag
 
