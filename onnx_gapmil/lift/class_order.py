@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 #: Operators that keep every class where it is.
 _KEEPING = frozenset(
     {
-        "Cast", "DequantizeLinear", "Dropout", "Hardmax", "Identity", "LogSoftmax", "Normalizer", "QLinearSigmoid",
-        "QLinearSoftmax", "QuantizeLinear", "Sigmoid", "Softmax",
+        "Cast", "CastLike", "DequantizeLinear", "Dropout", "Hardmax", "Identity", "LogSoftmax", "Normalizer",
+        "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "Sigmoid", "Softmax",
     }
 ) | (MONOTONE - {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not"})  # fmt: skip
 #: Operators that choose or move classes by fixed numbers.

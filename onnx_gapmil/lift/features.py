@@ -180,7 +180,7 @@ def _scaled(walk: Lifting, node: gs.Node) -> str:
 
 def _normalizes(walk: Lifting, node: gs.Node) -> bool:
     """Whether an operator divides a vector by its own Euclidean length, in one node or spelled out."""
-    op, inputs = node.op, [read.name for read in node.inputs]
+    op, inputs = node.op, [walk.graph.behind(read.name) for read in node.inputs]
     if op == "LpNormalization":
         return int(node.attrs.get("p", 2)) == 2
     if op not in ("Div", "Mul") or len(inputs) != 2:
@@ -201,11 +201,15 @@ def _is_length(walk: Lifting, size: str, vector: str, *, inverse: bool) -> bool:
     square_rooted = False
     while (node := walk.graph.producer(size)) is not None:
         if node.op == "ReduceL2":
-            return not inverse and bool(node.inputs[0].name == vector)
+            return not inverse and walk.graph.behind(node.inputs[0].name) == vector
         if node.op == "ReduceSumSquare":
-            return square_rooted and not inverse and bool(node.inputs[0].name == vector)
+            return square_rooted and not inverse and walk.graph.behind(node.inputs[0].name) == vector
         if node.op == "Einsum":  # nc,nc->n
-            return square_rooted and not inverse and [read.name for read in node.inputs] == [vector, vector]
+            return (
+                square_rooted
+                and not inverse
+                and [walk.graph.behind(read.name) for read in node.inputs] == [vector, vector]
+            )
         if node.op == "ReduceSum":
             return square_rooted and not inverse and _is_square(walk, node.inputs[0].name, vector)
         if node.op == "Reciprocal":
@@ -230,11 +234,11 @@ def _is_square(walk: Lifting, tensor: str, vector: str) -> bool:
     if node is None:
         return False
     if node.op == "Mul":
-        return bool(node.inputs[0].name == node.inputs[1].name == vector)
+        return all(walk.graph.behind(read.name) == vector for read in node.inputs)
     power = walk.graph.value(node.inputs[1].name) if node.op == "Pow" else None
     return (
         power is not None
         and np.size(power) == 1
         and float(np.reshape(power, -1)[0]) == 2
-        and (bool(node.inputs[0].name == vector))
+        and walk.graph.behind(node.inputs[0].name) == vector
     )

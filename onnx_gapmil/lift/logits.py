@@ -37,6 +37,7 @@ _PASSING = frozenset(
     {
         "ArrayFeatureExtractor",
         "Cast",
+        "CastLike",
         "Compress",
         "DequantizeLinear",
         "Flatten",

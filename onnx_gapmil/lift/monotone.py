@@ -1,4 +1,7 @@
-"""Functions of scores behind the final activation that keep their ranking, or turn it over: percent, log, 1 - p."""
+"""Functions of scores behind the final activation that keep their ranking, or turn it over: percent, log, 1 - p.
+
+Odds, ``p / (1 - p)``, read the scores twice, and rise all the same: what they divide rises, what they divide by falls.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +34,11 @@ _RANGES = {
     "Relu": (0.0, np.inf), "Sigmoid": (0.0, 1.0), "Softmax": (0.0, 1.0), "Softplus": (0.0, np.inf),
     "Sqrt": (0.0, np.inf),
 }  # fmt: skip
-#: What only moves or chooses elements, or leaves their sign.
+#: What only moves or chooses elements, or averages them, so that they stay between the same numbers.
 _MOVING = frozenset(
     {
-        "Cast", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
-        "Split", "Squeeze", "Transpose", "Unsqueeze",
+        "Cast", "CastLike", "Dropout", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "GlobalAveragePool",
+        "Identity", "ReduceMean", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
 _DEEPEST = 30
@@ -44,9 +47,46 @@ MONOTONE = _RISING | _TWO_OPERANDS | {"Neg", "Not", "Reciprocal"}
 
 
 def moving_operand(graph: ModelGraph, node: gs.Node) -> str | None:
-    """The one operand of a monotone function that is not fixed; None if there are several."""
-    names = {read.name for read in node.inputs if read.name and read.name not in graph.constants}
-    return names.pop() if len(names) == 1 else None
+    """The one tensor that a monotone function is of: its operand that is not fixed, or what both operands are made of.
+
+    None if there are several.
+    """
+    names = {str(read.name) for read in node.inputs if read.name and read.name not in graph.constants}
+    if len(names) == 1:
+        return names.pop()
+    return _joined(graph, node)[0] if len(names) == 2 else None
+
+
+def _joined(graph: ModelGraph, node: gs.Node) -> tuple[str | None, int]:
+    """The tensor that both operands are monotone functions of, and how their sum, product or quotient ranks it.
+
+    A sum of two that rise rises; so do a product of two that are not negative, and a difference or a quotient of one
+    that rises and one that falls.
+    """
+    if node.op not in ("Add", "Div", "Mul", "Sub") or len(node.inputs) != 2:
+        return None, 0
+    names = [read.name for read in node.inputs]
+    if node.op in ("Div", "Mul") and any(bounds(graph, name)[0] < 0 for name in names):
+        return None, 0
+    first, second = (_made_of(graph, name) for name in names)
+    shared = next((name for name in first if name in second), None)
+    if shared is None:
+        return None, 0
+    turned = -1 if node.op in ("Div", "Sub") else 1
+    return (shared, first[shared]) if first[shared] == second[shared] * turned else (None, 0)
+
+
+def _made_of(graph: ModelGraph, tensor: str) -> dict[str, int]:
+    """The tensors that one is a monotone function of by itself, itself among them, and how it ranks each."""
+    found, turned = {tensor: 1}, 1
+    while (node := graph.producer(tensor)) is not None and node.op in MONOTONE and len(found) < _DEEPEST:
+        moving = {read.name for read in node.inputs if read.name and read.name not in graph.constants}
+        turned *= direction(graph, node) if len(moving) == 1 else 0
+        if not turned:
+            break
+        tensor = moving.pop()
+        found[tensor] = turned
+    return found
 
 
 def direction(graph: ModelGraph, node: gs.Node) -> int:
@@ -54,7 +94,8 @@ def direction(graph: ModelGraph, node: gs.Node) -> int:
 
     Args:
         graph: the model.
-        node: an operator that one tensor of probabilities, or of what monotone functions made of them, goes through.
+        node: an operator that one tensor of probabilities, or of what monotone functions made of them, goes through;
+            perhaps by both of its operands.
     """
     if node.op in _RISING:
         return 1
@@ -64,6 +105,8 @@ def direction(graph: ModelGraph, node: gs.Node) -> int:
         return -1 if _keeps_its_sign(graph, node.inputs[0].name) else 0
     if node.op not in _TWO_OPERANDS:
         return 0
+    if len({read.name for read in node.inputs if read.name and read.name not in graph.constants}) == 2:
+        return _joined(graph, node)[1]
     values = [graph.value(read.name) for read in node.inputs if read.name in graph.constants]
     # The same number for all classes: with another one for each the ranking would be another.
     if len(values) != 1 or values[0] is None or values[0].size == 0 or (values[0] != values[0].flat[0]).any():
@@ -134,8 +177,11 @@ def _combined(node: gs.Node, ends: list[tuple[float, float]]) -> tuple[float, fl
     if node.op == "Neg":
         return -high, -low
     if node.op == "Clip":  # its limits were attributes to operator set 10
-        least = ends[1][0] if len(ends) > 1 and node.inputs[1].name else float(node.attrs.get("min", -np.inf))
-        return max(low, least), max(high, least)
+        given = iter(ends[1:])
+        named = [bool(read.name) for read in node.inputs[1:3]] + [False, False]
+        least = next(given)[0] if named[0] else float(node.attrs.get("min", -np.inf))
+        most = next(given)[1] if named[1] else float(node.attrs.get("max", np.inf))
+        return min(max(low, least), most), min(max(high, least), most)
     if node.op in ("Max", "Min"):
         choose = max if node.op == "Max" else min
         return choose(low for low, _ in ends), choose(high for _, high in ends)

@@ -22,7 +22,7 @@ from onnx_gapmil.rewriting.emission.shapes import traced_tensors
 from onnx_gapmil.rewriting.emission.sums import collect_sums
 from onnx_gapmil.rewriting.head_choice import chosen_place
 from onnx_gapmil.rewriting.open_sizes import resized_from
-from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
+from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids, float_types
 from onnx_gapmil.rewriting.record import FeatureGridRecord, HeadRecord, read_heads, write_heads
 from onnx_gapmil.rewriting.repooled.claim import check_pools
 from onnx_gapmil.rewriting.repooled.exchanging import turned_back, vendors_view
@@ -308,7 +308,7 @@ def _whole_grids(
             extra.append(onnx.helper.make_tensor_value_info(wish, kind, made.grid_shape))
         else:
             names[head.output] = head.grid
-    dtypes = {head.output: tuple(found.dtype for found in head.features) for head in analysis.search.heads}
+    dtypes = {head.output: float_types(analysis.search.walk, head) for head in analysis.search.heads}
     features = {head.output: tuple(found.name for found in head.features) for head in analysis.search.heads}
     # Maps that were turned into reading order are tensors of the file only where it gives its features.
     kept = [name for head in heads if head.features is None for name in features[head.output]]

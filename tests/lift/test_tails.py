@@ -84,6 +84,21 @@ def check_ranking(found: Lifted) -> None:
         pytest.param("s = Sigmoid(z)\n q = Sub(one, s)\n y = Pow(q, two)", -1, "sigmoid", id="focal"),
         pytest.param("s = Sigmoid(z)\n m = Sub(s, half)\n y = Pow(m, three)", 1, "sigmoid", id="cube_of_both_signs"),
         pytest.param("s = Sigmoid(z)\n y = Div(one, s)", -1, "sigmoid", id="one_by_a_sigmoid"),
+        pytest.param("s = Sigmoid(z)\n q = Sub(one, s)\n d = Div(s, q)\n y = Log(d)", 1, "sigmoid", id="log_odds"),
+        pytest.param(
+            "s = Sigmoid(z)\n q = Sub(one, s)\n a = Log(s)\n d = Log(q)\n y = Sub(d, a)",
+            -1,
+            "sigmoid",
+            id="log_odds_against",
+        ),
+        pytest.param(
+            "s = Softmax<axis=1>(z)\n c = Clip(s, lo, hi)\n q = Sub(one, c)\n d = Div(c, q)\n y = Log(d)",
+            1,
+            "softmax",
+            id="clipped_log_odds_of_a_softmax",
+        ),
+        pytest.param("s = Softmax<axis=1>(z)\n e = Mul(s, k)\n y = Add(e, s)", 1, "softmax", id="sum_of_itself"),
+        pytest.param("s = Sigmoid(z)\n e = Sqrt(s)\n y = Mul(s, e)", 1, "sigmoid", id="product_with_its_root"),
     ],
 )
 def test_ranking_kept_or_turned_over(body: str, sign: int, activation: str) -> None:
@@ -120,6 +135,10 @@ def test_two_classes_the_other_way_round_are_a_softmax() -> None:
         pytest.param("s = Softmax<axis=1>(z)\n y = Sin(s)", id="no_monotone_function"),
         pytest.param("s = Softmax<axis=1>(z)\n d = Sub(s, h)\n y = Pow(d, t)", id="square_of_both_signs"),
         pytest.param("s = Sigmoid(z)\n d = Sub(s, h)\n y = Pow(d, t)", id="square_of_a_centred_sigmoid"),
+        pytest.param(
+            "s = Sigmoid(z)\n q = Sub(t, s)\n y = Mul(s, q)", id="product_of_one_that_rises_and_one_that_falls"
+        ),
+        pytest.param("s = Sigmoid(z)\n q = Mul(s, r)\n y = Sub(q, s)", id="difference_by_another_factor_for_each"),
     ],
 )
 def test_functions_that_change_the_ranking_are_part_of_the_head(body: str) -> None:

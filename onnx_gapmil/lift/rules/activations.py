@@ -1,12 +1,4 @@
-r"""Elementwise activations after the pool: exact for each image, with the slope frozen at the pooled value.
-
-For ``h = phi(z)`` with pooled ``z``::
-
-    lift(h) = phi(a) + (lift(z) - a) * (phi(z) - phi(a)) / (z - a)
-
-The mean over cells of the right side is ``phi(z)``, whatever the anchor ``a``; it is 0, or 1 where phi is not finite
-at 0 (logarithm, reciprocal). Where ``z`` is ``a``, the slope is ``phi'(a)``.
-"""
+"""Elementwise activations after the pool: exact for each image, with the slope frozen at the pooled value."""
 
 from __future__ import annotations
 
@@ -15,24 +7,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.cellwise import pooled_value
+from onnx_gapmil.lift.elementwise import function_of_logits
 from onnx_gapmil.lift.joining import align
-from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.rules.holding import holds
+from onnx_gapmil.lift.rules.slopes import freeze
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
     from onnx_gapmil.lift.lifting import Lifting
-
-    Function = Callable[[np.ndarray], np.ndarray]
 
 
 @rule(
@@ -78,6 +66,8 @@ def lift_activation(node: gs.Node, walk: Lifting) -> Lifted:
     if len(moving) != 1:
         raise walk.refuse("unknown-operator", node, f"{len(moving)} of its operands depend on the image")
     data = moving.pop()
+    if node.op == "Log" and (written := written_back(node, walk)) is not None:
+        return written
     return activate(node, walk, walk.lift(data), data)
 
 
@@ -110,12 +100,21 @@ def lift_extreme(node: gs.Node, walk: Lifting) -> Lifted:
     return walk.result(node, name, lifts, "activation", detail, conditional=True, batch_axis=axis)
 
 
-@rule("Gelu", "FastGelu", "QuickGelu", domain="com.microsoft")
-def lift_contrib_activation(node: gs.Node, walk: Lifting) -> Lifted:
-    """The activations that ONNX Runtime fuses, without a fused bias."""
-    if len(node.inputs) > 1 and node.inputs[1].name:
-        raise walk.refuse("unknown-operator", node, "a bias is fused into it")
-    return activate(node, walk, walk.lift(node.inputs[0].name), node.inputs[0].name)
+def written_back(node: gs.Node, walk: Lifting) -> Lifted | None:
+    """The lift of probabilities that are written back as logits, from that of the logits; None for anything else.
+
+    Args:
+        node: a Log, or a difference of two.
+        walk: the walk.
+    """
+    found = function_of_logits(walk, node)
+    if found is None or walk.readout == "instance" or walk.shape(found.source) != walk.shape(walk.output):
+        return None
+    lifted = walk.lift(found.source)
+    # No straight line, though in real numbers it may be one: 1 - p loses the digits of a p that is nearly 1.
+    name = freeze(node, walk, lifted, found.source, walk.output, found.of)
+    detail = "the logits of its probabilities written back, slope frozen at the pooled value"
+    return walk.result(node, name, [lifted], "activation", detail, conditional=True, batch_axis=lifted.batch_axis)
 
 
 def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
@@ -149,7 +148,7 @@ def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:
             batch_axis=axis,
             channels=lifted.channels,
         )
-    name = _frozen(node, walk, lifted, data, walk.output, function)
+    name = freeze(node, walk, lifted, data, walk.output, function)
     return walk.result(
         node,
         name,
@@ -195,7 +194,7 @@ def fused_activation(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
         # The pooled z exists nowhere in the file: the fusion left only phi(z).
         layer = str(node.op).removeprefix("Fused")
         dense = walk.build.node(layer, [tensor.name for tensor in node.inputs], **attrs)
-        name = _frozen(node, walk, lifted, dense, walk.output, function)
+        name = freeze(node, walk, lifted, dense, walk.output, function)
     detail = f"{lifted.step.detail}, then {operator}, its slope frozen at the pooled value"
     parents = [walk.lift(node.inputs[0].name)]
     return walk.result(node, name, parents, "activation", detail, conditional=True, channels=lifted.channels)
@@ -215,87 +214,3 @@ def _parameters(node: gs.Node, walk: Lifting, operator: str) -> tuple[dict[str, 
     if operator != "Clip" or walk.graph.opset < 11:
         return extras, []
     return {}, [extras["min"], extras["max"]]
-
-
-def _frozen(node: gs.Node, walk: Lifting, lifted: Lifted, data: str, result: str, function: Function) -> str:
-    """Nodes for ``phi(a) + (lift(z) - a) * slope``; returns the tensor on the grid."""
-    dtype = lifted.dtype
-    anchor, at_anchor, slope_there = _anchor(node, walk, lifted, dtype, function)
-    near_width = _nearness(dtype, at_anchor)
-    build = walk.build
-
-    def number(value: float) -> str:
-        return walk.scalar(value, dtype)
-
-    def vector(values: np.ndarray) -> str:
-        same = bool((values == values.flat[0]).all())
-        return number(float(values.flat[0])) if same else build.constant(values.astype(dtype))
-
-    away = data if anchor == 0 else build.node("Sub", [data, number(anchor)])
-    # At the anchor the quotient is 0 / 0: a mask of 0 and 1 puts the derivative in its place. Less, since Equal takes
-    # no floats before operator set 11.
-    near = build.node("Less", [build.node("Abs", [away]), number(near_width)])
-    mask = build.node("Cast", [near], to=elem_type(dtype))
-    rest = build.node("Sub", [number(1.0), mask])
-    rise = result if not at_anchor.any() else build.node("Sub", [result, vector(at_anchor)])
-    safe = build.node("Add", [build.node("Mul", [away, rest]), mask])
-    steep = build.node("Mul", [build.node("Div", [rise, safe]), rest])
-    slope = build.node("Add", [steep, build.node("Mul", [mask, vector(slope_there)])])
-    shape, axis = lifted.shape, lifted.batch_axis
-    batch = -1 if axis is None else axis
-    cells = _pooled_to_cells(walk, slope, shape, batch)
-    moved = lifted.name if anchor == 0 else build.node("Sub", [lifted.name, number(anchor)])
-    product = build.node("Mul", [moved, cells])
-    if not at_anchor.any():
-        return product
-    constant = vector(at_anchor)
-    if at_anchor.size > 1 and not bool((at_anchor == at_anchor.flat[0]).all()):
-        constant = build.reshape(constant, [1, lifted.channels, 1, 1])
-    return build.node("Add", [product, constant])
-
-
-def _pooled_to_cells(walk: Lifting, tensor: str, shape: tuple[int, ...], batch_axis: int) -> str:
-    """A new tensor of a pooled tensor's shape as (N, C, 1, 1)."""
-    count = int(np.prod([dim for axis, dim in enumerate(shape) if axis != batch_axis], dtype=np.int64))
-    if batch_axis > 0:
-        order = [batch_axis, *(axis for axis in range(len(shape)) if axis != batch_axis)]
-        tensor = walk.build.node("Transpose", [tensor], perm=order)
-    return walk.build.reshape(tensor, [-1, count, 1, 1])
-
-
-def _anchor(
-    node: gs.Node, walk: Lifting, lifted: Lifted, dtype: np.dtype, function: Function
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """The anchor a (0, or 1), phi(a) and phi'(a); each of the pooled tensor's shape with a batch of 1.
-
-    The derivative is a central difference: it only matters where z is a, where a kink (Relu at 0) has no slope of
-    its own and every choice keeps the mean.
-    """
-    shape = tuple(1 if axis == lifted.batch_axis else dim for axis, dim in enumerate(lifted.shape))
-    step = {2: 1e-2, 4: 1e-3, 8: 1e-5}[dtype.itemsize]
-    # Log and Reciprocal are not finite at 0.
-    for anchor in (0.0, 1.0):
-        try:
-            there, above, below = (
-                np.asarray(function(np.full(lifted.shape, value, dtype=dtype)), dtype=np.float64)
-                for value in (anchor, anchor + step, anchor - step)
-            )
-        except ModelError as error:
-            raise walk.refuse("unknown-operator", node, f"it cannot be evaluated alone: {error}") from error
-        if lifted.batch_axis is not None:
-            there, above, below = (np.take(array, [0], axis=lifted.batch_axis) for array in (there, above, below))
-        if np.isfinite(there).all():
-            slope = (above - below) / (2 * step)
-            return anchor, there.reshape(shape), np.where(np.isfinite(slope), slope, 0.0).reshape(shape)
-    raise walk.refuse("unknown-operator", node, "it is finite neither at 0 nor at 1, so its slope has no anchor")
-
-
-def _nearness(dtype: np.dtype, at_anchor: np.ndarray) -> float:
-    """How near z must be to the anchor for the derivative to be used instead of the quotient.
-
-    Where phi(a) is 0 the quotient has no cancellation and is right down to the smallest numbers. Elsewhere it loses
-    digits, and the derivative's error is quadratic in the distance: below half the root of the type's precision it
-    is smaller than rounding.
-    """
-    info = np.finfo(np.float32 if dtype.name == "bfloat16" else dtype)
-    return float(info.tiny) if not at_anchor.any() else float(np.sqrt(info.eps)) / 2

@@ -11,6 +11,7 @@ import numpy as np
 from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.lifted import elem_type
+from onnx_gapmil.lift.rules.activations import written_back
 from onnx_gapmil.lift.rules.reductions import log_softmax, normalizer_axes
 from onnx_gapmil.lift.rules.spreading import lift_beside
 from onnx_gapmil.lift.table import rule
@@ -48,7 +49,7 @@ def lift_batch_normalization(node: gs.Node, walk: Lifting) -> Lifted:
     )
 
 
-@rule("Cast")
+@rule("Cast", "CastLike")
 def lift_cast(node: gs.Node, walk: Lifting) -> Lifted:
     """Between float types: a cast of the grid. To integers it rounds, which does not commute with the mean."""
     lifted = walk.lift(node.inputs[0].name)
@@ -85,6 +86,8 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
         return walk.result(node, name, [lifted], "affine", "a fixed number for each channel", batch_axis=axis)
     if node.op == "Sub" and (axes := normalizer_axes(walk, left, right)):
         return log_softmax(node, walk, walk.lift(left), axes)
+    if node.op == "Sub" and (written := written_back(node, walk)) is not None:
+        return written
     # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
     first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
     if first.batch > 1 and aligned_batch(first, out) != aligned_batch(second, out):

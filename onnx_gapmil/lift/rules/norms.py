@@ -17,6 +17,8 @@ from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx_graphsurgeon as gs
 
     from onnx_gapmil.lift.lifted import Lifted
@@ -111,28 +113,52 @@ def _norm(node: gs.Node, walk: Lifting, title: str, *, centred: bool) -> Lifted:
         raise walk.refuse(
             "unknown-operator", node, f"{title} covers a part of the pooled channels {list(lifted.shape)}"
         )
-    if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:] if tensor.name):
+    parameters = [tensor.name for tensor in node.inputs[1:3]]
+    return norm_of(node, walk, lifted, _pooled(walk, node.inputs[0].name, lifted), parameters, centred=centred)
+
+
+def norm_of(
+    node: gs.Node,
+    walk: Lifting,
+    lifted: Lifted,
+    vector: str,
+    parameters: Sequence[str],
+    *,
+    centred: bool,
+    parents: Sequence[Lifted] = (),
+) -> Lifted:
+    """A norm over all channels of a lift.
+
+    Args:
+        node: the operator, with its ``epsilon``.
+        walk: the walk.
+        lifted: what it normalizes.
+        vector: the same pooled, (N, C, 1, 1).
+        parameters: its scale and its bias, as far as there are; "" for none.
+        centred: whether each cell's mean over channels is subtracted.
+        parents: the lifts of what the operator reads, where ``lifted`` is made of them; itself if empty.
+    """
+    if not all(walk.is_fixed(name) for name in parameters if name):
         raise walk.refuse("unknown-operator", node, "its scale or bias is not fixed")
     build = walk.build
-    vector = lifted.name if walk.readout == "instance" else _pooled(walk, node.inputs[0].name, lifted)
     # Centring is affine and done in each cell; the deviation is that of the pooled vector.
-    grid, wide = lifted.name, _as_float(walk, vector, lifted.dtype)
+    grid, wide = lifted.name, _as_float(walk, lifted.name if walk.readout == "instance" else vector, lifted.dtype)
     if centred:
         grid = build.node("Sub", [grid, build.reduce("ReduceMean", grid, [1])])
         wide = build.node("Sub", [wide, build.reduce("ReduceMean", wide, [1])])
     name = build.node("Div", [grid, _deviation(node, walk, wide, lifted.dtype, 1)])
-    for operator, tensor in zip(("Mul", "Add"), node.inputs[1:3], strict=False):
-        if tensor.name:
-            name = build.node(operator, [name, walk.per_cell(tensor.name, lifted.shape, lifted.batch_axis)])
-    return _result(node, walk, name, lifted)
+    for operator, parameter in zip(("Mul", "Add"), parameters, strict=False):
+        if parameter:
+            name = build.node(operator, [name, walk.per_cell(parameter, lifted.shape, lifted.batch_axis)])
+    return _result(node, walk, name, lifted, parents)
 
 
-def _result(node: gs.Node, walk: Lifting, name: str, lifted: Lifted) -> Lifted:
+def _result(node: gs.Node, walk: Lifting, name: str, lifted: Lifted, parents: Sequence[Lifted] = ()) -> Lifted:
     detail = "each cell by its own size" if walk.readout == "instance" else "divided by the size of the pooled vector"
     return walk.result(
         node,
         name,
-        [lifted],
+        parents or [lifted],
         "norm",
         detail,
         conditional=True,

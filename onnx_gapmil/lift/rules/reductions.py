@@ -43,7 +43,7 @@ def lift_log_softmax(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_softmax(node: gs.Node, walk: Lifting) -> Lifted:
     """``p = softmax z`` within a head, such as the shares of an expectation, by its slopes ``p_k (1[j = k] - p_j)``."""
     lifted = walk.lift(node.inputs[0].name)
-    groups = _Groups(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
+    groups = Groups(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
     build = walk.build
     cells = groups.apart(lifted.name)
     if walk.readout == "instance":
@@ -68,7 +68,7 @@ def log_softmax(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, .
         lifted: lift of z.
         axes: the axes of z that its classes lie along.
     """
-    groups = _Groups(node, walk, lifted, axes)
+    groups = Groups(node, walk, lifted, axes)
     build = walk.build
     if walk.readout == "instance":
         cells = groups.apart(lifted.name)
@@ -159,11 +159,11 @@ def reduce_channels(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[in
         HeadRefused: it reduces over the batch.
     """
     operator = operator or str(node.op)
-    axis = _batch_after(node, walk, lifted)
+    axis = batch_after(node, walk, lifted)
     linear = operator in ("ReduceMean", "ReduceSum")
     if not axes and (linear or operator in ("ReduceMax", "ReduceMin", "ReduceLogSumExp")):
         return walk.result(node, lifted.name, [lifted], "shape", "only the shape changes", batch_axis=axis)
-    groups = _Groups(node, walk, lifted, axes)
+    groups = Groups(node, walk, lifted, axes)
     count = math.prod(walk.shape(walk.output)) // lifted.batch
     cells = groups.apart(lifted.name)
     if linear:
@@ -192,7 +192,7 @@ def reduce_windows(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
     """
     if lifted.batch != 1:
         raise walk.refuse("spatial-mixing-after-pool", node, "it reduces over the batch")
-    groups = _Groups(node, walk, lifted, (1,))
+    groups = Groups(node, walk, lifted, (1,))
     count = lifted.channels // lifted.shape[1]
     name = groups.together(groups.reduce(str(node.op), groups.apart(lifted.name)), count)
     detail = f"{'mean' if node.op == 'ReduceMean' else 'sum'} over {lifted.shape[1]} windows, in every cell"
@@ -201,7 +201,7 @@ def reduce_windows(node: gs.Node, walk: Lifting, lifted: Lifted) -> Lifted:
     return walk.result(node, name, [lifted], "affine", detail, batch_axis=axis)
 
 
-def _batch_after(node: gs.Node, walk: Lifting, lifted: Lifted) -> int | None:
+def batch_after(node: gs.Node, walk: Lifting, lifted: Lifted) -> int | None:
     """Where the batch is in a reduction's output."""
     axis = lifted.batch_axis
     before, after = walk.shape(node.inputs[0].name), walk.shape(walk.output)
@@ -215,7 +215,7 @@ def _batch_after(node: gs.Node, walk: Lifting, lifted: Lifted) -> int | None:
     return axis - sum(1 for place in gone if place < axis)
 
 
-def _by_slopes(operator: str, groups: _Groups, cells: str, value: str) -> str:
+def _by_slopes(operator: str, groups: Groups, cells: str, value: str) -> str:
     """``sum_j s_j lift(z_j)``, plus what is missing to y where phi is not homogeneous."""
     build, walk, dtype = groups.walk.build, groups.walk, groups.lifted.dtype
     if operator in ("ReduceMax", "ReduceMin"):
@@ -241,7 +241,7 @@ def _by_slopes(operator: str, groups: _Groups, cells: str, value: str) -> str:
     return groups.reduce("ReduceSum", build.node("Mul", [build.node("Div", [value, size]), cells]))
 
 
-class _Groups:
+class Groups:
     """A lift's channels as the axes of its pooled tensor, some of which are reduced."""
 
     def __init__(self, node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> None:

@@ -272,12 +272,13 @@ def attention_over(walk: Lifting, tensor: str) -> bool:
 
 
 def shares(walk: Lifting, node: gs.Node) -> bool:
-    """``e / sum(e)``: a softmax spelled out."""
-    total = walk.graph.producer(node.inputs[1].name)
+    """``e / sum(e)``: a softmax spelled out, Identities perhaps between its operators."""
+    behind = walk.graph.behind
+    total = walk.graph.producer(behind(node.inputs[1].name))
     # An epsilon in the divisor.
     if total is not None and total.op == "Add":
-        total = walk.graph.producer(total.inputs[0].name)
-    return total is not None and total.op == "ReduceSum" and bool(total.inputs[0].name == node.inputs[0].name)
+        total = walk.graph.producer(behind(total.inputs[0].name))
+    return total is not None and total.op == "ReduceSum" and behind(total.inputs[0].name) == behind(node.inputs[0].name)
 
 
 def weighted_by_image(node: gs.Node, walk: Lifting, data: str) -> bool:

@@ -27,7 +27,7 @@ class Compared:
 
     Attributes:
         scale: max |logits|.
-        residual: largest |mean over cells - logits| / max |logits|; None without a grid.
+        residual: largest |mean over cells - logits| / max |logits|; None without a grid, or where no logit is finite.
         class_errors: of each class the same as a share of its own cells, (K,); None without a grid.
         emissions: the difference of each reduction from NumPy's.
         placeless: the share of the answers that no place brings, of a head that reads a class token; None of others.
@@ -65,6 +65,10 @@ def _compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray |
     wide = np.asarray(grid, dtype=np.float64)
     residual, scale = residual_of(logits, wide)
     sums = Compared(scale, residual, class_errors(head, logits, wide), nan=np.asarray(np.isnan(logits).all(axis=0)))
+    if not np.isfinite(logits).any() and not np.isinf(sums.class_errors).any():
+        # A probability that is written back as its logit saturates on an image as large as no photo: of a batch of one
+        # nothing is left to compare, as little as of that image of a larger one.
+        return replace(sums, residual=None)
     if not reductions(head) or len(wide) != len(logits):
         return sums
     if not np.isfinite(wide[:, ~switched_off(wide)]).all():
@@ -149,7 +153,7 @@ def element_bytes(head: HeadRecord, rewritten: onnx.ModelProto, whole: WholeGrid
     """Bytes of the coarsest element type that a head computes in.
 
     The head of a half-precision model may end in a Cast to float32: then the outputs do not tell how it computes, but
-    the maps that it pools do.
+    the maps that it pools and its own tensors do.
     """
     kinds = {value.name: value.type.tensor_type.elem_type for value in rewritten.graph.output}
     found = [onnx.helper.tensor_dtype_to_np_dtype(kinds[name]) for name in head.tensors if name in kinds]

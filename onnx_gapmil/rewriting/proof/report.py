@@ -22,7 +22,8 @@ class Trial:
         inputs: what was fed, for people: ``random (2, 3, 224, 224)``, or an image's path.
         outputs_equal: the original outputs are equal bit for bit.
         outputs_difference: largest difference of an original output, relative to its largest value.
-        residuals: by head's output, largest |mean over cells - logits| / max |logits|.
+        residuals: by head's output, largest |mean over cells - logits| / max |logits|; without those of which no logit
+            was finite.
         scale: by head's output, max |logits|.
         class_errors: by head's output, of each class the largest |mean over cells - logit| as a share of the class's
             own cells (`onnx_gapmil.rewriting.proof.by_class`), (K,).
@@ -218,7 +219,7 @@ class ProofReport:
         reasons: list[str] = []
         residual, bound = self.residual(output), self.rounding_bound.get(output)
         nan = self._nan(output)
-        if residual == np.inf and len(nan) and nan.all():
+        if residual in (None, np.inf) and len(nan) and nan.all():
             # A head that divides by the length of a map of zeros, or weights that are no numbers.
             return [self._no_numbers(output)]
         if bound is not None and not all(

@@ -11,6 +11,7 @@ import pytest
 from onnx_gapmil.lift.rules import activations
 from tests.helpers.support import (
     assert_close,
+    assert_mean_is_logits,
     chain,
     check_conditional,
     check_refused,
@@ -169,6 +170,56 @@ def test_activation_at_and_near_its_anchor_takes_the_derivative(name: str) -> No
     x[1] += 1e-6
     grid = lift(model, x).grid
     assert_close(grid / 2, base + derivative * x.astype(np.float64), 1e-4)
+
+
+def test_activation_beside_a_kink_keeps_the_mean() -> None:
+    """Pooled values around a limit of 1e-4 are where the derivative is taken, on both sides of the kink alike."""
+    model = text_model(f"{POOL}\n h = Clip(f, least)\n y = Log(h)", y="float[N,6] y", init={"least": np.float32(1e-4)})
+    x = np.zeros((2, 6, 3, 5), np.float32)
+    x[:, :, 0, 0], x[:, :, 2, 4] = 3, -3
+    x += np.linspace(0, 1.6e-4, 12, dtype=np.float32).reshape(2, 6, 1, 1)
+    found = lift(model, x)
+    assert found.verdict == "conditional"
+    assert_close(
+        found.grid.astype(np.float64).mean(axis=(2, 3)),
+        np.log(np.maximum(pooled(x.astype(np.float64)), 1e-4))[..., 0, 0],
+        1e-4,
+    )
+
+
+WRITTEN_BACK = {
+    "quotient": "q = Sub(one, s)\n o = Div(s, q)\n h = Log(o)",
+    "difference": "q = Sub(one, s)\n a = Log(s)\n c = Log(q)\n h = Sub(a, c)",
+    "inverse": "r = Reciprocal(s)\n o = Sub(r, one)\n l = Log(o)\n h = Neg(l)",
+    "clipped": "c = Clip(s, least, most)\n i = Identity(c)\n q = Sub(one, i)\n o = Div(c, q)\n h = Log(o)",
+    "clipped_by_max": "m = Max(s, least)\n c = Min(m, most)\n q = Sub(one, c)\n o = Div(c, q)\n h = Log(o)",
+    "logarithm": "h = Log(s)",
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN_BACK))
+def test_probabilities_written_back_as_logits_are_one_function_of_the_logits(name: str) -> None:
+    """Platt and vector scaling of an exported classifier: an odds ratio between a sigmoid and a layer."""
+    init = {"one": np.float32(1), "least": np.float32(0.25), "most": np.float32(0.75), "v": V, "w": W}
+    model = text_model(
+        f"{POOL}\n z = Gemm<transB=1>(f, v)\n s = Sigmoid(z)\n {WRITTEN_BACK[name]}\n y = Gemm<transB=1>(h, w)",
+        init=init,
+    )
+    limit = math.log(3)
+    phi: Phi = {
+        "clipped": lambda z: np.clip(z, -limit, limit),
+        "clipped_by_max": lambda z: np.clip(z, -limit, limit),
+        "logarithm": lambda z: np.log(sigmoid(z)),
+    }.get(name, lambda z: z)
+    found = lift(model, images(model))
+    assert found.verdict == "conditional"
+    assert_close(found.grid, chain(dense(V), frozen(phi), dense(W))(found.x.astype(np.float64)), 3e-5)
+
+
+def test_a_probability_of_another_tensor_beside_it_is_no_function_of_one() -> None:
+    body = "s = Sigmoid(z)\n t = Sigmoid(u)\n o = Div(s, t)\n h = Log(o)\n y = Gemm<transB=1>(h, w)"
+    model = text_model(f"{POOL}\n z = Gemm<transB=1>(f, v)\n u = Neg(z)\n {body}", init={"v": V, "w": W})
+    assert_mean_is_logits(lift(model, images(model)))
 
 
 @pytest.mark.parametrize("kind", ["float16", "double"])

@@ -184,6 +184,8 @@ def mil(x: np.ndarray, *, gated: bool) -> np.ndarray:
                      " f = ReduceSum<keepdims=0>(q, one)", id="turned_product"),
         pytest.param("e = Exp(sc)\n n = ReduceSum(e, one)\n a = Div(e, n)\n q = Mul(t, a)\n"
                      " f = ReduceSum<keepdims=0>(q, one)", id="softmax_spelled_out"),
+        pytest.param("e = Exp(sc)\n d = Identity(e)\n n = ReduceSum(d, one)\n m = Identity(n)\n a = Div(e, m)\n"
+                     " q = Mul(t, a)\n f = ReduceSum<keepdims=0>(q, one)", id="identities_between"),
         pytest.param("e = Exp(sc)\n n = ReduceSum(e, one)\n a = Div(e, n)\n s = Transpose<perm=[0, 2, 1]>(a)\n"
                      " q = MatMul(s, t)\n f = Squeeze(q, one)", id="softmax_spelled_out_and_product"),
         pytest.param("e = Exp(sc)\n n = ReduceSum<keepdims=0>(e, one)\n q = Mul(t, e)\n"

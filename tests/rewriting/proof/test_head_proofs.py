@@ -13,6 +13,7 @@ from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import load_model
 from onnx_gapmil.rewriting.proof.algebra import WideGraph
 from onnx_gapmil.rewriting.proof.report import ProofReport
+from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import proof_of, rewrite, verify
 from onnx_gapmil.show.terminal.rewrite_note import proof_note
@@ -168,6 +169,37 @@ def test_a_bias_that_is_no_number_is_told_by_its_own_class() -> None:
     assert errors is not None
     assert np.isnan(errors).tolist() == [False, True, False, False, False]
     assert np.nanmax(errors) < 2e-5
+
+
+def test_an_image_that_saturates_all_classes_proves_nothing_and_refutes_nothing() -> None:
+    """Of a batch of one: a probability that rounds to 1 has infinite odds; smaller images give the sum."""
+    body = (
+        HEAD.replace("y =", "z =") + "\n s = Sigmoid(z)\n q = Sub(one, s)\n o = Div(s, q)\n l = Log(o)\n y = Mul(l, v)"
+    )
+    init = {"w": 9 * W, "b": B, "one": np.float32(1), "v": np.linspace(1, 2, len(B), dtype=np.float32)}
+    model = text_model(body, x="float[1,6,3,5] x", y="float[1,5] y", init=init)
+    report = rewrite(model, write=False).proof
+    assert report is not None
+    without = [trial.inputs for trial in report.trials if "y" not in trial.residuals]
+    assert without
+    assert all("0 to 255" in inputs for inputs in without)
+    assert report.residual("y") is not None
+    assert not np.isnan(report.class_errors("y")).any()  # type: ignore[arg-type]
+
+
+def test_a_head_in_half_precision_between_float32_is_held_to_half_precision() -> None:
+    """Autocast pools in float32 and casts behind the pool, and back before the loss: neither map nor logits tell."""
+    kernel = np.random.default_rng(0).standard_normal((6, 3, 4, 4)).astype(np.float32)
+    body = (
+        "m = Conv<strides=[4, 4]>(x, k)\n p = GlobalAveragePool(m)\n h = Cast<to=10>(p)\n f = Flatten(h)\n"
+        " z = Gemm<transB=1>(f, w, b)\n y = CastLike(z, k)"
+    )
+    half = {"w": W.astype(np.float16), "b": B.astype(np.float16)}
+    model = text_model(body, x="float[N,3,16,24] x", init={"k": kernel, **half})
+    made = rewrite(model, write=False)
+    assert made.proof is not None
+    assert made.proof.passed
+    assert (made.heads[0].verdict, made.proof.tolerance) == ("exact", {"y": TOLERANCE[2]})
 
 
 def test_what_saturates_is_reached_by_the_large_inputs() -> None:
