@@ -5,7 +5,7 @@ It is fed with made-up maps, so that what saturates is reached, and costs no run
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ from onnx_gapmil.graph.macs import work_of
 from onnx_gapmil.graph.tensors import tensor_bytes
 from onnx_gapmil.ort.cpu import cpu_session
 from onnx_gapmil.ort.errors import explain
+from onnx_gapmil.rewriting.proof.by_class import class_errors
 from onnx_gapmil.rewriting.proof.cutting import MAX_HEAD_BYTES, cut_out, independent, pooled_map
+from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,7 @@ class HeadAlone:
         width: bytes of the coarsest element type on the way.
         trace: the real shapes of the model's tensors.
         name: the model's name, for messages.
+        fed: what is fed, where that was decided; else `sources` does.
     """
 
     proto: onnx.ModelProto
@@ -63,16 +66,35 @@ class HeadAlone:
     width: int
     trace: Trace
     name: str
+    fed: tuple[str, ...] = ()
 
     @cached_property
     def sources(self) -> list[str]:
-        """The vendor's maps that it pools, but those that are made of others; the model's inputs for a class token.
+        """The vendor's maps that it pools; the model's inputs for a class token.
 
-        A class token is made of all of the trunk, so that nothing less leads to its logits.
+        A class token is made of all of the trunk, so that nothing less leads to its logits. Of two maps of which a
+        layer of the trunk (a convolution, an attention) makes one of the other, each is fed: the head reads no more of
+        it. A map and a crop of it cannot both be: where the mean over cells is not the logits then, those that are made
+        of others are left out.
         """
+        if self.fed:
+            return list(self.fed)
         if self.head.class_token is not None:
             return [entry.name for entry in self.trace.inputs]
-        return independent(self.proto, [found.source for found in self.head.feature_grids], self.trace)
+        pooled = list(dict.fromkeys(found.source for found in self.head.feature_grids))
+        apart = independent(self.proto, pooled, self.trace)
+        return pooled if len(apart) < len(pooled) and self._holds_of(pooled) else apart
+
+    def _holds_of(self, sources: list[str]) -> bool:
+        """Whether the mean over cells is the logits where some maps are fed with numbers of their own each."""
+        if self.head.quantized or (self.head.readout == "instance" and self.head.verdict != "exact"):
+            return False
+        given = replace(self, fed=tuple(sources))
+        try:
+            errors = class_errors(self.head, *given.run(given.feeds()[0]))
+        except ModelError:
+            return False
+        return bool(np.fmax.reduce(errors, initial=0.0) <= TOLERANCE[self.width])
 
     @cached_property
     def maps(self) -> tuple[InputShape, ...]:

@@ -17,7 +17,7 @@ from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 from onnx_gapmil.rewriting.rewriter import rewrite_model
 from onnx_gapmil.rewriting.verbs import proof_of, rewrite, verify
 from onnx_gapmil.show.terminal.rewrite_note import proof_note
-from tests.helpers.support import text_model, weights
+from tests.helpers.support import assert_close, dense, run, text_model, weights
 
 W, B = weights(5, 6), weights(5)
 POOL = "p = GlobalAveragePool(x)\n f = Flatten(p)\n"
@@ -185,6 +185,65 @@ def test_an_image_that_saturates_all_classes_proves_nothing_and_refutes_nothing(
     assert all("0 to 255" in inputs for inputs in without)
     assert report.residual("y") is not None
     assert not np.isnan(report.class_errors("y")).any()  # type: ignore[arg-type]
+
+
+MIXING = {
+    "convolution": "n = Conv<pads=[1, 1, 1, 1]>(m, k3)",
+    "attention": "t = Reshape(m, tokens)\n u = Transpose<perm=[0, 2, 1]>(t)\n s = MatMul(u, t)\n"
+    " a = Softmax<axis=2>(s)\n o = MatMul(t, a)\n n = Reshape(o, map)",
+    "normalization": "i = InstanceNormalization(m, one, one)\n n = Add(i, m)",
+}
+
+
+def of_two_maps(mixing: str) -> onnx.ModelProto:
+    """The pool of a map beside that of one which a layer that mixes positions makes of it."""
+    body = (
+        f"m = Conv<strides=[4, 4]>(x, k)\n {MIXING[mixing]}\n p = GlobalAveragePool(m)\n q = GlobalAveragePool(n)\n"
+        " j = Concat<axis=1>(p, q)\n f = Flatten(j)\n y = Gemm<transB=1>(f, w2, b)"
+    )
+    init = {
+        "k": weights(6, 3, 4, 4) / 4,
+        "k3": weights(6, 6, 3, 3) / 4,
+        "w2": weights(5, 12),
+        "b": B,
+        "one": np.ones(6, np.float32),
+        "tokens": np.array([0, 6, 20]),
+        "map": np.array([0, 6, 4, 5]),
+    }
+    return text_model(body, x="float[N,3,16,20] x", init=init)
+
+
+@pytest.mark.parametrize("mixing", sorted(MIXING))
+def test_a_map_and_what_a_layer_makes_of_it_are_both_given_to_the_head(mixing: str) -> None:
+    """A cell is the head's answer to what both maps have there: filled with one cell, no attention makes the other."""
+    model = of_two_maps(mixing)
+    made = rewrite(model, write=False)
+    assert made.proof is not None
+    assert states(made.proof) == {"sum": True, "cell": True}
+    assert made.heads[0].verdict == "exact"
+    twin = onnx.ModelProto()
+    twin.CopyFrom(made.model)
+    twin.graph.output.extend(onnx.ValueInfoProto(name=name) for name in "mn")
+    x = np.random.default_rng(3).standard_normal((2, 3, 16, 20)).astype(np.float32)
+    m, n, grid = run(twin, x, ["m", "n", "gapmil_grid"])
+    joined = np.concatenate([m, n], axis=1).astype(np.float64)
+    assert_close(grid, dense(weights(5, 12), B)(joined), 2e-5)
+
+
+def test_cells_of_the_second_map_that_were_exchanged_fail_the_cells() -> None:
+    model = of_two_maps("convolution")
+
+    def second_reversed(made: onnx.ModelProto, last: onnx.NodeProto) -> None:
+        del last
+        made.graph.initializer.append(numpy_helper.from_array(np.arange(4)[::-1].copy(), "order"))
+        joins = [node for node in made.graph.node if list(node.input) == ["m", "n"]]
+        for node in joins:
+            node.input[1] = "turned"
+        place = list(made.graph.node).index(joins[0])
+        made.graph.node.insert(place, helper.make_node("Gather", ["n", "order"], ["turned"], axis=2))
+
+    report = verify(model, edited(second_reversed, model))
+    assert states(report) == {"sum": True, "cell": False}
 
 
 def test_a_head_in_half_precision_between_float32_is_held_to_half_precision() -> None:
