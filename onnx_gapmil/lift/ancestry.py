@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 _WHOLE_MAP = frozenset(
     {"AveragePool", "Conv", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"}
 )
-_SORTING = frozenset({"Compress", "NonMaxSuppression", "NonZero", "TopK", "Unique"})
-_CHOOSING = frozenset({"Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
+_SORTING = frozenset({"NonMaxSuppression", "NonZero", "TopK", "Unique"})
+#: What is chosen, or what is replaced, is told by their second input.
+_CHOOSING = frozenset({"Compress", "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"})
 _DENSE = frozenset({"Gemm", "FusedGemm", "MatMul"})
 
 
@@ -63,7 +64,7 @@ def _chooses(walk: Lifting, node: gs.Node) -> bool:
     """Whether an operator takes positions in an order, or a selection, that depends on the image."""
     if node.op in _SORTING:
         return True
-    return node.op in _CHOOSING and not all(walk.is_fixed(place.name) for place in node.inputs[1:] if place.name)
+    return node.op in _CHOOSING and not walk.is_fixed(node.inputs[1].name)
 
 
 def _drops_places(walk: Lifting, node: gs.Node, read: str) -> bool:

@@ -82,7 +82,7 @@ class Layout:
         if node.op in _RESHAPES:
             before_shape = self._trace.shapes.get(node.inputs[0].name, ())
             return regroup(self.roles(node.inputs[0].name, depth), before_shape, shape)
-        if node.op == "Gather":
+        if node.op in ("Compress", "Gather"):
             before = self.roles(node.inputs[0].name, depth)
             return before if len(before) == len(shape) else ()
         if node.op in _SAME_RANK:

@@ -33,8 +33,11 @@ QUANTIZING = frozenset(
         "QLinearConcat",
         "QLinearConv",
         "QLinearGlobalAveragePool",
+        "QLinearLeakyRelu",
         "QLinearMatMul",
+        "QLinearMul",
         "QLinearReduceMean",
+        "QLinearSigmoid",
         "QuantizeLinear",
     }
 )

@@ -1,7 +1,7 @@
 """Maps that were multiplied by fixed numbers, other ones at each position: a weighted pool, seen through to the map.
 
-FlexPooling (arXiv 2606.14926), a mask or a window spelled as a product, a Where or a Trilu: the mean of ``A * w`` is a
-pool of ``A`` with weights ``w``, so that its cells are those of ``A``.
+FlexPooling (arXiv 2606.14926), a mask or a window spelled as a product, a Where, a Trilu or zeros scattered over it:
+the mean of ``A * w`` is a pool of ``A`` with weights ``w``, so that its cells are those of ``A``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Operators between the product and the pool that leave every number as it is.
 _MOVERS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_SCATTERING = frozenset({"Scatter", "ScatterElements", "ScatterND"})
 _MAX_STEPS = 8
 
 
@@ -34,8 +35,8 @@ class Weighing:
 
     Attributes:
         behind: the map.
-        factor: the fixed tensor; of a ``Where`` its condition, of a ``Trilu`` none.
-        op: ``Mul``, ``Div``, ``Where`` or ``Trilu``.
+        factor: the fixed tensor; of a ``Where`` its condition, of a ``Trilu`` and of scattered zeros none.
+        op: ``Mul``, ``Div``, ``Where``, ``Trilu``, ``ScatterElements`` or ``ScatterND``.
         inverted: whether the map is what a ``Where`` takes where its condition does not hold.
         values: what each position of the map is multiplied by, of the map's rank.
     """
@@ -50,8 +51,8 @@ class Weighing:
         """A tensor on the grid of the map, weighed; by the vendor's own tensor, which is not copied."""
         build, shape = walk.build, walk.shape(self.behind)
         factor = self.factor
-        if self.op == "Trilu":
-            factor = build.constant(self.values.astype(grid.dtype))
+        if not factor:
+            factor = build.constant(self.values[:1].astype(grid.dtype))
         if self.op == "Where":
             factor = build.node("Cast", [factor], to=elem_type(grid.dtype))
             if self.inverted:
@@ -158,10 +159,14 @@ def _behind(walk: Lifting, data: str, axes: tuple[int, ...]) -> np.ndarray | Non
 
 def _product(walk: Lifting, data: str) -> Weighing | None:
     node = walk.graph.producer(data)
-    if node is None or node.op not in ("Div", "Mul", "Trilu", "Where") or node.domain not in (None, "", "ai.onnx"):
+    if node is None or node.domain not in (None, "", "ai.onnx"):
         return None
     if node.op == "Trilu":
         return _triangle(walk, data, node)
+    if node.op in _SCATTERING:
+        return _with_zeros(walk, data, node)
+    if node.op not in ("Div", "Mul", "Where"):
+        return None
     names = [tensor.name for tensor in node.inputs]
     if node.op == "Where":
         return _masked(walk, data, *names)
@@ -185,6 +190,17 @@ def _triangle(walk: Lifting, data: str, node: gs.Node) -> Weighing | None:
     ones, by = np.ones(walk.shape(data)[-2:]), int(diagonal.reshape(()))
     values = np.triu(ones, by) if node.attrs.get("upper", 1) else np.tril(ones, by)
     return Weighing(node.inputs[0].name, "", node.op, False, _aligned(values, walk, data))
+
+
+def _with_zeros(walk: Lifting, data: str, node: gs.Node) -> Weighing | None:
+    """Zeros put in place of some elements: what is left of ones is the mask."""
+    behind, indices, updates = (tensor.name for tensor in node.inputs[:3])
+    zeros = walk.value(updates) if walk.is_fixed(updates) else None
+    replacing = node.attrs.get("reduction", "none") in ("none", "mul")
+    if zeros is None or zeros.any() or not replacing or not walk.is_fixed(indices) or walk.is_fixed(behind):
+        return None
+    values = walk.run_node(node, {behind: np.ones(walk.shape(data), zeros.dtype)})[0]
+    return Weighing(behind, "", node.op, False, values.astype(np.float64))
 
 
 def _masked(walk: Lifting, data: str, condition: str, yes: str, no: str) -> Weighing | None:

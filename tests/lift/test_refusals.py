@@ -164,6 +164,18 @@ def test_side_input(body: str, init: dict[str, np.ndarray]) -> None:
     check_refused(model, "side-input")
 
 
+@pytest.mark.parametrize("join", ["Concat<axis=1>(f, e)", "Concat<axis=1>(e, f)", "Add(f, e)", "Add(e, f)"])
+def test_a_second_input_is_named_at_the_join_whatever_the_order(join: str) -> None:
+    wide = 12 if "Concat" in join else 6
+    model = text_model(
+        f"{POOL}\n e = MatMul(age, v)\n j = {join}\n y = MatMul(j, w)",
+        x="float[N,6,3,5] x, float[N,2] age",
+        init={"v": weights(2, 6), "w": weights(wide, 5)},
+    )
+    refusal = check_refused(model, "side-input", "'j'")
+    assert "it joins the pooled tensor with 'e', which no place of the image makes" in refusal.message
+
+
 @pytest.mark.parametrize(
     "body",
     [

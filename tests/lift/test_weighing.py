@@ -9,6 +9,7 @@ import pytest
 
 from onnx_gapmil.lift.verdict import PoolWeights
 from onnx_gapmil.rewriting.record import read_heads
+from onnx_gapmil.rewriting.verbs import rewrite
 from tests.helpers.support import assert_close, assert_mean_is_logits, dense, images, lift, text_model, weights
 
 W = weights(5, 6)
@@ -17,6 +18,74 @@ MEAN = "f = ReduceMean<axes=[2, 3], keepdims=0>(q)"
 SUM = "f = ReduceSum<keepdims=0>(q, space)"
 PLACES, EACH, ROWS = weights(1, 1, 3, 5), weights(6, 3, 5), weights(3, 1)
 MASK = PLACES > 0
+
+
+SCATTERED = [(0, 1), (1, 4), (2, 2)]
+ZEROS = {
+    "elements": (
+        "q = ScatterElements<axis=3>(x, i, u)",
+        {"i": np.full((1, 6, 3, 1), 2), "u": np.zeros((1, 6, 3, 1), np.float32)},
+        [(row, 2) for row in range(3)],
+    ),
+    "nd": (
+        "q = ScatterND(x, i, u)",
+        {
+            "i": np.array([[0, channel, *place] for channel in range(6) for place in SCATTERED]),
+            "u": np.zeros(18, np.float32),
+        },
+        SCATTERED,
+    ),
+    "factors": (
+        'q = ScatterElements<axis=2, reduction="mul">(x, i, u)',
+        {"i": np.full((1, 6, 1, 5), 1), "u": np.zeros((1, 6, 1, 5), np.float32)},
+        [(1, column) for column in range(5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(ZEROS))
+def test_zeros_scattered_over_a_map_are_a_mask(kind: str) -> None:
+    """PyTorch's ``x[..., mask] = 0`` and index_fill: which elements they replace is fixed."""
+    body, init, places = ZEROS[kind]
+    mask = np.ones((3, 5))
+    mask[tuple(np.transpose(places))] = 0
+    model = text_model(
+        f"{body}\n {MEAN}\n {END}", x="float[1,6,3,5] x", y="float[1,5] y", init={"w": W} | init, opset=16
+    )
+    found = lift(model, images(model))
+    assert (found.verdict, found.rewrite.heads[0].position_dependent) == ("exact", True)
+    assert_mean_is_logits(found)
+    np.testing.assert_array_equal(found.features, found.x)
+    assert_close(found.grid, dense(W)(found.x.astype(np.float64) * mask))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("c = Where(m, x, nought)\n q = Relu(c)", id="mask_before_an_activation"),
+        pytest.param("q = Where(m, x, one)", id="ones"),
+        pytest.param("q = ScatterElements<axis=2>(x, i, u)", id="other_numbers"),
+    ],
+)
+def test_cells_that_are_constants_are_no_class_token(body: str) -> None:
+    """They have no place, and all others have: the head is lifted, and its places are not drawn."""
+    init = {
+        "w": W,
+        "m": MASK,
+        "nought": np.float32(0),
+        "one": np.float32(1),
+        "i": np.full((1, 6, 1, 5), 1),
+        "u": weights(1, 6, 1, 5),
+    }
+    used = {name: value for name, value in init.items() if f"{name})" in body or f"{name}," in body or name == "w"}
+    made = rewrite(
+        text_model(f"{body}\n {MEAN}\n {END}", x="float[1,6,3,5] x", y="float[1,5] y", init=used, opset=16), write=False
+    )
+    (head,) = made.heads
+    assert head.verdict == "exact"
+    assert not head.places.known
+    assert made.proof is not None
+    assert made.proof.passed
 
 
 @pytest.mark.parametrize(
@@ -128,3 +197,17 @@ def test_the_record_keeps_the_weights() -> None:
     assert kept.chain == rewritten.heads[0].chain
     said = json.loads(json.dumps(kept.to_json()))["chain"][0]["weights"]
     assert set(said) == {"least", "largest", "below_zero", "sums"}
+
+
+def test_tokens_that_a_fixed_mask_keeps_are_chosen_by_no_image() -> None:
+    kept = np.array([True, False, True, True] * 3 + [False, True, True])
+    model = text_model(
+        f"t = Compress<axis=1>(x, kept)\n f = ReduceMean<axes=[1], keepdims=0>(t)\n {END}",
+        x="float[N,15,6] x",
+        init={"w": W, "kept": kept},
+    )
+    found = lift(model, images(model))
+    assert found.verdict == "exact"
+    assert_mean_is_logits(found)
+    expected = np.einsum("kc,ntc->nkt", W.astype(np.float64), found.x[:, kept].astype(np.float64))
+    assert_close(found.grid.reshape(3, 5, -1), expected)

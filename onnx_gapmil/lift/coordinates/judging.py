@@ -321,7 +321,11 @@ class _Cells:
             found.append(key)
             if (self.array(key) == MIXED).any():
                 raise _Unknown("some of its cells see places that are far apart, as at the seam of a rolled image")
-            if not is_number(self.array(key)).all():
+            others = self.array(key)[~is_number(self.array(key))]
+            if len(others) and (others == NONE).all():
+                # A mask before an activation, or numbers scattered over a map: the image decides all but those cells.
+                raise _Unknown("some of its cells hold the same for every image: a mask, or a constant")
+            if len(others):
                 raise _Unknown("some of its cells look at no place of their own, such as a class token", "class-token")
         return found
 

@@ -89,7 +89,9 @@ def lift_add(node: gs.Node, walk: Lifting) -> Lifted:
     if node.op == "Sub" and (written := written_back(node, walk)) is not None:
         return written
     # Average and maximum pool summed, a LoRA branch, two classifiers averaged (distilled networks).
-    first, second = align(node, walk, [walk.lift(left), lift_companion(node, walk, right)])
+    known = not isinstance(walk.try_lift(right), Refusal)
+    one = lift_companion(node, walk, left) if known else walk.lift(left)
+    first, second = align(node, walk, [one, lift_companion(node, walk, right)])
     if first.batch > 1 and aligned_batch(first, out) != aligned_batch(second, out):
         raise walk.refuse(
             "spatial-mixing-after-pool", node, "it adds the channels of one image to the images of the batch"
@@ -149,7 +151,10 @@ def lift_concat_along(node: gs.Node, walk: Lifting, axis: int) -> Lifted:
     moving = [name for name in names if not walk.is_fixed(name)] or names
     lifted = lift_beside(node, walk, moving)  # the bins of a pyramid, flattened, are channels of one grid
     if lifted is None:
-        lifted = [walk.lift(moving[0]), *(lift_companion(node, walk, name) for name in moving[1:])]
+        # A second input is one wherever it stands; where nothing is pooled at all, the first operand says why.
+        known = any(not isinstance(walk.try_lift(name), Refusal) for name in moving)
+        first = lift_companion(node, walk, moving[0]) if known else walk.lift(moving[0])
+        lifted = [first, *(lift_companion(node, walk, name) for name in moving[1:])]
     found = dict(zip(moving, align(node, walk, lifted), strict=False))
     first = found[moving[0]]
     parts = [found[name] if name in found else _fixed_beside(walk, name, first) for name in names]

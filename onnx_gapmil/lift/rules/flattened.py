@@ -10,7 +10,7 @@ pooled tensors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from onnx_gapmil.lift.verdict import LiftStep, Refusal
 from onnx_gapmil.lift.weighing import pool_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx_graphsurgeon as gs
 
@@ -85,7 +85,15 @@ def is_flattened(found: Lifted | Refusal) -> bool:
 
 
 def lift_flattened_dense(
-    node: gs.Node, walk: Lifting, data: str, weight: str, bias: str, *, transposed: bool
+    node: gs.Node,
+    walk: Lifting,
+    data: str,
+    weight: str,
+    bias: str,
+    *,
+    transposed: bool,
+    real: str = "",
+    dequantize: Callable[[str], str] | None = None,
 ) -> Lifted:
     """A dense layer on a flattened map.
 
@@ -96,6 +104,8 @@ def lift_flattened_dense(
         weight: its fixed weights, (F, K).
         bias: its fixed bias, of K elements or one, or "".
         transposed: the weights are (K, F).
+        real: what the weights stand for, where they are integers.
+        dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
 
     Raises:
         HeadRefused: how the map was flattened is not known.
@@ -104,11 +114,13 @@ def lift_flattened_dense(
     _require_bias(node, walk, rows, bias)
     found = _find(node, walk, data)
     grid = flattened_grid(node, walk, found)
+    if dequantize is not None:
+        grid = replace(grid, name=dequantize(grid.name), dtype=np.dtype(np.float32))
     axes = f"K{found.axes}" if transposed else f"{found.axes}K"
     value = _read(walk, weight)
     if value is not None:
         value = (value if transposed else value.T).reshape(rows, *found.inner)
-    return _positionwise(node, walk, grid, weight, axes, rows, bias, alike=_alike(value, found.order[1:]))
+    return _positionwise(node, walk, grid, real or weight, axes, rows, bias, alike=_alike(value, found.order[1:]))
 
 
 def _read(walk: Lifting, weight: str) -> np.ndarray | None:

@@ -31,7 +31,7 @@ def lift_mul(node: gs.Node, walk: Lifting) -> Lifted:
         return _scale(node, walk, right if walk.is_fixed(left) else left, left if walk.is_fixed(left) else right)
     # SiLU, HardSwish and squeeze-excite spelled out: paddle2onnx writes HardSwish as HardSigmoid, Mul to operator set
     # 13.
-    kept, frozen, alike = _choose(node, walk, left, right)
+    kept, frozen, alike = choose(node, walk, left, right)
     return _evenly(node, walk, kept, frozen) if alike else _gate(node, walk, kept, frozen)
 
 
@@ -90,7 +90,7 @@ def _scaled(node: gs.Node, walk: Lifting, rounding: np.ndarray, factor: str) -> 
     return rounding * float((1 / sizes).max() if node.op == "Div" else sizes.max())
 
 
-def _choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str, bool]:
+def choose(node: gs.Node, walk: Lifting, left: str, right: str) -> tuple[str, str, bool]:
     """Which factor is lifted, which is the gate, and whether the two are alike; the same for either order.
 
     The gate is the one that is bounded, else the one that went through more image-conditioned steps. A factor that has

@@ -32,7 +32,9 @@ from onnx_gapmil.lift.quantization import (
     without_zero_point,
 )
 from onnx_gapmil.lift.rules.dense import pointwise, through_dense
+from onnx_gapmil.lift.rules.flattened import is_flattened
 from onnx_gapmil.lift.rules.pools import end_at_pool
+from onnx_gapmil.lift.rules.quantized_flattened import Weights, lift_flattened_integers
 from onnx_gapmil.lift.table import rule
 
 if TYPE_CHECKING:
@@ -182,8 +184,10 @@ def lift_q_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     if not walk.is_fixed(b) or len(walk.shape(b)) != 2:
         raise walk.refuse("unknown-operator", node, "its weights are not fixed, or no matrix")
     weight = dequantized(walk, b, QuantParams(b_scale, b_zero), axis=1)
-    kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
     source, target = QuantParams(a_scale, a_zero), QuantParams(y_scale, y_zero)
+    if is_flattened(walk.try_lift(a)):
+        return lift_flattened_integers(node, walk, a, source, Weights(b, weight), target)
+    kernel = walk.build.node("Transpose", [weight], perm=[1, 0])
     values = dequantized_values(walk, b, QuantParams(b_scale, b_zero), axis=1)
     values = None if values is None else values.T
     return _dense(node, walk, (a, source), kernel, walk.shape(b)[1], "", target, values=values)
@@ -202,6 +206,9 @@ def lift_q_gemm(node: gs.Node, walk: Lifting) -> Lifted:
     bias = dequantized_bias(walk, input_name(node, 6), a_scale, b_scale)
     # Without a scale for its output QGemm gives floats.
     target = QuantParams(input_name(node, 7), input_name(node, 8)) if input_name(node, 7) else None
+    if is_flattened(walk.try_lift(a)):
+        real = Weights(b, weight, bias, transposed=transposed)
+        return lift_flattened_integers(node, walk, a, QuantParams(a_scale, a_zero), real, target)
     values = dequantized_values(walk, b, QuantParams(b_scale, b_zero), axis=0 if transposed else 1)
     values = values.T if values is not None and not transposed else values
     return _dense(node, walk, (a, QuantParams(a_scale, a_zero)), kernel, rows, bias, target, values=values)

@@ -215,8 +215,10 @@ def _lift_or_flatten_head(node: gs.Node, walk: Lifting) -> Lifted:
     wide = [dim for dim in before[1:] if dim != 1]
     merged = len([dim for dim in after[1:] if dim != 1]) <= 1
     maker = walk.graph.producer(walk.graph.behind(node.inputs[0].name))
+    while maker is not None and maker.op in ("Cast", "DequantizeLinear", "QuantizeLinear"):
+        maker = walk.graph.producer(walk.graph.behind(maker.inputs[0].name))
     # A window that leaves several positions is an operator of the trunk like any other, once they are flattened.
-    window = found.code == "partial-pool" and maker is not None and maker.op == "AveragePool"
+    window = found.code == "partial-pool" and maker is not None and maker.op in ("AveragePool", "QLinearAveragePool")
     unpooled = found.code in _NOT_POOLED or window
     lost = unpooled and (places_are_lost(walk, node.inputs[0].name) or walk.is_pooled(node.inputs[0].name))
     if unpooled and len(before) >= 3 and len(wide) >= 2 and merged and not lost:
