@@ -197,10 +197,10 @@ def _of_activation(node: gs.Node, walk: Lifting) -> _Part:
         step = replace(lifted.step, conditional=False)
         return _Part(flat, replace(rows, step=step), lifted.index(), "odds")
     axes = softmax_axes(node, walk, lifted.shape)
-    if lifted.batch_axis in axes or not axes:
-        raise walk.refuse(
-            "spatial-mixing-after-pool", node, "it is a softmax over the images of a batch, or of one number"
-        )
+    if lifted.batch_axis in axes:
+        raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
+    if not axes:
+        raise walk.refuse("not-a-classifier", node, "it is a softmax of one number, which is 1 for every image")
     return _log_odds(walk, flat, rows, lifted.index(), axes)
 
 

@@ -296,6 +296,10 @@ def _member_name(group: list[tuple[Logits, ClassOrder | None]]) -> str:
 
 def _no_logit(walk: Lifting, logits: Logits, count: int, total: int) -> Refusal:
     node = walk.graph.producer(logits.output)
+    if total == 1:
+        return walk.refuse(
+            "not-a-classifier", node, "it is a softmax of one number, which is 1 for every image"
+        ).refusal
     message = f"it leaves {count} of {total} classes, whose shares by the softmax are no function of their logits"
     return walk.refuse("not-a-classifier", node, message).refusal
 

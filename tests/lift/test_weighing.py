@@ -10,7 +10,16 @@ import pytest
 from onnx_gapmil.lift.verdict import PoolWeights
 from onnx_gapmil.rewriting.record import read_heads
 from onnx_gapmil.rewriting.verbs import rewrite
-from tests.helpers.support import assert_close, assert_mean_is_logits, dense, images, lift, text_model, weights
+from tests.helpers.support import (
+    assert_close,
+    assert_mean_is_logits,
+    check_refused,
+    dense,
+    images,
+    lift,
+    text_model,
+    weights,
+)
 
 W = weights(5, 6)
 END = "y = Gemm<transB=1>(f, w)"
@@ -211,3 +220,25 @@ def test_tokens_that_a_fixed_mask_keeps_are_chosen_by_no_image() -> None:
     assert_mean_is_logits(found)
     expected = np.einsum("kc,ntc->nkt", W.astype(np.float64), found.x[:, kept].astype(np.float64))
     assert_close(found.grid.reshape(3, 5, -1), expected)
+
+
+@pytest.mark.parametrize("row", [False, True])
+def test_a_constant_that_moves_all_patches_on_is_a_token(row: bool) -> None:
+    """A learned token in front of patches of which the last was dropped: as many cells as positions."""
+    x = "float[1,6,1,15] x" if row else "float[1,6,3,5] x"
+    model = text_model(
+        "c = Conv(x, k)\n r = Reshape(c, flat)\n t = Transpose<perm=[0, 2, 1]>(r)\n a = Concat<axis=1>(token, t)\n"
+        f" s = Slice(a, zero, last, one)\n f = ReduceMean<axes=[1], keepdims=0>(s)\n {END}",
+        x=x,
+        y="float[1,5] y",
+        init={
+            "w": W,
+            "k": weights(6, 6, 1, 1),
+            "flat": np.array([0, 6, 15]),
+            "token": weights(1, 1, 6),
+            "zero": np.array([0]),
+            "last": np.array([-1]),
+            "one": np.array([1]),
+        },
+    )
+    check_refused(model, "class-token")

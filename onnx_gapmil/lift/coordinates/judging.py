@@ -21,6 +21,7 @@ from onnx_gapmil.lift.coordinates.fields import (
     contract,
     is_number,
 )
+from onnx_gapmil.lift.coordinates.holes import constants_among
 from onnx_gapmil.lift.coordinates.lattice import Lattice, Line, NoLattice, lattice
 from onnx_gapmil.lift.coordinates.looks import Looks, View
 
@@ -232,6 +233,7 @@ class _Cells:
         self.inputs = inputs
         self._extent = extent
         self._shape = looks.shape
+        self._size = size
         self._count = math.prod(size)
         self._suffix = suffix
         self._are_frames = are_frames
@@ -321,11 +323,13 @@ class _Cells:
             found.append(key)
             if (self.array(key) == MIXED).any():
                 raise _Unknown("some of its cells see places that are far apart, as at the seam of a rolled image")
-            others = self.array(key)[~is_number(self.array(key))]
-            if len(others) and (others == NONE).all():
+            pixels = self.inputs[name][axis]
+            if not is_number(self.array(key)).all() and constants_among(
+                self.array(key), self._size, self.view[key].step, pixels
+            ):
                 # A mask before an activation, or numbers scattered over a map: the image decides all but those cells.
                 raise _Unknown("some of its cells hold the same for every image: a mask, or a constant")
-            if len(others):
+            if not is_number(self.array(key)).all():
                 raise _Unknown("some of its cells look at no place of their own, such as a class token", "class-token")
         return found
 
