@@ -10,8 +10,9 @@ import numpy as np
 
 from onnx_gapmil.errors import ModelError
 from onnx_gapmil.lift.monotone import MONOTONE
-from onnx_gapmil.lift.rules.reductions import softmax_axes
+from onnx_gapmil.lift.rules.reductions import reduced_axes, softmax_axes
 from onnx_gapmil.lift.rules.shape import split_batch
+from onnx_gapmil.lift.spelled import spelled_activation
 from onnx_gapmil.lift.verdict import LiftStep
 
 if TYPE_CHECKING:
@@ -153,10 +154,16 @@ def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int,
         SharesApart: there are others.
     """
     node = walk.graph.producer(logits.path[0])
-    if node is None or node.op not in ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier"):
+    spelled = spelled_activation(walk.graph, node) if node is not None else None
+    reducing = spelled.reducing if spelled is not None else None
+    known = ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier")
+    if node is None or (reducing is None and node.op not in known):
         return (), False
     # Which softmax each logit is under: those with the same place along the other axes.
-    axes = softmax_axes(node, walk, lifted.shape) if node.op != "LinearClassifier" else (1,)
+    if reducing is not None:
+        axes = reduced_axes(reducing, walk)
+    else:
+        axes = softmax_axes(node, walk, lifted.shape) if node.op != "LinearClassifier" else (1,)
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
     index = lifted.index()
@@ -212,6 +219,10 @@ def _follow(walk: Lifting, tensor: str, numbers: dict[str, np.ndarray]) -> bool:
     if tensor in numbers:
         return True
     node = walk.graph.producer(tensor)
+    spelled = spelled_activation(walk.graph, node) if node is not None else None
+    if spelled is not None and _follow(walk, spelled.scores, numbers):
+        numbers[tensor] = numbers[spelled.scores]
+        return True
     if node is None or node.op not in _KEEPING | _CHOOSING or not node.inputs:
         return False
     moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]

@@ -24,8 +24,9 @@ from onnx_gapmil.lift.cellwise import as_grid, pooled_value
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.logits import Logits
 from onnx_gapmil.lift.monotone import MONOTONE, direction, moving_operand
-from onnx_gapmil.lift.rules.reductions import softmax_axes
+from onnx_gapmil.lift.rules.reductions import reduced_axes, softmax_axes
 from onnx_gapmil.lift.rules.shape import split_batch
+from onnx_gapmil.lift.spelled import Spelled, spelled_activation
 from onnx_gapmil.lift.verdict import LiftStep
 
 if TYPE_CHECKING:
@@ -52,10 +53,12 @@ class Composed:
     Attributes:
         logits: where they are: a new tensor (N, K).
         lifted: their lift.
+        of_softmax: whether a softmax is among what it is put together from.
     """
 
     logits: Logits
     lifted: Lifted
+    of_softmax: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def compose(walk: Lifting, output: str) -> Composed | None:
         HeadRefused: the logits of one of them have no lift.
     """
     tail: list[str] = []
-    part = _Search(walk, tail).part(output)
+    search = _Search(walk, tail)
+    part = search.part(output)
     node = walk.graph.producer(output)
     if part is None or node is None:
         return None
@@ -99,7 +103,8 @@ def compose(walk: Lifting, output: str) -> Composed | None:
     shape = (part.lifted.batch, part.lifted.channels)
     step = LiftStep(walk.operator(node), node.name or "", output, shape, "norm", part.lifted.step.conditional, detail)
     lifted = replace(part.lifted, step=step)
-    return Composed(Logits(output, part.scores, activation, tuple(dict.fromkeys(reversed(tail)))), lifted)
+    found = Logits(output, part.scores, activation, tuple(dict.fromkeys(reversed(tail))))
+    return Composed(found, lifted, search.of_softmax)
 
 
 class _Search:
@@ -113,6 +118,7 @@ class _Search:
     def __init__(self, walk: Lifting, tail: list[str]) -> None:
         self._walk, self._tail = walk, tail
         self._known: dict[tuple[str, bool], _Part | None] = {}
+        self.of_softmax = False
 
     def part(self, tensor: str, depth: int = 0, *, joined: bool = False) -> _Part | None:
         """The probabilities that a tensor holds, by a rising function; None if it holds something else.
@@ -133,8 +139,10 @@ def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: i
     if node is None or depth > _MAX_DEPTH:
         return None
     tail.append(str(node.op))
-    if node.op in ("Sigmoid", "Softmax"):
-        return _of_activation(node, walk)
+    spelled = spelled_activation(walk.graph, node)
+    if node.op in ("Sigmoid", "Softmax") or (spelled is not None and node.op != "Sub"):
+        search.of_softmax |= node.op == "Softmax" or (spelled is not None and spelled.activation == "softmax")
+        return _of_activation(node, walk, spelled)
     moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]
     if node.op == "Concat":
         several = joined or len(moving) > 1
@@ -181,9 +189,9 @@ def _is_probability(walk: Lifting, node: gs.Node) -> bool:
     return one is not None and bool((one == 1).all())
 
 
-def _of_activation(node: gs.Node, walk: Lifting) -> _Part:
+def _of_activation(node: gs.Node, walk: Lifting, spelled: Spelled | None) -> _Part:
     """A sigmoid's logits as they are; a softmax's classes by their log-odds."""
-    source = node.inputs[0].name
+    source = node.inputs[0].name if spelled is None else spelled.scores
     lifted = walk.lift(source)
     if lifted.quantization is not None or lifted.batch_axis is None or lifted.batch_axis < 0:
         raise walk.refuse("quantized-nonuniform", node, "its logits are integers, or have no batch of their own")
@@ -193,10 +201,11 @@ def _of_activation(node: gs.Node, walk: Lifting) -> _Part:
         flat = build.node("Transpose", [flat], perm=order)
     flat = build.reshape(flat, [-1, lifted.channels])
     rows = replace(lifted, shape=(lifted.batch, lifted.channels), batch_axis=0, parents=(source,), rounding=None)
-    if node.op == "Sigmoid":
+    if node.op == "Sigmoid" or (spelled is not None and spelled.activation == "sigmoid"):
         step = replace(lifted.step, conditional=False)
         return _Part(flat, replace(rows, step=step), lifted.index(), "odds")
-    axes = softmax_axes(node, walk, lifted.shape)
+    reducing = spelled.reducing if spelled is not None else None
+    axes = softmax_axes(node, walk, lifted.shape) if reducing is None else reduced_axes(reducing, walk)
     if lifted.batch_axis in axes:
         raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
     if not axes:

@@ -197,7 +197,7 @@ def _composed(walk: Lifting, logits: Logits, heads: list[LiftedHead], refusals: 
         refusals[logits.output] = refused.refusal
         return True
     # Sigmoids alone have a lift of their own, whose mean is the output itself.
-    if made is None or ("Softmax" not in made.logits.tail and not isinstance(walk.try_lift(logits.output), Refusal)):
+    if made is None or (not made.of_softmax and not isinstance(walk.try_lift(logits.output), Refusal)):
         return False
     walk.remember(logits.output, made.lifted)
     placed = place(walk, made.lifted)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from onnx_gapmil.lift.linear_classifier import read_linear_classifier
 from onnx_gapmil.lift.monotone import MONOTONE, direction, moving_operand
+from onnx_gapmil.lift.spelled import spelled_activation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,12 +112,13 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
     found: list[tuple[gs.Node, str]] = []
     sign, inside = 1, ""
     while (node := graph.producer(tensor)) is not None and node.inputs:
-        source = _source(graph, node)
+        spelled = spelled_activation(graph, node)
+        source = _source(graph, node) if spelled is None else spelled.scores
         if source is None:
             break
         walked.append((node, tensor))
         tensor = source
-        if node.op in _FINAL:
+        if node.op in _FINAL or spelled is not None:
             # What lies between must keep the ranking of the classes, or turn it over; a walk back that met something
             # else was a walk into another part of the head.
             turns = _turns(graph, [entry for entry, _ in walked[:-1]])
@@ -124,7 +126,8 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
                 break
             sign = turns
             logits, found = tensor, list(reversed(walked))
-            activation = _FINAL[node.op] if activation == "none" else activation
+            own: Activation = spelled.activation if spelled is not None else _FINAL[node.op]
+            activation = own if activation == "none" else activation
         if node.op == "LinearClassifier":
             turns = _turns(graph, [entry for entry, _ in walked[:-1]])
             if turns is None:
@@ -157,6 +160,8 @@ def find_members(graph: ModelGraph, output: str, shapes: Mapping[str, tuple[int,
     """
     tensor, path = output, list[str]()
     while (node := graph.producer(tensor)) is not None and node.inputs and node.op not in _FINAL:
+        if spelled_activation(graph, node) is not None:
+            break
         path.insert(0, tensor)
         if node.op in _AVERAGING:
             found = _apart(graph, node, shapes)
@@ -231,7 +236,10 @@ def _addends(graph: ModelGraph, tensor: str) -> list[str]:
 def _is_probability(graph: ModelGraph, found: Logits) -> bool:
     """Whether an output's way back ends at a softmax or a sigmoid."""
     made = graph.producer(found.path[0]) if found.path else None
-    return made is not None and made.op in PROBABILITIES and found.sign == 1
+    if made is None or found.sign != 1:
+        return False
+    # Logarithms, which a Sub makes, are averaged by no ensemble.
+    return made.op in PROBABILITIES or (made.op != "Sub" and spelled_activation(graph, made) is not None)
 
 
 def _source(graph: ModelGraph, node: gs.Node) -> str | None:

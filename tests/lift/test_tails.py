@@ -119,6 +119,63 @@ def test_ranking_kept_or_turned_over(body: str, sign: int, activation: str) -> N
     check_ranking(found)
 
 
+SOFTMAX = {
+    "plain": "e = Exp(z)\n t = ReduceSum<keepdims=1>(e, at)\n s = Div(e, t)",
+    "shifted": "g = ReduceMax<axes=[1], keepdims=1>(z)\n d = Sub(z, g)\n e = Exp(d)\n"
+    " t = ReduceSum<keepdims=1>(e, at)\n s = Div(e, t)",
+    "identities": "e = Exp(z)\n i = Identity(e)\n t = ReduceSum<keepdims=1>(i, at)\n j = Identity(t)\n s = Div(e, j)",
+}
+LOG_SOFTMAX = {
+    "one_operator": "l = ReduceLogSumExp<axes=[1], keepdims=1>(z)\n y = Sub(z, l)",
+    "shifted": "g = ReduceMax<axes=[1], keepdims=1>(z)\n d = Sub(z, g)\n e = Exp(d)\n"
+    " t = ReduceSum<keepdims=1>(e, at)\n l = Log(t)\n y = Sub(d, l)",
+}
+SIGMOID = {
+    "quotient": "n = Neg(z)\n e = Exp(n)\n t = Add(one, e)\n s = Div(one, t)",
+    "reciprocal": "n = Neg(z)\n e = Exp(n)\n t = Add(e, one)\n s = Reciprocal(t)",
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "activation"),
+    [
+        *(pytest.param(f"{text}\n y = Identity(s)", "softmax", id=f"softmax_{name}") for name, text in SOFTMAX.items()),
+        *(pytest.param(text, "softmax", id=f"log_softmax_{name}") for name, text in LOG_SOFTMAX.items()),
+        *(pytest.param(f"{text}\n y = Mul(s, k)", "sigmoid", id=f"sigmoid_{name}") for name, text in SIGMOID.items()),
+        pytest.param(f"{SOFTMAX['plain']}\n y = Slice(s, one_, end, at)", "none", id="a_dropped_background"),
+        pytest.param(f"{SOFTMAX['plain']}\n y = Sub(one, s)", "none", id="one_minus"),
+    ],
+)
+def test_an_activation_spelled_out_is_behind_the_logits(body: str, activation: str) -> None:
+    """The head is exact up to it, as where it is one operator."""
+    kept = slice(1, 5) if "Slice" in body else slice(None)
+    model = tail(body, 4 if "Slice" in body else 5, at=ints(1), one=number(1), k=number(100), one_=ints(1), end=ints(5))
+    found = lift(model, images(model))
+    assert (found.verdict, found.rewrite.heads[0].activation) == ("exact", activation)
+    sign = -1 if "Sub(one, s)" in body else 1
+    assert_close(found.grid, sign * Z(found.x.astype(np.float64))[:, kept])
+    check_ranking(found)
+
+
+def test_one_class_of_a_softmax_spelled_out() -> None:
+    model = tail(f"{SOFTMAX['shifted']}\n y = Slice(s, at, two, at)", 1, at=ints(1), two=ints(2))
+    check_probabilities(model, lambda x: odds_lift(Z(x))[:, 1:2], "conditional")
+
+
+def test_a_softmax_over_the_batch_spelled_out_is_refused() -> None:
+    body = "e = Exp(z)\n t = ReduceSum<keepdims=1>(e, at)\n y = Div(e, t)"
+    check_refused(tail(body, at=ints(0)), "spatial-mixing-after-pool")
+
+
+def test_members_whose_softmaxes_are_spelled_out_are_an_ensemble() -> None:
+    text = SOFTMAX["plain"] + "\n q = Gemm<transB=1>(f, u)\n r = Softmax<axis=1>(q)\n a = Add(s, r)\n y = Mul(a, half)"
+    made = rewrite_model(tail(text, u=weights(5, 6, seed=8), at=ints(1), half=number(0.5)))
+    assert [(head.output, head.activation, head.verdict) for head in made.heads] == [
+        ("z", "softmax", "exact"),
+        ("q", "softmax", "exact"),
+    ]
+
+
 def test_two_classes_the_other_way_round_are_a_softmax() -> None:
     model = tail("s = Softmax<axis=1>(v)\n y = Sub(one, s)".replace("(v)", "(q)"), 2, one=number(1), i=ints(1, 3))
     model.graph.node.insert(2, onnx.helper.make_node("Gather", ["z", "i"], ["q"], axis=1))

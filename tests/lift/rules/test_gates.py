@@ -148,10 +148,13 @@ def test_outer_product_of_channels_goes_half_and_half() -> None:
     check_conditional(model, expected, instance=False)
 
 
-def test_softmax_spelled_out_keeps_the_mean() -> None:
+def test_softmax_spelled_out_within_a_head_keeps_the_mean() -> None:
+    """An expectation over classes: behind the logits there is another layer."""
     model = text_model(
-        f"{POOL}\n z = Gemm<transB=1>(f, w)\n e = Exp(z)\n s = ReduceSum<keepdims=1>(e, one)\n y = Div(e, s)",
-        init={"w": W, "one": np.array([1], np.int64)},
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n e = Exp(z)\n s = ReduceSum<keepdims=1>(e, one)\n p = Div(e, s)\n"
+        " y = MatMul(p, v)",
+        y="float[N,3] y",
+        init={"w": W, "v": weights(5, 3), "one": np.array([1], np.int64)},
     )
     x = images(model)
     found = lift(model, x)
@@ -160,7 +163,7 @@ def test_softmax_spelled_out_keeps_the_mean() -> None:
     z = dense(W)(x.astype(np.float64))
     t = pooled(z)
     exp = 1 + z * np.expm1(t) / t
-    assert_close(found.grid, exp / np.exp(t).sum(axis=1, keepdims=True), 3e-5)
+    assert_close(found.grid, dense(weights(5, 3).T)(exp / np.exp(t).sum(axis=1, keepdims=True)), 3e-5)
 
 
 def test_where_chooses_in_every_cell_by_the_pooled_condition() -> None:
