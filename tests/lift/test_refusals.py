@@ -164,6 +164,19 @@ def test_side_input(body: str, init: dict[str, np.ndarray]) -> None:
     check_refused(model, "side-input")
 
 
+def test_a_number_of_the_whole_image_has_no_place() -> None:
+    """The brightness of a photo beside what was pooled of a map of it."""
+    model = text_model(
+        "m = Conv<strides=[2, 2]>(x, k)\n p = GlobalAveragePool(m)\n f = Flatten(p)\n"
+        " b = ReduceMean<axes=[1, 2, 3], keepdims=0>(x)\n u = Unsqueeze(b, one)\n j = Concat<axis=1>(f, u)\n"
+        " y = Gemm<transB=1>(j, w)",
+        x="float[N,3,16,20] x",
+        init={"k": weights(6, 3, 2, 2), "one": np.array([1]), "w": weights(5, 7)},
+    )
+    refusal = check_refused(model, "side-input", "'j'")
+    assert "it reduces the whole input 'x' to a number, colours and all" in refusal.message
+
+
 @pytest.mark.parametrize("join", ["Concat<axis=1>(f, e)", "Concat<axis=1>(e, f)", "Add(f, e)", "Add(e, f)"])
 def test_a_second_input_is_named_at_the_join_whatever_the_order(join: str) -> None:
     wide = 12 if "Concat" in join else 6

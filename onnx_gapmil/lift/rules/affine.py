@@ -122,6 +122,10 @@ def lift_companion(node: gs.Node, walk: Lifting, tensor: str) -> Lifted:
                 node,
                 f"it joins the pooled tensor with '{tensor}', which no place of the image makes",
             )
+        # One number for the whole input, such as the brightness of a photo.
+        if found.code == "no-spatial-pool" and walk.is_pooled(tensor):
+            what = f"which is made of the whole image at once: {found.message}"
+            raise walk.refuse("side-input", node, f"it joins the pooled tensor with '{tensor}', {what}")
         raise HeadRefused(found)
     return found
 
