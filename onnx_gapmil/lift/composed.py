@@ -140,7 +140,7 @@ def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: i
         return None
     tail.append(str(node.op))
     spelled = spelled_activation(walk.graph, node)
-    if node.op in ("Sigmoid", "Softmax") or (spelled is not None and node.op != "Sub"):
+    if node.op in ("Sigmoid", "Softmax") or spelled is not None:
         search.of_softmax |= node.op == "Softmax" or (spelled is not None and spelled.activation == "softmax")
         return _of_activation(node, walk, spelled)
     moving = [read.name for read in node.inputs if read.name and not walk.is_fixed(read.name)]

@@ -238,8 +238,7 @@ def _is_probability(graph: ModelGraph, found: Logits) -> bool:
     made = graph.producer(found.path[0]) if found.path else None
     if made is None or found.sign != 1:
         return False
-    # Logarithms, which a Sub makes, are averaged by no ensemble.
-    return made.op in PROBABILITIES or (made.op != "Sub" and spelled_activation(graph, made) is not None)
+    return made.op in PROBABILITIES or spelled_activation(graph, made) is not None
 
 
 def _source(graph: ModelGraph, node: gs.Node) -> str | None:

@@ -1,4 +1,8 @@
-"""Softmax, its logarithm and the sigmoid spelled out by primitive operators behind the logits."""
+"""Softmax and the sigmoid spelled out by primitive operators behind the logits.
+
+A logarithm of a softmax that is spelled out, ``z - log sum exp z``, gives no probabilities: it is scores like others,
+and lifts as such (`onnx_gapmil.lift.rules.reductions.log_softmax`).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ class Spelled:
 def spelled_activation(graph: ModelGraph, node: gs.Node) -> Spelled | None:
     """What activation an operator is the last of; None where it is of none, or is one itself.
 
-    ``e / sum e`` with ``e = exp(z)``, ``z - log sum exp z``, both perhaps of ``z - max z``, and ``1 / (1 + exp(-z))``.
+    ``e / sum e`` with ``e = exp(z)``, perhaps of ``z - max z``, and ``1 / (1 + exp(-z))``.
     """
     names = [read.name for read in node.inputs]
     if node.op == "Div" and len(names) == 2:
@@ -39,9 +43,6 @@ def spelled_activation(graph: ModelGraph, node: gs.Node) -> Spelled | None:
         return _sigmoid(graph, names[1]) if _is_one(graph, names[0]) else None
     if node.op == "Reciprocal":
         return _sigmoid(graph, names[0])
-    if node.op == "Sub" and len(names) == 2:
-        reducing = _normalizer(graph, names[1], names[0])
-        return None if reducing is None else Spelled(_unshifted(graph, names[0]), "softmax", reducing)
     return None
 
 
@@ -62,17 +63,6 @@ def _kept(reducing: gs.Node) -> bool:
 def _is_one(graph: ModelGraph, tensor: str) -> bool:
     value = graph.value(tensor) if tensor in graph.constants else None
     return value is not None and value.size > 0 and bool((value == 1).all())
-
-
-def _normalizer(graph: ModelGraph, tensor: str, scores: str) -> gs.Node | None:
-    """The reduction of ``log sum exp z``, in one operator or three; None for anything else."""
-    whole = _maker(graph, tensor, "ReduceLogSumExp")
-    if whole is not None:
-        return whole if _kept(whole) and _same(graph, whole.inputs[0].name, scores) else None
-    log = _maker(graph, tensor, "Log")
-    total = _maker(graph, log.inputs[0].name, "ReduceSum") if log is not None else None
-    grown = _maker(graph, total.inputs[0].name, "Exp") if total is not None and _kept(total) else None
-    return total if grown is not None and _same(graph, grown.inputs[0].name, scores) else None
 
 
 def _unshifted(graph: ModelGraph, scores: str) -> str:

@@ -125,11 +125,6 @@ SOFTMAX = {
     " t = ReduceSum<keepdims=1>(e, at)\n s = Div(e, t)",
     "identities": "e = Exp(z)\n i = Identity(e)\n t = ReduceSum<keepdims=1>(i, at)\n j = Identity(t)\n s = Div(e, j)",
 }
-LOG_SOFTMAX = {
-    "one_operator": "l = ReduceLogSumExp<axes=[1], keepdims=1>(z)\n y = Sub(z, l)",
-    "shifted": "g = ReduceMax<axes=[1], keepdims=1>(z)\n d = Sub(z, g)\n e = Exp(d)\n"
-    " t = ReduceSum<keepdims=1>(e, at)\n l = Log(t)\n y = Sub(d, l)",
-}
 SIGMOID = {
     "quotient": "n = Neg(z)\n e = Exp(n)\n t = Add(one, e)\n s = Div(one, t)",
     "reciprocal": "n = Neg(z)\n e = Exp(n)\n t = Add(e, one)\n s = Reciprocal(t)",
@@ -140,7 +135,6 @@ SIGMOID = {
     ("body", "activation"),
     [
         *(pytest.param(f"{text}\n y = Identity(s)", "softmax", id=f"softmax_{name}") for name, text in SOFTMAX.items()),
-        *(pytest.param(text, "softmax", id=f"log_softmax_{name}") for name, text in LOG_SOFTMAX.items()),
         *(pytest.param(f"{text}\n y = Mul(s, k)", "sigmoid", id=f"sigmoid_{name}") for name, text in SIGMOID.items()),
         pytest.param(f"{SOFTMAX['plain']}\n y = Slice(s, one_, end, at)", "none", id="a_dropped_background"),
         pytest.param(f"{SOFTMAX['plain']}\n y = Sub(one, s)", "none", id="one_minus"),
