@@ -33,7 +33,8 @@ _FINAL: dict[str, Activation] = {
     "QLinearSigmoid": "sigmoid",
 }
 #: What may follow a final activation without saying anything new about the classes: shapes, an Identity (paddle2onnx
-#: ends in one), a pair of Q and DQ, and the operators of ai.onnx.ml that turn scores into labels and maps.
+#: ends in one), a Dropout that drops nothing, a pair of Q and DQ, and the operators of ai.onnx.ml that turn scores into
+#: labels and maps.
 _PASSING = frozenset(
     {
         "ArrayFeatureExtractor",
@@ -41,6 +42,7 @@ _PASSING = frozenset(
         "CastLike",
         "Compress",
         "DequantizeLinear",
+        "Dropout",
         "Flatten",
         "Gather",
         "GatherElements",
@@ -254,6 +256,8 @@ def _source(graph: ModelGraph, node: gs.Node) -> str | None:
         return moving[0] if len(moving) == 1 else None
     if node.op == "GatherElements" and len(moving) == 2 and _is_best(graph, moving[1], moving[0]):
         return str(moving[0])
+    if node.op == "Dropout" and graph.random_operator(node):
+        return None
     # A Reshape to a target that the graph computes reads two (paddle2onnx with an open batch): it ends no tail, so the
     # logits found so far stand.
     return moving[0] if (node.op in _FINAL or node.op in _PASSING) and len(moving) == 1 else None

@@ -38,6 +38,7 @@ QUANTIZING = frozenset(
         "QLinearMul",
         "QLinearReduceMean",
         "QLinearSigmoid",
+        "QLinearSoftmax",
         "QuantizeLinear",
     }
 )

@@ -67,6 +67,7 @@ def check_ranking(found: Lifted) -> None:
         pytest.param("s = Sigmoid(z)\n y = Mul(k, s)", 1, "sigmoid", id="percent_of_sigmoid"),
         pytest.param("s = Softmax<axis=1>(z)\n p = Mul(s, k)\n y = Round(p)", 1, "softmax", id="rounded_percent"),
         pytest.param("s = Softmax<axis=1>(z)\n y = Log(s)", 1, "softmax", id="log"),
+        pytest.param("s = Softmax<axis=1>(z)\n y = Dropout(s)", 1, "softmax", id="dropout_that_drops_nothing"),
         pytest.param("s = Softmax<axis=1>(z)\n c = Clip(s, lo, hi)\n y = Log(c)", 1, "softmax", id="clip_and_log"),
         pytest.param("s = Softmax<axis=1>(z)\n c = Max(s, lo)\n l = Log(c)\n y = Neg(l)", -1, "none", id="minus_log"),
         pytest.param("s = Softmax<axis=1>(z)\n e = Add(s, lo)\n y = Div(e, k)", 1, "softmax", id="epsilon_and_scale"),
@@ -149,6 +150,11 @@ def test_an_activation_spelled_out_is_behind_the_logits(body: str, activation: s
     sign = -1 if "Sub(one, s)" in body else 1
     assert_close(found.grid, sign * Z(found.x.astype(np.float64))[:, kept])
     check_ranking(found)
+
+
+def test_a_dropout_that_drops_is_no_tail() -> None:
+    body = "s = Softmax<axis=1>(z)\n y = Dropout(s, half, on)"
+    check_refused(tail(body, half=number(0.5), on=np.array(True)), "random-head", "Dropout")
 
 
 def test_one_class_of_a_softmax_spelled_out() -> None:

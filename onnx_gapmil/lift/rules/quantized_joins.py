@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from onnx_gapmil.lift.broadcasting import aligned_batch, widened
+from onnx_gapmil.lift.cellwise import pooled_value
 from onnx_gapmil.lift.frozen import require_pooled
 from onnx_gapmil.lift.joining import align
 from onnx_gapmil.lift.quantization import (
@@ -28,6 +29,7 @@ from onnx_gapmil.lift.quantization import (
 from onnx_gapmil.lift.rules.affine import side_by_side
 from onnx_gapmil.lift.rules.gates import choose
 from onnx_gapmil.lift.rules.quantized import read_by
+from onnx_gapmil.lift.rules.reductions import softmax, softmax_axes
 from onnx_gapmil.lift.rules.slopes import freeze
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
@@ -119,5 +121,19 @@ def lift_q_activation(node: gs.Node, walk: Lifting) -> Lifted:
         value = walk.per_cell(bent, lifted.shape, lifted.batch_axis, shape=lifted.shape)
         name = saturate(walk, freeze(node, walk, lifted, real, bent, function), value, target, FLOAT)
     detail = f"{operator}, its slope frozen at the pooled value"
+    made = quantized_result(node, walk, name, [lifted], target, clips=True, batch_axis=lifted.batch_axis, detail=detail)
+    return replace(made, rounding=np.full(lifted.channels, np.inf))
+
+
+@rule("QLinearSoftmax", domain="com.microsoft")
+def lift_q_softmax(node: gs.Node, walk: Lifting) -> Lifted:
+    """A softmax of the real numbers within a head, by its slopes at the pooled value."""
+    params = QuantParams(node.inputs[1].name, input_name(node, 2))
+    lifted = read_by(node, walk, walk.lift(node.inputs[0].name), params)
+    target = quantization_of(node, walk, QuantParams(node.inputs[3].name, input_name(node, 4)))
+    name = softmax(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
+    value = "" if walk.readout == "instance" else pooled_value(walk, replace(lifted, name=name))
+    name = saturate(walk, name, value, target, FLOAT)
+    detail = "softmax, by its slopes at the pooled value"
     made = quantized_result(node, walk, name, [lifted], target, clips=True, batch_axis=lifted.batch_axis, detail=detail)
     return replace(made, rounding=np.full(lifted.channels, np.inf))

@@ -43,7 +43,21 @@ def lift_log_softmax(node: gs.Node, walk: Lifting) -> Lifted:
 def lift_softmax(node: gs.Node, walk: Lifting) -> Lifted:
     """``p = softmax z`` within a head, such as the shares of an expectation, by its slopes ``p_k (1[j = k] - p_j)``."""
     lifted = walk.lift(node.inputs[0].name)
-    groups = Groups(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
+    name = softmax(node, walk, lifted, softmax_axes(node, walk, lifted.shape))
+    detail = "softmax, by its slopes at the pooled value"
+    return walk.result(node, name, [lifted], "activation", detail, conditional=True, batch_axis=lifted.batch_axis)
+
+
+def softmax(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> str:
+    """The tensor on the grid whose mean is the softmax of z, from the lift of z.
+
+    Args:
+        node: the softmax.
+        walk: the walk.
+        lifted: lift of z.
+        axes: the axes of z that its classes lie along.
+    """
+    groups = Groups(node, walk, lifted, axes)
     build = walk.build
     cells = groups.apart(lifted.name)
     if walk.readout == "instance":
@@ -54,9 +68,7 @@ def lift_softmax(node: gs.Node, walk: Lifting) -> Lifted:
         away = build.node("Sub", [cells, value])
         moved = build.node("Sub", [away, groups.reduce("ReduceSum", build.node("Mul", [share, away]))])
         name = build.node("Add", [share, build.node("Mul", [share, moved])])
-    detail = "softmax, by its slopes at the pooled value"
-    name = groups.together(name, lifted.channels)
-    return walk.result(node, name, [lifted], "activation", detail, conditional=True, batch_axis=lifted.batch_axis)
+    return groups.together(name, lifted.channels)
 
 
 def log_softmax(node: gs.Node, walk: Lifting, lifted: Lifted, axes: tuple[int, ...]) -> Lifted:
@@ -124,7 +136,8 @@ def normalizer_axes(walk: Lifting, scores: str, normalizer: str) -> tuple[int, .
 
 def softmax_axes(node: gs.Node, walk: Lifting, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The axes of extent above 1 that a softmax normalizes: all from its axis on before operator set 13."""
-    late = walk.graph.opset >= 13
+    # QLinearSoftmax says itself by which operator set it means its axis.
+    late = int(node.attrs.get("opset", walk.graph.opset)) >= 13
     axis = int(node.attrs.get("axis", -1 if late else 1)) % max(len(shape), 1)
     return tuple(place for place in (range(axis, len(shape)) if not late else (axis,)) if shape[place] != 1)
 

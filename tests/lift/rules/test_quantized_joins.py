@@ -124,6 +124,24 @@ def test_activation_of_integers(operator: str, phi: Head, scale: str) -> None:
     check(model, chain(dense(V), frozen(phi), dense(W)))
 
 
+def test_softmax_of_integers_within_a_head() -> None:
+    """By its slopes at the pooled value, as that of real numbers."""
+    model = quantized(
+        "m = com.microsoft.QLinearSoftmax<axis=1, opset=13>(ai, s, z, h, l)\n d = DequantizeLinear(m, h, l)\n"
+        " y = Gemm<transB=1>(d, w)",
+        h=np.float32(1 / 256),
+        l=np.int8(-128),
+    )
+
+    def shares(cells: np.ndarray) -> np.ndarray:
+        t = pooled(cells)
+        share = np.exp(t) / np.exp(t).sum(axis=1, keepdims=True)
+        away = cells - t
+        return share + share * (away - (share * away).sum(axis=1, keepdims=True))
+
+    check(model, chain(dense(V), shares, dense(W)))
+
+
 K = weights(4, 3, 2, 2) / 2
 FULL = weights(5, 4 * 12) / 5
 BIAS = weights(5)
