@@ -140,7 +140,7 @@ class ProofReport:
         unknown = np.isnan(errors)
         if no_numbers := self._no_numbers(output):
             failures.append(no_numbers)
-            unknown &= ~self._nan(output)
+            unknown &= ~self._nan(output) if len(self._nan(output)) else False
         if unknown.any():
             failures.append(
                 f"output '{output}': on no input that was tried is the logit of class {_listed(unknown)} a number, or "
@@ -153,9 +153,15 @@ class ProofReport:
         found = [trial.nan[output] for trial in self.trials if output in trial.nan]
         return np.logical_and.reduce(found) if found and len({len(each) for each in found}) == 1 else np.zeros(0, bool)
 
+    def _was_run(self, output: str) -> bool:
+        """Whether the whole grid of a head was compared on any input."""
+        return any(output in trial.class_errors for trial in self.trials)
+
     def _no_numbers(self, output: str) -> str:
-        """What is said of a model that answers NaN whatever it is given; "" of others."""
+        """What is said of a model that answers NaN, or nothing finite, whatever it is given; "" of others."""
         nan = self._nan(output)
+        if not nan.any() and self.residual(output) is None and self._was_run(output):
+            return f"output '{output}': the model itself answers no finite number to any input that was tried."
         if not nan.any():
             return ""
         what = "numbers" if nan.all() else f"number for class {_listed(nan)}"
@@ -219,8 +225,10 @@ class ProofReport:
         reasons: list[str] = []
         residual, bound = self.residual(output), self.rounding_bound.get(output)
         nan = self._nan(output)
-        if residual in (None, np.inf) and len(nan) and nan.all():
-            # A head that divides by the length of a map of zeros, or weights that are no numbers.
+        silent = residual is None and self._was_run(output)
+        if silent or (residual == np.inf and len(nan) and nan.all()):
+            # A head that divides by the length of a map of zeros, weights that are no numbers, or all classes of them
+            # switched off.
             return [self._no_numbers(output)]
         if bound is not None and not all(
             trial.residuals[output] * trial.scale[output] <= bound + TOLERANCE[4] * trial.scale[output]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from onnx_gapmil.rewriting.record import HeadRecord
 
 CODE = "quantized-too-coarse"
+#: Operators whose scale is that of each image's own numbers.
+_AT_RUN_TIME = frozenset({"ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger"})
 
 
 def too_coarse(report: ProofReport, heads: Sequence[HeadRecord]) -> dict[str, Refusal]:
@@ -25,7 +27,8 @@ def too_coarse(report: ProofReport, heads: Sequence[HeadRecord]) -> dict[str, Re
         heads: the heads that it is of.
     """
     quantized = {head.output: head for head in heads if head.quantized}
-    failed = [output for output in quantized if report.sum_reasons(output)]
+    # Without a finite logit nothing was measured: that is another failure.
+    failed = [output for output in quantized if report.sum_reasons(output) and report.residual(output) is not None]
     others = set(report.reasons()) - {said for output in failed for said in report.sum_reasons(output)}
     if not failed or others:
         return {}
@@ -36,10 +39,12 @@ def _refusal(report: ProofReport, head: HeadRecord) -> Refusal:
     residual = report.residual(head.output)
     size = max((trial.scale.get(head.output, 0.0) for trial in report.trials), default=0.0)
     bound = head.rounding_bound
+    at_run_time = any(step.op.split("::")[-1] in _AT_RUN_TIME for step in head.chain)
+    why = "its scales are found at run time" if at_run_time else "no bound follows from its scales"
     allowed = (
         f"its scales explain {bound:.2g}, {bound / size:.2g} of the largest logit"
         if bound is not None and size > 0
-        else f"its scales are found at run time, and {report.tolerance[head.output]:.0e} is allowed"
+        else f"{why}, and {report.tolerance[head.output]:.0e} is allowed"
     )
     last = head.chain[-1]
     where = f"{last.node} ({last.op})" if last.node else last.op

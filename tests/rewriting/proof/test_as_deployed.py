@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from onnx_gapmil.errors import ModelError
 from onnx_gapmil.graph.loading import LoadedModel, load_model
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from onnx_gapmil.rewriting.proof.as_deployed import Deployed, DeploymentProof, computes_in_float
@@ -193,4 +194,28 @@ def test_a_head_that_rounds_too_coarsely_is_refused_with_its_figures() -> None:
     refusal = caught.value.refusal
     assert (refusal.code, caught.value.exit_code) == ("quantized-too-coarse", 3)
     assert "differs from its logits by" in refusal.message
-    assert "5e-02 is allowed" in refusal.message
+    assert "its scales are found at run time, and 5e-02 is allowed" in refusal.message
+
+
+def test_scales_that_are_fixed_are_not_said_to_be_found_at_run_time() -> None:
+    """Behind an activation no bound follows from them."""
+    body = (
+        "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n q = QuantizeLinear(f, s, z)\n d = DequantizeLinear(q, s, z)\n"
+        " r = Relu(d)\n y = Gemm<transB=1>(r, w)"
+    )
+    init = {"s": np.float32(0.4), "z": np.int8(0), "w": weights(5, 6)}
+    with pytest.raises(UnsupportedHeadError) as caught:
+        rewrite(text_model(body, init=init), write=False)
+    assert caught.value.refusal.code == "quantized-too-coarse"
+    assert "no bound follows from its scales, and 5e-02 is allowed" in caught.value.refusal.message
+
+
+def test_a_head_in_integers_that_answers_no_numbers_is_not_called_coarse() -> None:
+    """Without a finite logit no residual was measured."""
+    body = (
+        "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n q = QuantizeLinear(f, s, z)\n d = DequantizeLinear(q, s, z)\n"
+        " y = Gemm<transB=1>(d, w, b)"
+    )
+    init = {"s": np.float32(0.01), "z": np.int8(0), "w": weights(5, 6), "b": np.full(5, np.nan, np.float32)}
+    with pytest.raises(ModelError, match="answers no numbers"):
+        rewrite(text_model(body, init=init), write=False)

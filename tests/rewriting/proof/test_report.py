@@ -83,3 +83,15 @@ def test_only_where_nothing_else_is_wrong_is_the_model_to_blame_for_what_is_no_n
     with pytest.raises(ProofError, match=r"failed its proof: output 'y': on no input .* logit of class 1 a number"):
         report(trials=(trial(**nan), trial(**number))).require_passed("m")
     report().require_passed("m")
+
+
+@pytest.mark.parametrize("errors", [[0.0, 0.0], [np.nan, np.nan], [0.0, np.nan]])
+def test_a_head_without_a_finite_logit_on_any_input_did_not_pass(errors: list[float]) -> None:
+    """Infinities that are found where they should be are no sum that was measured."""
+    silent = trial(residuals={}, class_errors={"y": np.array(errors)})
+    (said,) = report(trials=(silent, silent)).reasons()
+    assert said == "output 'y': the model itself answers no finite number to any input that was tried."
+    with pytest.raises(ModelError, match="answers no finite number"):
+        report(trials=(silent, silent)).require_passed("m")
+    known = trial(class_errors={"y": np.array([1e-6, 1e-6])})
+    assert report(trials=(silent, known)).passed
