@@ -64,8 +64,9 @@ def _compare(head: HeadRecord, got: Mapping[str, np.ndarray], grid: np.ndarray |
         return Compared(_largest(logits))
     wide = np.asarray(grid, dtype=np.float64)
     residual, scale = residual_of(logits, wide)
-    sums = Compared(scale, residual, class_errors(head, logits, wide), nan=np.asarray(np.isnan(logits).all(axis=0)))
-    if not np.isfinite(logits).any() and not np.isinf(sums.class_errors).any():
+    errors = class_errors(head, logits, wide)
+    sums = Compared(scale, residual, errors, nan=np.asarray(np.isnan(logits).all(axis=0)))
+    if not np.isfinite(logits).any() and not np.isinf(errors).any():
         # A probability that is written back as its logit saturates on an image as large as no photo: of a batch of one
         # nothing is left to compare, as little as of that image of a larger one.
         return replace(sums, residual=None)
