@@ -2,7 +2,7 @@
 
     python -m benchmarks.predict_end_to_end --markdown docs/benchmarks/predict.md
 
-takes some nine minutes on two cores that are otherwise idle; its last lines say the load that it found.
+takes some ten minutes on two cores that are otherwise idle; its last lines say the load that it found.
 
 Every figure is of a fresh process. A run stands between two measurements of the limit, and its ratio is to their mean,
 so that a slow minute hits both. The limit is 1 / (decode and resize + bare inference), each with all cores for itself:
@@ -26,6 +26,7 @@ import argparse
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pages import PACKAGES, ROOT, made_by, table, write
+from onnx_gapmil.benchmarking.machine import machine
 
 COMMAND = "python -m benchmarks.predict_end_to_end --markdown docs/benchmarks/predict.md"
 MODELS = {"resnet50": "ResNet-50", "mobilenetv2": "MobileNetV2"}
@@ -373,6 +375,8 @@ def rows_of(name: str, batch: int, limits: list[Limit], series: dict[str, Series
     return rows
 
 
+#: A processor's part of the page.
+_PART = re.compile(r"<!-- predict: (.*?) -->\n(.*?)<!-- /predict -->", re.DOTALL)
 HEADER = [
     "model",
     "run",
@@ -389,21 +393,33 @@ HEADER = [
 
 
 def page(rows: list[list[str]], options: argparse.Namespace, load: tuple[float, float]) -> list[str]:
-    """The page's lines."""
-    return [
-        "# predict and audit, end to end",
+    """The page's lines: this processor's part anew, those of others as they were.
+
+    What the cores allow and what a run makes of it are not in proportion from one processor to the next.
+    """
+    cpu = machine()["cpu"]
+    own = [
+        f"## {cpu}",
         "",
         *made_by(COMMAND, (*PACKAGES, "pillow", "opencv-python-headless")),
-        f"{options.photos} photos ({_fewer(options.photos)} with pictures); medians of {options.rounds} rounds.",
+        f"{options.photos} photos ({_fewer(options.photos)} with pictures); medians of {options.rounds} rounds. "
+        f"Load of the machine: {load[0]:.1f} at the start, {load[1]:.1f} at the end.",
+        "",
+        *table(HEADER, rows, numbers_from=2),
+        "",
+    ]
+    text = options.markdown.read_text("utf-8") if options.markdown is not None and options.markdown.exists() else ""
+    parts = {name: lines.splitlines() for name, lines in _PART.findall(text)} | {cpu: own}
+    return [
+        "# predict and audit, end to end",
         "",
         *(__doc__ or "").strip().splitlines()[6:],
         "",
         "*Of the limit* is the limit's photos a second, made one. *Limit's CPU of it* is the same in processor time, "
         "which other work on the machine disturbs less. *Around* is what loading, rewriting and Python's start take "
-        "once. "
-        f"Load of the machine: {load[0]:.1f} at the start, {load[1]:.1f} at the end.",
+        "once.",
         "",
-        *table(HEADER, rows, numbers_from=2),
+        *(line for name in parts for line in (f"<!-- predict: {name} -->", *parts[name], "<!-- /predict -->", "")),
     ]
 
 
