@@ -13,6 +13,10 @@ the table of images. Records that are much alike, as here, pack smaller than oth
 each, by a trained MobileNetV2, took 220 bytes each. The gallery keeps up to 128 MB of images' bytes of the shards that
 it reads, whatever the number of images. The page is capped by its gallery, and journal and tables are written as a
 stream.
+
+A million rows of 1,000 classes take ten minutes by themselves and were run once, by ``--images 1000000 --classes 1000``
+on 30 November 2026 on an Intel Xeon, beside another process: 121 s to open, 49 s to go on (49 µs an image), 245 s to
+write; 533 MB when going on and 1,211 MB at most; a journal of 1.6 GB, and a page of 1.4 MB.
 """
 
 from __future__ import annotations
@@ -259,19 +263,6 @@ def rows_of(found: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def _million(found: list[dict[str, Any]]) -> str:
-    """What a million images would take if all went on as between the last two rows of the fewest classes; "" if one."""
-    fewest = found[0]["classes"]
-    own = [row for row in found if row["classes"] == fewest]
-    if len(own) < 2:
-        return ""
-    before, last = own[-2:]
-    each = (last["MB at most"] - before["MB at most"]) / (last["images"] - before["images"])
-    whole = last["MB at most"] + each * (1_000_000 - last["images"])
-    said = f"Extrapolated from the last two rows of {fewest:,} classes, and not measured"
-    return f"{said}: a million images would take {whole / 1e3:.1f} GB."
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -303,7 +294,6 @@ def main() -> int:
         "",
         *table(HEADER, rows, numbers_from=0),
         "",
-        _million(found),
     ]
     write(options.markdown, lines)
     return 0
