@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.auditing.records import Failure, Record
-from onnx_gapmil.files.columns import Columns, ColumnsBuilder, as_numbers
-from onnx_gapmil.files.texts import Texts, TextsBuilder
+from onnx_gapmil.files.columns import Columns, ColumnsBuilder, Growing
+from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.metrics.causes import CAUSES
 from onnx_gapmil.metrics.columns import MeasuredImages, MeasuresBuilder
 
@@ -71,7 +71,7 @@ class RunColumns:
 
     measured: npt.NDArray[np.bool_]
     failures: tuple[Failure, ...]
-    names: Texts
+    names: PackedList[str]
     labelled: npt.NDArray[np.bool_]
     labels: Numbers
     label_counts: Numbers
@@ -80,7 +80,7 @@ class RunColumns:
     probability: Numbers
     numbers: Columns
     measures: MeasuredImages
-    ranks: Mapping[str, Numbers]
+    ranks: Columns
     answered: AnsweredColumns
 
     def __len__(self) -> int:
@@ -96,42 +96,42 @@ class RunColumns:
         """Of records in the data set's order; of what is one already, itself."""
         if isinstance(records, RunColumns):
             return records
-        flags, failures, names = array("b"), list[Failure](), TextsBuilder()
-        flat = {name: array("i") for name in ("labels", "counts", "sizes", "first")}
-        probability, ranks = array("d"), dict[str, "array[int]"]()
+        flags, failures, names = Growing("b"), list[Failure](), PackedList[str]()
+        flat = {name: Growing("i") for name in ("labels", "counts", "sizes", "first")}
+        probability, ranks = Growing("d"), dict[str, Growing]()
         numbers, measures, answered = ColumnsBuilder(_FIELDS), MeasuresBuilder(), _AnsweredBuilder()
         for record in records:
-            flags.append(not isinstance(record, Failure))
+            flags.extend((not isinstance(record, Failure),))
             if isinstance(record, Failure):
                 failures.append(record)
                 continue
             labels = record.measures.labels
-            names.add(record.image)
+            names.append(record.image)
             flat["labels"].extend(labels)
-            flat["counts"].append(len(labels))
+            flat["counts"].extend((len(labels),))
             flat["sizes"].extend(record.size)
-            flat["first"].append(record.top[0][0])
-            probability.append(record.top[0][1])
+            flat["first"].extend((record.top[0][0],))
+            probability.extend((record.top[0][1],))
             numbers.add(record)
             answered.add(record.answered)
             if labels:
                 measures.add(record.measures)
                 for name, own in record.aggregators.items():
-                    ranks.setdefault(name, array("i")).extend(own)
-        counts = as_numbers(flat["counts"])
+                    ranks.setdefault(name, Growing("i")).extend(own)
+        counts = flat["counts"].built()
         return cls(
-            measured=as_numbers(flags) == 1,
+            measured=flags.built() == 1,
             failures=tuple(failures),
-            names=names.built(),
+            names=names,
             labelled=counts > 0,
-            labels=as_numbers(flat["labels"]),
+            labels=flat["labels"].built(),
             label_counts=counts,
-            sizes=as_numbers(flat["sizes"]).reshape(-1, 2),
-            first=as_numbers(flat["first"]),
-            probability=as_numbers(probability),
+            sizes=flat["sizes"].built().reshape(-1, 2),
+            first=flat["first"].built(),
+            probability=probability.built(),
             numbers=numbers.columns(),
             measures=measures.built(),
-            ranks={name: as_numbers(values) for name, values in ranks.items()},
+            ranks=Columns({name: values.built() for name, values in ranks.items()}),
             answered=answered.built(),
         )
 
@@ -139,7 +139,7 @@ class RunColumns:
 class _AnsweredBuilder:
     def __init__(self) -> None:
         self._images = 0
-        self._present, self._counts = array("i"), array("i")
+        self._present, self._counts = Growing("i"), Growing("i")
         self._scores = array("d")
         self._pooled: dict[str, array[float]] = {}
 
@@ -148,7 +148,7 @@ class _AnsweredBuilder:
             return
         self._images += 1
         self._present.extend(answered.present)
-        self._counts.append(len(answered.present))
+        self._counts.extend((len(answered.present),))
         self._scores.extend(answered.scores)
         for name, scores in answered.pooled.items():
             self._pooled.setdefault(name, array("d")).extend(scores)
@@ -157,15 +157,15 @@ class _AnsweredBuilder:
         classes = len(self._scores) // max(1, self._images)
         return AnsweredColumns(
             self._images,
-            as_numbers(self._present),
-            as_numbers(self._counts),
+            self._present.built(),
+            self._counts.built(),
             _by_class(self._scores, classes),
             {name: _by_class(scores, classes) for name, scores in self._pooled.items()},
         )
 
 
 def _by_class(scores: array[float], classes: int) -> npt.NDArray[Any]:
-    return as_numbers(scores).reshape(-1, classes) if classes else np.empty((0, 0))
+    return np.frombuffer(scores).reshape(-1, classes) if classes else np.empty((0, 0))
 
 
 def split(values: Numbers, counts: Numbers) -> Iterable[tuple[int, ...]]:

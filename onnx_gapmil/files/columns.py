@@ -1,8 +1,10 @@
 """Numbers of many records, a column each: what the figures of a data set are made of, in one pass over its records.
 
-A record of Python objects takes kilobytes; of a million images only the numbers that a figure needs are held, as wide
-as they are: whole numbers and truth values as integers in which -1 stands for what was not measured, other numbers as
-float64 in which NaN does (a journal takes no NaN, so that none is a number that was measured).
+A record of Python objects takes kilobytes; of a million images only the numbers that a figure needs are held: whole
+numbers and truth values as integers in which -1 stands for what was not measured, other numbers as float64 in which NaN
+does (a journal takes no NaN, so that none is a number that was measured). They lie in the narrowest type that keeps
+each of them, and are as wide as they were where they are asked for: a column of what was never measured takes a byte or
+two a record.
 """
 
 from __future__ import annotations
@@ -22,27 +24,76 @@ Kind: TypeAlias = str | tuple[str, ...]
 Numbers = npt.NDArray[Any]
 
 
+#: Records whose numbers are as wide as they came.
+_PART = 1 << 14
+#: Narrower types, by the kind of a column's own.
+_NARROWER = {"i": (np.int8, np.int16), "f": (np.float16, np.float32)}
+_WIDE = {"i": np.int32, "f": np.float64}
+
+
 class Columns:
     """Columns of equal length.
 
     Args:
         arrays: (records,) each, by name.
+        places: of the records that are meant; None for all.
     """
 
-    def __init__(self, arrays: Mapping[str, Numbers]) -> None:
-        self._arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, Numbers], places: npt.NDArray[np.intp] | None = None) -> None:
+        self._arrays, self._places = arrays, places
 
     def __len__(self) -> int:
-        return len(next(iter(self._arrays.values())))
+        return len(next(iter(self._arrays.values())) if self._places is None else self._places)
 
     def __getitem__(self, name: str) -> Numbers:
-        return self._arrays[name]
+        """A column: float64, or int32."""
+        values = self._arrays[name]
+        own = values if self._places is None else values[self._places]
+        return own.astype(_WIDE[own.dtype.kind], copy=False)
 
     def among(self, places: npt.ArrayLike) -> Columns:
-        """The same of some records: by their places, or marked with true."""
+        """The same of some records: by their places, or marked with true. A column is cut when it is asked for."""
         chosen = np.asarray(places)
-        chosen = chosen if chosen.dtype == np.bool_ else chosen.astype(np.intp, copy=False)
-        return Columns({name: values[chosen] for name, values in self._arrays.items()})
+        chosen = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen.astype(np.intp, copy=False)
+        return Columns(self._arrays, chosen if self._places is None else self._places[chosen])
+
+
+class Growing:
+    """Numbers that are added to, in the narrowest type that keeps each.
+
+    Args:
+        kind: ``d``, ``i`` or ``b``, as they come.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.open = array(kind)
+        self._parts: list[Numbers] = []
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """Add the next ones."""
+        self.open.extend(values)
+        if len(self.open) >= _PART:
+            self.close()
+
+    def close(self) -> None:
+        """Make what was added narrow."""
+        self._parts.append(narrowed(np.array(self.open)))
+        del self.open[:]
+
+    def built(self) -> Numbers:
+        """All of them; nothing is to be added any more."""
+        self.close()
+        parts, self._parts = self._parts, []
+        return np.concatenate(parts)
+
+
+def narrowed(values: Numbers) -> Numbers:
+    """The same numbers in the narrowest type that keeps each of them."""
+    with np.errstate(over="ignore"):
+        for kind in _NARROWER[values.dtype.kind]:
+            if np.array_equal(narrow := values.astype(kind), values, equal_nan=True):
+                return narrow
+    return values
 
 
 class ColumnsBuilder:
@@ -54,25 +105,30 @@ class ColumnsBuilder:
     """
 
     def __init__(self, fields: Mapping[str, Kind]) -> None:
-        self._arrays: dict[str, array[Any]] = {}
+        self._columns: dict[str, Growing] = {}
         self._groups: list[_Group] = []
+        self._added = 0
         groups: dict[str, dict[str, Kind]] = {}
         for path, kind in fields.items():
             parent, _, name = path.rpartition(".")
             groups.setdefault(parent, {})[name] = kind
-            self._arrays[path] = array(kind if isinstance(kind, str) else "b")
+            self._columns[path] = Growing(kind if isinstance(kind, str) else "b")
         for parent, kinds in groups.items():
             start = f"{parent}." if parent else ""
-            self._groups.append(_Group(parent, kinds, [self._arrays[start + name] for name in kinds]))
+            self._groups.append(_Group(parent, kinds, [self._columns[start + name].open for name in kinds]))
 
     def add(self, record: object) -> None:
         """Add a record's numbers."""
         for group in self._groups:
             group.add(record)
+        self._added += 1
+        if self._added % _PART == 0:
+            for column in self._columns.values():
+                column.close()
 
     def columns(self) -> Columns:
         """All of them; nothing is to be added any more."""
-        return Columns({name: as_numbers(values) for name, values in self._arrays.items()})
+        return Columns({name: column.built() for name, column in self._columns.items()})
 
 
 class _Group:
@@ -99,11 +155,6 @@ def _missing(kind: Kind) -> tuple[float, dict[str, int] | None]:
     if isinstance(kind, tuple):
         return -1, {text: place for place, text in enumerate(kind)}
     return (math.nan if kind == "d" else -1), None
-
-
-def as_numbers(values: array[Any]) -> Numbers:
-    """The same memory as a NumPy array."""
-    return np.frombuffer(values, dtype=np.dtype(values.typecode)) if values else np.empty(0, np.dtype(values.typecode))
 
 
 def known(values: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""Records of many images, packed: a tenth of the memory that they take as objects.
+"""Records of many images, packed: a tenth of the memory that they take as objects, and some megabytes at the most.
 
 A summary reads the records many times, in order, and a few of them by their place. So they are kept in parts of some
 hundreds, each pickled and compressed as one, and a part is unpacked where it is read. Those that are read first stay

@@ -1,4 +1,7 @@
-"""Parts of some hundred records, each pickled and compressed as one, and unpacked where it is read."""
+"""Parts of some hundred records, each pickled and compressed as one, and unpacked where it is read.
+
+What is packed lies in `Pieces`: in memory up to some megabytes, and in a file without a name beyond these.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ import functools
 import io
 import pickle
 import weakref
+from array import array
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
+
+from onnx_gapmil.files.pieces import Pieces
 
 #: Parts that stay unpacked: of records of an audit 4,096, some 10 MB.
 _UNPACKED = 16
@@ -62,7 +68,8 @@ class Parts:
     """Parts of records, packed, of which the first stay unpacked where they are read, and the last that was."""
 
     def __init__(self) -> None:
-        self._packed: list[tuple[int, bytes]] = []
+        self._packed = Pieces()
+        self._sizes = array("Q")  # of each part, unpacked
         self._unpacked: dict[int, tuple[Any, ...]] = {}
         self._last: tuple[int, tuple[Any, ...]] = (-1, ())
         self._held: dict[int, ByReference] = {}
@@ -71,8 +78,14 @@ class Parts:
         return len(self._packed)
 
     def append(self, items: tuple[Any, ...]) -> None:
-        """Add the next part."""
-        self._packed.append(self._pack(items))
+        """Add the next part.
+
+        Raises:
+            InputError: it has no place on the disk; see `Pieces`, as for what follows.
+        """
+        size, packed = self._pack(items)
+        self._packed.append(packed)
+        self._sizes.append(size)
 
     def get(self, place: int, read: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None) -> tuple[Any, ...]:
         """A part.
@@ -85,12 +98,11 @@ class Parts:
             return self._last[1]
         found = self._unpacked.get(place)
         if found is None:
-            size, packed = self._packed[place]
-            text = pa.decompress(packed, decompressed_size=size, codec=_CODEC, asbytes=True)
-            held = pickle.loads(text)  # noqa: S301  # it never left this process's memory
+            text = pa.decompress(self._packed[place], decompressed_size=self._sizes[place], codec=_CODEC, asbytes=True)
+            held = pickle.loads(text)  # noqa: S301  # it was nowhere but in this process and its nameless file
             found = held if read is None else read(held)
             if found is not held:
-                self._packed[place] = self._pack(found)
+                self._sizes[place], self._packed[place] = self._pack(found)
             # None makes room for another: records are read in order again and again, so that all would be read anew.
             if len(self._unpacked) < _UNPACKED:
                 self._unpacked[place] = found

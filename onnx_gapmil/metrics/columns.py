@@ -6,7 +6,6 @@ figure. Counts of pixels and of objects are summed on the way.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from onnx_gapmil.files.columns import Columns, ColumnsBuilder, as_numbers
+from onnx_gapmil.files.columns import Columns, ColumnsBuilder, Growing
+from onnx_gapmil.metrics.box_flags import FlagsBuilder, ObjectFlags
 from onnx_gapmil.metrics.causes import CAUSES
-from onnx_gapmil.metrics.localization import ObjectFlags, packed_hits
 from onnx_gapmil.metrics.pxap import BINS
 
 if TYPE_CHECKING:
@@ -144,8 +143,8 @@ class MeasuresBuilder:
 
     def __init__(self) -> None:
         self._numbers = ColumnsBuilder(_FIELDS)
-        self._labels, self._ranks, self._counts = array("i"), array("i"), array("i")
-        self._objects, self._boxes, self._answered = array("i"), bytearray(), array("b")
+        self._labels, self._ranks, self._counts, self._objects = (Growing("i") for _ in range(4))
+        self._boxes = FlagsBuilder()
         self._pixels, self._masked = np.zeros((2, BINS), dtype=np.int64), 0
         self._several = dict.fromkeys(("images", "objects", "grid", "top1", "top5", "top_m"), 0)
 
@@ -154,12 +153,11 @@ class MeasuresBuilder:
         self._numbers.add(image)
         self._labels.extend(image.labels)
         self._ranks.extend(image.ranks)
-        self._counts.append(len(image.labels))
+        self._counts.extend((len(image.labels),))
         hits = image.localization or ()
-        self._objects.append(len(hits))
+        self._objects.extend((len(hits),))
         for each in hits:
-            self._boxes += packed_hits(each)
-            self._answered.append(each.answered)
+            self._boxes.add(each)
         if image.pxap is not None:
             self._pixels += np.array((image.pxap.object, image.pxap.other), dtype=np.int64)
             self._masked += 1
@@ -170,12 +168,11 @@ class MeasuresBuilder:
 
     def built(self) -> MeasuredImages:
         """All of them; nothing is to be added any more."""
-        flat = (as_numbers(values) for values in (self._labels, self._ranks, self._counts))
-        boxes = ObjectFlags.of(self._boxes, as_numbers(self._answered)) if self._boxes else None
+        flat = (values.built() for values in (self._labels, self._ranks, self._counts))
         return MeasuredImages(
             ImageNumbers(self._numbers.columns(), *flat),
-            as_numbers(self._objects),
-            boxes,
+            self._objects.built(),
+            self._boxes.built(),
             self._pixels,
             self._masked,
             self._several,

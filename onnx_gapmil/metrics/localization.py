@@ -23,22 +23,18 @@ chosen in the same way. For Top-1 localization the answers are the model's own, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.files.serial import FLAT, JsonKey
-from onnx_gapmil.metrics.boxes import IOU, IOUS, THRESHOLDS, BoxHits
+from onnx_gapmil.metrics.box_flags import PART, WAYS, Flags, FlagsBuilder, ObjectFlags, Packed, Way
+from onnx_gapmil.metrics.boxes import THRESHOLDS, BoxHits
 
-Flags = npt.NDArray[np.bool_]
-Packed = npt.NDArray[np.uint8]
-Outcomes = npt.NDArray[np.float64]
-
-#: Objects whose flags are counted at a time.
-_PART = 1 << 13
+Outcomes = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -143,12 +139,12 @@ class Localization:
 
 @dataclass(frozen=True)
 class BoxOutcomes:
-    """Of each object, whether it was boxed at the threshold of the half that it is not in: (objects,) of 0 to 1.
+    """Of each object, whether it was boxed at the threshold of the half that it is not in.
 
     Attributes:
-        v2: the mean over IoUs.
+        v2: (objects,), the mean over IoUs, float64 of 0 to 1.
         v2_centre: of the centred box.
-        v1: by the largest contour, at an IoU of 0.5.
+        v1: (objects,), int8 of 0 or 1, by the largest contour, at an IoU of 0.5.
         v1_centre: of the centred box.
         top1: the same, and the image's answer is the object's class.
         top1_centre: of the centred box.
@@ -167,40 +163,6 @@ class BoxOutcomes:
         return BoxOutcomes(**{name: values[places] for name, values in vars(self).items()})
 
 
-@dataclass(frozen=True)
-class ObjectFlags:
-    """At which thresholds objects are boxed well enough, eight thresholds a byte, the first in the highest bit.
-
-    Attributes:
-        grid: (objects, `IOUS`, bytes), by a box of any contour.
-        centre: the same for the sizes of a centred box.
-        largest: (objects, 1, bytes), with an IoU of 0.5, by the box of the largest contour.
-        answered: (objects,), whether the image's answer is a class of the object.
-    """
-
-    grid: Packed
-    centre: Packed
-    largest: Packed
-    answered: Flags
-
-    @classmethod
-    def of(cls, packed: bytes | bytearray, answered: npt.ArrayLike) -> ObjectFlags:
-        """From the `packed_hits` of all objects, one behind the other.
-
-        Args:
-            packed: at least one object.
-            answered: of each.
-        """
-        own = np.asarray(answered, dtype=np.bool_)
-        sets = np.frombuffer(packed, dtype=np.uint8).reshape(len(own), 2 * len(IOUS) + 1, -1)
-        return cls(sets[:, : len(IOUS)], sets[:, len(IOUS) : -1], sets[:, -1:], own)
-
-
-def packed_hits(hits: BoxHits) -> bytes:
-    """The flags of one object: those of the grid, of the centred box, and of the largest contour."""
-    return bytes.fromhex("".join((*hits.grid, *hits.centre, hits.largest)))
-
-
 def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
     """The accuracies of a data set, each half at the other's threshold, with the oracle's, and each object's outcome.
 
@@ -210,19 +172,20 @@ def box_accuracy(hits: Sequence[BoxHits]) -> tuple[Localization, BoxOutcomes]:
     Raises:
         ValueError: there are no objects.
     """
-    if not hits:
+    builder = FlagsBuilder()
+    for each in hits:
+        builder.add(each)
+    flags = builder.built()
+    if flags is None:
         raise ValueError("no objects")
-    return accuracy_of(ObjectFlags.of(b"".join(map(packed_hits, hits)), [each.answered for each in hits]))
+    return accuracy_of(flags)
 
 
 def accuracy_of(flags: ObjectFlags) -> tuple[Localization, BoxOutcomes]:
     """As `box_accuracy`, of the flags of at least one object."""
-    answered = np.where(flags.answered, np.uint8(0xFF), np.uint8(0))[:, None, None]
-    middle = flags.centre[:, [IOUS.index(IOU)]]
-    grid, centre, largest, box, right, right_box = map(
-        _Cut.of, (flags.grid, flags.centre, flags.largest, middle, flags.largest & answered, middle & answered)
-    )
-    outcomes = BoxOutcomes(*(each.outcomes() for each in (grid, centre, largest, box, right, right_box)))
+    cuts = [_Cut.of(len(flags.answered), Way(flags, way)) for way in WAYS]
+    grid, centre, largest, box, right, right_box = cuts
+    outcomes = BoxOutcomes(*(each.outcomes() for each in cuts))
     found = Localization(
         objects=len(flags.answered),
         grid=grid.by_iou(THRESHOLDS),
@@ -240,7 +203,8 @@ def held_out_hits(flags: Flags) -> Flags:
     Args:
         flags: (objects, IoUs, thresholds).
     """
-    return _Cut.of(np.packbits(flags, axis=-1)).held_out
+    parts = [np.packbits(flags[start : start + PART], axis=-1) for start in range(0, len(flags), PART)]
+    return _Cut.of(len(flags), parts).held_out
 
 
 def _one_box(grid: _Cut, centre: _Cut, excess: Outcomes) -> OneBox:
@@ -266,19 +230,26 @@ class _Cut:
     held_out: Flags
 
     @classmethod
-    def of(cls, flags: Packed) -> _Cut:
-        """Of the (objects, IoUs, bytes) flags of at least one object."""
-        first, second = _counts(flags[0::2]), _counts(flags[1::2])
+    def of(cls, objects: int, parts: Iterable[Packed]) -> _Cut:
+        """Of the (objects, IoUs, bytes) flags of at least one object, an even number of them in each part but the last;
+        they are read twice."""
+        counts = np.array([[_counts(part[half::2]) for half in (0, 1)] for part in parts])
+        first, second = counts[:, 0].sum(axis=0), counts[:, 1].sum(axis=0)
         both = first + second
-        others = _best(second if len(flags) > 1 else both), _best(first)
-        held_out = np.empty(flags.shape[:2], dtype=np.bool_)
-        for half, place in enumerate(others):
-            held_out[half::2] = (flags[half::2, :, place // 8] >> (7 - place % 8)) & 1
-        return cls((len(flags[0::2]), len(flags[1::2])), both / len(flags), _best(both), others, held_out)
+        others = _best(second if objects > 1 else both), _best(first)
+        held_out = np.empty((objects, len(both)), dtype=np.bool_)
+        start = 0
+        for part in parts:
+            own = held_out[start : start + len(part)]
+            for half, place in enumerate(others):
+                own[half::2] = (part[half::2, :, place // 8] >> (7 - place % 8)) & 1
+            start += len(part)
+        return cls((-(-objects // 2), objects // 2), both / objects, _best(both), others, held_out)
 
     def outcomes(self) -> Outcomes:
         """For each object the mean over IoUs of success at the other half's threshold; their mean is the headline."""
-        shares: Outcomes = self.held_out.mean(axis=1)
+        flags = self.held_out
+        shares: Outcomes = flags[:, 0].astype(np.int8) if flags.shape[1] == 1 else flags.mean(axis=1)
         return shares
 
     def by_iou(self, values: npt.NDArray[np.float64]) -> BoxAccuracy:
@@ -305,11 +276,8 @@ class _Cut:
 
 
 def _counts(flags: Packed) -> npt.NDArray[np.int64]:
-    """(IoUs, thresholds), of how many objects it is set; of some thousands at a time, since a flag has a byte here."""
-    total = np.zeros((flags.shape[1], len(THRESHOLDS)), dtype=np.int64)
-    for start in range(0, len(flags), _PART):
-        part = np.unpackbits(flags[start : start + _PART], axis=-1, count=len(THRESHOLDS))
-        total += part.sum(axis=0, dtype=np.int64)
+    """(IoUs, thresholds), of how many objects it is set."""
+    total: npt.NDArray[np.int64] = np.unpackbits(flags, axis=-1, count=len(THRESHOLDS)).sum(axis=0, dtype=np.int64)
     return total
 
 

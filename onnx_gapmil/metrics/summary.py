@@ -35,7 +35,7 @@ from onnx_gapmil.metrics.placed import background_figures, error_figures, foregr
 from onnx_gapmil.metrics.pxap import average_precision_of_pixels
 
 if TYPE_CHECKING:
-    from onnx_gapmil.files.columns import Numbers
+    from onnx_gapmil.files.columns import Columns, Numbers
     from onnx_gapmil.metrics.columns import ImageNumbers
 
 Images = Sequence[ImageMeasures] | MeasuredImages
@@ -165,30 +165,27 @@ def class_rows(images: Images) -> tuple[ClassRow, ...]:
     ends = [*starts[1:].tolist(), len(order)]
     owner = numbers.by_label(np.arange(len(numbers)))
     return tuple(
-        _class_row(int(index), numbers, order[start:end], owner)
+        _class_row(int(index), numbers.ranks[order[start:end]], numbers.numbers.among(owner[order[start:end]]))
         for index, start, end in zip(classes.tolist(), starts.tolist(), ends, strict=True)
     )
 
 
-def _class_row(index: int, images: ImageNumbers, places: Numbers, owner: Numbers) -> ClassRow:
+def _class_row(index: int, ranks: Numbers, images: Columns) -> ClassRow:
     """The row of a class.
 
     Args:
         index: of the class.
-        images: all.
-        places: of the class among the labels of all images.
-        owner: (labels,), the image of each.
+        ranks: of the class in the images that it labels.
+        images: these.
     """
-    ranks, own = images.ranks[places], owner[places]
-    wrong = own[images["right"][own] != 1]
-    answers, times = np.unique(images["prediction"][wrong], return_counts=True)
+    answers, times = np.unique(images["prediction"][images["right"] != 1], return_counts=True)
     errors = sorted(zip(answers.tolist(), times.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
     return ClassRow(
         index=index,
         images=len(ranks),
         top1=plain_mean((ranks < 1).astype(np.int8)),
         top5=plain_mean((ranks < 5).astype(np.int8)),
-        any_top1=plain_mean(images["foreground.any_top1"][own]),
-        cell_share=plain_mean(images["foreground.cell_share"][own]),
+        any_top1=plain_mean(images["foreground.any_top1"]),
+        cell_share=plain_mean(images["foreground.cell_share"]),
         most_confused=tuple(errors[:MOST_CONFUSED]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from PIL import Image
 from onnx_gapmil import rewrite
 from onnx_gapmil.auditing import Progress, Request, audit
 from onnx_gapmil.errors import DataError, InputError
+from onnx_gapmil.files import packed, pieces
 from onnx_gapmil.lift.verdict import UnsupportedHeadError
 from tests.helpers import audited_reports
 from tests.helpers import scene_data as scenes
@@ -397,6 +399,37 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path: Path, images: int) -> No
     audit(request, tmp_path / "whole")
     assert resumed == [-(-images // 3) * 3 if images < 16 else 16]
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_where_memory_and_disk_are_full_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Request(model=scenes.MODEL, data=scenes.write_scenes(tmp_path / "data", copies=2), batch=3)
+    audit(request, tmp_path / "whole", gallery=0)
+    monkeypatch.setattr(pieces, "_HELD", 0)
+    monkeypatch.setattr(packed, "_PART", 4)
+    real = pieces._nameless
+
+    class Filling:
+        """A file whose disk is full after three batches."""
+
+        def __init__(self) -> None:
+            self.file = real()
+            self.seek, self.read, self.close = self.file.seek, self.file.read, self.file.close
+
+        def write(self, data: memoryview) -> int:
+            if measured(tmp_path / "out") >= 3:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(data)
+
+    monkeypatch.setattr(pieces, "_nameless", Filling)
+    with pytest.raises(InputError, match=r"No space left on device\)\. Make room .* TMPDIR, and run the same command"):
+        audit(request, tmp_path / "out", gallery=0)
+    done = measured(tmp_path / "out")
+    assert done >= 3
+    monkeypatch.setattr(pieces, "_nameless", real)
+    resumed: list[int] = []
+    audit(request, tmp_path / "out", gallery=0, announce=lambda _, __, count, ___: resumed.append(count))
+    assert resumed == [min(3 * done, 16)]
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def measured(folder: Path) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 import pytest
@@ -10,10 +12,19 @@ from hypothesis import strategies as st
 
 from onnx_gapmil.files.serial import to_json
 from onnx_gapmil.images.geometry import Geometry
+from onnx_gapmil.metrics import box_flags
 from onnx_gapmil.metrics.boxes import IOUS, THRESHOLDS, BoxHits, box_hits, intersection_over_union
 from onnx_gapmil.metrics.localization import box_accuracy
 from onnx_gapmil.metrics.scoremap import boxes_on_map, mask_on_map, score_map
 from tests.references.naive_measures import maxboxacc_one_box, maxboxacc_successes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_at_a_time() -> Iterator[None]:
+    """Four objects at a time, so that nine of them are three parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(box_flags, "PART", 4)
+        yield
 
 
 def unpack(digits: tuple[str, ...]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,9 +11,8 @@ import numpy.typing as npt
 
 from onnx_gapmil.auditing.records import Failure
 from onnx_gapmil.data.slices import slices_of
-from onnx_gapmil.files.columns import Columns, ColumnsBuilder, as_numbers
+from onnx_gapmil.files.columns import Columns, ColumnsBuilder, Growing
 from onnx_gapmil.files.packed import PackedList
-from onnx_gapmil.files.texts import Texts, TextsBuilder
 
 if TYPE_CHECKING:
     from onnx_gapmil.data.slices import Slices
@@ -48,7 +46,7 @@ class PairColumns:
 
     compared: npt.NDArray[np.bool_]
     failures: tuple[Failure, ...]
-    names: Texts
+    names: PackedList[str]
     known: PackedList[tuple[tuple[str, str], ...]]
     numbers: Columns
     labels: Numbers
@@ -63,29 +61,29 @@ class PairColumns:
         """Of records in the data set's order; of what is one already, itself."""
         if isinstance(records, PairColumns):
             return records
-        flags, failures, names = array("b"), list[Failure](), TextsBuilder()
+        flags, failures, names = Growing("b"), list[Failure](), PackedList[str]()
         known, numbers = PackedList[tuple[tuple[str, str], ...]](), ColumnsBuilder(_FIELDS)
-        labels, counts, answers = array("i"), array("i"), array("i")
+        labels, counts, answers = Growing("i"), Growing("i"), Growing("i")
         for record in records:
-            flags.append(not isinstance(record, Failure))
+            flags.extend((not isinstance(record, Failure),))
             if isinstance(record, Failure):
                 failures.append(record)
                 continue
-            names.add(record.image)
+            names.append(record.image)
             known.append(record.columns)
             numbers.add(record)
             labels.extend(record.old.labels)
-            counts.append(len(record.old.labels))
-            answers.append(record.new.top[0][0])
+            counts.extend((len(record.old.labels),))
+            answers.extend((record.new.top[0][0],))
         return cls(
-            compared=as_numbers(flags) == 1,
+            compared=flags.built() == 1,
             failures=tuple(failures),
-            names=names.built(),
+            names=names,
             known=known,
             numbers=numbers.columns(),
-            labels=as_numbers(labels),
-            label_counts=as_numbers(counts),
-            answers=as_numbers(answers),
+            labels=labels.built(),
+            label_counts=counts.built(),
+            answers=answers.built(),
         )
 
     def slices(self) -> Slices:
