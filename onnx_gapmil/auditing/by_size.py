@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_gapmil.aggregate import AGGREGATORS
+from onnx_gapmil.auditing.columns import RunColumns
+from onnx_gapmil.files.columns import known
+from onnx_gapmil.files.texts import Texts
 from onnx_gapmil.files.wording import percent, points, points_range
 from onnx_gapmil.metrics import summarise
-from onnx_gapmil.metrics.accuracy import accuracy
+from onnx_gapmil.metrics.accuracy import share_of_right
 from onnx_gapmil.metrics.intervals import Interval
 from onnx_gapmil.metrics.means import seed_of
 from onnx_gapmil.metrics.paired import mirrored_mean, paired_difference
 from onnx_gapmil.metrics.summary import measured_boxes
-from onnx_gapmil.metrics.temperature import Temperature, best_temperature
+from onnx_gapmil.metrics.temperature import LadderSums, Temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
 
     from onnx_gapmil.auditing.records import ImageRecord
-    from onnx_gapmil.metrics import ImageMeasures
+    from onnx_gapmil.metrics.columns import ImageNumbers, MeasuredImages
 
 
 @dataclass(frozen=True)
@@ -132,24 +139,65 @@ def figures_by_size(runs: Sequence[Measured]) -> tuple[SizeFigures, ...]:
     Returns:
         One a run; empty where no image with a label was measured in all of them.
     """
-    common = set.intersection(*({record.image for record in run.records if record.measures.labels} for run in runs))
-    kept = [[record for record in run.records if record.image in common] for run in runs]
-    if not common:
+    names = (Texts.of(record.image for record in run.records if record.measures.labels) for run in runs)
+    common = reduce(Texts.shared, names)
+    if not len(common):
         return ()
-    return tuple(_figures(run, own, runs[0], kept[0]) for run, own in zip(runs, kept, strict=True))
+    first = _Numbers.of(runs[0].records, common)
+    others = (_Numbers.of(run.records, common) for run in runs[1:])
+    return tuple(_figures(run, own, runs[0], first) for run, own in zip(runs, chain((first,), others), strict=True))
 
 
-def _figures(
-    run: Measured, records: Sequence[ImageRecord], base: Measured, first: Sequence[ImageRecord]
-) -> SizeFigures:
-    images, before = ([record.measures for record in each] for each in (records, first))
-    found = summarise(images)
+@dataclass(frozen=True)
+class _Numbers:
+    """Of one run's images, what figures are made of."""
+
+    columns: RunColumns
+    temperature: Temperature | None
+
+    @classmethod
+    def of(cls, records: Iterable[ImageRecord], names: Iterable[str]) -> _Numbers:
+        """Of those of some names, which are in the order of the records.
+
+        Raises:
+            ValueError: they are not.
+        """
+        ladders = LadderSums()
+
+        def named() -> Iterator[ImageRecord]:
+            left = iter(names)
+            name = next(left, None)
+            for record in records:
+                if record.image == name:
+                    name = next(left, None)
+                    if record.measures.nll_ladder is not None:
+                        ladders.add(record.measures.nll_ladder)
+                    yield record
+            if name is not None:
+                raise ValueError(f"{name} does not stand where it stood in another run")
+
+        return cls(RunColumns.of(named()), ladders.best())
+
+    @property
+    def measures(self) -> MeasuredImages:
+        return self.columns.measures
+
+    @property
+    def images(self) -> ImageNumbers:
+        return self.measures.images
+
+    def top1(self, aggregator: str) -> float:
+        """The share of images that an aggregator answers rightly."""
+        return share_of_right(np.minimum.reduceat(self.columns.ranks[aggregator], self.images.starts) < 1)
+
+
+def _figures(run: Measured, own: _Numbers, base: Measured, first: _Numbers) -> SizeFigures:
+    images = own.images
+    found = summarise(own.measures)
     wrong = found.foreground.wrong if found.foreground is not None else None
     causes = found.error_causes
-    best = max(AGGREGATORS, key=lambda name: accuracy([record.aggregators[name] for record in records], 1))
-    cells = run.grid[0] * run.grid[1]
-    won = [image.label_cells / cells for image in images if image.label_cells is not None]
-    is_first = records is first
+    best = max(AGGREGATORS, key=own.top1)
+    won = known(images["label_cells"]) / (run.grid[0] * run.grid[1])
     return SizeFigures(
         size=run.size,
         stitch=run.stitch,
@@ -159,11 +207,11 @@ def _figures(
         images=len(images),
         top1=found.top1,
         # Answers of one size are the same, however fine the grid.
-        top1_difference=None if run.size == base.size else _accuracy_difference(images, before),
+        top1_difference=None if run.size == base.size else _accuracy_difference(images, first.images),
         top5=found.top5,
         ece=found.calibration.ece,
-        temperature=best_temperature([image.nll_ladder for image in images if image.nll_ladder is not None]),
-        label_cells=float(np.mean(won)) if won else None,
+        temperature=own.temperature,
+        label_cells=float(np.mean(won)) if len(won) else None,
         right_cell_share=found.foreground.right.cell_share if found.foreground is not None else None,
         recovery=wrong.any_top1 if wrong is not None else None,
         control=wrong.control_any_top1 if wrong is not None else None,
@@ -173,40 +221,41 @@ def _figures(
         distraction=causes.distraction if causes is not None else None,
         absent=causes.absent if causes is not None else None,
         pointing_game=found.pointing_game,
-        pointing_difference=None if is_first else _pointing_difference(images, before),
+        pointing_difference=None if own is first else _pointing_difference(images, first.images),
         maxboxacc_v2=found.maxboxacc_v2,
-        maxboxacc_difference=None if is_first else _box_difference(images, before),
+        maxboxacc_difference=None if own is first else _box_difference(own.measures, first.measures),
         iou_50=found.localization.grid.shares.iou_50 if found.localization is not None else None,
         box_threshold=found.localization.grid.threshold if found.localization is not None else None,
         best_aggregator=best,
-        best_top1=accuracy([record.aggregators[best] for record in records], 1),
+        best_top1=own.top1(best),
     )
 
 
-def _accuracy_difference(images: Sequence[ImageMeasures], before: Sequence[ImageMeasures]) -> Difference:
-    pairs = [(min(new.ranks) < 1, min(old.ranks) < 1) for new, old in zip(images, before, strict=True)]
-    both, fixed = pairs.count((True, True)), pairs.count((True, False))
-    broken, neither = pairs.count((False, True)), pairs.count((False, False))
-    return Difference((fixed - broken) / len(pairs), paired_difference(both, fixed, broken, neither))
+def _accuracy_difference(images: ImageNumbers, before: ImageNumbers) -> Difference:
+    new, old = images.rank < 1, before.rank < 1
+    both, fixed, broken, neither = (
+        int(np.count_nonzero(each)) for each in (new & old, new & ~old, old & ~new, ~(new | old))
+    )
+    return Difference((fixed - broken) / len(new), paired_difference(both, fixed, broken, neither))
 
 
-def _pointing_difference(images: Sequence[ImageMeasures], before: Sequence[ImageMeasures]) -> Difference | None:
-    pairs = [(new.pointing, old.pointing) for new, old in zip(images, before, strict=True)]
-    changes = [new.hits / new.games - old.hits / old.games for new, old in pairs if new is not None and old is not None]
-    return _mean_difference(changes, "pointing")
+def _pointing_difference(images: ImageNumbers, before: ImageNumbers) -> Difference | None:
+    played = (images["pointing.games"] > 0) & (before["pointing.games"] > 0)
+    new, old = (each["pointing.hits"][played] / each["pointing.games"][played] for each in (images, before))
+    return _mean_difference(new - old, "pointing")
 
 
-def _box_difference(images: Sequence[ImageMeasures], before: Sequence[ImageMeasures]) -> Difference | None:
+def _box_difference(images: MeasuredImages, before: MeasuredImages) -> Difference | None:
     """Each object at the threshold of the half that it is not in, of its own run."""
     new, old = measured_boxes(images)[1], measured_boxes(before)[1]
-    counts = [[len(image.localization or ()) for image in each] for each in (images, before)]
-    if new is None or old is None or counts[0] != counts[1]:  # an object that only one of them sees has no partner
+    # An object that only one of them sees has no partner.
+    if new is None or old is None or not np.array_equal(images.objects, before.objects):
         return None
-    return _mean_difference((new.v2 - old.v2).tolist(), "maxboxacc")
+    return _mean_difference(new.v2 - old.v2, "maxboxacc")
 
 
-def _mean_difference(changes: Sequence[float], what: str) -> Difference | None:
-    if not changes:
+def _mean_difference(changes: npt.NDArray[np.float64], what: str) -> Difference | None:
+    if not len(changes):
         return None
     return Difference(float(np.mean(changes)), mirrored_mean(changes, seed=seed_of(f"sizes.{what}")))
 

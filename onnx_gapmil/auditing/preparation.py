@@ -12,6 +12,7 @@ import numpy as np
 from onnx_gapmil.auditing.label_offsets import try_offsets
 from onnx_gapmil.data import ClassMap, apply_class_map, candidate_offsets, open_data, resolve_classes
 from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.packed import Chosen
 from onnx_gapmil.images.decode import DEEP_SUFFIXES, read_samples
 from onnx_gapmil.images.levels import depth_note
 from onnx_gapmil.images.resolve import ResolvedPreprocess
@@ -196,13 +197,14 @@ def _possible_offsets(data: DataSet, classifier: Classifier, class_map: ClassMap
 
 def _investigate(classifier: Classifier, data: DataSet, class_map: ClassMap, possible: tuple[int, ...]) -> PreparedData:
     """Let the detective rank preprocessings, and offsets with them."""
-    from onnx_gapmil.fitting.preprocessing import rank_presets
+    from onnx_gapmil.fitting.preprocessing import LabelledImage, rank_presets
 
     known = class_map.offset or 0
-    labelled = [
-        (sample.image, frozenset(label - known for label in sample.labels))
-        for sample in apply_class_map(data, class_map)
-    ]
+    labelled: Chosen[LabelledImage] = Chosen(
+        apply_class_map(data, class_map),
+        None,
+        lambda sample: (sample.image, frozenset(label - known for label in sample.labels)),
+    )
     ranking = rank_presets(
         classifier.session,
         labelled,

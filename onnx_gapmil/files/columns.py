@@ -67,7 +67,9 @@ class Growing:
 
     def __init__(self, kind: str) -> None:
         self.open = array(kind)
-        self._parts: list[Numbers] = []
+        # One block that grows where it lies: parts of it would leave holes behind when they are put together.
+        self._block = bytearray()
+        self._type: np.dtype[Any] = narrowed(np.array(self.open)).dtype
 
     def extend(self, values: Iterable[Any]) -> None:
         """Add the next ones."""
@@ -77,14 +79,18 @@ class Growing:
 
     def close(self) -> None:
         """Make what was added narrow."""
-        self._parts.append(narrowed(np.array(self.open)))
+        values = narrowed(np.array(self.open))
+        wide = np.result_type(values, self._type)
+        if wide != self._type:
+            self._block = bytearray(np.frombuffer(self._block, self._type).astype(wide).data.cast("B"))
+            self._type = wide
+        self._block += values.astype(wide, copy=False).data.cast("B")
         del self.open[:]
 
     def built(self) -> Numbers:
         """All of them; nothing is to be added any more."""
         self.close()
-        parts, self._parts = self._parts, []
-        return np.concatenate(parts)
+        return np.frombuffer(self._block, self._type)
 
 
 def narrowed(values: Numbers) -> Numbers:

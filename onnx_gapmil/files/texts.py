@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-#: Texts that become letters, or objects, at a time.
+#: Texts that become objects at a time.
 _PART = 1 << 12
 
 
@@ -38,6 +39,10 @@ class Texts:
         for start in range(0, len(self._texts), _PART):
             yield from self._texts.slice(start, _PART).to_pylist()
 
+    def shared(self, others: Texts) -> Texts:
+        """Those that are among others."""
+        return Texts(self._texts.filter(pc.is_in(self._texts, value_set=others._texts)))
+
     def order(self) -> pa.Array:
         """Their places, ascending by text; of equal ones the first comes first."""
         return pc.array_sort_indices(self._texts)  # UTF-8 and code points have one order
@@ -53,21 +58,14 @@ class TextsBuilder:
     """Texts that are added one by one."""
 
     def __init__(self) -> None:
-        self._parts: list[pa.Array] = []
-        self._open: list[str] = []
+        self._letters, self._ends = bytearray(), array("q", [0])
 
     def add(self, text: str) -> None:
         """Add the next."""
-        self._open.append(text)
-        if len(self._open) == _PART:
-            self._close()
-
-    def _close(self) -> None:
-        self._parts.append(pa.array(self._open, pa.large_string()))
-        self._open = []
+        self._letters += text.encode()
+        self._ends.append(len(self._letters))
 
     def built(self) -> Texts:
-        """All of them."""
-        if self._open or not self._parts:
-            self._close()
-        return Texts(pa.chunked_array([pa.concat_arrays(self._parts)]))
+        """All of them, in the memory where they lie; nothing is to be added any more."""
+        ends, letters = pa.py_buffer(self._ends), pa.py_buffer(self._letters)
+        return Texts(pa.chunked_array([pa.LargeStringArray.from_buffers(len(self._ends) - 1, ends, letters)]))

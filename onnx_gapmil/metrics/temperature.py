@@ -9,7 +9,7 @@ alone: the lowest mean, refined by the parabola through it and its neighbours ov
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,15 +47,36 @@ def likelihood_ladder(logits: npt.NDArray[np.float64], label: int) -> tuple[floa
     return tuple(float(value) for value in found)
 
 
-def best_temperature(ladders: Sequence[Sequence[float]]) -> Temperature | None:
+def best_temperature(ladders: Iterable[Sequence[float]]) -> Temperature | None:
     """The best one for all images; None where there are none.
 
     Args:
         ladders: of each image, as `likelihood_ladder` gives it.
     """
-    if not ladders:
-        return None
-    means = np.asarray(ladders, dtype=np.float64).mean(axis=0)
+    sums = LadderSums()
+    for ladder in ladders:
+        sums.add(ladder)
+    return sums.best()
+
+
+class LadderSums:
+    """Sums of ladders, which are added image by image."""
+
+    def __init__(self) -> None:
+        self._images, self._sums = 0, np.zeros(len(LADDER))
+
+    def add(self, ladder: Sequence[float]) -> None:
+        """Add that of the next image."""
+        self._sums += ladder
+        self._images += 1
+
+    def best(self) -> Temperature | None:
+        """The best temperature for all images; None where there are none."""
+        return _best(self._sums / self._images) if self._images else None
+
+
+def _best(means: npt.NDArray[np.float64]) -> Temperature:
+    """That of the lowest of the means by the ladder's temperatures, and between its neighbours."""
     best = int(means.argmin())
     if best in (0, len(means) - 1):  # at an end of the ladder: further out would be better still
         return Temperature(float(LADDER[best]), float(means[_ONE]), float(means[best]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,3 +121,15 @@ def test_what_grows_is_all_that_was_added(monkeypatch: pytest.MonkeyPatch) -> No
 def test_some_of_some_records() -> None:
     some = built(RECORDS * 2, FIELDS).among([5, 2, 0, 3]).among(np.array([True, False, True, True])).among([2, 0])
     assert (len(some), some["rank"].tolist()) == (2, [3, 0])
+
+
+def test_a_column_grows_in_one_block_that_becomes_wider_where_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PART", 2)
+    growing = Growing("d")
+    sizes = []
+    for values in ((0.5, 1.0), (math.nan, 2.0), (float(np.float32(0.1)), 0.0), (0.1, 3.0), (0.25, 0.5)):
+        growing.extend(values)
+        sizes.append(growing._type.itemsize)
+    assert sizes == [2, 2, 4, 8, 8]
+    expected = [0.5, 1.0, math.nan, 2.0, float(np.float32(0.1)), 0.0, 0.1, 3.0, 0.25, 0.5]
+    assert np.array_equal(growing.built(), expected, equal_nan=True)

@@ -24,3 +24,13 @@ def test_their_order_is_that_of_python_and_keeps_equal_ones() -> None:
 def test_none_are_none() -> None:
     found = Texts.of([])
     assert (len(found), list(found), found.order().to_pylist(), list(found.at(found.order()))) == (0, [], [], [])
+
+
+def test_shared_ones_are_those_that_both_have_in_the_order_of_the_first() -> None:
+    assert list(Texts.of(TEXTS).shared(Texts.of(["1.jpg", "b", "ü", "\U0001f600"]))) == [
+        "b",
+        "\U0001f600",
+        "b",
+        "1.jpg",
+    ]
+    assert len(Texts.of(TEXTS).shared(Texts.of([]))) == 0

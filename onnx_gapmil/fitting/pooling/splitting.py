@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from array import array
+from collections.abc import Hashable, Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -10,16 +11,17 @@ import numpy.typing as npt
 Numbers = npt.NDArray[np.intp]
 
 
-def joined(*keys: Sequence[Hashable]) -> Numbers:
+def joined(images: int, *keys: Iterable[Hashable]) -> Numbers:
     """Groups of images of which any two that share a key, or a chain of keys, are one.
 
     Args:
-        keys: each (N,), such as a column of the data and the digest of the file.
+        images: N, how many.
+        keys: N each, such as a column of the data and the digest of the file.
 
     Returns:
         (N,), the group of each image, from 0 in order of appearance.
     """
-    parent = list(range(len(keys[0])))
+    parent = array("q", range(images))
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -31,9 +33,12 @@ def joined(*keys: Sequence[Hashable]) -> Numbers:
         first: dict[Hashable, int] = {}
         for place, key in enumerate(column):
             parent[root(place)] = root(first.setdefault(key, place))
-    roots = [root(place) for place in range(len(parent))]
-    numbers = {found: number for number, found in enumerate(dict.fromkeys(roots))}
-    return np.array([numbers[found] for found in roots], dtype=np.intp)
+    _, appeared, roots = np.unique(
+        np.fromiter(map(root, range(images)), dtype=np.intp), return_index=True, return_inverse=True
+    )
+    numbers = np.empty_like(appeared)
+    numbers[np.argsort(appeared)] = np.arange(len(appeared))
+    return numbers[roots]
 
 
 def deal(groups: Numbers, strata: Numbers, parts: int, seed: int) -> Numbers:

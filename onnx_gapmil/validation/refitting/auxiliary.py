@@ -12,6 +12,7 @@ from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.auditing.preparation import classifier_of, prepare
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.guarding import protect, watched_reads
+from onnx_gapmil.files.packed import Chosen, itself
 from onnx_gapmil.files.wording import points_range
 from onnx_gapmil.files.writing import reserved_file
 from onnx_gapmil.fitting.pooling.auxiliary import fit_auxiliary
@@ -209,7 +210,7 @@ def _weight(
 ) -> Weight:
     """The weight that boxes of the fitted half choose; the usual one where too few of its images have some."""
     seen = np.flatnonzero(~images.held_out)
-    boxed = np.array([bool(images.samples[row].boxes) for row in seen])
+    boxed = np.array([bool(images.samples[row].boxes) for row in seen.tolist()])
     if not scales or boxed.sum() < LEAST:
         return Weight(USUAL)
     folds = deal(images.groups[seen], images.strata[seen], _INNER, request.seed + 1)
@@ -270,14 +271,14 @@ def _localized(
     """Both grids of the model as it would be written, on the held-out images with boxes."""
     session = session_of(request, made)
     places = {entry.output: place for place, entry in enumerate(session.heads)}
-    rows = [row for row in np.flatnonzero(images.held_out) if images.samples[row].boxes]
+    rows = [row for row in np.flatnonzero(images.held_out).tolist() if images.samples[row].boxes]
     if not rows:
         return None
     return localized(
         session,
         (places[classifier.head.output], places[output]),
         prepared.preprocess.preprocess,
-        [images.samples[row] for row in rows],
+        Chosen(images.samples, rows, itself),
         images.groups[rows],
         classifier.reading,
         batch=request.data.batch,

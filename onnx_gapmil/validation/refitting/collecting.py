@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import closing
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from onnx_gapmil.aggregate.aggregator import Aggregator
 from onnx_gapmil.aggregate.pooled import pooled_logits
 from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.packed import Chosen
 from onnx_gapmil.fitting.pooling.fits.fit import spread_of
 from onnx_gapmil.fitting.pooling.learning import Material
 from onnx_gapmil.fitting.pooling.store import make_store, memory_budget
@@ -57,7 +59,7 @@ class Trunk:
     def run(self, samples: Sequence[Sample], wish: FitWish) -> Iterator[tuple[int, PredictionGrid | ImageError, int]]:
         """For each image its place, and its grids with the row that is its own, or why it cannot be read."""
         outputs = ("grid", "features") if wish.needs_features else ("grid",)
-        paths = [sample.image for sample in samples]
+        paths = Chosen(samples, None, attrgetter("image"))
         batches = iterate_batches(self.classifier.session, self.preprocess, paths, batch=self.batch, outputs=outputs)
         place = 0
         with closing(batches):

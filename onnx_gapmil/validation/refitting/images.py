@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_gapmil.errors import DataError, ImageError
+from onnx_gapmil.files.packed import Chosen, itself
 from onnx_gapmil.files.reading import read_bytes
 from onnx_gapmil.files.wording import count
 from onnx_gapmil.fitting.pooling.likelihood import Likelihood
@@ -42,7 +44,7 @@ class FitImages:
         column: what grouped them beside their content; "" for nothing.
     """
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     likelihood: Likelihood
     groups: npt.NDArray[np.intp]
     strata: npt.NDArray[np.intp]
@@ -51,9 +53,11 @@ class FitImages:
 
     def kept(self, rows: npt.NDArray[np.intp]) -> FitImages:
         """Some of them."""
+        if len(rows) == len(self.samples):  # its truths are large, and need not be there twice
+            return self
         likelihood = Likelihood(self.likelihood.truth[rows], self.likelihood.alone, self.likelihood.judged)
         return FitImages(
-            tuple(self.samples[row] for row in rows),
+            Chosen(self.samples, rows.tolist(), itself),
             likelihood,
             self.groups[rows],
             self.strata[rows],
@@ -110,22 +114,22 @@ def fit_images(samples: Sequence[Sample], reading: Reading, classes: int, group:
         found = ", ".join(sorted(columns)[:8]) or "none"
         raise DataError(f"no image has a column '{group}' to be grouped by; the data set's columns are: {found}.")
     column = group if group is not None else _GROUP if _GROUP in columns else ""
-    truth = truth_of([sample.labels for sample in samples], range(max(2, classes)))
+    truth = truth_of(Chosen(samples, None, attrgetter("labels")), range(max(2, classes)))
     if reading.kind == "two-classes":
         truth = truth[:, 1:]  # the one that the logit is for
-    keys = [[dict(sample.columns).get(column, f"image {row}") for row, sample in enumerate(samples)]] if column else []
-    groups = joined([_content(sample) for sample in samples], *keys)
-    strata = np.array([sample.labels[0] if sample.labels else -1 for sample in samples], dtype=np.intp)
+    named = (dict(sample.columns).get(column, f"image {row}") for row, sample in enumerate(samples))
+    groups = joined(len(samples), map(_content, samples), *([named] if column else []))
+    strata = np.fromiter((sample.labels[0] if sample.labels else -1 for sample in samples), dtype=np.intp)
     alone = reading.kind != "one-of-many"
     judged = np.asarray(truth.any(axis=0)) if alone else np.ones(classes, dtype=np.bool_)
     held_out = deal(groups, strata, 2, seed) == 1
-    return FitImages(tuple(samples), Likelihood(truth, alone, judged), groups, strata, held_out, column)
+    return FitImages(samples, Likelihood(truth, alone, judged), groups, strata, held_out, column)
 
 
-def _content(sample: Sample) -> str:
+def _content(sample: Sample) -> str | bytes:
     """The digest of an image's file: the same picture twice would be seen and judge."""
     try:
         data = read_bytes(sample.image, ImageError, expected="an image", limit=MAX_FILE_BYTES)
     except ImageError:  # it is kept out when it is measured
         return str(sample.image)
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(data).digest()

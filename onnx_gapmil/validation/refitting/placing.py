@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.auditing.recording import record_batch
 from onnx_gapmil.auditing.records import ImageRecord
+from onnx_gapmil.files.packed import Chosen
 from onnx_gapmil.metrics.boxes import IOU, IOUS, thresholds_of
 from onnx_gapmil.metrics.clustered import clustered_mean
 from onnx_gapmil.metrics.localization import box_accuracy, held_out_hits
@@ -57,7 +59,8 @@ def localized(
     points: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     own: list[int] = []
     places = [session.heads[head].at(preprocess.size).places for head in heads]
-    batches = iterate_batches(session, preprocess, [sample.image for sample in samples], batch=batch, outputs=("grid",))
+    paths = Chosen(samples, None, attrgetter("image"))
+    batches = iterate_batches(session, preprocess, paths, batch=batch, outputs=("grid",))
     start = 0
     with closing(batches):
         for answered in batches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import closing
 from dataclasses import replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from onnx_gapmil.data import check_sample
 from onnx_gapmil.errors import DataError, ImageError, InputError
+from onnx_gapmil.files.packed import Chosen, itself
 from onnx_gapmil.rewriting.auxiliary.building import with_pooled_maps
 from onnx_gapmil.rewriting.emission.emit import Emit
 from onnx_gapmil.rewriting.in_memory import rewrite_in_memory
@@ -132,7 +134,7 @@ class Probe:
         finer, coarse = (
             self._session.heads[head].at(self._preprocess.size).places for head in (self._maps[finest], self._vendor)
         )
-        for place, photo, grids, row in self._run([images.samples[at] for at in rows], ("grid",)):
+        for place, photo, grids, row in self._run(Chosen(images.samples, rows.tolist(), itself), ("grid",)):
             if isinstance(photo, ImageError):
                 continue
             try:
@@ -157,7 +159,7 @@ class Probe:
         """For each image its place, what was read or why not, and all heads' arrays with the row that is its own."""
         if not samples:
             return
-        paths = [sample.image for sample in samples]
+        paths = Chosen(samples, None, attrgetter("image"))
         batches = iterate_batches(
             self._session, self._preprocess, paths, batch=self._request.data.batch, outputs=outputs
         )

@@ -8,9 +8,9 @@ from onnx_gapmil.fitting.pooling.splitting import deal, joined
 
 
 def test_images_that_share_a_key_of_any_kind_are_one_group() -> None:
-    found = joined(["a", "b", "c", "a", "d"], [1, 2, 2, 3, 4])
+    found = joined(5, ["a", "b", "c", "a", "d"], [1, 2, 2, 3, 4])
     assert found.tolist() == [0, 1, 1, 0, 2]
-    assert joined(["a", "b", "c"], [1, 1, 2], ["x", "y", "y"]).tolist() == [0, 0, 0]
+    assert joined(3, ["a", "b", "c"], [1, 1, 2], ["x", "y", "y"]).tolist() == [0, 0, 0]
 
 
 def test_groups_stay_whole_and_classes_are_dealt_evenly() -> None:
