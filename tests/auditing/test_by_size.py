@@ -21,11 +21,14 @@ from tests.metrics.test_summary import RECORDS
 
 
 def records(count: int, seed: int) -> list[ImageRecord]:
-    """Images whose measures are those of another test, with ranks and ladders of their own."""
+    """Images whose measures are those of another test, with ranks, ladders and games of their own."""
     rng = np.random.default_rng(seed)
     made = []
     for place in range(count):
-        measures = replace(RECORDS[place % len(RECORDS)], nll_ladder=tuple(rng.uniform(0, 9, 17).tolist()))
+        measures = RECORDS[place % len(RECORDS)]
+        assert measures.pointing is not None
+        pointing = replace(measures.pointing, hits=int(rng.integers(0, measures.pointing.games + 1)))
+        measures = replace(measures, nll_ladder=tuple(rng.uniform(0, 9, 17).tolist()), pointing=pointing)
         ranks = {name: tuple(rng.integers(0, 3, len(measures.labels)).tolist()) for name in AGGREGATORS}
         made.append(ImageRecord(f"{place}.jpg", (60, 40), ((measures.prediction, 0.5),), ranks, measures))
     return made
