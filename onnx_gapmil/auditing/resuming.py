@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnx_gapmil.auditing.earlier_samples import entry_of, some, with_gone
 from onnx_gapmil.auditing.journal import FORM, Decisions, Identity, Journal, Settings
 from onnx_gapmil.auditing.line_places import LinePlaces
 from onnx_gapmil.auditing.preparation import AUTO, prepare
-from onnx_gapmil.data import Sample
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.identity import is_unchanged
 from onnx_gapmil.files.libraries import library_versions
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from onnx_gapmil.auditing.journal import Found
     from onnx_gapmil.auditing.preparation import PreparedData, Request
     from onnx_gapmil.auditing.records import Record
+    from onnx_gapmil.data import Sample
     from onnx_gapmil.files.blob import Source
     from onnx_gapmil.prediction.classifier import Classifier
     from onnx_gapmil.running.shards import Shard
@@ -49,7 +49,6 @@ IDENTITY_WORDS = {
     "form": "form of its records",
     "by_size": "set of sizes to compare",
 }
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -196,10 +195,8 @@ def earlier_batches(
     size = batch_size(classifier.session, request.batch)
     if found is not None:
         prepared = prepare(classifier, request, found.settings.resolved)
-        known = () if _same_samples(prepared, found.samples) else _read(found.samples)
-        changed = "" if known == () else _changed_samples(prepared, known)
-        if not changed:
-            whole = _with_gone(prepared, known, note) if known else prepared
+        whole, changed = with_gone(prepared, found.samples, note)
+        if whole is not None:
             earlier = _kept(whole, found, size, journal, note, request)
             if earlier is not None:
                 return dataclasses.replace(earlier, shard=shard)
@@ -207,7 +204,7 @@ def earlier_batches(
             note(f"The audit begins anew, since the data set has changed: {changed}.")
     prepared = given if given is not None else prepare(classifier, request)
     settings = Settings(identity(request, classifier), _decisions(prepared), None if shard is None else str(shard))
-    journal.start(settings, map(_entry, prepared.samples))
+    journal.start(settings, map(entry_of, prepared.samples))
     return Earlier(prepared, PlacedBatches(), size, shard)
 
 
@@ -230,11 +227,11 @@ def _kept(
         investigated = request.preprocess == AUTO or (
             request.offset is None and found.settings.resolved.offset is not None
         )
-        what = f"{_some(changed)} changed since"
+        what = f"{some(changed, len(changed))} changed since"
         if investigated:
             note(f"The audit begins anew, since {what}, and the images may have decided how they are to be read.")
             return None
-        note(f"Measured again, since they changed: {_some(changed)}.")
+        note(f"Measured again, since they changed: {some(changed, len(changed))}.")
     journal.keep(earlier.batches.lines())
     return earlier
 
@@ -254,58 +251,6 @@ def measured_files(samples: Iterable[Sample]) -> list[Source]:
     return [*(sample.image for sample in listed), *(sample.mask for sample in listed if sample.mask is not None)]
 
 
-def _same_samples(prepared: PreparedData, known: Iterable[tuple[str, ...]]) -> bool:
-    """Whether images, labels, boxes and masks are what they were, wherever the images lie; compared line by line."""
-    here = (_entry(sample)[:2] for sample in prepared.samples)
-    try:
-        return all(own == entry[:2] for own, entry in itertools.zip_longest(here, known, fillvalue=()))
-    except ValueError:
-        return False
-
-
-def _read(known: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...] | None:
-    """All that was to be measured; None where that cannot be read, so that all of it counts as changed."""
-    try:
-        return tuple(known) or None
-    except ValueError:
-        return None
-
-
-def _changed_samples(prepared: PreparedData, known: Sequence[tuple[str, ...]] | None) -> str:
-    """What is new or labelled otherwise, in words; "" where nothing is, but for images that are gone."""
-    if known is None:
-        return "what it held is not known any more"
-    before = {entry[0]: entry for entry in known if len(entry) == 3}
-    now = [_entry(sample) for sample in prepared.samples]
-    names = [entry[0] for entry in now]
-    present = set(names)
-    new = [entry[0] for entry in now if entry[0] not in before]
-    other = [entry[0] for entry in now if entry[0] in before and before[entry[0]][1] != entry[1]]
-    if len(before) != len(known):
-        return "what it held is not known any more"
-    told = [f"new are {_some(new)}"] if new else []
-    told += [f"labels, boxes or masks are others of {_some(other)}"] if other else []
-    if not told and names != [name for name in before if name in present]:
-        told = ["its images have another order"]
-    return "; ".join(told)
-
-
-def _with_gone(prepared: PreparedData, known: Sequence[tuple[str, ...]], note: Callable[[str], None]) -> PreparedData:
-    """The data set with the images that are gone in their old places, where reading them fails."""
-    now = {sample.name: sample for sample in prepared.samples}
-    gone = [name for name, *_ in known if name not in now]
-    if not gone:
-        return prepared
-    note(f"Counted as failed, since they are gone: {_some(gone)}.")
-    samples = tuple(now.get(name) or Sample(Path(path), name, ()) for name, _, path in known)
-    return dataclasses.replace(prepared, samples=samples)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
 def _decisions(prepared: PreparedData) -> Decisions:
     return Decisions(
         preprocess=prepared.preprocess.preprocess,
@@ -314,15 +259,8 @@ def _decisions(prepared: PreparedData) -> Decisions:
         guessed=prepared.preprocess.guessed,
         offset=prepared.class_map.offset,
         class_map_source=prepared.class_map.source,
-        samples=listed_digest(map(_entry, prepared.samples)),
+        samples=listed_digest(map(entry_of, prepared.samples)),
     )
-
-
-def _entry(sample: Sample) -> tuple[str, str, str]:
-    """A sample as the journal keeps it: its name, a fingerprint of all that is known of it, and its path."""
-    mask = str(sample.mask) if sample.mask is not None else None
-    known = [sample.labels, [[box.box, box.classes] for box in sample.boxes], mask]
-    return sample.name, hashlib.blake2b(json.dumps(known).encode(), digest_size=8).hexdigest(), str(sample.image)
 
 
 def listed_digest(entries: Iterable[object]) -> str:

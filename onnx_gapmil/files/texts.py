@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -43,11 +46,20 @@ class Texts:
         """Those that are among others."""
         return Texts(self._texts.filter(pc.is_in(self._texts, value_set=others._texts)))
 
+    def differ(self) -> bool:
+        """Whether no two are equal."""
+        return bool(pc.count_distinct(self._texts).as_py() == len(self))
+
+    def places_in(self, others: Texts) -> npt.NDArray[np.int32]:
+        """(texts,), where each is among others that differ; -1 where it is not."""
+        places: npt.NDArray[np.int32] = pc.index_in(self._texts, value_set=others._texts).fill_null(-1).to_numpy()
+        return places
+
     def order(self) -> pa.Array:
         """Their places, ascending by text; of equal ones the first comes first."""
         return pc.array_sort_indices(self._texts)  # UTF-8 and code points have one order
 
-    def at(self, places: pa.Array | Sequence[int]) -> Iterator[str]:
+    def at(self, places: pa.Array | npt.NDArray[np.integer[Any]] | Sequence[int]) -> Iterator[str]:
         """Those in some places."""
         listed = pa.array(places)
         for start in range(0, len(listed), _PART):
