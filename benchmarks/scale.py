@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -52,6 +53,7 @@ HEADER = [
     "MB when going on",
     "MB at most",
     "bytes an image",
+    "temporary MB",
     "journal MB",
     "images.parquet MB",
     "report.html MB",
@@ -172,6 +174,14 @@ def gone_on(model: str, data: str, output: str) -> dict[str, Any]:
     _clocked(resuming, "prepare", "open", marks)
     _clocked(preparation, "classifier_of", "model", marks)
     _clocked(BatchJournal, "find", "find", marks)
+    results = importlib.import_module("onnx_gapmil.auditing.audit")  # the package has a function of that name
+    real = results.write_images
+
+    def written(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        marks["temporary"] = _temporary()
+
+    results.write_images = written  # type: ignore[attr-defined]
     start = time.perf_counter()
     journal = (Path(output) / ".audit" / "batches.jsonl").stat().st_size
 
@@ -187,6 +197,7 @@ def gone_on(model: str, data: str, output: str) -> dict[str, Any]:
         "write": time.perf_counter() - marks["announced"],
         "MB when going on": marks["MB when going on"],
         "MB at most": _most(),
+        "temporary": marks["temporary"],
         "journal": journal / 1e6,
         "parquet": (Path(output) / "images.parquet").stat().st_size / 1e6,
         "page": (Path(output) / "report.html").stat().st_size / 1e6,
@@ -204,6 +215,15 @@ def _clocked(owner: Any, name: str, key: str, marks: dict[str, float]) -> None:
             marks[key] = marks.get(key, 0.0) + time.perf_counter() - start
 
     setattr(owner, name, clocked)
+
+
+def _temporary() -> float:
+    """Megabytes of the files without a name that this process has open."""
+    size = 0
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # the one that listed them
+            size += link.stat().st_size if str(link.readlink()).endswith(" (deleted)") else 0
+    return size / 1e6
 
 
 def _most() -> float:
@@ -254,6 +274,7 @@ def rows_of(found: list[dict[str, Any]]) -> list[list[str]]:
                 f"{row['MB when going on']:,.0f}",
                 f"{row['MB at most']:,.0f}",
                 more,
+                f"{row['temporary']:,.1f}",
                 f"{row['journal']:,.1f}",
                 f"{row['parquet']:,.2f}",
                 f"{row['page']:,.1f}",
