@@ -82,15 +82,17 @@ class Growing:
         values = narrowed(np.array(self.open))
         wide = np.result_type(values, self._type)
         if wide != self._type:
-            self._block = bytearray(np.frombuffer(self._block, self._type).astype(wide).data.cast("B"))
-            self._type = wide
-        self._block += values.astype(wide, copy=False).data.cast("B")
+            self._block, self._type = bytearray(self._numbers().astype(wide).tobytes()), wide
+        self._block += values.astype(wide, copy=False).tobytes()
         del self.open[:]
 
     def built(self) -> Numbers:
         """All of them; nothing is to be added any more."""
         self.close()
-        return np.frombuffer(self._block, self._type)
+        return self._numbers()
+
+    def _numbers(self) -> Numbers:
+        return np.frombuffer(self._block, self._type) if self._block else np.empty(0, self._type)
 
 
 def narrowed(values: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""The measures of many images in columns: what all figures of a data set are made of, some 250 bytes an image.
+"""The measures of many images in columns: what all figures of a data set are made of, some 160 bytes an image.
 
 One pass over the images gives them (`MeasuredImages.of`), so that records need not be held, or unpacked, for each
 figure. Counts of pixels and of objects are summed on the way.
@@ -77,7 +77,7 @@ class ImageNumbers:
             return np.empty(0, np.int32)
         if not self.counts.all():
             raise ValueError("an image without a label has no rank")
-        best: npt.NDArray[np.int32] = np.minimum.reduceat(self.ranks, self.starts)
+        best: npt.NDArray[np.int32] = np.minimum.reduceat(self.ranks, self.starts).astype(np.int32, copy=False)
         return best
 
     @property

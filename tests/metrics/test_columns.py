@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from onnx_gapmil.files import columns
 from onnx_gapmil.metrics.columns import ImageNumbers, MeasuredImages, MeasuresBuilder
 from tests.metrics.test_summary import RECORDS
 
@@ -16,6 +17,7 @@ def test_each_image_has_its_numbers() -> None:
     assert MeasuredImages.of(found) is found
     assert found.images["confidence"].tolist() == [image.confidence for image in RECORDS]
     assert found.images.rank.tolist() == [min(image.ranks) for image in RECORDS]
+    assert found.images.ranks.dtype.itemsize < found.images.rank.dtype.itemsize == 4
     assert found.objects.tolist() == [len(image.localization or ()) for image in RECORDS]
     known = [image.foreground.cell_share if image.foreground is not None else np.nan for image in RECORDS]
     assert np.array_equal(found.images["foreground.cell_share"], known, equal_nan=True)
@@ -45,7 +47,8 @@ def test_an_image_without_a_label_has_no_rank() -> None:
         _ = empty.rank
 
 
-def test_an_image_takes_some_hundred_bytes() -> None:
+def test_an_image_takes_some_hundred_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(columns, "_PART", 50)
     builder, times = MeasuresBuilder(), 15
     for image in RECORDS:  # what is imported and made once
         builder.add(image)
@@ -56,7 +59,7 @@ def test_an_image_takes_some_hundred_bytes() -> None:
     taken = tracemalloc.get_traced_memory()[0] / (times * len(RECORDS))
     tracemalloc.stop()
     objects = np.mean([len(image.localization or ()) for image in RECORDS])
-    assert taken < 300 + 120 * objects
+    assert taken < 160 + 60 * objects
 
 
 def test_images_of_one_label_are_known_by_it() -> None:
