@@ -11,8 +11,16 @@ from onnx_gapmil.data.folders import LAYOUTS, read_folders
 from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
-from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards, without_images
-from onnx_gapmil.data.shards.listing import is_pattern
+from onnx_gapmil.data.shards.finding import (
+    SHARDS,
+    find_shards,
+    folder_of_shards,
+    instead_of_shards,
+    read_shards,
+    refuse_deeper_shards,
+)
+from onnx_gapmil.data.shards.listing import COMPRESSED, is_pattern
+from onnx_gapmil.data.shards.members import UNPACK
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
@@ -109,10 +117,19 @@ def _open_folder(root: Place) -> DataSet:
     if (root / "JPEGImages").is_dir():
         raise DataError(f"{root}: it has JPEGImages, as Pascal VOC, but no Annotations with XML files, so no labels.")
     found = "".join(f"; {file.name} has the fields {fields_of(file)}" for file in others[:3])
-    tables = without_images(root)
-    if tables:
-        found += f"; {tables}"
-    return read_folders(root, f"{found}; {NEEDED}" if found else "")
+    said = f"{found}; {NEEDED}" if found else ""
+    return read_folders(root, lambda: _instead(root, said))
+
+
+def _instead(root: Place, said: str) -> str:
+    """What a folder has that is no data set, for a message.
+
+    Raises:
+        DataError: it has shards, in the folders below.
+    """
+    refuse_deeper_shards(root)
+    nearly = instead_of_shards(root)
+    return f"; {nearly}{said}" if nearly else said
 
 
 def _choose(files: dict[Place, str | None], root: Place) -> Place | None:
@@ -148,6 +165,8 @@ def _open_file(file: Place) -> DataSet:
         raise DataError(f"{file}: this is the annotation of one image; give the folder of the data set.")
     if is_config(file):
         return read_yolo(file)
+    if COMPRESSED.search(file.name):
+        raise DataError(f"{file}: the tar is compressed; {UNPACK}.")
     if is_image(file.name):
         raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
     return _read_label_file(file, file.parent)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
 from onnx_gapmil.files.parts import ByReference
-from onnx_gapmil.files.reading import open_regular
+from onnx_gapmil.files.reading import LFS_POINTER, open_regular
 
 _KEPT_BYTES = 2**27
 """Bytes of rows that were passed and are kept: the two streams of a comparison are some batches apart."""
@@ -47,8 +47,9 @@ def open_parquet(shard: Source) -> pq.ParquetFile:
     """
     if isinstance(shard, Blob):
         return pq.ParquetFile(shard.open(2**62), pre_buffer=False, buffer_size=_BUFFER)
-    with open_regular(shard):  # a pipe, a folder; and that it is read is noted
-        pass
+    with open_regular(shard) as stream:  # a pipe, a folder; and that it is read is noted
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ValueError("a Git LFS pointer, not the file itself; run `git lfs pull`")
     return pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER)
 
 
