@@ -59,7 +59,7 @@ def build(
         DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
             fractions, or lie outside their images.
     """
-    if not any(sample.labels for sample, _ in placed):
+    if not placed:
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
     gone = (sample for sample, _ in placed if not exists(sample.image))
@@ -70,6 +70,8 @@ def build(
             f"{what}: none of the {count(len(placed), 'image')} named there exists; the first was expected at "
             f"{missing[0].image}. Give the images' folder as DATA and the label file with --labels."
         )
+    if not any(sample.labels for sample, _ in placed):
+        raise DataError(f"{what}: no labelled image was found.")
     said = list(notes)
     if missing:
         names = ", ".join(sample.name for sample in missing)

@@ -25,7 +25,8 @@ from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
-from onnx_gapmil.data.yolo import find_config, is_config, read_yolo
+from onnx_gapmil.data.yolo import read_yolo
+from onnx_gapmil.data.yolo_config import find_config, is_config
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
 from onnx_gapmil.files.remote import Place, require_url
