@@ -99,7 +99,8 @@ def read_split(config: Place, kept_out: KeptOut) -> YoloSplit:
             return YoloSplit(
                 config.parent, images, _names(stated, config), _keypoints(stated), _not_read(config.name, split, others)
             )
-    raise DataError(f"{config}: it has no split whose images are there; looked for {', '.join(tried[:6]) or 'none'}.")
+    looked = f"it has no split whose images are there; looked for {', '.join(tried[:6]) or 'none'}."
+    raise DataError(f"{config}: {' '.join([looked, *kept_out.notes()])}")
 
 
 def _not_read(where: str, split: str, others: list[str]) -> list[str]:

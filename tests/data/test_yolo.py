@@ -201,3 +201,10 @@ def test_text_files_that_are_not_there_or_no_text(tmp_path: Path, photo: Any, la
     assert data.notes[0].startswith(
         f"1 image is left out (a text file that cannot be read): {tmp_path}/labels/a.txt: this"
     )
+
+
+def test_a_list_whose_paths_all_lead_out(tmp_path: Path, lay: Any) -> None:
+    lay("val.txt", "/data/elsewhere/a.png\n")
+    assert told(lay("data.yaml", "val: val.txt\nnames: [owl, cat]\n")).endswith(
+        f"looked for {tmp_path / 'val.txt'}. 1 image is left out (a path that leads out): /data/elsewhere/a.png."
+    )

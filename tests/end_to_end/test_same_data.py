@@ -209,5 +209,9 @@ def test_photos_of_a_torn_tar_are_shown_and_the_rest_is_told(
     report = json.loads((tmp_path / "out/predictions.json").read_text())
     assert (code, len(report["images"])) == (2, 7)
     assert report["left_out"][0].startswith(said)
+    assert run("predict", MODEL, place, "--no-pictures", "--shard", "0/1", "-o", tmp_path / "part") == 2
+    capsys.readouterr()
+    assert run("merge", tmp_path / "part", "-o", tmp_path / "merged") == 2
+    assert f"Note: {said}" in capsys.readouterr().err
     assert run("compare", MODEL, MODEL, place, "--unlabelled", "-o", tmp_path / "compared") == 0
     assert said in capsys.readouterr().err

@@ -45,12 +45,17 @@ def open_parquet(shard: Source) -> pq.ParquetFile:
     Raises:
         OSError, ValueError: it cannot be read, or is none (`pyarrow.ArrowInvalid`).
     """
-    if isinstance(shard, Blob):
-        return pq.ParquetFile(shard.open(2**62), pre_buffer=False, buffer_size=_BUFFER)
-    with open_regular(shard) as stream:  # a pipe, a folder; and that it is read is noted
-        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-            raise ValueError("a Git LFS pointer, not the file itself; run `git lfs pull`")
-    return pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER)
+    try:
+        if isinstance(shard, Blob):
+            return pq.ParquetFile(shard.open(2**62), pre_buffer=False, buffer_size=_BUFFER)
+        with open_regular(shard):  # a pipe, a folder; and that it is read is noted
+            pass
+        return pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER)
+    except pa.ArrowInvalid as error:
+        with shard.open(2**62) if isinstance(shard, Blob) else open_regular(shard) as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ValueError("a Git LFS pointer, not the file itself; run `git lfs pull`") from error
+        raise
 
 
 def group_starts(file: pq.ParquetFile) -> list[int]:
