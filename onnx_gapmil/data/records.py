@@ -101,7 +101,7 @@ def _columns(record: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     """Other fields that are a short text, a number or a truth value; empty ones are left out."""
     found = []
     for name, value in record.items():
-        if name in FIELDS or not isinstance(value, str | int | float):
+        if name in FIELDS or not name.strip() or not isinstance(value, str | int | float):
             continue
         text = _column(value)
         if text and len(text) <= MAX_COLUMN and len(name) <= MAX_COLUMN and is_unicode(text) and is_unicode(name):

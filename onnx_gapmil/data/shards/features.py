@@ -48,6 +48,7 @@ class Features:
         image: the column of images.
         form: how it holds them: a struct of `bytes` and `path`, bytes, or paths.
         label: the column of labels; None where the objects alone have some.
+        texts: whether its labels are texts; not, where they are numbers.
         names: by column, the names of its classes, where the schema states them (ClassLabel).
         objects: the column of boxes and their classes; None without one.
         mask: the column of masks, which are images too; None without one.
@@ -57,6 +58,7 @@ class Features:
     image: str
     form: Form
     label: str | None
+    texts: bool
     names: Mapping[str, tuple[str, ...]]
     objects: Objects | None
     mask: str | None
@@ -104,7 +106,8 @@ def features_of(schema: pa.Schema, asked: str | None = None, *, labelled: bool =
     )
     form = _form(schema.field(image))
     assert form is not None  # noqa: S101 (what makes it a column of images)
-    return Features(image, form, label, names, objects, mask, others)
+    texts = label is not None and _is_text(_entry_type(schema.field(label).type))
+    return Features(image, form, label, texts, names, objects, mask, others)
 
 
 def _stated(schema: pa.Schema) -> Mapping[str, Any]:
@@ -155,6 +158,12 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def _entry_type(kind: pa.DataType) -> pa.DataType:
+    """Of a list, the type of what it lists."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view, pa.types.is_fixed_size_list)
+    return kind.value_type if _any(kind, *lists) else kind
+
+
 def _any(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
     return any(test(kind) for test in tests)
 
@@ -203,8 +212,7 @@ def _objects(schema: pa.Schema) -> Objects | None:
 
 def _box_and_category(kind: pa.DataType) -> tuple[str, str] | None:
     """How boxes and classes are called in a struct of lists, or in a list of structs."""
-    if _any(kind, pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view, pa.types.is_fixed_size_list):
-        kind = kind.value_type
+    kind = _entry_type(kind)
     if not pa.types.is_struct(kind):
         return None
     parts = [kind.field(place).name for place in range(kind.num_fields)]

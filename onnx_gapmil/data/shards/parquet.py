@@ -161,6 +161,10 @@ class _Reading:
         if (found.image, found.label, found.objects) != (first.image, first.label, first.objects):
             self.kept_out.add("shard", "other columns than the first one's", f"{name} ({columns_said(file)})")
             return None
+        if found.texts != first.texts:
+            said = ("texts", "numbers") if found.texts else ("numbers", "texts")
+            self.kept_out.add("shard", f"labels are {said[0]}, and the first one's {said[1]}", name)
+            return None
         if found.names.get(found.labels_from) != first.names.get(first.labels_from):
             self.kept_out.add("shard", "other names of classes than the first one's", name)
             return None

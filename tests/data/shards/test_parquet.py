@@ -371,6 +371,21 @@ def test_shards_that_do_not_belong_are_left_out_and_named(tmp_path: Path) -> Non
     assert data.notes[3] == "Column 'camera' is not in one shard of 5: images there have no value."
 
 
+def test_shards_whose_labels_are_of_another_kind_are_left_out(tmp_path: Path) -> None:
+    """Numbers and names would both be matched with classes, by ways that need not agree."""
+    labelled(tmp_path / "a.parquet", [1, 2], None)
+    labelled(tmp_path / "b.parquet", ["cat", "dog"], None)
+    labelled(tmp_path / "c.parquet", [[1], [2]], None)
+    data = open_data(tmp_path)
+    assert keys(data) == ["a.parquet#0", "a.parquet#1", "c.parquet#0", "c.parquet#1"]
+    assert data.notes == ("1 shard is left out (labels are texts, and the first one's numbers): b.parquet.",)
+
+
+def test_a_column_without_a_name_makes_no_slice(tmp_path: Path) -> None:
+    path = labelled(tmp_path / "a.parquet", [1], None, **{"": [3], "light": ["day"]})
+    assert open_data(path).samples[0].columns == (("light", "day"),)
+
+
 def test_a_shard_that_is_damaged_in_the_middle(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     labels = [str(value) for value in rng.integers(0, 10**9, 40_000)]
