@@ -44,7 +44,7 @@ def read_folders(root: Place, what_else: Callable[[], str]) -> DataSet:
     loose = sum(is_image(entry.name) for entry in root.iterdir())
     if not classes:
         raise DataError(_nothing(root, folders, loose, what_else))
-    _refuse_splits(root, classes, images)
+    _refuse_splits(root, classes, images, what_else)
     placed = [
         (RawSample(image, printable(inside(image, root)), (printable(folder.name),)), str(folder))
         for folder in classes
@@ -94,20 +94,22 @@ LAYOUTS = (
 )
 
 
-def _refuse_splits(root: Place, classes: list[Place], images: dict[Place, list[Place]]) -> None:
+def _refuse_splits(
+    root: Place, classes: list[Place], images: dict[Place, list[Place]], what_else: Callable[[], str]
+) -> None:
     names = [folder.name.lower() for folder in classes]
     deep = all(image.parent != folder for folder in classes for image in images[folder][:100])
     if all(name in SPLITS for name in names):
         listed = ", ".join(str(folder) for folder in classes)
         bare = not deep and not any(_may_have_labels(folder) for folder in classes)
-        more = " They hold images without class folders, so a label file is needed too." if bare else ""
+        more = f" They hold images without class folders, so a label file is needed too{what_else()}." if bare else ""
         raise DataError(f"{root}: its folders are splits of a data set, not classes; give one of them: {listed}.{more}")
     if len(classes) == 1 and deep:
         raise DataError(f"{root}: it has one folder with images, and these lie deeper; give {classes[0]} instead.")
     if len(classes) == 1 and names[0] in _PLAIN:
         raise DataError(
-            f"{root}: its only folder with images is {classes[0].name!r}, which is no class; labels are missing "
-            f"(known layouts: {LAYOUTS})."
+            f"{root}: its only folder with images is {classes[0].name!r}, which is no class; labels are missing"
+            f"{what_else()} (known layouts: {LAYOUTS})."
         )
 
 

@@ -124,3 +124,13 @@ def test_words_of_wordnet_ids_come_from_a_list_nearby(tmp_path, photo, lay, abov
     data = open_data(tmp_path / "set/val")
     assert data.class_names == lines
     assert resolve_classes(data, classes=3, names=["newt", "Crane", "tench"]).table == {"n02012849": (1,)}
+
+
+def test_a_label_file_of_other_fields_is_named_beside_folders_that_are_no_classes(tmp_path, photo, lay):
+    """Kaggle's table beside its folder of images, FiftyOne's labels beside `data`."""
+    photo("train/a.png")
+    lay("train.csv", "image_id,label\na.png,1\n")
+    said = "needed too; train.csv has the fields 'image_id', 'label'; needed are 'image', and 'label'"
+    assert said in told(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "data")
+    assert "labels are missing; train.csv has the fields 'image_id', 'label'; needed are" in told(tmp_path)
