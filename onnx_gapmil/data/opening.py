@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_gapmil.data import coco, ilsvrc
-from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, exists, inside, is_image, listed, read_text, shown
+from onnx_gapmil.data.building import Placed, build
+from onnx_gapmil.data.files import ImageFinder, Text, absolute, exists, inside, is_image, listed, read_text, shown
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
-from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
+from onnx_gapmil.data.jsonlines import JsonRecords, is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
+from onnx_gapmil.data.shards.box_reading import settle_boxes
 from onnx_gapmil.data.shards.finding import (
     SHARDS,
     find_shards,
@@ -215,8 +216,7 @@ def _read_json(file: Place, root: Place, what: str) -> DataSet:
     text = read_text(file)
     finder = ImageFinder([root, file.parent])
     if file.suffix.lower() != ".json" or is_json_lines(text.text):
-        placed = read_json_lines(file, text, finder)
-        return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+        return _of_records(read_json_lines(file, text, finder), root, what, text)
     data = load_json(text.text, str(file), large=recognise(file) == "coco")
     if isinstance(data, dict) and coco.is_coco(data):
         top = file.parent.parent if root == file.parent and root.name == "annotations" else root
@@ -232,5 +232,13 @@ def _read_json(file: Place, root: Place, what: str) -> DataSet:
             f"{file}: not a data set that is known: its fields are {fields}. A list of objects is read ({NEEDED}), and "
             f"COCO ('images', 'annotations', 'categories')."
         )
-    placed = read_json_list(file, data, finder)
-    return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+    return _of_records(read_json_list(file, data, finder), root, what, text)
+
+
+def _of_records(found: JsonRecords, root: Place, what: str, text: Text) -> DataSet:
+    placed: Placed = found.placed
+    notes = list(text.notes)
+    if found.as_bbox:
+        placed, note = settle_boxes(placed, "objects", what)
+        notes += [note] if note else []
+    return build(placed, kind="jsonl", root=root, what=what, notes=notes)
