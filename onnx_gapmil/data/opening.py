@@ -20,8 +20,7 @@ from onnx_gapmil.data.shards.finding import (
     read_shards,
     refuse_deeper_shards,
 )
-from onnx_gapmil.data.shards.listing import COMPRESSED, is_pattern
-from onnx_gapmil.data.shards.members import UNPACK
+from onnx_gapmil.data.shards.listing import is_pattern, unread_archive
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
@@ -167,8 +166,8 @@ def _open_file(file: Place) -> DataSet:
         raise DataError(f"{file}: this is the annotation of one image; give the folder of the data set.")
     if is_config(file):
         return read_yolo(file)
-    if COMPRESSED.search(file.name):
-        raise DataError(f"{file}: the tar is compressed; {UNPACK}.")
+    if said := unread_archive(file):
+        raise DataError(f"{file}: this is {said}.")
     if is_image(file.name):
         raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
     return _read_label_file(file, file.parent)

@@ -16,8 +16,7 @@ from onnx_gapmil.data.shards.finding import (
     instead_of_shards,
     refuse_deeper_shards,
 )
-from onnx_gapmil.data.shards.listing import COMPRESSED, ShardSet, is_pattern
-from onnx_gapmil.data.shards.members import UNPACK
+from onnx_gapmil.data.shards.listing import ShardSet, is_pattern, unread_archive
 from onnx_gapmil.errors import ImageError
 from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.remote import Place, RemotePath, require_url
@@ -82,14 +81,14 @@ def _plain(images: Sequence[FoundImage]) -> list[FoundPhoto]:
 
 
 def _may_be_shards(path: Path) -> bool:
-    return path.suffix.lower() in SHARDS or COMPRESSED.search(path.name) is not None or path.is_dir()
+    return path.suffix.lower() in SHARDS or unread_archive(path) != "" or path.is_dir()
 
 
 def _expand(arg: str, others: frozenset[str], without: Path | None, kept_out: KeptOut) -> Iterator[FoundPhoto]:
     place = require_url(arg, ImageError) if is_url(arg) else Path(arg)
     shards: ShardSet | None = None
-    if COMPRESSED.search(place.name) is not None and place.is_file():
-        raise ImageError(f"{place}: the tar is compressed; {UNPACK}.")
+    if (said := unread_archive(place)) and place.is_file():
+        raise ImageError(f"{place}: this is {said}.")
     if place.suffix.lower() in SHARDS and (is_pattern(place) or place.is_file()):
         shards = find_shards(place, one_split=False)
     elif isinstance(place, RemotePath):

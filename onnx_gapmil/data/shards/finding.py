@@ -7,8 +7,15 @@ from collections.abc import Iterator
 
 from onnx_gapmil.data.files import listed
 from onnx_gapmil.data.kept_out import KeptOut
-from onnx_gapmil.data.shards.listing import COMPRESSED, PARQUET, TAR, ShardSet, shard_set, shards_in, shards_of_pattern
-from onnx_gapmil.data.shards.members import UNPACK
+from onnx_gapmil.data.shards.listing import (
+    PARQUET,
+    TAR,
+    ShardSet,
+    shard_set,
+    shards_in,
+    shards_of_pattern,
+    unread_archive,
+)
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Source
@@ -120,11 +127,11 @@ def instead_of_shards(folder: Place) -> str:
                 return f"{found[0].name} has no column of images (its columns are {columns_said(file)})"
         except BROKEN as error:
             return f"{found[0].name} cannot be read ({in_short(error)})"
-    names = [entry.name for entry in listed(folder)]
-    compressed = next((name for name in names if COMPRESSED.search(name)), None)
-    if compressed is not None:
-        return f"{compressed} is a compressed tar; {UNPACK}"
-    if any(name.endswith(".arrow") for name in names):
+    entries = listed(folder)
+    for entry in entries:
+        if (said := unread_archive(entry)) and entry.is_file():
+            return f"{entry.name} is {said}"
+    if any(entry.suffix == ".arrow" for entry in entries):
         return "its .arrow files are save_to_disk's; write Parquet with datasets.load_from_disk(...).to_parquet(...)"
     return ""
 

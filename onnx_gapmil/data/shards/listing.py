@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onnx_gapmil.data.files import ImageFinder, inside, printable, shown
+from onnx_gapmil.data.shards.members import UNPACK
 from onnx_gapmil.data.splits import SPLITS
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.remote import Place
@@ -17,7 +18,7 @@ from onnx_gapmil.images.sources import natural_key
 MAX_IMAGES = 20_000_000
 """Images of one data set, at most: a small file can promise any number of rows."""
 
-COMPRESSED = re.compile(r"\.(tgz|tbz2?|txz|tar\.\w{1,4})$", re.IGNORECASE)
+COMPRESSED = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2?|xz|zst|lz4?|lzma|z))$", re.IGNORECASE)
 """How the names of compressed tars end, which are not read."""
 
 PARQUET, TAR = frozenset({".parquet"}), frozenset({".tar"})
@@ -50,6 +51,15 @@ class ShardSet:
     def finder(self, shard: Place) -> ImageFinder:
         """Finds files that a shard names: beside it, or below the root."""
         return ImageFinder([shard.parent, self.root])
+
+
+def unread_archive(place: Place) -> str:
+    """Why an archive is not read as it is, and what to do, for a message; "" of another file."""
+    if COMPRESSED.search(place.name):
+        return f"a compressed tar, and {UNPACK}"
+    if place.suffix.lower() == ".zip":
+        return f"an archive: unpack it, or give it as zip://::{place}, which takes onnx-gapmil[remote]"
+    return ""
 
 
 def is_pattern(path: Place) -> bool:

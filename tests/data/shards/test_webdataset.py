@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -240,15 +241,22 @@ def test_photos_that_can_be_used_are_shown_and_the_rest_is_told(tmp_path: Path) 
         locate_photos([str(tmp_path / "c.tar")])
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar.zst", "A.TAR.XZ"])
-def test_a_compressed_tar_is_told_by_its_name(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar.zst", "A.TAR.XZ", "a.zip"])
+def test_archives_are_told_by_their_names(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(gzip.compress(b"x" * 2000))
-    advice = "its members cannot be read one by one, so unpack it to a .tar"
-    assert f"{name}: the tar is compressed; {advice}" in told(tmp_path / name)
-    assert f"no folder and no image; {name} is a compressed tar; {advice}" in told(tmp_path)
+    advice = "a compressed tar, and its members cannot be read one by one, so unpack it to a .tar"
+    if name == "a.zip":
+        advice = f"an archive: unpack it, or give it as zip://::{tmp_path / name}, which takes onnx-gapmil[remote]"
+    assert f"{name}: this is {advice}" in told(tmp_path / name)
+    assert f"no folder and no image; {name} is {advice}" in told(tmp_path)
     for given in (tmp_path / name, tmp_path):
-        with pytest.raises(ImageError, match=f"compressed.*{advice}"):
+        with pytest.raises(ImageError, match=re.escape(f"is {advice}")):
             locate_photos([str(given)])
+
+
+def test_a_photo_whose_name_has_tar_in_it_is_a_photo(tmp_path: Path) -> None:
+    (tmp_path / "of.tar.png").write_bytes(jpeg())
+    assert [photo.path.name for photo in locate_photos([str(tmp_path / "of.tar.png")]).photos] == ["of.tar.png"]
 
 
 def test_a_pointer_in_place_of_a_tar(tmp_path: Path) -> None:
