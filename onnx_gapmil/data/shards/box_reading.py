@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from onnx_gapmil.data.building import Placed
-from onnx_gapmil.data.checks import box_problem
+from onnx_gapmil.data.checks import are_fractions, box_problem
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import Corners, RawBox, RawSample
 from onnx_gapmil.errors import DataError
@@ -33,7 +35,9 @@ def _from_centre(box: Corners) -> Corners:
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-_PIXELS: dict[str, Callable[[Corners], Corners]] = {
+Reading: TypeAlias = Callable[[Corners], Corners]
+
+_PIXELS: dict[str, Reading] = {
     "[x, y, width, height]": _from_size,
     "[x0, y0, x1, y1]": _from_corners,
 }
@@ -58,19 +62,19 @@ def settle_boxes(placed: Placed, column: str, what: str) -> tuple[Placed, str]:
     Raises:
         DataError: the boxes are fractions, and fit two readings alike.
     """
-    boxes = (edge for sample, _ in placed for box in sample.boxes for edge in box.box)
-    first = next(boxes, None)
-    if first is None:
+    looked_at = list(itertools.islice((sample for sample, _ in placed if sample.boxes), _LOOKED_AT))
+    if not looked_at:
         return placed, ""
-    relative = all(-1e-3 <= edge <= 1 + 1e-3 for edge in (first, *boxes))
+    relative = are_fractions([box.box for sample in looked_at for box in sample.boxes])
     readings = _FRACTIONS if relative else _PIXELS
-    fitting, looked = _fitting(placed, readings, relative=relative)
+    fitting, looked = _fitting(looked_at, readings, relative=relative)
     best = max(fitting, key=lambda name: fitting[name])
     first_name, *others = fitting
     told = f"{fitting[first_name]:,} fit their images as {first_name}"
     told += "".join(f", {fitting[name]:,} as {name}" for name in others)
     of = f"of those of the first {count(looked, 'image')} {told}"
-    if relative and sum(found == fitting[best] for found in fitting.values()) > 1:
+    others_fit = [name for name in fitting if name != best and fitting[name] == fitting[best]]
+    if relative and any(_differ(looked_at, readings[best], readings[name]) for name in others_fit):
         raise DataError(
             f"{what}: the boxes of '{column}' are fractions of the image, and of what is not known: {of}. Write them "
             f"in pixels, or as 'boxes' of a label file."
@@ -82,14 +86,17 @@ def settle_boxes(placed: Placed, column: str, what: str) -> tuple[Placed, str]:
     return PackedList((_read(sample, read, relative), where) for sample, where in placed), note
 
 
+def _differ(samples: Sequence[RawSample], one: Reading, other: Reading) -> bool:
+    """Whether two readings lead to other boxes: of one at the upper left corner, a size is a corner."""
+    return any(one(box.box) != other(box.box) for sample in samples for box in sample.boxes)
+
+
 def _fitting(
-    placed: Placed, readings: dict[str, Callable[[Corners], Corners]], *, relative: bool
+    samples: Sequence[RawSample], readings: Mapping[str, Reading], *, relative: bool
 ) -> tuple[dict[str, int], int]:
     """How many boxes fit their images by each reading, and of how many images."""
     fitting, looked = dict.fromkeys(readings, 0), 0
-    for sample, _ in placed:
-        if not sample.boxes or looked >= _LOOKED_AT:
-            continue
+    for sample in samples:
         size = (_WHOLE, _WHOLE) if relative else upright_size(sample.image)
         if size is None:
             continue
@@ -106,7 +113,7 @@ def _scaled(box: Corners) -> Corners:
     return x0 * _WHOLE, y0 * _WHOLE, x1 * _WHOLE, y1 * _WHOLE
 
 
-def _read(sample: RawSample, read: Callable[[Corners], Corners], relative: bool) -> RawSample:
+def _read(sample: RawSample, read: Reading, relative: bool) -> RawSample:
     boxes = tuple(RawBox(read(box.box), box.label) for box in sample.boxes)
     # `replace` asks the class for its fields each time: of a million rows, seconds.
     return RawSample(sample.image, sample.name, sample.labels, boxes, sample.mask, sample.columns, relative)

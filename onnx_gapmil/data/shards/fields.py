@@ -44,6 +44,8 @@ def fields_of(features: Features, values: Mapping[str, Any]) -> tuple[dict[str, 
     if found.objects is not None:
         fields["objects"] = found.objects
     if features.label is None:
+        if found.unknown and not found.labels:
+            raise LabelError(_NOT_KNOWN)
         fields["labels"] = list(found.labels)
         return fields, found.crowds
     label = values.get(features.label)
@@ -96,11 +98,13 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """The objects of a row: as `read_labels` takes them, and their labels, crowds' among them."""
+    """The objects of a row: as `read_labels` takes them, and their labels, crowds' among them; how many are crowds, and
+    how many of no known class."""
 
     objects: list[Any] | None = None
     labels: Sequence[object] = ()
     crowds: int = 0
+    unknown: int = 0
 
 
 def _read_objects(features: Features, values: Mapping[str, Any]) -> _Read:
@@ -111,9 +115,10 @@ def _read_objects(features: Features, values: Mapping[str, Any]) -> _Read:
     names = features.names.get(features.objects.column)
     objects: list[dict[str, object]] = []
     labels: dict[object, None] = {}
-    crowds = 0
+    crowds = unknown = 0
     for corners, kind, crowd in _entries(values.get(features.objects.column), features.objects):
         if _is_unknown(kind):
+            unknown += 1
             continue
         label = _named(_number(kind), names)
         for each in label if isinstance(label, list) else [label]:
@@ -122,7 +127,7 @@ def _read_objects(features: Features, values: Mapping[str, Any]) -> _Read:
             crowds += 1
         else:
             objects.append({"box": corners, "label": label})
-    return _Read(objects, tuple(labels), crowds)
+    return _Read(objects, tuple(labels), crowds, unknown)
 
 
 def _entries(value: object, spelled: Objects) -> list[tuple[object, object, object]]:

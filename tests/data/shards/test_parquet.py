@@ -198,6 +198,29 @@ def test_fractions_that_fit_two_readings_are_not_guessed(tmp_path: Path) -> None
     )
 
 
+def test_fractions_whose_readings_agree_are_read(tmp_path: Path) -> None:
+    objects = [[{"bbox": [0.0, 0.0, 1.0, 0.5], "category": 1}]]
+    path = write(tmp_path / "a.parquet", {"image": IMAGE}, image=images(1), objects=objects)
+    assert open_data(path).samples[0].boxes[0].box == (0, 0, 1, 0.5)
+
+
+@pytest.mark.parametrize("odd", [[0.2, 0.2, 1.4, 0.6], [float("nan"), 0.1, 0.2, 0.3]])
+def test_a_few_boxes_do_not_turn_fractions_into_pixels(tmp_path: Path, odd: list[float]) -> None:
+    """They overshoot, or are no numbers: their images fail, and the others' boxes stay what they are."""
+    boxes = [odd, [0.5, 0.6, 0.9, 0.9], [0.3, 0.0, 0.8, 1.0]]
+    objects = [[{"bbox": box, "category": 1}] for box in boxes]
+    data = open_data(write(tmp_path / "a.parquet", {"image": IMAGE}, image=images(3), objects=objects))
+    assert [sample.relative for sample in data.samples] == [True] * 3
+    assert [list(sample.boxes[0].box) for sample in data.samples][1:] == boxes[1:]
+
+
+def test_an_image_whose_only_object_is_of_no_known_class_is_no_negative(tmp_path: Path) -> None:
+    objects = [[{"bbox": [0, 0, 9, 9], "category": -1}], [{"bbox": [0, 0, 40, 30], "category": 1}], []]
+    data = open_data(write(tmp_path / "a.parquet", {"image": IMAGE}, image=images(3), objects=objects))
+    assert [(sample.name, sample.labels) for sample in data.samples] == [("a.parquet#1", (1,)), ("a.parquet#2", ())]
+    assert data.notes[0].startswith("1 row is left out (a label of -1, or none: the class is not known): a.parquet#0")
+
+
 def test_objects_as_a_label_file_has_them_are_not_tried(tmp_path: Path) -> None:
     """`box` is ours: its corners would fit as a size as well."""
     objects = [[{"box": [5, 5, 20, 20], "class": 1}], [{"box": [1, 2, 9, 9], "class": 2}]]
