@@ -15,6 +15,7 @@ from onnx_gapmil.files.printable import visible
 from onnx_gapmil.files.wording import (
     column_percent,
     column_range,
+    count,
     of_are,
     of_were,
     percent,
@@ -271,7 +272,7 @@ def _slices(summary: AuditSummary) -> list[str]:
         low, high = worst.intervals["top1"]
         lines.append(
             f"By {visible(column)} ({len(parts)} slices): lowest top-1 {percent(worst.top1)} of {which} "
-            f"({worst.images} images, 95 % interval {percent(low)} to {percent(high)})."
+            f"({count(worst.images, 'image')}, 95 % interval {percent(low)} to {percent(high)})."
         )
     left = [(name, each.left_out) for name, each in summary.slice_columns.items() if each.left_out and each.values > 1]
     return [*lines, *(f"By {visible(name)}: {why}" for name, why in left), *unjudged]

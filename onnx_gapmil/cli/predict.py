@@ -169,7 +169,7 @@ def command(
 
     A run that was stopped goes on where it was when the same command is given again.
 
-    Exit code 2 if a photo cannot be read; the others are done all the same.
+    Exit code 2 if a photo cannot be read, or something of a shard is left out; the others are done all the same.
     """
     from onnx_gapmil.prediction.page.written import PageWish
     from onnx_gapmil.prediction.predicting import PredictionRun
@@ -213,7 +213,7 @@ def command(
         if shard is not None:
             part = run.save_shard()
             say_shard(part, "done", as_json=as_json)
-            return 2 if part.failed else 0
+            return 2 if part.failed or run.left_out else 0
         written = run.save()
         if run.older:
             tell(older_sentence(run.older, output))
@@ -227,7 +227,7 @@ def command(
             kinds += [TABLES[kind] for kind in sorted(save - {"npz"})]
             total = count(len(run.paths), "array" if run.of_arrays else "photo")
             say(f"{run.report.counts['images']:,} of {total} done; in {output}/: {', '.join(kinds)}")
-        return 2 if run.report.counts["failed"] else 0
+        return 2 if run.report.counts["failed"] or run.left_out else 0
 
 
 def older_sentence(older: list[str], folder: Path) -> str:
@@ -285,6 +285,7 @@ def _announce(run: PredictionRun) -> None:
         f"running on     {provider['used']}: {provider['reason']}",
         f"{'arrays ' if run.of_arrays else 'photos '}        {len(run.paths):,}",
     ]
+    lines += [f"note           {sentence}" for sentence in run.left_out]
     if run.total < len(run.paths):
         lines.append(f"shard          {of_are(run.total, len(run.paths), 'photo')} done in this run")
     if run.done:

@@ -63,7 +63,9 @@ def say_merged(merged: Merged, output: Path, *, as_json: bool) -> int:
             say_document(found.text())
         else:
             say(f"{found.done:,} of {count(found.images, 'photo')} done; in {output}/: {', '.join(found.written)}")
-        return 2 if found.failed else 0
+        for sentence in found.left_out:
+            tell(f"Note: {sentence}")
+        return 2 if found.failed or found.left_out else 0
     if as_json:
         print_json(found.to_json())
     elif isinstance(found, AuditSummary):

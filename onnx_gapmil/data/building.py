@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from onnx_gapmil.data.checks import box_problem
+from onnx_gapmil.data.checks import are_fractions, box_problem
 from onnx_gapmil.data.files import exists
 from onnx_gapmil.data.sizes import upright_size
 from onnx_gapmil.data.types import DataSet, Label, RawBox, RawSample
@@ -26,6 +26,9 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(\.0+)?")
 
 Placed: TypeAlias = Sequence[tuple[RawSample, str]]
 """Samples, each with its place for messages."""
+
+_BOXES_LOOKED_AT = 1000
+"""Boxes that are looked at, at most, before they are said to be fractions."""
 
 _LOOKED_AT = 200
 """Images with boxes whose headers are read, at most, before all boxes are said to lie outside."""
@@ -59,7 +62,7 @@ def build(
         DataError: there is no sample; an image is listed twice; none of the images is there; all boxes are
             fractions, or lie outside their images.
     """
-    if not any(sample.labels for sample, _ in placed):
+    if not placed:
         raise DataError(f"{what}: no labelled image was found.")
     _refuse_doubles(placed)
     gone = (sample for sample, _ in placed if not exists(sample.image))
@@ -70,6 +73,8 @@ def build(
             f"{what}: none of the {count(len(placed), 'image')} named there exists; the first was expected at "
             f"{missing[0].image}. Give the images' folder as DATA and the label file with --labels."
         )
+    if not any(sample.labels for sample, _ in placed):
+        raise DataError(f"{what}: no labelled image was found.")
     said = list(notes)
     if missing:
         names = ", ".join(sample.name for sample in missing)
@@ -171,11 +176,16 @@ def _sentence(what: str, samples: Sequence[RawSample]) -> str:
 def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:
     """Boxes of another kind or size are a mistake of the whole set; single bad ones fail with their image."""
     absolute = (box.box for sample in samples for box in sample.boxes if not sample.relative)
-    first = next(absolute, None)
-    if first is None:
+    first = list(itertools.islice(absolute, _BOXES_LOOKED_AT))
+    if not first:
         return []
-    if all(0 <= edge <= 1 for box in itertools.chain((first,), absolute) for edge in box):
-        raise DataError(f"{what}: all boxes lie within 0 to 1: they look like fractions; pixels are needed.")
+    if are_fractions(first):
+        some = (
+            "all boxes"
+            if next(absolute, None) is None and all(max(box) <= 1 for box in first)
+            else (f"most of the first {count(len(first), 'box')}")
+        )
+        raise DataError(f"{what}: {some} lie within 0 to 1: they look like fractions; pixels are needed.")
     problem, looked, bad, all_bad = "", 0, 0, True
     for sample in samples:
         size = upright_size(sample.image) if sample.boxes and not sample.relative and looked < _LOOKED_AT else None

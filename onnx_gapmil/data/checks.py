@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from onnx_gapmil.data.types import Corners, Sample
@@ -11,6 +11,8 @@ from onnx_gapmil.errors import DataError
 
 OVERSHOOT = 2.0
 """Pixels by which an edge may lie outside the image: rounding and off-by-one of annotation tools."""
+
+_ROUNDING = 1e-3
 
 
 def check_sample(sample: Sample, size: tuple[int, int]) -> Sample:
@@ -57,6 +59,15 @@ def box_problem(box: Corners, size: tuple[int, int]) -> str:
     if max(-x0, -y0, x1 - width, y1 - height) > OVERSHOOT:
         return f"{shown} reaches out of the image, which is {width} x {height} (width x height)"
     return ""
+
+
+def are_fractions(boxes: Sequence[Corners]) -> bool:
+    """Whether boxes are fractions of their images: most of them lie within 0 to 1.
+
+    Of pixels none does, for it would be smaller than one; of fractions a few may not, as annotators overshoot.
+    """
+    within = sum(all(-_ROUNDING <= edge <= 1 + _ROUNDING for edge in box) for box in boxes)
+    return within * 2 > len(boxes)
 
 
 def _in_pixels(sample: Sample, size: tuple[int, int]) -> Sample:

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx_gapmil.data.building import all_labels
 from onnx_gapmil.data.mapfile import look_up, read_map_file
 from onnx_gapmil.data.names import LENIENT, index_names, is_background, without_wnid, wnid_of
-from onnx_gapmil.data.odd_labels import odd_labels
+from onnx_gapmil.data.odd_labels import below_zero, odd_labels
 from onnx_gapmil.data.offsets import candidate_offsets
 from onnx_gapmil.data.types import Box, ClassMap, DataSet, Label, RawSample, Sample
 from onnx_gapmil.errors import DataError
@@ -82,6 +82,9 @@ def resolve_classes(
     labels = list(all_labels(data.samples))
     if map_file is not None:
         return _mapped(labels, Path(map_file), model)
+    own = {name.strip() for name in names or ()}
+    if not own.issuperset(map(str, labels)) and (said := below_zero(data.samples, labels)):
+        raise DataError(said)
     if len(labels) > classes:
         raise DataError(
             f"The data set has {count(len(labels), 'label')} ({_some(labels)}), and the model only "

@@ -13,6 +13,15 @@ from onnx_gapmil.data.types import RawBox, RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.remote import Place
 
+_CROWDS = "crowds"
+
+
+def crowds_said(crowds: int) -> str:
+    """What becomes of annotations that span many objects."""
+    if crowds == 1:
+        return "1 crowd keeps its label and loses its box."
+    return f"{crowds:,} crowds keep their label and lose their box."
+
 
 @dataclass(slots=True)
 class CocoData:
@@ -69,6 +78,7 @@ def read_coco(path: Place, data: Mapping[str, Any], finder: ImageFinder) -> Coco
         DataError: names the image, category or annotation that is broken.
     """
     names = _categories(path, data.get("categories"))
+    twice = sorted(name for name, times in Counter(names.values()).items() if times > 1)
     images: dict[object, _Image] = {}
     files: dict[object, str] = {}
     for number, item in enumerate(data["images"], 1):
@@ -85,8 +95,12 @@ def read_coco(path: Place, data: Mapping[str, Any], finder: ImageFinder) -> Coco
             placed.append((RawSample(found, finder.name(found), tuple(image.labels), tuple(image.boxes)), where))
     if len(placed) < len(images):
         left_out["images without an annotation are not there and are left out"] = len(images) - len(placed)
-    notes = [f"{count:,} {what}." for what, count in left_out.items()]
-    return CocoData(placed, tuple(names[key] for key in names), notes)
+    notes = [crowds_said(count) if what is _CROWDS else f"{count:,} {what}." for what, count in left_out.items()]
+    if twice:  # Roboflow names a first category, of no annotation, after the project: that may be a class's name
+        notes.append(
+            f"Categories of one name are one class: {', '.join(twice[:5])}{', ...' if len(twice) > 5 else ''}."
+        )
+    return CocoData(placed, tuple(dict.fromkeys(names.values())), notes)
 
 
 def _categories(path: Place, items: object) -> dict[object, str]:
@@ -95,14 +109,8 @@ def _categories(path: Place, items: object) -> dict[object, str]:
     found: dict[object, str] = {}
     for number, item in enumerate(items, 1):
         key, name = _field(item, "id", path, f"category {number}"), _field(item, "name", path, f"category {number}")
-        if (
-            not isinstance(name, str)
-            or not name.strip()
-            or not is_unicode(name)
-            or key in found
-            or name.strip() in found.values()
-        ):
-            raise DataError(f"{path}, category {number}: its id or name occurs twice, or its name is no text.")
+        if not isinstance(name, str) or not name.strip() or not is_unicode(name) or key in found:
+            raise DataError(f"{path}, category {number}: its id occurs twice, or its name is no text.")
         found[key] = name.strip()
     numbered = sorted(key for key in found if isinstance(key, int))
     return {key: found[key] for key in numbered} | found
@@ -123,7 +131,7 @@ def _annotations(
         image.labels[names[category]] = None
         assert isinstance(item, dict)  # noqa: S101 (_field has seen to it)
         if item.get("iscrowd"):
-            left_out["crowds keep their label and lose their box"] += 1
+            left_out[_CROWDS] += 1
         elif not item.get("bbox"):
             left_out["annotations without a box keep their label"] += 1
         else:

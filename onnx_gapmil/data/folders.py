@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import absolute, inside, is_array, is_image, printable, shown, walk
+from onnx_gapmil.data.splits import SPLITS
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
 from onnx_gapmil.errors import DataError
@@ -15,11 +16,11 @@ from onnx_gapmil.files.remote import Place, RemotePath
 from onnx_gapmil.files.wording import are, count
 from onnx_gapmil.images.sources import natural_key
 
-SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "dev", "test", "testing"}
+_LABEL_FILES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml"}
 _PLAIN = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "data"}
 
 
-def read_folders(root: Place, what_else: str) -> DataSet:
+def read_folders(root: Place, what_else: Callable[[], str]) -> DataSet:
     """Read a folder whose subfolders are classes; their names are the labels, or numbers if all are.
 
     Images in deeper folders belong to the top folder's class. Links to folders are followed; a link back to a
@@ -27,7 +28,7 @@ def read_folders(root: Place, what_else: str) -> DataSet:
 
     Args:
         root: the folder.
-        what_else: what else lies there, for the message when there are no classes.
+        what_else: says what else lies there, for the message when there are no classes.
 
     Raises:
         DataError: no folder has an image; or the folders are splits, or one folder that is no class.
@@ -43,7 +44,7 @@ def read_folders(root: Place, what_else: str) -> DataSet:
     loose = sum(is_image(entry.name) for entry in root.iterdir())
     if not classes:
         raise DataError(_nothing(root, folders, loose, what_else))
-    _refuse_splits(root, classes, images)
+    _refuse_splits(root, classes, images, what_else)
     placed = [
         (RawSample(image, printable(inside(image, root)), (printable(folder.name),)), str(folder))
         for folder in classes
@@ -75,14 +76,14 @@ def _images(folder: Place, above: tuple[tuple[int, int], ...], wanted: Callable[
             yield folder / entry.name
 
 
-def _nothing(root: Place, folders: list[Place], loose: int, what_else: str) -> str:
+def _nothing(root: Place, folders: list[Place], loose: int, what_else: Callable[[], str]) -> str:
     if loose:
         found = f"{count(loose, 'image')}, but no folders of classes"
     elif folders:
-        found = f"{len(folders)} folders, none with an image"
+        found = f"{count(len(folders), 'folder')}, none with an image"
     else:
         found = "no folder and no image"
-    return f"{root}: no data set was recognised: {found}{what_else}. Known layouts: {LAYOUTS}."
+    return f"{root}: no data set was recognised: {found}{what_else()}. Known layouts: {LAYOUTS}."
 
 
 LAYOUTS = (
@@ -93,27 +94,39 @@ LAYOUTS = (
 )
 
 
-def _refuse_splits(root: Place, classes: list[Place], images: dict[Place, list[Place]]) -> None:
+def _refuse_splits(
+    root: Place, classes: list[Place], images: dict[Place, list[Place]], what_else: Callable[[], str]
+) -> None:
     names = [folder.name.lower() for folder in classes]
     deep = all(image.parent != folder for folder in classes for image in images[folder][:100])
     if all(name in SPLITS for name in names):
         listed = ", ".join(str(folder) for folder in classes)
-        more = "" if deep else " They hold images without class folders, so a label file is needed too."
+        bare = not deep and not any(_may_have_labels(folder) for folder in classes)
+        more = f" They hold images without class folders, so a label file is needed too{what_else()}." if bare else ""
         raise DataError(f"{root}: its folders are splits of a data set, not classes; give one of them: {listed}.{more}")
     if len(classes) == 1 and deep:
         raise DataError(f"{root}: it has one folder with images, and these lie deeper; give {classes[0]} instead.")
     if len(classes) == 1 and names[0] in _PLAIN:
         raise DataError(
-            f"{root}: its only folder with images is {classes[0].name!r}, which is no class; labels are missing "
-            f"(known layouts: {LAYOUTS})."
+            f"{root}: its only folder with images is {classes[0].name!r}, which is no class; labels are missing"
+            f"{what_else()} (known layouts: {LAYOUTS})."
         )
+
+
+def _may_have_labels(folder: Place) -> bool:
+    return any(entry.suffix.lower() in _LABEL_FILES for entry in folder.iterdir())
 
 
 def _notes(folders: list[Place], images: dict[Place, list[Place]], loose: int) -> list[str]:
     notes = []
     empty = [printable(folder.name) for folder in folders if not images[folder]]
     if empty:
-        notes.append(f"{len(empty)} folders without an image are no classes: {', '.join(empty[:5])}.")
+        which = (
+            "1 folder without an image is no class"
+            if len(empty) == 1
+            else (f"{len(empty):,} folders without an image are no classes")
+        )
+        notes.append(f"{which}: {', '.join(empty[:5])}.")
     if not any(image.parent == folder for folder in folders for image in images[folder]):
         notes.append("All images lie in deeper folders; the top folders are taken for the classes.")
     if loose:

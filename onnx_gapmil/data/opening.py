@@ -5,19 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnx_gapmil.data import coco, ilsvrc
-from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import ImageFinder, absolute, exists, inside, is_image, listed, read_text, shown
+from onnx_gapmil.data.building import Placed, build
+from onnx_gapmil.data.files import ImageFinder, Text, absolute, exists, inside, is_image, listed, read_text, shown
 from onnx_gapmil.data.folders import LAYOUTS, read_folders
-from onnx_gapmil.data.jsonlines import is_json_lines, load_json, read_json_lines, read_json_list
+from onnx_gapmil.data.jsonlines import JsonRecords, is_json_lines, load_json, read_json_lines, read_json_list
 from onnx_gapmil.data.recognise import JSONS, TABLES, fields_of, recognise
 from onnx_gapmil.data.records import NEEDED, has_fields
-from onnx_gapmil.data.shards.finding import SHARDS, find_shards, folder_of_shards, read_shards, without_images
-from onnx_gapmil.data.shards.listing import is_pattern
+from onnx_gapmil.data.shards.box_reading import settle_boxes
+from onnx_gapmil.data.shards.finding import (
+    SHARDS,
+    find_shards,
+    folder_of_shards,
+    instead_of_shards,
+    read_shards,
+    refuse_deeper_shards,
+)
+from onnx_gapmil.data.shards.listing import is_pattern, unread_archive
 from onnx_gapmil.data.synsets import find_synset_mapping
 from onnx_gapmil.data.tables import read_table
 from onnx_gapmil.data.types import DataSet
 from onnx_gapmil.data.voc import find_annotations, read_voc
-from onnx_gapmil.data.yolo import find_config, is_config, read_yolo
+from onnx_gapmil.data.yolo import read_yolo
+from onnx_gapmil.data.yolo_config import find_config, is_config
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.memory import without_collection
 from onnx_gapmil.files.remote import Place, require_url
@@ -109,10 +118,19 @@ def _open_folder(root: Place) -> DataSet:
     if (root / "JPEGImages").is_dir():
         raise DataError(f"{root}: it has JPEGImages, as Pascal VOC, but no Annotations with XML files, so no labels.")
     found = "".join(f"; {file.name} has the fields {fields_of(file)}" for file in others[:3])
-    tables = without_images(root)
-    if tables:
-        found += f"; {tables}"
-    return read_folders(root, f"{found}; {NEEDED}" if found else "")
+    said = f"{found}; {NEEDED}" if found else ""
+    return read_folders(root, lambda: _instead(root, said))
+
+
+def _instead(root: Place, said: str) -> str:
+    """What a folder has that is no data set, for a message.
+
+    Raises:
+        DataError: it has shards, in the folders below.
+    """
+    refuse_deeper_shards(root)
+    nearly = instead_of_shards(root)
+    return f"; {nearly}{said}" if nearly else said
 
 
 def _choose(files: dict[Place, str | None], root: Place) -> Place | None:
@@ -148,6 +166,8 @@ def _open_file(file: Place) -> DataSet:
         raise DataError(f"{file}: this is the annotation of one image; give the folder of the data set.")
     if is_config(file):
         return read_yolo(file)
+    if said := unread_archive(file):
+        raise DataError(f"{file}: this is {said}.")
     if is_image(file.name):
         raise DataError(f"{file}: this is one image; a labelled data set was expected ({LAYOUTS}).")
     return _read_label_file(file, file.parent)
@@ -195,8 +215,7 @@ def _read_json(file: Place, root: Place, what: str) -> DataSet:
     text = read_text(file)
     finder = ImageFinder([root, file.parent])
     if file.suffix.lower() != ".json" or is_json_lines(text.text):
-        placed = read_json_lines(file, text, finder)
-        return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+        return _of_records(read_json_lines(file, text, finder), root, what, text)
     data = load_json(text.text, str(file), large=recognise(file) == "coco")
     if isinstance(data, dict) and coco.is_coco(data):
         top = file.parent.parent if root == file.parent and root.name == "annotations" else root
@@ -212,5 +231,13 @@ def _read_json(file: Place, root: Place, what: str) -> DataSet:
             f"{file}: not a data set that is known: its fields are {fields}. A list of objects is read ({NEEDED}), and "
             f"COCO ('images', 'annotations', 'categories')."
         )
-    placed = read_json_list(file, data, finder)
-    return build(placed, kind="jsonl", root=root, what=what, notes=text.notes)
+    return _of_records(read_json_list(file, data, finder), root, what, text)
+
+
+def _of_records(found: JsonRecords, root: Place, what: str, text: Text) -> DataSet:
+    placed: Placed = found.placed
+    notes = list(text.notes)
+    if found.as_bbox:
+        placed, note = settle_boxes(placed, "objects", what)
+        notes += [note] if note else []
+    return build(placed, kind="jsonl", root=root, what=what, notes=notes)

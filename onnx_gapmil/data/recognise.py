@@ -16,6 +16,7 @@ JSONS = {".json", ".jsonl", ".ndjson"}
 
 _HEAD = 2**16
 _COCO = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
+_LISTS = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
 
 def recognise(file: Place) -> str | None:
@@ -39,7 +40,10 @@ def recognise(file: Place) -> str | None:
     first = first_object(head)
     if first is not None and has_fields(first):
         return "json"
-    return "coco" if head.lstrip().startswith("{") and _COCO.search(head) else None
+    # Categories alone say something of a data set only where more may follow: Label Studio lays a `notes.json` of them
+    # beside YOLO's text files.
+    lists = _COCO if len(head.encode("utf-8", "replace")) >= _HEAD // 2 else _LISTS
+    return "coco" if head.lstrip().startswith("{") and lists.search(head) else None
 
 
 def fields_of(file: Place) -> str:

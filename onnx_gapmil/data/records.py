@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -14,6 +15,9 @@ from onnx_gapmil.files.wording import count
 FIELDS = ("image", "label", "labels", "boxes", "box_labels", "objects", "mask")
 """The fields that have a meaning; what is short in others makes slices."""
 
+FILE_NAME = "file_name"
+"""How `metadata.csv` and `metadata.jsonl` of Hugging Face's ImageFolder call `image`."""
+
 NEEDED = "needed are 'image', and 'label' or 'labels' (or boxes that have labels); read too: 'boxes', 'objects', 'mask'"
 
 MAX_BOXES = 10_000
@@ -24,7 +28,9 @@ MAX_COLUMN = 100
 
 def has_fields(fields: Mapping[str, object] | tuple[str, ...]) -> bool:
     """Whether a record with these fields says what its image is and shows."""
-    return "image" in fields and any(name in fields for name in ("label", "labels", "boxes", "objects"))
+    return ("image" in fields or FILE_NAME in fields) and any(
+        name in fields for name in ("label", "labels", "boxes", "objects")
+    )
 
 
 def check_fields(fields: Mapping[str, object] | tuple[str, ...], where: str) -> None:
@@ -47,6 +53,7 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
         DataError: a field is missing or has another form, or the image lies outside the data set.
     """
     check_fields(record, where)
+    record = _own_names(record)
     written = record["image"]
     if not isinstance(written, str):
         raise DataError(f"{where}: 'image' is {_short(written)}, and a path was expected.")
@@ -54,6 +61,13 @@ def read_record(record: Mapping[str, object], where: str, finder: ImageFinder) -
     labels, boxes, columns = read_labels(record, where, repr(written))
     mask = _mask(record.get("mask"), where, finder, image)
     return RawSample(image, finder.name(image), labels, boxes, mask, columns)
+
+
+def _own_names(record: Mapping[str, object]) -> Mapping[str, object]:
+    """The record with `image` for ImageFolder's `file_name`."""
+    if "image" in record:
+        return record
+    return {"image" if name == FILE_NAME else name: value for name, value in record.items()}
 
 
 def read_labels(
@@ -87,12 +101,22 @@ def _columns(record: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
     """Other fields that are a short text, a number or a truth value; empty ones are left out."""
     found = []
     for name, value in record.items():
-        if name in FIELDS or not isinstance(value, str | int | float):
+        if name in FIELDS or not name.strip() or not isinstance(value, str | int | float):
             continue
-        text = ("true" if value else "false") if isinstance(value, bool) else str(value).strip()
+        text = _column(value)
         if text and len(text) <= MAX_COLUMN and len(name) <= MAX_COLUMN and is_unicode(text) and is_unicode(name):
             found.append((name, text))
     return tuple(found)
+
+
+def _column(value: str | float) -> str:
+    """A value as text, the same from whatever layout: truth values as JSON spells them, not a number as nothing."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    text = str(value).strip()
+    return text.lower() if text in ("True", "False") else text
 
 
 def _labels(value: object, where: str) -> tuple[Label, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from onnx_gapmil.data.files import ImageFinder, Text
 from onnx_gapmil.data.jsonlines import load_json
-from onnx_gapmil.data.records import FIELDS, check_fields, has_fields, read_record
+from onnx_gapmil.data.records import FIELDS, FILE_NAME, check_fields, has_fields, read_record
 from onnx_gapmil.data.types import RawSample
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.remote import Place
@@ -58,7 +58,7 @@ def rows(path: Place, text: str) -> Iterator[tuple[dict[str, str], str]]:
             if not any(cell.strip() for cell in cells):
                 continue
             if columns is None:
-                columns = _checked(tuple(cell.strip().lower() for cell in cells), where)
+                columns = _checked(tuple(_spelled(cell.strip()) for cell in cells), where)
                 continue
             if len(cells) != len(columns):
                 raise DataError(
@@ -70,6 +70,11 @@ def rows(path: Place, text: str) -> Iterator[tuple[dict[str, str], str]]:
         raise DataError(f"{path}, line {max(reader.line_num, 1)}: not a table that can be read ({error}).") from error
     if columns is None:
         raise DataError(f"{path}: the table is empty; a header and one line an image were expected.")
+
+
+def _spelled(name: str) -> str:
+    """A field's name in lower case; another column keeps its own, as in other layouts."""
+    return name.lower() if name.lower() in (*FIELDS, FILE_NAME, *LOC_HEADER) else name
 
 
 def _checked(columns: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import is_image, printable, read_text, shown
-from onnx_gapmil.data.folders import SPLITS
+from onnx_gapmil.data.splits import SPLITS
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import Corners, DataSet, RawBox, RawSample
 from onnx_gapmil.data.xmlfile import XmlAnnotation, counts_from_zero, read_annotation

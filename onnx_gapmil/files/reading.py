@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.errors import InputError
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -122,7 +122,7 @@ def _read_blob(
 
 
 def _no_pointer(data: bytes, where: Source, error: type[InputError]) -> bytes:
-    if data.startswith(_LFS_POINTER):
+    if data.startswith(LFS_POINTER):
         raise error(f"{where}: this is a Git LFS pointer, not the file itself; run `git lfs pull`.")
     return data
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from onnx_gapmil.errors import ImageError
+from onnx_gapmil.files.guarding import kind_of
 from onnx_gapmil.files.remote import RemotePath
 from onnx_gapmil.files.wording import count
 
@@ -92,6 +93,10 @@ def _expand(arg: str, others: frozenset[str], skipped: Path | None) -> list[Foun
         return _images_in_folder(path, others, skipped)
     if _MAGIC.search(arg):
         return _images_of_glob(path, others, skipped)
+    if path.exists():
+        raise ImageError(
+            f"{arg}: this is {kind_of(path.stat())}, and an image was expected; only regular files are read."
+        )
     raise ImageError(f"{arg}: no such file or folder; check the path.")
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from onnx_gapmil.prediction.classifier import Classifier
 
 SCHEMA_VERSION = 1
-#: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder.
-_NO_CONDITION = ("proof", "older_results")
+#: Whether the proof was remembered, and what it took, is no condition; nor what else is in the folder; nor what was
+#: left out of shards, whose photos are a condition of their own.
+_NO_CONDITION = ("proof", "left_out", "older_results")
 #: Conditions that say where files lie; what these hold is a condition of its own.
 _OF_PLACES = ("model", "preprocess_source", "preprocess_parts", "labels_source")
 #: How a condition is called for people, by the beginning of its key.
@@ -32,13 +33,16 @@ _CONDITIONS = {
 AS_THEY_ARE = "none: arrays go into the model as they are"
 
 
-def summary_of(model: Classifier, *, of_arrays: bool, fast_decode: bool, older: Sequence[str]) -> dict[str, Any]:
+def summary_of(
+    model: Classifier, *, of_arrays: bool, fast_decode: bool, left_out: Sequence[str], older: Sequence[str]
+) -> dict[str, Any]:
     """What every prediction of a run has in common, as JSON types.
 
     Args:
         model: that answers.
         of_arrays: whether it is given arrays, which go in as they are.
         fast_decode: whether large JPEGs are decoded smaller than they are.
+        left_out: what of shards of photos could not be used.
         older: results in the folder that are not of this run.
     """
     used = None if of_arrays else model.preprocess
@@ -62,6 +66,7 @@ def summary_of(model: Classifier, *, of_arrays: bool, fast_decode: bool, older: 
         "preprocess_notes": list(used.notes) if used is not None else [],
         "fast_decode": fast_decode,
         "labels_source": model.names.source,
+        "left_out": list(left_out),
         "older_results": list(older),
     }
 

@@ -39,6 +39,7 @@ class MergedPredictions:
         done: photos that were answered.
         failed: photos that could not be read.
         written: the kinds of results, and the names of files.
+        left_out: what of shards of photos could not be used.
     """
 
     report: Path
@@ -46,6 +47,7 @@ class MergedPredictions:
     done: int
     failed: int
     written: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
     def text(self) -> Iterator[str]:
         """``predictions.json``, in parts."""
@@ -81,7 +83,8 @@ def merge_predictions(shards: Sequence[FinishedShard], output: Path) -> MergedPr
             raise InputError("Not one of the photos could be read, so that nothing is written.")
         written = write_tables(output, tables, report, summary)
         done, failed = report.counts["images"], report.counts["failed"]
-    return MergedPredictions(path, done + failed, done, failed, (*copied.kinds, path.name, *written))
+    left_out = tuple(summary.get("left_out", ()))
+    return MergedPredictions(path, done + failed, done, failed, (*copied.kinds, path.name, *written), left_out)
 
 
 def _opened(shard: FinishedShard, held: ExitStack) -> DoneLines:

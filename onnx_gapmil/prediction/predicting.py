@@ -84,6 +84,7 @@ class PredictionRun:
         of_arrays: whether they are arrays; of those no pictures are made, and an NPZ each always.
         total: how many of them are answered: all, or the shard's.
         done: how many of these an earlier run has done.
+        left_out: sentences: what of shards of photos could not be used; "photos" are the others.
         note: why an earlier run is not gone on with; "" if it is, or there was none.
         older: pictures, arrays, tables and a page in the folder that are not of this run, by their paths in it; known
             once it is saved.
@@ -132,7 +133,8 @@ class PredictionRun:
         results = output if whole is None else whole
         own = results if results is not None and holds_results(results) else None
         found = locate_photos(images, others=ARRAY_SUFFIXES, without=own)
-        self.paths = [image.path for image in found]
+        self.left_out = found.notes
+        self.paths = [image.path for image in found.photos]
         protect(self.paths)
         self.of_arrays = _are_arrays(self.paths, model, preprocess)
         if self.of_arrays:
@@ -153,7 +155,7 @@ class PredictionRun:
             written = tables if shard is None else TABLES  # a shard's folder has none of them
             require_division(output, (REPORT, *(TABLES[kind] for kind in written)), shard)
             self.results = Results(output, pictures=pictures, arrays=arrays is not None, tables=tables)
-            self.results.plan([image.inside for image in found])
+            self.results.plan([image.inside for image in found.photos])
         loaded = at_size(load_model(model), size)
         if stitch > 1 and arrays is not None:
             require_stitchable(arrays)
@@ -366,7 +368,13 @@ class PredictionRun:
 
     def summary(self) -> dict[str, Any]:
         """What every prediction of this model has in common, as JSON types."""
-        return summary_of(self.classifier, of_arrays=self.of_arrays, fast_decode=self._fast_decode, older=self.older)
+        return summary_of(
+            self.classifier,
+            of_arrays=self.of_arrays,
+            fast_decode=self._fast_decode,
+            left_out=self.left_out,
+            older=self.older,
+        )
 
     @cached_property
     def names_note(self) -> str:

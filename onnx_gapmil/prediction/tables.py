@@ -6,7 +6,7 @@ Both are made of the entries of the report when a run ends, so that a run that w
 from __future__ import annotations
 
 import itertools
-from pathlib import PurePosixPath
+import re
 from typing import IO, TYPE_CHECKING, Any
 
 from onnx_gapmil.files.json_text import json_text
@@ -188,10 +188,17 @@ def _photos(report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
 def _image(place: int, entry: dict[str, Any]) -> dict[str, Any]:
     width, height = entry["size"]
     name, image = entry.get("name") or entry["image"], entry["image"]
-    # A member of a tar is named by its key; its own ending is where it is unpacked, and tools look for that.
-    ending = PurePosixPath(image.rpartition("#")[2]).suffix
-    file_name = name if name.endswith(ending) else f"{name}{ending}"
-    return {"id": place, "file_name": file_name, "width": width, "height": height}
+    return {"id": place, "file_name": f"{name}{_ending_of_member(name, image)}", "width": width, "height": height}
+
+
+def _ending_of_member(name: str, image: str) -> str:
+    """What a member of a tar has behind its key, as `.left.png`: it is unpacked so, and tools look for that.
+
+    "" of what is no member, whose name is whole.
+    """
+    key = re.escape(name.rpartition("/")[2])
+    found = re.search(rf"#(?:.*/)?{key}(\.[^/]*)$", image)
+    return found[1] if found is not None else ""
 
 
 def _categories(report: Report) -> tuple[list[dict[str, Any]], dict[str, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from onnx_gapmil.data.photos import locate_photos
+from onnx_gapmil.data.photos import FoundPhotos, locate_photos
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.arrays import is_array_file
 from onnx_gapmil.files.blob import Blob
@@ -39,7 +39,8 @@ class Answering:
         photos: files, folders or globs to begin with; shards of photos, or URLs of such.
 
     Raises:
-        InputError: photos cannot be found, are no photos, or are too many; or a model takes none.
+        InputError: photos cannot be found, are no photos, lie in shards that are damaged, or are too many; or a model
+            takes none.
     """
 
     def __init__(
@@ -47,7 +48,10 @@ class Answering:
     ) -> None:
         self._models = tuple(models)
         self._running = threading.Lock()
-        self.photos = [found.path for found in locate_photos(photos)] if photos else []
+        found = locate_photos(photos) if photos else FoundPhotos([])
+        self.photos = [photo.path for photo in found.photos]
+        if found.notes:  # a page has no place to say so
+            raise InputError(f"Not all photos can be shown: {' '.join(found.notes)}")
         if len(self.photos) > MOST_PHOTOS:
             raise InputError(f"{len(self.photos):,} photos are too many to look at; give {MOST_PHOTOS} at the most.")
         for path in self.photos:

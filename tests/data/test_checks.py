@@ -112,6 +112,15 @@ def test_all_bad_is_an_error_with_a_hint(photo, lay):
         opened(photo, lay("x.json", records(boxes)), 3)
 
 
+@pytest.mark.parametrize("odd", [[0.5, 0.5, 1.3, 0.9], [float("nan"), 0, 1, 1]])
+def test_fractions_among_which_one_overshoots_are_refused(photo, lay, odd):
+    boxes = [[0.1, 0.1, 0.5, 0.5], odd, [0, 0, 1, 1]]
+    with pytest.raises(
+        DataError, match="most of the first 3 boxes lie within 0 to 1: they look like fractions; pixels"
+    ):
+        opened(photo, lay("x.json", records(boxes)), 3)
+
+
 def test_fractions_are_refused(photo, lay):
     with pytest.raises(DataError, match="all boxes lie within 0 to 1: they look like fractions; pixels are needed"):
         opened(photo, lay("x.json", records([[0, 0.5, 1, 1], [0.25, 0, 0.5, 0.5]])), 2)

@@ -51,7 +51,7 @@ def test_boxes_labels_names_and_notes(tmp_path, lay, images):
     assert second.boxes == (RawBox((10.5, 5, 30.5, 9.25), ("dog",)), RawBox((2, 2, 4, 4), ("dog",)))
     assert (third.name, third.labels, third.boxes) == ("val2017/000009.png", (), ())
     assert data.notes == (
-        "1 crowds keep their label and lose their box.",
+        "1 crowd keeps its label and loses its box.",
         "1 image has no label: negatives for a multi-label head, left out for another.",
     )
 
@@ -90,7 +90,7 @@ def broken(change):
     ("change", "says"),
     [
         (lambda data: data.pop("categories"), "it has no 'categories'; give COCO's instances_*.json"),
-        (lambda data: data["categories"].append({"id": 18, "name": "cat"}), "category 3: its id or name occurs twice"),
+        (lambda data: data["categories"].append({"id": 18, "name": "cat"}), "category 3: its id occurs twice"),
         (lambda data: data["categories"][0].pop("id"), "category 1: 'id' is missing"),
         (lambda data: data["images"].append(data["images"][0]), "image 4: its id occurs twice"),
         (lambda data: data["images"][0].pop("file_name"), "image 1: 'file_name' is missing"),
@@ -133,3 +133,29 @@ def test_what_annotation_tools_export(tmp_path, photo, lay, labels, image, writt
     }
     lay(labels, content)
     assert open_data(tmp_path).samples[0].image == tmp_path / image
+
+
+def test_categories_of_one_name_are_one_class(lay, images):
+    """Roboflow's first category is called after the project, which may be a class's name."""
+    data = copy.deepcopy(COCO)
+    data["categories"].insert(0, {"id": 0, "name": "person", "supercategory": "none"})
+    found = open_data(lay("annotations/instances_val2017.json", data))
+    assert found.class_names == ("person", "dog")
+    assert found.samples[1].labels == ("dog", "person")
+    assert "Categories of one name are one class: person." in found.notes
+
+
+def test_a_file_of_categories_alone_is_no_data_set(tmp_path, lay, photo):
+    for number in (7, 9, 42):
+        photo(f"{number:06}.png")
+    lay("categories.json", {"categories": COCO["categories"]})
+    lay("a.json", COCO)
+    assert len(open_data(tmp_path).samples) == 3
+
+
+def test_splits_that_hold_their_label_files_need_no_other(tmp_path, lay, photo):
+    for split in ("train", "valid"):
+        photo(f"{split}/000007.png")
+        lay(f"{split}/_annotations.coco.json", COCO)
+    assert told(tmp_path).endswith(f"give one of them: {tmp_path / 'train'}, {tmp_path / 'valid'}.")
+    assert len(open_data(tmp_path / "valid").samples) == 2

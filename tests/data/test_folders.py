@@ -53,7 +53,7 @@ def test_hidden_files_other_files_and_empty_folders_are_passed_over_and_told(tmp
     data = open_data(tmp_path)
     assert set(labelled(data)) == {"cat/a.png", "dog/b.png"}
     assert data.notes == (
-        "1 folders without an image are no classes: newt.",
+        "1 folder without an image is no class: newt.",
         "1 image is left out: beside the folders of classes, in none of them.",
     )
 
@@ -102,7 +102,7 @@ def test_one_folder_of_images_is_no_class(tmp_path, photo):
 def test_nothing_is_told_with_what_was_found_and_what_is_known(tmp_path, photo):
     assert "no data set was recognised: no folder and no image. Known layouts: folders of classes" in told(tmp_path)
     (tmp_path / "cat").mkdir()
-    assert "1 folders, none with an image" in told(tmp_path)
+    assert "1 folder, none with an image" in told(tmp_path)
     photo("a.png")
     assert "1 image, but no folders of classes" in told(tmp_path)
     assert "no such file or folder" in told(tmp_path / "none")
@@ -124,3 +124,13 @@ def test_words_of_wordnet_ids_come_from_a_list_nearby(tmp_path, photo, lay, abov
     data = open_data(tmp_path / "set/val")
     assert data.class_names == lines
     assert resolve_classes(data, classes=3, names=["newt", "Crane", "tench"]).table == {"n02012849": (1,)}
+
+
+def test_a_label_file_of_other_fields_is_named_beside_folders_that_are_no_classes(tmp_path, photo, lay):
+    """Kaggle's table beside its folder of images, FiftyOne's labels beside `data`."""
+    photo("train/a.png")
+    lay("train.csv", "image_id,label\na.png,1\n")
+    said = "needed too; train.csv has the fields 'image_id', 'label'; needed are 'image', and 'label'"
+    assert said in told(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "data")
+    assert "labels are missing; train.csv has the fields 'image_id', 'label'; needed are" in told(tmp_path)

@@ -171,8 +171,36 @@ def test_what_the_json_module_writes_is_read_back(tmp_path_factory, records):
             for index, (labels, boxes) in enumerate(records)
         )
     )
-    placed = read_json_lines(folder / "x.jsonl", Text(text), ImageFinder([folder]))
+    placed = read_json_lines(folder / "x.jsonl", Text(text), ImageFinder([folder])).placed
     assert [sample.labels for sample, _ in placed] == [tuple(labels) for labels, _ in records]
     assert [[(*box.box, list(box.label)) for box in sample.boxes] for sample, _ in placed] == [
         boxes for _, boxes in records
     ]
+
+
+def test_objects_of_an_image_folder_are_read_as_they_fit(tmp_path, photo):
+    """Hugging Face's ImageFolder: two lists, and boxes are mostly COCO's."""
+    photo("a.png")
+    path = tmp_path / "metadata.jsonl"
+    row = {"file_name": "a.png", "objects": {"bbox": [[10, 5, 30, 25], [0, 0, 9, 9]], "categories": [1, 2]}}
+    photo("b.png")
+    bare = {"file_name": "b.png", "objects": {"bbox": [], "categories": []}}
+    path.write_text(f"{json.dumps(row)}\n{json.dumps(bare)}")
+    data = open_data(tmp_path)
+    sample, empty = data.samples
+    assert (sample.labels, empty.labels) == ((1, 2), ())
+    assert [box.box for box in sample.boxes] == [(10, 5, 40, 30), (0, 0, 9, 9)]
+    assert data.notes[0].startswith(
+        "Boxes of 'objects' are read as [x, y, width, height]: of those of the first 1 image 2"
+    )
+    row["objects"]["categories"] = [1]
+    path.write_text(json.dumps(row))
+    with pytest.raises(DataError, match="line 1: 'objects' has to have one of 'categories' for each 'bbox'"):
+        open_data(tmp_path)
+    row["objects"]["categories"] = [1, 2]
+    own = {"image": "b.png", "label": 1, "boxes": [[1, 1, 5, 5]]}
+    path.write_text(f"{json.dumps(row)}\n{json.dumps(own)}")
+    with pytest.raises(
+        DataError, match=r"line 2: boxes are spelled in two ways, as 'bbox' in .*line 1, and as 'box' or"
+    ):
+        open_data(tmp_path)

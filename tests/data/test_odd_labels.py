@@ -59,3 +59,17 @@ def test_a_folder_whose_tables_have_no_images_says_which_columns_there_are(tmp_p
     pq.write_table(pa.table({"label": [0, 1], "text": ["a", "b"]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"x\.parquet has no column of images \(its columns are 'label', 'text'\)"):
         open_data(tmp_path)
+
+
+def test_a_label_of_minus_one_among_numbers_is_named(tmp_path: Path) -> None:
+    lines = "".join(f"{place}.png,{label}\n" for place, label in enumerate((-1, 2, 1)))
+    (tmp_path / "labels.csv").write_text(f"image,label\n{lines}")
+    (tmp_path / "0.png").write_bytes(b"")
+    said = (
+        r"a class has to be 0 or more: '-1' \(1 image, the first 0\.png\)\. Where -1 says that the class is not known"
+    )
+    for names in (None, ["cat", "dog", "owl"]):
+        with pytest.raises(DataError, match=said):
+            resolve_classes(open_data(tmp_path), classes=3, names=names)
+    found = resolve_classes(open_data(tmp_path), classes=4, names=["-1", "0", "1", "2"])  # these are its names
+    assert found.table == {"-1": (0,), "2": (3,), "1": (2,)}

@@ -1,7 +1,10 @@
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from onnx_gapmil.data import apply_class_map, check_sample, open_data, resolve_classes
@@ -122,3 +125,34 @@ def test_the_scenes_of_the_sample_models():
     assert [box.classes for box in samples[1].boxes] == [(3,), (7,)]
     for sample in samples:
         assert check_sample(sample, (96, 96)) is sample
+
+
+def test_columns_say_the_same_in_every_layout(tmp_path, photo):
+    """Truth values as each writer spells them, names with capitals, and not a number, which is nothing."""
+    columns = {"Camera": ["Old", "New"], "sunny": [True, False], "weight": [0.5, float("nan")]}
+    for name in ("a.png", "b.png"):
+        photo(name)
+    table = pa.table({"image": ["a.png", "b.png"], "label": [1, 2], **columns})
+    pq.write_table(table, tmp_path / "x.parquet")
+    (tmp_path / "x.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in table.to_pylist()))
+    (tmp_path / "x.csv").write_text("Image,label,Camera,sunny,weight\na.png,1,Old,True,0.5\nb.png,2,New,False,\n")
+    found = [
+        [sample.columns for sample in open_data(tmp_path / f"x.{kind}").samples] for kind in ("csv", "jsonl", "parquet")
+    ]
+    assert found[0] == [
+        (("Camera", "Old"), ("sunny", "true"), ("weight", "0.5")),
+        (("Camera", "New"), ("sunny", "false")),
+    ]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+def test_the_metadata_of_an_image_folder(tmp_path, photo, name):
+    """Hugging Face's ImageFolder calls the image `file_name`."""
+    photo("a.png")
+    row = {"file_name": "a.png", "label": "cat", "light": "day"}
+    (tmp_path / name).write_text(
+        f"{','.join(row)}\n{','.join(row.values())}\n" if name.endswith("csv") else json.dumps(row)
+    )
+    (sample,) = open_data(tmp_path).samples
+    assert (sample.name, sample.labels, sample.columns) == ("a.png", ("cat",), (("light", "day"),))

@@ -145,5 +145,5 @@ def test_other_columns_of_a_table_make_slices(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("Image,Label,Camera,\na.png,3,night,x\n")
     data = open_data(path)
-    assert data.samples[0].columns == (("camera", "night"),)
-    assert apply_class_map(data, resolve_classes(data, classes=10))[0].columns == (("camera", "night"),)
+    assert data.samples[0].columns == (("Camera", "night"),)
+    assert apply_class_map(data, resolve_classes(data, classes=10))[0].columns == (("Camera", "night"),)

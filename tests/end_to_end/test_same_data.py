@@ -191,3 +191,27 @@ def test_results_are_never_written_over_a_shard(
     code = run("audit", MODEL, place / f"images{shard.suffix}", "-o", place)
     assert (code, "is never overwritten" in capsys.readouterr().err) == ((2, True) if before else (0, False))
     assert before is None or other.read_bytes() == before
+
+
+def test_photos_of_a_torn_tar_are_shown_and_the_rest_is_told(
+    tmp_path: Path, data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, as where a photo cannot be read."""
+    shards = sorted(data["tar"].iterdir())
+    place = tmp_path / "tars"
+    place.mkdir()
+    (place / shards[0].name).write_bytes(shards[0].read_bytes())
+    whole = shards[1].read_bytes()
+    (place / shards[1].name).write_bytes(whole[: whole.rindex(b".png\0")])
+    code = run("predict", MODEL, place, "--no-pictures", "-o", tmp_path / "out")
+    said = "1 torn end of a shard is left out (cut short): test-000001.tar"
+    assert said in capsys.readouterr().err
+    report = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert (code, len(report["images"])) == (2, 7)
+    assert report["left_out"][0].startswith(said)
+    assert run("predict", MODEL, place, "--no-pictures", "--shard", "0/1", "-o", tmp_path / "part") == 2
+    capsys.readouterr()
+    assert run("merge", tmp_path / "part", "-o", tmp_path / "merged") == 2
+    assert f"Note: {said}" in capsys.readouterr().err
+    assert run("compare", MODEL, MODEL, place, "--unlabelled", "-o", tmp_path / "compared") == 0
+    assert said in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,10 @@ def test_a_folder_of_results_inside_is_left_out(photos: Path) -> None:
     assert names("photos", without="photos/birds") == everything - {"birds/b.png"}
     assert names("photos", without="photos") == everything
     assert names("photos/birds", without="photos/birds") == {"b.png"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes that have a name")
+def test_a_pipe_is_told_for_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(ImageError, match=r"a\.tar: this is a pipe, and an image was expected; only regular files"):
+        find_images([str(tmp_path / "a.tar")])

@@ -18,7 +18,7 @@ from onnx_gapmil import predict
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.prediction.report import Report
-from onnx_gapmil.prediction.tables import TABLES, write_tables
+from onnx_gapmil.prediction.tables import TABLES, _image, write_tables
 from tests.helpers import layouts
 from tests.helpers.scene_data import MODEL, SCENES
 
@@ -191,3 +191,19 @@ def test_a_photo_of_a_tar_is_named_as_unpacking_its_shard_lays_it(tmp_path: Path
     assert {image["file_name"] for image in coco["images"]} == laid
     # No folder is made for pictures that nobody asked for.
     assert {path.name for path in (tmp_path / "out").rglob("*")} == {"predictions.json", COCO}
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("a/0", "/d/a.tar#0.left.png", "a/0.left.png"),
+        ("a/imgs/0", "s3://b/a.tar#imgs/0.PNG", "a/imgs/0.PNG"),
+        ("a/0", "/d/a.tar#./0.png", "a/0.png"),
+        ("a/0#1", "/d/a.tar#0#1.png", "a/0#1.png"),
+        ("a/3", "/d/a.parquet#3", "a/3"),
+        ("dog/0.png", "/d/set#2/dog/0.png", "dog/0.png"),
+    ],
+)
+def test_names_of_photos_in_coco(name: str, image: str, expected: str) -> None:
+    """A key of WebDataset ends at the first dot, and the whole of the member's ending belongs to the file."""
+    assert _image(1, {"name": name, "image": image, "size": [4, 3]})["file_name"] == expected

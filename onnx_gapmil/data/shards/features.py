@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,26 @@ Form = Literal["struct", "bytes", "path"]
 
 
 @dataclass(frozen=True, slots=True)
+class Objects:
+    """The column of objects.
+
+    Attributes:
+        column: its name: `objects`, else that of the only column of this form.
+        box: how its boxes are called there: `bbox`, or `box` as in a label file.
+        category: how their classes are called.
+    """
+
+    column: str
+    box: str
+    category: str
+
+    @property
+    def as_in_label_files(self) -> bool:
+        """Whether boxes are corners, as a label file's; what the `datasets` library calls `bbox` may be either."""
+        return self.box == "box"
+
+
+@dataclass(frozen=True, slots=True)
 class Features:
     """The columns that are read.
 
@@ -28,9 +48,9 @@ class Features:
         image: the column of images.
         form: how it holds them: a struct of `bytes` and `path`, bytes, or paths.
         label: the column of labels; None where the objects alone have some.
+        texts: whether its labels are texts; not, where they are numbers.
         names: by column, the names of its classes, where the schema states them (ClassLabel).
-        objects: `bbox` and `category` of the column `objects`, by the names that they have there; None without it, or
-            where it has another form.
+        objects: the column of boxes and their classes; None without one.
         mask: the column of masks, which are images too; None without one.
         columns: the others, of plain values.
     """
@@ -38,10 +58,16 @@ class Features:
     image: str
     form: Form
     label: str | None
+    texts: bool
     names: Mapping[str, tuple[str, ...]]
-    objects: tuple[str, str] | None
+    objects: Objects | None
     mask: str | None
     columns: tuple[str, ...]
+
+    @property
+    def labels_from(self) -> str:
+        """The column whose classes the labels are."""
+        return self.label or (self.objects.column if self.objects is not None else "")
 
     @property
     def bytes_column(self) -> str | None:
@@ -68,10 +94,11 @@ def features_of(schema: pa.Schema, asked: str | None = None, *, labelled: bool =
     if image is None:
         return None
     names = {field.name: found for field in schema if (found := _class_names(stated.get(field.name))) is not None}
-    objects = _objects(schema, stated)
-    if objects is not None and (found := _category_names(stated.get("objects"), objects[1])) is not None:
-        names["objects"] = found
+    objects = _objects(schema)
+    own = None if objects is None else _category_names(stated.get(objects.column), objects.category)
     label = _label(schema, names, asked) if labelled else None
+    if objects is not None and own is not None:
+        names[objects.column] = own
     mask = "mask" if "mask" in schema.names and _form(schema.field("mask")) == "struct" else None
     taken = {image, label, mask, *FIELDS}
     others = tuple(
@@ -79,7 +106,8 @@ def features_of(schema: pa.Schema, asked: str | None = None, *, labelled: bool =
     )
     form = _form(schema.field(image))
     assert form is not None  # noqa: S101 (what makes it a column of images)
-    return Features(image, form, label, names, objects, mask, others)
+    texts = label is not None and _is_text(_entry_type(schema.field(label).type))
+    return Features(image, form, label, texts, names, objects, mask, others)
 
 
 def _stated(schema: pa.Schema) -> Mapping[str, Any]:
@@ -107,24 +135,42 @@ def _form(field: pa.Field) -> Form | None:
     kind = field.type
     if pa.types.is_struct(kind):
         parts = {kind.field(place).name: kind.field(place).type for place in range(kind.num_fields)}
-        return "struct" if "bytes" in parts and _is_binary(parts["bytes"]) else None
+        if "bytes" not in parts:
+            return None
+        # Where no row has bytes, PyArrow infers a column of nulls: all images are files beside the shard.
+        by_path = pa.types.is_null(parts["bytes"]) and "path" in parts and _is_text(parts["path"])
+        return "struct" if by_path or _is_binary(parts["bytes"]) else None
     if _is_binary(kind):
         return "bytes"
     return "path" if _is_text(kind) else None
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    return _any(kind, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return _any(_value_type(kind), pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    """Of a dictionary, which pandas writes of its categories, what it stands for."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _entry_type(kind: pa.DataType) -> pa.DataType:
+    """Of a list, the type of what it lists."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_list_view, pa.types.is_fixed_size_list)
+    return kind.value_type if _any(kind, *lists) else kind
+
+
+def _any(kind: pa.DataType, *tests: Callable[[pa.DataType], bool]) -> bool:
+    return any(test(kind) for test in tests)
 
 
 def _is_plain(kind: pa.DataType) -> bool:
     """Whether values are texts, numbers, truth values or times: those that make slices."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
+    kind = _value_type(kind)
     return _is_text(kind) or any(
         test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_temporal)
     )
@@ -151,20 +197,22 @@ def _label(schema: pa.Schema, names: Mapping[str, object], asked: str | None) ->
             raise DataError(f"it has no column {asked!r}; its columns are {listed}.")
         return asked
     usual = [name for name in _LABELS if name in schema.names]
-    classes = [name for name in names if name != "objects"]
-    if usual or len(classes) <= 1:
-        return next(iter(usual or classes), None)
-    listed = ", ".join(repr(name[:40]) for name in classes[:8])
+    if usual or len(names) <= 1:
+        return next(iter(usual or names), None)
+    listed = ", ".join(repr(name[:40]) for name in list(names)[:8])
     raise DataError(f"it has several columns of classes ({listed}); say with --labels COLUMN which one is meant.")
 
 
-def _objects(schema: pa.Schema, stated: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The names of boxes and of their classes in the column `objects`."""
-    if "objects" not in schema.names:
-        return None
-    kind = schema.field("objects").type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        kind = kind.value_type
+def _objects(schema: pa.Schema) -> Objects | None:
+    """The column `objects`, else the only one that holds boxes and classes."""
+    found = {field.name: spelled for field in schema if (spelled := _box_and_category(field.type)) is not None}
+    name = "objects" if "objects" in found else next(iter(found)) if len(found) == 1 else None
+    return None if name is None else Objects(name, *found[name])
+
+
+def _box_and_category(kind: pa.DataType) -> tuple[str, str] | None:
+    """How boxes and classes are called in a struct of lists, or in a list of structs."""
+    kind = _entry_type(kind)
     if not pa.types.is_struct(kind):
         return None
     parts = [kind.field(place).name for place in range(kind.num_fields)]

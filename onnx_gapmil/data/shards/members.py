@@ -13,10 +13,11 @@ from onnx_gapmil.data.files import printable
 from onnx_gapmil.data.kept_out import TORN, KeptOut
 from onnx_gapmil.errors import DataError
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
-from onnx_gapmil.files.reading import open_regular
+from onnx_gapmil.files.reading import LFS_POINTER, open_regular
 
 _BLOCK = 512
 _TRAILER = 2**16
+UNPACK = "its members cannot be read one by one, so unpack it to a .tar (photos are compressed themselves)"
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 
@@ -90,7 +91,11 @@ def members_of(shard: Source, name: str, kept_out: KeptOut) -> Iterator[tuple[Ta
         try:
             tar = tarfile.open(fileobj=stream, mode="r:")  # noqa: SIM115 (the stream is closed)
         except tarfile.TarError as error:
-            kept_out.add("shard", "no tar", f"{name} ({error})")
+            stream.seek(0)
+            why = (
+                "a Git LFS pointer; run `git lfs pull`" if stream.read(len(LFS_POINTER)) == LFS_POINTER else str(error)
+            )
+            kept_out.add("shard", "no tar", f"{name} ({why})")
             return
         yield from _listed(tar, shard, size, name, kept_out, stream)
 

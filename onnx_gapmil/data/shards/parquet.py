@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from onnx_gapmil.data.building import Placed, build
+from onnx_gapmil.data.coco import crowds_said
 from onnx_gapmil.data.files import printable
 from onnx_gapmil.data.kept_out import TORN, KeptOut
 from onnx_gapmil.data.records import read_labels
 from onnx_gapmil.data.shards.box_reading import settle_boxes
 from onnx_gapmil.data.shards.features import Features, features_of
+from onnx_gapmil.data.shards.fields import LabelError, fields_of
 from onnx_gapmil.data.shards.listing import MAX_IMAGES, ShardSet
 from onnx_gapmil.data.shards.rows import BROKEN, ParquetRow, RowReader, group_starts, in_short, open_parquet, values_of
 from onnx_gapmil.data.types import DataSet, RawSample
@@ -21,16 +23,13 @@ from onnx_gapmil.files.blob import Source
 from onnx_gapmil.files.packed import PackedList
 from onnx_gapmil.files.remote import Place
 
-UNKNOWN = -1
-"""The label of a row whose class is not known, in every data set of the `datasets` library."""
-
 
 def read_parquet(shards: ShardSet, *, label: str | None = None) -> DataSet:
     """Read the labels of all shards; the images are read when they are asked for.
 
     An image is a struct of `bytes` and `path`, or bytes; where there are no bytes, the path names a file beside the
     shard. Labels are numbers or names, one or a list; numbers of a ClassLabel become its names, and -1 means that the
-    class is not known. Objects have boxes, `[x, y, width, height]` as COCO's or corners, whichever fits the images.
+    class is not known. Objects have boxes, in pixels or fractions, whichever reading fits the images (`settle_boxes`).
     Other columns of plain values make slices.
 
     What cannot be used is left out and named in the notes: a shard that is damaged, or whose columns or classes are
@@ -53,9 +52,9 @@ def read_parquet(shards: ShardSet, *, label: str | None = None) -> DataSet:
         raise DataError(f"{shards.what}: no row is left. {' '.join(reading.kept_out.notes())}")
     placed: Placed = reading.placed
     note = ""
-    if features.objects:
-        placed, note = settle_boxes(placed)
-    names = features.names.get(features.label or "objects")
+    if features.objects is not None and not features.objects.as_in_label_files:
+        placed, note = settle_boxes(placed, features.objects.column, shards.what)
+    names = features.names.get(features.labels_from)
     notes = [*shards.notes, *reading.kept_out.notes(), *reading.notes(), *([note] if note else [])]
     return build(
         placed,
@@ -68,26 +67,50 @@ def read_parquet(shards: ShardSet, *, label: str | None = None) -> DataSet:
     )
 
 
-def images_of(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
+def images_of(shards: ShardSet, kept_out: KeptOut) -> Iterator[tuple[Source, str, str]]:
     """The images of all rows, labelled or not, each with the name of its shard and its key there.
 
+    Args:
+        shards: the files, in order.
+        kept_out: is told of shards that are damaged or without images, and of rows that have none.
+
     Raises:
-        DataError: a file is damaged, or has no column of images.
+        DataError: no image is left.
     """
-    reader = RowReader()
+    reader, any_image = RowReader(), False
     for shard in shards.shards:
+        name = shards.name(shard)
         try:
             with open_parquet(shard) as file:
                 features = features_of(file.schema_arrow, labelled=False)
-                if features is None or features.bytes_column is None:
-                    raise DataError(
-                        f"{shard}: it has no column of images' bytes; its columns are {columns_said(file)}."
-                    )
-                rows = file.metadata.num_rows
+                if features is None:
+                    kept_out.add("shard", "no column of images", f"{name} (its columns are {columns_said(file)})")
+                    continue
+                for row, image in _images(file, features, shards, shard, reader, kept_out):
+                    any_image = True
+                    yield image, name, str(row)
         except BROKEN as error:
-            raise DataError(f"{shard}: not a Parquet file that can be read ({in_short(error)}).") from error
-        for row in range(rows):
-            yield ParquetRow(shard, features.bytes_column, row, reader), shards.name(shard), str(row)
+            kept_out.add("shard", "no Parquet file, or a damaged one", f"{name} ({in_short(error)})")
+    if not any_image:
+        raise DataError(f"{shards.what}: {' '.join(['no image was found.', *kept_out.notes()])}")
+
+
+def _images(
+    file: pq.ParquetFile, features: Features, shards: ShardSet, shard: Place, reader: RowReader, kept_out: KeptOut
+) -> Iterator[tuple[int, Source]]:
+    """The images of a file's rows; paths are read only where a row has no bytes."""
+    empty = _empty_rows(file, features)
+    if not empty:
+        assert features.bytes_column is not None  # noqa: S101 (of paths all rows are empty)
+        for row in range(file.metadata.num_rows):
+            yield row, ParquetRow(shard, features.bytes_column, row, reader)
+        return
+    for row, record in enumerate(values_of(file, _path_columns(file, features))):
+        where = f"{shard}, row {row:,}"
+        try:
+            yield row, _image(features, shards, shard, row, record, row in empty, where, reader)
+        except DataError as error:
+            kept_out.add("row", "no image", f"{shards.name(shard)}#{row} ({_without(str(error), where)})")
 
 
 class _Reading:
@@ -100,10 +123,12 @@ class _Reading:
         self._shards, self._label = shards, label
         self._reader = RowReader()
         self._lacking: dict[str, int] = {}
+        self._crowds = 0
 
     def notes(self) -> list[str]:
-        """Columns that some shards lack."""
-        return [
+        """Columns that some shards lack, and what of objects is not read."""
+        crowds = [crowds_said(self._crowds)] if self._crowds else []
+        return crowds + [
             f"Column '{printable(name)}' is not in {'one shard' if count == 1 else f'{count:,} shards'} of "
             f"{len(self._shards.shards):,}: images there have no value."
             for name, count in self._lacking.items()
@@ -136,8 +161,11 @@ class _Reading:
         if (found.image, found.label, found.objects) != (first.image, first.label, first.objects):
             self.kept_out.add("shard", "other columns than the first one's", f"{name} ({columns_said(file)})")
             return None
-        of = found.label or "objects"
-        if found.names.get(of) != first.names.get(of):
+        if found.texts != first.texts:
+            said = ("texts", "numbers") if found.texts else ("numbers", "texts")
+            self.kept_out.add("shard", f"labels are {said[0]}, and the first one's {said[1]}", name)
+            return None
+        if found.names.get(found.labels_from) != first.names.get(first.labels_from):
             self.kept_out.add("shard", "other names of classes than the first one's", name)
             return None
         for column in {*first.columns} - {*found.columns}:
@@ -161,38 +189,44 @@ class _Reading:
     ) -> None:
         key, where = f"{name}#{row}", f"{shard}, row {row:,}"
         try:
-            fields = _fields(features, values)
-        except _LabelError as error:
+            fields, crowds = fields_of(features, values)
+        except LabelError as error:
             self.kept_out.add("row", error.why, f"{key}{error.detail}")
             return
         try:
             labels, boxes, columns = read_labels(fields, where, "the row")
-            image = self._image(features, shard, row, values, empty, where)
+            image = _image(features, self._shards, shard, row, values, empty, where, self._reader)
         except DataError as error:
             self.kept_out.add("row", "fields that cannot be used", f"{key} ({_without(str(error), where)})")
             return
+        self._crowds += crowds
         mask = ParquetRow(shard, f"{features.mask}.bytes", row, self._reader) if _has_mask(features, values) else None
         self.placed.append((RawSample(image, key, labels, boxes, mask, columns), where))
 
-    def _image(
-        self, features: Features, shard: Place, row: int, values: Mapping[str, Any], empty: bool, where: str
-    ) -> Source:
-        column = features.bytes_column
-        if column is not None and not empty:
-            return ParquetRow(shard, column, row, self._reader)
-        written = values.get(features.image)
-        path = written.get("path") if isinstance(written, Mapping) else written
-        if not isinstance(path, str):
-            raise DataError(f"{where}: the image has neither bytes nor a path.")
-        return self._shards.finder(shard).find(path, where)
 
+def _image(
+    features: Features,
+    shards: ShardSet,
+    shard: Place,
+    row: int,
+    values: Mapping[str, Any],
+    empty: bool,
+    where: str,
+    reader: RowReader,
+) -> Source:
+    """A row's image: its bytes, or the file that its path names.
 
-class _LabelError(Exception):
-    """A row's label is of no use."""
-
-    def __init__(self, why: str, detail: str = "") -> None:
-        super().__init__(why)
-        self.why, self.detail = why, detail
+    Raises:
+        DataError: it has neither, or the path leads out.
+    """
+    column = features.bytes_column
+    if column is not None and not empty:
+        return ParquetRow(shard, column, row, reader)
+    written = values.get(features.image)
+    path = written.get("path") if isinstance(written, Mapping) else written
+    if not isinstance(path, str):
+        raise DataError(f"{where}: the image has neither bytes nor a path.")
+    return shards.finder(shard).find(path, where)
 
 
 def _read_columns(file: pq.ParquetFile, features: Features) -> list[str]:
@@ -200,10 +234,20 @@ def _read_columns(file: pq.ParquetFile, features: Features) -> list[str]:
     there = set(file.schema_arrow.names)
     columns = [features.label] if features.label is not None else []
     columns += [name for name in ("boxes", "box_labels", "objects") if name in there]
-    paths = [f"{features.image}.path", features.image] if features.form != "bytes" else []
+    columns += [features.objects.column] if features.objects is not None else []
     masks = [f"{features.mask}.path"] if features.mask is not None else []
-    leaves = {file.metadata.schema.column(place).path for place in range(len(file.metadata.schema))}
-    return [*dict.fromkeys([*columns, *features.columns]), *(leaf for leaf in [*paths, *masks] if leaf in leaves)]
+    masks = [leaf for leaf in masks if leaf in _leaves(file)]
+    return [*dict.fromkeys([*columns, *features.columns]), *_path_columns(file, features), *masks]
+
+
+def _path_columns(file: pq.ParquetFile, features: Features) -> list[str]:
+    """What is read of a row's image before its bytes are."""
+    paths = [f"{features.image}.path", features.image] if features.form != "bytes" else []
+    return [leaf for leaf in paths if leaf in _leaves(file)]
+
+
+def _leaves(file: pq.ParquetFile) -> set[str]:
+    return {file.metadata.schema.column(place).path for place in range(len(file.metadata.schema))}
 
 
 def _empty_rows(file: pq.ParquetFile, features: Features) -> set[int]:
@@ -228,81 +272,6 @@ def _empty_rows(file: pq.ParquetFile, features: Features) -> set[int]:
                 found.update(at + row for row, null in enumerate(values.is_null().to_pylist()) if null)
                 at += len(batch)
     return found
-
-
-def _fields(features: Features, values: Mapping[str, Any]) -> dict[str, object]:
-    """A row as `read_labels` takes it.
-
-    Raises:
-        _LabelError: its label is not known, or no class.
-    """
-    fields: dict[str, object] = {
-        name: _plain(_named_or_same(values.get(name), features.names.get(name))) for name in features.columns
-    }
-    fields |= {name: values[name] for name in ("boxes", "box_labels") if values.get(name) is not None}
-    objects = values.get("objects")
-    if features.objects is not None:
-        fields["objects"] = _objects(objects, features.objects, features.names.get("objects"))
-    elif isinstance(objects, list):
-        fields["objects"] = objects
-    if features.label is None:
-        fields["labels"] = [] if not fields.get("objects") else None
-        return fields
-    label = values.get(features.label)
-    names = features.names.get(features.label)
-    if isinstance(label, list):
-        known = [entry for entry in label if not _is_unknown(entry)]
-        if label and not known:
-            raise _LabelError("a label of -1, or none: the class is not known")
-        fields["labels"] = [_named(_number(entry), names) for entry in known]
-        return fields
-    if _is_unknown(label):
-        raise _LabelError("a label of -1, or none: the class is not known")
-    fields["label"] = _named(_number(label), names)
-    return fields
-
-
-def _is_unknown(label: object) -> bool:
-    return label is None or (type(label) is int and label == UNKNOWN)
-
-
-def _number(label: object) -> object:
-    return int(label) if isinstance(label, bool) else label
-
-
-def _named(label: object, names: Sequence[str] | None) -> object:
-    if names is None or type(label) is not int:
-        return label
-    if not 0 <= label < len(names):
-        raise _LabelError(f"label out of range, which is 0 to {len(names) - 1:,}", f" (label {label:,})")
-    return names[label]
-
-
-def _named_or_same(value: object, names: Sequence[str] | None) -> object:
-    """A column's value by its name; out of range it stays a number."""
-    return names[value] if names is not None and type(value) is int and 0 <= value < len(names) else value
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, str | int | float) else str(value)
-
-
-def _objects(value: object, spelled: tuple[str, str], names: Sequence[str] | None) -> list[dict[str, object]]:
-    """Objects as `read_labels` takes them: of a struct of lists, or of a list of structs. One of unknown class has no
-    say."""
-    box, category = spelled
-    if isinstance(value, Mapping):
-        boxes, categories = value.get(box) or [], value.get(category) or []
-        if len(boxes) != len(categories):
-            raise _LabelError("objects that have not one class for each box")
-        pairs = list(zip(boxes, categories, strict=True))
-    else:
-        pairs = [(entry.get(box), entry.get(category)) for entry in _listed(value) if isinstance(entry, Mapping)]
-    return [{"box": corners, "label": _named(kind, names)} for corners, kind in pairs if not _is_unknown(kind)]
-
-
-def _listed(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _has_mask(features: Features, values: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from onnx_gapmil.files.blob import Blob, Source, TooLargeError, file_stamp
 from onnx_gapmil.files.parts import ByReference
-from onnx_gapmil.files.reading import open_regular
+from onnx_gapmil.files.reading import LFS_POINTER, open_regular
 
 _KEPT_BYTES = 2**27
 """Bytes of rows that were passed and are kept: the two streams of a comparison are some batches apart."""
@@ -45,11 +45,17 @@ def open_parquet(shard: Source) -> pq.ParquetFile:
     Raises:
         OSError, ValueError: it cannot be read, or is none (`pyarrow.ArrowInvalid`).
     """
-    if isinstance(shard, Blob):
-        return pq.ParquetFile(shard.open(2**62), pre_buffer=False, buffer_size=_BUFFER)
-    with open_regular(shard):  # a pipe, a folder; and that it is read is noted
-        pass
-    return pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER)
+    try:
+        if isinstance(shard, Blob):
+            return pq.ParquetFile(shard.open(2**62), pre_buffer=False, buffer_size=_BUFFER)
+        with open_regular(shard):  # a pipe, a folder; and that it is read is noted
+            pass
+        return pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER)
+    except pa.ArrowInvalid as error:
+        with shard.open(2**62) if isinstance(shard, Blob) else open_regular(shard) as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ValueError("a Git LFS pointer, not the file itself; run `git lfs pull`") from error
+        raise
 
 
 def group_starts(file: pq.ParquetFile) -> list[int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from onnx_gapmil.data.building import build
-from onnx_gapmil.data.files import is_unicode
+from onnx_gapmil.data.files import is_unicode, printable
 from onnx_gapmil.data.jsonlines import load_json
 from onnx_gapmil.data.kept_out import KeptOut
 from onnx_gapmil.data.records import read_labels
@@ -25,6 +25,7 @@ _MASKS = ("mask.png", "seg.png")
 _TEXTS = {"cls": 2**16, "txt": 2**16, "json": 2**22}
 """Endings of members that say what the image shows, and bytes above which one is not read."""
 
+_LABELS = ("label", "labels", "boxes", "objects")
 _UNKNOWN = "-1"
 
 
@@ -57,19 +58,23 @@ def read_webdataset(shards: ShardSet) -> DataSet:
     return build(placed, kind="webdataset", root=shards.root, what=shards.what, notes=notes)
 
 
-def images_of(shards: ShardSet) -> Iterator[tuple[Source, str, str]]:
+def images_of(shards: ShardSet, kept_out: KeptOut) -> Iterator[tuple[Source, str, str]]:
     """The images of all samples, labelled or not, each with the name of its shard and its key there.
 
+    Args:
+        shards: the files, in order.
+        kept_out: is told what is torn, or cannot be used.
+
     Raises:
-        DataError: a shard is compressed, damaged, or holds no image.
+        DataError: a shard is compressed, or none holds an image.
     """
-    kept_out, found = KeptOut(), False
+    found = False
     for sample, key, _ in _samples(shards, kept_out):
         if sample.image is not None:
             found = True
             yield sample.image, key.removesuffix(f"#{sample.key}"), sample.key
-    if kept_out.notes() or not found:
-        raise DataError(f"{shards.what}: {' '.join(kept_out.notes()) or 'no image was found.'}")
+    if not found:
+        raise DataError(f"{shards.what}: {' '.join(['no image was found.', *kept_out.notes()])}")
 
 
 @dataclass(slots=True)
@@ -78,7 +83,7 @@ class _Sample:
     image: TarMember | None = None
     mask: TarMember | None = None
     texts: dict[str, str] = field(default_factory=dict)
-    endings: set[str] = field(default_factory=set)
+    endings: dict[str, None] = field(default_factory=dict)
     bad: bool = False
 
 
@@ -105,7 +110,9 @@ def _grouped(shard: Place, name: str, kept_out: KeptOut) -> Iterator[_Sample]:
             sample = _Sample(key)
             if key in seen:
                 sample.bad = True
-                kept_out.add("sample", "its key was there before", f"{name}#{key}")
+                kept_out.add(
+                    "sample", "its key was there before; members of one key have to be in a row", f"{name}#{key}"
+                )
             seen.add(key)
         _take(sample, member, ending, stream, name, kept_out)
     if sample is not None and not sample.bad:
@@ -125,7 +132,7 @@ def _take(sample: _Sample, member: TarMember, ending: str, stream: BinaryIO, nam
         if not sample.bad:
             kept_out.add("member", "its sample has one of that ending", key)
         return
-    sample.endings.add(ending)
+    sample.endings[ending] = None
     if ending in _TEXTS:
         if member.size > _TEXTS[ending]:
             kept_out.add("sample", "a label of too many bytes", key)
@@ -151,12 +158,22 @@ def _raw_sample(sample: _Sample, key: str, where: str, kept_out: KeptOut) -> Raw
         if fields.get("label") in (_UNKNOWN, -1):
             kept_out.add("sample", "a label of -1: the class is not known", key)
             return None
+        if not any(name in fields for name in _LABELS):
+            kept_out.add("sample", "no label in .cls, .json or .txt", f"{key} ({_found(sample, fields)})")
+            return None
         labels, boxes, columns = read_labels(fields, where, "the sample")
     except DataError as error:
         reason = str(error).removeprefix(f"{where}: ").rstrip(".")
         kept_out.add("sample", "no label, or fields that cannot be used", f"{key} ({reason})")
         return None
     return RawSample(sample.image, key, labels, boxes, sample.mask, columns)
+
+
+def _found(sample: _Sample, fields: Mapping[str, object]) -> str:
+    """What a sample without a label has instead, for a message."""
+    stated = [repr(name[:40]) for name in list(fields)[:8]]
+    endings = ", ".join(f".{printable(ending)[:40]}" for ending in list(sample.endings)[:8])
+    return f"it has {endings}{', its .json the fields ' + ', '.join(stated) if stated else ''}"
 
 
 def _fields(sample: _Sample, where: str) -> dict[str, object]:
@@ -178,7 +195,7 @@ def _fields(sample: _Sample, where: str) -> dict[str, object]:
     if "cls" in sample.texts:
         fields |= {"label": _line(sample.texts["cls"])}
         fields.pop("labels", None)
-    elif "txt" in sample.texts and not any(name in fields for name in ("label", "labels", "boxes", "objects")):
+    elif "txt" in sample.texts and not any(name in fields for name in _LABELS):
         fields["label"] = _line(sample.texts["txt"])
     return fields
 

@@ -221,7 +221,8 @@ def _without_labels(
     if "auto" in (request.old.preprocess, request.new.preprocess):
         raise DataError("--preprocess auto is found out from labelled images, and these have no labels.")
     found = locate_photos([str(request.data)])
-    root, shots = _shots(request.data, found)
+    notes = (*notes, *found.notes)
+    root, shots = _shots(request.data, found.photos)
     source = f"Images in {said(str(request.data))}: {len(shots):,}, without labels."
     samples = tuple(RawSample(shot.image, shot.name, ()) for shot in shots)
     data = DataSet(samples, "images", root, source, notes=notes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from onnx_gapmil.data import open_data, read_mask
+from onnx_gapmil.data.photos import locate_photos
 from onnx_gapmil.errors import DataError, ImageError
 from onnx_gapmil.images.decode import read_image
 from tests.helpers.layouts import add_member
@@ -137,15 +139,27 @@ def test_samples_that_cannot_be_used_are_left_out_and_named(tmp_path: Path) -> N
     assert data.notes[:3] == (
         "1 member is left out (its sample has one of that ending): a.tar#ok.cls.",
         "1 sample is left out (no image): a.tar#alone.",
-        "2 samples are left out (no label, or fields that cannot be used): a.tar#bare (the sample has no label; needed "
-        "are 'image', and 'label' or 'labels' (or boxes that have labels); read too: 'boxes', 'objects', 'mask'), "
-        f"a.tar#broken ({path}, broken.json: not JSON: Expecting property name enclosed in double quotes (line 1, "
-        "column 2)).",
+        "1 sample is left out (no label in .cls, .json or .txt): a.tar#bare (it has .jpg).",
     )
     assert data.notes[3:] == (
         "1 sample is left out (a label of -1: the class is not known): a.tar#unknown.",
-        "1 sample is left out (its key was there before): a.tar#ok.",
+        "1 sample is left out (no label, or fields that cannot be used): "
+        f"a.tar#broken ({path}, broken.json: not JSON: Expecting property name enclosed in double quotes (line 1, "
+        "column 2)).",
+        "1 sample is left out (its key was there before; members of one key have to be in a row): a.tar#ok.",
     )
+
+
+def test_a_sample_without_a_label_is_told_with_what_it_has(tmp_path: Path) -> None:
+    """A key ends at the first dot of the name: of `0.v2.cls` it is `0`, and `.v2.cls` is no class."""
+    path = write(
+        tmp_path / "a.tar",
+        [("0.v2.jpg", jpeg()), ("0.v2.cls", "1"), ("1.jpg", jpeg()), ("1.json", {"annotations": [], "width": 3})],
+    )
+    assert (
+        "2 samples are left out (no label in .cls, .json or .txt): a.tar#0 (it has .v2.jpg, .v2.cls), a.tar#1 (it has "
+        ".jpg, .json, its .json the fields 'annotations', 'width')."
+    ) in told(path)
 
 
 def test_members_that_climb_out_or_are_no_files_are_left_out(tmp_path: Path) -> None:
@@ -184,6 +198,70 @@ def test_a_tar_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(ImageError, match="cut short since it was listed"):
         read_image(sample.image)
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (("train.tar", "val.tar"), "train.tar, val.tar"),
+        (
+            ("set-train-0000.tar", "set-train-0001.tar", "set-validation-0000.tar"),
+            "set-train-*.tar, set-validation-0000.tar",
+        ),
+        (("0-train.tar", "1-train.tar", "0-test.tar"), "0-test.tar, *train*.tar"),
+        (("my-test-train-0.tar", "my-test-val-0.tar"), "my-test-train-0.tar, my-test-val-0.tar"),
+    ],
+)
+def test_tars_of_several_splits_are_not_measured_together(tmp_path: Path, names: tuple[str, ...], listed: str) -> None:
+    for name in names:
+        write(tmp_path / name, [("0.jpg", jpeg()), ("0.cls", "1")])
+    assert told(tmp_path).endswith(f"it has the shards of several splits; give one, in quotes: {listed}.")
+    for pattern in listed.split(", "):
+        assert open_data(tmp_path / pattern).samples
+
+
+def test_photos_of_all_splits_are_shown(tmp_path: Path) -> None:
+    for name in ("train.tar", "val.tar"):
+        write(tmp_path / name, [("0.jpg", jpeg()), ("0.cls", "1")])
+    assert [photo.inside.as_posix() for photo in locate_photos([str(tmp_path)]).photos] == ["train/0", "val/0"]
+
+
+def test_photos_that_can_be_used_are_shown_and_the_rest_is_told(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.tar", [("0.jpg", jpeg()), ("1.jpg", jpeg()), ("0.jpg", jpeg())]).read_bytes()
+    (tmp_path / "b.tar").write_bytes(whole[:1560])
+    (tmp_path / "c.tar").write_bytes(b"")
+    found = locate_photos([str(tmp_path)])
+    assert [photo.inside.as_posix() for photo in found.photos] == ["a/0", "a/1", "b/0"]
+    assert found.notes == (
+        "1 sample is left out (its key was there before; members of one key have to be in a row): a.tar#0.",
+        "1 torn end of a shard is left out (cut short): b.tar in 1.jpg.",
+        "1 shard is left out (no tar): c.tar (empty file).",
+    )
+    with pytest.raises(DataError, match=r"c\.tar .*: no image was found\. 1 shard is left out \(no tar\): c\.tar"):
+        locate_photos([str(tmp_path / "c.tar")])
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar.zst", "A.TAR.XZ", "a.zip"])
+def test_archives_are_told_by_their_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"x" * 2000))
+    advice = "a compressed tar, and its members cannot be read one by one, so unpack it to a .tar"
+    if name == "a.zip":
+        advice = f"an archive: unpack it, or give it as zip://::{tmp_path / name}, which takes onnx-gapmil[remote]"
+    assert f"{name}: this is {advice}" in told(tmp_path / name)
+    assert f"no folder and no image; {name} is {advice}" in told(tmp_path)
+    for given in (tmp_path / name, tmp_path):
+        with pytest.raises(ImageError, match=re.escape(f"is {advice}")):
+            locate_photos([str(given)])
+
+
+def test_a_photo_whose_name_has_tar_in_it_is_a_photo(tmp_path: Path) -> None:
+    (tmp_path / "of.tar.png").write_bytes(jpeg())
+    assert [photo.path.name for photo in locate_photos([str(tmp_path / "of.tar.png")]).photos] == ["of.tar.png"]
+
+
+def test_a_pointer_in_place_of_a_tar(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n")
+    assert "(no tar): a.tar (a Git LFS pointer; run `git lfs pull`)" in told(tmp_path)
 
 
 def test_what_is_no_tar_is_told(tmp_path: Path) -> None:
