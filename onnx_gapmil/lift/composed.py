@@ -140,6 +140,11 @@ def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: i
         return None
     tail.append(str(node.op))
     spelled = spelled_activation(walk.graph, node)
+    if node.op == "Sigmoid" and not joined:
+        # A sigmoid of what a softmax over groups of classes made, in a file that turns scores into shares twice.
+        within = search.part(node.inputs[0].name, depth + 1)
+        if within is not None:
+            return within
     if node.op in ("Sigmoid", "Softmax") or spelled is not None:
         search.of_softmax |= node.op == "Softmax" or (spelled is not None and spelled.activation == "softmax")
         return _of_activation(node, walk, spelled)

@@ -266,7 +266,9 @@ class Groups:
         self._sizes = [lifted.shape[place] for place in inner]
         # Spelled-out norms reduce all channels: those are one axis already.
         self._whole = all(lifted.shape[place] == 1 or place in axes for place in inner)
-        self._axes = [1] if self._whole else [1 + inner.index(place) for place in axes]
+        if not axes:  # of one number each, such as a softmax along an axis of extent 1
+            self._sizes.append(1)
+        self._axes = [1] if self._whole else [1 + inner.index(place) for place in axes] or [len(self._sizes)]
 
     def apart(self, grid: str) -> str:
         """(N, C, H, W) with the channels' axes by themselves, the cells the last axis."""
