@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 @rule(
     "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
     "Asinh",
     "Atan",
+    "Atanh",
     "Ceil",
     "Celu",
     "Clip",
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     "Softsign",
     "Sqrt",
     "Swish",
+    "Tan",
     "Tanh",
     "ThresholdedRelu",
 )

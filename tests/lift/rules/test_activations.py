@@ -83,7 +83,9 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, np.ndarray], Phi, int]] = {
     "ThresholdedRelu": ("ThresholdedRelu<alpha=0.05>(z)", {}, lambda z: np.where(z > 0.05, z, 0.0), 17),
 }
 #: Defined for positive numbers only.
-POSITIVE: dict[str, Phi] = {"Log": np.log, "Sqrt": np.sqrt}
+POSITIVE: dict[str, Phi] = {"Acosh": np.arccosh, "Log": np.log, "Sqrt": np.sqrt}
+#: Of numbers between -1 and 1.
+BOUNDED: dict[str, Phi] = {"Acos": np.arccos, "Asin": np.arcsin, "Atanh": np.arctanh, "Tan": np.tan}
 
 
 def unspoken_for() -> set[str]:
@@ -91,7 +93,7 @@ def unspoken_for() -> set[str]:
     operators = {
         operator for _, operator in (*activations.lift_activation.operators, *activations.lift_extreme.operators)
     }
-    return operators - set(ACTIVATIONS) - set(POSITIVE) - {"Swish"}
+    return operators - set(ACTIVATIONS) - set(POSITIVE) - set(BOUNDED) - {"Swish"}
 
 
 def test_every_activation_with_a_rule_has_a_formula_here() -> None:
@@ -115,8 +117,16 @@ def test_activation_between_two_dense_layers(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(POSITIVE))
 def test_activation_of_positive_numbers(name: str) -> None:
     model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
-    anchor = 1.0 if name == "Log" else 0.0
+    anchor = 0.0 if name == "Sqrt" else 1.0
     check_conditional(model, chain(frozen(POSITIVE[name], anchor=anchor), dense(W)), images(model, low=1.5))
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDED))
+def test_activation_of_numbers_between_minus_one_and_one(name: str) -> None:
+    """The angles that a head with an angular margin (ArcFace) adds to."""
+    body = f"{POOL}\n z = Gemm<transB=1>(f, v)\n t = Tanh(z)\n h = {name}(t)\n y = Gemm<transB=1>(h, w)"
+    formula = chain(dense(V / 4), frozen(np.tanh), frozen(BOUNDED[name]), dense(W))
+    check_conditional(text_model(body, init={"v": V / 4, "w": W}), formula, tolerance=2e-4)
 
 
 @pytest.mark.parametrize("operator", ["Max", "Min"])
