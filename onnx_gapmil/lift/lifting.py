@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Operators between logits and pool; real heads have fewer than forty. The walk also looks into the trunk behind a
 #: reduction, to see whether its input is pooled already, and must end there.
 MAX_DEPTH = 120
+#: Whose output (steps, directions, batch, channels) has a batch behind the first axis.
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
 
 class Lifting(Looking):
@@ -176,7 +178,7 @@ class Lifting(Looking):
             )
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
-        if len(shape) >= 3 and len(wide) >= 2:
+        if len(shape) >= 3 and len(wide) >= 2 and node.op not in _RECURRENT:
             size = "x".join(str(dim) for dim in shape)
             return self.refuse(
                 "no-spatial-pool",
