@@ -90,14 +90,11 @@ def compose(walk: Lifting, output: str) -> Composed | None:
         return None
     _, channels = split_batch(node, walk, part.lifted, part.numbers)
     part = _chosen(walk, part, channels)
-    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" else "none"
-    words = {
-        "sigmoid": "each class by its log-odds, the other classes' shares kept at their pooled values",
-        "none": "each class by the logarithm of its probability",
-    }
-    detail = words[activation]
-    if activation == "sigmoid" and not part.lifted.conditional:
-        detail = "each class by its log-odds"
+    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" and not search.twice else "none"
+    detail = "each class by the logarithm of its probability"
+    if part.scale == "odds":
+        kept = ", the other classes' shares kept at their pooled values" if part.lifted.conditional else ""
+        detail = f"each class by its log-odds{kept}"
     shape = (part.lifted.batch, part.lifted.channels)
     step = LiftStep(walk.operator(node), node.name or "", output, shape, "norm", part.lifted.step.conditional, detail)
     lifted = replace(part.lifted, step=step)
@@ -116,7 +113,7 @@ class _Search:
     def __init__(self, walk: Lifting, tail: list[str]) -> None:
         self._walk, self._tail = walk, tail
         self._known: dict[tuple[str, bool], _Part | None] = {}
-        self.of_softmax = False
+        self.of_softmax = self.twice = False
 
     def part(self, tensor: str, depth: int = 0, *, joined: bool = False) -> _Part | None:
         """The probabilities that a tensor holds, by a rising function; None if it holds something else.
@@ -142,6 +139,7 @@ def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: i
         # A sigmoid of what a softmax over groups of classes made, in a file that turns scores into shares twice.
         within = search.part(node.inputs[0].name, depth + 1)
         if within is not None:
+            search.twice = True
             return within
     if node.op in ("Sigmoid", "Softmax") or spelled is not None:
         search.of_softmax |= node.op == "Softmax" or (spelled is not None and spelled.activation == "softmax")

@@ -237,3 +237,24 @@ def test_sigmoids_under_softmaxes_of_their_own_are_not_ranked_by_their_logits() 
     (y,) = run(made, x, ["y"])
     assert (found.logits.argsort(axis=1) == y.argsort(axis=1)).all()
     assert_close(found.grid.mean(axis=(2, 3)), found.logits, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tail", "activation"),
+    [("y = Slice(s, one, end, one)", "sigmoid"), ("t = Slice(s, one, end, one)\n y = Sigmoid(t)", "none")],
+)
+def test_one_of_two_classes_is_a_sigmoid_only_where_the_output_is_its_share(tail: str, activation: str) -> None:
+    made = text_model(
+        f"p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w)\n s = Softmax<axis=1>(z)\n {tail}",
+        y="float[N,1] y",
+        init={"w": W[:2], "one": np.array([1]), "end": np.array([9])},
+    )
+    (head,) = rewrite_model(made).heads
+    assert head.activation == activation
+
+
+@pytest.mark.parametrize(("tail", "activation"), [("y = Identity(s)", "sigmoid"), ("y = Sigmoid(s)", "none")])
+def test_shares_of_several_softmaxes_are_sigmoids_only_where_they_are_the_output(tail: str, activation: str) -> None:
+    init = {"w6": weights(6, 6, seed=3), "groups": np.array([0, 2, 3]), "flat": np.array([0, 6])}
+    (head,) = rewrite_model(text_model(GROUPS + tail, init=init, y="float[N,6] y")).heads
+    assert head.activation == activation
