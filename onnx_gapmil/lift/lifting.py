@@ -326,7 +326,11 @@ class Lifting(Looking):
         full = [dim for place, dim in enumerate(out_shape) if place != axis]
         if inner != full and math.prod(inner) != 1:
             target = [1 if place == axis else dim for place, dim in enumerate(out_shape)]
-            tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
+            if self.graph.opset >= 8:
+                tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
+            else:  # which has no Expand
+                dtype = self.dtype(tensor, np.dtype(np.float32))
+                tensor = self.build.node("Mul", [tensor, self.build.constant(np.ones(target, dtype))])
             inner, aligned = full, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
         if axis > 0 and aligned[axis] != 1:
             order = [axis, *(place for place in range(len(out_shape)) if place != axis)]

@@ -246,12 +246,15 @@ def _by_slopes(operator: str, groups: Groups, cells: str, value: str) -> str:
     if operator == "ReduceSumSquare":
         return groups.reduce("ReduceSum", build.node("Mul", [value, cells]))
     if operator == "ReduceL1":  # Sign is younger than the oldest operator sets
-        tiny = walk.scalar(float(np.finfo(dtype).tiny), dtype)
-        sign = build.node("Div", [value, build.node("Max", [build.node("Abs", [value]), tiny])])
+        sign = build.node("Div", [value, build.at_least(build.node("Abs", [value]), _tiny(dtype))])
         return groups.reduce("ReduceSum", build.node("Mul", [sign, cells]))
-    tiny = walk.scalar(float(np.finfo(dtype).tiny), dtype)
-    size = build.node("Max", [groups.reduce("ReduceL2", value), tiny])
+    size = build.at_least(groups.reduce("ReduceL2", value), _tiny(dtype))
     return groups.reduce("ReduceSum", build.node("Mul", [build.node("Div", [value, size]), cells]))
+
+
+def _tiny(dtype: np.dtype) -> np.ndarray:
+    """What a size is at least, where it is divided by."""
+    return np.asarray(np.finfo(dtype).tiny, dtype)
 
 
 class Groups:
