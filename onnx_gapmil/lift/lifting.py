@@ -176,6 +176,13 @@ class Lifting(Looking):
                 "the size of the input decides which of its branches runs, and the file leaves that size open; export "
                 "the model with a fixed one",
             )
+        if node.op == "If" and not self.is_fixed(node.inputs[0].name):
+            return self.refuse(
+                "unknown-operator",
+                node,
+                "the image decides which of its branches runs, as of an early exit, so that there is no one head; "
+                "export the branch that is meant",
+            )
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
         if len(shape) >= 3 and len(wide) >= 2 and node.op not in _RECURRENT:

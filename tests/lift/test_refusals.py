@@ -514,3 +514,20 @@ def test_a_recurrent_layer_behind_the_pool_makes_no_map(operator: str) -> None:
     }
     refusal = check_refused(text_model(f"{body} y = Gemm<transB=1>(q, w)", init=init), "unknown-operator")
     assert f"there is no lift rule for {operator}" in refusal.message
+
+
+def test_a_branch_that_the_image_chooses_is_no_one_head() -> None:
+    """An early exit: where the first classifier is sure, the second does not run."""
+    body = (
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n m = ReduceMax<keepdims=0>(z)\n c = Greater(m, sure)\n"
+        " y = If(c) <then_branch = one () => (float[N,5] t) { t = Identity(z) }, "
+        "else_branch = two () => (float[N,5] t) { t = Gemm<transB=1>(f, v) }>"
+    )
+    init = {"w": W, "v": weights(5, 6, seed=3), "sure": np.float32(1)}
+    refusal = check_refused(text_model(body, init=init), "unknown-operator")
+    assert "the image decides which of its branches runs" in refusal.message
+
+
+def test_weights_that_are_drawn_anew_each_time_are_random() -> None:
+    model = text_model(f"{POOL}\n r = RandomNormal<shape=[6, 5]>()\n y = MatMul(f, r)")
+    assert "makes random numbers" in check_refused(model, "random-head").message

@@ -246,8 +246,8 @@ class ProofReport:
         least = min((trial.residuals[output] for trial in self.trials if output in trial.residuals), default=0.0)
         if bound is not None and not reasons and least >= _NOTHING_LEFT:
             reasons.append(
-                f"output '{output}': rounding to its scales explains {bound:.2g}, but on every input the mean over cells "
-                f"differs from the logits by {least:.2g} of the largest logit and more, so that nothing is left "
+                f"output '{output}': rounding to its scales explains {bound:.2g}, but on every input the mean over "
+                f"cells differs from the logits by {least:.2g} of the largest logit and more, so that nothing is left "
                 "of what the cells say."
             )
         # Where a bound follows from the scales it is what counts; rounding may be a large share of small logits.

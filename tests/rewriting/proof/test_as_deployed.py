@@ -198,7 +198,7 @@ def test_a_head_that_rounds_too_coarsely_is_refused_with_its_figures() -> None:
 
 
 def test_a_head_whose_pooled_numbers_all_round_to_nothing_is_refused() -> None:
-    """A scale of 5000 for numbers about 1: the bound that follows from it is wide, and the logits are the bias alone."""
+    """A scale of 5000 for numbers about 1: the bound that follows is wide, and the logits are the bias alone."""
     body = (
         "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n q = QuantizeLinear(f, s, z)\n d = DequantizeLinear(q, s, z)\n"
         " y = Gemm<transB=1>(d, w, b)"
