@@ -113,10 +113,17 @@ def _term(term: Term, found: Mapping[str, Looks], scene: Scene) -> Looks:
 
 
 def _attended(parts: list[Looks], made: list[Looks]) -> list[Looks]:
-    """What a node makes of an attention's output has the places of its queries, unless another operand has its own."""
-    if not any(part.attended for part in parts) or any(part.has_places and not part.attended for part in parts):
-        return made
-    return [replace(looks, attended=True) for looks in made]
+    """What a node makes of an attention's output has the places of its queries, unless another operand has its own.
+
+    Where a matrix of the image weighed places, no other operand keeps them for sure.
+    """
+    weighed = any(part.weighed for part in parts)
+    kept = any(part.has_places and not part.attended for part in parts)
+    attended = weighed or (any(part.attended for part in parts) and not kept)
+    return [
+        replace(looks, attended=looks.attended or looks.weighed or attended, weighed=looks.weighed or weighed)
+        for looks in made
+    ]
 
 
 def _decided(node: gs.Node, scene: Scene) -> str:

@@ -38,8 +38,8 @@ _DOUBTFUL = 0.5
 _LIGHTS: tuple[Noise, ...] = ("bright", "dark")
 #: Why places are not known that the queries of an attention have, and its values may not.
 NOT_SHOWN = (
-    "an attention chooses what its cells hold, no skip connection keeps the map beside it, and stripes of the image do "
-    "not show each cell to look where its query does"
+    "an attention, or another matrix that the image makes, chooses what its cells hold, no skip connection keeps the "
+    "map beside it for sure, and stripes of the image do not show each cell to look where its query does"
 )
 #: Why giants are not run.
 TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
