@@ -93,10 +93,8 @@ def find_order(walk: Lifting, logits: Logits, lifted: Lifted) -> ClassOrder | No
     node = walk.graph.producer(last)
     if not channels:
         raise walk.refuse("not-a-classifier", node, "it leaves no class")
-    against: tuple[int, ...] = ()
-    partial = False
-    if logits.activation == "softmax":
-        against, partial = _against(walk, logits, lifted, channels)
+    against, partial = _against(walk, logits, lifted, channels) if logits.path else ((), False)
+    _require_one_softmax(walk, logits, lifted, channels)
     if not against and logits.sign > 0 and channels == tuple(range(lifted.channels)):
         return None
     return ClassOrder(channels, lifted.channels, against, last, logits.sign < 0, partial)
@@ -159,6 +157,8 @@ def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int,
     known = ("Softmax", "LogSoftmax", "QLinearSoftmax", "Hardmax", "LinearClassifier")
     if node is None or (reducing is None and node.op not in known):
         return (), False
+    if node.op == "LinearClassifier" and logits.activation != "softmax":
+        return (), False
     # Which softmax each logit is under: those with the same place along the other axes.
     if reducing is not None:
         axes = reduced_axes(reducing, walk)
@@ -179,6 +179,26 @@ def _against(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int,
         raise SharesApart(channels)
     others = (np.flatnonzero((own == own[channel]) & (np.arange(len(own)) != channel))[0] for channel in channels)
     return tuple(int(other) for other in others), False
+
+
+def _require_one_softmax(walk: Lifting, logits: Logits, lifted: Lifted, channels: tuple[int, ...]) -> None:
+    """Of what is done to probabilities, a further softmax ranks classes only if it is over all of them.
+
+    Raises:
+        SharesApart: one is over groups of them.
+    """
+    numbers = {logits.tensor: lifted.index(), **({logits.inside: lifted.index()} if logits.inside else {})}
+    for tensor in logits.path[1:]:
+        node = walk.graph.producer(tensor)
+        if node is None or logits.joint == tensor:
+            return
+        if node.op not in ("Softmax", "LogSoftmax") or not _follow(walk, node.inputs[0].name, numbers):
+            continue
+        found = numbers[node.inputs[0].name]
+        axes = softmax_axes(node, walk, found.shape)
+        groups = np.broadcast_to(found.min(axis=axes, keepdims=True) if axes else found, found.shape)
+        if len(np.unique(groups[np.isin(found, channels)])) > 1:
+            raise SharesApart(channels)
 
 
 def in_order(walk: Lifting, lifted: Lifted, order: ClassOrder) -> Lifted:

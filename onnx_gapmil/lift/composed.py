@@ -13,15 +13,15 @@ classes there is one other, and that is affine.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from onnx_gapmil.errors import ModelError
-from onnx_gapmil.lift.cellwise import as_grid, pooled_value
+from onnx_gapmil.lift.cellwise import pooled_value
 from onnx_gapmil.lift.joining import align
+from onnx_gapmil.lift.log_odds import log_odds
 from onnx_gapmil.lift.logits import Logits
 from onnx_gapmil.lift.monotone import MONOTONE, direction, moving_operand
 from onnx_gapmil.lift.rules.reductions import reduced_axes, softmax_axes
@@ -41,8 +41,6 @@ _MOVING = frozenset(
         "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-#: In place of minus infinity, in each type: e to it is 0.
-_GONE = {2: -6e4, 4: -1e30, 8: -1e300}
 _MAX_DEPTH = 60
 
 
@@ -92,14 +90,11 @@ def compose(walk: Lifting, output: str) -> Composed | None:
         return None
     _, channels = split_batch(node, walk, part.lifted, part.numbers)
     part = _chosen(walk, part, channels)
-    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" else "none"
-    words = {
-        "sigmoid": "each class by its log-odds, the other classes' shares kept at their pooled values",
-        "none": "each class by the logarithm of its probability",
-    }
-    detail = words[activation]
-    if activation == "sigmoid" and not part.lifted.conditional:
-        detail = "each class by its log-odds"
+    activation: Literal["sigmoid", "none"] = "sigmoid" if part.scale == "odds" and not search.twice else "none"
+    detail = "each class by the logarithm of its probability"
+    if part.scale == "odds":
+        kept = ", the other classes' shares kept at their pooled values" if part.lifted.conditional else ""
+        detail = f"each class by its log-odds{kept}"
     shape = (part.lifted.batch, part.lifted.channels)
     step = LiftStep(walk.operator(node), node.name or "", output, shape, "norm", part.lifted.step.conditional, detail)
     lifted = replace(part.lifted, step=step)
@@ -118,7 +113,7 @@ class _Search:
     def __init__(self, walk: Lifting, tail: list[str]) -> None:
         self._walk, self._tail = walk, tail
         self._known: dict[tuple[str, bool], _Part | None] = {}
-        self.of_softmax = False
+        self.of_softmax = self.twice = False
 
     def part(self, tensor: str, depth: int = 0, *, joined: bool = False) -> _Part | None:
         """The probabilities that a tensor holds, by a rising function; None if it holds something else.
@@ -140,6 +135,12 @@ def _part(search: _Search, walk: Lifting, tensor: str, tail: list[str], depth: i
         return None
     tail.append(str(node.op))
     spelled = spelled_activation(walk.graph, node)
+    if node.op == "Sigmoid" and not joined:
+        # A sigmoid of what a softmax over groups of classes made, in a file that turns scores into shares twice.
+        within = search.part(node.inputs[0].name, depth + 1)
+        if within is not None:
+            search.twice = True
+            return within
     if node.op in ("Sigmoid", "Softmax") or spelled is not None:
         search.of_softmax |= node.op == "Softmax" or (spelled is not None and spelled.activation == "softmax")
         return _of_activation(node, walk, spelled)
@@ -210,51 +211,8 @@ def _of_activation(node: gs.Node, walk: Lifting, spelled: Spelled | None) -> _Pa
         raise walk.refuse("spatial-mixing-after-pool", node, "it is a softmax over the images of a batch")
     if not axes:
         raise walk.refuse("not-a-classifier", node, "it is a softmax of one number, which is 1 for every image")
-    return _log_odds(walk, flat, rows, lifted.index(), axes)
-
-
-def _log_odds(walk: Lifting, flat: str, lifted: Lifted, index: np.ndarray, axes: tuple[int, ...]) -> _Part:
-    """Each class against the others of its softmax, from its logits (N, C) and their lift."""
-    build, dtype = walk.build, lifted.dtype
-    last = np.moveaxis(index, axes, range(index.ndim - len(axes), index.ndim))
-    count = math.prod(index.shape[axis] for axis in axes)
-    # The classes of one softmax one behind the other.
-    groups = last.reshape(-1, count)
-    groups = groups[(groups < lifted.channels).all(axis=1)]
-    order = groups.ravel()
-    back = np.argsort(order)
-    sorted_already = np.array_equal(order, np.arange(len(order)))
-    shape = [0, len(groups), count]
-
-    def apart(tensor: str, tail: list[int]) -> str:
-        chosen = tensor if sorted_already else build.node("Gather", [tensor, build.ints(order.tolist())], axis=1)
-        return build.reshape(chosen, [*shape, *tail])
-
-    def together(tensor: str, target: list[int]) -> str:
-        joined = build.reshape(tensor, target) if target else as_grid(walk, lifted, tensor, lifted.channels)
-        return joined if sorted_already else build.node("Gather", [joined, build.ints(back.tolist())], axis=1)
-
-    own = np.where(np.eye(count, dtype=bool), _GONE[dtype.itemsize], 0.0).astype(dtype)
-
-    def others(values: str) -> tuple[str, str]:
-        """Log-sum-exp of the others (N, G, m, 1), and their shares in it (N, G, m, m), of values (N, G, 1, m)."""
-        masked = build.node("Add", [values, build.constant(own)])
-        top = build.reduce("ReduceMax", masked, [3])
-        grown = build.node("Exp", [build.node("Sub", [masked, top])])
-        total = build.reduce("ReduceSum", grown, [3])
-        return build.node("Add", [build.node("Log", [total]), top]), build.node("Div", [grown, total])
-
-    size, _ = others(build.reshape(apart(flat, []), [0, len(groups), 1, count]))
-    odds = build.node("Sub", [apart(flat, [1]), size])
-    scores = together(odds, [0, lifted.channels])
-    cells, value = apart(lifted.name, [-1]), apart(pooled_value(walk, lifted), [1])
-    size, share = others(build.reshape(value, [0, len(groups), 1, count]))
-    moved = build.node("MatMul", [share, build.node("Sub", [cells, value])])
-    grid = together(build.node("Sub", [cells, build.node("Add", [moved, size])]), [])
-    bent = count > 2
-    step = replace(lifted.step, conditional=bent)
-    made = replace(lifted, name=grid, conditional=lifted.conditional or bent, step=step)
-    return _Part(scores, made, index, "odds")
+    scores, made = log_odds(walk, flat, rows, lifted.index(), axes)
+    return _Part(scores, made, lifted.index(), "odds")
 
 
 def _chosen(walk: Lifting, part: _Part, channels: np.ndarray) -> _Part:

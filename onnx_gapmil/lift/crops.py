@@ -146,7 +146,11 @@ def _taken(walk: Lifting, data: str, axes: tuple[int, ...]) -> tuple[str, tuple[
             continue
         if not all(walk.is_fixed(tensor.name) for tensor in node.inputs[1:] if tensor.name):
             break
-        if node.op not in _CUTS or any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes):
+        if (
+            node.op not in _CUTS
+            or 0 in (*before, *after)
+            or any(before[axis] != after[axis] for axis in range(len(shape)) if axis not in axes)
+        ):
             break
         cuts = [_cut(walk, node, source, walk.graph.behind(data), axis) for axis in axes]
         if any(cut is None for cut in cuts):

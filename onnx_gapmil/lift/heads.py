@@ -278,7 +278,7 @@ def _read_as(logits: Logits, order: ClassOrder | None, total: int) -> Activation
     if order is None:
         return logits.activation
     if order.against:
-        return "sigmoid"
+        return "sigmoid" if logits.activation == "softmax" else "none"
     # 1 - softmax of two classes is the softmax of both with the other sign; of more it is none.
     turned = order.negated and logits.activation == "softmax" and total != 2
     # Nor are the kept classes of a larger softmax one (a dropped background): its divisor has the others too.

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: Operators between logits and pool; real heads have fewer than forty. The walk also looks into the trunk behind a
 #: reduction, to see whether its input is pooled already, and must end there.
 MAX_DEPTH = 120
+#: Whose output (steps, directions, batch, channels) has a batch behind the first axis.
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
 
 
 class Lifting(Looking):
@@ -174,9 +176,16 @@ class Lifting(Looking):
                 "the size of the input decides which of its branches runs, and the file leaves that size open; export "
                 "the model with a fixed one",
             )
+        if node.op == "If" and not self.is_fixed(node.inputs[0].name):
+            return self.refuse(
+                "unknown-operator",
+                node,
+                "the image decides which of its branches runs, as of an early exit, so that there is no one head; "
+                "export the branch that is meant",
+            )
         shape = self.shape(node.outputs[0].name)
         wide = [dim for dim in shape[1:] if dim != 1]
-        if len(shape) >= 3 and len(wide) >= 2:
+        if len(shape) >= 3 and len(wide) >= 2 and node.op not in _RECURRENT:
             size = "x".join(str(dim) for dim in shape)
             return self.refuse(
                 "no-spatial-pool",
@@ -324,7 +333,11 @@ class Lifting(Looking):
         full = [dim for place, dim in enumerate(out_shape) if place != axis]
         if inner != full and math.prod(inner) != 1:
             target = [1 if place == axis else dim for place, dim in enumerate(out_shape)]
-            tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
+            if self.graph.opset >= 8:
+                tensor = self.build.node("Expand", [tensor, self.build.ints(target)])
+            else:  # which has no Expand
+                dtype = self.dtype(tensor, np.dtype(np.float32))
+                tensor = self.build.node("Mul", [tensor, self.build.constant(np.ones(target, dtype))])
             inner, aligned = full, tuple(target if aligned[axis] == 1 or axis < 0 else out_shape)
         if axis > 0 and aligned[axis] != 1:
             order = [axis, *(place for place in range(len(out_shape)) if place != axis)]

@@ -32,6 +32,13 @@ _FINAL: dict[str, Activation] = {
     "QLinearSoftmax": "softmax",
     "QLinearSigmoid": "sigmoid",
 }
+#: What activations make of logits, of logarithms of shares, and of shares: twice activated, where it is not told.
+_STEPS: dict[str, dict[str, str]] = {
+    "Softmax": {"logits": "shares", "logarithms": "shares"},
+    "LogSoftmax": {"logits": "logarithms", "logarithms": "logarithms"},
+    "Sigmoid": {"logits": "shares"},
+    "Exp": {"logits": "grown", "logarithms": "shares"},
+}
 #: What may follow a final activation without saying anything new about the classes: shapes, an Identity (paddle2onnx
 #: ends in one), a Dropout that drops nothing, a pair of Q and DQ, and the operators of ai.onnx.ml that turn scores into
 #: labels and maps.
@@ -141,7 +148,24 @@ def find_logits(graph: ModelGraph, output: str) -> Logits:
             found = [(entry, made) for entry, made in reversed(walked) if inside or made != logits]
             break
     tail, path = tuple(str(entry.op) for entry, _ in found), tuple(made for _, made in found)
+    if _activated_twice(graph, [entry for entry, _ in found]):
+        activation = "none"
     return Logits(output, logits, activation, tail, path, sign, inside=inside)
+
+
+def _activated_twice(graph: ModelGraph, nodes: list[gs.Node]) -> bool:
+    """Whether shares are made of shares, as where a file whose last layer is a softmax was exported with one more.
+
+    They rank the classes as the logits do, but no activation of the logits gives them.
+    """
+    state = "logits"
+    for node in nodes:
+        spelled = spelled_activation(graph, node)
+        operator = str(node.op) if spelled is None else spelled.activation.capitalize()
+        step = _STEPS.get(operator.removeprefix("QLinear"))
+        if step is not None:
+            state = step.get(state, "twice")
+    return state == "twice"
 
 
 def _turns(graph: ModelGraph, nodes: list[gs.Node]) -> int | None:

@@ -192,3 +192,69 @@ def test_rows_of_the_grid_are_in_the_outputs_order(emit: str) -> None:
         np.testing.assert_array_equal(run(result.model, x, [head.argmax])[0], cells.argmax(axis=1))
     for name in head.scores.values():
         assert_close(run(result.model, x, [name])[0], cells.max(axis=(2, 3)))
+
+
+#: Six logits under softmaxes of two or three, and what becomes of the shares.
+GROUPS = (
+    "p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w6)\n r = Reshape(z, groups)\n"
+    " g = Softmax<axis=2>(r)\n s = Reshape(g, flat)\n "
+)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(
+    ("tail", "kept"),
+    [
+        ("y = Sigmoid(s)", [0, 1, 2, 3, 4, 5]),
+        ("t = Gather<axis=1>(s, odd)\n y = Sigmoid(t)", [1, 3, 5]),
+        ("y = Softmax<axis=1>(s)", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_shares_of_several_softmaxes_that_go_through_another_activation_keep_their_ranking(
+    tail: str, kept: list[int], size: int
+) -> None:
+    """The logits of classes under different softmaxes say nothing of which share is larger."""
+    init = {"w6": weights(6, 6, seed=3), "groups": np.array([0, 6 // size, size]), "flat": np.array([0, 6])}
+    made = text_model(
+        GROUPS + tail, init=init | ({"odd": np.array([1, 3, 5])} if "odd" in tail else {}), y="float[N,K] y"
+    )
+    x = images(made)
+    found = lift(made, x)
+    z = dense(init["w6"])(x.astype(np.float64)).mean(axis=(2, 3))
+    shares = softmax(z.reshape(-1, size)).reshape(z.shape)[:, kept]
+    shares = softmax(shares) if "Softmax" in tail else shares
+    odds = np.log(shares / (1 - shares))
+    assert_close(found.logits, odds, 1e-4)
+    assert_close(found.grid.mean(axis=(2, 3)), odds, 1e-4)
+
+
+def test_sigmoids_under_softmaxes_of_their_own_are_not_ranked_by_their_logits() -> None:
+    init = {"w6": weights(6, 6, seed=3), "groups": np.array([0, 2, 3]), "flat": np.array([0, 6])}
+    body = GROUPS.replace("r = Reshape(z, groups)", "q = Sigmoid(z)\n r = Reshape(q, groups)").replace("s = R", "y = R")
+    made = text_model(body, init=init, y="float[N,6] y")
+    x = images(made)
+    found = lift(made, x)
+    (y,) = run(made, x, ["y"])
+    assert (found.logits.argsort(axis=1) == y.argsort(axis=1)).all()
+    assert_close(found.grid.mean(axis=(2, 3)), found.logits, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tail", "activation"),
+    [("y = Slice(s, one, end, one)", "sigmoid"), ("t = Slice(s, one, end, one)\n y = Sigmoid(t)", "none")],
+)
+def test_one_of_two_classes_is_a_sigmoid_only_where_the_output_is_its_share(tail: str, activation: str) -> None:
+    made = text_model(
+        f"p = GlobalAveragePool(x)\n f = Flatten(p)\n z = Gemm<transB=1>(f, w)\n s = Softmax<axis=1>(z)\n {tail}",
+        y="float[N,1] y",
+        init={"w": W[:2], "one": np.array([1]), "end": np.array([9])},
+    )
+    (head,) = rewrite_model(made).heads
+    assert head.activation == activation
+
+
+@pytest.mark.parametrize(("tail", "activation"), [("y = Identity(s)", "sigmoid"), ("y = Sigmoid(s)", "none")])
+def test_shares_of_several_softmaxes_are_sigmoids_only_where_they_are_the_output(tail: str, activation: str) -> None:
+    init = {"w6": weights(6, 6, seed=3), "groups": np.array([0, 2, 3]), "flat": np.array([0, 6])}
+    (head,) = rewrite_model(text_model(GROUPS + tail, init=init, y="float[N,6] y")).heads
+    assert head.activation == activation

@@ -119,3 +119,29 @@ def test_constant_outputs_are_left_out() -> None:
         f"{POOL}\n y = Identity(z)\n names = Identity(w)", y="float[N,5] y, float[5,6] names", init={"w": W}
     )
     assert real_outputs(ModelGraph(model)) == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("tail", "activation", "formula"),
+    [
+        ("s = Softmax<axis=1>(z)\n y = Softmax<axis=1>(s)", "none", lambda z: softmax(softmax(z))),
+        ("s = Sigmoid(z)\n y = Softmax<axis=1>(s)", "none", lambda z: softmax(sigmoid(z))),
+        ("s = Softmax<axis=1>(z)\n y = Sigmoid(s)", "none", lambda z: sigmoid(softmax(z))),
+        ("s = Sigmoid(z)\n y = Sigmoid(s)", "none", lambda z: sigmoid(sigmoid(z))),
+        ("s = Softmax<axis=1>(z)\n y = LogSoftmax<axis=1>(s)", "none", lambda z: np.log(softmax(softmax(z)))),
+        ("e = Exp(z)\n y = Softmax<axis=1>(e)", "none", lambda z: softmax(np.exp(z))),
+        ("l = LogSoftmax<axis=1>(z)\n y = Softmax<axis=1>(l)", "softmax", softmax),
+        ("l = LogSoftmax<axis=1>(z)\n y = Exp(l)", "softmax", softmax),
+        ("l = LogSoftmax<axis=1>(z)\n y = LogSoftmax<axis=1>(l)", "softmax", lambda z: np.log(softmax(z))),
+    ],
+)
+def test_shares_of_shares_are_no_activation_of_the_logits(
+    tail: str, activation: str, formula: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """A softmax exported twice ranks the classes as their logits do, and shows 0.33 where their softmax is 0.9."""
+    model = text_model(f"{POOL}\n {tail}", init={"w": W})
+    logits = find_logits(ModelGraph(model), "y")
+    assert (logits.tensor, logits.activation) == ("z", activation)
+    model.graph.output.append(onnx.ValueInfoProto(name="z"))
+    y, z = run(model, images(model))
+    assert_close(y, formula(z.astype(np.float64)))

@@ -489,3 +489,45 @@ def test_bilinear_pooling_is_no_flattened_map(spelling: str) -> None:
     )
     refusal = check_refused(model, "unknown-operator", "'b'")
     assert "depend on the image" in refusal.message or "bilinear" in refusal.message
+
+
+def test_an_entry_of_a_code_book_that_the_image_chooses_is_named() -> None:
+    """Vector quantization behind the pool: which entry is nearest is no sum over cells."""
+    body = f"{POOL}\n d = MatMul(f, k)\n i = ArgMax<axis=1, keepdims=0>(d)\n g = Gather(book, i)\n y = MatMul(g, w)"
+    refusal = check_refused(
+        text_model(body, init={"k": weights(6, 4), "book": weights(4, 6), "w": W.T.copy()}), "unknown-operator"
+    )
+    assert "looks up a constant where the image decides" in refusal.message
+
+
+@pytest.mark.parametrize("operator", ["GRU", "LSTM"])
+def test_a_recurrent_layer_behind_the_pool_makes_no_map(operator: str) -> None:
+    """Its output (steps, directions, batch, channels) is not told from a map by its shape."""
+    gates = {"GRU": 12, "LSTM": 16}[operator]
+    body = f"{POOL}\n s = Unsqueeze(f, first)\n o = {operator}<hidden_size=4>(s, wi, wr)\n q = Squeeze(o, both)\n"
+    init = {
+        "wi": weights(1, gates, 6),
+        "wr": weights(1, gates, 4),
+        "first": ints(0),
+        "both": ints(0, 1),
+        "w": weights(5, 4),
+    }
+    refusal = check_refused(text_model(f"{body} y = Gemm<transB=1>(q, w)", init=init), "unknown-operator")
+    assert f"there is no lift rule for {operator}" in refusal.message
+
+
+def test_a_branch_that_the_image_chooses_is_no_one_head() -> None:
+    """An early exit: where the first classifier is sure, the second does not run."""
+    body = (
+        f"{POOL}\n z = Gemm<transB=1>(f, w)\n m = ReduceMax<keepdims=0>(z)\n c = Greater(m, sure)\n"
+        " y = If(c) <then_branch = one () => (float[N,5] t) { t = Identity(z) }, "
+        "else_branch = two () => (float[N,5] t) { t = Gemm<transB=1>(f, v) }>"
+    )
+    init = {"w": W, "v": weights(5, 6, seed=3), "sure": np.float32(1)}
+    refusal = check_refused(text_model(body, init=init), "unknown-operator")
+    assert "the image decides which of its branches runs" in refusal.message
+
+
+def test_weights_that_are_drawn_anew_each_time_are_random() -> None:
+    model = text_model(f"{POOL}\n r = RandomNormal<shape=[6, 5]>()\n y = MatMul(f, r)")
+    assert "makes random numbers" in check_refused(model, "random-head").message

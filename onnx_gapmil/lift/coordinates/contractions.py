@@ -154,12 +154,13 @@ def product(
             seen = ({**seen[0], **{key: field for key, field in moved.items() if not seen[0][key].has_numbers}},)
         return Looks(after, seen, why)
     entries = [entry for found in factors for entry in found]
+    weighed = _are_weighed(factors)
     owned = {key for entry in entries for key in entry.whole}
     if not owned:
         view = entries[0].view
         for entry in entries[1:]:
             view = join_views(view, entry.view)
-        return Looks(after, (view,), why)
+        return Looks(after, (view,), why, weighed=weighed)
     views: list[View] = []
     for entry in entries:
         if not entry.whole:
@@ -173,7 +174,16 @@ def product(
             views[same] = join_views(views[same], own)
     # What is summed lies elsewhere along an axis of which the queries own the place.
     attended = any(key in owned for entry in entries for key in entry.reach)
-    return Looks(after, tuple(views[:2]), why, attended)
+    return Looks(after, tuple(views[:2]), why, attended, weighed)
+
+
+def _are_weighed(factors: Sequence[Sequence[_Summed]]) -> bool:
+    """Whether one factor's places are added up by another that looks at none along the same axis of an input.
+
+    Keys and values of an attention, or of a linear one, both look at the places that are added up.
+    """
+    summed = [{key for entry in found for key in entry.reach} for found in factors]
+    return any(sum(key in own for own in summed) == 1 for key in set().union(*summed))
 
 
 def _gathered(key: Key, own: Field, entries: Sequence[_Summed]) -> Field:

@@ -22,8 +22,9 @@ CONFLICT = 4e30
 SAMPLED = 5e30
 #: It comes from an operator that is not followed.
 UNKNOWN = 6e30
-#: What makes it is chosen by a size that the file leaves open: what holds in the trace may not hold of another batch.
-SIZED = 7e30
+#: What makes it is chosen by a size that the file leaves open, or by the image: what holds in the trace, or of the
+#: noise of a proof, may not hold of another batch or image.
+DECIDED = 7e30
 
 _NUMBERS = 1e29
 #: Places are the same where they differ by less than this part of a step: TensorFlow's SAME padding and the shortcuts

@@ -11,11 +11,11 @@ import numpy as np
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.lift.coordinates.fields import (
     CONFLICT,
+    DECIDED,
     MIXED,
     NONE,
     POOLED,
     SAMPLED,
-    SIZED,
     UNKNOWN,
     Field,
     contract,
@@ -301,7 +301,7 @@ class _Cells:
             if axis not in self.spatial_axes(name):
                 continue
             found = self.array(key)
-            if (found == SIZED).any():
+            if (found == DECIDED).any():
                 raise _Unknown(self.why or "the size of the input decides where its cells look", settled=True)
             if (found == SAMPLED).any():
                 raise _Unknown(self.why or "the image decides where its cells look", "sampled-places")
@@ -354,6 +354,8 @@ class _Cells:
     def require_told_apart(self, name: str, axes: Iterable[int], lines: Sequence[Line]) -> None:
         """Cells that differ along an axis whose places a layer mixes may look anywhere along it, in any order.
 
+        So may those that a matrix brings which the image makes: it weighs all places alike, or turns them.
+
         Raises:
             _Unknown: there are more cells than the other axes tell apart.
         """
@@ -364,7 +366,7 @@ class _Cells:
             if self.differs((name, axis)) and line.values is not None:
                 told.append(np.round(line.values / line.step, 3))
             else:
-                mixed = mixed or bool((self.array((name, axis)) == MIXED).any())
+                mixed = mixed or bool(np.isin(self.array((name, axis)), (MIXED, POOLED)).any())
         if mixed and told and len(np.unique(np.stack(told), axis=1).T) < self._count:
             raise _Unknown("a layer over all positions mixes them")
 

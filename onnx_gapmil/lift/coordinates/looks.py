@@ -33,12 +33,15 @@ class Looks:
         why: what went wrong, for people, where states say that something did.
         attended: whether the places are those of an attention's queries alone: what it brings is of the places that the
             image makes it weigh most, and no skip connection keeps the map beside it.
+        weighed: whether places were added up by a matrix that the image makes and that has no places itself: it may
+            leave them where they are in one image and turn them in another, and weigh more than a skip connection.
     """
 
     shape: tuple[int, ...]
     views: tuple[View, ...] = field(default_factory=lambda: ({},))
     why: str = ""
     attended: bool = False
+    weighed: bool = False
 
     @property
     def rank(self) -> int:

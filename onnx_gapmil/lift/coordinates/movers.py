@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import NONE, SAMPLED, SIZED, UNKNOWN, Field, compact, divided
+from onnx_gapmil.lift.coordinates.fields import DECIDED, NONE, SAMPLED, UNKNOWN, Field, compact, divided
 from onnx_gapmil.lift.coordinates.looks import Looks, View, joined, stated, values_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _sliced(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     # Which way it goes, and how far: a step that an open size decides is no length that grows with the image.
     if len(node.inputs) > 4 and scene.size_decides(node.inputs[4].name):
         why = f"{node.op} '{node.name}' takes other steps at another size of the input, which the file leaves open"
-        return [stated(parts[:1], after, SIZED, why)]
+        return [stated(parts[:1], after, DECIDED, why)]
     lines = {}
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         lines[axis % len(before)] = np.arange(before[axis % len(before)])[start:end:step]

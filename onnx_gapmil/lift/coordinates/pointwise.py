@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, SIZED, Field, compact, is_number
+from onnx_gapmil.lift.coordinates.fields import DECIDED, MIXED, NONE, Field, compact, is_number
 from onnx_gapmil.lift.coordinates.looks import (
     Looks,
     View,
@@ -102,7 +102,7 @@ def _chosen(node: gs.Node, parts: list[Looks], scene: Scene) -> list[Looks]:
     # One answer for all elements, and by a size: an If that is spelled as arithmetic.
     if condition.all() == condition.any() and scene.size_decides(node.inputs[0].name) and not look_the_same(one, two):
         why = f"{node.op} '{node.name}' takes another operand at another size of the input, which the file leaves open"
-        return [stated(parts, after, SIZED, why)]
+        return [stated(parts, after, DECIDED, why)]
     view: View = {}
     for key in {*one.views[0], *two.views[0]}:
         fields = [values_of(part.views[0], key, len(after)) for part in (one, two)]

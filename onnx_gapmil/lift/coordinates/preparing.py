@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     Value = Callable[[str], np.ndarray | None]
 
 
-#: Conditions that are told by an open size, of which both branches are followed.
+#: Conditions that are told by an open size or by the image, of which both branches are followed.
 _BOTH = 4
 
 
 def plain(graph: ModelGraph, trace: Trace) -> tuple[ModelGraph, Trace]:
     """The same model without functions, branches whose condition is fixed and loops of a fixed length, and its trace.
 
-    A branch that an open size chooses, the batch's or the image's, is put in place only where the other one gives the
-    same places; the If stays where it does not, since what holds at the traced size may not hold at another.
+    A branch that an open size chooses, the batch's or the image's, or that the image itself does (one that divides by
+    255 what is not divided yet), is put in place only where the other one gives the same places; the If stays where it
+    does not, since what holds at the traced size may not hold at another.
     A model that does not run like that is given back as it is.
     """
     try:
@@ -64,13 +65,15 @@ def _values(graph: ModelGraph, trace: Trace) -> Value:
 
 
 def _conditions(graph: ModelGraph, trace: Trace, value: Value) -> Value:
-    """The values that branches are taken by: none where an open size decides them, and it matters."""
+    """The values that branches are taken by: none where an open size or the image decides them, and it matters."""
     sizes = OpenDimensions(graph, trace)
     alike: dict[str, bool] = {}
 
     def condition(name: str) -> np.ndarray | None:
         held = value(name)
-        if held is None or not sizes.decide(name):
+        if held is None and name not in graph.shape_computed:
+            held = np.array(True)  # by the image
+        elif held is None or not sizes.decide(name):
             return held
         if name not in alike:
             alike[name] = len(alike) < _BOTH and _same_both_ways(graph, trace, name, held)

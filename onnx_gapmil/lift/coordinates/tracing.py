@@ -9,11 +9,12 @@ import numpy as np
 
 from onnx_gapmil.errors import GapmilError
 from onnx_gapmil.lift.coordinates import contractions, movers, pointwise, sampling, windows
-from onnx_gapmil.lift.coordinates.fields import MIXED, NONE, POOLED, SIZED, UNKNOWN
-from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, look_the_same, pixels, seen_nowhere, stated
+from onnx_gapmil.lift.coordinates.cancelled import left_over
+from onnx_gapmil.lift.coordinates.fields import DECIDED, MIXED, NONE, POOLED, UNKNOWN
+from onnx_gapmil.lift.coordinates.looks import Looks, conflicts, joined, look_the_same, pixels, seen_nowhere, stated
 from onnx_gapmil.lift.coordinates.scene import Scene
 from onnx_gapmil.lift.coordinates.sums import whole_sum
-from onnx_gapmil.lift.coordinates.unrolling import carried_before, is_written_out
+from onnx_gapmil.lift.coordinates.unrolling import carried_before, is_counted, is_written_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from onnx_gapmil.graph.trace import Trace
     from onnx_gapmil.graph.view import ModelGraph
+    from onnx_gapmil.lift.coordinates.cancelled import Term
     from onnx_gapmil.lift.coordinates.scene import Rule
 
 #: ONNX's operators and those of ONNX Runtime; what others mean by the same name is theirs to know.
@@ -86,24 +88,56 @@ def _apply(node: gs.Node, found: dict[str, Looks], scene: Scene) -> list[Looks]:
     subgraphs = [value for value in node.attrs.values() if hasattr(value, "nodes")]
     what = f"{node.op} '{node.name}'"
     if rule is None or subgraphs or scene.shape(node.outputs[0].name) is None:
-        captured = _captured(subgraphs, found)
-        if node.op == "If" and scene.is_fixed(node.inputs[0].name):
-            why = f"{what} takes another branch at another size of the input, which the file leaves open"
-            return [stated([*parts, *captured], scene.shape(out.name) or (), SIZED, why) for out in node.outputs]
-        return _unknown(node, [*parts, *captured], scene, f"{what} is not followed")
+        parts = [*parts, *_captured(subgraphs, found)]
+        if why := _decided(node, scene):
+            return _unknown(node, parts, scene, f"{what} {why}", DECIDED)
+        return _unknown(node, parts, scene, f"{what} is not followed")
     try:
         with np.errstate(all="ignore"):  # a file's weights may be NaN or enormous; what follows from them is not finite
-            return _attended(parts, rule(node, parts, scene))
+            left = left_over(node, scene)
+            if left is not None:
+                parts = [_term(term, found, scene) for term in left]
+            made = rule(node, parts, scene) if left is None else [joined(parts, scene.out_shape(node))]
+            return _attended(parts, made)
     except (GapmilError, LookupError, ValueError, TypeError, IndexError) as error:
         # A file that the rule does not expect: nothing is claimed of what it makes.
         return _unknown(node, parts, scene, f"{what} is not followed ({str(error).splitlines()[0][:200]})")
 
 
+def _term(term: Term, found: Mapping[str, Looks], scene: Scene) -> Looks:
+    """What a term of a sum sees, where it is added."""
+    looks = found.get(term.name) or seen_nowhere(scene.shape(term.name) or ())
+    for move in term.moves:
+        (looks,) = _attended([looks], RULES[move.op](move, [looks], scene))
+    return looks
+
+
 def _attended(parts: list[Looks], made: list[Looks]) -> list[Looks]:
-    """What a node makes of an attention's output has the places of its queries, unless another operand has its own."""
-    if not any(part.attended for part in parts) or any(part.has_places and not part.attended for part in parts):
-        return made
-    return [replace(looks, attended=True) for looks in made]
+    """What a node makes of an attention's output has the places of its queries, unless another operand has its own.
+
+    Where a matrix of the image weighed places, no other operand keeps them for sure.
+    """
+    weighed = any(part.weighed for part in parts)
+    kept = any(part.has_places and not part.attended for part in parts)
+    attended = weighed or (any(part.attended for part in parts) and not kept)
+    return [
+        replace(looks, attended=looks.attended or looks.weighed or attended, weighed=looks.weighed or weighed)
+        for looks in made
+    ]
+
+
+def _decided(node: gs.Node, scene: Scene) -> str:
+    """What runs in a node by an open size or by the image, as a clause; "" where that is told by the file.
+
+    Stripes of noise show one size and one kind of image, and the other branch may turn the map: they are not asked.
+    """
+    if node.op == "If":
+        if scene.is_fixed(node.inputs[0].name):
+            return "takes another branch at another size of the input, which the file leaves open"
+        return "takes the branch that the image decides"
+    if node.op == "Loop" and not is_counted(scene.graph.node_proto(node), scene.is_fixed):
+        return "runs as often as the image decides"
+    return ""
 
 
 def _captured(subgraphs: Iterable[gs.Graph], found: dict[str, Looks]) -> list[Looks]:
@@ -119,10 +153,11 @@ def _captured(subgraphs: Iterable[gs.Graph], found: dict[str, Looks]) -> list[Lo
     return [found[name] for name in names if name in found]
 
 
-def _unknown(node: gs.Node, parts: list[Looks], scene: Scene, why: str) -> list[Looks]:
+def _unknown(node: gs.Node, parts: list[Looks], scene: Scene, why: str, state: float = UNKNOWN) -> list[Looks]:
     """Nothing is known of a node's outputs, unless its inputs had no places left either."""
     seen = [view for part in parts for view in part.views if view]
     states = [field.values for view in seen for (_, axis), field in view.items() if axis > 0]
     gone = bool(states) and all(((values == POOLED) | (values == NONE)).all() for values in states)
-    state = POOLED if gone else UNKNOWN
-    return [stated(parts, scene.shape(tensor.name) or (), state, "" if gone else why) for tensor in node.outputs]
+    if gone:
+        state, why = POOLED, ""
+    return [stated(parts, scene.shape(tensor.name) or (), state, why) for tensor in node.outputs]

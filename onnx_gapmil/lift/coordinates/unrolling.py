@@ -54,6 +54,16 @@ def is_written_out(name: str) -> bool:
     return name.startswith(f"{_WRITTEN}/")
 
 
+def is_counted(node: onnx.NodeProto, fixed: Callable[[str], bool]) -> bool:
+    """Whether a Loop runs as often for every image of one size.
+
+    Args:
+        node: the Loop.
+        fixed: whether a tensor around it is the same for all images; "" is one that is left out.
+    """
+    return all(fixed(name) for name in node.input[:2]) and _goes_on(next(iter(bodies(node))))
+
+
 class Unrolled:
     """A loop that is being written out.
 

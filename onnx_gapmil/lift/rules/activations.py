@@ -11,7 +11,9 @@ from onnx_gapmil.lift.broadcasting import aligned_batch, widened
 from onnx_gapmil.lift.cellwise import pooled_value
 from onnx_gapmil.lift.elementwise import function_of_logits
 from onnx_gapmil.lift.joining import align
+from onnx_gapmil.lift.log_odds import log_odds
 from onnx_gapmil.lift.rules.holding import holds
+from onnx_gapmil.lift.rules.reductions import softmax_axes
 from onnx_gapmil.lift.rules.slopes import freeze
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.ort.cpu import evaluate
@@ -25,8 +27,12 @@ if TYPE_CHECKING:
 
 @rule(
     "Abs",
+    "Acos",
+    "Acosh",
+    "Asin",
     "Asinh",
     "Atan",
+    "Atanh",
     "Ceil",
     "Celu",
     "Clip",
@@ -57,6 +63,7 @@ if TYPE_CHECKING:
     "Softsign",
     "Sqrt",
     "Swish",
+    "Tan",
     "Tanh",
     "ThresholdedRelu",
 )
@@ -66,7 +73,7 @@ def lift_activation(node: gs.Node, walk: Lifting) -> Lifted:
     if len(moving) != 1:
         raise walk.refuse("unknown-operator", node, f"{len(moving)} of its operands depend on the image")
     data = moving.pop()
-    if node.op == "Log" and (written := written_back(node, walk)) is not None:
+    if node.op in ("Log", "Sigmoid") and (written := written_back(node, walk)) is not None:
         return written
     return activate(node, walk, walk.lift(data), data)
 
@@ -104,17 +111,35 @@ def written_back(node: gs.Node, walk: Lifting) -> Lifted | None:
     """The lift of probabilities that are written back as logits, from that of the logits; None for anything else.
 
     Args:
-        node: a Log, or a difference of two.
+        node: a Log, a difference of two, or a sigmoid.
         walk: the walk.
     """
     found = function_of_logits(walk, node)
     if found is None or walk.readout == "instance" or walk.shape(found.source) != walk.shape(walk.output):
         return None
-    lifted = walk.lift(found.source)
+    if node.op == "Sigmoid" and not found.takes_logs:
+        return None
+    if found.softmax is None:
+        data, lifted = found.source, walk.lift(found.source)
+    else:
+        odds = _odds(walk, found.softmax)
+        if odds is None:
+            return None
+        data, lifted = odds
     # No straight line, though in real numbers it may be one: 1 - p loses the digits of a p that is nearly 1.
-    name = freeze(node, walk, lifted, found.source, walk.output, found.of)
+    name = freeze(node, walk, lifted, data, walk.output, found.of)
     detail = "the logits of its probabilities written back, slope frozen at the pooled value"
     return walk.result(node, name, [lifted], "activation", detail, conditional=True, batch_axis=lifted.batch_axis)
+
+
+def _odds(walk: Lifting, softmax: gs.Node) -> tuple[str, Lifted] | None:
+    """The log-odds of a softmax's classes, (N, C), and their lift; None where its scores have other axes."""
+    scores = softmax.inputs[0].name
+    lifted = walk.lift(scores)
+    axes = softmax_axes(softmax, walk, lifted.shape)
+    if lifted.batch_axis != 0 or len(lifted.shape) != 2 or axes != (1,) or lifted.quantization is not None:
+        return None
+    return log_odds(walk, scores, lifted, lifted.index(), axes)
 
 
 def activate(node: gs.Node, walk: Lifting, lifted: Lifted, data: str) -> Lifted:

@@ -90,6 +90,9 @@ def lift_matmul(node: gs.Node, walk: Lifting) -> Lifted:
     left, right = node.inputs[0].name, node.inputs[1].name
     if walk.is_fixed(left) and walk.is_fixed(right):
         raise walk.no_rule(node)
+    for maker in map(walk.graph.producer, (left, right)):
+        if maker is not None and not maker.inputs and walk.graph.random_operator(maker):
+            raise walk.no_rule(maker)  # weights drawn anew each time
     # Self-attention, which is the trunk's (ViT), or an attention pool (CLIP).
     if not walk.is_fixed(left) and not walk.is_fixed(right):
         return lift_weighted_sum(node, walk)

@@ -174,14 +174,12 @@ def lift_reduce_size(node: gs.Node, walk: Lifting) -> Lifted:
     size = build.reduce(node.op, own, [2, 3])
     if node.op == "ReduceSumSquare":
         return replace(pooled, name=build.node("Mul", [scaled, own]))
-    tiny = walk.scalar(float(np.finfo(dtype).tiny), dtype)
+    tiny = np.asarray(np.finfo(dtype).tiny, dtype)
     if node.op == "ReduceL1":  # Sign is younger than the oldest operator sets
-        sign = build.node("Div", [own, build.node("Max", [build.node("Abs", [own]), tiny])])
+        sign = build.node("Div", [own, build.at_least(build.node("Abs", [own]), tiny)])
         return replace(pooled, name=build.node("Mul", [scaled, sign]))
     if node.op == "ReduceL2":
-        return replace(
-            pooled, name=build.node("Mul", [scaled, build.node("Div", [own, build.node("Max", [size, tiny])])])
-        )
+        return replace(pooled, name=build.node("Mul", [scaled, build.node("Div", [own, build.at_least(size, tiny)])]))
     total = build.reduce("ReduceSum", own, [2, 3])
     return replace(pooled, name=build.node("Mul", [scaled, build.node("Div", [size, total])]))
 
@@ -214,8 +212,8 @@ def lift_global_lp_pool(node: gs.Node, walk: Lifting) -> Lifted:
         count = cell_count(walk, pooled.features[0], pooled.dtype)
         root = walk.scalar(1 / float(node.attrs.get("p", 2)), pooled.dtype)
         return replace(pooled, name=build.node("Pow", [build.node("Mul", [size, count]), root]))
-    tiny = walk.scalar(float(np.finfo(pooled.dtype).tiny), pooled.dtype)
-    share = build.node("Div", [size, build.node("Max", [build.reduce("ReduceMean", size, [2, 3]), tiny])])
+    tiny = np.asarray(np.finfo(pooled.dtype).tiny, pooled.dtype)
+    share = build.node("Div", [size, build.at_least(build.reduce("ReduceMean", size, [2, 3]), tiny)])
     return replace(pooled, name=build.node("Mul", [share, walk.per_cell(walk.output, pooled.shape, 0)]))
 
 

@@ -45,6 +45,8 @@ _IN_PLACE = frozenset(
         "Shrink", "Sigmoid", "Sign", "Softplus", "Softsign", "Sqrt", "Sub", "Swish", "Tanh", "ThresholdedRelu",
     }
 )  # fmt: skip
+#: Operators that put a flattened map beside other numbers.
+_JOINING = frozenset({"Concat", "QLinearConcat"})
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,18 @@ def _find(node: gs.Node, walk: Lifting, data: str) -> Flattened:
     """
     found = try_flattened(walk, data)
     if found is None:
-        raise walk.refuse("flatten-head", node, "how the map was flattened before it is not known")
+        maker = walk.graph.producer(data)
+        while maker is not None and maker.op in _FLATTENING | {
+            "Cast",
+            "DequantizeLinear",
+            "Identity",
+            "QuantizeLinear",
+        }:
+            maker = walk.graph.producer(maker.inputs[0].name)
+        joins = maker is not None and maker.op in _JOINING
+        what = "puts beside other numbers" if joins else "has made a vector of"
+        message = f"its weights are for every position of a flattened map, which {walk.describe(maker)} {what}; "
+        raise walk.refuse("flatten-head", node, f"{message}which of them are whose is not known")
     return found
 
 

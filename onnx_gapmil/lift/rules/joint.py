@@ -99,7 +99,7 @@ def _over_channels(node: gs.Node, walk: Lifting) -> Lifted:
 
 def _log(walk: Lifting, tensor: str, dtype: np.dtype) -> str:
     """Logarithms of numbers between 0 and 1; that of 0 is a large number below 0."""
-    return walk.build.node("Log", [walk.build.node("Max", [tensor, walk.scalar(_tiny(dtype), dtype)])])
+    return walk.build.node("Log", [walk.build.at_least(tensor, np.asarray(_tiny(dtype), dtype))])
 
 
 def _quotient(walk: Lifting, part: str, whole: str, dtype: np.dtype) -> str:

@@ -232,6 +232,8 @@ def end_at_pool(
         dequantize: makes real numbers of a map of integers: given its name, returns that of a float32 one.
         shape: of the pooled tensor, batch first, where it is a step within the node.
     """
+    if math.prod(walk.shape(data)) == 0:
+        raise walk.refuse("no-spatial-pool", node, f"it pools a map {list(walk.shape(data))} without a position")
     products: list[Weighing] = []
     windows: Windows | None = None
     if weights is None and not conditional and dequantize is None:

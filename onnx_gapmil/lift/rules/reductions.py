@@ -246,12 +246,15 @@ def _by_slopes(operator: str, groups: Groups, cells: str, value: str) -> str:
     if operator == "ReduceSumSquare":
         return groups.reduce("ReduceSum", build.node("Mul", [value, cells]))
     if operator == "ReduceL1":  # Sign is younger than the oldest operator sets
-        tiny = walk.scalar(float(np.finfo(dtype).tiny), dtype)
-        sign = build.node("Div", [value, build.node("Max", [build.node("Abs", [value]), tiny])])
+        sign = build.node("Div", [value, build.at_least(build.node("Abs", [value]), _tiny(dtype))])
         return groups.reduce("ReduceSum", build.node("Mul", [sign, cells]))
-    tiny = walk.scalar(float(np.finfo(dtype).tiny), dtype)
-    size = build.node("Max", [groups.reduce("ReduceL2", value), tiny])
+    size = build.at_least(groups.reduce("ReduceL2", value), _tiny(dtype))
     return groups.reduce("ReduceSum", build.node("Mul", [build.node("Div", [value, size]), cells]))
+
+
+def _tiny(dtype: np.dtype) -> np.ndarray:
+    """What a size is at least, where it is divided by."""
+    return np.asarray(np.finfo(dtype).tiny, dtype)
 
 
 class Groups:
@@ -266,7 +269,9 @@ class Groups:
         self._sizes = [lifted.shape[place] for place in inner]
         # Spelled-out norms reduce all channels: those are one axis already.
         self._whole = all(lifted.shape[place] == 1 or place in axes for place in inner)
-        self._axes = [1] if self._whole else [1 + inner.index(place) for place in axes]
+        if not axes:  # of one number each, such as a softmax along an axis of extent 1
+            self._sizes.append(1)
+        self._axes = [1] if self._whole else [1 + inner.index(place) for place in axes] or [len(self._sizes)]
 
     def apart(self, grid: str) -> str:
         """(N, C, H, W) with the channels' axes by themselves, the cells the last axis."""

@@ -91,6 +91,9 @@ def lift_selection(node: gs.Node, walk: Lifting) -> Lifted:
     total = _total(node, walk)
     if total is not None:
         return total
+    if walk.is_fixed(node.inputs[0].name) and any(not walk.is_fixed(read.name) for read in node.inputs[1:]):
+        # Vector quantization: the nearest entry of a code book.
+        raise walk.refuse("unknown-operator", node, "it looks up a constant where the image decides")
     lifted = _lift_or_class_token(node, walk)
     return _choose(node, walk, lifted, _run_on_index(node, walk, lifted))
 

@@ -56,11 +56,12 @@ def check_places(
     least: int = 0,
     parts: Sequence[int] = (),
     attended: bool = False,
+    kinds: Sequence[Noise] = ("normal", "bytes"),
 ) -> PlaceCheck:
     """Whether the cells of a map look where they are said to look.
 
-    One base image is run, and up to three more only where it disagrees; what they say is averaged. Where standard
-    normal noise moves nothing, noise from 0 to 255 is tried. Of a model that is costly to run, fewer stripes than cells
+    One base image is run, and up to three more only where it disagrees; what they say is averaged. Where noise of one
+    kind moves nothing, the next is tried. Of a model that is costly to run, fewer stripes than cells
     are enough where they pass clearly; else it is begun again with all.
 
     Args:
@@ -73,6 +74,7 @@ def check_places(
         parts: how many channels each of the maps has that the map was joined of: all of them must look there.
         attended: whether an attention chooses what each cell holds, for each image anew: then one base image is judged
             by itself. Where each looks elsewhere, their mean looks where the queries do.
+        kinds: of the noise that images are made of.
     """
     if not places.known:
         return PlaceCheck(skipped=f"the places are not known: {places.reason}")
@@ -87,7 +89,6 @@ def check_places(
         return PlaceCheck(skipped=f"the input '{places.input}' of shape {entry.traced} is no image")
     rounding = 0.0 if dtype.kind in "iu" else _ROUNDING.get(dtype.itemsize, 0.0)
     checks: list[PlaceCheck] = []
-    kinds: tuple[Noise, ...] = ("normal", "bytes")
     for noise, axes in itertools.product(kinds, layouts):
         checks.append(
             _check_noise(run, inputs, places.input, noise, axes, claims, rounding, (least, stripes), parts, attended)

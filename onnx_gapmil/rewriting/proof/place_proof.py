@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,19 +24,22 @@ from onnx_gapmil.rewriting.proof.place_check import PlaceCheck
 from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, image_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from onnx_gapmil.graph.loading import LoadedModel
     from onnx_gapmil.graph.trace import Trace
+    from onnx_gapmil.rewriting.proof.stimulus import Noise
     from onnx_gapmil.rewriting.proof.whole_grids import WholeGrids
     from onnx_gapmil.rewriting.record import HeadRecord
 
 #: Offset in cells from which traced first cells are held against those of a tiling.
 _DOUBTFUL = 0.5
+#: Images beside normal noise that must show the places of cells, where nothing but stripes says where they look.
+_LIGHTS: tuple[Noise, ...] = ("bright", "dark")
 #: Why places are not known that the queries of an attention have, and its values may not.
 NOT_SHOWN = (
-    "an attention chooses what its cells hold, no skip connection keeps the map beside it, and stripes of the image do "
-    "not show each cell to look where its query does"
+    "an attention, or another matrix that the image makes, chooses what its cells hold, no skip connection keeps the "
+    "map beside it for sure, and stripes of the image do not show each cell to look where its query does"
 )
 #: Why giants are not run.
 TOO_LARGE = "the model's weights exceed what a trial run may read, so that its head alone was run"
@@ -148,11 +152,16 @@ def _check(
     attended = head.places.attended
     traced = head.places.known and not attended
     first, least = (stripes, 0) if traced else (MAX_STRIPES, MAX_STRIPES)
-    check = check_places(run, trace.inputs, places, dtype, first, least=least, parts=parts, attended=attended)
+    checked = partial(
+        check_places, run, trace.inputs, dtype=dtype, stripes=first, least=least, parts=parts, attended=attended
+    )
+    check = checked(places)
     if not claimed and check.away > _DOUBTFUL and _tiles(places, tiling):
         # The first cell by kernel energy is an estimate; what was trained may look at the middle of its tile.
-        again = check_places(run, trace.inputs, tiling, dtype, first, least=least, parts=parts, attended=attended)
+        again = checked(tiling)
         places, check = (tiling, again) if again.passed and again.away < check.away else (places, check)
+    if not traced and check.shown:
+        check = _whatever_the_light(check, lambda kind: checked(places, kinds=(kind,)))
     if check.passed if traced else check.shown:
         return ProvedPlaces(check, replace(places, measured=check.measured))
     if not head.places.known and not check.mixed:
@@ -164,6 +173,22 @@ def _check(
         return ProvedPlaces(check, places)
     said = check.reason if check.mixed else f"stripes of the image move other cells: {check.reason}"
     return ProvedPlaces(check, Places.unknown(said))
+
+
+def _whatever_the_light(check: PlaceCheck, checked: Callable[[Noise], PlaceCheck]) -> PlaceCheck:
+    """A check that nothing but stripes stands behind: that of bright or of dark images, where these contradict it.
+
+    What a graph does with a map may hang on the image as a whole (a matrix over its columns that brightness turns), and
+    the mean of normal noise is always 0. Images that move nothing, as behind a ReLU, say nothing; and no single cell is
+    asked, since fewer of them answer.
+    """
+    runs = check.runs
+    for kind in _LIGHTS:
+        other = checked(kind)
+        runs += other.runs
+        if other.passed is False:
+            return replace(other, runs=runs)
+    return replace(check, runs=runs)
 
 
 def _tiles(places: Places, tiling: Places) -> bool:

@@ -13,6 +13,9 @@ from onnx_gapmil.images.places import Places
 from onnx_gapmil.rewriting.proof.checks import Check, Figure
 from onnx_gapmil.rewriting.proof.tolerances import TOLERANCE
 
+#: Share of the largest logit from which, on every input, rounding leaves nothing of what the cells say.
+_NOTHING_LEFT = 1.0
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -238,6 +241,14 @@ class ProofReport:
             reasons.append(
                 f"output '{output}': the mean over cells differs from the logits by more than the {bound:.2g} that "
                 "rounding to its scales explains."
+            )
+        # A bound that is larger than the logits themselves holds of any cells at all.
+        least = min((trial.residuals[output] for trial in self.trials if output in trial.residuals), default=0.0)
+        if bound is not None and not reasons and least >= _NOTHING_LEFT:
+            reasons.append(
+                f"output '{output}': rounding to its scales explains {bound:.2g}, but on every input the mean over "
+                f"cells differs from the logits by {least:.2g} of the largest logit and more, so that nothing is left "
+                "of what the cells say."
             )
         # Where a bound follows from the scales it is what counts; rounding may be a large share of small logits.
         if bound is None and residual is not None and not residual <= self.tolerance[output]:

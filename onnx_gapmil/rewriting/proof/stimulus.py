@@ -18,8 +18,8 @@ from onnx_gapmil.graph.inputs import InputShape, random_input
 #: Runs a model: arrays by input's name in, a map (N, C, H, W) out, of a volume or a clip with more axes.
 Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
-#: What floats are replaced by.
-Noise = Literal["normal", "bytes"]
+#: What an image is made of.
+Noise = Literal["normal", "bytes", "bright", "dark"]
 #: Stripes along one axis, at most; what lies between the middles of two is found by weighing them.
 MAX_STRIPES = 16
 #: Numbers that one run may be fed: 16 photos of 224 x 224.
@@ -266,11 +266,19 @@ def noise(entry: InputShape, kind: Noise, seed: int) -> np.ndarray:
 
     Args:
         entry: the input.
-        kind: of floats: standard normal, or from 0 to 255, as models take them that normalize by themselves.
+        kind: standard normal floats, or from 0 to 255, as models take them that normalize by themselves; bright and
+            dark images hold the upper or the lower half of what normal ones do.
         seed: of the random numbers.
     """
     if entry.dtype.kind in "iu" and entry.dtype.itemsize > 1:
-        return np.random.default_rng(seed).integers(0, 256, entry.traced).astype(entry.dtype)
-    if entry.dtype.kind == "f" and kind == "bytes":
+        found = np.random.default_rng(seed).integers(0, 256, entry.traced).astype(entry.dtype)
+    elif entry.dtype.kind == "f" and kind == "bytes":
         return np.random.default_rng(seed).uniform(0, 255, entry.traced).astype(entry.dtype)
-    return random_input(entry, seed)
+    else:
+        found = random_input(entry, seed)
+    if kind not in ("bright", "dark") or entry.dtype.kind == "b":
+        return found
+    if entry.dtype.kind not in "iu":
+        return np.asarray(np.abs(found) if kind == "bright" else -np.abs(found))
+    half = found.astype(np.int64) % 128 + (0 if kind == "dark" else 128)
+    return np.asarray(half - (128 if entry.dtype == np.int8 else 0)).astype(entry.dtype)

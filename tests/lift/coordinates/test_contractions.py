@@ -156,3 +156,29 @@ def test_places_of_an_attentions_queries_are_told_from_those_that_a_map_keeps(bo
     looks = coordinates_of(text_model(tokens + body, x="float[1,2,6,1] x", y="float[1,6,c] m", init=init))
     assert looks.attended is attended
     np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.arange(6) + 0.5)
+
+
+#: A matrix over the tokens that the image makes of nothing but its mean, beside a skip connection.
+BY_THE_IMAGE = "g = ReduceMean<axes=[1, 2], keepdims=1>(t)\n e = Mul(g, turned)\n a = Add(e, straight)\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "weighed"),
+    [
+        (f"{BY_THE_IMAGE} o = MatMul(a, t)\n m = Add(o, t)", True),
+        (f"{BY_THE_IMAGE} o = MatMul(a, t)\n j = Add(o, t)\n d = MatMul(j, w)\n m = Relu(d)", True),
+        ("o = MatMul(straight, t)\n m = Add(o, t)", False),
+        (f"{SCORES} o = MatMul(p, t)\n m = Add(o, t)", False),
+        ("k = Transpose<perm=[0, 2, 1]>(t)\n v = MatMul(k, t)\n o = MatMul(t, v)\n m = Add(o, t)", False),
+        ("g = ReduceMean<axes=[1, 2], keepdims=1>(t)\n v = Mul(g, w)\n o = MatMul(t, v)\n m = Add(o, t)", False),
+    ],
+    ids=["beside a skip", "through a layer", "a constant", "an attention", "linear", "over channels"],
+)
+def test_what_a_matrix_of_the_image_weighs_is_held_against_stripes_beside_a_skip_too(body: str, weighed: bool) -> None:
+    """It may turn the tokens of a bright image, and weigh them more than the skip connection does."""
+    tokens = "c = Conv(x, colours)\n r = Reshape(c, flat)\n t = Transpose<perm=[0, 2, 1]>(r)\n"
+    init = {"w": weights(3, 3), "colours": weights(3, 2, 1, 1), "flat": ints(1, 3, 6)}
+    init |= {"straight": np.eye(6, dtype=np.float32), "turned": np.eye(6, dtype=np.float32)[::-1].copy()}
+    looks = coordinates_of(text_model(tokens + body, x="float[1,2,6,1] x", y="float[1,6,c] m", init=init))
+    assert (looks.weighed, looks.attended) == (weighed, weighed)
+    np.testing.assert_array_equal(coordinate(looks, 2)[0, :, 0], np.arange(6) + 0.5)

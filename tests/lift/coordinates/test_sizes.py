@@ -108,3 +108,53 @@ def test_a_file_says_the_same_when_it_is_opened_and_verified(tmp_path: Path) -> 
     place = next(check for check in report.checks if check.name == "place")
     assert (place.passed, report.passed) == (None, True)
     assert "which the file leaves open" in place.to_json()["skipped"]
+
+
+#: From the image to a condition: no size tells it.
+BY_THE_IMAGE = "a = ReduceMean<keepdims=0>(x)\n c = Greater(a, half)"
+
+
+def model_by_the_image(body: str) -> onnx.ModelProto:
+    model = model_of(BY_THE_IMAGE, body, "float[N,3,64,96] x")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(0.5), "half"))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (
+            "m = If(c) <then_branch = one () => (float[N,6,H,W] t) { t = Slice(k, last, near, axis, back) }, "
+            "else_branch = two () => (float[N,6,H,W] t) { t = Identity(k) }>",
+            "takes the branch that the image decides",
+        ),
+        (
+            "l = Cast<to=7>(c)\n z = Cast<to=9>(l)\n m = Loop<body = turn (int64 i, bool g, float[N,6,H,W] v) => "
+            "(bool d, float[N,6,H,W] u) { d = Identity(g) u = Slice(v, last, near, axis, back) }>(l, , k)",
+            "runs as often as the image decides",
+        ),
+    ],
+    ids=["If", "Loop"],
+)
+def test_what_the_image_decides_has_no_places(body: str, why: str) -> None:
+    """A map that is mirrored where the image is bright: stripes of noise about 0 never show it, and are not asked."""
+    model = model_by_the_image(body)
+    made = rewrite(model, write=False)
+    (head,) = made.heads
+    assert (head.verdict, head.places.known) == ("exact", False)
+    assert why in head.places.reason
+    for light in (0.0, 2.0):
+        x = np.random.default_rng(0).standard_normal((3, 3, 64, 96)).astype(np.float32) + np.float32(light)
+        assert head.grid is not None
+        grid, answer = run(made.model, x, [head.grid, "y"])
+        assert_close(grid.mean(axis=(2, 3)), answer)
+
+
+def test_branches_of_the_image_that_look_at_the_same_places_have_them() -> None:
+    """As where a file divides by 255 what was not divided yet."""
+    body = (
+        "m = If(c) <then_branch = one () => (float[N,6,H,W] t) { t = Mul(k, half) }, "
+        "else_branch = two () => (float[N,6,H,W] t) { t = Identity(k) }>"
+    )
+    (head,) = rewrite(model_by_the_image(body), write=False).heads
+    assert (head.places.known, head.places.rows) == (True, AxisPlaces(16.0, 32.0))

@@ -83,7 +83,9 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, np.ndarray], Phi, int]] = {
     "ThresholdedRelu": ("ThresholdedRelu<alpha=0.05>(z)", {}, lambda z: np.where(z > 0.05, z, 0.0), 17),
 }
 #: Defined for positive numbers only.
-POSITIVE: dict[str, Phi] = {"Log": np.log, "Sqrt": np.sqrt}
+POSITIVE: dict[str, Phi] = {"Acosh": np.arccosh, "Log": np.log, "Sqrt": np.sqrt}
+#: Of numbers between -1 and 1.
+BOUNDED: dict[str, Phi] = {"Acos": np.arccos, "Asin": np.arcsin, "Atanh": np.arctanh, "Tan": np.tan}
 
 
 def unspoken_for() -> set[str]:
@@ -91,7 +93,7 @@ def unspoken_for() -> set[str]:
     operators = {
         operator for _, operator in (*activations.lift_activation.operators, *activations.lift_extreme.operators)
     }
-    return operators - set(ACTIVATIONS) - set(POSITIVE) - {"Swish"}
+    return operators - set(ACTIVATIONS) - set(POSITIVE) - set(BOUNDED) - {"Swish"}
 
 
 def test_every_activation_with_a_rule_has_a_formula_here() -> None:
@@ -115,8 +117,16 @@ def test_activation_between_two_dense_layers(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(POSITIVE))
 def test_activation_of_positive_numbers(name: str) -> None:
     model = text_model(f"{POOL}\n h = {name}(f)\n y = Gemm<transB=1>(h, w)", init={"w": W})
-    anchor = 1.0 if name == "Log" else 0.0
+    anchor = 0.0 if name == "Sqrt" else 1.0
     check_conditional(model, chain(frozen(POSITIVE[name], anchor=anchor), dense(W)), images(model, low=1.5))
+
+
+@pytest.mark.parametrize("name", sorted(BOUNDED))
+def test_activation_of_numbers_between_minus_one_and_one(name: str) -> None:
+    """The angles that a head with an angular margin (ArcFace) adds to."""
+    body = f"{POOL}\n z = Gemm<transB=1>(f, v)\n t = Tanh(z)\n h = {name}(t)\n y = Gemm<transB=1>(h, w)"
+    formula = chain(dense(V / 4), frozen(np.tanh), frozen(BOUNDED[name]), dense(W))
+    check_conditional(text_model(body, init={"v": V / 4, "w": W}), formula, tolerance=2e-4)
 
 
 @pytest.mark.parametrize("operator", ["Max", "Min"])
@@ -211,6 +221,61 @@ def test_probabilities_written_back_as_logits_are_one_function_of_the_logits(nam
     found = lift(model, images(model))
     assert found.verdict == "conditional"
     assert_close(found.grid, chain(dense(V), frozen(phi), dense(W))(found.x.astype(np.float64)), 3e-5)
+
+
+def log_odds(cells: np.ndarray) -> np.ndarray:
+    """``z_k - log sum e^{z_j}`` over the other classes, their shares kept at the pooled values."""
+    t = pooled(cells)
+    found = np.empty_like(cells)
+    for k in range(cells.shape[1]):
+        others = np.delete(np.arange(cells.shape[1]), k)
+        grown = np.exp(t[:, others])
+        total = grown.sum(axis=1, keepdims=True)
+        moved = (grown / total * (cells[:, others] - t[:, others])).sum(axis=1)
+        found[:, k] = cells[:, k] - np.log(total[:, 0]) - moved
+    return found
+
+
+#: Of the shares s of a softmax; what they are of the log-odds, which a sigmoid takes to the shares.
+CALIBRATED: dict[str, tuple[str, Phi]] = {
+    "logit": ("q = Sub(one, s)\n o = Div(s, q)\n h = Log(o)", lambda z: z),
+    "inverse": ("r = Reciprocal(s)\n o = Sub(r, one)\n l = Log(o)\n h = Neg(l)", lambda z: z),
+    "Platt": (
+        "q = Sub(one, s)\n o = Div(s, q)\n l = Log(o)\n m = Mul(l, steep)\n n = Add(m, far)\n h = Sigmoid(n)",
+        lambda z: sigmoid(1.5 * z - 0.25),
+    ),
+    "by class": (
+        "q = Sub(one, s)\n o = Div(s, q)\n l = Log(o)\n m = Mul(l, each)\n n = Add(m, far)\n h = Sigmoid(n)",
+        lambda z: sigmoid(np.linspace(0.5, 2, 6).reshape(1, -1, *[1] * (z.ndim - 2)) * z - 0.25),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CALIBRATED))
+def test_shares_written_back_as_logits_are_one_function_of_the_log_odds(name: str) -> None:
+    text, phi = CALIBRATED[name]
+    numbers = {"one": 1.0, "steep": 1.5, "far": -0.25}
+    init = {key: np.float32(value) for key, value in numbers.items() if f"{key})" in text or f"({key}," in text}
+    init |= {"each": np.linspace(0.5, 2, 6, dtype=np.float32)} if "each" in text else {}
+    body = f"{POOL}\n z = Gemm<transB=1>(f, v)\n s = Softmax<axis=1>(z)\n {text}\n y = Gemm<transB=1>(h, w)"
+    model = text_model(body, init=init | {"v": V, "w": W})
+    found = lift(model, images(model))
+    assert found.verdict == "conditional"
+    assert_close(found.grid, chain(dense(V), log_odds, frozen(phi), dense(W))(found.x.astype(np.float64)), 3e-5)
+
+
+def test_a_share_that_rounds_to_one_is_calibrated_all_the_same() -> None:
+    """Its odds are infinite, and what a sigmoid makes of them is 1: a head is made of the classes' shares anew."""
+    text = CALIBRATED["Platt"][0]
+    body = f"{POOL}\n z = Gemm<transB=1>(f, v)\n s = Softmax<axis=1>(z)\n {text}\n t = ReduceSum<keepdims=1>(h, a)"
+    init = {"one": np.float32(1), "steep": np.float32(1.5), "far": np.float32(-0.25), "a": np.array([1]), "v": V}
+    model = text_model(f"{body}\n y = Div(h, t)", y="float[N,6] y", init=init)
+    x = images(model)
+    x[0] *= 100
+    found = lift(model, x)
+    assert found.vendor[0][0].max() == 1
+    assert np.isfinite(found.grid).all()
+    assert_mean_is_logits(found)
 
 
 def test_a_probability_of_another_tensor_beside_it_is_no_function_of_one() -> None:

@@ -874,3 +874,31 @@ def test_chosen_positions_in_an_open_order_have_no_rank() -> None:
         rewrite_model(ranked)
     mean = text_model(body.format("ReduceMean<axes=[2], keepdims=0>(v)"), x="float[N,6,3,5] x", init=init)
     assert_mean_is_logits(lift(mean, images(mean)))
+
+
+def test_a_pool_of_nothing_is_refused() -> None:
+    """A Slice to the end of a map from its end, as a wrong conversion leaves it; the mean of no numbers is none."""
+    body = "s = Slice<axes=[3], starts=[5], ends=[5]>(x)\n f = ReduceMean<axes=[2, 3], keepdims=0>(s)\n a = Add(f, g)\n"
+    body = f"g = ReduceMean<axes=[2, 3], keepdims=0>(x)\n {body} y = Gemm<transB=1>(a, w, b)"
+    init = {"w": weights(5, 6), "b": weights(5)}
+    refusal = check_refused(text_model(body, init=init, opset=9), "no-spatial-pool")
+    assert "without a position" in refusal.message
+
+
+#: What divides by a size, or by what a product lacks; ONNX's own Max does not broadcast before operator set 8.
+OLD = {
+    "length": "n = ReduceL2<axes=[2, 3], keepdims=0>(x)",
+    "sizes": "n = ReduceL1<axes=[2, 3], keepdims=0>(x)",
+    "norm": "q = GlobalLpPool<p=3>(x)\n n = Flatten(q)",
+    "of channels": "m = ReduceMean<axes=[2, 3], keepdims=0>(x)\n l = ReduceL2<axes=[1], keepdims=1>(m)\n n = Mul(m, l)",
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_sizes_in_the_oldest_operator_set(name: str) -> None:
+    model = text_model(
+        f"{OLD[name]}\n y = Gemm<transB=1>(n, w, b)", init={"w": weights(5, 6), "b": weights(5)}, opset=7
+    )
+    found = lift(model, images(model))
+    assert found.verdict == "conditional"
+    assert_mean_is_logits(found)

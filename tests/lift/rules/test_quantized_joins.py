@@ -12,6 +12,7 @@ from tests.helpers.support import (
     Lifted,
     assert_close,
     chain,
+    check_refused,
     dense,
     frozen,
     images,
@@ -206,3 +207,24 @@ def test_a_window_between_pairs_is_flattened_like_any_map() -> None:
     assert found.grid.shape[2:] == (2, 2)
     mean = found.grid.astype(np.float64).mean(axis=(2, 3))
     assert_close(mean.astype(np.float32), found.logits.astype(np.float64), 0.02)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "y = com.microsoft.QGemm<transB=1>(j, s, z, wi, s, z)",
+        "d = DequantizeLinear(j, s, z)\n y = Gemm<transB=1>(d, wide)",
+    ],
+    ids=["integers", "real numbers"],
+)
+def test_a_flattened_map_beside_a_pooled_one_in_integers_is_refused_by_name(last: str) -> None:
+    """In real numbers it lifts; here the refusal says which operator put the two beside each other."""
+    body = (
+        "i = QuantizeLinear(x, s, z)\n g = Flatten(i)\n "
+        f"j = com.microsoft.QLinearConcat<axis=1>(s, z, g, s, z, ai, s, z)\n {last}"
+    )
+    init = {"wide": weights(5, 96)} if "wide" in last else {"wi": np.ones((5, 96), np.int8)}
+    model = quantized(body, **init)
+    refused = check_refused(model, "flatten-head")
+    assert "QLinearConcat" in refused.message
+    assert "puts beside other numbers" in refused.message

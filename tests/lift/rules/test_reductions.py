@@ -230,3 +230,37 @@ def test_sum_of_stacked_logits_lifts(batch: str) -> None:
     shares = (scores / scores.sum(axis=2, keepdims=True)).mean(axis=1, keepdims=True)
     expected = dense(W)((15 * shares * cells)[..., None]) + dense(weights(5, 6, seed=1))(cells[..., None])
     assert_close(found.grid.reshape(expected.shape), expected)
+
+
+#: Along an axis of extent 1, each from the pooled numbers t and the cells z.
+ALONE: dict[str, tuple[Head, Head]] = {
+    "ReduceL1": (np.abs, np.sign),
+    "ReduceL2": (np.abs, np.sign),
+    "ReduceLogSum": (np.log, lambda t: 1 / t),
+    "ReduceSumSquare": (np.square, lambda t: t),
+    "Softmax": (np.ones_like, np.zeros_like),
+    "LogSoftmax": (np.zeros_like, np.zeros_like),
+}
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+@pytest.mark.parametrize("operator", ALONE)
+def test_over_an_axis_of_extent_one(operator: str, opset: int) -> None:
+    """Nothing is summed: no axes at all are a fault before operator set 18, and from there all of them."""
+    value, slope = ALONE[operator]
+    attrs = "axis=2" if operator.endswith("Softmax") else "axes=[2]"
+    node = f"p = {operator}<{attrs}>(r)" if opset < 18 or "axis=" in attrs else f"p = {operator}(r, two)"
+    body = f"f = GlobalAveragePool(x)\n q = Reshape(f, s)\n r = Exp(q)\n {node}\n h = Reshape(p, flat)\n y = Mul(h, v)"
+    init = {"s": np.array([0, 6, 1]), "flat": np.array([0, 6]), "two": np.array([2]), "v": W[0]}
+    used = {name: array for name, array in init.items() if name != "two" or "two" in node}
+    model = text_model(body, init=used, y="float[N,6] y", opset=opset)
+
+    def expected(cells: np.ndarray) -> np.ndarray:
+        mean = pooled(cells)
+        grown = np.exp(mean)
+        z = 1 + cells * (grown - 1) / mean  # the slope of Exp from its anchor, 0
+        t = grown
+        lifted = slope(t) * z if operator == "ReduceSumSquare" else value(t) + slope(t) * (z - t)
+        return lifted * W[0].reshape(1, -1, 1, 1)
+
+    check_conditional(model, expected)

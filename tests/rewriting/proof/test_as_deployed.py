@@ -197,6 +197,18 @@ def test_a_head_that_rounds_too_coarsely_is_refused_with_its_figures() -> None:
     assert "its scales are found at run time, and 5e-02 is allowed" in refusal.message
 
 
+def test_a_head_whose_pooled_numbers_all_round_to_nothing_is_refused() -> None:
+    """A scale of 5000 for numbers about 1: the bound that follows is wide, and the logits are the bias alone."""
+    body = (
+        "f = ReduceMean<axes=[2, 3], keepdims=0>(x)\n q = QuantizeLinear(f, s, z)\n d = DequantizeLinear(q, s, z)\n"
+        " y = Gemm<transB=1>(d, w, b)"
+    )
+    init = {"s": np.float32(5000), "z": np.int8(0), "w": weights(5, 6), "b": weights(5) / 1000}
+    with pytest.raises(UnsupportedHeadError) as caught:
+        rewrite(text_model(body, init=init), write=False)
+    assert caught.value.refusal.code == "quantized-too-coarse"
+
+
 def test_scales_that_are_fixed_are_not_said_to_be_found_at_run_time() -> None:
     """Behind an activation no bound follows from them."""
     body = (

@@ -484,3 +484,10 @@ def test_a_map_and_its_own_crop_are_not_fed_with_numbers_of_their_own() -> None:
     assert report is not None
     assert report.passed
     assert report.to_json()["sum"]["float64"]["passed"] is True
+
+
+def test_float64_overflows_without_a_word() -> None:
+    """Inputs larger than any photo are among those that are tried; nobody is told by a warning of NumPy's."""
+    graph = WideGraph(text_model("e = Exp(x)\n y = Div(e, e)", y="float[N,6,3,5] y"), None)
+    (found,) = graph.run(["y"], {"x": np.full((1, 6, 3, 5), 1e4, np.float32)})
+    assert np.isnan(found).all()

@@ -7,10 +7,11 @@ import re
 import numpy as np
 import pytest
 
+from onnx_gapmil.graph.inputs import InputShape
 from onnx_gapmil.images.places import AxisPlaces, Places
 from onnx_gapmil.rewriting.proof.place import affordable
 from onnx_gapmil.rewriting.proof.place_check import MIXED
-from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES
+from onnx_gapmil.rewriting.proof.stimulus import MAX_STRIPES, Noise, noise
 from tests.helpers.stripes import FLIP, FLIPS, IMAGE, PATCHES, check
 from tests.helpers.support import weights
 
@@ -454,3 +455,16 @@ def test_zeros_where_the_map_was_cropped_look_at_nothing(top: int, left: int, st
         axis is not None and axis.still == max(0, shift - 1)
         for axis, shift in ((blurred.rows, top), (blurred.columns, left))
     )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "middle"), [(np.float32, 0.0), (np.float16, 0.0), (np.uint8, 127.5), (np.int8, -0.5), (np.int64, 127.5)]
+)
+def test_bright_and_dark_images_hold_the_upper_and_the_lower_half(dtype: type, middle: float) -> None:
+    entry = InputShape("x", (1, 3, 16, 16), (1, 3, 16, 16), np.dtype(dtype))
+    kinds: tuple[Noise, Noise] = ("bright", "dark")
+    bright, dark = (noise(entry, kind, 3) for kind in kinds)
+    assert bright.dtype == dark.dtype == np.dtype(dtype)
+    assert dark.max() <= middle <= bright.min()
+    assert np.unique(bright).size > 100
+    assert np.unique(dark).size > 100

@@ -214,28 +214,24 @@ SHEAR = """up, down = Split<axis=2>(v, halves)
         ("r = Relu(v)", True),
         ("r = Slice(v, last, end, axis, back)", False),
         (SHEAR, False),
-        ("f = Reshape(v, flat)\n q = Gather<axis=2>(f, exchanged)\n r = Reshape(q, whole)", False),
-        ("f = Reshape(v, flat)\n q = Gather<axis=2>(f, pair)\n r = Reshape(q, whole)", False),
+        ("i = Reshape(v, flat)\n q = Gather<axis=2>(i, exchanged)\n r = Reshape(q, whole)", False),
+        ("i = Reshape(v, flat)\n q = Gather<axis=2>(i, pair)\n r = Reshape(q, whole)", False),
         ("r = Gather<axis=3>(v, borders)", False),
         ("r = Conv<pads=[2,2,2,2]>(v, wide)", True),
     ],
     ids=["as it is", "mirrored", "sheared", "some cells exchanged", "two exchanged", "both borders exchanged", "wide"],
 )
 def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) -> None:
-    """A Loop that the image decides the length of is not followed; what it does is seen."""
+    """A tensor in a sequence is not followed; what was done to it is seen."""
     body = f"""
     {TRUNK}
-    s = ReduceMax<keepdims=0>(x)
-    u = Less(low, s)
-    one = Cast<to=7>(u)
-    l = Loop(one, yes, a) <body = step (int64 i, bool u, float[N,6,8,8] v) => (bool d, float[N,6,8,8] r) {{
-        d = Identity(u)
-        {inside}
-    }}>
-    m = Identity(l)
+    v = Identity(a)
+    {inside}
+    l = SequenceConstruct(r)
+    m = SequenceAt(l, only)
     {HEAD}
     """
-    init = {"low": np.float32(-1e9), "yes": np.asarray(True), "halves": np.array([4, 4]), **FLIP}
+    init = {"only": np.asarray(0), "halves": np.array([4, 4]), **FLIP}
     exchanged = np.arange(64)
     exchanged[[10, 45, 12, 35, 30, 57, 22, 41]] = exchanged[[45, 10, 35, 12, 57, 30, 41, 22]]
     pair = np.arange(64)
@@ -247,6 +243,35 @@ def test_where_nothing_could_be_traced_stripes_decide(inside: str, known: bool) 
     head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | init), write=False).heads[0]
     assert head.places.known is known
     assert (UNARRANGED in head.note) is not known
+
+
+BRIGHT = "s = ReduceMean<axes=[1,2,3]>(x)\n d = Sub(s, some)\n h = Mul(d, steep)\n g = Sigmoid(h)\n "
+#: A matrix that leaves the columns as they are or turns them round, by how bright the image is.
+TURNED_BY_LIGHT = BRIGHT + (
+    "i = Sub(unit, g)\n j = Mul(i, straight)\n k2 = Mul(g, back_to_front)\n e = Add(j, k2)\n r = MatMul(a, e)"
+)
+
+
+def test_what_stripes_alone_show_must_hold_of_bright_and_of_dark_images() -> None:
+    """The mean of normal noise is 0, on which a model may do something else than on photos."""
+    body = f"{TRUNK} {TURNED_BY_LIGHT}\n l = SequenceConstruct(r)\n m = SequenceAt(l, only)\n {HEAD}"
+    init = {"only": np.asarray(0), "some": np.float32(0.4), "steep": np.float32(100), "unit": np.float32(1)}
+    init |= {"straight": np.eye(8, dtype=np.float32), "back_to_front": np.eye(8, dtype=np.float32)[::-1].copy()}
+    for steep, known in ((100, False), (0, True)):
+        turned = init | {"steep": np.float32(steep), "some": np.float32(0.4)}
+        if known:  # the gate is 1/2 whatever the light: nothing but the straight matrix is left
+            turned["back_to_front"] = np.zeros((8, 8), np.float32)
+        head = rewrite(text_model(body, x="float[N,3,32,32] x", init=KERNEL | turned), write=False).heads[0]
+        assert head.places.known is known
+
+
+def test_cells_that_a_matrix_of_the_image_weighs_are_no_tiles() -> None:
+    """Rows keep their places; of the columns the matrix decides, and stripes about 0 never show that it turns them."""
+    init = {"some": np.float32(0.4), "steep": np.float32(100), "unit": np.float32(1)}
+    init |= {"straight": np.eye(8, dtype=np.float32), "back_to_front": np.eye(8, dtype=np.float32)[::-1].copy()}
+    model = text_model(f"{TRUNK} {TURNED_BY_LIGHT}\n m = Relu(r)\n {HEAD}", x="float[N,3,32,32] x", init=KERNEL | init)
+    (head,) = rewrite(model, write=False).heads
+    assert (head.places.known, head.places.reason) == (False, "a layer over all positions mixes them")
 
 
 @pytest.mark.parametrize(

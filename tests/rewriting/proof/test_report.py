@@ -63,6 +63,16 @@ def test_a_rounding_bound_is_of_the_logits_themselves_and_not_of_their_share() -
     assert "more than the 0.079 that rounding to its scales explains" in said
 
 
+def test_a_rounding_bound_above_the_logits_themselves_explains_nothing() -> None:
+    """All that is pooled rounds to 0: the logits are their bias, and any cells at all were within the bound."""
+    wide = {"y": 0.05}
+    trials = tuple(trial(residuals={"y": residual}, scale={"y": 0.6}) for residual in (2.4, 1.2))
+    (said,) = report(trials=trials, tolerance=wide, rounding_bound={"y": 7.8}).reasons()
+    assert "on every input the mean over cells differs from the logits by 1.2 of the largest logit" in said
+    once = (*trials, trial(residuals={"y": 0.9}, scale={"y": 0.6}))
+    assert report(trials=once, tolerance=wide, rounding_bound={"y": 7.8}).passed
+
+
 def test_a_reduction_that_is_not_numpys_fails_by_its_name() -> None:
     found = report(trials=(trial(emissions={"m": 1e-3}),), emitted={"m": "y"})
     (said,) = found.reasons()
