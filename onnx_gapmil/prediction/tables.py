@@ -163,7 +163,8 @@ def coco_chunks(report: Report, summary: Mapping[str, Any], *, interrupted: bool
     """The boxes as COCO writes detections: ``images``, ``categories`` of those that occur, ``annotations`` with scores.
 
     Category ids are the classes' numbers + 1 (0 is a background to some readers); those of a further head follow after
-    the highest of the one before it. Of classes with one name each has its number behind it, since tools go by names.
+    the highest of the one before it. No two categories have one name, and no two images one file, since tools go by
+    names: see `_told_apart` and `_image`.
     """
     info = {
         "description": f"Boxes around the cells in which {summary['model']} is sure of a class",
@@ -171,8 +172,9 @@ def coco_chunks(report: Report, summary: Mapping[str, Any], *, interrupted: bool
         **({"interrupted": True} if interrupted else {}),
     }
     names, offsets = _categories(report)
+    alike = _names_repeat(report)
     yield f'{{\n"info": {json_text(info)},\n"licenses": [],\n"images": ['
-    yield from _listed(_image(place, entry) for place, entry in _photos(report))
+    yield from _listed(_image(place, entry, whole=alike) for place, entry in _photos(report))
     yield '],\n"categories": ['
     yield from _listed(names)
     yield '],\n"annotations": ['
@@ -185,10 +187,28 @@ def _photos(report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     return enumerate((entry for part, entry in report.entries() if part == "images"), 1)
 
 
-def _image(place: int, entry: dict[str, Any]) -> dict[str, Any]:
+def _names_repeat(report: Report) -> bool:
+    """Whether two photos have one path within what was named: two folders were, and each has a photo of that path."""
+    seen: set[int] = set()  # hashes, 10 times smaller than a million paths; two that met would only name paths whole
+    for count, (_, entry) in enumerate(_photos(report), 1):
+        seen.add(hash(_file_name(entry, whole=False)))
+        if len(seen) < count:
+            return True
+    return False
+
+
+def _image(place: int, entry: dict[str, Any], *, whole: bool) -> dict[str, Any]:
     width, height = entry["size"]
-    name, image = entry.get("name") or entry["image"], entry["image"]
-    return {"id": place, "file_name": f"{name}{_ending_of_member(name, image)}", "width": width, "height": height}
+    return {"id": place, "file_name": _file_name(entry, whole=whole), "width": width, "height": height}
+
+
+def _file_name(entry: dict[str, Any], *, whole: bool) -> str:
+    """Where tools look for a photo: its path within what was named, or the whole path, both as shards are unpacked."""
+    image: str = entry["image"]
+    if whole:
+        return re.sub(r"\.(?:tar|parquet)#", "/", image, count=1)
+    name: str = entry.get("name") or image
+    return f"{name}{_ending_of_member(name, image)}"
 
 
 def _ending_of_member(name: str, image: str) -> str:
@@ -218,14 +238,30 @@ def _categories(report: Report) -> tuple[list[dict[str, Any]], dict[str, int]]:
             for index, name in sorted(own.items())
         ]
         first += max(own, default=-1) + 1
-    times: dict[str, int] = {}
-    for each in listed:
-        times[each["name"]] = times.get(each["name"], 0) + 1
-    for each in listed:
-        index = each.pop("index")
-        if times[each["name"]] > 1:
-            each["name"] += f" ({index})"
+    _told_apart(listed)
     return listed, offsets
+
+
+def _told_apart(listed: list[dict[str, Any]]) -> None:
+    """Give each category a name of its own: CVAT's reader ends at a name that comes twice, others mix their boxes.
+
+    Classes of one name have their number behind it, and where several heads have that name, the head's as well.
+
+    Args:
+        listed: the categories, with ``index``, the class's number, which is taken out.
+    """
+    alike: dict[str, list[str]] = {}
+    for each in listed:
+        alike.setdefault(each["name"], []).append(each["supercategory"])
+    taken = {name for name, heads in alike.items() if len(heads) == 1}
+    for each in listed:
+        index, heads = each.pop("index"), alike[each["name"]]
+        if len(heads) == 1:
+            continue
+        each["name"] += f" ({index})" if len(set(heads)) == 1 else f" ({each['supercategory']} {index})"
+        while each["name"] in taken:  # somebody called a class "crane (2)"
+            each["name"] += f" ({index})"
+        taken.add(each["name"])
 
 
 def _annotations(report: Report, offsets: Mapping[str, int]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,7 @@ from onnx_gapmil import predict
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.prediction.predicting import PredictionRun
 from onnx_gapmil.prediction.report import Report
-from onnx_gapmil.prediction.tables import TABLES, _image, write_tables
+from onnx_gapmil.prediction.tables import TABLES, _file_name, write_tables
 from tests.helpers import layouts
 from tests.helpers.scene_data import MODEL, SCENES
 
@@ -136,6 +136,50 @@ def test_classes_with_one_name_are_told_apart(tmp_path: Path) -> None:
     assert coco["info"]["interrupted"] is True
 
 
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        # Heads that number their classes alike: the number alone does not tell them apart.
+        ([("a", 2, "crane"), ("a", 4, "cat"), ("b", 2, "crane")], ["crane (a 2)", "cat", "crane (b 2)"]),
+        # Somebody's own name is what the second one would be called.
+        ([("a", 0, "crane"), ("a", 1, "crane"), ("a", 2, "crane (1)")], ["crane (0)", "crane (1) (1)", "crane (1)"]),
+    ],
+)
+def test_no_two_categories_have_one_name(
+    tmp_path: Path, classes: list[tuple[str, int, str]], expected: list[str]
+) -> None:
+    heads: dict[str, list[dict[str, Any]]] = {}
+    for output, index, label in classes:
+        box = {"index": index, "label": label, "box": [0.0, 0.0, 1.0, 1.0], "cells": 1, "score": 0.75}
+        heads.setdefault(output, []).append(box)
+    entry = {
+        "image": "x.png",
+        "size": [1, 1],
+        "heads": [{"output": output, "boxes": boxes} for output, boxes in heads.items()],
+    }
+    with closing(Report(tmp_path)) as report:
+        report.add(0, "images", entry)
+        write_tables(tmp_path, ["coco"], report, {"model": "m.onnx"})
+    coco = json.loads((tmp_path / COCO).read_text("utf-8"))
+    assert [each["name"] for each in coco["categories"]] == expected
+
+
+def file_names(folder: Path, entries: list[tuple[str, str]]) -> list[str]:
+    """Of the images in COCO, of photos by path and by path within what was named."""
+    with closing(Report(folder)) as report:
+        for place, (image, name) in enumerate(entries):
+            report.add(place, "images", {"image": image, "name": name, "size": [1, 1], "heads": []})
+        write_tables(folder, ["coco"], report, {"model": "m.onnx"})
+    return [each["file_name"] for each in json.loads((folder / COCO).read_text("utf-8"))["images"]]
+
+
+def test_no_two_images_have_one_file_name(tmp_path: Path) -> None:
+    entries = [("in/A/x.jpg", "x.jpg"), ("in/B/A/x.jpg", "A/x.jpg"), ("in/B/x.jpg", "x.jpg")]
+    assert file_names(tmp_path, entries) == ["in/A/x.jpg", "in/B/A/x.jpg", "in/B/x.jpg"]
+    entries = [("A/s.tar#k.png", "s/k"), ("B/s.tar#k.png", "s/k"), ("B/p.parquet#7", "p/7"), ("B/a#b.jpg", "a#b.jpg")]
+    assert file_names(tmp_path, entries) == ["A/s/k.png", "B/s/k.png", "B/p/7", "B/a#b.jpg"]
+
+
 def run(output: Path, *, stop: int | None = None, tables: tuple[str, ...] = ("coco", "parquet")) -> PredictionRun:
     made = PredictionRun(MODEL, [str(SCENES)], output, batch=1, pictures=False, tables=tables, resume=True)
     with closing(made):
@@ -206,4 +250,4 @@ def test_a_photo_of_a_tar_is_named_as_unpacking_its_shard_lays_it(tmp_path: Path
 )
 def test_names_of_photos_in_coco(name: str, image: str, expected: str) -> None:
     """A key of WebDataset ends at the first dot, and the whole of the member's ending belongs to the file."""
-    assert _image(1, {"name": name, "image": image, "size": [4, 3]})["file_name"] == expected
+    assert _file_name({"name": name, "image": image}, whole=False) == expected
