@@ -71,10 +71,11 @@ def merge_predictions(shards: Sequence[FinishedShard], output: Path) -> MergedPr
     tables = [kind for kind in details.get("tables", ()) if kind in TABLES]
     require_division(output, (REPORT, *(TABLES[kind] for kind in tables)))
     with locked_folder(output, "another run"), ExitStack() as held:
-        lines = [_opened(each, held) for each in shards]
+        filled = [each for each in shards if each.result.done]  # one without a batch has no records
+        lines = [_opened(each, held) for each in filled]
         report = held.enter_context(closing(Report(output)))
         copied = _Copied(output)
-        for place, part, entry, shard in heapq.merge(*map(_placed, shards, lines), key=itemgetter(0)):
+        for place, part, entry, shard in heapq.merge(*map(_placed, filled, lines), key=itemgetter(0)):
             report.add(place, part, copied.entry(entry, shard))
         older = sorted(copied.before - copied.names - {TABLES[kind] for kind in tables})
         summary = {**details.get("summary", {}), "older_results": older}

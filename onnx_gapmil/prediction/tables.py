@@ -171,10 +171,9 @@ def coco_chunks(report: Report, summary: Mapping[str, Any], *, interrupted: bool
         "version": f"onnx-gapmil {__version__}",
         **({"interrupted": True} if interrupted else {}),
     }
-    names, offsets = _categories(report)
-    alike = _names_repeat(report)
+    names, offsets, whole = _surveyed(report)
     yield f'{{\n"info": {json_text(info)},\n"licenses": [],\n"images": ['
-    yield from _listed(_image(place, entry, whole=alike) for place, entry in _photos(report))
+    yield from _listed(_image(place, entry, whole=whole) for place, entry in _photos(report))
     yield '],\n"categories": ['
     yield from _listed(names)
     yield '],\n"annotations": ['
@@ -185,16 +184,6 @@ def coco_chunks(report: Report, summary: Mapping[str, Any], *, interrupted: bool
 def _photos(report: Report) -> Iterator[tuple[int, dict[str, Any]]]:
     """The photos that were done, numbered from 1."""
     return enumerate((entry for part, entry in report.entries() if part == "images"), 1)
-
-
-def _names_repeat(report: Report) -> bool:
-    """Whether two photos have one path within what was named: two folders were, and each has a photo of that path."""
-    seen: set[int] = set()  # hashes, 10 times smaller than a million paths; two that met would only name paths whole
-    for count, (_, entry) in enumerate(_photos(report), 1):
-        seen.add(hash(_file_name(entry, whole=False)))
-        if len(seen) < count:
-            return True
-    return False
 
 
 def _image(place: int, entry: dict[str, Any], *, whole: bool) -> dict[str, Any]:
@@ -221,10 +210,17 @@ def _ending_of_member(name: str, image: str) -> str:
     return found[1] if found is not None else ""
 
 
-def _categories(report: Report) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """The classes that have boxes, and what is added to a class's number to make its id, by head."""
+def _surveyed(report: Report) -> tuple[list[dict[str, Any]], dict[str, int], bool]:
+    """What has to be known of all photos before one is written.
+
+    Returns:
+        The classes that have boxes; what is added to a class's number to make its id, by head; and whether photos need
+        their whole paths, since two have one path within what was named (two folders were, each with such a photo).
+    """
     found: dict[str, dict[int, str]] = {}
+    paths: set[int] = set()  # hashes, far smaller than a million paths; two that met would only name paths whole
     for _, entry in _photos(report):
+        paths.add(hash(_file_name(entry, whole=False)))
         for head in entry["heads"]:
             own = found.setdefault(head["output"], {})
             own.update((box["index"], box["label"]) for box in head["boxes"])
@@ -239,7 +235,7 @@ def _categories(report: Report) -> tuple[list[dict[str, Any]], dict[str, int]]:
         ]
         first += max(own, default=-1) + 1
     _told_apart(listed)
-    return listed, offsets
+    return listed, offsets, len(paths) < report.counts["images"]
 
 
 def _told_apart(listed: list[dict[str, Any]]) -> None:

@@ -187,6 +187,25 @@ def test_predictions_in_shards_are_the_whole(data: Path, tmp_path: Path) -> None
         merge(folders, tmp_path / "again")
 
 
+def test_shards_of_a_prediction_without_a_photo_that_can_be_read_are_parts(tmp_path: Path) -> None:
+    """Of two batches in three shards one has nothing to do, and one has a damaged photo alone."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(SCENES / "scene_00.png", photos)
+    (photos / "bad.png").write_bytes(b"no image")
+    settings: dict[str, Any] = {"batch": 1, "pictures": False, "tables": ("coco", "parquet")}
+    predict(MODEL, photos, tmp_path / "whole", **settings)
+    folders = [tmp_path / str(index) for index in range(3)]
+    for index, folder in enumerate(folders):
+        predict(MODEL, photos, folder, shard=f"{index}/3", **settings)
+    counts = [json.loads((folder / "shard.json").read_text()) for folder in folders]
+    assert sorted((each["done"], each["failed"]) for each in counts) == [(0, 0), (1, 0), (1, 1)]
+    found = merge(folders, tmp_path / "merged")
+    assert isinstance(found, MergedPredictions)
+    assert (found.done, found.failed) == (1, 1)
+    assert same(tmp_path / "whole", tmp_path / "merged")
+
+
 @pytest.mark.parametrize(
     ("other", "named"),
     [
