@@ -49,6 +49,16 @@ IDENTITY_WORDS = {
     "form": "form of its records",
     "by_size": "set of sizes to compare",
 }
+#: The same of what was asked for, where the option's name is not the word: with another one it is another audit.
+ASKED_WORDS = {
+    "class_map": "class map",
+    "offset": "label offset",
+    "provider": "provider asked for",
+    "batch": "number of images in a batch (--batch)",
+    "class_token": "way to lift class tokens (--class-token)",
+    "fast_decode": "way to decode (--fast-decode)",
+    "stitch": "grid (--stitch)",
+}
 
 
 @dataclass(frozen=True)
@@ -125,8 +135,9 @@ def open_journal(
         asked = [key for key in other if key not in IDENTITY_WORDS]
         if asked:
             raise InputError(
-                f"{folder} holds an unfinished audit with another {' and '.join(asked)}. Choose another folder, or "
-                "begin anew with --restart."
+                f"{folder} holds an unfinished audit with another "
+                f"{' and '.join(ASKED_WORDS.get(key, key) for key in asked)}. Choose another folder, or begin anew "
+                "with --restart."
             )
         if other:
             note(f"The audit begins anew, since there is another {' and '.join(IDENTITY_WORDS[key] for key in other)}.")

@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from onnx_gapmil.auditing.preparation import AUTO, Request
-from onnx_gapmil.auditing.resuming import IDENTITY_WORDS, identity, listed_digest
+from onnx_gapmil.auditing.resuming import ASKED_WORDS, IDENTITY_WORDS, identity, listed_digest
 from onnx_gapmil.errors import InputError
 from onnx_gapmil.files.serial import from_json, to_json
 from onnx_gapmil.files.urls import said
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 VERB = "audit"
 #: Where a file lies may differ from machine to machine; what is in it may not.
 _PATHS = frozenset({"model", "data", "labels", "names", "class_map", "preprocess"})
-_WORDS = IDENTITY_WORDS | {
-    "offset": "label offset",
-    "provider": "provider asked for",
+_WORDS = {
+    **IDENTITY_WORDS,
+    **ASKED_WORDS,
     "batch": "number of images in a batch (--batch N makes it the same on all machines)",
-    "class_token": "way to lift class tokens",
-    "fast_decode": "way to decode (--fast-decode)",
 }
 
 
