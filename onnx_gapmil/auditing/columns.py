@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ class RunColumns:
             return records
         flags, failures, names = Growing("b"), list[Failure](), PackedList[str]()
         flat = {name: Growing("i") for name in ("labels", "counts", "sizes", "first")}
-        probability, ranks = Growing("d"), dict[str, Growing]()
+        probability, ranks = Growing("d"), defaultdict[str, Growing](lambda: Growing("i"))
         numbers, measures, answered = ColumnsBuilder(_FIELDS), MeasuresBuilder(), _AnsweredBuilder()
         for record in records:
             flags.extend((not isinstance(record, Failure),))
@@ -117,7 +118,7 @@ class RunColumns:
             if labels:
                 measures.add(record.measures)
                 for name, own in record.aggregators.items():
-                    ranks.setdefault(name, Growing("i")).extend(own)
+                    ranks[name].extend(own)
         counts = flat["counts"].built()
         return cls(
             measured=flags.built() == 1,
