@@ -487,7 +487,8 @@ def test_an_unfinished_run_of_another_audit_is_not_mixed_in(tmp_path: Path) -> N
     [
         ({"provider": "cpu"}, "another provider"),
         ({"head": "logits"}, "another head"),
-        ({"offset": 0}, "another offset"),
+        ({"offset": 0}, "another label offset"),
+        ({"fast_decode": True}, r"another way to decode \(--fast-decode\)"),
     ],
 )
 def test_an_unfinished_run_with_another_request_is_not_mixed_in(
