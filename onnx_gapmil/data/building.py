@@ -180,11 +180,8 @@ def _check_boxes(samples: Sequence[RawSample], what: str) -> list[str]:
     if not first:
         return []
     if are_fractions(first):
-        some = (
-            "all boxes"
-            if next(absolute, None) is None and all(max(box) <= 1 for box in first)
-            else (f"most of the first {count(len(first), 'box')}")
-        )
+        whole = next(absolute, None) is None and all(max(box) <= 1 for box in first)
+        some = "all boxes" if whole else f"most of the first {count(len(first), 'box')}"
         raise DataError(f"{what}: {some} lie within 0 to 1: they look like fractions; pixels are needed.")
     problem, looked, bad, all_bad = "", 0, 0, True
     for sample in samples:

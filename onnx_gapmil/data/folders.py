@@ -8,6 +8,7 @@ from pathlib import Path
 
 from onnx_gapmil.data.building import build
 from onnx_gapmil.data.files import absolute, inside, is_array, is_image, printable, shown, walk
+from onnx_gapmil.data.recognise import JSONS, TABLES
 from onnx_gapmil.data.splits import SPLITS
 from onnx_gapmil.data.synsets import WNID, find_synset_mapping
 from onnx_gapmil.data.types import DataSet, RawSample
@@ -16,7 +17,7 @@ from onnx_gapmil.files.remote import Place, RemotePath
 from onnx_gapmil.files.wording import are, count
 from onnx_gapmil.images.sources import natural_key
 
-_LABEL_FILES = {".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".xml"}
+_LABEL_FILES = TABLES | JSONS | {".xml"}
 _PLAIN = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages", "data"}
 
 
@@ -121,12 +122,8 @@ def _notes(folders: list[Place], images: dict[Place, list[Place]], loose: int) -
     notes = []
     empty = [printable(folder.name) for folder in folders if not images[folder]]
     if empty:
-        which = (
-            "1 folder without an image is no class"
-            if len(empty) == 1
-            else (f"{len(empty):,} folders without an image are no classes")
-        )
-        notes.append(f"{which}: {', '.join(empty[:5])}.")
+        none = "is no class" if len(empty) == 1 else "are no classes"
+        notes.append(f"{count(len(empty), 'folder')} without an image {none}: {', '.join(empty[:5])}.")
     if not any(image.parent == folder for folder in folders for image in images[folder]):
         notes.append("All images lie in deeper folders; the top folders are taken for the classes.")
     if loose:

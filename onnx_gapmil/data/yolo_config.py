@@ -187,7 +187,7 @@ def _found(written: str, stated: Mapping[str, object], config: Place, tried: lis
         tried.append(written[:80])
         return None
     places = [base / plain for base in (top, *_bases(stated, top))]
-    if config.name == _DARKNET:  # its paths begin at the folder above, which is called data
+    if config.name == _DARKNET and "/" in plain:  # its paths begin at the folder above, which is called data
         places.append(top / plain.partition("/")[2])
     for place in dict.fromkeys(places):
         tried.append(str(place))

@@ -187,6 +187,14 @@ def test_darknets_lists(tmp_path: Path, photo: Any, lay: Any) -> None:
         assert data.class_names == ("owl", "cat")
 
 
+def test_a_list_of_darknets_that_is_not_there_is_not_the_whole_folder(tmp_path: Path, photo: Any, lay: Any) -> None:
+    photo("obj_train_data/a.png")
+    lay("obj_train_data/a.txt", LINE)
+    config = lay("obj.data", "classes = 2\nvalid = test.txt\nnames = obj.names\n")
+    lay("obj.names", "owl\ncat\n")
+    assert told(config).endswith(f"it has no split whose images are there; looked for {tmp_path / 'test.txt'}.")
+
+
 def test_text_files_that_are_not_there_or_no_text(tmp_path: Path, photo: Any, lay: Any) -> None:
     photo("images/a.png")
     photo("images/b.png")

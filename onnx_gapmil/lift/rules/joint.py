@@ -18,7 +18,7 @@ from onnx_gapmil.lift.cellwise import pooled_value
 from onnx_gapmil.lift.lifted import elem_type
 from onnx_gapmil.lift.monotone import bounds
 from onnx_gapmil.lift.rules.pools import cell_count, end_at_pool
-from onnx_gapmil.lift.rules.reductions import Groups, batch_after, reduced_axes
+from onnx_gapmil.lift.rules.reductions import Groups, batch_after, reduced_axes, tiny
 from onnx_gapmil.lift.table import rule
 from onnx_gapmil.lift.verdict import Refusal
 
@@ -99,15 +99,13 @@ def _over_channels(node: gs.Node, walk: Lifting) -> Lifted:
 
 def _log(walk: Lifting, tensor: str, dtype: np.dtype) -> str:
     """Logarithms of numbers between 0 and 1; that of 0 is a large number below 0."""
-    return walk.build.node("Log", [walk.build.at_least(tensor, np.asarray(_tiny(dtype), dtype))])
+    return walk.build.node("Log", [walk.build.at_least(tensor, tiny(dtype))])
 
 
 def _quotient(walk: Lifting, part: str, whole: str, dtype: np.dtype) -> str:
     """``part / whole`` of numbers that are not above 0; 1 where the whole is 0."""
     build = walk.build
-    none = build.node("Cast", [build.node("Less", [walk.scalar(-_tiny(dtype), dtype), whole])], to=elem_type(dtype))
+    none = build.node(
+        "Cast", [build.node("Less", [walk.scalar(-float(tiny(dtype)), dtype), whole])], to=elem_type(dtype)
+    )
     return build.node("Div", [build.node("Sub", [part, none]), build.node("Sub", [whole, none])])
-
-
-def _tiny(dtype: np.dtype) -> float:
-    return float(np.finfo(np.float32 if dtype.name == "bfloat16" else dtype).tiny)

@@ -246,15 +246,15 @@ def _by_slopes(operator: str, groups: Groups, cells: str, value: str) -> str:
     if operator == "ReduceSumSquare":
         return groups.reduce("ReduceSum", build.node("Mul", [value, cells]))
     if operator == "ReduceL1":  # Sign is younger than the oldest operator sets
-        sign = build.node("Div", [value, build.at_least(build.node("Abs", [value]), _tiny(dtype))])
+        sign = build.node("Div", [value, build.at_least(build.node("Abs", [value]), tiny(dtype))])
         return groups.reduce("ReduceSum", build.node("Mul", [sign, cells]))
-    size = build.at_least(groups.reduce("ReduceL2", value), _tiny(dtype))
+    size = build.at_least(groups.reduce("ReduceL2", value), tiny(dtype))
     return groups.reduce("ReduceSum", build.node("Mul", [build.node("Div", [value, size]), cells]))
 
 
-def _tiny(dtype: np.dtype) -> np.ndarray:
-    """What a size is at least, where it is divided by."""
-    return np.asarray(np.finfo(dtype).tiny, dtype)
+def tiny(dtype: np.dtype) -> np.ndarray:
+    """The smallest number with all digits: what is divided by, or has a logarithm, is at least that."""
+    return np.asarray(np.finfo(np.float32 if dtype.name == "bfloat16" else dtype).tiny, dtype)
 
 
 class Groups:
