@@ -66,7 +66,7 @@ def _no_objects(summary: AuditSummary) -> Caution | None:
 def _head(summary: AuditSummary) -> Caution | None:
     if summary.verdict == "conditional":
         own = summary.head.pool == "mean"
-        answer = "The cells' mean is exactly the model's answer" if own else "The cells' mean is what the head computes"
+        answer = "The cells' mean is the model's answer" if own else "The cells' mean is what the head computes"
         return Caution(
             "The head is conditional.",
             f"{answer}, but a cell's value also depends on the rest of the image: "
